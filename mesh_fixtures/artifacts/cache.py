@@ -1,0 +1,368 @@
+"""Keeps built parts by the digest of what they are made of, and builds those that are missing.
+
+A part lies in `<root>/<name>/<key>`. It is made in a folder beside that and renamed, so what is
+there is whole. A lock for each key lets other processes wait for a build that is under way; the
+folder of a build whose process died is removed by whoever holds the lock next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from mesh_fixtures.artifacts.command import DISK_REMEDY, Limits, run
+from mesh_fixtures.errors import ArtifactError, MeshConformanceError
+from mesh_fixtures.progress import Progress
+
+FORMAT = "1"
+"""Raise it when parts that were built before can no longer be used."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a builder gets to work with.
+
+    Attributes:
+        into: the empty folder that becomes the part.
+        scratch: a folder that is removed afterwards, on the same file system.
+        needs: folders of the parts that this one is made of, by name.
+        limits: when programs that it runs must end.
+        progress: where it reports remarks.
+        part: its own name.
+    """
+
+    into: Path
+    scratch: Path
+    needs: Mapping[str, Path]
+    limits: Limits
+    progress: Progress
+    part: str
+
+    def note(self, detail: str) -> None:
+        self.progress.note(self.part, detail)
+
+    def run(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        what: str,
+        remedy: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> str:
+        """`command.run` within this build's limits, its output kept in the scratch folder."""
+        number, name = tempfile.mkstemp(prefix="output-", dir=self.scratch)
+        os.close(number)
+        return run(
+            command, what=what, log=Path(name), limits=self.limits, remedy=remedy, env=env, cwd=cwd
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that is built once and then kept.
+
+    Attributes:
+        name: also its folder's name.
+        inputs: everything that decides its content, apart from the parts in `needs`.
+        build: fills `Work.into`; raises ArtifactError.
+        needs: names of parts that it is made of; a change of theirs changes its key.
+        lane: parts of one lane are built one after another, in the order of the catalog.
+        seconds: how long its build may take.
+        prefetch: fetches what the build will download; runs early, in a lane of its own, and its
+            failure is left to the build to report.
+    """
+
+    name: str
+    inputs: Mapping[str, str]
+    build: Callable[[Work], None]
+    needs: tuple[str, ...] = ()
+    lane: str = "files"
+    seconds: float = 900.0
+    prefetch: Callable[[Work], None] | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A part that is there.
+
+    Attributes:
+        size: bytes on disk.
+        seconds: what its build took, whenever that was.
+        fresh: whether it was built by this call.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    size: int
+    seconds: float
+    fresh: bool
+
+
+def keys_of(parts: Sequence[Part]) -> dict[str, str]:
+    """The content key of each part: hex digits over its inputs and its parts' keys.
+
+    Raises:
+        ValueError: a part needs one that does not come before it.
+    """
+    keys: dict[str, str] = {}
+    for part in parts:
+        missing = [need for need in part.needs if need not in keys]
+        if missing:
+            raise ValueError(f"{part.name} needs {', '.join(missing)}, not listed before it")
+        told = [FORMAT, part.name, dict(part.inputs), {need: keys[need] for need in part.needs}]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        keys[part.name] = digest.hexdigest()[:20]
+    return keys
+
+
+@dataclass
+class Cache:
+    """Built parts below one folder.
+
+    Attributes:
+        root: the folder; made when needed.
+        deadline: seconds for one call of `ensure`, waiting for other processes included.
+    """
+
+    root: Path
+    deadline: float = 3600.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def find(self, parts: Sequence[Part]) -> dict[str, Built]:
+        """The parts that are there already; changes nothing."""
+        found = {}
+        for name, key in keys_of(parts).items():
+            built = self._load(name, key, fresh=False)
+            if built is not None:
+                found[name] = built
+        return found
+
+    def ensure(self, parts: Sequence[Part], progress: Progress) -> dict[str, Built]:
+        """Build what is missing; independent lanes at the same time.
+
+        Raises:
+            ArtifactError: a part could not be built; those that were done stay.
+        """
+        keys = keys_of(parts)
+        found = self.find(parts)
+        missing = [part for part in parts if part.name not in found]
+        if not missing:
+            return found
+        self._stop = threading.Event()
+        limits = Limits(time.monotonic() + self.deadline, self._stop)
+        futures: dict[str, Future[Built]] = {}
+        lanes = {
+            lane: ThreadPoolExecutor(1, thread_name_prefix=f"artifacts-{lane}")
+            for lane in sorted({part.lane for part in missing} | {"prefetch"})
+        }
+        try:
+            for part in missing:
+                if part.prefetch is not None:
+                    lanes["prefetch"].submit(self._prefetch, part, limits, progress)
+            for part in missing:
+                needs = {need: futures.get(need) or found[need] for need in part.needs}
+                futures[part.name] = lanes[part.lane].submit(
+                    self._make, part, keys[part.name], needs, limits, progress
+                )
+            errors = [future.exception() for future in futures.values()]
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            for pool in lanes.values():
+                pool.shutdown(wait=True, cancel_futures=True)
+        for error in sorted(filter(None, errors), key=_is_consequence):
+            raise error
+        return found | {name: future.result() for name, future in futures.items()}
+
+    def _prefetch(self, part: Part, limits: Limits, progress: Progress) -> None:
+        if part.prefetch is None or limits.stop.is_set():
+            return
+        with tempfile.TemporaryDirectory(prefix="mesh-prefetch-") as name:
+            folder = Path(name)
+            work = Work(folder, folder, {}, limits.within(part.seconds), progress, part.name)
+            with contextlib.suppress(MeshConformanceError, OSError):
+                part.prefetch(work)
+
+    def _make(
+        self,
+        part: Part,
+        key: str,
+        needs: Mapping[str, Future[Built] | Built],
+        limits: Limits,
+        progress: Progress,
+    ) -> Built:
+        try:
+            folders: dict[str, Path] = {}
+            for name, need in needs.items():
+                folders[name] = (need.result() if isinstance(need, Future) else need).folder
+            if limits.stop.is_set():
+                raise _Skipped
+            with self._locked(part.name, key, limits, progress):
+                self._remove_partial(part.name, key)
+                there = self._load(part.name, key, fresh=False)
+                if there is not None:
+                    return there
+                with progress.phase(part.name, detail=f"build {key}"):
+                    built = self._build(part, key, folders, limits, progress)
+                progress.note(part.name, f"{built.size / 2**20:.0f} MiB in {built.seconds:.0f} s")
+                return built
+        except BaseException:
+            limits.stop.set()
+            raise
+
+    def _build(
+        self,
+        part: Part,
+        key: str,
+        needs: Mapping[str, Path],
+        limits: Limits,
+        progress: Progress,
+    ) -> Built:
+        home = self.root / part.name
+        partial = home / f"{key}.partial-{os.getpid()}"
+        work = Work(
+            partial / "content",
+            partial / "scratch",
+            needs,
+            limits.within(part.seconds),
+            progress,
+            part.name,
+        )
+        begun = time.monotonic()
+        try:
+            work.into.mkdir(parents=True)
+            work.scratch.mkdir()
+            part.build(work)
+            seconds = time.monotonic() - begun
+            size = size_of(work.into)
+            facts = {"seconds": seconds, "size": size, "inputs": dict(part.inputs)}
+            (home / f"{key}.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+            work.into.rename(home / key)
+        except OSError as error:
+            raise ArtifactError(
+                wanted=f"the artifact {part.name}",
+                seen=str(error),
+                where=str(home),
+                remedy=DISK_REMEDY if error.errno == 28 else "",
+            ) from error
+        finally:
+            remove(partial)
+        return Built(part.name, key, home / key, size, seconds, fresh=True)
+
+    def _load(self, name: str, key: str, *, fresh: bool) -> Built | None:
+        folder = self.root / name / key
+        try:
+            facts = json.loads(folder.with_name(f"{key}.json").read_text())
+            size, seconds = int(facts["size"]), float(facts["seconds"])
+        except (OSError, ValueError, KeyError):
+            return None
+        if not folder.is_dir():
+            return None
+        return Built(name, key, folder, size, seconds, fresh)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, key: str, limits: Limits, progress: Progress) -> Iterator[None]:
+        """Hold the key's lock; while another process holds it, say so and wait."""
+        home = self.root / name
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / f"{key}.lock")
+        owner = home / f"{key}.owner"
+        told = False
+        while True:
+            try:
+                lock.acquire(timeout=0.5)
+                break
+            except Timeout:
+                if not told:
+                    told = True
+                    with contextlib.suppress(OSError):
+                        progress.note(name, f"waiting: {owner.read_text().strip()} is building it")
+                if limits.stop.is_set() or time.monotonic() > limits.deadline:
+                    raise ArtifactError(
+                        wanted=f"the artifact {name}",
+                        seen="another process is still building it",
+                        where=str(home / key),
+                        remedy="wait for that process, or end it",
+                    ) from None
+        try:
+            owner.write_text(f"process {os.getpid()}\n")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def _remove_partial(self, name: str, key: str) -> None:
+        """Remove what dead builds left; to be called with the key's lock held."""
+        home = self.root / name
+        for left in home.glob("*.partial-*"):
+            theirs = left.name.partition(".")[0]
+            if theirs == key:
+                remove(left)
+                continue
+            lock = FileLock(home / f"{theirs}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                remove(left)
+            finally:
+                lock.release()
+
+
+class _Skipped(ArtifactError):
+    """A part that was not tried, because another failed."""
+
+    def __init__(self) -> None:
+        super().__init__(wanted="the artifact", seen="another part failed first", where="artifacts")
+
+
+def _is_consequence(error: BaseException) -> bool:
+    """Whether an error only follows from another part's; such are reported last."""
+    return isinstance(error, _Skipped) or "stopped: another part failed" in str(error)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes that a folder occupies; a file with several names counts once."""
+    seen: set[int] = set()
+    total = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            info = Path(place, name).lstat()
+            if info.st_ino not in seen:
+                seen.add(info.st_ino)
+                total += info.st_blocks * 512
+    return total
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also where its own modes would forbid it; nothing when it is not there."""
+
+    def loosen(
+        call: Callable[[str], object],
+        path: str,
+        reason: tuple[type[BaseException], BaseException, TracebackType],
+    ) -> None:
+        if isinstance(reason[1], FileNotFoundError):
+            return
+        Path(path).parent.chmod(0o700)
+        call(path)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=loosen)

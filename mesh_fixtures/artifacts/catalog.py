@@ -1,0 +1,75 @@
+"""All parts, and where they are kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts import debian, envoy, gobuild, images, manifests, store
+from mesh_fixtures.artifacts.cache import Part, Work
+
+KUBERNETES_PROGRAMS: Final = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
+"""Names under which the one program of Kubernetes is called."""
+
+PROGRAM_PARTS: Final = {"etcd": ("etcd",), "istio": ("istioctl",), "mesh-node": ("mesh-node",)}
+"""Programs of nodes and of this machine, by the part that has them."""
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/mesh-conformance/artifacts`, or the same below ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "mesh-conformance" / "artifacts"
+
+
+def parts() -> tuple[Part, ...]:
+    """Every part, each after those that it needs; in a lane, those first that others wait for."""
+    compiled = [programs.part() for programs in gobuild.programs()]
+    return (
+        debian.root_file_systems(),
+        envoy.envoy(),
+        *compiled,
+        manifests.manifests(),
+        images.images(),
+        store.store(),
+        _programs({part.name for part in compiled}),
+    )
+
+
+def _programs(compiled: set[str]) -> Part:
+    """One folder with every program that nodes and this machine run, under its own name.
+
+    They are hard links: the folder can be mounted into a node by itself.
+    """
+    sources = {
+        name: part for part, names in PROGRAM_PARTS.items() if part in compiled for name in names
+    }
+
+    def build(work: Work) -> None:
+        for name, part in ({"kubernetes": "kubernetes"} | sources).items():
+            _link(work.needs[part] / name, work.into / name)
+        for name in KUBERNETES_PROGRAMS:
+            (work.into / name).symlink_to("kubernetes")
+
+    return Part(
+        name="programs",
+        inputs={"links": " ".join(KUBERNETES_PROGRAMS), "programs": str(sorted(sources.items()))},
+        build=build,
+        needs=tuple(sorted({"kubernetes", *sources.values()})),
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # A file system without hard links, or a kernel that protects them.
+        shutil.copy2(source, target)

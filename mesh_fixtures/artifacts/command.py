@@ -1,0 +1,134 @@
+"""Runs a program to its end or its deadline, and says what went wrong in words to act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh_fixtures.errors import ArtifactError
+
+OUTPUT_SHOWN = 2500
+"""Characters of a failed program's output that its error carries."""
+
+DISK_REMEDY = (
+    "free at least 15 GiB (`mesh-conformance clean`, `go clean -cache`), or point XDG_CACHE_HOME "
+    "at a larger disk"
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When running programs must end.
+
+    Attributes:
+        deadline: value of `time.monotonic()` at which they are killed.
+        stop: set when their result is no longer wanted; they are killed soon after.
+    """
+
+    deadline: float
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def within(self, seconds: float) -> Limits:
+        """The same, but at most that many seconds from now."""
+        return Limits(min(self.deadline, time.monotonic() + seconds), self.stop)
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    what: str,
+    log: Path,
+    limits: Limits,
+    remedy: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a program in a process group of its own, its output going to a file.
+
+    Args:
+        what: what the program is for, to follow "wanted".
+        log: file for both outputs; standard output alone is returned.
+        remedy: what a person can do when it fails, unless the reason suggests something better.
+        env: added to this process's environment; an empty value removes a variable.
+
+    Returns:
+        Its standard output.
+
+    Raises:
+        ArtifactError: it cannot be started, fails, or is still running at the deadline.
+    """
+    arguments = [os.fspath(argument) for argument in command]
+    environment = os.environ | dict(env or {})
+    environment = {name: value for name, value in environment.items() if value}
+    errors = log.with_name(log.name + ".err")
+    try:
+        with log.open("wb") as output, errors.open("wb") as complaints:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=complaints,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+            )
+            seen = _wait(process, limits)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise ArtifactError(
+            wanted=what,
+            seen=f"{arguments[0]} cannot be started: {error.strerror}",
+            where=Path(arguments[0]).name,
+            remedy=f"install {arguments[0]}" if missing else remedy,
+        ) from error
+    text = log.read_text(errors="replace")
+    if not seen:
+        return text
+    shown = (text + errors.read_text(errors="replace")).strip()[-OUTPUT_SHOWN:]
+    full = os.strerror(errno.ENOSPC) in shown
+    raise ArtifactError(
+        wanted=what,
+        seen=f"{seen}\n{shown}\n  command: {shlex.join(arguments)}",
+        where=Path(arguments[0]).name,
+        remedy=DISK_REMEDY if full else remedy,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], limits: Limits) -> str:
+    """Wait for a process; returns what was wrong with its end, or nothing."""
+    try:
+        while True:
+            try:
+                status = process.wait(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                if limits.stop.is_set():
+                    return "stopped: another part failed, or the run was interrupted"
+                if time.monotonic() >= limits.deadline:
+                    return "still running at its deadline"
+                continue
+            return "" if status == 0 else f"exit status {status}"
+    finally:
+        if process.poll() is None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the whole process group: politely, then for good."""
+    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(timeout=patience)
+            break
+        except subprocess.TimeoutExpired:
+            continue

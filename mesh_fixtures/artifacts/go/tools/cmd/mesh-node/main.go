@@ -1,0 +1,105 @@
+// mesh-node is the first process of an embedded Kubernetes node. It is started in new mount, PID, UTS
+// and IPC namespaces and in the node's network namespace; it builds the node's file system from
+// read-only lower folders, runs the setup commands and then supervises the node's services. When it
+// ends, the kernel ends everything in the node.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Spec describes one node; the lab writes it as JSON.
+type Spec struct {
+	Hostname string   `json:"hostname"`
+	Root     string   `json:"root"`
+	Lowers   []string `json:"lowers"`
+	Mounts   []Mount  `json:"mounts"`
+	Path     string   `json:"path"`
+	// Sysctls are settings of the network namespace, by their path below /proc/sys.
+	Sysctls  map[string]string `json:"sysctls"`
+	Setup    []Command         `json:"setup"`
+	Services []Service         `json:"services"`
+}
+
+// Mount is one mount of the node's file system: Source is a path outside, Target one inside.
+type Mount struct {
+	Kind     string `json:"kind"`
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	ReadOnly bool   `json:"read_only"`
+}
+
+// Command runs once, before any service; a failure ends the node.
+type Command struct {
+	Argv  []string `json:"argv"`
+	Stdin string   `json:"stdin"`
+}
+
+// Service is kept running until the node ends.
+type Service struct {
+	Name string   `json:"name"`
+	Argv []string `json:"argv"`
+	Log  string   `json:"log"`
+	// WantsTCP and WantsUnix are addresses that must accept connections before the first start.
+	WantsTCP  string `json:"wants_tcp"`
+	WantsUnix string `json:"wants_unix"`
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		fail("usage", fmt.Errorf("mesh-node SPEC.json"))
+	}
+	spec, err := readSpec(os.Args[1])
+	if err != nil {
+		fail("read the node's description", err)
+	}
+	if err := syscall.Sethostname([]byte(spec.Hostname)); err != nil {
+		fail("set the host name", err)
+	}
+	if err := enterRoot(spec); err != nil {
+		fail("build the node's file system", err)
+	}
+	if err := os.Setenv("PATH", spec.Path); err != nil {
+		fail("set PATH", err)
+	}
+	for path, value := range spec.Sysctls {
+		if err := os.WriteFile("/proc/sys/"+path, []byte(value), 0o644); err != nil {
+			fail("set "+path, err)
+		}
+	}
+	children := newChildren()
+	for _, command := range spec.Setup {
+		if err := children.runOnce(command); err != nil {
+			fail("run "+command.Argv[0], err)
+		}
+	}
+	if len(spec.Services) == 0 {
+		return
+	}
+	report("supervising %d services", len(spec.Services))
+	for _, service := range spec.Services {
+		go children.keepRunning(service)
+	}
+	select {}
+}
+
+func readSpec(path string) (*Spec, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	spec := &Spec{}
+	return spec, json.Unmarshal(content, spec)
+}
+
+func report(format string, values ...any) {
+	fmt.Fprintf(os.Stderr, "mesh-node: "+format+"\n", values...)
+}
+
+func fail(what string, err error) {
+	report("cannot %s: %v", what, err)
+	os.Exit(1)
+}

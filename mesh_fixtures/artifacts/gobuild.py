@@ -1,0 +1,188 @@
+"""Builds the programs of one Go module of ours from its committed go.mod and go.sum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts.cache import Part, Work
+
+SOURCES: Final = Path(__file__).parent / "go"
+"""The Go modules, one folder each."""
+
+FLAGS: Final = ("-mod=readonly", "-trimpath", "-pgo=off")
+"""The same for every module, so that the Go command's own cache is shared between them."""
+
+ENVIRONMENT: Final = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-buildvcs=false",
+    "GOWORK": "off",
+    "GOOS": "",
+    "GOARCH": "",
+    "GOEXPERIMENT": "",
+}
+"""One value of CGO_ENABLED everywhere: with two, every package would be compiled twice."""
+
+REMEDY: Final = (
+    "see the compiler's message; a package that cannot be downloaded points to GOPROXY, "
+    "see `go env GOPROXY`"
+)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs of one module.
+
+    Attributes:
+        name: of the part.
+        module: folder below `SOURCES`.
+        packages: main packages by the name of the file that they become; a package that starts
+            with "./" is our own.
+        settings: linker `-X` settings, value by variable.
+        also: files to copy out of modules that it requires, "module path:file" by target name.
+    """
+
+    name: str
+    module: str
+    packages: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 1500.0
+
+    def part(self) -> Part:
+        """The part whose folder holds each program under its name, and the files of `also`."""
+        return Part(
+            name=self.name,
+            inputs=self._inputs(),
+            build=self._build,
+            lane="go",
+            seconds=self.seconds,
+            prefetch=self._prefetch,
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return SOURCES / self.module
+
+    def _inputs(self) -> dict[str, str]:
+        inputs = {
+            "flags": " ".join([*FLAGS, *self._link_flags()]),
+            "machine": platform.machine(),
+            "packages": json.dumps(dict(self.packages), sort_keys=True),
+            "also": json.dumps(dict(self.also), sort_keys=True),
+        }
+        files = [self._folder / "go.mod", self._folder / "go.sum"]
+        for package in self.packages.values():
+            if package.startswith("./"):
+                files += sorted((self._folder / package).glob("*.go"))
+        for file in files:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            inputs[file.relative_to(self._folder).as_posix()] = digest
+        return inputs
+
+    def _link_flags(self) -> list[str]:
+        settings = [f"-X {variable}={value}" for variable, value in sorted(self.settings.items())]
+        return ["-ldflags", " ".join(["-s", "-w", *settings])]
+
+    def _prefetch(self, work: Work) -> None:
+        """Download exactly the modules whose packages are compiled."""
+        packages = [self.packages[name] for name in sorted(self.packages)]
+        work.run(
+            ["go", "list", "-mod=readonly", "-deps", "-f", "", *packages],
+            what=f"to download the Go modules of {self.name}",
+            env=ENVIRONMENT,
+            cwd=self._folder,
+        )
+
+    def _build(self, work: Work) -> None:
+        for name, package in self.packages.items():
+            work.run(
+                ["go", "build", *FLAGS, *self._link_flags(), "-o", work.into / name, package],
+                what=f"to build {name} from {package}",
+                remedy=REMEDY,
+                env=ENVIRONMENT,
+                cwd=self._folder,
+            )
+        for target, source in self.also.items():
+            module, _, file = source.partition(":")
+            found = work.run(
+                ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module],
+                what=f"to find the folder of the Go module {module}",
+                remedy=REMEDY,
+                env=ENVIRONMENT,
+                cwd=self._folder,
+            )
+            copied = shutil.copyfile(Path(found.strip()) / file, work.into / target)
+            copied.chmod(0o644)
+
+
+def kubernetes_settings() -> dict[str, str]:
+    """What the programs of Kubernetes say of their version.
+
+    Without it they call themselves v0.0.0 and refuse feature gates of their own release.
+    """
+    major, minor, _ = versions.KUBERNETES.split(".")
+    told = {
+        "gitVersion": f"v{versions.KUBERNETES}",
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+    }
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return {f"{package}.{name}": value for package in packages for name, value in told.items()}
+
+
+def istio_settings() -> dict[str, str]:
+    """What istiod, the proxies and istioctl say of their version."""
+    told = {
+        "buildVersion": versions.ISTIO,
+        "buildTag": versions.ISTIO,
+        "buildGitRevision": versions.ISTIO_REVISION,
+        "buildStatus": "Modified",
+        "buildHub": versions.IMAGE_HUB,
+    }
+    return {f"istio.io/istio/pkg/version.{name}": value for name, value in told.items()}
+
+
+def programs() -> tuple[Programs, ...]:
+    """Everything that is compiled, those first that others wait for."""
+    ours = "./cmd/"
+    found = [
+        Programs("image-tools", "tools", {name: ours + name for name in ("oci-image", "pause")}),
+        Programs("coredns", "coredns", {"coredns": ours + "coredns"}),
+        Programs(
+            "metallb",
+            "metallb",
+            {name: f"go.universe.tf/metallb/{name}" for name in ("controller", "speaker")},
+            also={
+                "metallb-native.yaml": "go.universe.tf/metallb:config/manifests/metallb-native.yaml"
+            },
+        ),
+        Programs(
+            "istio",
+            "istio",
+            {
+                "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
+                "pilot-agent": "istio.io/istio/pilot/cmd/pilot-agent",
+                "istioctl": "istio.io/istio/istioctl/cmd/istioctl",
+            },
+            istio_settings(),
+            also={
+                "envoy_bootstrap.json": "istio.io/istio:tools/packaging/common/envoy_bootstrap.json"
+            },
+        ),
+        Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
+        Programs(
+            "kubernetes", "kubernetes", {"kubernetes": ours + "kubernetes"}, kubernetes_settings()
+        ),
+    ]
+    if any((SOURCES / "tools/cmd/mesh-node").glob("*.go")):
+        found.append(Programs("mesh-node", "tools", {"mesh-node": ours + "mesh-node"}))
+    return tuple(found)

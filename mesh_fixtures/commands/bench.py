@@ -1,0 +1,192 @@
+"""Measures what a run of pytest takes, from nothing to verdicts and a clean machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mesh_fixtures
+from mesh_fixtures import providers
+from mesh_fixtures.commands import add_scenarios_folder, find_scenario, folder_of, ids
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.measuring import VARIABLE, Measurement
+from mesh_fixtures.progress import Progress, Sink
+
+SUMMARY = "measure scenarios, from nothing to verdicts and a clean machine"
+
+_STANDARD_ERROR = 2
+
+
+@dataclass
+class Measured:
+    """Figures of the runs of one scenario, a list for each row of the table."""
+
+    phases: dict[str, list[float]] = field(default_factory=dict)
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    total: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+    def add(self, run: Measurement, total: float) -> None:
+        for rows, values in ((self.phases, run.phases), (self.steps, run.steps)):
+            for name, seconds in values.items():
+                rows.setdefault(name, []).append(seconds)
+        other = total - sum(run.phases.values())
+        self.phases.setdefault("start and end", []).append(other)
+        self.total.append(total)
+        self.memory.append(run.memory)
+
+
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("scenario", nargs="*", help="ids or files (default: all of the folder)")
+    parser.add_argument("--runs", type=_count, default=3, metavar="N", help="default: 3")
+    parser.add_argument(
+        "--kept",
+        action="store_true",
+        help="measure runs that take over a lab that an earlier run kept",
+    )
+    add_scenarios_folder(parser)
+
+
+def run(arguments: Namespace, sink: Sink) -> int:
+    wanted = arguments.scenario or ids(arguments)
+    files = [_file(name, arguments) for name in wanted]
+    providers.check_machine(providers.make())
+    _prepare(Progress("artifacts", sink))
+    medians = []
+    for file in files:
+        measured = Measured()
+        try:
+            if arguments.kept:
+                measure(file, keep=True)
+            for _ in range(arguments.runs):
+                measured.add(*measure(file, keep=arguments.kept))
+        finally:
+            if arguments.kept:
+                _take_down(file.stem, sink)
+        print("\n".join(table(file.stem, arguments.runs, measured)) + "\n", flush=True)
+        medians.append(statistics.median(measured.total))
+    if len(files) > 1:
+        print(f"sum of the medians: {sum(medians):.1f} s")
+    return 0
+
+
+def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
+    """One run of all tests on one topology.
+
+    Returns:
+        What it took by phase, and in all.
+
+    Raises:
+        MachineError: the tests are not here, or they did not pass.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder, "measurement.json")
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "mesh_fixtures.measuring"),
+            *(str(conformance_tests()), "--mesh-scenarios", str(file.parent)),
+            *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
+        ]
+        environment = os.environ | {VARIABLE: str(result)}
+        begun = time.monotonic()
+        with (
+            interruption.holding(),
+            subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=_STANDARD_ERROR
+            ) as process,
+        ):
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                raise
+        total = time.monotonic() - begun
+        if status != 0:
+            raise MachineError(
+                wanted="a run in which all tests pass, to measure it",
+                seen=f"exit status {status}",
+                where=" ".join(command),
+                remedy="see pytest's output above",
+            )
+        return Measurement(**json.loads(result.read_text(encoding="utf-8"))), total
+
+
+def conformance_tests() -> Path:
+    """Folder of the tests.
+
+    Raises:
+        MachineError: the project is installed without them.
+    """
+    folder = Path(mesh_fixtures.__file__).parents[1] / "tests" / "conformance"
+    if not folder.is_dir():
+        raise MachineError(
+            wanted="the conformance tests",
+            seen="none",
+            where=str(folder),
+            remedy="run bench in a checkout of the project",
+        )
+    return folder
+
+
+def table(title: str, runs: int, measured: Measured) -> Sequence[str]:
+    """Lines with minimum, median and maximum of each phase and step."""
+    rows = [(f"{title}, {runs} runs", "minimum", "median", "maximum")]
+    rows += _rows(measured.phases, "  ")
+    rows += _rows({"total, seconds": measured.total})
+    if any(measured.memory):
+        rows += _rows({"memory, MiB": measured.memory}, digits=0)
+    if measured.steps:
+        rows.append(("steps, overlapping", "", "", ""))
+        rows += _rows(measured.steps, "  ")
+    width = max(len(row[0]) for row in rows)
+    return [f"{name:<{width}}  {a:>8}  {b:>8}  {c:>8}".rstrip() for name, a, b, c in rows]
+
+
+def _rows(
+    values: Mapping[str, list[float]], indent: str = "", digits: int = 1
+) -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            indent + name,
+            f"{min(of):.{digits}f}",
+            f"{statistics.median(of):.{digits}f}",
+            f"{max(of):.{digits}f}",
+        )
+        for name, of in values.items()
+    ]
+
+
+def _file(name: str, arguments: Namespace) -> Path:
+    scenario = find_scenario(name, arguments)
+    if name.endswith((".yaml", ".yml")):
+        return Path(name).absolute()
+    return (folder_of(arguments) / scenario.id).with_suffix(".yaml").absolute()
+
+
+def _prepare(progress: Progress) -> None:
+    from mesh_fixtures.artifacts.build import ensure_artifacts
+
+    ensure_artifacts(progress)
+
+
+def _take_down(topology: str, sink: Sink) -> None:
+    from mesh_fixtures.lab.netns import take_down_kept
+
+    with interruption.holding(), interruption.removing():
+        take_down_kept(topology, Progress(topology, sink))
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

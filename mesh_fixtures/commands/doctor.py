@@ -1,0 +1,46 @@
+"""Says what this machine lacks for a lab, and the command that mends it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mesh_fixtures import providers
+from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.progress import Sink
+
+SUMMARY = "list what this machine lacks, and the command that mends it"
+
+_OLDEST_PYTHON = (3, 11)
+
+
+def add(parser: ArgumentParser) -> None:
+    del parser
+
+
+def run(arguments: Namespace, sink: Sink) -> int:
+    del arguments, sink
+    found = problems()
+    for problem in found:
+        print(f"missing: {problem.missing}")
+        print(f"   mend: {problem.remedy or '(nothing known)'}")
+    if not found:
+        print("nothing is missing")
+    return 1 if found else 0
+
+
+def problems() -> Sequence[Problem]:
+    """Everything that is missing, most basic first."""
+    found: list[Problem] = []
+    if sys.version_info < _OLDEST_PYTHON:
+        version = ".".join(map(str, _OLDEST_PYTHON))
+        found.append(Problem(f"Python {version}", f"apt-get install -y python{version}"))
+    unfit = providers.unfitness()
+    found.extend(unfit)
+    if not unfit:
+        from mesh_fixtures.artifacts import build
+
+        found.extend(providers.make().problems())
+        found.extend(build.problems())
+    return tuple(dict.fromkeys(found))

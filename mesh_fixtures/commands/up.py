@@ -1,0 +1,55 @@
+"""Gives a person a lab with the mesh and the sample workloads, for trying things by hand."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, Namespace
+
+from mesh_fixtures import flow, providers
+from mesh_fixtures.commands import add_scenarios_folder, find_scenario
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.progress import Progress, Sink
+
+SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave them running"
+
+
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("scenario", help="id of a scenario, or its file")
+    add_scenarios_folder(parser)
+
+
+def run(arguments: Namespace, sink: Sink) -> int:
+    scenario = find_scenario(arguments.scenario, arguments)
+    provider = providers.make()
+    providers.check_machine(provider)
+    progress = Progress(scenario.id, sink)
+    with interruption.holding():
+        lab = provider.open(scenario, progress)
+        up = False
+        try:
+            flow.bring_up(lab, progress)
+            up = True
+        finally:
+            with interruption.removing():
+                lab.close(keep=up)
+    print(instructions(lab))
+    return 0
+
+
+def instructions(lab: Lab) -> str:
+    """How to use a lab."""
+    first, last = next(iter(lab.clusters)), list(lab.clusters)[-1]
+    path = shlex.quote(str(lab.tools.kubectl.parent))
+    request = f"kubectl --context={first} -n sample exec deploy/sleep -- curl -sS"
+    return "\n".join(
+        (
+            f"{lab.scenario.id} is up; its contexts are {', '.join(lab.clusters)}. For example:",
+            "",
+            f"  export KUBECONFIG={shlex.quote(str(lab.kubeconfig))} PATH={path}:$PATH",
+            f"  {request} helloworld.sample:5000/hello",
+            f"  istioctl --context={last} proxy-status",
+            "",
+            f"Remove it: mesh-conformance down {lab.scenario.id}",
+        )
+    )

@@ -1,0 +1,88 @@
+"""The controller under pytest-xdist: schedules topologies, checks the machine, stops workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh_fixtures.exchange import Exchange, Follower
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.scheduling import TopologyScheduling
+from mesh_fixtures.session_lab import RUN
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
+
+PATIENCE = 60.0
+"""Seconds that workers get to remove their labs when the run is interrupted."""
+
+
+class Distribution:
+    """Plugin of the controller process.
+
+    Args:
+        check_machine: raises pytest.UsageError where labs cannot be made.
+    """
+
+    def __init__(
+        self, config: pytest.Config, check_machine: Callable[[pytest.Config], None]
+    ) -> None:
+        self._config = config
+        self._check_machine = check_machine
+        self._run = config.stash[RUN]
+        self._exchange = Exchange.create()
+        self._follower = Follower(self._exchange, self._run.sink)
+        self._checked = False
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        node.workerinput["mesh_exchange"] = str(self._exchange.folder)
+
+    def pytest_xdist_make_scheduler(
+        self, config: pytest.Config, log: Producer
+    ) -> TopologyScheduling | None:
+        if config.getvalue("dist") == "each":
+            return None
+        return TopologyScheduling(config, log, self._topologies_of)
+
+    def _topologies_of(self, worker: str) -> Mapping[str, str]:
+        return self._exchange.collected_by(worker).topologies
+
+    def pytest_xdist_node_collection_finished(
+        self, node: WorkerController, ids: Sequence[str]
+    ) -> None:
+        del ids
+        collected = self._exchange.collected_by(node.gateway.id)
+        if collected.usage_error:
+            raise pytest.UsageError(collected.usage_error)
+        self._run.selected.update(collected.selected)
+        if collected.topologies and not self._checked:
+            self._checked = True
+            self._check_machine(self._config)
+            interruption.hold()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        if not self._exchange.stop_holders(PATIENCE):
+            left = ", ".join(str(pid) for pid in self._exchange.holders())
+            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+            if reporter is not None:
+                reporter.write_line(
+                    f"processes {left} did not remove their labs within {PATIENCE:.0f} s; "
+                    "run: mesh-conformance clean",
+                    red=True,
+                )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_terminal_summary(self) -> Generator[None]:
+        self._follower.close()
+        yield
+
+    def pytest_unconfigure(self) -> None:
+        self._follower.close()
+        if self._checked:
+            self._checked = False
+            interruption.release()
+        self._exchange.remove()

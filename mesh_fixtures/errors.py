@@ -1,0 +1,97 @@
+"""Errors that a person can act on: what was wanted, what was seen, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MeshConformanceError(Exception):
+    """Base of every error that this project raises on purpose.
+
+    Args:
+        wanted: what should have happened, one sentence.
+        seen: what happened instead, with the evidence at hand.
+        where: file and key path, cluster, step or machine.
+        remedy: what a person can do about it; empty when nothing is known.
+    """
+
+    def __init__(self, *, wanted: str, seen: str, where: str, remedy: str = "") -> None:
+        self.wanted = wanted
+        self.seen = seen
+        self.where = where
+        self.remedy = remedy
+        lines = [f"{where}: wanted {wanted}", f"  seen: {seen}"]
+        if remedy:
+            lines.append(f"  what to do: {remedy}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), dict(self.__dict__), self.args))
+
+
+def _rebuild(
+    kind: type[MeshConformanceError], state: dict[str, object], args: tuple[object, ...]
+) -> MeshConformanceError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ScenarioError(MeshConformanceError):
+    """A scenario file that cannot be used; raised before anything is created."""
+
+
+class MachineError(MeshConformanceError):
+    """This machine lacks something that the provider needs; raised before anything is created."""
+
+
+class ArtifactError(MeshConformanceError):
+    """A binary or image could not be fetched, built or read."""
+
+
+class LabError(MeshConformanceError):
+    """Clusters or networks could not be made, reached or removed."""
+
+
+class StepFailed(MeshConformanceError):
+    """A step of the installation plan failed.
+
+    Args:
+        step: the step's id.
+        command: the argument list that failed, as a person would type it.
+        exit_status: its exit status; None when it was ended at the step's deadline.
+        output: the end of its standard output and standard error.
+        state: what the step was waiting for, as last seen.
+    """
+
+    def __init__(
+        self,
+        *,
+        step: str,
+        command: Sequence[str],
+        exit_status: int | None,
+        output: str,
+        state: str,
+        where: str,
+        remedy: str = "",
+    ) -> None:
+        self.step = step
+        self.command = tuple(command)
+        self.exit_status = exit_status
+        self.output = output
+        self.state = state
+        ended = "ended at its deadline" if exit_status is None else f"exit status {exit_status}"
+        seen = f"{ended}\n  output: {output.strip() or '(none)'}"
+        if state:
+            seen += f"\n  state: {state.strip()}"
+        super().__init__(
+            wanted=f"step {step} to succeed: {' '.join(command)}",
+            seen=seen,
+            where=where,
+            remedy=remedy,
+        )
+
+
+class ProbeError(MeshConformanceError):
+    """A probe could not observe; says nothing about the mesh itself."""

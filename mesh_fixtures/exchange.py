@@ -1,0 +1,155 @@
+"""What pytest-xdist's workers and their controller tell each other: a folder of small files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event as Signal
+from threading import Lock, Thread
+from typing import Any, cast
+
+from mesh_fixtures.progress import Event, Sink
+
+_POLL = 0.2
+_EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a worker found when it collected.
+
+    Attributes:
+        topologies: topology by id of each test that needs a lab.
+        selected: topologies of all tests, also of those that will be skipped.
+        usage_error: why nothing can run; empty when all is well.
+    """
+
+    topologies: Mapping[str, str] = field(default_factory=dict)
+    selected: Sequence[str] = ()
+    usage_error: str = ""
+
+
+class Exchange:
+    """The folder that one controller and its workers share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = Lock()
+
+    @classmethod
+    def create(cls) -> Exchange:
+        """Make a new folder."""
+        return cls(Path(tempfile.mkdtemp(prefix="mesh-conformance-")))
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def sink(self) -> Sink:
+        """Appends each event for the controller to read."""
+
+        def append(event: Event) -> None:
+            line = json.dumps(event.as_json()) + "\n"
+            with self._lock, (self.folder / _EVENTS).open("a", encoding="utf-8") as file:
+                file.write(line)
+
+        return append
+
+    def tell_collected(self, worker: str, collected: Collected) -> None:
+        """Record what a worker collected, before xdist tells the controller that it has."""
+        path = self.folder / f"collected-{worker}.json"
+        path.write_text(json.dumps(asdict(collected)), encoding="utf-8")
+
+    def collected_by(self, worker: str) -> Collected:
+        """What that worker collected; nothing when it never said."""
+        path = self.folder / f"collected-{worker}.json"
+        if not path.exists():
+            return Collected()
+        return Collected(**json.loads(path.read_text(encoding="utf-8")))
+
+    @contextmanager
+    def holding_lab(self) -> Iterator[None]:
+        """Record that this process holds a lab."""
+        marker = self.folder / f"holds-lab-{os.getpid()}"
+        marker.touch()
+        try:
+            yield
+        finally:
+            marker.unlink(missing_ok=True)
+
+    def holders(self) -> tuple[int, ...]:
+        """Processes that hold a lab."""
+        found = (int(path.name.rsplit("-", 1)[1]) for path in self.folder.glob("holds-lab-*"))
+        return tuple(pid for pid in found if _is_alive(pid))
+
+    def stop_holders(self, patience: float) -> bool:
+        """Ask processes that hold a lab to stop, and wait until they have removed it.
+
+        Returns:
+            Whether all of them did in time.
+        """
+        for pid in self.holders():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        while self.holders():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+class Follower:
+    """Reads the events of all workers while they are written, and passes them on.
+
+    Args:
+        sink: called in the follower's own thread.
+    """
+
+    def __init__(self, exchange: Exchange, sink: Sink) -> None:
+        self._path = exchange.folder / _EVENTS
+        self._sink = sink
+        self._position = 0
+        self._closed = Signal()
+        self._thread = Thread(target=self._follow, name="mesh-follower", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Pass on what is left, and stop."""
+        self._closed.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._closed.wait(_POLL):
+            self._read()
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                content = file.read()
+        except FileNotFoundError:
+            return
+        whole, newline, _ = content.rpartition(b"\n")
+        self._position += len(whole) + len(newline)
+        for line in whole.splitlines():
+            fields = cast("dict[str, Any]", json.loads(line))
+            self._sink(Event(**fields))

@@ -1,0 +1,194 @@
+"""What a client's proxy must know of HelloWorld, and where its requests must go: pure functions of
+the scenario and of what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.workloads import Workload
+from mesh_fixtures.scenario import SERVICES_PORT, Scenario
+from mesh_fixtures.workloads import PORT
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A pod of HelloWorld that serves."""
+
+    cluster: str
+    version: str
+    pod: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a client's proxy can send a request, as far as the proxy itself can tell apart.
+
+    Pods on the client's network are told apart; behind another network's gateways are all the
+    pods of that network, and only their sum depends on the client.
+
+    Attributes:
+        name: unique for a client, e.g. `v1`, or `v2 (network2)` behind gateways.
+        instances: pods that answer.
+        targets: `address:port` of the endpoints that lead there; empty when there is no gateway.
+    """
+
+    name: str
+    versions: frozenset[str]
+    instances: frozenset[str]
+    targets: frozenset[str]
+
+
+@dataclass(frozen=True)
+class EndpointsVerdict:
+    """How a client's endpoints differ from what they must be.
+
+    Attributes:
+        missing: targets that are not there, or destinations that have none.
+        unexpected: targets that lead nowhere known.
+        unhealthy: endpoints that the proxy does not use.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    unhealthy: tuple[Endpoint, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.unhealthy)
+
+    def __str__(self) -> str:
+        parts = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "not healthy": tuple(map(str, self.unhealthy)),
+        }
+        said = [f"{name} {', '.join(values)}" for name, values in parts.items() if values]
+        return "; ".join(said) or "complete"
+
+
+def backends(workloads: Iterable[Workload]) -> tuple[Backend, ...]:
+    """The pods of HelloWorld that serve."""
+    return tuple(
+        Backend(each.cluster, each.version, each.pod.name, each.pod.ip)
+        for each in workloads
+        if each.version and each.pod.serving
+    )
+
+
+def destinations(
+    scenario: Scenario,
+    client: str,
+    pods: Sequence[Backend],
+    gateways: Mapping[str, Sequence[str]],
+) -> tuple[Destination, ...]:
+    """Where the requests of a client in a cluster go, in the scenario's order.
+
+    A pod on another network is reached through the gateways of its own cluster, or where that has
+    none, through any gateway of its network. Source: Istio, Deployment Models (multiple networks).
+
+    Args:
+        client: name of the client's cluster.
+        gateways: addresses of the east-west gateways by cluster.
+    """
+    found: list[Destination] = []
+    for network in [each.name for each in scenario.networks]:
+        here = [pod for pod in pods if scenario.cluster(pod.cluster).network == network]
+        if network == scenario.cluster(client).network:
+            found += _direct(here)
+        elif here:
+            versions = frozenset(pod.version for pod in here)
+            found.append(
+                Destination(
+                    name=f"{'+'.join(sorted(versions))} ({network})",
+                    versions=versions,
+                    instances=frozenset(pod.pod for pod in here),
+                    targets=_through(scenario, network, here, gateways),
+                )
+            )
+    return tuple(found)
+
+
+def _direct(pods: Iterable[Backend]) -> list[Destination]:
+    by_version: dict[str, list[Backend]] = {}
+    for pod in pods:
+        by_version.setdefault(pod.version, []).append(pod)
+    return [
+        Destination(
+            name=version,
+            versions=frozenset({version}),
+            instances=frozenset(pod.pod for pod in group),
+            targets=frozenset(f"{pod.address}:{PORT}" for pod in group),
+        )
+        for version, group in by_version.items()
+    ]
+
+
+def _through(
+    scenario: Scenario,
+    network: str,
+    pods: Iterable[Backend],
+    gateways: Mapping[str, Sequence[str]],
+) -> frozenset[str]:
+    of_network = [
+        address
+        for cluster in scenario.clusters
+        if cluster.network == network
+        for address in gateways.get(cluster.name, ())
+    ]
+    return frozenset(
+        f"{address}:{SERVICES_PORT}"
+        for pod in pods
+        for address in gateways.get(pod.cluster) or of_network
+    )
+
+
+def judge_endpoints(wanted: Sequence[Destination], seen: Endpoints) -> EndpointsVerdict:
+    """Compare a client's endpoints with the destinations that they must lead to, and only to."""
+    targets = {target for each in wanted for target in each.targets}
+    present = {each.target for each in seen.endpoints}
+    nowhere = [f"a gateway for {each.name}" for each in wanted if not each.targets]
+    return EndpointsVerdict(
+        missing=(*sorted(targets - present), *nowhere),
+        unexpected=tuple(sorted(present - targets)),
+        unhealthy=tuple(each for each in seen.endpoints if not each.healthy),
+    )
+
+
+def expected_shares(wanted: Sequence[Destination], seen: Endpoints) -> Mapping[str, Fraction]:
+    """The share of each destination that the client's own endpoint weights say.
+
+    Endpoints of a lower priority get none while those of the first are healthy, and an endpoint
+    that leads nowhere known counts as a destination of its own. Weights of localities do not count,
+    as Istio leaves them out unless a DestinationRule asks for them.
+
+    Returns:
+        Shares that add up to 1; empty when there is no endpoint to use.
+    """
+    weights: dict[str, int] = {each.name: 0 for each in wanted}
+    by_target = {target: each.name for each in wanted for target in each.targets}
+    for endpoint in seen.in_use:
+        name = by_target.get(endpoint.target, f"unexpected {endpoint.target}")
+        weights[name] = weights.get(name, 0) + endpoint.weight
+    total = sum(weights.values())
+    return {name: Fraction(weight, total) for name, weight in weights.items()} if total else {}
+
+
+def count_by_destination(
+    wanted: Sequence[Destination], instances: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Answers by destination; those of a pod that is in none count by the pod's name.
+
+    Args:
+        instances: answers by pod.
+    """
+    by_instance = {pod: each.name for each in wanted for pod in each.instances}
+    counts: dict[str, int] = {each.name: 0 for each in wanted}
+    for pod, count in instances.items():
+        name = by_instance.get(pod, f"unexpected {pod}")
+        counts[name] = counts.get(name, 0) + count
+    return counts

@@ -1,0 +1,56 @@
+"""What a requirement finds where it does not hold: one sentence, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mesh_fixtures.kube import Source
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A difference between what must hold and what was seen.
+
+    Attributes:
+        cluster: where it was seen, or from where.
+        expected: as in "expected ...".
+        seen: as in "but saw ...".
+        source: how to see it again; None when it follows from several observations.
+    """
+
+    cluster: str
+    expected: str
+    seen: str
+    source: Source | None = None
+
+    def __str__(self) -> str:
+        evidence = f" [{self.source}]" if self.source else ""
+        return f"{self.cluster}: expected {self.expected}, but saw {self.seen}{evidence}"
+
+
+class Unmet(AssertionError):
+    """A requirement that does not hold.
+
+    Attributes:
+        findings: at least one.
+    """
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(map(str, findings)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.findings,))
+
+
+def require_none(findings: Iterable[Finding]) -> None:
+    """Let the requirement hold only when nothing was found against it.
+
+    Raises:
+        Unmet: something was.
+    """
+    __tracebackhide__ = True
+    found = tuple(findings)
+    if found:
+        raise Unmet(found)

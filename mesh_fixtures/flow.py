@@ -1,0 +1,118 @@
+"""From a lab to a mesh that can be asked questions: certificates, plan, steps, sample workloads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.progress_display import both
+from mesh_fixtures.step_times import StepTimes
+
+if TYPE_CHECKING:
+    from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.install.step import Plan
+    from mesh_fixtures.scenario import Scenario
+
+
+def install(lab: Lab, progress: Progress) -> None:
+    """Install the mesh of the lab's scenario, and wait until the whole lab is ready.
+
+    Raises:
+        StepFailed: a step of the plan failed.
+        LabError: a part of the lab did not become ready.
+    """
+    from mesh_fixtures.install.certificates import write_certificates
+    from mesh_fixtures.install.executor import run_in_lab, working_folder
+    from mesh_fixtures.install.plan import plan
+
+    with progress.phase("certificates"):
+        write_certificates(lab.scenario, working_folder(lab))
+    run_in_lab(plan(lab.scenario, lab.images), lab, progress)
+    lab.wait_ready()
+
+
+def deploy_sample(lab: Lab, progress: Progress) -> None:
+    """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
+
+    Raises:
+        StepFailed: they did not become ready.
+    """
+    from mesh_fixtures.install.executor import run_in_lab, working_folder
+    from mesh_fixtures.workloads import workload_plan
+
+    plan = workload_plan(lab.scenario, lab.images)
+    folder = working_folder(lab)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun, done = folder / "sample.begun", folder / "sample.done"
+    if done.exists():
+        run_in_lab(_readiness_of(plan), lab, progress)
+        return
+    if begun.exists():
+        run_in_lab(_removal(lab.scenario), lab, progress)
+    begun.touch()
+    run_in_lab(plan, lab, progress)
+    done.touch()
+
+
+def _readiness_of(workloads: Plan) -> Plan:
+    """Those steps of a plan that only wait."""
+    waiting = tuple(
+        replace(step, needs=())
+        for step in workloads.steps
+        if step.id.split("/")[0].endswith("-ready")
+    )
+    return replace(workloads, steps=waiting)
+
+
+def _removal(scenario: Scenario) -> Plan:
+    """Removes what is left of workloads whose deployment did not succeed."""
+    from mesh_fixtures.install import names
+    from mesh_fixtures.install.step import Command, Plan, Step
+    from mesh_fixtures.workloads import NAMESPACE
+
+    def step(cluster: str) -> Step:
+        argv = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        return Step(
+            id=f"sample-removal/{cluster}",
+            cluster=cluster,
+            section="Start again",
+            title=f"Remove the namespace {NAMESPACE} from {cluster}",
+            needs=(),
+            commands=(Command(names.kubectl(cluster, *argv)),),
+            deadline=120,
+        )
+
+    clusters = [cluster.name for cluster in scenario.clusters]
+    variables = tuple(names.context_variable(cluster) for cluster in clusters)
+    return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
+
+
+def bring_up(lab: Lab, progress: Progress) -> StepTimes:
+    """Install what a kept lab does not hold yet, and deploy the sample workloads.
+
+    Returns:
+        The time that each step took.
+
+    Raises:
+        StepFailed: a step failed.
+    """
+    times = StepTimes()
+    watched = Progress(progress.subject, both(times, progress.sink))
+    if not lab.installed:
+        install(lab, watched)
+        lab.mark_installed()
+    deploy_sample(lab, watched)
+    return times
+
+
+def runbook(scenario: Scenario, images: ImageSet) -> str:
+    """The installation and its check as a person would do them by hand, in Markdown."""
+    from mesh_fixtures.install import runbook as runbooks
+    from mesh_fixtures.install.plan import plan
+    from mesh_fixtures.workloads import workload_plan
+
+    mesh = runbooks.render(plan(scenario, images), title=f"{scenario.title} ({scenario.id})")
+    sample = runbooks.render(workload_plan(scenario, images), title="Verify the Installation")
+    return f"{mesh}\n{sample}"

@@ -1,0 +1,316 @@
+"""Runs a plan: independent steps at the same time, each within its deadline, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Final, NoReturn
+
+from mesh_fixtures.errors import StepFailed
+from mesh_fixtures.install import names
+from mesh_fixtures.install.process import Ended, Running, Surroundings
+from mesh_fixtures.install.step import Command, Plan, Step, substitute
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.progress import Progress
+
+PARALLEL_STEPS: Final = 6
+OUTPUT_KEPT: Final = 4000
+STATE_KEPT: Final = 2000
+OBSERVATION_SECONDS: Final = 15.0
+CANNOT_START: Final = 127
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """How long a step took, in seconds, and when it began after the plan did."""
+
+    id: str
+    cluster: str
+    seconds: float
+    started_offset: float
+
+
+def working_folder(lab: Lab) -> Path:
+    """Folder that the commands of a lab's installation run in; `certs/` belongs into it."""
+    return lab.folder / "install"
+
+
+def run_in_lab(
+    plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARALLEL_STEPS
+) -> tuple[StepTime, ...]:
+    """Run a plan on a lab's clusters. The steps' output is kept in `install/logs` of its folder.
+
+    Raises:
+        StepFailed: a step did not succeed in time; the others are ended.
+        ValueError: the plan wants a variable that a lab does not give.
+    """
+    folder = working_folder(lab)
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(lab.kubeconfig),
+        "KUBECACHEDIR": str(folder / "cache"),
+    }
+    programs = {"kubectl": lab.tools.kubectl, "istioctl": lab.tools.istioctl}
+    surroundings = Surroundings(folder, environment, programs)
+    return run(plan, surroundings, lab_variables(lab), progress, parallel=parallel)
+
+
+def lab_variables(lab: Lab) -> Mapping[str, str]:
+    """Every variable that a plan can want of a lab."""
+    contexts = {names.context_variable(name): name for name in lab.clusters}
+    servers = {
+        names.api_server_variable(name): cluster.api_server
+        for name, cluster in lab.clusters.items()
+    }
+    return contexts | servers
+
+
+def run(
+    plan: Plan,
+    surroundings: Surroundings,
+    variables: Mapping[str, str],
+    progress: Progress,
+    *,
+    parallel: int = PARALLEL_STEPS,
+) -> tuple[StepTime, ...]:
+    """Run a plan.
+
+    Args:
+        surroundings: its folder is made when it is missing.
+        variables: values of the plan's variables.
+        progress: gets a phase for each step; its sink is called from several threads.
+        parallel: how many steps run at a time at most.
+
+    Returns:
+        The steps' times, in the order in which they began.
+
+    Raises:
+        StepFailed: a step did not succeed in time; the others are ended.
+        ValueError: a variable has no value.
+    """
+    missing = [name for name in plan.variables if name not in variables]
+    if missing:
+        raise ValueError(f"plan of {plan.scenario_id}: no value for {', '.join(missing)}")
+    return _Execution(plan, surroundings, dict(variables), progress).run(parallel)
+
+
+class _Cancelled(Exception):
+    """The step was ended because another one failed or somebody interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__("ended before it was done")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A command that failed, with values in place of variables; status None: out of time."""
+
+    command: Command
+    status: int | None
+    output: str
+
+
+class _Execution:
+    def __init__(
+        self,
+        plan: Plan,
+        surroundings: Surroundings,
+        variables: dict[str, str],
+        progress: Progress,
+    ) -> None:
+        self._plan = plan
+        self._surroundings = surroundings
+        self._variables = variables
+        self._progress = progress
+        self._logs = surroundings.folder / "logs"
+        self._lock = threading.Lock()
+        self._active: set[Running] = set()
+        self._is_cancelled = False
+        self._begun = time.monotonic()
+
+    def run(self, parallel: int) -> tuple[StepTime, ...]:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        waiting = list(self._plan.ordered)
+        times: dict[str, StepTime] = {}
+        active: set[Future[StepTime]] = set()
+        with ThreadPoolExecutor(parallel, thread_name_prefix="step") as pool:
+            try:
+                while waiting or active:
+                    ready = [step for step in waiting if times.keys() >= {*step.needs}]
+                    for step in ready[: parallel - len(active)]:
+                        active.add(pool.submit(self._run_step, step))
+                        waiting.remove(step)
+                    done, active = wait(active, return_when=FIRST_COMPLETED)
+                    if any(future.exception() for future in done):
+                        self._cancel_once()
+                        _raise_cause((*done, *wait(active).done))
+                    times |= {taken.id: taken for taken in (future.result() for future in done)}
+            finally:
+                self._cancel()
+        return tuple(sorted(times.values(), key=lambda taken: taken.started_offset))
+
+    def _run_step(self, step: Step) -> StepTime:
+        begun = time.monotonic()
+        with self._progress.phase(step.id, step.cluster, step.title):
+            self._write_files(step)
+            with self._bounded(step.deadline) as running:
+                if self._is_cancelled:
+                    raise _Cancelled
+                failure = self._run_commands(step, running)
+            if failure is not None:
+                if not self._cancel_once():
+                    raise _Cancelled
+                raise self._step_failed(step, failure)
+        return StepTime(step.id, step.cluster, time.monotonic() - begun, begun - self._begun)
+
+    def _cancel(self) -> None:
+        """End what runs, observations too, and start no more steps."""
+        with self._lock:
+            self._end_all()
+
+    def _cancel_once(self) -> bool:
+        """Cancel unless that was done before, so that an observation is not ended; whether so."""
+        with self._lock:
+            is_first = not self._is_cancelled
+            if is_first:
+                self._end_all()
+        return is_first
+
+    def _end_all(self) -> None:
+        self._is_cancelled = True
+        for running in self._active:
+            running.end()
+
+    @contextmanager
+    def _bounded(self, seconds: float) -> Iterator[Running]:
+        """Programs within this are ended after that many seconds, or by `_cancel`."""
+        running = Running()
+        with self._lock:
+            self._active.add(running)
+        timer = threading.Timer(seconds, running.end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield running
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._active.discard(running)
+
+    def _run_commands(self, step: Step, running: Running) -> _Failure | None:
+        with self._log_file(step).open("w+b", buffering=0) as log:
+            for template in step.commands:
+                command = self._valued(template)
+                start = log.seek(0, os.SEEK_END)
+                ended = self._run_command(command, running, log)
+                log.seek(start)
+                output = log.read().decode(errors="replace")
+                if ended is None or self._is_cancelled:
+                    return _Failure(command, None, output)
+                status = _decisive(ended.statuses)
+                captured = ended.output.strip()
+                if status == 0 and command.capture and not captured:
+                    return _Failure(command, status, f"{output}nothing to set {command.capture} to")
+                if status != 0:
+                    return _Failure(command, status, output)
+                if command.capture:
+                    log.write(f"{command.capture}={captured}\n".encode())
+                    with self._lock:
+                        self._variables[command.capture] = captured
+        return None
+
+    def _run_command(self, command: Command, running: Running, log: IO[bytes]) -> Ended | None:
+        try:
+            return running.call(
+                command.argv,
+                self._surroundings,
+                log,
+                stdin=command.stdin,
+                pipe_to=command.pipe_to,
+                capture=bool(command.capture),
+            )
+        except OSError as error:
+            log.write(f"{error}\n".encode())
+            return Ended((CANNOT_START,), "")
+
+    def _valued(self, command: Command) -> Command:
+        with self._lock:
+            variables = dict(self._variables)
+        return replace(
+            command,
+            argv=tuple(substitute(part, variables) for part in command.argv),
+            pipe_to=tuple(substitute(part, variables) for part in command.pipe_to),
+            stdin=substitute(command.stdin, variables),
+        )
+
+    def _write_files(self, step: Step) -> None:
+        for name, template in step.files.items():
+            file = self._surroundings.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                content = substitute(template, self._variables)
+            unfinished = file.with_name(f".{file.name}.{step.id.replace('/', '.')}")
+            unfinished.write_text(content, encoding="utf-8")
+            unfinished.replace(file)
+
+    def _log_file(self, step: Step) -> Path:
+        return self._logs / f"{step.id.replace('/', '.')}.log"
+
+    def _step_failed(self, step: Step, failure: _Failure) -> StepFailed:
+        argv = failure.command.argv
+        if failure.command.pipe_to:
+            argv = (*argv, "|", *failure.command.pipe_to)
+        where = f"{step.cluster}, section {step.section!r}, log {self._log_file(step)}"
+        return StepFailed(
+            step=step.id,
+            command=argv,
+            exit_status=failure.status,
+            output=failure.output[-OUTPUT_KEPT:],
+            state=self._observed(step),
+            where=where,
+            remedy=_remedy(failure.output, step.cluster),
+        )
+
+    def _observed(self, step: Step) -> str:
+        seen: list[str] = []
+        with self._bounded(OBSERVATION_SECONDS) as running, tempfile.TemporaryFile() as log:
+            for template in step.observe:
+                command = self._valued(Command(template))
+                start = log.seek(0, os.SEEK_END)
+                ended = self._run_command(command, running, log)
+                log.seek(start)
+                output = log.read().decode(errors="replace").strip()[-STATE_KEPT:]
+                outcome = output if ended else "(no answer in time)"
+                seen.append(f"$ {shlex.join(command.argv)}\n{outcome}")
+        return "\n".join(seen)
+
+
+def _raise_cause(ended: Iterable[Future[StepTime]]) -> NoReturn:
+    errors = [error for future in ended if (error := future.exception()) is not None]
+    raise next((error for error in errors if not isinstance(error, _Cancelled)), errors[0])
+
+
+def _decisive(statuses: tuple[int, ...]) -> int:
+    """Status of the program that failed first; one that lost its reader is not to blame."""
+    failed = [status for status in statuses if status != 0]
+    no_reader = (-signal.SIGPIPE, 128 + signal.SIGPIPE)
+    blamed = [status for status in failed if status not in no_reader]
+    return (blamed or failed or [0])[0]
+
+
+def _remedy(output: str, cluster: str) -> str:
+    if "already exists" in output or "AlreadyExists" in output:
+        return (
+            f"{cluster} already holds what this step creates, and the plan is for clusters without "
+            "Istio: remove it there, or verify the mesh that is installed with --mesh-install skip"
+        )
+    return ""

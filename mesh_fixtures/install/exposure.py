@@ -1,0 +1,98 @@
+"""Guide: Expose the control plane, and Expose services, on the east-west gateway."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.step import Command, Step
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, Scenario
+
+ISTIOD_FILE: Final = "multicluster/expose-istiod.yaml"
+SERVICES_FILE: Final = "multicluster/expose-services.yaml"
+
+_API: Final = "networking.istio.io/v1"
+_SELECTOR: Final = {"istio": "eastwestgateway"}
+_ISTIOD_HOST: Final = f"istiod.{names.SYSTEM_NAMESPACE}.svc.cluster.local"
+_ISTIOD_GATEWAY: Final = "istiod-gateway"
+
+_DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
+_ISTIOD_SERVICE_PORTS: Final = {_DISCOVERY_PORT: 15012, _WEBHOOK_PORT: 443}
+
+
+def steps(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
+    """What this cluster's istiod is told to expose; nothing where nothing is to be exposed."""
+    exposed = []
+    if scenario.exposes_istiod(cluster):
+        title = f"Expose the control plane of {cluster}"
+        exposed.append(
+            _step(ids.expose_istiod(cluster), cluster, title, ISTIOD_FILE, istiod_manifest())
+        )
+    if scenario.exposes_services(cluster):
+        title = f"Expose the services of the mesh in {cluster}"
+        exposed.append(
+            _step(ids.expose_services(cluster), cluster, title, SERVICES_FILE, services_manifest())
+        )
+    return tuple(exposed)
+
+
+def istiod_manifest() -> str:
+    """Gateway and VirtualService that pass discovery and the webhook to istiod, as YAML."""
+    names_of_ports = {_DISCOVERY_PORT: "tls-istiod", _WEBHOOK_PORT: "tls-istiodwebhook"}
+    servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in names_of_ports.items()]
+    routes = [
+        {
+            "match": [{"port": port, "sniHosts": ["*"]}],
+            "route": [{"destination": {"host": _ISTIOD_HOST, "port": {"number": number}}}],
+        }
+        for port, number in _ISTIOD_SERVICE_PORTS.items()
+    ]
+    service = {
+        "apiVersion": _API,
+        "kind": "VirtualService",
+        "metadata": {"name": "istiod-vs"},
+        "spec": {"hosts": ["*"], "gateways": [_ISTIOD_GATEWAY], "tls": routes},
+    }
+    return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
+
+
+def services_manifest() -> str:
+    """Gateway that passes mutual TLS to every service by its SNI, as YAML."""
+    server = _server("tls", SERVICES_PORT, "AUTO_PASSTHROUGH", "*.local")
+    return yaml.safe_dump(_gateway("cross-network-gateway", [server]), sort_keys=False)
+
+
+def _gateway(name: str, servers: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "apiVersion": _API,
+        "kind": "Gateway",
+        "metadata": {"name": name},
+        "spec": {"selector": dict(_SELECTOR), "servers": servers},
+    }
+
+
+def _server(name: str, port: int, mode: str, host: str) -> dict[str, Any]:
+    return {
+        "port": {"name": name, "number": port, "protocol": "TLS"},
+        "tls": {"mode": mode},
+        "hosts": [host],
+    }
+
+
+def _step(step_id: str, cluster: str, title: str, file: str, manifest: str) -> Step:
+    return Step(
+        id=step_id,
+        cluster=cluster,
+        section=names.as_primary(cluster),
+        title=title,
+        needs=(ids.istiod(cluster),),
+        commands=(Command(names.system_kubectl(cluster, "apply", "-f", file)),),
+        files={file: manifest},
+        deadline=60,
+        observe=(
+            names.system_kubectl(cluster, "get", "gateways.networking.istio.io,virtualservices"),
+            *names.pods_and_events(cluster),
+        ),
+    )

@@ -1,0 +1,76 @@
+"""Names that the guide and Istio give: variables, Kubernetes objects, and how to call kubectl."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SYSTEM_NAMESPACE: Final = "istio-system"
+GATEWAY: Final = "istio-eastwestgateway"
+NETWORK_LABEL: Final = "topology.istio.io/network"
+CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
+
+
+def variable(kind: str, cluster: str) -> str:
+    """Name of a shell variable about a cluster, e.g. `CTX_CLUSTER1`."""
+    return f"{kind}_{cluster.upper().replace('-', '_')}"
+
+
+def context_variable(cluster: str) -> str:
+    """Variable with the kubeconfig context of a cluster (guide: Environment Variables)."""
+    return variable("CTX", cluster)
+
+
+def api_server_variable(cluster: str) -> str:
+    """Variable with the URL by which other clusters reach a cluster's API server."""
+    return variable("API_SERVER", cluster)
+
+
+def discovery_address_variable(cluster: str) -> str:
+    """Variable with the address at which a primary's gateway passes its istiod to remotes."""
+    return variable("DISCOVERY_ADDRESS", cluster)
+
+
+def reference(name: str) -> str:
+    """How a command refers to a variable."""
+    return f"${{{name}}}"
+
+
+def context(cluster: str) -> str:
+    """The flag that selects a cluster, for kubectl and istioctl alike."""
+    return f"--context={reference(context_variable(cluster))}"
+
+
+def kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
+    """A kubectl call on a cluster."""
+    return ("kubectl", context(cluster), *arguments)
+
+
+def system_kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
+    """A kubectl call on a cluster's istio-system."""
+    return kubectl(cluster, "-n", SYSTEM_NAMESPACE, *arguments)
+
+
+def istioctl_install(cluster: str, file: str, readiness_seconds: int) -> tuple[str, ...]:
+    """An istioctl call that installs an IstioOperator and waits until it is ready."""
+    return (
+        *("istioctl", "install", context(cluster), "-y", "-f", file),
+        f"--readiness-timeout={readiness_seconds}s",
+    )
+
+
+def as_primary(cluster: str) -> str:
+    """Title of the guide's section on a primary."""
+    return f"Configure {cluster} as a primary"
+
+
+def as_remote(cluster: str) -> str:
+    """Title of the guide's section on a remote."""
+    return f"Configure {cluster} as a remote"
+
+
+def pods_and_events(cluster: str, namespace: str = SYSTEM_NAMESPACE) -> tuple[tuple[str, ...], ...]:
+    """What shows why pods do not get ready."""
+    return (
+        kubectl(cluster, "-n", namespace, "get", "pods", "-o", "wide"),
+        kubectl(cluster, "-n", namespace, "get", "events", "--sort-by=.lastTimestamp"),
+    )

@@ -1,0 +1,116 @@
+"""IstioOperator configurations: what `istioctl install` is given for each cluster and gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.install import names
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, Scenario
+
+STATUS_PORT: Final = 15021
+
+_DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
+
+GATEWAY_PORTS: Final = {
+    "status-port": STATUS_PORT,
+    "tls": SERVICES_PORT,
+    "tls-istiod": _DISCOVERY_PORT,
+    "tls-webhook": _WEBHOOK_PORT,
+}
+"""Ports of every east-west gateway's service, by name (source: Istio's gateway generator)."""
+
+Values = Mapping[str, Any]
+
+
+def primary(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of a primary, as YAML (guide: Configure cluster1 as a primary)."""
+    own: dict[str, dict[str, Any]] = {
+        "global": {
+            "meshID": scenario.mesh_id,
+            "multiCluster": {"clusterName": cluster},
+            "network": scenario.cluster(cluster).network,
+            "imagePullPolicy": images.pull_policy,
+        }
+    }
+    if scenario.exposes_istiod(cluster):
+        own["global"]["externalIstiod"] = True
+    values = merged(images.istio_values, own)
+    return _operator(images, {"values": values})
+
+
+def remote(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of a remote, as YAML; refers to its primary's discovery address.
+
+    Cluster and network reach the proxies by the injection path
+    (source: Istio, Install Primary-Remote).
+    """
+    spec = scenario.cluster(cluster)
+    address = names.discovery_address_variable(scenario.control_plane_of(cluster))
+    own = {
+        "istiodRemote": {"injectionPath": f"/inject/cluster/{cluster}/net/{spec.network}"},
+        "global": {
+            "remotePilotAddress": names.reference(address),
+            "imagePullPolicy": images.pull_policy,
+        },
+    }
+    inherited = {key: value for key, value in images.istio_values.items() if key != "pilot"}
+    return _operator(images, {"profile": "remote", "values": merged(inherited, own)})
+
+
+def gateway(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of an east-west gateway alone, as YAML.
+
+    Its proxy takes everything else from istiod by injection, hence none of the image set's values.
+    """
+    network = scenario.cluster(cluster).network
+    ports = [
+        {"name": name, "port": port, "targetPort": port} for name, port in GATEWAY_PORTS.items()
+    ]
+    ingress = {
+        "name": names.GATEWAY,
+        "label": {
+            "istio": "eastwestgateway",
+            "app": names.GATEWAY,
+            names.NETWORK_LABEL: network,
+        },
+        "enabled": True,
+        "k8s": {
+            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": network}],
+            "service": {"ports": ports},
+        },
+    }
+    values = {
+        "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
+        "global": {"network": network, "imagePullPolicy": images.pull_policy},
+    }
+    spec = {"profile": "empty", "components": {"ingressGateways": [ingress]}, "values": values}
+    return _operator(images, spec, metadata={"name": "eastwest"})
+
+
+def merged(base: Values, over: Values) -> dict[str, Any]:
+    """Both nested mappings in one; where both have a value, the second's."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(below, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _operator(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
+    """As YAML. Names must differ within a cluster: an install prunes what its name left before."""
+    return yaml.safe_dump(
+        {
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            **({"metadata": dict(metadata)} if metadata else {}),
+            "spec": {"hub": images.istio_hub, "tag": images.istio_tag, **spec},
+        },
+        sort_keys=False,
+    )

@@ -1,0 +1,89 @@
+"""Ctrl-C and termination while a lab exists: stop once, then let the lab be removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
+
+
+class Interruption:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, and no further one.
+
+    What holds a lab enters `holding`; what removes it enters `removing`. A signal that comes during
+    the removal takes effect after it. Signals are handled only while something is held.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = _tell) -> None:
+        self._tell = tell
+        self._held = 0
+        self._removing = 0
+        self._interrupted = False
+        self._postponed = False
+        self._previous: dict[int, object] = {}
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """From before something is created until after it is removed."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """While something is removed, which no signal may cut short."""
+        self._removing += 1
+        try:
+            yield
+        finally:
+            self._removing -= 1
+            if self._postponed and not self._removing:
+                self._postponed = False
+                self._interrupted = True
+                raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """Begin to handle signals."""
+        if not self._held and threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+        self._held += 1
+
+    def release(self) -> None:
+        """Restore the former handlers when nothing is held any more."""
+        self._held -= 1
+        if self._held == 0:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]
+            self._previous.clear()
+            self._interrupted = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        name = signal.Signals(number).name
+        if self._removing and not self._interrupted:
+            self._postponed = True
+            self._tell(f"{name}: stopping once the lab is removed")
+            return
+        if self._interrupted:
+            if not self._removing or number == signal.SIGINT:
+                self._tell(f"{name}: already stopping; the lab is being removed")
+            return
+        self._interrupted = True
+        raise KeyboardInterrupt(name)
+
+
+interruption = Interruption()
+"""The one of this process: signal handlers are the process's."""

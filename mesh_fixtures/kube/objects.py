@@ -1,0 +1,203 @@
+"""Kubernetes objects as the probes see them: only the fields that a question needs, typed.
+
+Each `read` takes an object as the API server returns it (JSON). Source: Kubernetes API reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+def texts(value: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """A map of texts, which the API server leaves out when it is empty."""
+    return {str(key): str(each) for key, each in (value or {}).items()}
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Name, namespace (empty for cluster-scoped objects), labels and annotations."""
+
+    name: str
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, item: Json) -> Meta:
+        meta = item["metadata"]
+        return cls(
+            name=meta["name"],
+            namespace=meta.get("namespace", ""),
+            labels=texts(meta.get("labels")),
+            annotations=texts(meta.get("annotations")),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+def condition(status: Json, kind: str) -> bool:
+    """Whether a status has a condition of this kind that is true."""
+    conditions: Iterable[Json] = status.get("conditions") or ()
+    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A Deployment: how many pods it wants, and how many of them are ready."""
+
+    meta: Meta
+    wanted: int
+    ready: int
+
+    @classmethod
+    def read(cls, item: Json) -> Deployment:
+        wanted = item["spec"].get("replicas", 1)
+        ready = item.get("status", {}).get("readyReplicas", 0)
+        return cls(Meta.read(item), int(wanted), int(ready))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service.
+
+    Attributes:
+        kind: ClusterIP, NodePort, LoadBalancer or ExternalName.
+        selector: labels of its pods; empty when its endpoints are made by somebody else.
+        ports: port numbers by name; a port without a name has its number as name.
+        external: addresses or host names that its load balancer got, or its external name.
+    """
+
+    meta: Meta
+    kind: str
+    selector: Mapping[str, str]
+    ports: Mapping[str, int]
+    external: tuple[str, ...]
+
+    @classmethod
+    def read(cls, item: Json) -> Service:
+        spec = item["spec"]
+        ingress = item.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
+        external = [each.get("ip") or each.get("hostname", "") for each in ingress]
+        external.append(spec.get("externalName", ""))
+        return cls(
+            meta=Meta.read(item),
+            kind=spec.get("type", "ClusterIP"),
+            selector=texts(spec.get("selector")),
+            ports={
+                each.get("name", str(each["port"])): each["port"]
+                for each in spec.get("ports") or ()
+            },
+            external=tuple(each for each in external if each),
+        )
+
+
+@dataclass(frozen=True)
+class EndpointSlice:
+    """Addresses behind a Service that are ready, and their ports."""
+
+    meta: Meta
+    addresses: tuple[str, ...]
+    ports: tuple[int, ...]
+
+    @classmethod
+    def read(cls, item: Json) -> EndpointSlice:
+        ready = [
+            each
+            for each in item.get("endpoints") or ()
+            if (each.get("conditions") or {}).get("ready") is not False
+        ]
+        return cls(
+            meta=Meta.read(item),
+            addresses=tuple(address for each in ready for address in each["addresses"]),
+            ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
+        )
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A Secret with its decoded data, which `repr` leaves out."""
+
+    meta: Meta
+    data: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def read(cls, item: Json) -> Secret:
+        data = item.get("data") or {}
+        return cls(Meta.read(item), {key: _decoded(value) for key, value in data.items()})
+
+
+def _decoded(value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return b""
+
+
+@dataclass(frozen=True)
+class ConfigMap:
+    """A ConfigMap's text entries."""
+
+    meta: Meta
+    data: Mapping[str, str]
+
+    @classmethod
+    def read(cls, item: Json) -> ConfigMap:
+        return cls(Meta.read(item), texts(item.get("data")))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node: its addresses and whether it is ready. Region and zone are among its labels."""
+
+    meta: Meta
+    addresses: tuple[str, ...]
+    ready: bool
+
+    @classmethod
+    def read(cls, item: Json) -> Node:
+        status = item.get("status", {})
+        addresses = tuple(each["address"] for each in status.get("addresses") or ())
+        return cls(Meta.read(item), addresses, condition(status, "Ready"))
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One webhook of an admission configuration.
+
+    Attributes:
+        configuration: the object that it belongs to.
+        target: URL, or `namespace/service:port/path`.
+        has_ca_bundle: whether the API server knows whom to trust.
+    """
+
+    configuration: Meta
+    name: str
+    target: str
+    has_ca_bundle: bool
+
+    @classmethod
+    def read_all(cls, item: Json) -> tuple[Webhook, ...]:
+        meta = Meta.read(item)
+        return tuple(
+            cls(meta, each["name"], _target(each["clientConfig"]), bool(_bundle(each)))
+            for each in item.get("webhooks") or ()
+        )
+
+
+def _bundle(webhook: Json) -> str:
+    return str(webhook["clientConfig"].get("caBundle") or "")
+
+
+def _target(client: Json) -> str:
+    service = client.get("service")
+    if service is None:
+        return str(client.get("url", ""))
+    port, path = service.get("port", 443), service.get("path", "")
+    return f"{service['namespace']}/{service['name']}:{port}{path}"

@@ -1,0 +1,109 @@
+"""Pods and their containers, as the probes see them. Source: Kubernetes, Pod v1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh_fixtures.kube.objects import Json, Meta, condition
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that runs as long as its pod does.
+
+    Attributes:
+        env: variables with literal values; those from fields, secrets or maps are left out.
+        native_sidecar: an init container with `restartPolicy: Always`.
+        ready: as the kubelet last reported.
+        restarts: how often the kubelet started it again.
+    """
+
+    name: str
+    image: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    native_sidecar: bool = False
+    ready: bool = False
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod.
+
+    Attributes:
+        ip: empty while it has none.
+        phase: Pending, Running, Succeeded, Failed or Unknown.
+        terminating: it is being deleted.
+        ready: its Ready condition is true.
+        containers: native sidecars first; init containers that end are left out.
+    """
+
+    meta: Meta
+    ip: str
+    node: str
+    phase: str
+    terminating: bool
+    ready: bool
+    containers: tuple[Container, ...]
+
+    @property
+    def name(self) -> str:
+        return self.meta.name
+
+    @property
+    def serving(self) -> bool:
+        """Running, ready and not going away."""
+        return self.phase == "Running" and self.ready and not self.terminating
+
+    @property
+    def ready_containers(self) -> int:
+        return sum(container.ready for container in self.containers)
+
+    @property
+    def state(self) -> str:
+        """As `kubectl get pods` would say it, e.g. `2/2 Running`."""
+        phase = "Terminating" if self.terminating else self.phase
+        return f"{self.ready_containers}/{len(self.containers)} {phase}"
+
+    def container(self, name: str) -> Container | None:
+        return next((each for each in self.containers if each.name == name), None)
+
+    @classmethod
+    def read(cls, item: Json) -> Pod:
+        spec, status = item["spec"], item.get("status", {})
+        statuses = {
+            each["name"]: each
+            for key in ("initContainerStatuses", "containerStatuses")
+            for each in status.get(key) or ()
+        }
+        sidecars = [
+            each
+            for each in spec.get("initContainers") or ()
+            if each.get("restartPolicy") == "Always"
+        ]
+        containers = [_container(each, statuses, native_sidecar=True) for each in sidecars]
+        containers += [_container(each, statuses) for each in spec.get("containers") or ()]
+        return cls(
+            meta=Meta.read(item),
+            ip=status.get("podIP", ""),
+            node=spec.get("nodeName", ""),
+            phase=status.get("phase", "Unknown"),
+            terminating="deletionTimestamp" in item["metadata"],
+            ready=condition(status, "Ready"),
+            containers=tuple(containers),
+        )
+
+
+def _container(
+    spec: Json, statuses: Mapping[str, Json], *, native_sidecar: bool = False
+) -> Container:
+    status = statuses.get(spec["name"], {})
+    return Container(
+        name=spec["name"],
+        image=spec.get("image", ""),
+        env={each["name"]: each["value"] for each in spec.get("env") or () if "value" in each},
+        native_sidecar=native_sidecar,
+        ready=bool(status.get("ready")),
+        restarts=int(status.get("restartCount", 0)),
+    )

@@ -1,0 +1,206 @@
+"""Boots the clusters of a lab: networks, node files, processes, then DNS and load balancers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.lab import load_balancer
+from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
+from mesh_fixtures.lab.netns import cgroups, launch, network
+from mesh_fixtures.lab.netns.add_ons import add_ons
+from mesh_fixtures.lab.netns.components import Service, services_of
+from mesh_fixtures.lab.netns.journal import Journal
+from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
+from mesh_fixtures.lab.netns.pki import kubeconfig, merge_kubeconfigs, write_private
+from mesh_fixtures.lab.netns.readiness import ADD_ON_DEADLINE, Kubectl, await_api_server
+from mesh_fixtures.progress import Progress
+
+_TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A lab on its way up: what it is made of and where it is."""
+
+    lab: str
+    folder: Path
+    journal: Journal
+    addresses: LabAddresses
+    artifacts: Artifacts
+    progress: Progress
+
+    def node_folder(self, node: str) -> Path:
+        return self.folder / "nodes" / node
+
+    def kubeconfig_of(self, cluster: str) -> Path:
+        return self.folder / f"{cluster}.kubeconfig"
+
+    def kubectl(self, cluster: str) -> Kubectl:
+        program = self.artifacts.binaries / "kubectl"
+        environment = launch.marked_environment(self.lab)
+        return Kubectl(program, self.kubeconfig_of(cluster), cluster, environment)
+
+    def on_every_cluster(self, action: Callable[[ClusterAddresses], None]) -> None:
+        """Do something for all clusters at the same time; raises the first cluster's error."""
+        clusters = list(self.addresses.clusters.values())
+        with ThreadPoolExecutor(len(clusters)) as pool:
+            for _ in pool.map(action, clusters):
+                pass
+
+
+def start(boot: Boot, etcd: Path) -> dict[str, int]:
+    """Make the networks, start every node, wait for the API servers and create the add-ons.
+
+    Args:
+        etcd: data of a prepared control plane, copied for each cluster.
+
+    Returns:
+        The loopback port of each cluster's API server.
+
+    Raises:
+        LabError: something did not come up in time.
+    """
+    ports = _power_on(boot, services_of, etcd)
+
+    def await_cluster(cluster: ClusterAddresses) -> None:
+        _await_api_server(boot, cluster, ports[cluster.name])
+        with boot.progress.phase("add-ons", cluster.name):
+            boot.kubectl(cluster.name).create(add_ons(boot.artifacts, cluster).of_cluster)
+
+    boot.on_every_cluster(await_cluster)
+    return ports
+
+
+def start_bare(boot: Boot) -> None:
+    """Start only etcd and the API server, and create what every cluster's add-ons share.
+
+    Raises:
+        LabError: something did not come up in time.
+    """
+    ports = _power_on(boot, _storage_services, None)
+
+    def create_shared(cluster: ClusterAddresses) -> None:
+        _await_api_server(boot, cluster, ports[cluster.name])
+        kubectl = boot.kubectl(cluster.name)
+        parts = add_ons(boot.artifacts, cluster)
+        namespaces = [m for m in parts.of_cluster if m["kind"] == "Namespace"]
+        kubectl.create([*parts.definitions, *namespaces, *parts.shared])
+        names = [f"crd/{m['metadata']['name']}" for m in parts.definitions]
+        kubectl.run(
+            "wait", "--for=condition=Established", *names, _TIMEOUT, deadline=ADD_ON_DEADLINE + 5
+        )
+
+    boot.on_every_cluster(create_shared)
+
+
+def settle(boot: Boot) -> None:
+    """Wait until nodes, DNS and load balancers of all clusters work.
+
+    Raises:
+        LabError: one of them does not, in time.
+    """
+    boot.on_every_cluster(lambda cluster: _await_add_ons(boot, cluster))
+
+
+_Services = Callable[[ClusterAddresses, NodeAddresses], tuple[Service, ...]]
+
+
+def _storage_services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
+    wanted = ("etcd", "kube-apiserver")
+    return tuple(s for s in services_of(cluster, node) if s.name in wanted)
+
+
+def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, int]:
+    """Make the networks and start all processes; returns the API servers' loopback ports."""
+    clusters = boot.addresses.clusters
+    with boot.progress.phase("networks"):
+        network.build_networks(boot.lab, boot.addresses, boot.journal.record)
+    with boot.progress.phase("nodes"):
+        keys = {name: ClusterKeys.make(name) for name in clusters}
+        router = network.router_namespace(boot.lab)
+        mesh_node = boot.artifacts.binaries / "mesh-node"
+        for cluster in clusters.values():
+            for node in cluster.nodes:
+                _start_node(boot, cluster, node, keys[cluster.name], services(cluster, node), etcd)
+        ports = launch.start_forwarder(
+            boot.lab,
+            boot.journal,
+            router,
+            {name: str(c.control_plane.address) for name, c in clusters.items()},
+            boot.folder / "forwarder.log",
+        )
+        _write_kubeconfigs(boot, keys, ports)
+        spec = write_router(boot.node_folder("router"), boot.lab, boot.addresses, boot.artifacts)
+        launch.set_up(boot.lab, router, mesh_node, spec)
+    return ports
+
+
+def _start_node(
+    boot: Boot,
+    cluster: ClusterAddresses,
+    node: NodeAddresses,
+    keys: ClusterKeys,
+    services: tuple[Service, ...],
+    etcd: Path | None,
+) -> None:
+    cgroups.create(boot.lab, node.name, boot.journal.record)
+    folder = boot.node_folder(node.name)
+    spec = write_node(
+        folder, boot.lab, boot.addresses, cluster, node, keys, boot.artifacts, services
+    )
+    if etcd is not None and node == cluster.control_plane:
+        shutil.copytree(etcd, folder / "etcd", dirs_exist_ok=True)
+    launch.start_node(
+        boot.lab,
+        boot.journal,
+        network.node_namespace(boot.lab, node.name),
+        boot.artifacts.binaries / "mesh-node",
+        spec,
+    )
+
+
+def _write_kubeconfigs(boot: Boot, keys: dict[str, ClusterKeys], ports: dict[str, int]) -> None:
+    contents = []
+    for name, key in keys.items():
+        certificate = key.authority.pair.certificate
+        content = kubeconfig(
+            name, f"https://127.0.0.1:{ports[name]}", certificate, key.administrator
+        )
+        write_private(boot.kubeconfig_of(name), content.encode())
+        folder = boot.folder / "admin" / name
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "ca.crt").write_bytes(certificate)
+        key.administrator.write(folder, "admin")
+        contents.append(content)
+    write_private(boot.folder / "kubeconfig", merge_kubeconfigs(contents).encode())
+
+
+def _await_api_server(boot: Boot, cluster: ClusterAddresses, port: int) -> None:
+    folder = boot.folder / "admin" / cluster.name
+    with boot.progress.phase("API server", cluster.name):
+        await_api_server(
+            port,
+            folder / "ca.crt",
+            (folder / "admin.crt", folder / "admin.key"),
+            boot.node_folder(cluster.control_plane.name),
+        )
+
+
+def _await_add_ons(boot: Boot, cluster: ClusterAddresses) -> None:
+    kubectl = boot.kubectl(cluster.name)
+    with boot.progress.phase("DNS and load balancer", cluster.name):
+        kubectl.run(
+            "wait",
+            "--for=condition=Ready",
+            *(f"node/{node.name}" for node in cluster.nodes),
+            _TIMEOUT,
+            deadline=ADD_ON_DEADLINE + 5,
+        )
+        kubectl.await_rollout("kube-system", "deployment", "coredns")
+        kubectl.await_rollout(load_balancer.NAMESPACE, "deployment", "controller")
+        kubectl.await_rollout(load_balancer.NAMESPACE, "daemonset", "speaker")

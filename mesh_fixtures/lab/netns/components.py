@@ -1,0 +1,302 @@
+"""Command lines and configuration files of a node's components, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import yaml
+
+from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses
+from mesh_fixtures.lab.netns.network import API_SERVER_PORT, NODE_INTERFACE
+
+CONFIGURATION = "/etc/kubernetes"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+LOGS = "/var/log/node"
+_ETCD = "127.0.0.1:2379"
+
+# Controllers of what an embedded cluster does not have: persistent volumes, dynamic resources,
+# certificate requests, metrics, and node CIDRs (the lab assigns those itself).
+_ABSENT_CONTROLLERS = (
+    "certificatesigningrequest-approving-controller",
+    "certificatesigningrequest-cleaner-controller",
+    "certificatesigningrequest-signing-controller",
+    "device-taint-eviction-controller",
+    "ephemeral-volume-controller",
+    "horizontal-pod-autoscaler-controller",
+    "node-ipam-controller",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
+    "resourceclaim-controller",
+    "volumeattributesclass-protection-controller",
+)
+
+
+_UNUSED_CONTAINERD_PLUGINS = (
+    "internal.v1.opt",
+    "snapshotter.v1.aufs",
+    "snapshotter.v1.btrfs",
+    "snapshotter.v1.devmapper",
+    "snapshotter.v1.zfs",
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that the node keeps running; `wants` must accept connections before its start."""
+
+    name: str
+    argv: tuple[str, ...]
+    log: str
+    wants_tcp: str = ""
+    wants_unix: str = ""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mount of a node's file system; see mesh-node."""
+
+    kind: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """What mesh-node is told: the node's file system, settings and services."""
+
+    hostname: str
+    root: str
+    lowers: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    path: str
+    sysctls: Mapping[str, str]
+    rules: str
+    services: tuple[Service, ...]
+
+    def as_json(self) -> str:
+        """JSON in mesh-node's form; `rules` is a path inside the node that nft loads first."""
+        return json.dumps(
+            {
+                "hostname": self.hostname,
+                "root": self.root,
+                "lowers": self.lowers,
+                "mounts": [asdict(mount) for mount in self.mounts],
+                "path": self.path,
+                "sysctls": dict(self.sysctls),
+                "setup": [{"argv": ["nft", "-f", self.rules]}],
+                "services": [asdict(service) for service in self.services],
+            },
+            indent=1,
+        )
+
+
+def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
+    """The components of a node, a control plane's when it is the cluster's first."""
+    on_control_plane = node == cluster.control_plane
+    api_server = (
+        f"{'127.0.0.1' if on_control_plane else cluster.control_plane.address}:{API_SERVER_PORT}"
+    )
+    worker = (
+        _service("containerd", "containerd", "--config", f"{CONFIGURATION}/containerd.toml"),
+        _service(
+            "kubelet",
+            "kubelet",
+            f"--config={CONFIGURATION}/kubelet.yaml",
+            f"--kubeconfig={CONFIGURATION}/kubelet.conf",
+            f"--hostname-override={node.name}",
+            f"--node-ip={node.address}",
+            # One zone for each cluster: Istio derives localities from these labels.
+            f"--node-labels=topology.kubernetes.io/region={cluster.network.name},"
+            f"topology.kubernetes.io/zone={cluster.name}",
+            wants_tcp=api_server,
+            wants_unix=CONTAINERD_SOCKET,
+        ),
+        _service(
+            "kube-proxy",
+            "kube-proxy",
+            f"--config={CONFIGURATION}/kube-proxy.yaml",
+            wants_tcp=api_server,
+        ),
+    )
+    return (*_control_plane_services(cluster), *worker) if on_control_plane else worker
+
+
+def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
+    pki = f"{CONFIGURATION}/pki"
+    api_server = f"127.0.0.1:{API_SERVER_PORT}"
+    return (
+        _service(
+            "etcd",
+            "etcd",
+            "--data-dir=/var/lib/etcd",
+            f"--listen-client-urls=http://{_ETCD}",
+            f"--advertise-client-urls=http://{_ETCD}",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ),
+        _service(
+            "kube-apiserver",
+            "kube-apiserver",
+            f"--etcd-servers=http://{_ETCD}",
+            f"--advertise-address={cluster.control_plane.address}",
+            f"--secure-port={API_SERVER_PORT}",
+            f"--service-cluster-ip-range={cluster.service_cidr}",
+            f"--tls-cert-file={pki}/apiserver.crt",
+            f"--tls-private-key-file={pki}/apiserver.key",
+            f"--client-ca-file={pki}/ca.crt",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-account-signing-key-file={pki}/sa.key",
+            f"--service-account-key-file={pki}/sa.pub",
+            f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
+            f"--kubelet-client-key={pki}/apiserver-kubelet-client.key",
+            f"--kubelet-certificate-authority={pki}/ca.crt",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--allow-privileged=true",
+            wants_tcp=_ETCD,
+        ),
+        _service(
+            "kube-controller-manager",
+            "kube-controller-manager",
+            f"--kubeconfig={CONFIGURATION}/controller-manager.conf",
+            f"--root-ca-file={pki}/ca.crt",
+            f"--service-account-private-key-file={pki}/sa.key",
+            "--use-service-account-credentials=true",
+            "--leader-elect=false",
+            "--controllers=" + ",".join(["*", *(f"-{name}" for name in _ABSENT_CONTROLLERS)]),
+            wants_tcp=api_server,
+        ),
+        _service(
+            "kube-scheduler",
+            "kube-scheduler",
+            f"--kubeconfig={CONFIGURATION}/scheduler.conf",
+            "--leader-elect=false",
+            wants_tcp=api_server,
+        ),
+    )
+
+
+def _service(name: str, *argv: str, wants_tcp: str = "", wants_unix: str = "") -> Service:
+    return Service(name, argv, f"{LOGS}/{name}.log", wants_tcp, wants_unix)
+
+
+def containerd_configuration(pause_image: str) -> str:
+    """TOML for containerd's CRI plugin, configuration version 2."""
+    disabled = ", ".join(f'"io.containerd.{name}"' for name in _UNUSED_CONTAINERD_PLUGINS)
+    return f"""\
+version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = [{disabled}]
+
+[grpc]
+  address = "{CONTAINERD_SOCKET}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause_image}"
+  # A machine may lack the capability to make a process less likely to be killed for memory.
+  restrict_oom_score_adj = true
+  tolerate_missing_hugetlb_controller = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+"""
+
+
+def cni_configuration(node: NodeAddresses) -> str:
+    """JSON of the node's CNI network: a bridge over the node's part of the pod CIDR."""
+    return json.dumps(
+        {
+            "cniVersion": "0.4.0",
+            "name": "pods",
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": "cni0",
+                    "isDefaultGateway": True,
+                    "ipMasq": False,
+                    "hairpinMode": True,
+                    "ipam": {
+                        "type": "host-local",
+                        "ranges": [[{"subnet": str(node.pod_cidr)}]],
+                    },
+                },
+                {"type": "portmap", "capabilities": {"portMappings": True}},
+            ],
+        },
+        indent=1,
+    )
+
+
+def kubelet_configuration(cluster: ClusterAddresses, cgroup_root: str) -> str:
+    """YAML of a KubeletConfiguration, kubelet.config.k8s.io/v1beta1."""
+    pki = f"{CONFIGURATION}/pki"
+    return yaml.safe_dump(
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": f"{pki}/ca.crt"},
+            },
+            "authorization": {"mode": "Webhook"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": cgroup_root,
+            "clusterDNS": [str(cluster.dns_service)],
+            "clusterDomain": "cluster.local",
+            "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+            "enforceNodeAllocatable": [],
+            "evictionHard": {
+                "imagefs.available": "0%",
+                "memory.available": "100Mi",
+                "nodefs.available": "0%",
+            },
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "imageGCHighThresholdPercent": 100,
+            "localStorageCapacityIsolation": False,
+            "registryPullQPS": 0,
+            "resolvConf": "",
+            "serializeImagePulls": False,
+            "tlsCertFile": f"{pki}/kubelet.crt",
+            "tlsPrivateKeyFile": f"{pki}/kubelet.key",
+        }
+    )
+
+
+def kube_proxy_configuration(cluster: ClusterAddresses, node: NodeAddresses) -> str:
+    """YAML of a KubeProxyConfiguration, kubeproxy.config.k8s.io/v1alpha1."""
+    return yaml.safe_dump(
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": f"{CONFIGURATION}/kube-proxy.conf"},
+            "clusterCIDR": str(cluster.pod_cidr),
+            "conntrack": {"maxPerCore": 0},
+            "hostnameOverride": node.name,
+            "mode": "iptables",
+        }
+    )
+
+
+NODE_SYSCTLS = {
+    # Replies between pods on one node pass the bridge; service addresses are translated there too.
+    "net/bridge/bridge-nf-call-iptables": "1",
+    "net/ipv4/ip_forward": "1",
+    f"net/ipv4/conf/{NODE_INTERFACE}/rp_filter": "0",
+}
+ROUTER_SYSCTLS = {"net/ipv4/ip_forward": "1"}

@@ -1,0 +1,134 @@
+"""Starts a lab's processes so that every one of them can be found again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab.netns.journal import Entry, Journal
+from mesh_fixtures.lab.netns.network import API_SERVER_PORT
+from mesh_fixtures.lab.netns.processes import MARK, started_at
+
+_NETNS = Path("/run/netns")
+_FORWARDER = Path(__file__).with_name("forwarder.py")
+_SETUP_DEADLINE = 20.0
+
+
+def path_of(namespace: str) -> Path:
+    """The file by which a named network namespace is entered (ip-netns(8))."""
+    return _NETNS / namespace
+
+
+def node_command(namespace: str, mesh_node: Path, spec: Path) -> list[str]:
+    """Arguments that run mesh-node in namespaces of its own and in a named network namespace."""
+    return [
+        "nsenter",
+        f"--net={path_of(namespace)}",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--uts",
+        "--ipc",
+        "--fork",
+        "--kill-child=SIGKILL",
+        str(mesh_node),
+        str(spec),
+    ]
+
+
+def start_node(lab: str, journal: Journal, namespace: str, mesh_node: Path, spec: Path) -> None:
+    """Start a node; its own output goes to `node.log` beside its description."""
+    log = spec.parent / "node.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            node_command(namespace, mesh_node, spec),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=marked_environment(lab),
+            cwd="/",
+        )
+    _record(journal, process.pid, f"node {spec.parent.name}")
+
+
+def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
+    """Run a description without services, e.g. the router's, to its end.
+
+    Raises:
+        LabError: it failed.
+    """
+    try:
+        done = subprocess.run(
+            node_command(namespace, mesh_node, spec),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SETUP_DEADLINE,
+            env=marked_environment(lab),
+            cwd="/",
+        )
+        failure = f"exit status {done.returncode}: {done.stdout}" if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        failure = f"still running after {_SETUP_DEADLINE:g} s"
+    if failure:
+        raise LabError(wanted=f"namespace {namespace} to be set up", seen=failure, where=str(spec))
+
+
+def start_forwarder(
+    lab: str, journal: Journal, namespace: str, targets: Mapping[str, str], log: Path
+) -> dict[str, int]:
+    """Make addresses inside a namespace reachable on loopback ports of this machine.
+
+    Args:
+        targets: address of an API server by cluster.
+
+    Returns:
+        The loopback port by cluster.
+    """
+    listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in targets}
+    try:
+        arguments = [
+            f"{listeners[name].fileno()}={target}:{API_SERVER_PORT}"
+            for name, target in targets.items()
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [
+                    "nsenter",
+                    f"--net={path_of(namespace)}",
+                    sys.executable,
+                    "-I",
+                    str(_FORWARDER),
+                    *arguments,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=[listener.fileno() for listener in listeners.values()],
+                env=marked_environment(lab),
+            )
+        _record(journal, process.pid, "forwarder")
+        return {name: listener.getsockname()[1] for name, listener in listeners.items()}
+    finally:
+        for listener in listeners.values():
+            listener.close()
+
+
+def marked_environment(lab: str) -> dict[str, str]:
+    """This process's environment with the mark by which a lab's processes are found."""
+    return {**os.environ, MARK: lab}
+
+
+def _record(journal: Journal, pid: int, name: str) -> None:
+    started = started_at(pid)
+    if started is not None:
+        journal.record(Entry("process", name, pid, started))

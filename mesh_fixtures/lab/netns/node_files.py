@@ -1,0 +1,198 @@
+"""Files of an embedded node, written below the lab's folder before the node starts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
+from mesh_fixtures.lab.netns import cgroups
+from mesh_fixtures.lab.netns.components import (
+    CONFIGURATION,
+    LOGS,
+    NODE_SYSCTLS,
+    ROUTER_SYSCTLS,
+    Mount,
+    NodeSpec,
+    Service,
+    cni_configuration,
+    containerd_configuration,
+    kube_proxy_configuration,
+    kubelet_configuration,
+)
+from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
+from mesh_fixtures.lab.netns.pki import (
+    Authority,
+    Pair,
+    kubeconfig,
+    service_account_keys,
+    write_private,
+)
+
+_RULES = f"{CONFIGURATION}/rules.nft"
+
+
+@dataclass(frozen=True)
+class ClusterKeys:
+    """Keys of a cluster that its nodes and its users need."""
+
+    authority: Authority
+    service_accounts: tuple[bytes, bytes]
+    administrator: Pair
+
+    @classmethod
+    def make(cls, cluster: str) -> ClusterKeys:
+        authority = Authority(cluster)
+        administrator = authority.issue("kubernetes-admin", organizations=["system:masters"])
+        return cls(authority, service_account_keys(), administrator)
+
+
+def write_router(folder: Path, lab: str, addresses: LabAddresses, artifacts: Artifacts) -> Path:
+    """Write the router's files; returns the path of its description for mesh-node."""
+    _make_folders(folder, ("etc", "root"))
+    (folder / "etc" / "rules.nft").write_text(router_rules(addresses))
+    spec = NodeSpec(
+        hostname=f"{lab}-router",
+        root=str(folder / "root"),
+        lowers=tuple(map(str, artifacts.root_lowers)),
+        mounts=(Mount("proc", "/proc"), Mount("bind", CONFIGURATION, str(folder / "etc"))),
+        path="/usr/sbin:/usr/bin",
+        sysctls=ROUTER_SYSCTLS,
+        rules=_RULES,
+        services=(),
+    )
+    return _write_spec(folder, spec)
+
+
+def write_node(
+    folder: Path,
+    lab: str,
+    addresses: LabAddresses,
+    cluster: ClusterAddresses,
+    node: NodeAddresses,
+    keys: ClusterKeys,
+    artifacts: Artifacts,
+    services: tuple[Service, ...],
+) -> Path:
+    """Write a node's keys, configuration and container store; returns its description's path."""
+    _make_folders(folder, ("etc/pki", "cni", "root", "containerd", "kubelet", "etcd", "log"))
+    etc = folder / "etc"
+    (etc / "pki" / "ca.crt").write_bytes(keys.authority.pair.certificate)
+    if node == cluster.control_plane:
+        _write_control_plane(etc, cluster, keys)
+    server = f"https://{cluster.control_plane.address}:{API_SERVER_PORT}"
+    kubelet = keys.authority.issue(
+        f"system:node:{node.name}",
+        organizations=["system:nodes"],
+        addresses=[node.address],
+        names=[node.name],
+    )
+    kubelet.write(etc / "pki", "kubelet")
+    proxy = keys.authority.issue("system:kube-proxy")
+    for name, user in (("kubelet", kubelet), ("kube-proxy", proxy)):
+        _write_kubeconfig(etc / f"{name}.conf", cluster.name, server, keys, user)
+    cgroup_root = cgroups.kubelet_root(lab, node.name)
+    (etc / "kubelet.yaml").write_text(kubelet_configuration(cluster, cgroup_root))
+    (etc / "kube-proxy.yaml").write_text(kube_proxy_configuration(cluster, node))
+    (etc / "containerd.toml").write_text(containerd_configuration(artifacts.pause_image))
+    (etc / "rules.nft").write_text(node_rules(addresses, cluster))
+    (folder / "cni" / "10-pods.conflist").write_text(cni_configuration(node))
+    (etc / "resolv.conf").write_text("")
+    share_store(artifacts.containerd_store, folder / "containerd")
+    store, binaries = str(artifacts.containerd_store), str(artifacts.binaries)
+    spec = NodeSpec(
+        hostname=node.name,
+        root=str(folder / "root"),
+        lowers=tuple(map(str, artifacts.root_lowers)),
+        mounts=(
+            Mount("proc", "/proc"),
+            Mount("sysfs", "/sys"),
+            Mount("bind", str(cgroups.MOUNT), str(cgroups.MOUNT)),
+            Mount("tmpfs", "/run"),
+            Mount("tmpfs", "/tmp"),  # noqa: S108 - the node's own
+            Mount("bind", store, store, read_only=True),
+            Mount("bind", binaries, binaries, read_only=True),
+            Mount("bind", CONFIGURATION, str(etc)),
+            Mount("bind", "/etc/resolv.conf", str(etc / "resolv.conf")),
+            Mount("bind", "/etc/cni/net.d", str(folder / "cni")),
+            Mount("bind", "/var/lib/containerd", str(folder / "containerd")),
+            Mount("bind", "/var/lib/kubelet", str(folder / "kubelet")),
+            Mount("bind", "/var/lib/etcd", str(folder / "etcd")),
+            Mount("bind", LOGS, str(folder / "log")),
+        ),
+        path=f"{binaries}:/usr/sbin:/usr/bin",
+        sysctls=NODE_SYSCTLS,
+        rules=_RULES,
+        services=services,
+    )
+    return _write_spec(folder, spec)
+
+
+def share_store(store: Path, target: Path) -> None:
+    """Give a node the prepared images of a containerd root without copying them.
+
+    Content blobs and unpacked snapshots are immutable, so links to them do; containerd removes a
+    link without touching what it points to. The databases are the node's own.
+    """
+    for plugin in sorted(store.iterdir()):
+        if plugin.is_dir():
+            (target / plugin.name).mkdir()
+            _share_plugin(plugin, target / plugin.name)
+
+
+def _share_plugin(source: Path, target: Path) -> None:
+    for entry in sorted(source.iterdir()):
+        if entry.name == "snapshots":
+            (target / entry.name).mkdir(mode=0o700)
+            for snapshot in entry.iterdir():
+                (target / entry.name / snapshot.name).symlink_to(snapshot)
+        elif entry.name == "blobs":
+            for blob in entry.glob("*/*"):
+                algorithm = target / entry.name / blob.parent.name
+                algorithm.mkdir(parents=True, exist_ok=True)
+                (algorithm / blob.name).symlink_to(blob)
+        elif entry.is_file():
+            shutil.copyfile(entry, target / entry.name)
+        elif entry.is_dir():
+            (target / entry.name).mkdir()
+
+
+def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys) -> None:
+    pki = etc / "pki"
+    private, public = keys.service_accounts
+    write_private(pki / "sa.key", private)
+    (pki / "sa.pub").write_bytes(public)
+    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    names = ["localhost", *service, f"{service[-1]}.cluster.local", cluster.control_plane.name]
+    loopback = type(cluster.control_plane.address)("127.0.0.1")
+    addresses = [loopback, cluster.control_plane.address, cluster.kubernetes_service]
+    keys.authority.issue("kube-apiserver", addresses=addresses, names=names).write(pki, "apiserver")
+    keys.authority.issue("kube-apiserver-kubelet-client", organizations=["system:masters"]).write(
+        pki, "apiserver-kubelet-client"
+    )
+    for name in ("controller-manager", "scheduler"):
+        _write_kubeconfig(
+            etc / f"{name}.conf",
+            cluster.name,
+            f"https://127.0.0.1:{API_SERVER_PORT}",
+            keys,
+            keys.authority.issue(f"system:kube-{name}"),
+        )
+
+
+def _write_kubeconfig(path: Path, cluster: str, server: str, keys: ClusterKeys, user: Pair) -> None:
+    content = kubeconfig(cluster, server, keys.authority.pair.certificate, user)
+    write_private(path, content.encode())
+
+
+def _make_folders(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True, mode=0o700)
+
+
+def _write_spec(folder: Path, spec: NodeSpec) -> Path:
+    path = folder / "node.json"
+    path.write_text(spec.as_json())
+    return path

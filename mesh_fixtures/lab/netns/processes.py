@@ -1,0 +1,104 @@
+"""Processes by pid and start time, read from /proc (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mesh_fixtures.errors import LabError
+
+MARK = "MESH_CONFORMANCE_LAB"
+"""Environment variable by which a lab's processes can be told from any other."""
+
+_PROC = Path("/proc")
+
+
+def started_at(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot; None when it is gone or a zombie."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    return pid > 0 and started_at(pid) == started
+
+
+def marked_with(lab: str) -> Iterator[int]:
+    """Pids of the processes whose environment carries the lab's mark."""
+    wanted = f"{MARK}={lab}".encode()
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if wanted in environment.split(b"\0"):
+                yield int(entry.name)
+
+
+def kill(pids: Mapping[int, int], *, deadline: float) -> None:
+    """Kill processes and wait until they are gone.
+
+    Args:
+        pids: start time in clock ticks by pid; a pid whose start time differs is left alone.
+        deadline: seconds.
+
+    Raises:
+        LabError: one of them is still there at the deadline.
+    """
+    for pid, started in pids.items():
+        if is_alive(pid, started):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    end = time.monotonic() + deadline
+    left = dict(pids)
+    while left := {pid: started for pid, started in left.items() if is_alive(pid, started)}:
+        if time.monotonic() > end:
+            raise LabError(
+                wanted=f"processes {sorted(left)} to end within {deadline:g} s of SIGKILL",
+                seen="they are still running",
+                where="teardown",
+            )
+        time.sleep(0.01)
+
+
+def descendants(roots: Sequence[int]) -> set[int]:
+    """The processes in `roots` and everything that descends from them."""
+    children: dict[int, list[int]] = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parent = int(stat[stat.rindex(")") + 2 :].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid not in found:
+            found.add(pid)
+            todo.extend(children.get(pid, []))
+    return found
+
+
+def proportional_set_size(pids: set[int]) -> int:
+    """Sum of the proportional set sizes in bytes (Pss of smaps_rollup, proc(5))."""
+    total = 0
+    for pid in pids:
+        try:
+            lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total

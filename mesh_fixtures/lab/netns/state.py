@@ -1,0 +1,161 @@
+"""Where labs keep their state on this machine, and who uses which.
+
+Every lab is a folder below the state folder. Its slot fixes its addresses; its owner is the process
+that uses it. A lab without a living owner is either kept on purpose or abandoned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab.addressing import SLOTS
+from mesh_fixtures.lab.netns.journal import Journal
+from mesh_fixtures.lab.netns.processes import is_alive, started_at
+
+_RECORD = "lab.json"
+_LOCK_DEADLINE = 60.0
+
+
+def state_folder() -> Path:
+    """`$XDG_STATE_HOME/mesh-conformance/labs`, by default below `~/.local/state`."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "mesh-conformance" / "labs"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a lab without looking into its clusters.
+
+    Attributes:
+        id: name of the lab; prefix of its namespaces.
+        slot: its address range.
+        scenario: id of its scenario.
+        scenario_digest: content of the scenario.
+        artifacts_digest: content of everything that runs in it.
+        owner_pid: process that uses it, 0 when nobody does.
+        owner_started: start time of that process in clock ticks since boot.
+        kept: whether it stays when its owner ends.
+        booted: whether its clusters came up.
+        installed: whether it holds the scenario's mesh.
+        ports: loopback port of each cluster's API server.
+    """
+
+    id: str
+    slot: int
+    scenario: str
+    scenario_digest: str
+    artifacts_digest: str
+    owner_pid: int
+    owner_started: int
+    kept: bool = False
+    booted: bool = False
+    installed: bool = False
+    ports: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def in_use(self) -> bool:
+        return is_alive(self.owner_pid, self.owner_started)
+
+    @property
+    def folder(self) -> Path:
+        return state_folder() / self.id
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.folder / "journal.jsonl")
+
+    def save(self) -> None:
+        """Write the record, all or nothing."""
+        beside = self.folder / f"{_RECORD}.new"
+        beside.write_text(json.dumps(asdict(self), indent=1))
+        beside.replace(self.folder / _RECORD)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the lock under which labs are made, taken over and given up.
+
+    Raises:
+        LabError: another process holds it for too long.
+    """
+    folder = state_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(folder / ".lock", timeout=_LOCK_DEADLINE)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise LabError(
+            wanted=f"the lock {lock.lock_file} within {_LOCK_DEADLINE:g} s",
+            seen="another process holds it",
+            where="labs of this machine",
+        ) from error
+
+
+def records() -> list[Record]:
+    """All labs of this machine; a folder whose record cannot be read counts as abandoned."""
+    folder = state_folder()
+    if not folder.exists():
+        return []
+    return [_read(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+
+
+def claim(scenario: str, scenario_digest: str, artifacts_digest: str) -> Record:
+    """Make the folder and record of a new lab in a free slot; call under `exclusive`.
+
+    Raises:
+        LabError: all slots are taken.
+    """
+    taken = {record.slot for record in records()}
+    free = [slot for slot in range(SLOTS) if slot not in taken]
+    if not free:
+        raise LabError(
+            wanted=f"fewer than {SLOTS} labs on this machine",
+            seen=", ".join(record.id for record in records()),
+            where=str(state_folder()),
+            remedy="mesh-conformance clean, or mesh-conformance down --all for kept labs",
+        )
+    pid, started = own_identity()
+    record = Record(
+        id=f"mesh-{secrets.token_hex(2)}",
+        slot=free[0],
+        scenario=scenario,
+        scenario_digest=scenario_digest,
+        artifacts_digest=artifacts_digest,
+        owner_pid=pid,
+        owner_started=started,
+    )
+    record.folder.mkdir(mode=0o700)
+    record.save()
+    return record
+
+
+def take_over(record: Record) -> Record:
+    """Make this process the owner of a kept lab; call under `exclusive`."""
+    pid, started = own_identity()
+    mine = replace(record, owner_pid=pid, owner_started=started)
+    mine.save()
+    return mine
+
+
+def own_identity() -> tuple[int, int]:
+    """Pid and start time of this process."""
+    return os.getpid(), started_at(os.getpid()) or 0
+
+
+def _read(folder: Path) -> Record:
+    try:
+        content = json.loads((folder / _RECORD).read_text())
+        content["ports"] = tuple((name, port) for name, port in content["ports"])
+        return Record(**content)
+    except (OSError, ValueError, TypeError, KeyError):
+        return Record(folder.name, -1, "", "", "", 0, 0)

@@ -1,0 +1,145 @@
+"""What the rest of the project knows of clusters and networks, whoever provides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Protocol
+
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Kubernetes node: its name and its address on the cluster's network."""
+
+    name: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True)
+class AddressPool:
+    """First and last address of a cluster's MetalLB pool, both included."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, IPv4Address) and self.first <= address <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        name: the scenario's name of it, also its kubeconfig context.
+        kubeconfig: file with the one context `name`, for use from this machine.
+        api_server: URL by which the other clusters reach its API server.
+        load_balancer_pool: None where the pool is not known (somebody else's cluster).
+    """
+
+    name: str
+    network: str
+    kubeconfig: Path
+    api_server: str
+    pod_cidr: IPv4Network
+    service_cidr: IPv4Network
+    nodes: tuple[Node, ...]
+    load_balancer_pool: AddressPool | None
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Client programs that match the lab's versions."""
+
+    kubectl: Path
+    istioctl: Path
+
+
+class Lab(Protocol):
+    """Clusters joined by networks, ready for an installation."""
+
+    @property
+    def id(self) -> str:
+        """Unique name of this lab on this machine."""
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def scenario(self) -> Scenario: ...
+
+    @property
+    def folder(self) -> Path:
+        """Working folder of this lab: kubeconfig, certificates, step outputs, logs."""
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]:
+        """By name, in the scenario's order."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """One file whose contexts are the cluster names."""
+
+    @property
+    def tools(self) -> Tools: ...
+
+    @property
+    def images(self) -> ImageSet: ...
+
+    @property
+    def installed(self) -> bool:
+        """Whether a kept lab already holds the installed mesh of this scenario."""
+
+    def mark_installed(self) -> None:
+        """Record that the mesh is installed, for the next use of a kept lab."""
+
+    def wait_ready(self) -> None:
+        """Wait until nodes, DNS and load balancers work; bounded.
+
+        A lab may be handed out while they are still starting, so that an installation can begin.
+
+        Raises:
+            LabError: one of them did not become ready in time.
+        """
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove everything that was made for this lab, or release it for later use.
+
+        Raises:
+            LabError: something that was made is still there.
+        """
+
+
+class Provider(Protocol):
+    """Makes labs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def problems(self) -> Sequence[Problem]:
+        """What this machine lacks, without changing anything; empty when all is there."""
+
+    def open(self, scenario: Scenario, progress: Progress) -> Lab:
+        """Boot clusters and networks, or take over a kept lab that is unchanged.
+
+        Raises:
+            MachineError: the machine lacks something; nothing was created.
+            LabError: a cluster or network did not come up in time; what was made is removed.
+        """
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a machine lacks, and the command that mends it (empty: none known)."""
+
+    missing: str
+    remedy: str

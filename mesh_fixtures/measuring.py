@@ -1,0 +1,87 @@
+"""A pytest plugin for `mesh-conformance bench`: writes what one run took to a JSON file.
+
+Started by `-p mesh_fixtures.measuring`, with the file's name in `MESH_MEASURE_INTO`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.session_lab import RUN
+
+VARIABLE = "MESH_MEASURE_INTO"
+
+_PHASES = {"_starting_lab": "clusters", "mesh": "mesh", "sample": "workloads"}
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass
+class Measurement:
+    """What one run took.
+
+    Attributes:
+        phases: seconds of what a run does one after another; what they leave of the whole is the
+            start of the process and its end.
+        steps: seconds of each step; over several clusters, of the slowest. They overlap.
+        memory: most MiB that the labs' processes were seen to use.
+    """
+
+    phases: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    memory: float = 0.0
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+
+
+_measurement = Measurement()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object],
+) -> Generator[None, object, object]:
+    begun = time.monotonic()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.argname in _PHASES:
+            _measurement.add(_PHASES[fixturedef.argname], time.monotonic() - begun)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
+    result = yield
+    _measurement.memory = max(_measurement.memory, memory_of(lab))
+    return result
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _measurement.add("tests", report.duration)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    times = session.config.stash[RUN].step_times
+    for subject in times.subjects:
+        for step in times.of(subject):
+            longest = max(step.seconds, _measurement.steps.get(step.phase, 0.0))
+            _measurement.steps[step.phase] = longest
+    _measurement.add("teardown", _measurement.steps.pop("teardown", 0.0))
+    Path(os.environ[VARIABLE]).write_text(json.dumps(asdict(_measurement)), encoding="utf-8")
+
+
+def memory_of(lab: Lab) -> float:
+    """MiB that the lab's processes use, or 0.0 where its provider does not know."""
+    measure = cast("Callable[[], int] | None", getattr(lab, "memory", None))
+    return measure() / _MEBIBYTE if measure is not None else 0.0

@@ -1,0 +1,199 @@
+"""Options of the pytest plugin: each a flag, an environment variable and an ini setting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+
+Keep = Literal["never", "failed", "always"]
+
+MINIMUM_REQUESTS = 20
+"""Fewer requests than this cannot tell an even split from a lopsided one."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting under its three names.
+
+    Attributes:
+        name: `mesh_keep` is the ini name; the flag is `--mesh-keep`, the variable `MESH_KEEP`.
+        default: value when none of the three is given.
+        choices: valid values; empty when anything goes.
+        repeatable: the flag may be repeated; variable and ini are split at white space.
+    """
+
+    name: str
+    default: str
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return self.name.upper()
+
+
+PROVIDER = Option(
+    "mesh_provider",
+    "auto",
+    "where clusters and networks come from; auto: netns",
+    choices=("auto", "netns", "kind", "kubeconfig"),
+)
+TOPOLOGY = Option(
+    "mesh_topology",
+    "",
+    "run this topology only: the exact name of a scenario file without its ending; repeatable",
+    metavar="ID",
+    repeatable=True,
+)
+SCENARIOS = Option(
+    "mesh_scenarios",
+    "",
+    "folder of the scenario files (default: scenarios/ beside the pytest configuration, "
+    "else those that were installed with this project)",
+    metavar="DIR",
+)
+INSTALL = Option(
+    "mesh_install",
+    "istioctl",
+    "how the mesh is installed",
+    choices=("istioctl", "helm", "skip"),
+)
+IMAGES = Option(
+    "mesh_images",
+    "auto",
+    "Istio's images: built on this machine or those that Istio released; "
+    "auto: what the provider can run",
+    choices=("auto", "released", "built"),
+)
+KEEP = Option(
+    "mesh_keep",
+    "never",
+    "keep the lab of a topology for the next run: never, when one of its tests failed, or always",
+    choices=("never", "failed", "always"),
+)
+REQUESTS = Option(
+    "mesh_requests",
+    "200",
+    f"requests from each cluster in a traffic test (at least {MINIMUM_REQUESTS})",
+    metavar="N",
+)
+OPTIONS = (PROVIDER, TOPOLOGY, SCENARIOS, INSTALL, IMAGES, KEEP, REQUESTS)
+
+_UNAVAILABLE = {
+    ("mesh_provider", "kind"): "use netns",
+    ("mesh_provider", "kubeconfig"): "use netns",
+    ("mesh_install", "helm"): "use istioctl",
+    ("mesh_install", "skip"): "use istioctl",
+    ("mesh_images", "released"): "the netns provider runs images built on this machine; use built",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of this run, resolved and checked.
+
+    Attributes:
+        topologies: exact ids asked for; empty means all.
+        scenarios: folder asked for; None means the default one.
+        plan: print runbooks and run nothing.
+    """
+
+    provider: str
+    topologies: tuple[str, ...]
+    scenarios: Path | None
+    install: str
+    images: str
+    keep: Keep
+    requests: int
+    plan: bool
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option as a flag and as an ini setting."""
+    group = parser.getgroup("mesh", "mesh conformance")
+    for option in OPTIONS:
+        text = f"{option.help} [environment: {option.variable}, ini: {option.name}]"
+        keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text}
+        if option.choices:
+            keywords["choices"] = option.choices
+        else:
+            keywords["metavar"] = option.metavar
+        if option.repeatable:
+            keywords["action"] = "append"
+        group.addoption(option.flag, **keywords)
+        parser.addini(option.name, text, default="")
+    group.addoption(
+        "--mesh-plan",
+        action="store_true",
+        default=False,
+        help="print the runbook of each selected topology and run nothing",
+    )
+
+
+def resolve(config: pytest.Config) -> Settings:
+    """Read the options: a flag wins over the environment, the environment over the ini file.
+
+    Raises:
+        pytest.UsageError: a value is not valid, or not available yet.
+    """
+    values = {option.name: _look_up(option, config, os.environ) for option in OPTIONS}
+    folder = values[SCENARIOS.name]
+    return Settings(
+        provider=values[PROVIDER.name][0],
+        topologies=values[TOPOLOGY.name],
+        scenarios=_folder(folder[0], config) if folder else None,
+        install=values[INSTALL.name][0],
+        images=values[IMAGES.name][0],
+        keep=cast("Keep", values[KEEP.name][0]),
+        requests=_requests(values[REQUESTS.name][0]),
+        plan=bool(config.getoption("mesh_plan")),
+    )
+
+
+def _look_up(
+    option: Option, config: pytest.Config, environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    flag: str | Sequence[str] | None = config.getoption(option.name)
+    source, given = option.flag, flag
+    if not given:
+        source, given = f"environment variable {option.variable}", environment.get(option.variable)
+    if not given:
+        source, given = f"ini setting {option.name}", str(config.getini(option.name))
+    if not given:
+        given = option.default
+    if option.repeatable:
+        return tuple(given.split()) if isinstance(given, str) else tuple(given)
+    value = str(given).strip()
+    if option.choices and value not in option.choices:
+        valid = ", ".join(option.choices)
+        raise pytest.UsageError(f"{source}: {value!r} is not valid; valid values: {valid}")
+    if (option.name, value) in _UNAVAILABLE:
+        advice = _UNAVAILABLE[option.name, value]
+        raise pytest.UsageError(f"{source}: {value} is not available yet; {advice}")
+    return (value,) if value else ()
+
+
+def _folder(value: str, config: pytest.Config) -> Path:
+    folder = Path(config.invocation_params.dir, value)
+    if not folder.is_dir():
+        raise pytest.UsageError(f"{SCENARIOS.flag}: {folder} is not a folder")
+    return folder
+
+
+def _requests(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) < MINIMUM_REQUESTS:
+        raise pytest.UsageError(
+            f"{REQUESTS.flag}: {value!r} is not a whole number of at least {MINIMUM_REQUESTS}"
+        )
+    return int(value)

@@ -1,0 +1,256 @@
+"""The pytest plugin: options, markers, one set of tests for each scenario, and the lab fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from mesh_fixtures import flow, hookspecs, providers, selection
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.exchange import Collected, Exchange
+from mesh_fixtures.lab.provider import Lab, Provider
+from mesh_fixtures.options import Settings, add_options, resolve
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.session_lab import (
+    RUN,
+    Mesh,
+    Run,
+    Sample,
+    is_infrastructure,
+    open_lab,
+    readable_errors,
+)
+from mesh_fixtures.step_times import StepTimes
+from mesh_fixtures.terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
+
+_MARKERS = (
+    "requirement(id): the stable id of the requirement that this test verifies.",
+    "requires(feature, ...): skip where the scenario lacks one of these features.",
+    "disruptive: takes parts of the mesh down and brings them back.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    settings = resolve(config)
+    if settings.plan:
+        config.option.dist, config.option.tx = "no", []
+    step_times = StepTimes()
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is not None and "mesh_exchange" in worker:
+        exchange = Exchange(Path(worker["mesh_exchange"]))
+        config.stash[RUN] = Run(settings, step_times, exchange.sink, exchange)
+        return
+    terminal = TerminalProgress(config, step_times)
+    config.stash[RUN] = Run(settings, step_times, terminal.sink)
+    config.pluginmanager.register(terminal, "mesh-terminal")
+    if _distributes(config):
+        from mesh_fixtures.distribution import Distribution
+
+        config.pluginmanager.register(Distribution(config, check_machine), "mesh-distribution")
+
+
+def _distributes(config: pytest.Config) -> bool:
+    distributed = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
+    return distributed and not config.option.collectonly
+
+
+# Selection ----------------------------------------------------------------------------------------
+
+
+def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
+    if _SCENARIOS not in config.stash:
+        settings = config.stash[RUN].settings
+        folder = settings.scenarios or selection.default_folder(config.rootpath)
+        config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
+    return config.stash[_SCENARIOS]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "scenario" not in metafunc.fixturenames:
+        return
+    run = metafunc.config.stash[RUN]
+    chosen: list[object] = []
+    if not run.usage_error:
+        try:
+            markers = metafunc.definition.iter_markers("requires")
+            chosen = selection.parameters(_scenarios(metafunc.config), markers)
+        except pytest.UsageError as error:
+            run.usage_error = str(error)
+    metafunc.parametrize("scenario", chosen, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    selection.group_by_topology(items)
+    for item in items:
+        item.user_properties.extend(selection.properties(item))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    run = session.config.stash[RUN]
+    labs = {i.nodeid: selection.topology_of(i) for i in session.items if selection.needs_lab(i)}
+    run.selected = {selection.topology_of(item) for item in session.items} - {""}
+    if run.exchange is not None:
+        worker = str(session.config.workerinput["workerid"])  # type: ignore[attr-defined]
+        run.exchange.tell_collected(worker, Collected(labs, tuple(run.selected), run.usage_error))
+        return
+    if run.usage_error:
+        raise pytest.UsageError(run.usage_error)
+    if labs and not run.settings.plan and not session.config.option.collectonly:
+        check_machine(session.config)
+
+
+def check_machine(config: pytest.Config) -> None:
+    """See to it that labs can be made here, before anything is created.
+
+    Raises:
+        pytest.UsageError: something is missing.
+    """
+    try:
+        providers.check_machine(_provider(config))
+    except MachineError as error:
+        raise pytest.UsageError(providers.as_line(error)) from error
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    run = session.config.stash[RUN]
+    if not run.settings.plan:
+        return None
+    reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
+    images = providers.images_of(run.settings.provider)
+    for scenario in _scenarios(session.config):
+        if scenario.id in run.selected:
+            reporter.ensure_newline()
+            reporter.write_line(flow.runbook(scenario, images))
+    return True
+
+
+# Outcomes -----------------------------------------------------------------------------------------
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if selection.needs_lab(item):
+        item.user_properties.append(("provider", _provider(item.config).name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    topology = selection.topology_of(item)
+    run = item.config.stash[RUN]
+    if topology and report.failed:
+        run.failed.add(topology)
+    if call.excinfo is not None and is_infrastructure(call.excinfo.value):
+        report.__dict__["mesh_infrastructure"] = True
+        report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    if report.failed and getattr(report, "mesh_infrastructure", False):
+        return "error", "E", "ERROR"
+    return None
+
+
+# Fixtures -----------------------------------------------------------------------------------------
+
+
+def _provider(config: pytest.Config) -> Provider:
+    return cast("Provider", config.hook.pytest_mesh_provider(config=config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_mesh_provider(config: pytest.Config) -> Provider:
+    return providers.make(config.stash[RUN].settings.provider)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_mesh_install(lab: Lab, progress: Progress) -> bool:
+    flow.install(lab, progress)
+    return True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_mesh_sample(lab: Lab, progress: Progress) -> bool:
+    flow.deploy_sample(lab, progress)
+    return True
+
+
+@pytest.fixture(scope="session")
+def mesh_settings(pytestconfig: pytest.Config) -> Settings:
+    """The options of this run."""
+    return pytestconfig.stash[RUN].settings
+
+
+@pytest.fixture(scope="session")
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    """What is verified; a test that asks for it, or for what follows, runs once for each."""
+    return cast("Scenario", request.param)
+
+
+@pytest.fixture(scope="session")
+def _starting_lab(scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
+    """The lab as soon as an installation can begin."""
+    with open_lab(pytestconfig.stash[RUN], _provider(pytestconfig), scenario) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def lab(_starting_lab: Lab) -> Lab:
+    """Running clusters and networks of the scenario; a mesh only where `mesh` is asked for too."""
+    with readable_errors():
+        _starting_lab.wait_ready()
+    return _starting_lab
+
+
+@pytest.fixture(scope="session")
+def mesh(_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh:
+    """The lab with Istio installed the way the scenario says."""
+    run = pytestconfig.stash[RUN]
+    with readable_errors():
+        if not _starting_lab.installed:
+            pytestconfig.hook.pytest_mesh_install(
+                config=pytestconfig,
+                lab=_starting_lab,
+                progress=run.progress(_starting_lab.scenario),
+            )
+            _starting_lab.mark_installed()
+        _starting_lab.wait_ready()
+    return Mesh(_starting_lab, run.step_times)
+
+
+@pytest.fixture(scope="session")
+def sample(mesh: Mesh, pytestconfig: pytest.Config) -> Sample:
+    """The mesh with HelloWorld and Sleep ready in it."""
+    run = pytestconfig.stash[RUN]
+    with readable_errors():
+        pytestconfig.hook.pytest_mesh_sample(
+            config=pytestconfig, lab=mesh.lab, progress=run.progress(mesh.scenario)
+        )
+    return Sample(mesh.lab, mesh.step_times)

@@ -1,0 +1,224 @@
+"""Certificate authorities: what a cluster's istiod signs with, and what its proxies trust.
+
+Source: Istio, Plug in CA Certificates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient, Secret, Source
+
+CACERTS: Final = "cacerts"
+ROOT_MAP: Final = "istio-ca-root-cert"
+
+_OWN_FILES: Final = ("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
+_KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate.
+
+    Attributes:
+        fingerprint: SHA-256 of the whole, hex in lower case.
+        key: SHA-256 of its public key, hex in lower case.
+        subject: as in RFC 4514.
+        is_authority: whether it may sign others.
+    """
+
+    fingerprint: str
+    key: str
+    subject: str
+    issuer: str
+    is_authority: bool
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def short(self) -> str:
+        """The fingerprint's first 16 digits, enough to tell two apart."""
+        return self.fingerprint[:16]
+
+    def valid_at(self, moment: datetime) -> bool:
+        return self.not_before <= moment <= self.not_after
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What a cluster's istiod signs with.
+
+    Attributes:
+        issuing: certificate whose key signs the workloads' certificates.
+        roots: what they are verified against; more than one while a root is replaced.
+        defects: why proxies could not trust it; empty when all is well.
+    """
+
+    source: Source
+    issuing: Certificate
+    roots: tuple[Certificate, ...]
+    defects: tuple[str, ...]
+
+    @property
+    def is_root(self) -> bool:
+        """Whether istiod signs with the root itself."""
+        return self.issuing.key in {root.key for root in self.roots}
+
+
+@dataclass(frozen=True)
+class TrustedRoots:
+    """Roots that proxies of a namespace verify istiod against."""
+
+    source: Source
+    roots: tuple[Certificate, ...]
+
+
+def authority(kube: KubeClient) -> Authority | None:
+    """The authority in the cluster's secret `cacerts`; None when there is no such secret.
+
+    Raises:
+        ProbeError: the API server cannot be asked, or the secret cannot be read.
+    """
+    source = kube.source("secrets", SYSTEM_NAMESPACE, CACERTS)
+    secret = kube.secret(SYSTEM_NAMESPACE, CACERTS)
+    return None if secret is None else read_authority(source, secret)
+
+
+def trusted_roots(kube: KubeClient, namespace: str) -> TrustedRoots | None:
+    """What istiod gave the proxies of a namespace to trust; None when it gave nothing.
+
+    Raises:
+        ProbeError: the API server cannot be asked, or it is no certificate.
+    """
+    source = kube.source("configmaps", namespace, ROOT_MAP)
+    found = kube.config_map(namespace, ROOT_MAP)
+    if found is None:
+        return None
+    pem = found.data.get("root-cert.pem", "").encode()
+    return TrustedRoots(source, tuple(map(_described, _certificates(source, "root-cert.pem", pem))))
+
+
+def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:
+    """Read the secret, in Istio's own form or in that of `kubernetes.io/tls`.
+
+    Args:
+        now: moment at which certificates must be valid; None for the present one.
+
+    Raises:
+        ProbeError: an entry is missing, or is no certificate or key.
+    """
+    files = _OWN_FILES if _OWN_FILES[0] in secret.data else _KUBERNETES_FILES
+    missing = sorted({name for name in files if name not in secret.data})
+    if missing:
+        raise _unusable(source, f"no entry {', '.join(missing)}")
+    issuing_file, key_file, root_file, chain_file = files
+    issuing = _certificates(source, issuing_file, secret.data[issuing_file])[0]
+    roots = _certificates(source, root_file, secret.data[root_file])
+    chain = _certificates(source, chain_file, secret.data[chain_file])
+    defects = _defects(issuing, chain, roots, now or datetime.now(UTC))
+    if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
+        defects.append(f"{key_file} is not the key of {issuing_file}")
+    return Authority(source, _described(issuing), tuple(map(_described, roots)), tuple(defects))
+
+
+def _defects(
+    issuing: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+) -> list[str]:
+    """Follow the issuers from the issuing certificate up to a root."""
+    defects: list[str] = []
+    known = [*chain, *roots]
+    root_prints = {_fingerprint(root) for root in roots}
+    seen: set[str] = set()
+    current = issuing
+    while True:
+        described = _described(current)
+        if not described.is_authority:
+            defects.append(f"{described.subject} is no authority")
+        if not described.valid_at(now):
+            span = f"{described.not_before:%Y-%m-%d} to {described.not_after:%Y-%m-%d}"
+            defects.append(f"{described.subject} is valid from {span} only")
+        if described.fingerprint in root_prints:
+            return defects
+        seen.add(described.fingerprint)
+        issuers = [each for each in known if _issued(current, each)]
+        following = [each for each in issuers if _fingerprint(each) not in seen]
+        if not following:
+            defects.append(f"{described.subject} is not signed by a root or an entry of the chain")
+            return defects
+        current = min(following, key=lambda each: _fingerprint(each) not in root_prints)
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _described(certificate: x509.Certificate) -> Certificate:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        is_authority = constraints.value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        is_authority = False
+    return Certificate(
+        fingerprint=_fingerprint(certificate),
+        key=_key_of(certificate),
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        is_authority=is_authority,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _digest(public: bytes) -> str:
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(public)
+    return digest.finalize().hex()
+
+
+def _key_of(certificate: x509.Certificate) -> str:
+    public = certificate.public_key()
+    return _digest(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def _key_of_private(source: Source, name: str, pem: bytes) -> str:
+    try:
+        public = serialization.load_pem_private_key(pem, password=None).public_key()
+    except (ValueError, TypeError) as error:
+        raise _unusable(source, f"{name} is no private key: {error}") from error
+    return _digest(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def _certificates(source: Source, name: str, pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise _unusable(source, f"{name} holds no certificate: {error}") from error
+
+
+def _unusable(source: Source, seen: str) -> ProbeError:
+    return ProbeError(
+        wanted="certificates that can be read",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+    )

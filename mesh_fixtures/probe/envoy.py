@@ -1,0 +1,223 @@
+"""What an Istio proxy's Envoy says of itself, through its admin interface.
+
+Source: Envoy, Administration interface; the proxy's agent passes requests to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod, Source
+
+PROXY: Final = "istio-proxy"
+"""Container of the proxy, of a sidecar as of a gateway."""
+
+HELLOWORLD: Final = "outbound|5000||helloworld.sample.svc.cluster.local"
+"""Name of the Envoy cluster through which a sidecar reaches HelloWorld."""
+
+_HEALTHY: Final = "HEALTHY"
+_SHOWN: Final = 200
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as a proxy holds it.
+
+    Attributes:
+        weight: its share among the endpoints of its priority, relative.
+        healthy: whether the proxy uses it.
+        health: why not, e.g. `failed_outlier_check` or `UNHEALTHY`; empty when healthy.
+        locality: `region/zone/sub-zone`, without what is not set.
+        priority: 0 is used first.
+        cluster_id: the cluster that istiod says it is in; empty when it does not say.
+    """
+
+    address: str
+    port: int
+    weight: int
+    healthy: bool
+    health: str
+    locality: str
+    priority: int
+    cluster_id: str
+
+    @property
+    def target(self) -> str:
+        """`address:port`."""
+        return f"{self.address}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.target if self.healthy else f"{self.target} ({self.health})"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """All endpoints of one Envoy cluster, by address and port.
+
+    Attributes:
+        known: whether the proxy has the Envoy cluster at all.
+    """
+
+    source: Source
+    known: bool
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def in_use(self) -> tuple[Endpoint, ...]:
+        """The healthy ones of the first priority that has any."""
+        healthy = [each for each in self.endpoints if each.healthy]
+        first = min((each.priority for each in healthy), default=0)
+        return tuple(each for each in healthy if each.priority == first)
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "no such Envoy cluster"
+        return ", ".join(map(str, self.endpoints)) or "no endpoints"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An address that a proxy listens at; address and port are empty and 0 for one inside it."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """All listeners of a proxy."""
+
+    source: Source
+    listeners: tuple[Listener, ...]
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Ports of the listeners that can be reached from outside of their pod."""
+        local = ("", "127.0.0.1", "::1")
+        return frozenset(each.port for each in self.listeners if each.address not in local)
+
+
+def endpoints(kube: KubeClient, pod: Pod, cluster: str = HELLOWORLD) -> Endpoints:
+    """Endpoints of an Envoy cluster, from a pod's proxy.
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    pattern = quote(f"^{re.escape(cluster)}$", safe="")
+    source, clusters = admin(kube, pod, f"clusters?format=json&filter={pattern}")
+    dump = f"config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex={pattern}"
+    _, configuration = admin(kube, pod, dump)
+    return read_endpoints(source, cluster, clusters, configuration)
+
+
+def listeners(kube: KubeClient, pod: Pod) -> Listeners:
+    """Listeners of a pod's proxy.
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    source, answer = admin(kube, pod, "listeners?format=json")
+    try:
+        found = [
+            Listener(each["name"], *_socket(each["local_address"]))
+            for each in answer.get("listener_statuses", ())
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
+    return Listeners(source, tuple(sorted(found, key=lambda each: (each.port, each.name))))
+
+
+def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
+    """The JSON that the admin interface of a pod's proxy answers to a GET.
+
+    Raises:
+        ProbeError: no answer, or none in JSON.
+    """
+    argv = ("pilot-agent", "request", "GET", path)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
+    if result.exit_status != 0:
+        raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
+    try:
+        return result.source, json.loads(result.stdout)
+    except ValueError as error:
+        raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
+
+
+def read_endpoints(source: Source, cluster: str, clusters: Any, configuration: Any) -> Endpoints:
+    """Read endpoints.
+
+    Args:
+        clusters: answer to `clusters?format=json`.
+        configuration: answer to `config_dump` with `include_eds`; adds what the other lacks.
+
+    Raises:
+        ProbeError: one of the two is not what Envoy answers.
+    """
+    try:
+        statuses = [
+            each for each in clusters.get("cluster_statuses", ()) if each["name"] == cluster
+        ]
+        metadata = dict(_metadata(cluster, configuration))
+        hosts = [host for each in statuses for host in each.get("host_statuses", ())]
+        found = [_endpoint(host, metadata) for host in hosts]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(source, f"{error!r} in {str(clusters)[:_SHOWN]}") from error
+    found.sort(key=lambda each: (each.priority, each.address, each.port))
+    return Endpoints(source, bool(statuses), tuple(found))
+
+
+def _endpoint(host: Json, metadata: Mapping[tuple[str, int], Json]) -> Endpoint:
+    address, port = _socket(host["address"])
+    health = host.get("health_status", {})
+    # Absent means healthy; each other key is a check that the endpoint failed.
+    discovered = health.get("eds_health_status", _HEALTHY)
+    failed = [key for key, value in health.items() if value is True]
+    problems = failed + ([] if discovered in (_HEALTHY, "UNKNOWN") else [discovered])
+    locality = host.get("locality", {})
+    places = (locality.get(key) for key in ("region", "zone", "sub_zone"))
+    # workload;namespace;canonical name;canonical revision;cluster
+    workload = str(metadata.get((address, port), {}).get("istio", {}).get("workload", ""))
+    return Endpoint(
+        address=address,
+        port=port,
+        weight=int(host.get("weight", 1)),
+        healthy=not problems,
+        health=", ".join(problems),
+        locality="/".join(place for place in places if place),
+        priority=int(host.get("priority", 0)),
+        cluster_id=workload.rpartition(";")[2],
+    )
+
+
+def _metadata(cluster: str, configuration: Json) -> Iterator[tuple[tuple[str, int], Json]]:
+    for each in configuration.get("configs", ()):
+        assignment = each.get("endpoint_config", {})
+        if assignment.get("cluster_name") != cluster:
+            continue
+        for locality in assignment.get("endpoints", ()):
+            for endpoint in locality.get("lb_endpoints", ()):
+                metadata = endpoint.get("metadata", {}).get("filter_metadata", {})
+                yield _socket(endpoint["endpoint"]["address"]), metadata
+
+
+def _socket(address: Json) -> tuple[str, int]:
+    socket = address.get("socket_address")
+    return (socket["address"], int(socket["port_value"])) if socket else ("", 0)
+
+
+def _unreadable(source: Source, seen: str) -> ProbeError:
+    return ProbeError(
+        wanted="an answer of the proxy's admin interface",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+        remedy=f"by hand: {source.asked}",
+    )

@@ -1,0 +1,70 @@
+"""East-west gateways: their addresses, their pods, and what their proxies listen at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient, Pod, Service, Source
+from mesh_fixtures.probe.envoy import Listeners, listeners
+
+SELECTOR: Final = "istio=eastwestgateway"
+"""Label of the gateway's Service and pods, by istioctl as by Helm (Istio: Multicluster guide)."""
+
+OWN_PORTS: Final = frozenset({15021, 15090})
+"""Ports that every proxy serves for its kubelet and for metrics (Istio: Ports used by Istio)."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An east-west gateway of a cluster.
+
+    Attributes:
+        addresses: external addresses or host names of its Service; empty while pending.
+        pods: those that select its Service, whatever their state.
+    """
+
+    source: Source
+    cluster: str
+    service: Service
+    pods: tuple[Pod, ...]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self.service.external
+
+    def __str__(self) -> str:
+        pods = ", ".join(f"{pod.name} {pod.state}" for pod in self.pods) or "no pod"
+        addresses = ", ".join(self.addresses) or "no external address"
+        return f"service {self.service.meta}: {addresses}; {pods}"
+
+
+def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
+    """East-west gateways of a cluster, by name of their Service.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    source = kube.source("services,pods", SYSTEM_NAMESPACE, f"-l {SELECTOR}")
+    services = kube.services(SYSTEM_NAMESPACE, SELECTOR)
+    pods = kube.pods(SYSTEM_NAMESPACE, SELECTOR) if services else ()
+    return tuple(
+        Gateway(source, kube.name, service, tuple(pod for pod in pods if _selects(service, pod)))
+        for service in services
+        if service.kind == "LoadBalancer"
+    )
+
+
+def listening(kube: KubeClient, gateway: Gateway) -> tuple[Listeners, ...]:
+    """What each ready pod of a gateway listens at.
+
+    Raises:
+        ProbeError: a proxy did not answer.
+    """
+    return tuple(listeners(kube, pod) for pod in gateway.pods if pod.serving)
+
+
+def _selects(service: Service, pod: Pod) -> bool:
+    wanted = service.selector.items()
+    return bool(wanted) and wanted <= pod.meta.labels.items()

@@ -1,0 +1,110 @@
+"""What each istiod says of the API servers that it reads.
+
+istiod answers its debug interface without a token on its own loopback address, and its image holds
+the client for it (`pilot-discovery request`), so an exec asks what `istioctl remote-clusters` asks
+through a port-forward. Source: Istio, istioctl remote-clusters; pilot-discovery request.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient, Pod, Source
+
+SELECTOR: Final = "app=istiod"
+CONTAINER: Final = "discovery"
+SYNCED: Final = "synced"
+
+_SHOWN: Final = 200
+
+
+@dataclass(frozen=True)
+class RemoteCluster:
+    """A cluster that an istiod reads, its own one included.
+
+    Attributes:
+        id: the cluster's name within the mesh.
+        secret: `namespace/name` of the secret that told of it; empty for istiod's own.
+        sync_status: `synced`, `syncing` or `timeout`.
+        istiod: name of the pod that says so.
+    """
+
+    id: str
+    secret: str
+    sync_status: str
+    istiod: str
+
+    @property
+    def synced(self) -> bool:
+        return self.sync_status == SYNCED
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.sync_status}"
+
+
+@dataclass(frozen=True)
+class KnownClusters:
+    """Every cluster that one istiod reads, by id."""
+
+    source: Source
+    istiod: str
+    clusters: tuple[RemoteCluster, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.clusters)) or "none"
+
+
+def istiods(kube: KubeClient) -> tuple[Pod, ...]:
+    """Pods of istiod in a cluster, whatever their state.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    return kube.pods(SYSTEM_NAMESPACE, SELECTOR)
+
+
+def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
+    """What each ready istiod in a cluster says; empty without any.
+
+    Raises:
+        ProbeError: one of them did not answer.
+    """
+    return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
+
+
+def _asked(kube: KubeClient, pod: Pod) -> KnownClusters:
+    argv = ("pilot-discovery", "request", "GET", "/debug/clusterz")
+    result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
+    if result.exit_status != 0:
+        raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
+    return read_clusters(result.source, pod.name, result.stdout)
+
+
+def read_clusters(source: Source, istiod: str, answer: str) -> KnownClusters:
+    """Read an istiod's answer to `/debug/clusterz`.
+
+    Raises:
+        ProbeError: it is none.
+    """
+    try:
+        known: list[dict[str, Any]] = json.loads(answer)
+        clusters = [
+            RemoteCluster(each["id"], each.get("secretName", ""), each["syncStatus"], istiod)
+            for each in known
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(source, answer[:_SHOWN] or "nothing") from error
+    return KnownClusters(source, istiod, tuple(sorted(clusters, key=lambda each: each.id)))
+
+
+def _unreadable(source: Source, seen: str) -> ProbeError:
+    return ProbeError(
+        wanted="the list of clusters that istiod reads",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+        remedy=f"by hand: istioctl --context={source.cluster} remote-clusters",
+    )

@@ -1,0 +1,220 @@
+"""Requests from Sleep to HelloWorld, each over a connection of its own.
+
+One exec runs a few curl processes with up to 16 requests each: curl asks to close each connection,
+and tells for each request how many connections it opened, so that a reused one cannot pass for a
+fresh one. Measured here against an Envoy: 200 requests in 0.6 s, and 3.7 s with a process for each.
+Source: curl's manual, `--write-out`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+
+TARGET: Final = "http://helloworld.sample:5000/hello"
+CLIENT: Final = ("sample", "app=sleep", "sleep")
+"""Namespace, label selector and container of the client."""
+
+REQUEST_SECONDS: Final = 5.0
+BUDGET_SECONDS: Final = 60
+
+_MARGIN_SECONDS: Final = 15
+_RECORD: Final = "\x1e"
+_END: Final = "\x1d"
+_FORMAT: Final = (
+    _RECORD + r"%{exitcode} %{http_code} %{num_connects} %{time_total} %{url} %{errormsg}\n"
+)
+# curl numbers the requests by the fragment of the URL, which it does not send. A process sends
+# twice as many as the one before while all goes well, and one after a failure; the time is checked
+# in between.
+_SCRIPT: Final = """
+end=$(($(date +%s) + $1)) next=1 many=1
+while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
+  last=$((next + many - 1))
+  [ "$last" -le "$5" ] || last=$5
+  if curl -s --noproxy "*" -m "$2" -H "Connection: close" -w "$3" "$4#[$next-$last]"
+  then many=$((many < 16 ? many * 2 : 16))
+  else many=1
+  fi
+  next=$((last + 1))
+done
+printf "\\035%s\\n" "$next"
+"""
+_LARGEST_PART: Final = 16
+_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
+_ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
+_SHOWN: Final = 200
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A request that HelloWorld answered.
+
+    Attributes:
+        index: from 1, in the order of the requests.
+        instance: name of the pod that answered.
+        seconds: from the start of the connection to the end of the answer.
+    """
+
+    index: int
+    version: str
+    instance: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that was not answered as HelloWorld does.
+
+    Attributes:
+        index: from 1, in the order of the requests.
+        curl_exit: curl's exit code, 0 when it got an answer, e.g. 7 refused, 28 timed out.
+        http_status: 0 without an HTTP answer.
+        message: curl's words, and the beginning of the body.
+    """
+
+    index: int
+    curl_exit: int
+    http_status: int
+    message: str
+    seconds: float
+
+    def __str__(self) -> str:
+        what = f"HTTP {self.http_status}" if self.http_status else f"curl exit {self.curl_exit}"
+        return f"request {self.index}: {what} {self.message}".rstrip()
+
+
+@dataclass(frozen=True)
+class TrafficSample:
+    """What became of a number of requests from one cluster.
+
+    Attributes:
+        cluster: where the client is.
+        requested: how many were to be sent.
+        seconds: how long those that were sent took together, one after the other.
+        cut_short: whether the time for all was over before all were sent; only with failures.
+    """
+
+    source: Source
+    cluster: str
+    requested: int
+    answers: tuple[Answer, ...]
+    failures: tuple[Failure, ...]
+    seconds: float
+    cut_short: bool
+
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """Number of answers by version, most frequent first."""
+        return dict(Counter(answer.version for answer in self.answers).most_common())
+
+    @property
+    def instances(self) -> Mapping[str, int]:
+        """Number of answers by pod, most frequent first."""
+        return dict(Counter(answer.instance for answer in self.answers).most_common())
+
+    @property
+    def sent(self) -> int:
+        return len(self.answers) + len(self.failures)
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second, one after the other; 0.0 when none was sent."""
+        return self.sent / self.seconds if self.seconds else 0.0
+
+
+def requests(
+    kube: KubeClient,
+    count: int,
+    *,
+    target: str = TARGET,
+    request_seconds: float = REQUEST_SECONDS,
+    budget_seconds: int = BUDGET_SECONDS,
+) -> TrafficSample:
+    """Send requests from the cluster's Sleep, one after the other, each over a fresh connection.
+
+    Args:
+        count: at least 1.
+        request_seconds: after which a request counts as failed.
+        budget_seconds: after which no further requests are begun.
+
+    Raises:
+        ProbeError: there is no ready Sleep, it could not send, not every request is accounted for
+            although none failed, or a connection was used twice.
+    """
+    namespace, selector, container = CLIENT
+    pod = kube.pod_of(namespace, selector)
+    arguments = (str(budget_seconds), f"{request_seconds:g}", _FORMAT, target, str(count))
+    result = kube.exec(
+        namespace,
+        pod.name,
+        container,
+        ("sh", "-c", _SCRIPT, "requests", *arguments),
+        timeout=budget_seconds + _LARGEST_PART * request_seconds + _MARGIN_SECONDS,
+    )
+    by_hand = exec_source(kube.name, namespace, pod.name, container, ("curl", "-s", target))
+    return read_sample(replace(result, source=by_hand), count, budget_seconds)
+
+
+def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> TrafficSample:
+    """Read what the script in Sleep printed.
+
+    Raises:
+        ProbeError: the output does not account for every request, or tells of a reused connection.
+    """
+    source = result.source
+    printed, ended, following = result.stdout.rpartition(_END)
+    if not ended or not following.strip().isdigit():
+        raise _inconclusive(source, f"exit status {result.exit_status}, {_shown(result)}")
+    cut_short = int(following) <= requested
+    seen = list(_requests(printed, source))
+    answers = tuple(each for each in seen if isinstance(each, Answer))
+    failures = tuple(each for each in seen if isinstance(each, Failure))
+    if [each.index for each in seen] != list(range(1, len(seen) + 1)) or len(seen) > requested:
+        raise _inconclusive(source, "requests are missing or out of order")
+    if len(seen) < requested and not (cut_short and failures):
+        why = f"in {budget_seconds} s" if cut_short else f"({_shown(result)})"
+        raise _inconclusive(source, f"{len(seen)} of {requested} requests {why}, none failed")
+    seconds = sum(each.seconds for each in seen)
+    return TrafficSample(source, source.cluster, requested, answers, failures, seconds, cut_short)
+
+
+def _requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
+    # Each body is followed by its record, which ends with its line.
+    body, *records = printed.split(_RECORD)
+    for record in records:
+        line, _, following = record.partition("\n")
+        measured = _MEASURED.fullmatch(line)
+        if measured is None:
+            raise _inconclusive(source, f"a record that cannot be read: {line[:_SHOWN]!r}")
+        curl_exit, http_status, connections = (int(measured[at]) for at in (1, 2, 3))
+        seconds, index = float(measured[4].replace(",", ".")), int(measured[5])
+        hello = _ANSWER.fullmatch(body)
+        if curl_exit == 0 and connections != 1:
+            raise _inconclusive(source, f"request {index} opened {connections} connections")
+        if curl_exit == 0 and http_status == 200 and hello is not None:
+            yield Answer(index, hello[1], hello[2], seconds)
+        else:
+            said = " ".join(f"{measured[6]} {body[:_SHOWN]}".split())
+            yield Failure(index, curl_exit, http_status, said, seconds)
+        body = following
+
+
+def _shown(result: ExecResult) -> str:
+    said = result.stderr.strip() or result.stdout.strip() or "no output"
+    return said[-_SHOWN:]
+
+
+def _inconclusive(source: Source, seen: str) -> ProbeError:
+    return ProbeError(
+        wanted="an account of every request",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+        remedy=f"by hand: {source.asked}",
+    )

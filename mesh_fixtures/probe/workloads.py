@@ -1,0 +1,172 @@
+"""The sample workloads with their proxies, and where those proxies were told to find istiod.
+
+Source: Istio, Installing the Sidecar; the injected container's arguments and variables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
+from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
+from mesh_fixtures.probe.istiod import istiods
+from mesh_fixtures.workloads import NAMESPACE
+
+HELLOWORLD: Final = "app=helloworld"
+SLEEP: Final = "app=sleep"
+
+DEFAULT_DISCOVERY: Final = f"istiod.{SYSTEM_NAMESPACE}.svc:15012"
+"""Where a proxy looks for istiod when its configuration does not say (Istio: ProxyConfig)."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What an injected proxy was told at its start.
+
+    Attributes:
+        cluster_id: the mesh's name of its cluster. It and the next two are empty when not told.
+        native_sidecar: whether it is an init container that keeps running.
+        revision: of the istiod that injected it; empty when it was not said.
+        discovery: `host:port` of its istiod.
+    """
+
+    cluster_id: str
+    network: str
+    mesh_id: str
+    native_sidecar: bool
+    revision: str
+    discovery: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A pod of a sample workload.
+
+    Attributes:
+        app: `helloworld` or `sleep`.
+        version: empty for Sleep.
+        injection: None when the pod has no proxy.
+    """
+
+    source: Source
+    cluster: str
+    app: str
+    version: str
+    pod: Pod
+    injection: Injection | None
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """What of istiod runs in a cluster."""
+
+    source: Source
+    cluster: str
+    deployments: tuple[Deployment, ...]
+    pods: tuple[Pod, ...]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a Deployment wants istiod and each pod that it wants is ready."""
+        wanted = sum(each.wanted for each in self.deployments)
+        return wanted > 0 and all(each.ready >= each.wanted for each in self.deployments)
+
+    def __str__(self) -> str:
+        deployments = [f"{each.meta} {each.ready}/{each.wanted}" for each in self.deployments]
+        pods = [f"pod {each.meta} {each.state}" for each in self.pods]
+        return ", ".join(deployments + pods) or "no istiod"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What is behind the Service by which a cluster's proxies find istiod.
+
+    Attributes:
+        service: `namespace/name`.
+        addresses: IP addresses of its endpoints, or the host name that it stands for.
+    """
+
+    source: Source
+    service: str
+    addresses: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.service} at {', '.join(sorted(self.addresses)) or 'no address'}"
+
+
+def workloads(kube: KubeClient) -> tuple[Workload, ...]:
+    """Every pod of HelloWorld and Sleep in a cluster that is not going away.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    source = kube.source("pods", NAMESPACE)
+    found = []
+    for selector in (HELLOWORLD, SLEEP):
+        for pod in kube.pods(NAMESPACE, selector):
+            if not pod.terminating:
+                app, version = pod.meta.labels["app"], pod.meta.labels.get("version", "")
+                found.append(Workload(source, kube.name, app, version, pod, injection_of(pod)))
+    return tuple(found)
+
+
+def control_plane(kube: KubeClient) -> ControlPlane:
+    """Deployments and pods of istiod in a cluster; none in a remote.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    source = kube.source("deployments,pods", SYSTEM_NAMESPACE, f"-l {ISTIOD}")
+    deployments = kube.deployments(SYSTEM_NAMESPACE, ISTIOD)
+    return ControlPlane(source, kube.name, deployments, istiods(kube))
+
+
+def discovery(kube: KubeClient, address: str) -> Discovery:
+    """What is behind an address at which proxies of a cluster look for istiod.
+
+    Args:
+        address: `service.namespace.svc:port`, as in `Injection.discovery`.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    host = address.rpartition(":")[0]
+    name, _, following = host.partition(".")
+    namespace = following.partition(".")[0] or SYSTEM_NAMESPACE
+    source = kube.source("services,endpointslices", namespace, name)
+    service = kube.service(namespace, name)
+    slices = kube.endpoint_slices(namespace, name)
+    addresses = {each for one in slices for each in one.addresses}
+    if service is not None and service.kind == "ExternalName":
+        addresses |= set(service.external)
+    return Discovery(source, f"{namespace}/{name}", frozenset(addresses))
+
+
+def injection_of(pod: Pod) -> Injection | None:
+    """What the proxy of a pod was told; None when it has none."""
+    proxy = pod.container(PROXY)
+    if proxy is None:
+        return None
+    status = _json(pod.meta.annotations.get("sidecar.istio.io/status", ""))
+    configuration = _json(proxy.env.get("PROXY_CONFIG", ""))
+    return Injection(
+        cluster_id=proxy.env.get("ISTIO_META_CLUSTER_ID", ""),
+        network=proxy.env.get("ISTIO_META_NETWORK", ""),
+        mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
+        native_sidecar=proxy.native_sidecar,
+        revision=str(status.get("revision", "")),
+        discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
+    )
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

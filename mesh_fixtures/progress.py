@@ -1,0 +1,69 @@
+"""Progress of long work: what is being done, on which cluster, and how long each phase took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Outcome = Literal["started", "done", "failed", "note"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        subject: topology or artifact that the work belongs to.
+        phase: e.g. "boot", "istiod", "teardown".
+        cluster: cluster name, empty when the phase spans the whole subject.
+        outcome: start, end or a remark.
+        detail: one line more, empty when there is none.
+        seconds: duration for done and failed, 0.0 otherwise.
+        at: seconds since the epoch.
+    """
+
+    subject: str
+    phase: str
+    cluster: str
+    outcome: Outcome
+    detail: str = ""
+    seconds: float = 0.0
+    at: float = field(default_factory=time.time)
+
+    def as_json(self) -> dict[str, str | float]:
+        return asdict(self)
+
+
+Sink = Callable[[Event], None]
+
+
+def discard(event: Event) -> None:
+    """Sink for work that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Reports events of one subject to a sink. Thread-safe when its sink is."""
+
+    subject: str
+    sink: Sink = discard
+
+    @contextmanager
+    def phase(self, phase: str, cluster: str = "", detail: str = "") -> Iterator[None]:
+        """Time a phase: reports started, then done or failed with its seconds."""
+        begun = time.monotonic()
+        self.sink(Event(self.subject, phase, cluster, "started", detail))
+        try:
+            yield
+        except BaseException as error:
+            spent = time.monotonic() - begun
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.sink(Event(self.subject, phase, cluster, "failed", reason, spent))
+            raise
+        self.sink(Event(self.subject, phase, cluster, "done", detail, time.monotonic() - begun))
+
+    def note(self, phase: str, detail: str, cluster: str = "") -> None:
+        self.sink(Event(self.subject, phase, cluster, "note", detail))

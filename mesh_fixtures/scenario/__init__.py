@@ -1,0 +1,26 @@
+"""What to verify, as data: clusters, networks, roles, and the facts that follow from them."""
+
+from mesh_fixtures.scenario.file import load_scenario, load_scenarios
+from mesh_fixtures.scenario.model import (
+    FEATURES,
+    ISTIOD_PORTS,
+    SERVICES_PORT,
+    ClusterSpec,
+    NetworkSpec,
+    RemoteSecret,
+    Role,
+    Scenario,
+)
+
+__all__ = [
+    "FEATURES",
+    "ISTIOD_PORTS",
+    "SERVICES_PORT",
+    "ClusterSpec",
+    "NetworkSpec",
+    "RemoteSecret",
+    "Role",
+    "Scenario",
+    "load_scenario",
+    "load_scenarios",
+]

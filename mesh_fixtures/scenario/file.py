@@ -1,0 +1,236 @@
+"""Scenario files: one YAML file each, its name the scenario's id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures.scenario.model import DNS_LABEL, MOST_NODES, ClusterSpec, NetworkSpec, Scenario
+from mesh_fixtures.scenario.notation import Document, Value, join, read
+from mesh_fixtures.scenario.rules import Defect, closest, contradictions
+
+LARGEST_FILE = 64 * 1024
+"""Bytes that are read of a file; a scenario of a hundred clusters needs a quarter of it."""
+
+SUFFIXES = (".yaml", ".yml")
+LONGEST_QUOTE = 60
+
+_Entry = TypeVar("_Entry", NetworkSpec, ClusterSpec)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read and check a scenario file.
+
+    Raises:
+        ScenarioError: it cannot be used; names every problem found, with line, key path and the
+            valid values.
+    """
+    if not re.fullmatch(DNS_LABEL, path.stem) or len(path.stem) > 63:
+        wanted = "a file name of lower-case letters, digits and hyphens: it is the scenario's id"
+        raise ScenarioError(wanted=wanted, seen=path.name, where=str(path))
+    document = _parse(path)
+    if not isinstance(document.value, dict):
+        shape = "a list" if isinstance(document.value, list) else _quote(document.value)
+        wanted = f"a mapping with the keys {', '.join(_keys(Scenario))}"
+        raise ScenarioError(wanted=wanted, seen=shape, where=str(path))
+    scenario, defects = _check(path.stem, document.value)
+    defects = (*document.defects, *defects)
+    if defects or scenario is None:
+        raise _refusal(path, document, defects)
+    return scenario
+
+
+def load_scenarios(folder: Path) -> tuple[Scenario, ...]:
+    """Read and check every scenario file of a folder, in the order of their names.
+
+    Raises:
+        ScenarioError: there is none, two have the same id, or some cannot be used; names them all.
+    """
+    try:
+        found = [file for file in folder.iterdir() if file.suffix in SUFFIXES]
+    except OSError as error:
+        wanted = "a folder of scenario files"
+        raise ScenarioError(wanted=wanted, seen=str(error), where=str(folder)) from error
+    scenarios: dict[str, Scenario] = {}
+    refused: list[ScenarioError] = []
+    for file in sorted(found, key=lambda file: file.stem):
+        try:
+            scenario = load_scenario(file)
+            if scenario.id in scenarios:
+                wanted, seen = "each id once", f"two files of the id {scenario.id}"
+                raise ScenarioError(wanted=wanted, seen=seen, where=str(file))
+            scenarios[scenario.id] = scenario
+        except ScenarioError as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        seen = "\n".join(str(error) for error in refused)
+        raise ScenarioError(wanted="usable scenarios", seen=seen, where=str(folder))
+    if not scenarios:
+        wanted = f"scenario files (*{', *'.join(SUFFIXES)})"
+        raise ScenarioError(wanted=wanted, seen="none", where=str(folder))
+    return tuple(scenarios.values())
+
+
+def _parse(path: Path) -> Document:
+    try:
+        if path.exists() and not path.is_file():
+            raise ScenarioError(wanted="a file", seen="something else", where=str(path))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            wanted = f"a scenario file of at most {LARGEST_FILE} bytes"
+            raise ScenarioError(wanted=wanted, seen="a larger one", where=str(path))
+        return read(content.decode("utf-8"))
+    except OSError as error:
+        wanted = "a readable scenario file"
+        raise ScenarioError(wanted=wanted, seen=str(error), where=str(path)) from error
+    except UnicodeDecodeError as error:
+        seen = f"byte {error.start} is not UTF-8"
+        raise ScenarioError(wanted="a text in YAML", seen=seen, where=str(path)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        said = [part for part in (error.context, error.problem) if part]
+        raise ScenarioError(wanted="plain YAML", seen=": ".join(said), where=where) from error
+    except yaml.YAMLError as error:
+        seen = str(error).splitlines()[0]
+        raise ScenarioError(wanted="plain YAML", seen=seen, where=str(path)) from error
+
+
+def _check(
+    scenario_id: str, content: Mapping[str, Value]
+) -> tuple[Scenario | None, tuple[Defect, ...]]:
+    networks, broken_networks, network_defects = _entries(content, "networks", NetworkSpec)
+    clusters, broken_clusters, cluster_defects = _entries(content, "clusters", ClusterSpec)
+    whole: dict[str, Value] = {**content, "id": scenario_id, "networks": ["?"], "clusters": ["?"]}
+    own = [
+        defect
+        for defect in _defects_of(Scenario, whole, "")
+        if not defect.path.startswith(("networks", "clusters"))
+    ]
+    if "id" in content:
+        own.append(Defect("id", "no such key: the file name is the id", _quote(content["id"])))
+    found = contradictions(
+        networks,
+        clusters,
+        unread_networks=broken_networks,
+        unread_clusters=broken_clusters,
+    )
+    defects = (*own, *network_defects, *cluster_defects, *found)
+    if defects:
+        return None, defects
+    scenario = Scenario(
+        id=scenario_id,
+        title=str(content["title"]),
+        mesh=str(content["mesh"]),
+        networks=tuple(networks.values()),
+        clusters=tuple(clusters.values()),
+    )
+    return scenario, ()
+
+
+def _entries(
+    content: Mapping[str, Value], key: str, kind: type[_Entry]
+) -> tuple[dict[int, _Entry], list[str], list[Defect]]:
+    entries = content.get(key)
+    if not isinstance(entries, list) or not entries:
+        seen = "nothing" if not entries else _quote(entries)
+        return {}, [], [Defect(key, "a list with at least one entry", seen)]
+    good: dict[int, _Entry] = {}
+    broken: list[str] = []
+    defects: list[Defect] = []
+    for at, entry in enumerate(entries):
+        path = join(key, at)
+        if not isinstance(entry, dict):
+            wanted = f"a mapping with the keys {', '.join(_keys(kind))}"
+            defects.append(Defect(path, wanted, _quote(entry)))
+            broken.append("")
+            continue
+        complete = {**_defaults(kind, at), **entry}
+        found = _defects_of(kind, complete, path)
+        if found:
+            defects.extend(found)
+            broken.append(str(entry.get("name", "")))
+        else:
+            good[at] = kind.model_validate(complete, by_alias=True, by_name=False)
+    return good, broken, defects
+
+
+def _defaults(kind: type[BaseModel], at: int) -> dict[str, Value]:
+    return {"helloworld": f"v{at + 1}"} if kind is ClusterSpec else {}
+
+
+def _defects_of(kind: type[BaseModel], value: Mapping[str, Value], path: str) -> list[Defect]:
+    try:
+        kind.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        return [_defect(detail, kind, path) for detail in error.errors(include_url=False)]
+    return []
+
+
+def _defect(detail: ErrorDetails, kind: type[BaseModel], path: str) -> Defect:
+    inner = path
+    for key in detail["loc"]:
+        inner = join(inner, key)
+    seen = _quote(detail["input"])
+    match detail["type"]:
+        case "extra_forbidden":
+            wanted = closest(str(detail["loc"][-1]), _keys(kind))
+            return Defect(inner, wanted, "an unknown key")
+        case "missing":
+            return Defect(inner, "a value", "nothing")
+        case "string_pattern_mismatch":
+            wanted = "lower-case letters, digits and hyphens, a letter or digit at both ends"
+            return Defect(inner, wanted, seen)
+        case "literal_error":
+            return Defect(inner, f"one of {detail['ctx']['expected']}", seen)
+        case "int_parsing" | "greater_than_equal" | "less_than_equal":
+            return Defect(inner, f"a whole number from 1 to {MOST_NODES}", seen)
+        case "ip_v4_network":
+            wanted = "an IPv4 network such as 10.1.0.0/16, no bit set beyond its prefix"
+            return Defect(inner, wanted, seen)
+        case _:
+            return Defect(inner, detail["msg"], seen)
+
+
+def _keys(kind: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in kind.model_fields.items() if (kind, name) != _ID]
+
+
+_ID = (Scenario, "id")
+
+
+def _quote(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "a list"
+    text = str(value)
+    if not text:
+        return "nothing"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+def _refusal(path: Path, document: Document, defects: Sequence[Defect]) -> ScenarioError:
+    def line(defect: Defect) -> int:
+        place = defect.path
+        while place and place not in document.lines:
+            place = place[: max(place.rfind("."), place.rfind("["), 0)]
+        return document.lines.get(place, 1)
+
+    if len(defects) == 1:
+        (only,) = defects
+        where = f"{path}:{line(only)}: {only.path}"
+        return ScenarioError(wanted=only.wanted, seen=only.seen, where=where)
+    listed = "".join(f"\n    line {line(defect)}: {defect}" for defect in sorted(defects, key=line))
+    wanted = "a scenario without contradictions"
+    return ScenarioError(wanted=wanted, seen=f"{len(defects)} problems{listed}", where=str(path))

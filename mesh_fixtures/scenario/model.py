@@ -1,0 +1,216 @@
+"""The schema of a scenario and its derived facts, for any number of clusters and networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from mesh_fixtures.scenario.rules import contradictions
+
+DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Role = Literal["primary", "remote"]
+
+SERVICES_PORT: Final = 15443
+"""Port of an east-west gateway that passes service traffic between networks."""
+
+ISTIOD_PORTS: Final = (15012, 15017)
+"""Ports of an east-west gateway that pass discovery and the injection webhook to istiod."""
+
+MOST_NODES: Final = 50
+"""Nodes that one cluster may have."""
+
+FEATURES: Final = frozenset(
+    {
+        "single-network",
+        "multi-network",
+        "shared-network",
+        "multi-primary",
+        "primary-remote",
+        "three-or-more-clusters",
+        "multi-node",
+    }
+)
+"""Every feature that a scenario can have."""
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class NetworkSpec(_Spec):
+    """A network: within it pods reach each other, between networks they do not.
+
+    Attributes:
+        cidr: addresses of its nodes and load balancers; None lets the provider choose.
+    """
+
+    name: DnsLabel
+    cidr: IPv4Network | None = None
+
+
+class ClusterSpec(_Spec):
+    """A cluster of the mesh.
+
+    Attributes:
+        network: name of the network that its pods are on.
+        primary: for a remote, the cluster whose istiod it uses; None for a primary.
+        nodes: number of nodes.
+        pod_cidr: None lets the provider choose.
+        service_cidr: None lets the provider choose.
+        helloworld: version of HelloWorld that the guide's check runs in it.
+    """
+
+    name: DnsLabel
+    network: DnsLabel
+    role: Role
+    primary: DnsLabel | None = None
+    nodes: int = Field(default=1, ge=1, le=MOST_NODES)
+    pod_cidr: IPv4Network | None = Field(default=None, alias="podCIDR")
+    service_cidr: IPv4Network | None = Field(default=None, alias="serviceCIDR")
+    helloworld: VersionLabel
+
+    @property
+    def is_primary(self) -> bool:
+        return self.role == "primary"
+
+
+@dataclass(frozen=True)
+class RemoteSecret:
+    """Access to the API server of cluster `of`, for the istiod in cluster `installed_in`."""
+
+    of: str
+    installed_in: str
+
+
+class Scenario(_Spec):
+    """A mesh topology to install and verify. Clusters and networks are referred to by name.
+
+    Attributes:
+        id: name of its file without the suffix.
+        mesh_id: value of Istio's `meshID`.
+        networks: in the file's order.
+        clusters: in the file's order.
+
+    Raises:
+        pydantic.ValidationError: a value is malformed, or values contradict each other.
+    """
+
+    id: DnsLabel
+    title: Title
+    mesh_id: DnsLabel = Field(alias="mesh")
+    networks: tuple[NetworkSpec, ...] = Field(min_length=1)
+    clusters: tuple[ClusterSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        found = contradictions(dict(enumerate(self.networks)), dict(enumerate(self.clusters)))
+        if found:
+            raise ValueError("; ".join(str(defect) for defect in found))
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content; the same for equal content in different notation."""
+        content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def cluster(self, name: str) -> ClusterSpec:
+        """The cluster of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for cluster in self.clusters:
+            if cluster.name == name:
+                return cluster
+        raise KeyError(f"{name}: the clusters are {', '.join(c.name for c in self.clusters)}")
+
+    @property
+    def primaries(self) -> tuple[ClusterSpec, ...]:
+        """Clusters that run an istiod."""
+        return tuple(cluster for cluster in self.clusters if cluster.is_primary)
+
+    @property
+    def remotes(self) -> tuple[ClusterSpec, ...]:
+        """Clusters that use another cluster's istiod."""
+        return tuple(cluster for cluster in self.clusters if not cluster.is_primary)
+
+    def remotes_of(self, primary: str) -> tuple[ClusterSpec, ...]:
+        """Remotes that use the istiod of this primary."""
+        return tuple(cluster for cluster in self.remotes if cluster.primary == primary)
+
+    def control_plane_of(self, cluster: str) -> str:
+        """Name of the cluster whose istiod configures this cluster's proxies."""
+        return self.cluster(cluster).primary or cluster
+
+    @property
+    def is_multi_network(self) -> bool:
+        return len(self.networks) > 1
+
+    def same_network(self, one: str, other: str) -> bool:
+        """Whether the pods of two clusters reach each other directly."""
+        return self.cluster(one).network == self.cluster(other).network
+
+    @property
+    def remote_secrets(self) -> tuple[RemoteSecret, ...]:
+        """One for each primary and each other cluster (guide: Enable Endpoint Discovery)."""
+        return tuple(
+            RemoteSecret(of=cluster.name, installed_in=primary.name)
+            for primary in self.primaries
+            for cluster in self.clusters
+            if cluster.name != primary.name
+        )
+
+    def needs_gateway(self, cluster: str) -> bool:
+        """Whether it needs an east-west gateway: for other networks or for its remotes."""
+        return self.is_multi_network or self.exposes_istiod(cluster)
+
+    def exposes_istiod(self, cluster: str) -> bool:
+        """Whether its gateway has to pass its istiod to remotes."""
+        return bool(self.remotes_of(cluster))
+
+    def exposes_services(self, cluster: str) -> bool:
+        """Whether the configuration that exposes services belongs into this cluster.
+
+        A remote's gateway takes it from its primary's cluster, where istiod reads it.
+        """
+        return self.is_multi_network and self.cluster(cluster).is_primary
+
+    def gateway_ports(self, cluster: str) -> frozenset[int]:
+        """Ports, beside the status port, at which its gateway must serve; empty without one."""
+        services = {SERVICES_PORT} if self.is_multi_network else set()
+        istiod = set(ISTIOD_PORTS) if self.exposes_istiod(cluster) else set()
+        return frozenset(services | istiod)
+
+    def gateway_listeners(self, cluster: str) -> frozenset[int]:
+        """Ports that the guide's configuration opens at its gateway's proxy; empty without one.
+
+        More than `gateway_ports` for a remote: exposing istiod selects gateways by label, and
+        the primary's istiod configures the remote's gateway too.
+        """
+        if not self.needs_gateway(cluster):
+            return frozenset()
+        return self.gateway_ports(cluster) | self.gateway_ports(self.control_plane_of(cluster))
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What decides which requirements apply; a subset of `FEATURES`."""
+        present = {
+            "single-network": not self.is_multi_network,
+            "multi-network": self.is_multi_network,
+            "shared-network": len(self.clusters) > len(self.networks),
+            "multi-primary": len(self.primaries) > 1,
+            "primary-remote": bool(self.remotes),
+            "three-or-more-clusters": len(self.clusters) > 2,
+            "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
+        }
+        return frozenset(feature for feature, here in present.items() if here)

@@ -1,0 +1,183 @@
+"""What must hold between the parts of a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Network
+from itertools import combinations
+from typing import Protocol
+
+NODE_POD_PREFIX = 24
+"""Prefix length of the pod CIDR that Kubernetes gives to each node unless told otherwise."""
+
+LARGEST_SERVICE_PREFIX = 12
+"""Shortest prefix length of a service CIDR that kube-apiserver accepts."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing wrong in a scenario.
+
+    Attributes:
+        path: key path, e.g. `clusters[1].primary`; empty for the file as a whole.
+        wanted: what belongs there, with the valid values.
+        seen: what is there.
+    """
+
+    path: str
+    wanted: str
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: wanted {self.wanted}, seen {self.seen}"
+
+
+class _Network(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def cidr(self) -> IPv4Network | None: ...
+
+
+class _Cluster(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def is_primary(self) -> bool: ...
+    @property
+    def primary(self) -> str | None: ...
+    @property
+    def nodes(self) -> int: ...
+    @property
+    def pod_cidr(self) -> IPv4Network | None: ...
+    @property
+    def service_cidr(self) -> IPv4Network | None: ...
+
+
+def contradictions(
+    networks: Mapping[int, _Network],
+    clusters: Mapping[int, _Cluster],
+    *,
+    unread_networks: Collection[str] = (),
+    unread_clusters: Collection[str] = (),
+) -> tuple[Defect, ...]:
+    """Everything that the parts contradict each other in.
+
+    Args:
+        networks: well-formed networks by position in the file.
+        clusters: well-formed clusters by position in the file.
+        unread_networks: names in malformed entries, so that they are not reported as missing.
+        unread_clusters: likewise.
+    """
+    unread = bool(unread_networks or unread_clusters)
+    return (
+        *_repeated_names("networks", {at: network.name for at, network in networks.items()}),
+        *_repeated_names("clusters", {at: cluster.name for at, cluster in clusters.items()}),
+        *_dangling_networks(networks, clusters, unread_networks),
+        *_roles(clusters, unread_clusters),
+        *(() if unread else _unused_networks(networks, clusters)),
+        *_cidr_sizes(networks, clusters),
+        *_overlaps(networks, clusters),
+    )
+
+
+def closest(name: str, valid: Collection[str]) -> str:
+    """A sentence that names the valid values, the likely one first."""
+    by_letters = {_letters(each): each for each in sorted(valid)}
+    near = [by_letters[key] for key in get_close_matches(_letters(name), by_letters, n=1)]
+    listed = f"one of {', '.join(sorted(valid))}" if valid else "nothing"
+    return f"{listed} (did you mean {near[0]}?)" if near else listed
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _repeated_names(where: str, names: Mapping[int, str]) -> Iterator[Defect]:
+    first: dict[str, int] = {}
+    for at, name in names.items():
+        if name in first:
+            seen = f"{name}, which is also the name of {where}[{first[name]}]"
+            yield Defect(f"{where}[{at}].name", "a name of its own", seen)
+        first.setdefault(name, at)
+
+
+def _dangling_networks(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster], unread: Collection[str]
+) -> Iterator[Defect]:
+    known = {network.name for network in networks.values()} | set(unread)
+    for at, cluster in clusters.items():
+        if cluster.network not in known:
+            wanted = closest(cluster.network, known)
+            yield Defect(f"clusters[{at}].network", wanted, cluster.network)
+
+
+def _unused_networks(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
+) -> Iterator[Defect]:
+    used = {cluster.network for cluster in clusters.values()}
+    for at, network in networks.items():
+        if network.name not in used:
+            seen = f"{network.name}, which none is on"
+            yield Defect(f"networks[{at}]", "a network that a cluster is on", seen)
+
+
+def _roles(clusters: Mapping[int, _Cluster], unread: Collection[str]) -> Iterator[Defect]:
+    primaries = {cluster.name for cluster in clusters.values() if cluster.is_primary}
+    remotes = {cluster.name for cluster in clusters.values() if not cluster.is_primary}
+    if clusters and not primaries and not unread:
+        yield Defect("clusters", "at least one cluster with role primary", "none")
+    for at, cluster in clusters.items():
+        path = f"clusters[{at}].primary"
+        if cluster.is_primary:
+            if cluster.primary is not None:
+                yield Defect(path, "no such key in a cluster with role primary", cluster.primary)
+        elif cluster.primary is None:
+            wanted = f"the primary whose istiod this remote uses, {closest('', primaries)}"
+            yield Defect(path, wanted, "nothing")
+        elif cluster.primary not in primaries | set(unread):
+            what = "a remote itself" if cluster.primary in remotes else "not a cluster"
+            wanted = f"a cluster with role primary, {closest(cluster.primary, primaries)}"
+            yield Defect(path, wanted, f"{cluster.primary}, {what}")
+
+
+def _cidr_sizes(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
+) -> Iterator[Defect]:
+    for at, network in networks.items():
+        if network.cidr is not None and network.cidr.prefixlen > 24:
+            yield Defect(f"networks[{at}].cidr", "a prefix of /24 or shorter", str(network.cidr))
+    for at, cluster in clusters.items():
+        pods, services = cluster.pod_cidr, cluster.service_cidr
+        if pods is not None and cluster.nodes << pods.prefixlen > 1 << NODE_POD_PREFIX:
+            room = f"room for /{NODE_POD_PREFIX} on each of {cluster.nodes} nodes"
+            yield Defect(f"clusters[{at}].podCIDR", room, str(pods))
+        if services is not None and not LARGEST_SERVICE_PREFIX <= services.prefixlen <= 24:
+            wanted = f"a prefix from /{LARGEST_SERVICE_PREFIX} to /24"
+            yield Defect(f"clusters[{at}].serviceCIDR", wanted, str(services))
+
+
+def _overlaps(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
+) -> Iterator[Defect]:
+    for (one, first), (other, second) in combinations(_cidrs(networks, clusters), 2):
+        if first.overlaps(second):
+            seen = f"{second}, which overlaps {one} {first}"
+            yield Defect(other, "addresses that nothing else uses", seen)
+
+
+def _cidrs(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
+) -> Iterator[tuple[str, IPv4Network]]:
+    for at, network in networks.items():
+        if network.cidr is not None:
+            yield f"networks[{at}].cidr", network.cidr
+    for at, cluster in clusters.items():
+        if cluster.pod_cidr is not None:
+            yield f"clusters[{at}].podCIDR", cluster.pod_cidr
+        if cluster.service_cidr is not None:
+            yield f"clusters[{at}].serviceCIDR", cluster.service_cidr

@@ -1,0 +1,105 @@
+"""The labs of a pytest session: made once for each topology, kept or removed as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from mesh_fixtures.errors import LabError, MeshConformanceError, ProbeError
+from mesh_fixtures.exchange import Exchange
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab.provider import Lab, Provider
+from mesh_fixtures.options import Keep, Settings
+from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.step_times import StepTimes
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """An installed mesh.
+
+    Attributes:
+        step_times: times so far of this topology and of those before it.
+    """
+
+    lab: Lab
+    step_times: StepTimes
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.lab.scenario
+
+
+@dataclass(frozen=True)
+class Sample(Mesh):
+    """An installed mesh in which HelloWorld and Sleep are ready."""
+
+
+@dataclass
+class Run:
+    """State of one pytest process.
+
+    Attributes:
+        sink: where progress goes.
+        exchange: set in the controller and the workers of pytest-xdist.
+        failed: topologies of which a test failed.
+        verified: topologies of which a test ran; skipped ones are not among them.
+        selected: topologies of the selected tests.
+        usage_error: why nothing can run, found while collecting.
+    """
+
+    settings: Settings
+    step_times: StepTimes
+    sink: Sink
+    exchange: Exchange | None = None
+    failed: set[str] = field(default_factory=set)
+    verified: set[str] = field(default_factory=set)
+    selected: set[str] = field(default_factory=set)
+    usage_error: str = ""
+
+    def progress(self, scenario: Scenario) -> Progress:
+        return Progress(scenario.id, self.sink)
+
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Report the project's own errors by their text alone, without a traceback."""
+    try:
+        yield
+    except MeshConformanceError as error:
+        message = str(error)
+    else:
+        return
+    pytest.fail(message, pytrace=False)
+
+
+@contextmanager
+def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
+    """A lab for one scenario, removed or kept when the last test that needs it has run."""
+    with ExitStack() as stack:
+        stack.enter_context(interruption.holding())
+        if run.exchange is not None:
+            stack.enter_context(run.exchange.holding_lab())
+        with readable_errors():
+            lab = provider.open(scenario, run.progress(scenario))
+        try:
+            yield lab
+        finally:
+            with interruption.removing(), readable_errors():
+                lab.close(keep=_keeps(run.settings.keep, failed=scenario.id in run.failed))
+
+
+def is_infrastructure(error: BaseException | None) -> bool:
+    """Whether an error says nothing about the mesh, so that its test neither passed nor failed."""
+    return isinstance(error, LabError | ProbeError)
+
+
+def _keeps(keep: Keep, *, failed: bool) -> bool:
+    return keep == "always" or (keep == "failed" and failed)

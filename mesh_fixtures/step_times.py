@@ -1,0 +1,90 @@
+"""How long each phase of each topology took, gathered from its progress events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from mesh_fixtures.progress import Event
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """A phase that ended.
+
+    Attributes:
+        cluster: empty when the phase spans the whole topology.
+        failed: whether it ended with an error.
+    """
+
+    phase: str
+    cluster: str
+    seconds: float
+    failed: bool
+
+
+class StepTimes:
+    """A sink that remembers ended phases by subject. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._steps: dict[str, list[StepTime]] = {}
+        self._span: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            first, _ = self._span.get(event.subject, (event.at, event.at))
+            self._span[event.subject] = (first, event.at)
+            steps = self._steps.setdefault(event.subject, [])
+            if event.outcome in ("done", "failed"):
+                failed = event.outcome == "failed"
+                steps.append(
+                    StepTime(
+                        event.phase.removesuffix(f"/{event.cluster}"),
+                        event.cluster,
+                        event.seconds,
+                        failed,
+                    )
+                )
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects with at least one ended phase, in the order of their first event."""
+        with self._lock:
+            return tuple(subject for subject, steps in self._steps.items() if steps)
+
+    def of(self, subject: str) -> tuple[StepTime, ...]:
+        """Ended phases of one subject, in the order in which they ended."""
+        with self._lock:
+            return tuple(self._steps.get(subject, ()))
+
+    def total(self, subject: str) -> float:
+        """Seconds from the subject's first event to its last; phases overlap, so no sum."""
+        with self._lock:
+            first, last = self._span.get(subject, (0.0, 0.0))
+            return last - first
+
+    def table(self, subject: str) -> Sequence[str]:
+        """Lines of a table: a row for each phase, a column for each cluster, seconds."""
+        cells: dict[str, dict[str, str]] = {}
+        for step in self.of(subject):
+            row = cells.setdefault(step.phase, {})
+            row[step.cluster] = f"{step.seconds:.1f}" + ("!" if step.failed else "")
+        clusters = sorted({cluster for row in cells.values() for cluster in row if cluster})
+        columns = [*clusters, ""]
+        widths = [max(8, len(column)) for column in columns]
+        first = max(len(subject), *(len(phase) + 2 for phase in cells), 12) if cells else 12
+        titles = [*clusters, "all"]
+        lines = [
+            f"{subject:<{first}}"
+            + "".join(f"  {title:>{w}}" for title, w in zip(titles, widths, strict=True))
+        ]
+        for phase, row in cells.items():
+            lines.append(
+                f"{'  ' + phase:<{first}}"
+                + "".join(f"  {row.get(c, ''):>{w}}" for c, w in zip(columns, widths, strict=True))
+            )
+        blank = "".join(f"  {'':>{w}}" for w in widths[:-1])
+        lines.append(f"{'  total':<{first}}{blank}  {self.total(subject):>{widths[-1]}.1f}")
+        return [line.rstrip() for line in lines]

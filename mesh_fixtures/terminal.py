@@ -1,0 +1,79 @@
+"""What the pytest plugin writes on the terminal: progress, step times, what was not verified."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from mesh_fixtures.progress_display import Display, both
+from mesh_fixtures.session_lab import RUN
+from mesh_fixtures.step_times import StepTimes
+
+if TYPE_CHECKING:
+    from _pytest.capture import CaptureManager
+    from _pytest.terminal import TerminalReporter
+
+
+class TerminalProgress:
+    """Plugin of the process that owns the terminal."""
+
+    def __init__(self, config: pytest.Config, step_times: StepTimes) -> None:
+        self._config = config
+        self._step_times = step_times
+        self._lock = Lock()
+        self._display = Display(self._write_line)
+        self.sink = both(step_times, self._display)
+
+    def _write_line(self, line: str) -> None:
+        plugins = self._config.pluginmanager
+        reporter = cast("TerminalReporter | None", plugins.get_plugin("terminalreporter"))
+        if reporter is None or reporter.verbosity < -1:
+            return
+        capture = cast("CaptureManager | None", plugins.get_plugin("capturemanager"))
+        with self._lock:
+            if capture is None:
+                self._write(reporter, line)
+            else:
+                with capture.global_and_fixture_disabled():
+                    self._write(reporter, line)
+
+    @staticmethod
+    def _write(reporter: TerminalReporter, line: str) -> None:
+        reporter.ensure_newline()
+        reporter.write_line(line)
+        reporter.flush()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        properties = dict(report.user_properties)
+        if report.when == "call" and "topology" in properties:
+            self._config.stash[RUN].verified.add(str(properties["topology"]))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self._display.close()
+        nothing = self._unverified() and not self._config.stash[RUN].verified
+        if session.exitstatus == pytest.ExitCode.OK and nothing:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def _unverified(self) -> list[str]:
+        run = self._config.stash[RUN]
+        if run.settings.plan or self._config.option.collectonly or self._config.option.setuponly:
+            return []
+        return sorted(run.selected - run.verified)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: TerminalReporter, exitstatus: int | pytest.ExitCode
+    ) -> None:
+        subjects = self._step_times.subjects
+        if subjects and terminalreporter.verbosity >= -1:
+            terminalreporter.section("step times, seconds")
+            for subject in subjects:
+                for line in self._step_times.table(subject):
+                    terminalreporter.write_line(line)
+        ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        for topology in self._unverified() if ran else ():
+            terminalreporter.write_line(
+                f"{topology}: nothing was verified, no test of it ran", yellow=True
+            )

@@ -1,0 +1,194 @@
+"""Guide: Verify the Installation. HelloWorld, one version in each cluster, and Sleep in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.step import Command, Plan, Step
+from mesh_fixtures.scenario import Scenario
+
+NAMESPACE: Final = "sample"
+PORT: Final = 5000
+HEALTH_PATH: Final = "/health"
+READY_SECONDS: Final = 90
+
+_SERVICE_FILE: Final = "helloworld/service.yaml"
+_SLEEP_FILE: Final = "sleep/sleep.yaml"
+
+
+def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
+    """Deploy the guide's workloads into an installed mesh and wait until they are ready.
+
+    Its variables are each cluster's kubeconfig context.
+    """
+    clusters = [cluster.name for cluster in scenario.clusters]
+    steps: list[Step] = []
+    for cluster in clusters:
+        steps += (_namespace(cluster), _service(cluster))
+    for cluster in clusters:
+        version = scenario.cluster(cluster).helloworld
+        steps += (
+            _deployed(
+                ids.helloworld(cluster),
+                cluster,
+                f"Deploy HelloWorld {version}",
+                f"helloworld/{version}.yaml",
+                helloworld_manifest(version, images),
+            ),
+            _ready(ids.helloworld_ready(cluster), ids.helloworld(cluster), cluster, version),
+        )
+    for cluster in clusters:
+        steps += (
+            _deployed(
+                ids.sleep(cluster), cluster, "Deploy Sleep", _SLEEP_FILE, sleep_manifest(images)
+            ),
+            _ready(ids.sleep_ready(cluster), ids.sleep(cluster), cluster),
+        )
+    contexts = tuple(names.context_variable(cluster) for cluster in clusters)
+    return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=contexts)
+
+
+def helloworld_image(version: str, images: ImageSet) -> str:
+    """The version's own image, else the one of v1, which answers with what SERVICE_VERSION says."""
+    return images.helloworld.get(version, images.helloworld["v1"])
+
+
+def service_manifest() -> str:
+    """Service of HelloWorld, the same in every cluster, as YAML."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "helloworld", "labels": {"app": "helloworld"}},
+        "spec": {
+            "selector": {"app": "helloworld"},
+            "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
+        },
+    }
+    return _yaml(service)
+
+
+def helloworld_manifest(version: str, images: ImageSet) -> str:
+    """Service account and deployment of one version of HelloWorld, as YAML."""
+    container = {
+        "name": "helloworld",
+        "image": helloworld_image(version, images),
+        "imagePullPolicy": images.pull_policy,
+        "env": [{"name": "SERVICE_VERSION", "value": version}],
+        "ports": [{"containerPort": PORT}],
+        "readinessProbe": {
+            "httpGet": {"path": HEALTH_PATH, "port": PORT},
+            "periodSeconds": 1,
+            "failureThreshold": 3,
+        },
+    }
+    labels = {"app": "helloworld", "version": version}
+    pod = {"serviceAccountName": "helloworld", "containers": [container]}
+    return _yaml(_account("helloworld"), _deployment(f"helloworld-{version}", labels, pod))
+
+
+def sleep_manifest(images: ImageSet) -> str:
+    """Service account and deployment of Sleep, as YAML."""
+    container = {
+        "name": "sleep",
+        "image": images.sleep,
+        "imagePullPolicy": images.pull_policy,
+        "command": ["sleep", "infinity"],
+    }
+    pod = {
+        "serviceAccountName": "sleep",
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+    }
+    return _yaml(_account("sleep"), _deployment("sleep", {"app": "sleep"}, pod))
+
+
+def _account(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+
+
+def _deployment(name: str, labels: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": dict(labels)},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": dict(labels)},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": dict(pod)},
+        },
+    }
+
+
+def _yaml(*objects: Mapping[str, Any]) -> str:
+    return yaml.safe_dump_all([dict(each) for each in objects], sort_keys=False)
+
+
+def _kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
+    return names.kubectl(cluster, "-n", NAMESPACE, *arguments)
+
+
+def _namespace(cluster: str) -> Step:
+    create = names.kubectl(cluster, "create", "namespace", NAMESPACE)
+    label = names.kubectl(cluster, "label", "namespace", NAMESPACE, "istio-injection=enabled")
+    return Step(
+        id=ids.sample_namespace(cluster),
+        cluster=cluster,
+        section="Deploy the HelloWorld Service",
+        title=f"Create the namespace {NAMESPACE} in {cluster}, with sidecar injection",
+        needs=(),
+        commands=(Command(create), Command(label)),
+        deadline=30,
+        observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
+    )
+
+
+def _service(cluster: str) -> Step:
+    return Step(
+        id=ids.helloworld_service(cluster),
+        cluster=cluster,
+        section="Deploy the HelloWorld Service",
+        title=f"Create the HelloWorld service in {cluster}",
+        needs=(ids.sample_namespace(cluster),),
+        commands=(Command(_kubectl(cluster, "apply", "-f", _SERVICE_FILE)),),
+        files={_SERVICE_FILE: service_manifest()},
+        deadline=30,
+        observe=(_kubectl(cluster, "get", "services"),),
+    )
+
+
+def _deployed(step_id: str, cluster: str, section: str, file: str, manifest: str) -> Step:
+    return Step(
+        id=step_id,
+        cluster=cluster,
+        section=section,
+        title=f"{section} to {cluster}",
+        needs=(ids.sample_namespace(cluster),),
+        commands=(Command(_kubectl(cluster, "apply", "-f", file)),),
+        files={file: manifest},
+        deadline=30,
+        observe=names.pods_and_events(cluster, NAMESPACE),
+    )
+
+
+def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step:
+    what = f"HelloWorld {version}" if version else "Sleep"
+    deployment = f"deployment/helloworld-{version}" if version else "deployment/sleep"
+    timeout = f"--timeout={READY_SECONDS}s"
+    return Step(
+        id=step_id,
+        cluster=cluster,
+        section=f"Deploy {what}",
+        title=f"Wait until {what} is running in {cluster}",
+        needs=(deployed,),
+        commands=(Command(_kubectl(cluster, "rollout", "status", deployment, timeout)),),
+        deadline=READY_SECONDS + 10,
+        observe=(
+            *names.pods_and_events(cluster, NAMESPACE),
+            _kubectl(cluster, "describe", "pods"),
+        ),
+    )

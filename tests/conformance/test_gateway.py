@@ -1,0 +1,172 @@
+"""Gateways: east-west gateways have addresses and listen where they must, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import AddressValueError, IPv4Address
+from typing import Final
+
+import pytest
+
+from mesh_fixtures.convergence import NotConverged, converge
+from mesh_fixtures.findings import Finding, require_none
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.envoy import Listeners
+from mesh_fixtures.probe.gateways import OWN_PORTS, Gateway, gateways, listening
+from mesh_fixtures.probe.network import STATUS_PORT, Connection, connections
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
+from mesh_fixtures.session_lab import Sample
+from mesh_fixtures.workloads import NAMESPACE
+
+LISTENING_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 2.5
+HTTP_OK: Final = 200
+
+PRIVATE_PORTS: Final = frozenset({15000, 15010, 15014})
+"""Ports of a proxy's admin interface, and of istiod without encryption; never for other clusters."""
+
+
+@pytest.mark.requirement("GATEWAY-1")
+def test_gateways_have_addresses_and_listen_exactly_where_they_must(
+    view: MeshView, sample: Sample
+) -> None:
+    needed = [
+        each.name for each in view.scenario.clusters if view.scenario.needs_gateway(each.name)
+    ]
+    if not needed:
+        pytest.skip(f"{view.scenario.id} has one network and no remote: it needs no gateway")
+    found = view.each(gateways, needed)
+    heard = view.each(lambda kube: _listening(view, kube, found[kube.name]), needed)
+    reached = view.each(lambda kube: _reached(view, kube, found))
+    findings = [*_absent(found), *_misplaced(view, found), *_shared(found)]
+    for each in heard.values():
+        findings += each
+    for client, connected in reached.items():
+        findings += _judged(view, client, found, connected)
+    require_none(findings)
+
+
+def _addresses(found: Mapping[str, tuple[Gateway, ...]]) -> dict[str, list[str]]:
+    return {
+        cluster: [address for gateway in those for address in gateway.addresses]
+        for cluster, those in found.items()
+    }
+
+
+def _absent(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
+    for cluster, those in found.items():
+        if not those:
+            yield Finding(cluster, "an east-west gateway", "none")
+        for gateway in those:
+            if not gateway.addresses:
+                expected = "an external address for the east-west gateway"
+                yield Finding(cluster, expected, str(gateway), gateway.source)
+            if not any(pod.serving for pod in gateway.pods):
+                expected = "a ready pod of the east-west gateway"
+                yield Finding(cluster, expected, str(gateway), gateway.source)
+
+
+def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
+    for cluster, addresses in _addresses(found).items():
+        pool = view.lab.clusters[cluster].load_balancer_pool
+        for address in addresses:
+            if pool is not None and _ip(address) not in pool:
+                expected = f"a gateway address from the pool {pool}"
+                yield Finding(cluster, expected, address, found[cluster][0].source)
+
+
+def _ip(address: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(address)
+    except AddressValueError:
+        return None
+
+
+def _shared(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
+    owners: dict[str, str] = {}
+    for cluster, addresses in _addresses(found).items():
+        for address in addresses:
+            owner = owners.setdefault(address, cluster)
+            if owner != cluster:
+                expected = "a gateway address of its own"
+                seen = f"{address}, which {owner}'s has too"
+                yield Finding(cluster, expected, seen, found[cluster][0].source)
+
+
+def _listening(view: MeshView, kube: KubeClient, those: tuple[Gateway, ...]) -> list[Finding]:
+    """What the proxies of a cluster's gateways do wrong, once they have had time to be told."""
+    wanted = view.scenario.gateway_listeners(kube.name)
+
+    def differing() -> list[Finding]:
+        seen = [each for gateway in those for each in listening(kube, gateway)]
+        return [
+            _differs(kube.name, wanted, each) for each in seen if each.ports - OWN_PORTS != wanted
+        ]
+
+    try:
+        return converge(
+            differing,
+            lambda findings: not findings,
+            what=f"listeners at {_listed(wanted)}",
+            where=kube.name,
+            deadline=LISTENING_SECONDS,
+            interval=0.5,
+        ).value
+    except NotConverged as error:
+        assert isinstance(error.last, list)
+        return error.last
+
+
+def _differs(cluster: str, wanted: frozenset[int], seen: Listeners) -> Finding:
+    ports = seen.ports - OWN_PORTS
+    expected = f"the east-west gateway to listen at {_listed(wanted)} and nowhere else"
+    return Finding(cluster, expected, _listed(ports), seen.source)
+
+
+def _listed(ports: frozenset[int]) -> str:
+    return ", ".join(map(str, sorted(ports))) or "no port"
+
+
+def _tried(view: MeshView, cluster: str) -> frozenset[int]:
+    """Ports of a cluster's gateway that other clusters try: those that must answer, and the rest."""
+    return frozenset({STATUS_PORT, SERVICES_PORT, *ISTIOD_PORTS, *PRIVATE_PORTS})
+
+
+def _reached(
+    view: MeshView, kube: KubeClient, found: Mapping[str, tuple[Gateway, ...]]
+) -> dict[tuple[str, int], Connection]:
+    """What Sleep's pod in a cluster reaches of the other clusters' gateways, past the mesh."""
+    targets = [
+        (address, port)
+        for cluster, addresses in _addresses(found).items()
+        if cluster != kube.name
+        for address in addresses
+        for port in sorted(_tried(view, cluster))
+    ]
+    sleep = kube.pod_of(NAMESPACE, SLEEP)
+    seen = connections(kube, sleep, targets, seconds=CONNECT_SECONDS)
+    return {(each.address, each.port): each for each in seen}
+
+
+def _judged(
+    view: MeshView,
+    client: str,
+    found: Mapping[str, tuple[Gateway, ...]],
+    connected: Mapping[tuple[str, int], Connection],
+) -> Iterator[Finding]:
+    for cluster, addresses in _addresses(found).items():
+        must = view.scenario.gateway_ports(cluster)
+        may = view.scenario.gateway_listeners(cluster)
+        for address in addresses if cluster != client else ():
+            status = connected[address, STATUS_PORT]
+            if status.http_status != HTTP_OK:
+                expected = f"the gateway of {cluster} to say at {STATUS_PORT} that it is ready"
+                yield Finding(client, expected, f"{status} {status.message}", status.source)
+            for port in sorted(_tried(view, cluster) - {STATUS_PORT}):
+                seen = connected[address, port]
+                if seen.is_open != (port in must) and not (seen.is_open and port in may):
+                    word = "open" if port in must else "closed"
+                    expected = f"port {port} of the gateway of {cluster} to be {word}"
+                    yield Finding(client, expected, f"{seen} {seen.message}", seen.source)

@@ -1,0 +1,153 @@
+"""A provider without clusters, which tests of the plugin plug in where labs would be made."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.lab.provider import Cluster, Lab, Problem, Provider, Tools
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+CONFTEST = """
+import sys
+sys.path.insert(0, {stub_folder!r})
+import pytest
+from pathlib import Path
+from plugin_stub import Behaviour, StubProvider, record
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_mesh_provider(config):
+    return StubProvider(Path({log!r}), Behaviour(**{behaviour!r}))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_mesh_install(config, lab, progress):
+    with progress.phase("istiod", "cluster1"):
+        lab.on_install()
+    return True
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_mesh_sample(config, lab, progress):
+    record(lab.log, "sample", lab.scenario.id)
+    return True
+"""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What goes wrong or slowly; empty for nothing, else the topology that it happens to."""
+
+    missing: str = ""
+    open_fails: str = ""
+    install_fails: str = ""
+    installed: str = ""
+    close_takes: float = 0.0
+
+
+def conftest(log: Path, behaviour: Behaviour) -> str:
+    """Source of a conftest that plugs the stub in."""
+    folder = str(Path(__file__).parent)
+    return CONFTEST.format(stub_folder=folder, log=str(log), behaviour=asdict(behaviour))
+
+
+def record(log: Path, what: str, topology: str) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{what} {topology} {os.getpid()}\n")
+
+
+def recorded(log: Path) -> list[str]:
+    """What happened, without process ids."""
+    if not log.exists():
+        return []
+    return [line.rsplit(" ", 1)[0] for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def processes(log: Path) -> dict[str, set[str]]:
+    """Ids of the processes by topology."""
+    found: dict[str, set[str]] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        _, topology, process = line.split()
+        found.setdefault(topology, set()).add(process)
+    return found
+
+
+@dataclass
+class StubLab:
+    scenario: Scenario
+    log: Path
+    behaviour: Behaviour
+    id: str = "stub"
+    provider: str = "stub"
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    installed: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.log.parent
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(Path("kubectl"), Path("istioctl"))
+
+    @property
+    def images(self) -> ImageSet:
+        return ImageSet("stub", "1.31.0", "hub", "tag", {}, "sleep")
+
+    def on_install(self) -> None:
+        record(self.log, "install", self.scenario.id)
+        if self.behaviour.install_fails == self.scenario.id:
+            raise LabError(
+                wanted="an installed mesh", seen="none", where="step istiod", remedy="think"
+            )
+
+    def memory(self) -> int:
+        return 1000 * 1024 * 1024
+
+    def mark_installed(self) -> None:
+        self.installed = True
+
+    def wait_ready(self) -> None:
+        pass
+
+    def close(self, *, keep: bool = False) -> None:
+        if self.behaviour.close_takes:
+            record(self.log, "closing", self.scenario.id)
+            time.sleep(self.behaviour.close_takes)
+        record(self.log, "keep" if keep else "close", self.scenario.id)
+
+
+@dataclass(frozen=True)
+class StubProvider:
+    log: Path
+    behaviour: Behaviour
+    name: str = "stub"
+
+    def problems(self) -> Sequence[Problem]:
+        missing = self.behaviour.missing
+        return [Problem(missing, "get it")] if missing else []
+
+    def open(self, scenario: Scenario, progress: Progress) -> Lab:
+        record(self.log, "open", scenario.id)
+        if self.behaviour.open_fails == scenario.id:
+            raise LabError(wanted="clusters", seen="none", where="boot", remedy="look at the log")
+        progress.note("boot", "2 clusters")
+        return StubLab(
+            scenario,
+            self.log,
+            self.behaviour,
+            installed=self.behaviour.installed == scenario.id,
+        )
+
+
+def conforms(provider: StubProvider) -> Provider:
+    """For the type checker: the stub is a provider."""
+    return provider

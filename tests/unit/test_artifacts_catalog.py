@@ -1,0 +1,173 @@
+"""What the artifacts are: versions agree, images are described, foreign manifests are fitted."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mesh_fixtures.artifacts import catalog, debian, gobuild, images, manifests, versions
+from mesh_fixtures.artifacts.cache import keys_of
+from mesh_fixtures.errors import ArtifactError
+
+
+@pytest.mark.parametrize(
+    ("module", "requirement", "version"),
+    [
+        ("kubernetes", "k8s.io/kubernetes", f"v{versions.KUBERNETES}"),
+        ("etcd", "go.etcd.io/etcd/server/v3", f"v{versions.ETCD}"),
+        ("coredns", "github.com/coredns/coredns", f"v{versions.COREDNS}"),
+        ("metallb", "go.universe.tf/metallb", f"v{versions.METALLB}"),
+        ("istio", "istio.io/istio", versions.ISTIO_MODULE),
+    ],
+)
+def test_go_modules_require_the_pinned_versions(
+    module: str, requirement: str, version: str
+) -> None:
+    text = (gobuild.SOURCES / module / "go.mod").read_text()
+    assert re.search(rf"^\s*(require )?{re.escape(requirement)} {re.escape(version)}\b", text, re.M)
+
+
+def test_staging_modules_of_kubernetes_follow_its_version() -> None:
+    text = (gobuild.SOURCES / "kubernetes" / "go.mod").read_text()
+    staged = "v0." + versions.KUBERNETES.partition(".")[2]
+    replaced = re.findall(r"^replace (\S+) => (\S+) (\S+)$", text, re.M)
+    assert len(replaced) > 20
+    assert {version for _, _, version in replaced} == {staged}
+    assert all(old == new for old, new, _ in replaced)
+
+
+def test_istio_revision_is_the_modules() -> None:
+    assert versions.ISTIO_MODULE.endswith(versions.ISTIO_REVISION)
+    assert versions.ISTIO.endswith(versions.ISTIO_REVISION)
+
+
+def test_every_part_has_a_key_and_its_lane_order_holds() -> None:
+    keys = keys_of(catalog.parts())
+    assert len(set(keys.values())) == len(keys)
+    assert {"debian", "envoy", "kubernetes", "istio", "images", "store", "programs"} <= set(keys)
+
+
+def test_go_part_follows_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "thing"
+    (module / "cmd/thing").mkdir(parents=True)
+    (module / "go.mod").write_text("module thing\n")
+    (module / "go.sum").write_text("")
+    (module / "cmd/thing/main.go").write_text("package main\n")
+    monkeypatch.setattr(gobuild, "SOURCES", tmp_path)
+
+    def key(settings: dict[str, str]) -> str:
+        programs = gobuild.Programs("thing", "thing", {"thing": "./cmd/thing"}, settings)
+        return keys_of([programs.part()])["thing"]
+
+    before = key({})
+    assert key({}) == before
+    assert key({"x.version": "1"}) != before
+    (module / "cmd/thing/main.go").write_text("package main // changed\n")
+    changed = key({})
+    assert changed != before
+    (module / "go.sum").write_text("more")
+    assert key({}) != changed
+
+
+def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert catalog.cache_root() == Path("/somewhere/mesh-conformance/artifacts")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert catalog.cache_root() == Path.home() / ".cache/mesh-conformance/artifacts"
+
+
+def described() -> dict[str, object]:
+    names = ("debian", "image-tools", "coredns", "metallb", "istio", "envoy")
+    return images.archive_spec({name: Path("/") / name for name in names})
+
+
+def test_every_image_that_others_name_is_described() -> None:
+    spec = json.loads(json.dumps(described()))
+    names = {image["name"] for image in spec["images"]}
+    chosen = images.image_set()
+    assert f"{chosen.istio_hub}/pilot:{chosen.istio_tag}" in names
+    assert f"{chosen.istio_hub}/proxyv2:{chosen.istio_tag}" in names
+    assert {chosen.sleep, *chosen.helloworld.values()} <= names
+    assert {images.PAUSE, images.COREDNS, *manifests.metallb_images().values()} <= names
+    assert all(layer in spec["layers"] for image in spec["images"] for layer in image["layers"])
+    used = {layer for image in spec["images"] for layer in image["layers"]}
+    assert used == set(spec["layers"])
+
+
+def test_stock_envoy_settings_are_strings_for_the_environment() -> None:
+    values = images.image_set().istio_values
+    assert values["telemetry"]["enabled"] is False
+    assert set(values["pilot"]["env"].values()) == {"false"}
+
+
+METALLB = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: speaker}
+spec:
+  template:
+    spec:
+      containers:
+      - name: speaker
+        image: registry.example/metallb/speaker:v1
+        env:
+        - {name: METALLB_NODE_NAME, value: n}
+        - {name: METALLB_ML_LABELS, value: x}
+        ports:
+        - {name: monitoring, containerPort: 1}
+        - {name: memberlist-tcp, containerPort: 2}
+        readinessProbe: {initialDelaySeconds: 10, periodSeconds: 10}
+        volumeMounts: [{name: memberlist, mountPath: /m}, {name: other, mountPath: /o}]
+      volumes: [{name: memberlist}, {name: other}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: metallb-system}
+"""
+
+
+def test_metallb_is_fitted_to_our_images() -> None:
+    documents = yaml.safe_load_all(METALLB)
+    fitted = manifests.fit_metallb(documents, {"speaker": "localhost/s:1"}, Path("m.yaml"))
+    pod = fitted[0]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["image"] == "localhost/s:1"
+    assert container["imagePullPolicy"] == "IfNotPresent"
+    assert [variable["name"] for variable in container["env"]] == ["METALLB_NODE_NAME"]
+    assert [port["name"] for port in container["ports"]] == ["monitoring"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["other"]
+    assert fitted[1]["kind"] == "Namespace"
+
+
+def test_metallb_without_an_expected_container_is_an_error() -> None:
+    wanted = {"speaker": "localhost/s:1", "controller": "localhost/c:1"}
+    with pytest.raises(ArtifactError, match="controller"):
+        manifests.fit_metallb(yaml.safe_load_all(METALLB), wanted, Path("m.yaml"))
+
+
+def test_merge_usr_moves_plain_folders_below_usr(tmp_path: Path) -> None:
+    (tmp_path / "lib/x").mkdir(parents=True)
+    (tmp_path / "lib/x/a").write_text("a")
+    (tmp_path / "usr/lib/x").mkdir(parents=True)
+    (tmp_path / "usr/lib/x/b").write_text("b")
+    (tmp_path / "bin").symlink_to("usr/bin")
+    debian.merge_usr(tmp_path)
+    assert not (tmp_path / "lib").exists()
+    assert {file.name for file in (tmp_path / "usr/lib/x").iterdir()} == {"a", "b"}
+    assert (tmp_path / "bin").is_symlink()
+
+
+def test_only_sources_of_the_suite_are_handed_on(tmp_path: Path) -> None:
+    folder = tmp_path / "sources.list.d"
+    folder.mkdir()
+    suite = versions.DEBIAN_SUITE
+    wanted = folder / "debian.sources"
+    wanted.write_text(f"Types: deb\nURIs: x\nSuites: {suite} {suite}-updates\nComponents: main\n")
+    (folder / "other.sources").write_text(f"Types: deb\nSuites: {suite}\nComponents: stable\n")
+    (folder / "off.list").write_text(f"# deb x {suite} main\n")
+    (folder / "old.list.disabled").write_text(f"deb x {suite} main\n")
+    assert debian._sources(tmp_path) == [wanted]

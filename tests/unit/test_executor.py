@@ -1,0 +1,353 @@
+"""Running plans: order, parallelism, deadlines, failures, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from mesh_fixtures.errors import StepFailed
+from mesh_fixtures.install.executor import StepTime, run
+from mesh_fixtures.install.process import Surroundings
+from mesh_fixtures.install.step import Command, Plan, Step
+from mesh_fixtures.progress import Event, Progress
+
+Run = Callable[..., tuple[StepTime, ...]]
+
+
+def sh(script: str, **more: str) -> Command:
+    return Command(("sh", "-c", script), **more)  # type: ignore[arg-type]
+
+
+def step(
+    step_id: str,
+    *commands: Command,
+    needs: tuple[str, ...] = (),
+    deadline: float = 20,
+    files: Mapping[str, str] | None = None,
+    observe: tuple[tuple[str, ...], ...] = (),
+) -> Step:
+    return Step(
+        id=step_id,
+        cluster="cluster1",
+        section="Section",
+        title=f"do {step_id}",
+        needs=needs,
+        commands=commands,
+        deadline=deadline,
+        files=files or {},
+        observe=observe,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "install"
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def execute(folder: Path, events: list[Event]) -> Run:
+    def execute(
+        *steps: Step,
+        variables: Mapping[str, str] | None = None,
+        programs: Mapping[str, Path] | None = None,
+        parallel: int = 6,
+    ) -> tuple[StepTime, ...]:
+        given = variables or {}
+        surroundings = Surroundings(folder, dict(os.environ), programs or {})
+        plan = Plan("any", steps, tuple(given))
+        return run(plan, surroundings, given, Progress("any", events.append), parallel=parallel)
+
+    return execute
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_commands_run_in_the_working_folder(execute: Run, folder: Path) -> None:
+    execute(step("a", sh("echo one > out"), sh("cat out >> log; pwd >> log")))
+    assert (folder / "log").read_text() == f"one\n{folder}\n"
+
+
+def test_programs_are_those_of_the_lab(execute: Run, folder: Path, tmp_path: Path) -> None:
+    stand_in = tmp_path / "the-kubectl"
+    stand_in.write_text('#!/bin/sh\necho "$@" > called\n')
+    stand_in.chmod(0o755)
+    command = Command(("kubectl", "--context=${CTX_A}", "get", "it's; $HOME"))
+    execute(step("a", command), variables={"CTX_A": "a b"}, programs={"kubectl": stand_in})
+    assert (folder / "called").read_text() == "--context=a b get it's; $HOME\n"
+
+
+def test_files_are_written_before_with_values(execute: Run, folder: Path) -> None:
+    files = {"sub/x.yaml": "address: ${ADDRESS}\n"}
+    execute(step("a", sh("cat sub/x.yaml > seen"), files=files), variables={"ADDRESS": "10.0.0.1"})
+    assert (folder / "seen").read_text() == "address: 10.0.0.1\n"
+    assert [file.name for file in (folder / "sub").iterdir()] == ["x.yaml"]
+
+
+def test_captured_output_reaches_later_steps_and_commands(execute: Run, folder: Path) -> None:
+    execute(
+        step("b", sh("echo ${X} > b"), needs=("a",)),
+        step("a", sh("echo ' 10.1 '; echo noise >&2", capture="X"), sh("echo ${X} > a")),
+    )
+    assert (folder / "a").read_text() == (folder / "b").read_text() == "10.1\n"
+
+
+def test_standard_input_and_pipes(execute: Run, folder: Path) -> None:
+    execute(
+        step("in", Command(("sh", "-c", "cat > given"), stdin="text\n")),
+        step("pipe", Command(("echo", "through"), pipe_to=("sh", "-c", "cat > piped"))),
+    )
+    assert (folder / "given").read_text() == "text\n"
+    assert (folder / "piped").read_text() == "through\n"
+
+
+def test_much_output_does_not_block(execute: Run, folder: Path) -> None:
+    loud = f"{sys.executable} -c 'print(\"x\" * 3_000_000)'"
+    execute(step("log", sh(loud)), step("pipe", Command(("sh", "-c", loud), pipe_to=("wc", "-c"))))
+    assert (folder / "logs" / "log.log").stat().st_size > 3_000_000
+    assert (folder / "logs" / "pipe.log").read_text().strip() == "3000001"
+
+
+def test_logs_hold_output_but_not_what_is_piped(execute: Run, folder: Path) -> None:
+    secret = Command(("sh", "-c", "echo token; echo warning >&2"), pipe_to=("cat",))
+    quiet = Command(secret.argv, pipe_to=("sh", "-c", "cat > /dev/null; echo stored"))
+    execute(step("x/y", quiet))
+    assert (folder / "logs" / "x.y.log").read_text() == "warning\nstored\n"
+
+
+def test_independent_steps_run_at_the_same_time(execute: Run) -> None:
+    meet = "touch {0}; for i in $(seq 500); do [ -e {1} ] && exit 0; sleep 0.02; done; exit 1"
+    times = execute(step("a", sh(meet.format("A", "B"))), step("b", sh(meet.format("B", "A"))))
+    assert {taken.id for taken in times} == {"a", "b"}
+
+
+def test_no_more_steps_at_a_time_than_allowed(execute: Run, folder: Path) -> None:
+    count = "echo + >> n; sleep 0.05; echo - >> n"
+    execute(*(step(f"s{at}", sh(count)) for at in range(6)), parallel=2)
+    running, most = 0, 0
+    for line in (folder / "n").read_text().split():
+        running += 1 if line == "+" else -1
+        most = max(most, running)
+    assert most <= 2
+
+
+def test_needs_come_first(execute: Run, folder: Path) -> None:
+    execute(
+        step("c", sh("echo c >> order"), needs=("a", "b")),
+        step("b", sh("echo b >> order"), needs=("a",)),
+        step("a", sh("sleep 0.1; echo a >> order")),
+    )
+    assert (folder / "order").read_text().split() == ["a", "b", "c"]
+
+
+def test_times_and_progress(execute: Run, events: list[Event]) -> None:
+    times = execute(step("b", sh("true"), needs=("a",)), step("a", sh("sleep 0.2")))
+    first, second = times
+    assert (first.id, first.cluster, second.id) == ("a", "cluster1", "b")
+    assert first.seconds >= 0.2
+    assert second.started_offset >= first.started_offset + first.seconds
+    told = [(event.phase, event.outcome) for event in events]
+    assert told == [("a", "started"), ("a", "done"), ("b", "started"), ("b", "done")]
+
+
+def test_a_failure_tells_all(execute: Run, folder: Path) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(
+            step(
+                "a/x",
+                sh("echo fine"),
+                sh("echo ${WHAT}; echo wrong >&2; exit 3"),
+                sh("touch later"),
+                observe=(("echo", "pods", "of", "${WHAT}"), ("sh", "-c", "echo no >&2; exit 1")),
+            ),
+            variables={"WHAT": "it"},
+        )
+    error = caught.value
+    assert (error.step, error.exit_status) == ("a/x", 3)
+    assert error.command == ("sh", "-c", "echo it; echo wrong >&2; exit 3")
+    assert error.output == "it\nwrong\n"
+    assert error.state == "$ echo pods of it\npods of it\n$ sh -c 'echo no >&2; exit 1'\nno"
+    assert "cluster1" in error.where
+    assert "a.x.log" in error.where
+    assert not (folder / "later").exists()
+
+
+def test_the_end_of_a_long_output_is_kept(execute: Run) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(step("a", sh("seq 20000; echo the end; exit 1")))
+    assert caught.value.output.endswith("the end\n")
+    assert len(caught.value.output) <= 4000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("exit 4", "cat; exit 5", 4),
+        ("yes", "exit 5", 5),
+        ("echo x", "cat; exit 6", 6),
+        ("echo x; exit 7", "cat", 7),
+    ],
+)
+def test_the_first_cause_in_a_pipe(execute: Run, first: str, second: str, status: int) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(step("a", Command(("sh", "-c", first), pipe_to=("sh", "-c", second))))
+    assert caught.value.exit_status == status
+    assert "|" in caught.value.command
+
+
+def test_an_existing_object_has_a_remedy(execute: Run) -> None:
+    said = 'Error from server (AlreadyExists): namespaces "istio-system" already exists'
+    with pytest.raises(StepFailed, match="--mesh-install skip"):
+        execute(step("a", sh(f"echo '{said}' >&2; exit 1")))
+
+
+def test_nothing_captured_is_a_failure(execute: Run) -> None:
+    with pytest.raises(StepFailed, match="nothing to set X to"):
+        execute(step("a", sh("true", capture="X")))
+
+
+@pytest.mark.parametrize("pipe_to", [(), ("no-such-program-here",)])
+def test_a_program_that_is_not_there(execute: Run, pipe_to: tuple[str, ...]) -> None:
+    argv = ("sleep", "60") if pipe_to else ("no-such-program-here",)
+    begun = time.monotonic()
+    with pytest.raises(StepFailed, match="no-such-program-here") as caught:
+        execute(step("a", Command(argv, pipe_to=pipe_to)))
+    assert caught.value.exit_status == 127
+    assert time.monotonic() - begun < 10
+
+
+def test_a_missing_variable_before_anything_runs(folder: Path) -> None:
+    plan = Plan("any", (step("a", sh("echo ${X}")),), ("X",))
+    with pytest.raises(ValueError, match="no value for X"):
+        run(plan, Surroundings(folder, {}, {}), {}, Progress("any"))
+    assert not folder.exists()
+
+
+def test_a_deadline_ends_the_whole_process_group(execute: Run, folder: Path) -> None:
+    stubborn = "trap '' TERM; sleep 60 & echo $! > child; echo $$ > own; echo waiting; wait"
+    begun = time.monotonic()
+    with pytest.raises(StepFailed) as caught:
+        execute(step("a", sh(stubborn), deadline=0.5, observe=(("echo", "seen"),)))
+    assert time.monotonic() - begun < 10
+    assert caught.value.exit_status is None
+    assert caught.value.output == "waiting\n"
+    assert caught.value.state.endswith("seen")
+    assert not any(is_alive(int((folder / name).read_text())) for name in ("child", "own"))
+
+
+def test_the_deadline_covers_all_commands_of_a_step(execute: Run) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(step("a", *(sh("sleep 0.4") for _ in range(10)), deadline=1))
+    assert caught.value.exit_status is None
+
+
+def test_a_deadline_ends_both_ends_of_a_pipe(execute: Run, folder: Path) -> None:
+    pipe = Command(
+        ("sh", "-c", "echo $$ > one; exec sleep 60"),
+        pipe_to=("sh", "-c", "echo $$ > two; exec cat"),
+    )
+    with pytest.raises(StepFailed):
+        execute(step("a", pipe, deadline=0.5))
+    assert not any(is_alive(int((folder / name).read_text())) for name in ("one", "two"))
+
+
+def test_nothing_is_left_of_a_step_that_succeeds(execute: Run, folder: Path) -> None:
+    execute(step("a", sh("sleep 60 > /dev/null 2>&1 & echo $! > child")))
+    time.sleep(0.05)
+    assert not is_alive(int((folder / "child").read_text()))
+
+
+def test_a_failure_ends_the_others_and_starts_no_more(
+    execute: Run, folder: Path, events: list[Event]
+) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StepFailed) as caught:
+        execute(
+            step("slow", sh("echo $$ > slow; exec sleep 60")),
+            step("bad", sh("until [ -s slow ]; do sleep 0.02; done; exit 1")),
+            step("later", sh("touch later"), needs=("bad",)),
+            step("queued", sh("touch queued")),
+            parallel=2,
+        )
+    assert time.monotonic() - begun < 10
+    assert caught.value.step == "bad"
+    assert not is_alive(int((folder / "slow").read_text()))
+    assert not (folder / "later").exists()
+    assert not (folder / "queued").exists()
+    failed = {event.phase: event.detail for event in events if event.outcome == "failed"}
+    assert failed["slow"] == "ended before it was done"
+
+
+def test_ending_the_others_does_not_end_the_observation(execute: Run) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(
+            step("slow", sh("exec sleep 60")),
+            step("bad", sh("exit 1"), observe=(("sh", "-c", "sleep 0.5; echo pods"),)),
+        )
+    assert caught.value.state.endswith("\npods")
+
+
+def test_the_first_of_two_failures_is_told(execute: Run) -> None:
+    with pytest.raises(StepFailed) as caught:
+        execute(step("late", sh("sleep 5; exit 1")), step("early", sh("exit 1")))
+    assert caught.value.step == "early"
+
+
+def test_an_observation_that_hangs_is_bounded(
+    execute: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh_fixtures.install.executor.OBSERVATION_SECONDS", 0.3)
+    begun = time.monotonic()
+    with pytest.raises(StepFailed) as caught:
+        execute(step("a", sh("exit 1"), observe=(("sleep", "60"), ("echo", "more"))))
+    assert time.monotonic() - begun < 10
+    assert "(no answer in time)" in caught.value.state
+
+
+def test_an_interrupt_ends_every_child(execute: Run, folder: Path) -> None:
+    def interrupt() -> None:
+        pid = folder / "pid"
+        while not (pid.exists() and pid.read_text().strip()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt, daemon=True)
+    other.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        execute(step("a", sh("echo $$ > pid; exec sleep 60")))
+    assert time.monotonic() - begun < 10
+    assert not is_alive(int((folder / "pid").read_text()))
+
+
+def test_a_sink_that_fails_ends_the_run(folder: Path) -> None:
+    def sink(event: Event) -> None:
+        if event.phase == "bad":
+            raise RuntimeError("cannot write")
+
+    plan = Plan("any", (step("slow", sh("sleep 60")), step("bad", sh("true"))), ())
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match="cannot write"):
+        run(plan, Surroundings(folder, dict(os.environ), {}), {}, Progress("any", sink))
+    assert time.monotonic() - begun < 10
+
+
+def test_an_empty_plan(execute: Run) -> None:
+    assert execute() == ()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+
+import yaml
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
+from mesh_fixtures.lab.netns.components import (
+    NodeSpec,
+    cni_configuration,
+    kubelet_configuration,
+    services_of,
+)
+from mesh_fixtures.lab.netns.coredns import dns_manifests
+from mesh_fixtures.lab.netns.network import node_rules, pod_routes, router_rules
+from mesh_fixtures.lab.netns.pki import Authority, kubeconfig, merge_kubeconfigs
+from mesh_fixtures.scenario import Scenario
+
+
+def addresses() -> LabAddresses:
+    return assign_addresses(
+        Scenario.model_validate(
+            {
+                "id": "example",
+                "title": "Example",
+                "mesh": "mesh1",
+                "networks": [{"name": "network1"}, {"name": "network2"}],
+                "clusters": [
+                    {"name": "a", "network": "network1", "role": "primary", "helloworld": "v1"},
+                    {
+                        "name": "b",
+                        "network": "network1",
+                        "role": "primary",
+                        "helloworld": "v2",
+                        "nodes": 2,
+                    },
+                    {"name": "c", "network": "network2", "role": "primary", "helloworld": "v3"},
+                ],
+            }
+        ),
+        slot=0,
+    )
+
+
+def test_pod_routes_lead_to_every_other_node_of_the_network_and_no_further() -> None:
+    lab = addresses()
+    a, b, c = (lab.clusters[name] for name in "abc")
+    assert pod_routes(lab, a, "a-node1") == [(n.pod_cidr, str(n.address)) for n in b.nodes]
+    assert pod_routes(lab, b, "b-node2") == [
+        (a.nodes[0].pod_cidr, str(a.nodes[0].address)),
+        (b.nodes[0].pod_cidr, str(b.nodes[0].address)),
+    ]
+    assert pod_routes(lab, c, "c-node1") == []
+
+
+def test_router_lets_only_api_servers_and_load_balancers_pass() -> None:
+    lab = addresses()
+    rules = router_rules(lab)
+    assert "policy drop" in rules
+    for cluster in lab.clusters.values():
+        assert str(cluster.pool) in rules
+        assert str(cluster.control_plane.address) in rules
+        assert str(cluster.pod_cidr) not in rules
+    assert str(lab.clusters["b"].nodes[1].address) not in rules
+
+
+def test_pods_keep_their_address_on_their_own_network_only() -> None:
+    lab = addresses()
+    rules = node_rules(lab, lab.clusters["a"])
+    kept = rules.split("!= {")[1].split("}")[0]
+    assert str(lab.clusters["b"].pod_cidr) in kept
+    assert str(lab.clusters["c"].pod_cidr) not in kept
+
+
+def test_a_worker_has_no_control_plane() -> None:
+    b = addresses().clusters["b"]
+    first, second = ([s.name for s in services_of(b, node)] for node in b.nodes)
+    assert {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= set(first)
+    assert second == ["containerd", "kubelet", "kube-proxy"]
+
+
+def test_a_worker_waits_for_the_control_planes_api_server() -> None:
+    b = addresses().clusters["b"]
+    kubelet = next(s for s in services_of(b, b.nodes[1]) if s.name == "kubelet")
+    assert kubelet.wants_tcp == f"{b.nodes[0].address}:6443"
+
+
+def test_nodes_of_one_cluster_hand_out_different_pod_addresses() -> None:
+    first, second = (json.loads(cni_configuration(n)) for n in addresses().clusters["b"].nodes)
+    subnets = [c["plugins"][0]["ipam"]["ranges"][0][0]["subnet"] for c in (first, second)]
+    assert len(set(subnets)) == 2
+
+
+def test_kubelet_uses_its_own_control_group_and_the_clusters_dns() -> None:
+    b = addresses().clusters["b"]
+    configuration = yaml.safe_load(kubelet_configuration(b, "/mesh-conformance/lab/b"))
+    assert configuration["cgroupRoot"] == "/mesh-conformance/lab/b"
+    assert configuration["clusterDNS"] == [str(b.service_cidr[10])]
+
+
+def test_node_description_loads_the_rules_before_any_service() -> None:
+    spec = NodeSpec("node", "/root", ("/lower",), (), "/usr/bin", {}, "/rules.nft", ())
+    assert json.loads(spec.as_json())["setup"] == [{"argv": ["nft", "-f", "/rules.nft"]}]
+
+
+def test_dns_has_no_upstream() -> None:
+    manifests = dns_manifests("coredns", IPv4Address("10.0.0.10"))
+    corefile = next(m for m in manifests if m["kind"] == "ConfigMap")["data"]["Corefile"]
+    assert "forward" not in corefile
+
+
+def test_leaves_chain_to_their_authority() -> None:
+    authority = Authority("a")
+    root = x509.load_pem_x509_certificate(authority.pair.certificate)
+    leaf = x509.load_pem_x509_certificate(
+        authority.issue("user", organizations=["group"]).certificate
+    )
+    leaf.verify_directly_issued_by(root)
+    usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+def test_servers_carry_their_addresses() -> None:
+    pair = Authority("a").issue("api", addresses=[IPv4Address("10.0.0.1")], names=["localhost"])
+    leaf = x509.load_pem_x509_certificate(pair.certificate)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.IPAddress) == [IPv4Address("10.0.0.1")]
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+
+
+def test_two_clusters_share_no_authority() -> None:
+    one, other = (Authority("a").pair, Authority("a").pair)
+    assert one.certificate != other.certificate
+
+
+def test_merged_kubeconfig_has_a_context_for_each_cluster() -> None:
+    authority = Authority("a")
+    client = authority.issue("admin")
+    parts = [
+        kubeconfig(name, f"https://127.0.0.1:{port}", authority.pair.certificate, client)
+        for name, port in (("cluster1", 1), ("cluster2", 2))
+    ]
+    merged = yaml.safe_load(merge_kubeconfigs(parts))
+    assert [c["name"] for c in merged["contexts"]] == ["cluster1", "cluster2"]
+    assert merged["current-context"] == "cluster1"

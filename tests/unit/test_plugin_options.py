@@ -1,0 +1,92 @@
+"""Options of the plugin: three names each, checked before anything else happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mesh_fixtures.options import OPTIONS, resolve
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in OPTIONS:
+        monkeypatch.delenv(option.variable, raising=False)
+
+
+def test_defaults(pytester: pytest.Pytester) -> None:
+    settings = resolve(pytester.parseconfig())
+    assert settings.provider == "auto"
+    assert settings.topologies == ()
+    assert settings.scenarios is None
+    assert settings.keep == "never"
+    assert settings.requests == 200
+    assert not settings.plan
+
+
+def test_flag_wins_over_environment_over_ini(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\nmesh_keep = always\nmesh_topology = one two\nmesh_requests = 30")
+    settings = resolve(pytester.parseconfig())
+    assert (settings.keep, settings.topologies, settings.requests) == ("always", ("one", "two"), 30)
+    monkeypatch.setenv("MESH_KEEP", "failed")
+    monkeypatch.setenv("MESH_TOPOLOGY", "three")
+    monkeypatch.setenv("MESH_REQUESTS", "40")
+    settings = resolve(pytester.parseconfig())
+    assert (settings.keep, settings.topologies, settings.requests) == ("failed", ("three",), 40)
+    flags = ("--mesh-keep=never", "--mesh-topology=a", "--mesh-topology=b", "--mesh-requests=50")
+    settings = resolve(pytester.parseconfig(*flags))
+    assert (settings.keep, settings.topologies, settings.requests) == ("never", ("a", "b"), 50)
+
+
+def test_empty_environment_counts_as_absent(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_KEEP", "")
+    assert resolve(pytester.parseconfig()).keep == "never"
+
+
+def test_folder_is_looked_up_from_where_pytest_was_started(pytester: pytest.Pytester) -> None:
+    pytester.mkdir("mine")
+    settings = resolve(pytester.parseconfig("--mesh-scenarios=mine"))
+    assert settings.scenarios == Path(pytester.path, "mine")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--mesh-provider=kind", "--mesh-provider: kind is not available yet; use netns"),
+        ("--mesh-provider=kubeconfig", "--mesh-provider: kubeconfig is not available yet*"),
+        ("--mesh-install=helm", "--mesh-install: helm is not available yet; use istioctl"),
+        ("--mesh-images=released", "--mesh-images: released is not available yet*"),
+        ("--mesh-requests=19", "--mesh-requests: '19' is not a whole number of at least 20"),
+        ("--mesh-requests=many", "--mesh-requests: 'many' is not a whole number of at least 20"),
+        ("--mesh-scenarios=nowhere", "--mesh-scenarios: */nowhere is not a folder"),
+        ("--mesh-topology=nowhere", "--mesh-topology: there is no 'nowhere' in *; valid*"),
+    ],
+)
+def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
+    pytester.makepyfile("def test_it(scenario): pass")
+    result = pytester.runpytest(flag)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+def test_bad_environment_is_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_PROVIDER", "cloud")
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: environment variable MESH_PROVIDER: 'cloud' is not valid; valid values: auto*"]
+    )
+
+
+def test_every_option_is_explained(pytester: pytest.Pytester) -> None:
+    text = " ".join(pytester.runpytest("--help").outlines)
+    for option in OPTIONS:
+        assert option.flag in text
+        assert option.variable in text

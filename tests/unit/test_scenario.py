@@ -1,0 +1,132 @@
+"""Derived facts of scenarios: who needs which secret, gateway and exposure."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from mesh_examples import SCENARIOS, meshes
+from pydantic import ValidationError
+
+from mesh_fixtures.scenario import (
+    FEATURES,
+    ClusterSpec,
+    NetworkSpec,
+    RemoteSecret,
+    Scenario,
+)
+
+
+@given(meshes())
+def test_each_primary_holds_a_secret_of_every_other_cluster(scenario: Scenario) -> None:
+    expected = {
+        RemoteSecret(of=other.name, installed_in=primary.name)
+        for primary in scenario.primaries
+        for other in scenario.clusters
+        if other != primary
+    }
+    assert set(scenario.remote_secrets) == expected
+    assert len(scenario.remote_secrets) == len(expected)
+
+
+@given(meshes())
+def test_gateways_exactly_where_traffic_must_enter(scenario: Scenario) -> None:
+    for cluster in scenario.clusters:
+        reasons = scenario.is_multi_network or bool(scenario.remotes_of(cluster.name))
+        assert scenario.needs_gateway(cluster.name) == reasons
+        assert bool(scenario.gateway_ports(cluster.name)) == reasons
+        assert scenario.gateway_ports(cluster.name) <= scenario.gateway_listeners(cluster.name)
+
+
+@given(meshes())
+def test_every_cluster_has_a_primary_as_its_control_plane(scenario: Scenario) -> None:
+    for cluster in scenario.clusters:
+        control_plane = scenario.cluster(scenario.control_plane_of(cluster.name))
+        assert control_plane.is_primary
+        assert (control_plane == cluster) == cluster.is_primary
+
+
+@given(meshes())
+def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> None:
+    assert scenario.features <= FEATURES
+    assert ("single-network" in scenario.features) != ("multi-network" in scenario.features)
+
+
+@pytest.mark.parametrize(
+    ("scenario_id", "features"),
+    [
+        ("multi-primary", {"single-network", "shared-network", "multi-primary"}),
+        ("multi-primary-multi-network", {"multi-network", "multi-primary"}),
+        ("primary-remote", {"single-network", "shared-network", "primary-remote"}),
+        ("primary-remote-multi-network", {"multi-network", "primary-remote"}),
+        (
+            "three-clusters-two-networks",
+            {"multi-network", "shared-network", "multi-primary", "three-or-more-clusters"},
+        ),
+    ],
+)
+def test_features_of_the_scenarios(scenario_id: str, features: set[str]) -> None:
+    assert SCENARIOS[scenario_id].features == features
+
+
+def test_the_shipped_scenarios_are_complete() -> None:
+    assert list(SCENARIOS) == [
+        "multi-primary",
+        "multi-primary-multi-network",
+        "primary-remote",
+        "primary-remote-multi-network",
+        "three-clusters-two-networks",
+    ]
+
+
+def test_primary_remote_across_networks() -> None:
+    scenario = SCENARIOS["primary-remote-multi-network"]
+    assert scenario.remote_secrets == (RemoteSecret(of="cluster2", installed_in="cluster1"),)
+    assert scenario.gateway_ports("cluster1") == {15443, 15012, 15017}
+    assert scenario.gateway_ports("cluster2") == {15443}
+    assert scenario.gateway_listeners("cluster2") == {15443, 15012, 15017}
+    assert scenario.exposes_services("cluster1")
+    assert not scenario.exposes_services("cluster2")
+    assert not scenario.same_network("cluster1", "cluster2")
+
+
+def test_a_remote_on_its_primarys_network_has_no_gateway() -> None:
+    scenario = SCENARIOS["primary-remote"]
+    assert scenario.gateway_ports("cluster1") == {15012, 15017}
+    assert scenario.gateway_listeners("cluster2") == frozenset()
+    assert not scenario.needs_gateway("cluster2")
+
+
+def test_helloworld_versions_follow_the_position() -> None:
+    clusters = SCENARIOS["three-clusters-two-networks"].clusters
+    assert [cluster.helloworld for cluster in clusters] == ["v1", "v2", "v3"]
+
+
+def test_an_unknown_cluster_is_named_with_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="cluster1, cluster2"):
+        SCENARIOS["multi-primary"].cluster("cluster9")
+
+
+def test_digest_is_that_of_the_content_not_of_the_id() -> None:
+    one = SCENARIOS["multi-primary"]
+    assert one.model_copy(update={"id": "other"}).digest == one.digest
+    assert one.model_copy(update={"mesh_id": "mesh2"}).digest != one.digest
+    assert len({scenario.digest for scenario in SCENARIOS.values()}) == len(SCENARIOS)
+
+
+def test_a_scenario_made_in_code_is_checked_too() -> None:
+    cluster = ClusterSpec(name="a", network="nowhere", role="primary", helloworld="v1")
+    with pytest.raises(ValidationError, match=r"clusters\[0\]\.network"):
+        Scenario(
+            id="x", title="x", mesh="m", networks=(NetworkSpec(name="n"),), clusters=(cluster,)
+        )
+
+
+def test_values_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SCENARIOS["multi-primary"].clusters[0].nodes = 3
+
+
+def test_shipped_scenarios_leave_addresses_to_the_provider() -> None:
+    for scenario in SCENARIOS.values():
+        assert all(network.cidr is None for network in scenario.networks)
+        assert all(c.pod_cidr is None and c.service_cidr is None for c in scenario.clusters)

@@ -1,0 +1,81 @@
+"""HelloWorld and Sleep: what is deployed where, and how it is waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from mesh_examples import BUILT, SCENARIOS
+
+from mesh_fixtures.install import ids
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.workloads import (
+    NAMESPACE,
+    helloworld_image,
+    helloworld_manifest,
+    service_manifest,
+    sleep_manifest,
+    workload_plan,
+)
+
+
+def deployment(manifest: str) -> Any:
+    account, made = yaml.safe_load_all(manifest)
+    assert account["kind"] == "ServiceAccount"
+    pod = made["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert made["spec"]["selector"]["matchLabels"] == made["spec"]["template"]["metadata"]["labels"]
+    return made
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_everything_in_every_cluster(scenario: Scenario) -> None:
+    made = workload_plan(scenario, BUILT)
+    for cluster in scenario.clusters:
+        name = cluster.name
+        (ready,) = made[ids.helloworld_ready(name)].commands
+        assert f"deployment/helloworld-{cluster.helloworld}" in ready.argv
+        for step_id in (ids.helloworld_service(name), ids.sleep_ready(name)):
+            assert ids.sample_namespace(name) in made.needed_by(step_id)
+    assert made.variables == tuple(f"CTX_{cluster.name.upper()}" for cluster in scenario.clusters)
+
+
+def test_clusters_do_not_wait_for_each_other() -> None:
+    made = workload_plan(SCENARIOS["three-clusters-two-networks"], BUILT)
+    for step in made.steps:
+        assert all(need.endswith(f"/{step.cluster}") for need in made.needed_by(step.id))
+
+
+def test_injection_is_on_before_a_pod_is_made() -> None:
+    made = workload_plan(SCENARIOS["multi-primary"], BUILT)
+    create, label = made[ids.sample_namespace("cluster1")].commands
+    assert create.argv[-2:] == ("namespace", NAMESPACE)
+    assert label.argv[-1] == "istio-injection=enabled"
+
+
+def test_the_service_is_http() -> None:
+    service = yaml.safe_load(service_manifest())
+    assert service["spec"]["ports"] == [{"name": "http", "port": 5000, "targetPort": 5000}]
+    assert service["spec"]["selector"] == {"app": "helloworld"}
+
+
+def test_helloworld() -> None:
+    made = deployment(helloworld_manifest("v2", BUILT))
+    assert made["metadata"]["name"] == "helloworld-v2"
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "localhost/helloworld:v2"
+    assert container["env"] == [{"name": "SERVICE_VERSION", "value": "v2"}]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": 5000}
+    assert container["readinessProbe"]["periodSeconds"] == 1
+    assert container["imagePullPolicy"] == BUILT.pull_policy
+
+
+def test_a_version_without_its_own_image() -> None:
+    assert helloworld_image("v3", BUILT) == "localhost/helloworld:v1"
+
+
+def test_sleep_ends_at_once() -> None:
+    pod = deployment(sleep_manifest(BUILT))["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 0
+    assert pod["containers"][0]["image"] == "localhost/sleep:7"
