@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.convergence import NotConverged, converge
+from mesh_fixtures.convergence import Settled, settle
 from mesh_fixtures.expectations import (
     Destination,
     EndpointsVerdict,
@@ -70,7 +70,7 @@ def client_endpoints(
     def observed(kube: KubeClient) -> ClientEndpoints:
         wanted = destinations(view.scenario, kube.name, pods, addresses)
         sleep = kube.pod_of(NAMESPACE, SLEEP)
-        seen, seconds = _settled(
+        known = _settled(
             kube, sleep, HELLOWORLD, lambda held: judge_endpoints(wanted, held).complete, deadline
         )
         behind = {
@@ -80,7 +80,7 @@ def client_endpoints(
         }
         for proxy in _gateway_pods(view, passing[kube.name]):
             _settled(kube, proxy, PASSED_ON, lambda held: behind <= _healthy(held), deadline)
-        return ClientEndpoints(kube.name, wanted, seen, seconds)
+        return ClientEndpoints(kube.name, wanted, known.value, known.seconds)
 
     return view.each(observed)
 
@@ -102,20 +102,10 @@ def _settled(
     cluster: str,
     accept: Callable[[Endpoints], bool],
     deadline: float,
-) -> tuple[Endpoints, float]:
-    """What a proxy holds once it is accepted, or when the deadline has passed; and the seconds."""
-    try:
-        settled = converge(
-            lambda: endpoints(kube, pod, cluster),
-            accept,
-            what=f"all endpoints of {cluster}",
-            where=f"{kube.name} {pod.meta}",
-            deadline=deadline,
-            interval=INTERVAL_SECONDS,
-            describe=str,
-        )
-    except NotConverged as error:
-        if not isinstance(error.last, Endpoints):
-            raise
-        return error.last, error.seconds
-    return settled.value, settled.seconds
+) -> Settled[Endpoints]:
+    return settle(
+        lambda: endpoints(kube, pod, cluster),
+        accept,
+        deadline=deadline,
+        interval=INTERVAL_SECONDS,
+    )

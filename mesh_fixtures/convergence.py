@@ -13,59 +13,44 @@ Value = TypeVar("Value")
 
 
 class NotConverged(MeshConformanceError):
-    """What was waited for did not come about.
-
-    Attributes:
-        last: the value last seen.
-        seconds: how long it was waited for.
-        attempts: how often it was asked.
-    """
-
-    last: object
-    seconds: float
-    attempts: int
+    """What was waited for did not come about."""
 
 
 @dataclass(frozen=True)
-class Converged(Generic[Value]):
-    """The value that was accepted, and what it took.
+class Settled(Generic[Value]):
+    """The last answer, and what it took.
 
     Attributes:
-        seconds: from the first question to the answer that was accepted.
+        accepted: whether it is what was waited for.
+        seconds: from the first question to the last answer.
         attempts: how often it was asked.
     """
 
     value: Value
+    accepted: bool
     seconds: float
     attempts: int
 
 
-def converge(
+def settle(
     probe: Callable[[], Value],
     accept: Callable[[Value], bool],
     *,
-    what: str,
-    where: str,
     deadline: float,
     interval: float,
     consecutive: int = 1,
-    describe: Callable[[Value], str] = repr,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Converged[Value]:
-    """Ask until an answer is accepted. The first question comes at once, the last one not before
-    the deadline.
+) -> Settled[Value]:
+    """Ask until an answer is accepted or the deadline has passed. The first question comes at once,
+    the last one not before the deadline.
 
     Args:
-        what: what is waited for, as in "wanted ...".
-        where: cluster or object that is asked.
         deadline: seconds after which no further question is asked.
         interval: seconds between an answer and the next question.
         consecutive: how many answers in a row have to be accepted.
-        describe: says what an answer that was not accepted was.
 
     Raises:
-        NotConverged: the deadline passed; says what was last seen.
         ProbeError: as the last question; an earlier one only delays.
     """
     begun = clock()
@@ -81,20 +66,48 @@ def converge(
                 raise
         else:
             accepted = accepted + 1 if accept(value) else 0
-            if accepted == consecutive:
-                return Converged(value, clock() - begun, attempts)
-            if last_chance:
-                raise _not_converged(what, where, describe(value), value, clock() - begun, attempts)
+            if accepted == consecutive or last_chance:
+                return Settled(value, accepted == consecutive, clock() - begun, attempts)
         sleep(max(0.0, min(interval, deadline - (clock() - begun))))
 
 
-def _not_converged(
-    what: str, where: str, seen: str, last: object, seconds: float, attempts: int
-) -> NotConverged:
-    error = NotConverged(
-        wanted=f"{what} within {seconds:.0f} s",
-        seen=f"{seen} (the last of {attempts} answers)",
-        where=where,
+def converge(
+    probe: Callable[[], Value],
+    accept: Callable[[Value], bool],
+    *,
+    what: str,
+    where: str,
+    deadline: float,
+    interval: float,
+    consecutive: int = 1,
+    describe: Callable[[Value], str] = str,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Settled[Value]:
+    """Like `settle`, where nothing can go on without an accepted answer.
+
+    Args:
+        what: what is waited for, as in "wanted ...".
+        where: cluster or object that is asked.
+        describe: says what an answer was that was not accepted.
+
+    Raises:
+        NotConverged: the deadline passed; says what was last seen.
+        ProbeError: as the last question; an earlier one only delays.
+    """
+    settled = settle(
+        probe,
+        accept,
+        deadline=deadline,
+        interval=interval,
+        consecutive=consecutive,
+        clock=clock,
+        sleep=sleep,
     )
-    error.last, error.seconds, error.attempts = last, seconds, attempts
-    return error
+    if not settled.accepted:
+        raise NotConverged(
+            wanted=f"{what} within {deadline:g} s",
+            seen=f"{describe(settled.value)} (the last of {settled.attempts} answers)",
+            where=where,
+        )
+    return settled

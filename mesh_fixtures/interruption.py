@@ -21,16 +21,19 @@ class Interruption:
     """Turns the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, and no further one.
 
     What holds a lab enters `holding`; what removes it enters `removing`. A signal that comes during
-    the removal takes effect after it. Signals are handled only while something is held.
+    the removal takes effect after it. Signals are handled only while something is held, and only in
+    this process: one that is forked meanwhile is ended by them, as it must not go on as this one.
     """
 
     def __init__(self, tell: Callable[[str], None] = _tell) -> None:
         self._tell = tell
+        self._process = os.getpid()
         self._held = 0
         self._removing = 0
         self._interrupted = False
         self._postponed = False
         self._previous: dict[int, object] = {}
+        os.register_at_fork(after_in_child=self._forget)
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -57,6 +60,7 @@ class Interruption:
     def hold(self) -> None:
         """Begin to handle signals."""
         if not self._held and threading.current_thread() is threading.main_thread():
+            self._process = os.getpid()
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         self._held += 1
@@ -70,8 +74,17 @@ class Interruption:
             self._previous.clear()
             self._interrupted = False
 
+    def _forget(self) -> None:
+        for number in self._previous:
+            signal.signal(number, signal.SIG_DFL)
+        self._previous.clear()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if os.getpid() != self._process:  # forked a moment ago
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         name = signal.Signals(number).name
         if self._removing and not self._interrupted:
             self._postponed = True

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import catalog, images, manifests, versions
-from mesh_fixtures.artifacts.cache import Built, Cache, keys_of
+from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.parts import Built, keys_of
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress

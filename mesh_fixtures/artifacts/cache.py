@@ -8,126 +8,23 @@ folder of a build whose process died is removed by whoever holds the lock next.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts.command import DISK_REMEDY, Limits, run
+from mesh_fixtures.artifacts.command import DISK_REMEDY, Limits
+from mesh_fixtures.artifacts.folders import remove, size_of
+from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError, MeshConformanceError
 from mesh_fixtures.progress import Progress
-
-FORMAT = "1"
-"""Raise it when parts that were built before can no longer be used."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a builder gets to work with.
-
-    Attributes:
-        into: the empty folder that becomes the part.
-        scratch: a folder that is removed afterwards, on the same file system.
-        needs: folders of the parts that this one is made of, by name.
-        limits: when programs that it runs must end.
-        progress: where it reports remarks.
-        part: its own name.
-    """
-
-    into: Path
-    scratch: Path
-    needs: Mapping[str, Path]
-    limits: Limits
-    progress: Progress
-    part: str
-
-    def note(self, detail: str) -> None:
-        self.progress.note(self.part, detail)
-
-    def run(
-        self,
-        command: Sequence[str | os.PathLike[str]],
-        *,
-        what: str,
-        remedy: str = "",
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> str:
-        """`command.run` within this build's limits, its output kept in the scratch folder."""
-        number, name = tempfile.mkstemp(prefix="output-", dir=self.scratch)
-        os.close(number)
-        return run(
-            command, what=what, log=Path(name), limits=self.limits, remedy=remedy, env=env, cwd=cwd
-        )
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something that is built once and then kept.
-
-    Attributes:
-        name: also its folder's name.
-        inputs: everything that decides its content, apart from the parts in `needs`.
-        build: fills `Work.into`; raises ArtifactError.
-        needs: names of parts that it is made of; a change of theirs changes its key.
-        lane: parts of one lane are built one after another, in the order of the catalog.
-        seconds: how long its build may take.
-        prefetch: fetches what the build will download; runs early, in a lane of its own, and its
-            failure is left to the build to report.
-    """
-
-    name: str
-    inputs: Mapping[str, str]
-    build: Callable[[Work], None]
-    needs: tuple[str, ...] = ()
-    lane: str = "files"
-    seconds: float = 900.0
-    prefetch: Callable[[Work], None] | None = None
-
-
-@dataclass(frozen=True)
-class Built:
-    """A part that is there.
-
-    Attributes:
-        size: bytes on disk.
-        seconds: what its build took, whenever that was.
-        fresh: whether it was built by this call.
-    """
-
-    name: str
-    key: str
-    folder: Path
-    size: int
-    seconds: float
-    fresh: bool
-
-
-def keys_of(parts: Sequence[Part]) -> dict[str, str]:
-    """The content key of each part: hex digits over its inputs and its parts' keys.
-
-    Raises:
-        ValueError: a part needs one that does not come before it.
-    """
-    keys: dict[str, str] = {}
-    for part in parts:
-        missing = [need for need in part.needs if need not in keys]
-        if missing:
-            raise ValueError(f"{part.name} needs {', '.join(missing)}, not listed before it")
-        told = [FORMAT, part.name, dict(part.inputs), {need: keys[need] for need in part.needs}]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        keys[part.name] = digest.hexdigest()[:20]
-    return keys
 
 
 @dataclass
@@ -336,33 +233,3 @@ class _Skipped(ArtifactError):
 def _is_consequence(error: BaseException) -> bool:
     """Whether an error only follows from another part's; such are reported last."""
     return isinstance(error, _Skipped) or "stopped: another part failed" in str(error)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes that a folder occupies; a file with several names counts once."""
-    seen: set[int] = set()
-    total = 0
-    for place, _, files in os.walk(folder):
-        for name in files:
-            info = Path(place, name).lstat()
-            if info.st_ino not in seen:
-                seen.add(info.st_ino)
-                total += info.st_blocks * 512
-    return total
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, also where its own modes would forbid it; nothing when it is not there."""
-
-    def loosen(
-        call: Callable[[str], object],
-        path: str,
-        reason: tuple[type[BaseException], BaseException, TracebackType],
-    ) -> None:
-        if isinstance(reason[1], FileNotFoundError):
-            return
-        Path(path).parent.chmod(0o700)
-        call(path)
-
-    if folder.exists():
-        shutil.rmtree(folder, onerror=loosen)

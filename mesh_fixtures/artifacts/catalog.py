@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import debian, envoy, gobuild, images, manifests, store
-from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.artifacts.parts import Part, Work
 
 KUBERNETES_PROGRAMS: Final = (
     "kube-apiserver",

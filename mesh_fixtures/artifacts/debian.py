@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import Part, Work, remove
+from mesh_fixtures.artifacts.folders import remove
+from mesh_fixtures.artifacts.parts import Part, Work
 
 BASE_PACKAGES: Final = (
     # what other packages' own scripts need while they are set up

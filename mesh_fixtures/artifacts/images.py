@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import Part, Work
 from mesh_fixtures.artifacts.manifests import metallb_images
+from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.images import ImageSet
 
 FILES: Final = Path(__file__).parent / "files"

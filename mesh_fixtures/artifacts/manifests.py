@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import Part, Work
+from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
 METALLB_FILE: Final = "metallb.yaml"

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts.cache import Part, Work
 from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES
+from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
 SCRIPT: Final = FILES / "prepare-store.sh"

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import urllib3
 import websocket
+import yaml
 from kubernetes import client, config, stream
 from kubernetes.client.exceptions import ApiException
 
@@ -50,9 +51,8 @@ class Transport:
         ProbeError: the file cannot be used.
     """
 
-    def __init__(self, cluster: str, kubeconfig: Path, pause: float = PAUSE_SECONDS) -> None:
+    def __init__(self, cluster: str, kubeconfig: Path) -> None:
         self.cluster = cluster
-        self._pause = pause
         self._configuration = _api.Configuration()
         try:
             _config.load_kube_config(
@@ -61,7 +61,7 @@ class Transport:
                 client_configuration=self._configuration,
                 persist_config=False,
             )
-        except (config.ConfigException, OSError) as error:
+        except (config.ConfigException, yaml.YAMLError, OSError) as error:
             raise ProbeError(
                 wanted=f"a kubeconfig with the context {cluster}",
                 seen=str(error),
@@ -143,7 +143,7 @@ class Transport:
                 stdout, stderr = socket.read_channel(_STDOUT), socket.read_channel(_STDERR)
             finally:
                 with suppress(OSError, websocket.WebSocketException):
-                    socket.close()
+                    socket.close(timeout=1)
         except (ApiException, websocket.WebSocketException, OSError) as error:
             raise _unfinished(source, _reason(error)) from error
         finally:
@@ -166,7 +166,7 @@ class Transport:
                     raise KeyboardInterrupt from error
                 if attempt == ATTEMPTS or not _is_temporary(error):
                     raise
-            time.sleep(self._pause * 2 ** (attempt - 1))
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
 

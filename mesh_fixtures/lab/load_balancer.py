@@ -1,12 +1,21 @@
-"""MetalLB's address pool of a cluster (MetalLB: "Configuration", layer 2)."""
+"""MetalLB in a lab's cluster: its address pool, and the certificate of its webhook.
+
+Source: MetalLB documentation, "Configuration", layer 2.
+"""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+from mesh_fixtures.lab.pki import Authority, rsa_key
 from mesh_fixtures.lab.provider import AddressPool
 
 NAMESPACE = "metallb-system"
+_SECRET = "metallb-webhook-cert"  # noqa: S105 - a name
+_SERVICE = f"metallb-webhook-service.{NAMESPACE}.svc"
+# The name that MetalLB's certificate rotation expects its authority to be valid for.
+_AUTHORITY = "cert"
 
 
 def pool_manifests(pool: AddressPool) -> list[dict[str, Any]]:
@@ -25,3 +34,23 @@ def pool_manifests(pool: AddressPool) -> list[dict[str, Any]]:
             "spec": {"ipAddressPools": ["load-balancers"]},
         },
     ]
+
+
+def with_webhook_certificate(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, with a certificate if it is the empty Secret of MetalLB's webhook.
+
+    MetalLB fills the Secret itself, but then waits until its kubelet has updated the mounted files,
+    which takes up to a minute.
+    """
+    if (manifest["kind"], manifest["metadata"]["name"]) != ("Secret", _SECRET):
+        return manifest
+    authority = Authority("metallb-ca", names=[_AUTHORITY], make_key=rsa_key)
+    server = authority.issue("metallb-webhook", names=[_SERVICE])
+    files = {
+        "ca.crt": authority.pair.certificate,
+        "ca.key": authority.pair.key,
+        "tls.crt": server.certificate,
+        "tls.key": server.key,
+    }
+    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    return {**manifest, "data": data}

@@ -1,4 +1,4 @@
-"""What the tests of one topology share: clients of its clusters, and observations that cost time."""
+"""What the tests of one topology share: clients of its clusters, and costly observations."""
 
 from __future__ import annotations
 

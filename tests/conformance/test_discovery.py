@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from mesh_fixtures.client_endpoints import ClientEndpoints
-from mesh_fixtures.convergence import NotConverged, converge
+from mesh_fixtures.convergence import Settled, settle
 from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
@@ -21,25 +21,18 @@ SYNC_SECONDS: Final = 30.0
 def test_each_istiod_reads_exactly_the_api_servers_that_it_must(
     view: MeshView, record_property: Callable[[str, object], None]
 ) -> None:
-    def synced(kube: KubeClient) -> tuple[list[Finding], float]:
-        try:
-            reached = converge(
-                lambda: _judged(view, kube.name, remote_clusters(kube)),
-                lambda findings: not findings,
-                what="istiod in sync with exactly its clusters",
-                where=kube.name,
-                deadline=SYNC_SECONDS,
-                interval=0.5,
-            )
-        except NotConverged as error:
-            assert isinstance(error.last, list)
-            return error.last, error.seconds
-        return reached.value, reached.seconds
+    def synced(kube: KubeClient) -> Settled[list[Finding]]:
+        return settle(
+            lambda: _judged(view, kube.name, remote_clusters(kube)),
+            lambda findings: not findings,
+            deadline=SYNC_SECONDS,
+            interval=0.5,
+        )
 
     found = view.each(synced, [cluster.name for cluster in view.scenario.primaries])
-    for cluster, (_, seconds) in found.items():
-        record_property(f"{cluster}.seconds_to_synced", round(seconds, 3))
-    require_none(finding for findings, _ in found.values() for finding in findings)
+    for cluster, settled in found.items():
+        record_property(f"{cluster}.seconds_to_synced", round(settled.seconds, 3))
+    require_none(finding for settled in found.values() for finding in settled.value)
 
 
 def _judged(view: MeshView, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:

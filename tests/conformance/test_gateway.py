@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.convergence import NotConverged, converge
+from mesh_fixtures.convergence import settle
 from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import Listeners
@@ -20,12 +20,17 @@ from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 from mesh_fixtures.session_lab import Sample
 from mesh_fixtures.workloads import NAMESPACE
 
-LISTENING_SECONDS: Final = 30.0
+SETTLING_SECONDS: Final = 20.0
+"""For what was just configured to arrive at gateways, and for addresses to be announced."""
+
 CONNECT_SECONDS: Final = 2.5
 HTTP_OK: Final = 200
 
 PRIVATE_PORTS: Final = frozenset({15000, 15010, 15014})
-"""Ports of a proxy's admin interface, and of istiod without encryption; never for other clusters."""
+"""Ports of a proxy's admin interface, and of istiod in plain text: never for other clusters."""
+
+TRIED_PORTS: Final = frozenset({STATUS_PORT, SERVICES_PORT, *ISTIOD_PORTS, *PRIVATE_PORTS})
+"""Ports that other clusters try: those that may have to answer, and those that must not."""
 
 
 @pytest.mark.requirement("GATEWAY-1")
@@ -39,12 +44,10 @@ def test_gateways_have_addresses_and_listen_exactly_where_they_must(
         pytest.skip(f"{view.scenario.id} has one network and no remote: it needs no gateway")
     found = view.each(gateways, needed)
     heard = view.each(lambda kube: _listening(view, kube, found[kube.name]), needed)
-    reached = view.each(lambda kube: _reached(view, kube, found))
+    reached = view.each(lambda kube: _reaching(view, kube, found))
     findings = [*_absent(found), *_misplaced(view, found), *_shared(found)]
-    for each in heard.values():
+    for each in (*heard.values(), *reached.values()):
         findings += each
-    for client, connected in reached.items():
-        findings += _judged(view, client, found, connected)
     require_none(findings)
 
 
@@ -105,18 +108,9 @@ def _listening(view: MeshView, kube: KubeClient, those: tuple[Gateway, ...]) -> 
             _differs(kube.name, wanted, each) for each in seen if each.ports - OWN_PORTS != wanted
         ]
 
-    try:
-        return converge(
-            differing,
-            lambda findings: not findings,
-            what=f"listeners at {_listed(wanted)}",
-            where=kube.name,
-            deadline=LISTENING_SECONDS,
-            interval=0.5,
-        ).value
-    except NotConverged as error:
-        assert isinstance(error.last, list)
-        return error.last
+    return settle(
+        differing, lambda findings: not findings, deadline=SETTLING_SECONDS, interval=0.5
+    ).value
 
 
 def _differs(cluster: str, wanted: frozenset[int], seen: Listeners) -> Finding:
@@ -129,44 +123,42 @@ def _listed(ports: frozenset[int]) -> str:
     return ", ".join(map(str, sorted(ports))) or "no port"
 
 
-def _tried(view: MeshView, cluster: str) -> frozenset[int]:
-    """Ports of a cluster's gateway that other clusters try: those that must answer, and the rest."""
-    return frozenset({STATUS_PORT, SERVICES_PORT, *ISTIOD_PORTS, *PRIVATE_PORTS})
-
-
-def _reached(
+def _reaching(
     view: MeshView, kube: KubeClient, found: Mapping[str, tuple[Gateway, ...]]
-) -> dict[tuple[str, int], Connection]:
-    """What Sleep's pod in a cluster reaches of the other clusters' gateways, past the mesh."""
-    targets = [
-        (address, port)
+) -> list[Finding]:
+    """What Sleep's pod reaches of other clusters' gateways, past the mesh, and must not, or misses,
+    once their addresses have had time to be announced.
+    """
+    owners = {
+        address: cluster
         for cluster, addresses in _addresses(found).items()
-        if cluster != kube.name
         for address in addresses
-        for port in sorted(_tried(view, cluster))
-    ]
+        if cluster != kube.name
+    }
+    targets = [(address, port) for address in owners for port in sorted(TRIED_PORTS)]
     sleep = kube.pod_of(NAMESPACE, SLEEP)
-    seen = connections(kube, sleep, targets, seconds=CONNECT_SECONDS)
-    return {(each.address, each.port): each for each in seen}
+
+    def judged() -> list[Finding]:
+        seen = connections(kube, sleep, targets, seconds=CONNECT_SECONDS)
+        return [
+            finding
+            for each in seen
+            for finding in _judged(view, kube.name, owners[each.address], each)
+        ]
+
+    return settle(
+        judged, lambda findings: not findings, deadline=SETTLING_SECONDS, interval=0.5
+    ).value
 
 
-def _judged(
-    view: MeshView,
-    client: str,
-    found: Mapping[str, tuple[Gateway, ...]],
-    connected: Mapping[tuple[str, int], Connection],
-) -> Iterator[Finding]:
-    for cluster, addresses in _addresses(found).items():
-        must = view.scenario.gateway_ports(cluster)
-        may = view.scenario.gateway_listeners(cluster)
-        for address in addresses if cluster != client else ():
-            status = connected[address, STATUS_PORT]
-            if status.http_status != HTTP_OK:
-                expected = f"the gateway of {cluster} to say at {STATUS_PORT} that it is ready"
-                yield Finding(client, expected, f"{status} {status.message}", status.source)
-            for port in sorted(_tried(view, cluster) - {STATUS_PORT}):
-                seen = connected[address, port]
-                if seen.is_open != (port in must) and not (seen.is_open and port in may):
-                    word = "open" if port in must else "closed"
-                    expected = f"port {port} of the gateway of {cluster} to be {word}"
-                    yield Finding(client, expected, f"{seen} {seen.message}", seen.source)
+def _judged(view: MeshView, client: str, cluster: str, seen: Connection) -> Iterator[Finding]:
+    must = view.scenario.gateway_ports(cluster)
+    may = view.scenario.gateway_listeners(cluster)
+    if seen.port == STATUS_PORT:
+        if seen.http_status != HTTP_OK:
+            expected = f"the gateway of {cluster} to say at {STATUS_PORT} that it is ready"
+            yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
+    elif (seen.port in must and not seen.is_open) or (seen.is_open and seen.port not in must | may):
+        word = "open" if seen.port in must else "closed"
+        expected = f"port {seen.port} of the gateway of {cluster} to be {word}"
+        yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)

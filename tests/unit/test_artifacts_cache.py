@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from mesh_fixtures.artifacts.cache import Cache, Part, Work, keys_of, remove, size_of
+from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.folders import remove, size_of
+from mesh_fixtures.artifacts.parts import Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.progress import Event, Progress
 

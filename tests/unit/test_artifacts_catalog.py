@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mesh_fixtures.artifacts import catalog, debian, gobuild, images, manifests, versions
-from mesh_fixtures.artifacts.cache import keys_of
+from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.errors import ArtifactError
 
 

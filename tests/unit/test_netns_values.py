@@ -16,7 +16,7 @@ from mesh_fixtures.lab.netns.components import (
 )
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 from mesh_fixtures.lab.netns.network import node_rules, pod_routes, router_rules
-from mesh_fixtures.lab.netns.pki import Authority, kubeconfig, merge_kubeconfigs
+from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs
 from mesh_fixtures.scenario import Scenario
 
 
@@ -85,7 +85,7 @@ def test_a_worker_has_no_control_plane() -> None:
 def test_a_worker_waits_for_the_control_planes_api_server() -> None:
     b = addresses().clusters["b"]
     kubelet = next(s for s in services_of(b, b.nodes[1]) if s.name == "kubelet")
-    assert kubelet.wants_tcp == f"{b.nodes[0].address}:6443"
+    assert kubelet.wants[0] == f"https://{b.nodes[0].address}:6443/readyz"
 
 
 def test_nodes_of_one_cluster_hand_out_different_pod_addresses() -> None:

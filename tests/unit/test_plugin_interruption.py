@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -122,6 +123,26 @@ def test_signal_during_removal_waits_for_its_end() -> None:
         remove()
     assert removed
     assert told == ["SIGTERM: stopping once the lab is removed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_forked_process_is_ended_by_a_signal(number: signal.Signals) -> None:
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+
+    def work() -> None:
+        begun.set()
+        time.sleep(20)
+
+    interruption = Interruption()
+    with interruption.holding():
+        process = fork.Process(target=work)
+        process.start()
+        assert begun.wait(10)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
+    assert process.exitcode == -number
 
 
 def test_handlers_are_restored() -> None:

@@ -14,13 +14,15 @@ import yaml
 
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab import load_balancer
-from mesh_fixtures.lab.addressing import ClusterAddresses
+from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses
+from mesh_fixtures.lab.netns.components import node_labels
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 Manifest = dict[str, Any]
 
 _WEBHOOK = "ValidatingWebhookConfiguration"
 _OF_ONE_CLUSTER = ("Namespace", "ConfigMap", "Secret", "Service")
+_WORKLOADS = ("DaemonSet", "Deployment")
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,49 @@ class AddOns:
 def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     """The add-ons of a cluster.
 
-    MetalLB's pool comes before MetalLB's webhook, which would refuse it until it serves.
+    Workloads come after what they mount, because a kubelet looks for a missing volume again and
+    again only after longer and longer pauses. MetalLB's pool comes before MetalLB's webhook, which
+    would refuse it until it serves.
     """
     metallb = [m for m in yaml.safe_load_all(artifacts.metallb_manifest.read_text()) if m]
     everything = [*metallb, *dns_manifests(artifacts.coredns_image, cluster.dns_service)]
     definitions = _of_kinds(everything, ["CustomResourceDefinition"])
-    own = [manifest for kind in _OF_ONE_CLUSTER for manifest in _of_kinds(everything, [kind])]
+    own = [
+        load_balancer.with_webhook_certificate(manifest)
+        for kind in _OF_ONE_CLUSTER
+        for manifest in _of_kinds(everything, [kind])
+    ]
+    workloads = _of_kinds(everything, _WORKLOADS)
     webhooks = _of_kinds(everything, [_WEBHOOK])
-    apart = (*definitions, *own, *webhooks)
+    apart = ("CustomResourceDefinition", *_OF_ONE_CLUSTER, *_WORKLOADS, _WEBHOOK)
     return AddOns(
         definitions=definitions,
-        shared=tuple(m for m in everything if m not in apart),
-        of_cluster=(*own, *load_balancer.pool_manifests(cluster.pool), *webhooks),
+        shared=tuple(m for m in everything if m["kind"] not in apart),
+        of_cluster=(
+            *(_node(cluster, node) for node in cluster.nodes),
+            *own,
+            *workloads,
+            *load_balancer.pool_manifests(cluster.pool),
+            *webhooks,
+        ),
     )
+
+
+def _node(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
+    """The node before its kubelet registers it: with its pod CIDR, and ready for kube-proxy."""
+    labels = {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "labels": labels | node_labels(cluster)},
+        "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [str(node.pod_cidr)]},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": str(node.address)},
+                {"type": "Hostname", "address": node.name},
+            ]
+        },
+    }
 
 
 def _of_kinds(manifests: Sequence[Manifest], kinds: Sequence[str]) -> tuple[Manifest, ...]:

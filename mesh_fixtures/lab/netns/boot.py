@@ -16,8 +16,8 @@ from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.components import Service, services_of
 from mesh_fixtures.lab.netns.journal import Journal
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
-from mesh_fixtures.lab.netns.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.lab.netns.readiness import ADD_ON_DEADLINE, Kubectl, await_api_server
+from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.progress import Progress
 
 _TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"

@@ -47,13 +47,12 @@ _UNUSED_CONTAINERD_PLUGINS = (
 
 @dataclass(frozen=True)
 class Service:
-    """A process that the node keeps running; `wants` must accept connections before its start."""
+    """A process that the node keeps running once all the addresses in `wants` answer."""
 
     name: str
     argv: tuple[str, ...]
     log: str
-    wants_tcp: str = ""
-    wants_unix: str = ""
+    wants: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,20 @@ class NodeSpec:
         )
 
 
+def node_labels(cluster: ClusterAddresses) -> dict[str, str]:
+    """One zone for each cluster: Istio derives localities from these labels."""
+    return {
+        "topology.kubernetes.io/region": cluster.network.name,
+        "topology.kubernetes.io/zone": cluster.name,
+    }
+
+
 def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
     """The components of a node, a control plane's when it is the cluster's first."""
     on_control_plane = node == cluster.control_plane
-    api_server = (
-        f"{'127.0.0.1' if on_control_plane else cluster.control_plane.address}:{API_SERVER_PORT}"
-    )
+    ready = _api_server_ready("127.0.0.1" if on_control_plane else cluster.control_plane.address)
+    # Before kube-proxy's rules are there, a pod's connection to a service would hang for long.
+    services_translated = f"tcp://{cluster.kubernetes_service}:443"
     worker = (
         _service("containerd", "containerd", "--config", f"{CONFIGURATION}/containerd.toml"),
         _service(
@@ -111,17 +118,14 @@ def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service
             f"--kubeconfig={CONFIGURATION}/kubelet.conf",
             f"--hostname-override={node.name}",
             f"--node-ip={node.address}",
-            # One zone for each cluster: Istio derives localities from these labels.
-            f"--node-labels=topology.kubernetes.io/region={cluster.network.name},"
-            f"topology.kubernetes.io/zone={cluster.name}",
-            wants_tcp=api_server,
-            wants_unix=CONTAINERD_SOCKET,
+            "--node-labels=" + ",".join(f"{k}={v}" for k, v in node_labels(cluster).items()),
+            wants=(ready, f"unix://{CONTAINERD_SOCKET}", services_translated),
         ),
         _service(
             "kube-proxy",
             "kube-proxy",
             f"--config={CONFIGURATION}/kube-proxy.yaml",
-            wants_tcp=api_server,
+            wants=(ready,),
         ),
     )
     return (*_control_plane_services(cluster), *worker) if on_control_plane else worker
@@ -129,7 +133,7 @@ def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service
 
 def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
     pki = f"{CONFIGURATION}/pki"
-    api_server = f"127.0.0.1:{API_SERVER_PORT}"
+    ready = _api_server_ready("127.0.0.1")
     return (
         _service(
             "etcd",
@@ -161,7 +165,7 @@ def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
             f"--kubelet-certificate-authority={pki}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
-            wants_tcp=_ETCD,
+            wants=(f"tcp://{_ETCD}",),
         ),
         _service(
             "kube-controller-manager",
@@ -170,22 +174,30 @@ def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
             f"--root-ca-file={pki}/ca.crt",
             f"--service-account-private-key-file={pki}/sa.key",
             "--use-service-account-credentials=true",
+            # Every controller asks for a token at the start; the default limit spreads that over
+            # seconds.
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
             "--leader-elect=false",
             "--controllers=" + ",".join(["*", *(f"-{name}" for name in _ABSENT_CONTROLLERS)]),
-            wants_tcp=api_server,
+            wants=(ready,),
         ),
         _service(
             "kube-scheduler",
             "kube-scheduler",
             f"--kubeconfig={CONFIGURATION}/scheduler.conf",
             "--leader-elect=false",
-            wants_tcp=api_server,
+            wants=(ready,),
         ),
     )
 
 
-def _service(name: str, *argv: str, wants_tcp: str = "", wants_unix: str = "") -> Service:
-    return Service(name, argv, f"{LOGS}/{name}.log", wants_tcp, wants_unix)
+def _api_server_ready(host: object) -> str:
+    return f"https://{host}:{API_SERVER_PORT}/readyz"
+
+
+def _service(name: str, *argv: str, wants: tuple[str, ...] = ()) -> Service:
+    return Service(name, argv, f"{LOGS}/{name}.log", wants)
 
 
 def containerd_configuration(pause_image: str) -> str:

@@ -95,13 +95,26 @@ table ip lab {{
 
 
 def node_rules(addresses: LabAddresses, cluster: ClusterAddresses) -> str:
-    """Rules of a node for nftables: pods keep their address on their network, leave as the node."""
+    """Rules of a node for nftables: pods keep their address on their network, leave as the node.
+
+    Service addresses never leave a node; without kube-proxy's rules they are refused at once.
+    """
     pods = ", ".join(str(c.pod_cidr) for c in addresses.clusters_on(cluster.network.name))
     return f"""\
 table ip lab {{
   chain leaving {{
     type nat hook postrouting priority srcnat; policy accept;
     ip saddr {cluster.pod_cidr} ip daddr != {{ {pods} }} oifname "{NODE_INTERFACE}" masquerade
+  }}
+  chain forwarded {{
+    type filter hook forward priority filter; policy accept;
+    ip daddr {cluster.service_cidr} ip protocol tcp reject with tcp reset
+    ip daddr {cluster.service_cidr} reject
+  }}
+  chain sent {{
+    type filter hook output priority filter; policy accept;
+    ip daddr {cluster.service_cidr} ip protocol tcp reject with tcp reset
+    ip daddr {cluster.service_cidr} reject
   }}
 }}
 """

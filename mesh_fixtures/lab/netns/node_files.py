@@ -23,7 +23,7 @@ from mesh_fixtures.lab.netns.components import (
     kubelet_configuration,
 )
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
-from mesh_fixtures.lab.netns.pki import (
+from mesh_fixtures.lab.pki import (
     Authority,
     Pair,
     kubeconfig,
@@ -44,7 +44,7 @@ class ClusterKeys:
 
     @classmethod
     def make(cls, cluster: str) -> ClusterKeys:
-        authority = Authority(cluster)
+        authority = Authority(f"{cluster}-ca")
         administrator = authority.issue("kubernetes-admin", organizations=["system:masters"])
         return cls(authority, service_account_keys(), administrator)
 

@@ -21,8 +21,6 @@ _KEPT = (
     "/registry/apiextensions.k8s.io/",
     "/registry/clusterrolebindings/",
     "/registry/clusterroles/",
-    "/registry/daemonsets/",
-    "/registry/deployments/",
     "/registry/flowschemas/",
     "/registry/priorityclasses/",
     "/registry/prioritylevelconfigurations/",

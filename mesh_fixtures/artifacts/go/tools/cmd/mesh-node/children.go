@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,8 +11,6 @@ import (
 )
 
 const (
-	pollInterval   = 10 * time.Millisecond
-	wantsDeadline  = 60 * time.Second
 	firstRestart   = 100 * time.Millisecond
 	longestRestart = 5 * time.Second
 	steadyAfter    = 10 * time.Second
@@ -112,8 +109,9 @@ func (c *children) runOnce(command Command) error {
 
 // keepRunning starts a service when what it wants is there, and again whenever it ends.
 func (c *children) keepRunning(service Service) {
-	awaitAddress(service.Name, "tcp", service.WantsTCP)
-	awaitAddress(service.Name, "unix", service.WantsUnix)
+	for _, address := range service.Wants {
+		await(service.Name, address)
+	}
 	pause := firstRestart
 	for {
 		begun := time.Now()
@@ -147,22 +145,6 @@ func (c *children) runService(service Service) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	return <-ended, nil
-}
-
-func awaitAddress(service, network, address string) {
-	if address == "" {
-		return
-	}
-	deadline := time.Now().Add(wantsDeadline)
-	for time.Now().Before(deadline) {
-		connection, err := net.Dial(network, address)
-		if err == nil {
-			connection.Close()
-			return
-		}
-		time.Sleep(pollInterval)
-	}
-	report("%s starts although %s does not answer after %s", service, address, wantsDeadline)
 }
 
 func describe(status syscall.WaitStatus) string {

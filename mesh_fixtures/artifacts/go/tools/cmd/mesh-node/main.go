@@ -43,9 +43,8 @@ type Service struct {
 	Name string   `json:"name"`
 	Argv []string `json:"argv"`
 	Log  string   `json:"log"`
-	// WantsTCP and WantsUnix are addresses that must accept connections before the first start.
-	WantsTCP  string `json:"wants_tcp"`
-	WantsUnix string `json:"wants_unix"`
+	// Wants are addresses that must answer before the first start: see await.
+	Wants []string `json:"wants"`
 }
 
 func main() {

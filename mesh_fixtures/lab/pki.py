@@ -6,7 +6,7 @@ Source: Kubernetes documentation, "PKI certificates and requirements".
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -15,10 +15,22 @@ from pathlib import Path
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALIDITY = timedelta(days=365)
+_RSA_BITS = 2048
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def elliptic_key() -> ec.EllipticCurvePrivateKey:
+    """A P-256 key, made in no time."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def rsa_key() -> rsa.RSAPrivateKey:
+    """An RSA key, for programs that read no other."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,23 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 class Authority:
-    """A cluster's certificate authority; ECDSA P-256, because its keys are made in no time."""
+    """A certificate authority that issues leaves with keys of its own kind."""
 
-    def __init__(self, cluster: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(f"{cluster}-ca", [])
+    def __init__(
+        self, name: str, *, names: Sequence[str] = (), make_key: Callable[[], _Key] = elliptic_key
+    ) -> None:
+        """Make the authority's key and certificate.
+
+        Args:
+            name: its common name.
+            names: DNS names that its own certificate is valid for; seldom needed.
+            make_key: makes its key and those of its leaves.
+        """
+        self._make_key = make_key
+        self._key = make_key()
+        self._name = _name(name, [])
         now = datetime.now(UTC)
-        self._certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(self._name)
             .issuer_name(self._name)
@@ -59,8 +81,11 @@ class Authority:
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if names:
+            alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        self._certificate = builder.sign(self._key, hashes.SHA256())
 
     @property
     def pair(self) -> Pair:
@@ -82,7 +107,7 @@ class Authority:
             addresses: IP addresses of a server.
             names: DNS names of a server.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self._make_key()
         now = datetime.now(UTC)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
@@ -113,7 +138,7 @@ class Authority:
 
 def service_account_keys() -> tuple[bytes, bytes]:
     """Private and public PEM of a key that signs service account tokens."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = elliptic_key()
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -198,7 +223,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: _Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,

@@ -1,0 +1,129 @@
+"""An API server that answers what it is told to, over real HTTP and WebSocket connections."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+STDOUT, STDERR, ERROR = 1, 2, 3
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def failed(exit_code: int) -> dict[str, Any]:
+    """Status of a command that ran and failed, as an API server says it."""
+    return {
+        "status": "Failure",
+        "reason": "NonZeroExitCode",
+        "message": f"command terminated with non-zero exit code: {exit_code}",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(exit_code)}]},
+    }
+
+
+@dataclass
+class FakeApiServer:
+    """What to answer, and what was asked.
+
+    Attributes:
+        answers: JSON by path.
+        refusals: HTTP statuses to answer first, one a request.
+        frames: channel and data of an exec's output; None closes without a status.
+        hangs: leave an exec open after its frames.
+    """
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    refusals: list[int] = field(default_factory=list)
+    frames: list[tuple[int, bytes] | None] = field(default_factory=list)
+    hangs: threading.Event | None = None
+    asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+
+    @contextmanager
+    def running(self, folder: Path) -> Iterator[Path]:
+        """Serve; yields a kubeconfig with the context `cluster1`."""
+        handler = type("Handler", (_Handler,), {"fake": self})
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            server.daemon_threads = True
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread.start()
+            try:
+                yield _kubeconfig(folder, f"http://127.0.0.1:{server.server_port}")
+            finally:
+                if self.hangs is not None:
+                    self.hangs.set()
+                server.shutdown()
+                thread.join()
+
+
+def _kubeconfig(folder: Path, server: str) -> Path:
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "secret-token"}}],
+        "contexts": [{"name": "cluster1", "context": {"cluster": "c", "user": "u"}}],
+    }
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    fake: FakeApiServer
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        self.fake.asked.append((url.path, parse_qs(url.query)))
+        if self.fake.refusals:
+            status = self.fake.refusals.pop(0)
+            self._say(status, {"kind": "Status", "message": f"refused with {status}"})
+        elif url.path.endswith("/exec"):
+            self._exec()
+        elif url.path in self.fake.answers:
+            self._say(200, self.fake.answers[url.path])
+        else:
+            self._say(404, {"kind": "Status", "message": "not found"})
+
+    def _say(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _exec(self) -> None:
+        key = self.headers["Sec-WebSocket-Key"] + _GUID
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept)
+        self.send_header("Sec-WebSocket-Protocol", "v5.channel.k8s.io")
+        self.end_headers()
+        self.close_connection = True
+        for frame in self.fake.frames:
+            if frame is None:
+                return
+            self._frame(0x82, bytes([frame[0]]) + frame[1])
+        if self.fake.hangs is not None:
+            self.fake.hangs.wait(10)
+        self._frame(0x88, b"\x03\xe8")
+
+    def _frame(self, kind: int, data: bytes) -> None:
+        size = len(data)
+        length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+        self.wfile.write(bytes([kind]) + length + data)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        pass

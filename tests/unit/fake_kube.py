@@ -1,0 +1,50 @@
+"""A client whose answers are written down, for tests of what probes make of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Source, exec_source
+
+Said = str | tuple[int, str, str]
+
+
+def pod(name: str, namespace: str = "sample", ip: str = "10.1.0.9", **labels: str) -> Pod:
+    """A pod that serves."""
+    return Pod(Meta(name, namespace, labels), ip, "node", "Running", False, True, ())
+
+
+def result(stdout: str = "", stderr: str = "", exit_status: int = 0) -> ExecResult:
+    """What a command in cluster1's Sleep said."""
+    source = Source("cluster1", "sample/sleep-1 (sleep)", "curl helloworld")
+    return ExecResult(source, exit_status, stdout, stderr, 0.1)
+
+
+@dataclass
+class FakeKube:
+    """Answers commands by a function of their arguments; every selector finds the same pods."""
+
+    answer: Callable[[Sequence[str]], Said]
+    found: Sequence[Pod] = ()
+    name: str = "cluster1"
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
+        return tuple(self.found)
+
+    def pod_of(self, namespace: str, selector: str) -> Pod:
+        return self.found[0]
+
+    def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float = 30
+    ) -> ExecResult:
+        self.asked.append((container, *argv))
+        said = self.answer(argv)
+        status, stdout, stderr = (0, said, "") if isinstance(said, str) else said
+        source = exec_source(self.name, namespace, pod, container, argv)
+        return ExecResult(source, status, stdout, stderr, 0.1)
+
+    def as_client(self) -> KubeClient:
+        return cast("KubeClient", self)

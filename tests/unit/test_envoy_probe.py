@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fake_kube import FakeKube, Said, pod, result
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints, listeners, read_endpoints
+
+Json = dict[str, Any]
+
+
+def host(address: str, port: int = 5000, **more: Any) -> Json:
+    """A host as Envoy 1.40 prints it, with what is at its default left out."""
+    return {
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        "stats": [{"name": "cx_active", "type": "GAUGE"}],
+        "health_status": {"eds_health_status": "HEALTHY"},
+        "weight": 1,
+        "locality": {},
+        **more,
+    }
+
+
+def clusters(*hosts: Json, name: str = HELLOWORLD) -> Json:
+    cluster = {"name": name, "added_via_api": True, "observability_name": name}
+    return {"cluster_statuses": [{**cluster, "host_statuses": list(hosts)} if hosts else cluster]}
+
+
+def configuration(*targets: tuple[str, int, str]) -> Json:
+    found = [
+        {
+            "endpoint": {
+                "address": {"socket_address": {"address": address, "port_value": port}},
+                "health_check_config": {},
+            },
+            "health_status": "HEALTHY",
+            "metadata": {
+                "filter_metadata": {
+                    "envoy.transport_socket_match": {"tlsMode": "istio"},
+                    "istio": {"workload": workload},
+                }
+            },
+            "load_balancing_weight": 1,
+        }
+        for address, port, workload in targets
+    ]
+    assignment = {"cluster_name": HELLOWORLD, "endpoints": [{"lb_endpoints": found}]}
+    return {"configs": [{"endpoint_config": assignment}]}
+
+
+def read(answer: Any, dump: Any = None) -> Endpoints:
+    return read_endpoints(result().source, HELLOWORLD, answer, dump or {})
+
+
+def test_endpoints_with_where_they_are() -> None:
+    seen = read(
+        clusters(
+            host("172.18.2.100", 15443, weight=2, locality={"region": "r1", "zone": "z1"}),
+            host("10.101.0.5"),
+        ),
+        configuration(
+            ("10.101.0.5", 5000, "helloworld-v1;sample;helloworld;v1;cluster1"),
+            ("172.18.2.100", 15443, ";;;;cluster2"),
+        ),
+    )
+    pod_ip, gateway = seen.endpoints
+    assert (pod_ip.target, pod_ip.cluster_id, pod_ip.locality) == (
+        "10.101.0.5:5000",
+        "cluster1",
+        "",
+    )
+    assert (gateway.weight, gateway.cluster_id, gateway.locality) == (2, "cluster2", "r1/z1")
+    assert gateway.healthy
+    assert gateway.priority == 0
+    assert str(seen) == "10.101.0.5:5000, 172.18.2.100:15443"
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        ({"eds_health_status": "UNHEALTHY"}, "UNHEALTHY"),
+        ({"eds_health_status": "DRAINING"}, "DRAINING"),
+        ({"failed_outlier_check": True, "eds_health_status": "HEALTHY"}, "failed_outlier_check"),
+    ],
+)
+def test_an_endpoint_that_is_not_used_says_why(health: Json, why: str) -> None:
+    seen = read(clusters(host("10.1.0.5", health_status=health)))
+    assert not seen.endpoints[0].healthy
+    assert str(seen) == f"10.1.0.5:5000 ({why})"
+    assert not seen.in_use
+
+
+def test_only_the_first_healthy_priority_is_in_use() -> None:
+    sick = {"eds_health_status": "UNHEALTHY"}
+    seen = read(
+        clusters(
+            host("10.1.0.5", health_status=sick),
+            host("10.1.0.6", priority=1),
+            host("10.1.0.7", priority=2),
+        )
+    )
+    assert [each.address for each in seen.in_use] == ["10.1.0.6"]
+
+
+def test_health_that_was_not_said_counts_as_healthy() -> None:
+    assert read(clusters(host("10.1.0.5", health_status={}))).endpoints[0].healthy
+    unknown = {"eds_health_status": "UNKNOWN"}
+    assert read(clusters(host("10.1.0.5", health_status=unknown))).endpoints[0].healthy
+
+
+def test_no_endpoints_differs_from_no_cluster() -> None:
+    assert str(read(clusters())) == "no endpoints"
+    assert str(read({})) == "no such Envoy cluster"
+    assert str(read(clusters(host("10.1.0.5"), name="outbound|80||other"))) == (
+        "no such Envoy cluster"
+    )
+
+
+@pytest.mark.parametrize("answer", [[], {"cluster_statuses": [{"host_statuses": []}]}, "text"])
+def test_what_envoy_does_not_answer_is_a_probe_error(answer: Any) -> None:
+    with pytest.raises(ProbeError, match="admin interface"):
+        read(answer)
+
+
+def answering(**answers: Any) -> FakeKube:
+    def answer(argv: Sequence[str]) -> Said:
+        assert argv[:3] == ("pilot-agent", "request", "GET")
+        return json.dumps(answers[argv[3].partition("?")[0]]) + "\n"
+
+    return FakeKube(answer)
+
+
+def test_endpoints_are_asked_from_the_pods_proxy() -> None:
+    kube = answering(
+        clusters=clusters(host("10.1.0.5")), config_dump=configuration(("10.1.0.5", 5000, ";c1"))
+    )
+    seen = endpoints(kube.as_client(), pod("sleep-1"))
+    assert seen.endpoints[0].cluster_id == "c1"
+    assert [asked[0] for asked in kube.asked] == ["istio-proxy", "istio-proxy"]
+    assert kube.asked[0][-1] == (
+        "clusters?format=json&filter=%5Eoutbound%5C%7C5000%5C%7C%5C%7Chelloworld"
+        "%5C.sample%5C.svc%5C.cluster%5C.local%24"
+    )
+    assert "sample/sleep-1 (istio-proxy)" in seen.source.subject
+
+
+def test_listeners() -> None:
+    def at(name: str, address: str, port: int) -> Json:
+        socket = {"address": address, "port_value": port}
+        return {"name": name, "local_address": {"socket_address": socket}}
+
+    kube = answering(
+        listeners={
+            "listener_statuses": [
+                at("0.0.0.0_15443", "0.0.0.0", 15443),
+                at("status", "0.0.0.0", 15021),
+                at("local", "127.0.0.1", 15053),
+                {
+                    "name": "connect",
+                    "local_address": {"envoy_internal_address": {"server_listener_name": "x"}},
+                },
+            ]
+        }
+    )
+    seen = listeners(kube.as_client(), pod("gateway-1"))
+    assert seen.ports == {15021, 15443}
+    assert [each.name for each in seen.listeners] == [
+        "connect",
+        "status",
+        "local",
+        "0.0.0.0_15443",
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (1, "", "Error: dial tcp [::1]:15000: connect: connection refused"),
+        (0, "<html>", ""),
+        (0, "", ""),
+        (0, '{"listener_statuses": [{}]}', ""),
+    ],
+)
+def test_a_proxy_that_does_not_answer_is_a_probe_error(said: Said) -> None:
+    with pytest.raises(ProbeError, match="sample/sleep-1"):
+        listeners(FakeKube(lambda argv: said).as_client(), pod("sleep-1"))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from fake_kube import FakeKube, Said, pod, result
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.probe.istiod import read_clusters, remote_clusters
+
+ANSWER = json.dumps(
+    [
+        {
+            "id": "cluster2",
+            "secretName": "istio-system/istio-remote-secret-cluster2",
+            "syncStatus": "syncing",
+        },
+        {"id": "cluster1", "secretName": "", "syncStatus": "synced"},
+    ]
+)
+
+
+def test_reads_own_and_remote_clusters() -> None:
+    known = read_clusters(result().source, "istiod-1", ANSWER + "\n")
+    own, remote = known.clusters
+    assert (own.id, own.secret, own.synced) == ("cluster1", "", True)
+    assert (remote.id, remote.synced) == ("cluster2", False)
+    assert remote.secret == "istio-system/istio-remote-secret-cluster2"
+    assert remote.istiod == "istiod-1"
+    assert str(known) == "cluster1 synced, cluster2 syncing"
+
+
+@pytest.mark.parametrize("answer", ["", "404 page not found", '{"id": 1}', '[{"id": "a"}]', "[1]"])
+def test_another_answer_is_a_probe_error(answer: str) -> None:
+    with pytest.raises(ProbeError, match="remote-clusters"):
+        read_clusters(result().source, "istiod-1", answer)
+
+
+def test_asks_each_ready_istiod() -> None:
+    ready = pod("istiod-1", "istio-system")
+    kube = FakeKube(lambda argv: ANSWER, [ready, replace(ready, ready=False)])
+    assert [each.istiod for each in remote_clusters(kube.as_client())] == ["istiod-1"]
+    assert kube.asked == [("discovery", "pilot-discovery", "request", "GET", "/debug/clusterz")]
+
+
+def test_an_istiod_that_refuses_is_a_probe_error() -> None:
+    said: Said = (1, "", "Error: received unsuccessful status code 400")
+    kube = FakeKube(lambda argv: said, [pod("istiod-1", "istio-system")])
+    with pytest.raises(ProbeError, match="status code 400"):
+        remote_clusters(kube.as_client())

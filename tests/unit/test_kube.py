@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_api_server import ERROR, STDERR, STDOUT, FakeApiServer, failed
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, transport
+from mesh_fixtures.lab.provider import Cluster
+
+PODS = "/api/v1/namespaces/sample/pods"
+EXEC = f"{PODS}/sleep-1/exec"
+SUCCESS = (ERROR, b'{"metadata":{},"status":"Success"}')
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "PAUSE_SECONDS", 0.01)
+
+
+def cluster(kubeconfig: Path) -> Cluster:
+    return Cluster(
+        name="cluster1",
+        network="network1",
+        kubeconfig=kubeconfig,
+        api_server="https://10.0.0.2:6443",
+        pod_cidr=IPv4Network("10.101.0.0/16"),
+        service_cidr=IPv4Network("10.111.0.0/16"),
+        nodes=(),
+        load_balancer_pool=None,
+    )
+
+
+@contextmanager
+def client_of(server: FakeApiServer, folder: Path) -> Iterator[KubeClient]:
+    with server.running(folder) as kubeconfig, KubeClient(cluster(kubeconfig)) as kube:
+        yield kube
+
+
+def pod(name: str, *, ready: bool = True, **more: Any) -> dict[str, Any]:
+    statuses = [{"name": "sleep", "ready": ready}, {"name": "istio-proxy", "ready": True}]
+    return {
+        "metadata": {"name": name, "namespace": "sample", "labels": {"app": "sleep"}, **more},
+        "spec": {"containers": [{"name": "sleep"}, {"name": "istio-proxy"}], "nodeName": "n1"},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.101.0.7",
+            "containerStatuses": statuses,
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
+
+
+def test_lists_by_name_with_the_selector(tmp_path: Path) -> None:
+    server = FakeApiServer({PODS: {"items": [pod("b"), pod("a")]}})
+    with client_of(server, tmp_path) as kube:
+        assert [each.name for each in kube.pods("sample", "app=sleep")] == ["a", "b"]
+    assert server.asked == [(PODS, {"labelSelector": ["app=sleep"]})]
+
+
+def test_one_that_is_not_there_is_none(tmp_path: Path) -> None:
+    with client_of(FakeApiServer(), tmp_path) as kube:
+        assert kube.secret("istio-system", "cacerts") is None
+        assert kube.namespace("sample") is None
+        assert kube.config_map("sample", "istio-ca-root-cert") is None
+        assert kube.service("sample", "helloworld") is None
+
+
+def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
+    secret = {
+        "metadata": {"name": "cacerts", "namespace": "istio-system"},
+        "data": {"ca-key.pem": base64.b64encode(b"private").decode(), "odd": "%"},
+    }
+    server = FakeApiServer({"/api/v1/namespaces/istio-system/secrets/cacerts": secret})
+    with client_of(server, tmp_path) as kube:
+        seen = kube.secret("istio-system", "cacerts")
+    assert seen is not None
+    assert seen.data == {"ca-key.pem": b"private", "odd": b""}
+    assert "private" not in repr(seen)
+
+
+def test_other_objects(tmp_path: Path) -> None:
+    meta = {"name": "x", "namespace": "s"}
+    webhook = {"name": "h", "clientConfig": {"caBundle": "Q0E=", "url": "https://10.0.0.9/inject"}}
+    served = {
+        "name": "i",
+        "clientConfig": {"service": {"namespace": "s", "name": "istiod", "path": "/inject"}},
+    }
+    server = FakeApiServer(
+        {
+            "/apis/apps/v1/namespaces/s/deployments": {
+                "items": [{"metadata": meta, "spec": {"replicas": 2}, "status": {}}]
+            },
+            "/api/v1/namespaces/s/services": {
+                "items": [
+                    {
+                        "metadata": meta,
+                        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+                        "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.9"}]}},
+                    },
+                    {
+                        "metadata": meta,
+                        "spec": {"type": "ExternalName", "externalName": "gw.example"},
+                    },
+                ]
+            },
+            "/apis/discovery.k8s.io/v1/namespaces/s/endpointslices": {
+                "items": [
+                    {
+                        "metadata": meta,
+                        "ports": [{"port": 15012}],
+                        "endpoints": [
+                            {"addresses": ["10.0.0.9"]},
+                            {"addresses": ["10.0.0.8"], "conditions": {"ready": False}},
+                        ],
+                    }
+                ]
+            },
+            "/api/v1/nodes": {
+                "items": [
+                    {
+                        "metadata": {"name": "n1"},
+                        "status": {
+                            "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}],
+                            "conditions": [{"type": "Ready", "status": "True"}],
+                        },
+                    }
+                ]
+            },
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations": {
+                "items": [{"metadata": {"name": "m"}, "webhooks": [webhook, served]}]
+            },
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": {"items": []},
+        }
+    )
+    with client_of(server, tmp_path) as kube:
+        (deployment,) = kube.deployments("s")
+        balanced, named = kube.services("s")
+        (slices,) = kube.endpoint_slices("s", "x")
+        (node,) = kube.nodes()
+        by_url, by_service = kube.webhooks()
+    assert (deployment.wanted, deployment.ready) == (2, 0)
+    assert (balanced.external, balanced.ports) == (("10.0.0.9",), {"80": 80})
+    assert named.external == ("gw.example",)
+    assert (slices.addresses, slices.ports) == (("10.0.0.9",), (15012,))
+    assert (node.addresses, node.ready) == (("10.0.0.2",), True)
+    assert (by_url.target, by_url.has_ca_bundle) == ("https://10.0.0.9/inject", True)
+    assert (by_service.target, by_service.has_ca_bundle) == ("s/istiod:443/inject", False)
+
+
+def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
+    native = pod("a")
+    native["spec"] = {
+        "initContainers": [
+            {"name": "istio-init"},
+            {
+                "name": "istio-proxy",
+                "restartPolicy": "Always",
+                "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {}}],
+            },
+        ],
+        "containers": [{"name": "sleep"}],
+    }
+    native["status"]["initContainerStatuses"] = [
+        {"name": "istio-init", "ready": True},
+        {"name": "istio-proxy", "ready": True, "restartCount": 3},
+    ]
+    with client_of(FakeApiServer({PODS: {"items": [native]}}), tmp_path) as kube:
+        seen = kube.pod_of("sample", "app=sleep")
+    proxy = seen.container("istio-proxy")
+    assert proxy is not None
+    assert (proxy.native_sidecar, proxy.restarts, proxy.env) == (True, 3, {"A": "1"})
+    assert seen.state == "2/2 Running"
+
+
+def test_the_pod_of_a_selector_is_one_that_serves(tmp_path: Path) -> None:
+    pods = [
+        pod("a", deletionTimestamp="2026-11-22T10:00:00Z"),
+        pod("b", ready=False),
+        pod("c"),
+    ]
+    server = FakeApiServer({PODS: {"items": pods}})
+    with client_of(server, tmp_path) as kube:
+        assert kube.pod_of("sample", "app=sleep").name == "c"
+        server.answers[PODS]["items"].pop()
+        with pytest.raises(ProbeError, match="seen: a 2/2 Terminating, b 1/2 Running"):
+            kube.pod_of("sample", "app=sleep")
+
+
+def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None:
+    server = FakeApiServer({PODS: {"items": []}}, refusals=[503, 429])
+    with client_of(server, tmp_path) as kube:
+        assert kube.pods("sample") == ()
+    assert len(server.asked) == 3
+
+
+def test_tries_are_bounded(tmp_path: Path) -> None:
+    server = FakeApiServer(refusals=[503] * 10)
+    with client_of(server, tmp_path) as kube, pytest.raises(ProbeError, match="503: refused"):
+        kube.pods("sample")
+    assert len(server.asked) == transport.ATTEMPTS
+
+
+def test_a_refusal_is_not_tried_again(tmp_path: Path) -> None:
+    server = FakeApiServer(refusals=[403])
+    with client_of(server, tmp_path) as kube, pytest.raises(ProbeError) as raised:
+        kube.pods("sample", "app=sleep")
+    assert len(server.asked) == 1
+    assert raised.value.seen == "403: refused with 403"
+    assert raised.value.where == "cluster1 pods sample"
+    assert "kubectl --context=cluster1 get pods -n sample -l app=sleep" in raised.value.wanted
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with FakeApiServer().running(tmp_path) as kubeconfig:
+        pass
+    with KubeClient(cluster(kubeconfig)) as kube:
+        with pytest.raises(ProbeError, match="refused"):
+            kube.pods("sample")
+        with pytest.raises(ProbeError, match="refused"):
+            kube.exec("sample", "sleep-1", "sleep", ["true"])
+
+
+@pytest.mark.parametrize("content", ["", "{", "contexts: []"])
+def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ProbeError, match="cluster1"):
+        KubeClient(cluster(file))
+    with pytest.raises(ProbeError, match="nowhere"):
+        KubeClient(cluster(tmp_path / "nowhere"))
+
+
+def execute(server: FakeApiServer, folder: Path, timeout: float = 5) -> Any:
+    with client_of(server, folder) as kube:
+        return kube.exec("sample", "sleep-1", "sleep", ["sh", "-c", "echo a b"], timeout)
+
+
+def test_exec_returns_both_streams_and_the_exit_status(tmp_path: Path) -> None:
+    frames = [(STDOUT, b"one\n"), (STDERR, b"oh \xff\n"), (STDOUT, b"two\n"), SUCCESS]
+    server = FakeApiServer(frames=list(frames))
+    seen = execute(server, tmp_path)
+    assert (seen.exit_status, seen.stdout, seen.stderr) == (0, "one\ntwo\n", "oh \ufffd\n")
+    assert str(seen.source) == (
+        "kubectl --context=cluster1 -n sample exec sleep-1 -c sleep -- sh -c 'echo a b'"
+    )
+    ((path, query),) = server.asked
+    assert path == EXEC
+    assert query["command"] == ["sh", "-c", "echo a b"]
+    assert query["container"] == ["sleep"]
+
+
+def test_a_command_that_fails_has_run_once(tmp_path: Path) -> None:
+    server = FakeApiServer(frames=[(STDERR, b"no"), (ERROR, json.dumps(failed(7)).encode())])
+    seen = execute(server, tmp_path)
+    assert (seen.exit_status, seen.stderr) == (7, "no")
+    assert len(server.asked) == 1
+
+
+def test_a_command_that_does_not_run(tmp_path: Path) -> None:
+    message = 'exec failed: "sh": executable file not found in $PATH'
+    status = {"status": "Failure", "reason": "InternalError", "message": message}
+    server = FakeApiServer(frames=[(ERROR, json.dumps(status).encode())])
+    with pytest.raises(ProbeError, match="executable file not found"):
+        execute(server, tmp_path)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("frames", [[], [None], [(STDOUT, b"half"), None]])
+def test_a_connection_that_ends_before_the_command(
+    tmp_path: Path, frames: list[tuple[int, bytes] | None]
+) -> None:
+    server = FakeApiServer(frames=frames)
+    with pytest.raises(ProbeError, match="sample/sleep-1"):
+        execute(server, tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_command_that_takes_too_long(tmp_path: Path) -> None:
+    server = FakeApiServer(frames=[(STDOUT, b"half")], hangs=threading.Event())
+    with pytest.raises(ProbeError, match=r"still running after 0\.2 s"):
+        execute(server, tmp_path, timeout=0.2)
+
+
+def test_connecting_is_tried_again_but_a_refusal_is_not(tmp_path: Path) -> None:
+    server = FakeApiServer(frames=[SUCCESS], refusals=[500, 503])
+    assert execute(server, tmp_path).exit_status == 0
+    assert len(server.asked) == 3
+    refused = FakeApiServer(frames=[SUCCESS], refusals=[404])
+    with pytest.raises(ProbeError, match="404"):
+        execute(refused, tmp_path)
+    assert len(refused.asked) == 1
+
+
+def test_commands_and_reads_at_the_same_time(tmp_path: Path) -> None:
+    server = FakeApiServer({PODS: {"items": [pod("a")]}}, frames=[(STDOUT, b"x"), SUCCESS])
+    found: list[object] = []
+    with client_of(server, tmp_path) as kube:
+
+        def ask() -> None:
+            found.append(kube.pods("sample")[0].name)
+            found.append(kube.exec("sample", "sleep-1", "sleep", ["true"]).stdout)
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(map(str, found)) == ["a"] * 8 + ["x"] * 8
