@@ -85,7 +85,8 @@ def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "scenario" not in metafunc.fixturenames:
+    own = metafunc.definition.iter_markers("parametrize")
+    if "scenario" not in metafunc.fixturenames or selection.is_parametrized(own):
         return
     run = metafunc.config.stash[RUN]
     chosen: list[object] = []
@@ -211,7 +212,7 @@ def mesh_settings(pytestconfig: pytest.Config) -> Settings:
 @pytest.fixture(scope="session")
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     """What is verified; a test that asks for it, or for what follows, runs once for each."""
-    return cast("Scenario", request.param)
+    return cast("selection.Chosen", request.param).scenario
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 import mesh_fixtures
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A scenario that this plugin chose for a test; tests may have parameters of their own."""
+
+    scenario: Scenario
 
 
 def default_folder(start: Path) -> Path:
@@ -42,6 +50,15 @@ def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:
     return tuple(s for s in scenarios if not topologies or s.id in topologies)
 
 
+def is_parametrized(markers: Iterable[pytest.Mark]) -> bool:
+    """Whether a test's own `parametrize` markers already give it scenarios."""
+    for mark in markers:
+        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+        if "scenario" in (names.replace(",", " ").split() if isinstance(names, str) else names):
+            return True
+    return False
+
+
 def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) -> list[object]:
     """A test's parameters: each scenario, marked to be skipped where the test does not apply.
 
@@ -63,16 +80,16 @@ def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) ->
 def _parameter(scenario: Scenario, required: Iterable[str]) -> object:
     lacking = [feature for feature in required if feature not in scenario.features]
     if not lacking:
-        return pytest.param(scenario, id=scenario.id)
+        return pytest.param(Chosen(scenario), id=scenario.id)
     reason = f"{scenario.id} is not {' and '.join(lacking)}"
-    return pytest.param(scenario, id=scenario.id, marks=pytest.mark.skip(reason=reason))
+    return pytest.param(Chosen(scenario), id=scenario.id, marks=pytest.mark.skip(reason=reason))
 
 
 def topology_of(item: pytest.Item) -> str:
     """Id of the scenario that a test runs on; empty when it runs on none."""
     callspec = getattr(item, "callspec", None)
-    scenario = callspec.params.get("scenario") if callspec is not None else None
-    return scenario.id if isinstance(scenario, Scenario) else ""
+    chosen = callspec.params.get("scenario") if callspec is not None else None
+    return chosen.scenario.id if isinstance(chosen, Chosen) else ""
 
 
 def needs_lab(item: pytest.Item) -> bool:

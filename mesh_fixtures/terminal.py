@@ -42,6 +42,8 @@ class TerminalProgress:
     @staticmethod
     def _write(reporter: TerminalReporter, line: str) -> None:
         reporter.ensure_newline()
+        if reporter._tw.width_of_current_line:
+            reporter.write_line("")
         reporter.write_line(line)
         reporter.flush()
 

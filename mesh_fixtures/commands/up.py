@@ -41,13 +41,13 @@ def instructions(lab: Lab) -> str:
     """How to use a lab."""
     first, last = next(iter(lab.clusters)), list(lab.clusters)[-1]
     path = shlex.quote(str(lab.tools.kubectl.parent))
-    request = f"kubectl --context={first} -n sample exec deploy/sleep -- curl -sS"
+    hello = "curl -sS 'helloworld.sample:5000/hello?[1-10]'"
     return "\n".join(
         (
             f"{lab.scenario.id} is up; its contexts are {', '.join(lab.clusters)}. For example:",
             "",
             f"  export KUBECONFIG={shlex.quote(str(lab.kubeconfig))} PATH={path}:$PATH",
-            f"  {request} helloworld.sample:5000/hello",
+            f"  kubectl --context={first} -n sample exec deploy/sleep -- {hello}",
             f"  istioctl --context={last} proxy-status",
             "",
             f"Remove it: mesh-conformance down {lab.scenario.id}",

@@ -25,7 +25,7 @@ from mesh_fixtures.lab.provider import Cluster
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take unless it is told otherwise."""
 
-_CORE: Final = "CoreV1Api"
+_CORE: Final = "/api/v1"
 
 
 class KubeClient:
@@ -73,59 +73,49 @@ class KubeClient:
         Args:
             selector: labels as `kubectl -l` takes them; empty for all.
         """
-        items = self._list("pods", "list_namespaced_pod", namespace, selector)
-        return tuple(Pod.read(item) for item in items)
+        return tuple(map(Pod.read, self._list(_CORE, "pods", namespace, selector)))
 
     def services(self, namespace: str, selector: str = "") -> tuple[Service, ...]:
-        items = self._list("services", "list_namespaced_service", namespace, selector)
-        return tuple(Service.read(item) for item in items)
+        return tuple(map(Service.read, self._list(_CORE, "services", namespace, selector)))
 
     def deployments(self, namespace: str, selector: str = "") -> tuple[Deployment, ...]:
-        method = "list_namespaced_deployment"
-        items = self._list("deployments", method, namespace, selector, api="AppsV1Api")
-        return tuple(Deployment.read(item) for item in items)
+        items = self._list("/apis/apps/v1", "deployments", namespace, selector)
+        return tuple(map(Deployment.read, items))
 
     def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
         """Endpoint slices of a Service."""
         selector = f"kubernetes.io/service-name={service}"
-        method = "list_namespaced_endpoint_slice"
-        items = self._list("endpointslices", method, namespace, selector, api="DiscoveryV1Api")
-        return tuple(EndpointSlice.read(item) for item in items)
+        items = self._list("/apis/discovery.k8s.io/v1", "endpointslices", namespace, selector)
+        return tuple(map(EndpointSlice.read, items))
 
     def secrets(self, namespace: str, selector: str = "") -> tuple[Secret, ...]:
-        items = self._list("secrets", "list_namespaced_secret", namespace, selector)
-        return tuple(Secret.read(item) for item in items)
+        return tuple(map(Secret.read, self._list(_CORE, "secrets", namespace, selector)))
 
     def nodes(self) -> tuple[Node, ...]:
-        return tuple(Node.read(item) for item in self._list("nodes", "list_node", "", ""))
+        return tuple(map(Node.read, self._list(_CORE, "nodes")))
 
     def webhooks(self) -> tuple[Webhook, ...]:
         """Webhooks of all mutating and validating configurations."""
-        found: list[Webhook] = []
-        for kind in ("mutating", "validating"):
-            what, method = (
-                f"{kind}webhookconfigurations",
-                f"list_{kind}_webhook_configuration",
-            )
-            for item in self._list(what, method, "", "", api="AdmissionregistrationV1Api"):
-                found += Webhook.read_all(item)
-        return tuple(found)
+        api = "/apis/admissionregistration.k8s.io/v1"
+        kinds = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+        items = [item for kind in kinds for item in self._list(api, kind)]
+        return tuple(webhook for item in items for webhook in Webhook.read_all(item))
 
     def secret(self, namespace: str, name: str) -> Secret | None:
         """None when there is none. So for the other single objects."""
-        item = self._get("secrets", "read_namespaced_secret", name, namespace)
+        item = self._get("secrets", name, namespace)
         return None if item is None else Secret.read(item)
 
     def config_map(self, namespace: str, name: str) -> ConfigMap | None:
-        item = self._get("configmaps", "read_namespaced_config_map", name, namespace)
+        item = self._get("configmaps", name, namespace)
         return None if item is None else ConfigMap.read(item)
 
     def service(self, namespace: str, name: str) -> Service | None:
-        item = self._get("services", "read_namespaced_service", name, namespace)
+        item = self._get("services", name, namespace)
         return None if item is None else Service.read(item)
 
     def namespace(self, name: str) -> Meta | None:
-        item = self._get("namespaces", "read_namespace", name)
+        item = self._get("namespaces", name)
         return None if item is None else Meta.read(item)
 
     def pod_of(self, namespace: str, selector: str) -> Pod:
@@ -164,17 +154,17 @@ class KubeClient:
         """
         return self._transport.exec(namespace, pod, container, argv, timeout)
 
-    def _list(
-        self, kind: str, method: str, namespace: str, selector: str, api: str = _CORE
-    ) -> list[Any]:
-        detail = f"-l {selector}" if selector else ""
-        source = self.source(kind, namespace, detail)
-        options = {"label_selector": selector} if selector else {}
-        scope = (namespace,) if namespace else ()
-        found = self._transport.read(source, api, method, *scope, **options)
+    def _list(self, api: str, kind: str, namespace: str = "", selector: str = "") -> list[Any]:
+        source = self.source(kind, namespace, f"-l {selector}" if selector else "")
+        query = {"labelSelector": selector} if selector else {}
+        found = self._transport.read(source, f"{api}{_scope(namespace)}/{kind}", query)
         items: list[Any] = (found or {}).get("items") or []
         return sorted(items, key=lambda item: str(item["metadata"]["name"]))
 
-    def _get(self, kind: str, method: str, name: str, namespace: str = "") -> Any:
-        scope = (name, namespace) if namespace else (name,)
-        return self._transport.read(self.source(kind, namespace, name), _CORE, method, *scope)
+    def _get(self, kind: str, name: str, namespace: str = "") -> Any:
+        source = self.source(kind, namespace, name)
+        return self._transport.read(source, f"{_CORE}{_scope(namespace)}/{kind}/{name}", {})
+
+
+def _scope(namespace: str) -> str:
+    return f"/namespaces/{namespace}" if namespace else ""

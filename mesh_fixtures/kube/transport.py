@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 import urllib3
 import websocket
 import yaml
-from kubernetes import client, config, stream
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.stream import ws_client
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.source import ExecResult, Source
@@ -33,15 +34,26 @@ _STDOUT, _STDERR, _ERROR = 1, 2, 3
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
 _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 
-_api: Any = client
-_config: Any = config
-_stream: Any = stream
+_library: Any = client
+_kubeconfig: Any = config
+_websockets: Any = ws_client
 
 Result = TypeVar("Result")
 
 
+class _Refused(Exception):
+    """The API server answered with an HTTP status that is no success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(f"{status}: {message}")
+
+
 class Transport:
     """Speaks to the API server of one kubeconfig file. Thread-safe.
+
+    The client library's generated methods take 1 s to import, and its `stream` swaps a method of a
+    shared client while it connects: what lies under both is used instead.
 
     Args:
         cluster: name for errors and sources, and context within the file.
@@ -53,9 +65,9 @@ class Transport:
 
     def __init__(self, cluster: str, kubeconfig: Path) -> None:
         self.cluster = cluster
-        self._configuration = _api.Configuration()
+        self._configuration = _library.Configuration()
         try:
-            _config.load_kube_config(
+            _kubeconfig.load_kube_config(
                 config_file=str(kubeconfig),
                 context=cluster,
                 client_configuration=self._configuration,
@@ -68,38 +80,26 @@ class Transport:
                 where=str(kubeconfig),
             ) from error
         self._configuration.retries = False
-        self._client = _api.ApiClient(self._configuration)
+        self._client = _library.ApiClient(self._configuration)
 
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
 
-    def read(self, source: Source, api: str, method: str, *args: str, **options: str) -> Any:
-        """The JSON that a generated method of an API group returns, or None when there is no such
-        object.
-
-        Args:
-            api: class of the client library, e.g. `CoreV1Api`.
-            method: e.g. `list_namespaced_pod`.
+    def read(self, source: Source, path: str, query: Mapping[str, str]) -> Any:
+        """The JSON at a path of the API server, or None when there is no such object.
 
         Raises:
             ProbeError: refused, or unreachable in every one of `ATTEMPTS` tries.
         """
-        call = getattr(getattr(_api, api)(self._client), method)
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-
-        def once() -> Any:
-            response = call(*args, **options, _preload_content=False, _request_timeout=timeout)
-            return json.loads(response.data)
-
         try:
-            return self._attempt(once)
-        except ApiException as error:
+            return self._attempt(lambda: self._get(path, query))
+        except _Refused as error:
             if error.status == 404:
                 return None
-            raise _unread(source, _reason(error)) from error
+            raise _failed(source, f"an answer to: {source.asked}", str(error)) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _unread(source, _reason(error)) from error
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
@@ -115,30 +115,13 @@ class Transport:
         """
         source = exec_source(self.cluster, namespace, pod, container, argv)
         begun = time.monotonic()
-        # stream() swaps a method of its client while it connects: a client for each call.
-        connection = _api.ApiClient(self._configuration)
         try:
-            socket = self._attempt(
-                lambda: _stream.stream(
-                    _api.CoreV1Api(connection).connect_get_namespaced_pod_exec,
-                    pod,
-                    namespace,
-                    container=container,
-                    command=list(argv),
-                    stdin=False,
-                    stdout=True,
-                    stderr=True,
-                    tty=False,
-                    binary=True,
-                    _preload_content=False,
-                )
-            )
+            socket = self._attempt(lambda: self._connect(namespace, pod, container, argv))
             try:
                 socket.sock.settimeout(timeout)  # for a frame that never becomes complete
                 socket.run_forever(timeout=timeout)
                 if socket.is_open():
                     raise _unfinished(source, f"still running after {timeout:g} s")
-                # Reading everything would drop the channel that holds the exit status.
                 status = socket.read_channel(_ERROR)
                 stdout, stderr = socket.read_channel(_STDOUT), socket.read_channel(_STDERR)
             finally:
@@ -146,8 +129,6 @@ class Transport:
                     socket.close(timeout=1)
         except (ApiException, websocket.WebSocketException, OSError) as error:
             raise _unfinished(source, _reason(error)) from error
-        finally:
-            connection.close()
         return ExecResult(
             source=source,
             exit_status=exit_status(status, source, _text(stderr)),
@@ -156,11 +137,38 @@ class Transport:
             seconds=time.monotonic() - begun,
         )
 
+    def _request(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Method, URL, headers, body and form of an authenticated GET."""
+        return self._client.param_serialize(
+            "GET",
+            path,
+            query_params=list(query),
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+
+    def _get(self, path: str, query: Mapping[str, str]) -> Any:
+        request = self._request(path, list(query.items()))
+        response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+        body = response.read()
+        if not 200 <= response.status < 300:
+            raise _Refused(response.status, _message(body) or response.reason)
+        return json.loads(body)
+
+    def _connect(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Any:
+        query = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query += [("command", argument) for argument in argv]
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        method, url, headers, *_ = self._request(path, query)
+        return _websockets.websocket_call(
+            self._configuration, method, url, headers=headers, binary=True, _preload_content=False
+        )
+
     def _attempt(self, call: Callable[[], Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
-            except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            except (_Refused, ApiException, urllib3.exceptions.HTTPError, OSError) as error:
                 # The library reports an interrupted connection attempt as one that failed.
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from error
@@ -198,37 +206,33 @@ def exit_status(status: bytes, source: Source, stderr: str = "") -> int:
 
 
 def _is_temporary(error: BaseException) -> bool:
-    if not isinstance(error, ApiException):
-        return True
-    handshake = _HANDSHAKE.search(str(error.reason))
-    status = int(handshake.group(1)) if handshake else error.status
-    return not status or status in _TEMPORARY
+    status = error.status if isinstance(error, _Refused) else 0
+    if isinstance(error, ApiException):
+        handshake = _HANDSHAKE.search(str(error.reason))
+        status = int(handshake.group(1)) if handshake else 0
+    return status == 0 or status in _TEMPORARY
+
+
+def _message(body: bytes) -> str:
+    """What a Status says; empty when it is none."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, ApiException) and error.body:
-        with suppress(ValueError, AttributeError):
-            return f"{error.status}: {json.loads(error.body).get('message')}"
-    if isinstance(error, ApiException):
-        return f"{error.status or 'no answer'}: {error.reason}"
-    return str(error) or type(error).__name__
+    said = error.reason if isinstance(error, ApiException) else error
+    return str(said) or type(error).__name__
 
 
 def _text(data: bytes | str) -> str:
     return data if isinstance(data, str) else data.decode("utf-8", "replace")
 
 
-def _unread(source: Source, seen: str) -> ProbeError:
-    return ProbeError(
-        wanted=f"an answer to {source.asked}",
-        seen=seen,
-        where=f"{source.cluster} {source.subject}",
-    )
-
-
 def _unfinished(source: Source, seen: str) -> ProbeError:
-    return ProbeError(
-        wanted=f"the end of: {source.asked}",
-        seen=seen,
-        where=f"{source.cluster} {source.subject}",
-    )
+    return _failed(source, f"the end of: {source.asked}", seen)
+
+
+def _failed(source: Source, wanted: str, seen: str) -> ProbeError:
+    return ProbeError(wanted=wanted, seen=seen, where=f"{source.cluster} {source.subject}")

@@ -147,9 +147,16 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
     try:
-        return result.source, json.loads(result.stdout)
+        return result.source, json.loads(_without_log_lines(result.stdout))
     except ValueError as error:
         raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
+
+
+def _without_log_lines(output: str) -> str:
+    """What follows the lines that pilot-agent logs to the same output before it asks."""
+    lines = output.splitlines(keepends=True)
+    first = next((n for n, line in enumerate(lines) if line.startswith(("{", "["))), 0)
+    return "".join(lines[first:])
 
 
 def read_endpoints(source: Source, cluster: str, clusters: Any, configuration: Any) -> Endpoints:

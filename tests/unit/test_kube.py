@@ -169,6 +169,7 @@ def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
         ],
         "containers": [{"name": "sleep"}],
     }
+    native["status"]["containerStatuses"] = [{"name": "sleep", "ready": True}]
     native["status"]["initContainerStatuses"] = [
         {"name": "istio-init", "ready": True},
         {"name": "istio-proxy", "ready": True, "restartCount": 3},

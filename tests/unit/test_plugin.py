@@ -106,6 +106,16 @@ def test_keyword_selects_by_part_of_the_id_and_topology_exactly(start: Start, lo
     assert "open one" in recorded(log)
 
 
+def test_parameters_of_a_test_itself_are_left_alone(start: Start, log: Path) -> None:
+    Path("test_mesh.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize(('number', 'scenario'), [(1, 'mine'), (2, 'yours')])\n"
+        "def test_it(number, scenario): assert scenario in ('mine', 'yours')\n"
+    )
+    start().assert_outcomes(passed=2)
+    assert recorded(log) == []
+
+
 def test_unknown_feature_is_refused(start: Start, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_mesh="import pytest\n@pytest.mark.requires('pony')\ndef test_it(mesh): pass"

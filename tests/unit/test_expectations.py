@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+from fake_kube import result
+from hypothesis import given
+from mesh_examples import SCENARIOS, meshes
+
+from mesh_fixtures.expectations import (
+    Backend,
+    Destination,
+    count_by_destination,
+    destinations,
+    expected_shares,
+    judge_endpoints,
+)
+from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.scenario import Scenario
+
+
+def backends(scenario: Scenario) -> list[Backend]:
+    """One pod in each cluster, as the guide deploys them."""
+    return [
+        Backend(
+            cluster.name,
+            cluster.helloworld,
+            f"helloworld-{cluster.helloworld}-{cluster.name}",
+            f"10.101.{at}.5",
+        )
+        for at, cluster in enumerate(scenario.clusters)
+    ]
+
+
+def gateways(scenario: Scenario) -> dict[str, list[str]]:
+    return {
+        cluster.name: [f"172.18.{at}.100"]
+        for at, cluster in enumerate(scenario.clusters)
+        if scenario.needs_gateway(cluster.name)
+    }
+
+
+def endpoints(*weights: tuple[str, int], priority: int = 0, healthy: bool = True) -> Endpoints:
+    found = []
+    for target, weight in weights:
+        address, _, port = target.partition(":")
+        health = "" if healthy else "failed_outlier_check"
+        found.append(Endpoint(address, int(port), weight, healthy, health, "", priority, ""))
+    return Endpoints(result().source, True, tuple(found))
+
+
+def of(topology: str, client: str) -> tuple[Destination, ...]:
+    scenario = SCENARIOS[topology]
+    return destinations(scenario, client, backends(scenario), gateways(scenario))
+
+
+def test_on_one_network_each_version_is_reached_directly() -> None:
+    for topology in ("multi-primary", "primary-remote"):
+        for client in ("cluster1", "cluster2"):
+            one, two = of(topology, client)
+            assert (one.name, one.targets) == ("v1", {"10.101.0.5:5000"})
+            assert (two.name, two.targets) == ("v2", {"10.101.1.5:5000"})
+
+
+def test_another_network_is_reached_through_its_gateway() -> None:
+    for topology in ("multi-primary-multi-network", "primary-remote-multi-network"):
+        here, there = of(topology, "cluster1")
+        assert (here.name, here.targets) == ("v1", {"10.101.0.5:5000"})
+        assert (there.name, there.targets) == ("v2 (network2)", {"172.18.1.100:15443"})
+        there, here = of(topology, "cluster2")
+        assert (here.name, here.targets) == ("v2", {"10.101.1.5:5000"})
+        assert (there.name, there.targets) == ("v1 (network1)", {"172.18.0.100:15443"})
+
+
+def test_versions_behind_the_gateways_of_one_network_are_one_destination() -> None:
+    there, here = of("three-clusters-two-networks", "cluster3")
+    assert (there.name, there.versions) == ("v1+v2 (network1)", {"v1", "v2"})
+    assert there.targets == {"172.18.0.100:15443", "172.18.1.100:15443"}
+    assert there.instances == {"helloworld-v1-cluster1", "helloworld-v2-cluster2"}
+    assert (here.name, here.targets) == ("v3", {"10.101.2.5:5000"})
+
+
+def test_a_cluster_without_a_gateway_is_reached_through_others_of_its_network() -> None:
+    scenario = SCENARIOS["three-clusters-two-networks"]
+    there, _ = destinations(
+        scenario, "cluster3", backends(scenario), {"cluster2": ["172.18.1.100"]}
+    )
+    assert there.targets == {"172.18.1.100:15443"}
+
+
+def test_a_network_without_a_gateway_is_missing() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    wanted = destinations(scenario, "cluster1", backends(scenario), {})
+    verdict = judge_endpoints(wanted, endpoints(("10.101.0.5:5000", 1), ("10.101.1.5:5000", 1)))
+    assert str(verdict) == "missing a gateway for v2 (network2); unexpected 10.101.1.5:5000"
+
+
+@given(meshes())
+def test_every_pod_belongs_to_one_destination_of_each_client(scenario: Scenario) -> None:
+    pods = backends(scenario)
+    for client in scenario.clusters:
+        wanted = destinations(scenario, client.name, pods, gateways(scenario))
+        instances = Counter(pod for each in wanted for pod in each.instances)
+        assert instances == Counter(pod.pod for pod in pods)
+        assert len({each.name for each in wanted}) == len(wanted)
+        targets = Counter(target for each in wanted for target in each.targets)
+        assert set(targets.values()) == {1}
+        complete = endpoints(*((target, 1) for target in targets))
+        assert judge_endpoints(wanted, complete).complete
+        assert sum(expected_shares(wanted, complete).values()) == 1
+
+
+def test_complete_endpoints() -> None:
+    seen = endpoints(("10.101.0.5:5000", 1), ("172.18.1.100:15443", 1))
+    verdict = judge_endpoints(of("multi-primary-multi-network", "cluster1"), seen)
+    assert verdict.complete
+    assert str(verdict) == "complete"
+
+
+def test_missing_unexpected_and_unhealthy_endpoints() -> None:
+    wanted = of("multi-primary", "cluster1")
+    seen = endpoints(("10.101.0.5:5000", 1), ("172.18.1.100:15443", 1), healthy=False)
+    assert str(judge_endpoints(wanted, seen)) == (
+        "missing 10.101.1.5:5000; unexpected 172.18.1.100:15443; not healthy "
+        "10.101.0.5:5000 (failed_outlier_check), 172.18.1.100:15443 (failed_outlier_check)"
+    )
+
+
+def test_shares_follow_weights() -> None:
+    wanted = of("three-clusters-two-networks", "cluster3")
+    seen = endpoints(("10.101.2.5:5000", 2), ("172.18.0.100:15443", 2), ("172.18.1.100:15443", 4))
+    assert expected_shares(wanted, seen) == {
+        "v1+v2 (network1)": Fraction(3, 4),
+        "v3": Fraction(1, 4),
+    }
+
+
+def test_a_destination_that_is_missing_has_no_share() -> None:
+    shares = expected_shares(of("multi-primary", "cluster1"), endpoints(("10.101.0.5:5000", 1)))
+    assert shares == {"v1": 1, "v2": 0}
+
+
+def test_an_endpoint_that_leads_nowhere_known_takes_its_share() -> None:
+    seen = endpoints(("10.101.0.5:5000", 1), ("10.9.9.9:5000", 1))
+    assert expected_shares(of("multi-primary", "cluster1"), seen) == {
+        "v1": Fraction(1, 2),
+        "v2": 0,
+        "unexpected 10.9.9.9:5000": Fraction(1, 2),
+    }
+
+
+@pytest.mark.parametrize("seen", [endpoints(), endpoints(("10.101.0.5:5000", 1), healthy=False)])
+def test_no_endpoint_in_use_means_no_shares(seen: Endpoints) -> None:
+    assert expected_shares(of("multi-primary", "cluster1"), seen) == {}
+
+
+def test_answers_count_for_the_destination_of_their_pod() -> None:
+    wanted = of("three-clusters-two-networks", "cluster3")
+    answers = {"helloworld-v1-cluster1": 3, "helloworld-v2-cluster2": 4, "helloworld-v9-x": 1}
+    assert count_by_destination(wanted, answers) == {
+        "v1+v2 (network1)": 7,
+        "v3": 0,
+        "unexpected helloworld-v9-x": 1,
+    }

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+from fake_kube import pod
+
+from mesh_fixtures.kube import (
+    Container,
+    Deployment,
+    EndpointSlice,
+    KubeClient,
+    Meta,
+    Pod,
+    Service,
+    Source,
+)
+from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.workloads import (
+    Injection,
+    control_plane,
+    discovery,
+    injection_of,
+    workloads,
+)
+
+
+@dataclass
+class FakeObjects:
+    """A cluster of written-down objects; selectors are `key=value`."""
+
+    pods_there: tuple[Pod, ...] = ()
+    services_there: tuple[Service, ...] = ()
+    deployments_there: tuple[Deployment, ...] = ()
+    slices: dict[str, tuple[EndpointSlice, ...]] = field(default_factory=dict)
+    name: str = "cluster1"
+
+    def pods(self, namespace: str, selector: str) -> tuple[Pod, ...]:
+        key, _, value = selector.partition("=")
+        return tuple(each for each in self.pods_there if each.meta.labels.get(key) == value)
+
+    def services(self, namespace: str, selector: str) -> tuple[Service, ...]:
+        return self.services_there
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        found = (each for each in self.services_there if str(each.meta) == f"{namespace}/{name}")
+        return next(found, None)
+
+    def deployments(self, namespace: str, selector: str) -> tuple[Deployment, ...]:
+        return self.deployments_there
+
+    def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
+        return self.slices.get(service, ())
+
+    def source(self, kind: str, namespace: str = "", detail: str = "") -> Source:
+        return Source(self.name, kind, "kubectl get")
+
+    def as_client(self) -> KubeClient:
+        return cast("KubeClient", self)
+
+
+def injected(env: dict[str, str], annotations: dict[str, str] | None = None) -> Pod:
+    proxy = Container("istio-proxy", env=env, native_sidecar=True, ready=True)
+    plain = pod("helloworld-v1-abc", app="helloworld", version="v1")
+    meta = replace(plain.meta, annotations=annotations or {})
+    return replace(plain, meta=meta, containers=(proxy, Container("helloworld", ready=True)))
+
+
+def test_what_a_proxy_was_told() -> None:
+    env = {
+        "ISTIO_META_CLUSTER_ID": "cluster2",
+        "ISTIO_META_NETWORK": "network2",
+        "ISTIO_META_MESH_ID": "mesh1",
+        "PROXY_CONFIG": json.dumps({"discoveryAddress": "istiod-x.istio-system.svc:15012"}),
+    }
+    status = {"sidecar.istio.io/status": json.dumps({"revision": "x"})}
+    assert injection_of(injected(env, status)) == Injection(
+        cluster_id="cluster2",
+        network="network2",
+        mesh_id="mesh1",
+        native_sidecar=True,
+        revision="x",
+        discovery="istiod-x.istio-system.svc:15012",
+    )
+
+
+@pytest.mark.parametrize("configuration", ["{}\n", "", "[]", "{"])
+def test_what_a_proxy_was_not_told(configuration: str) -> None:
+    seen = injection_of(injected({"PROXY_CONFIG": configuration}))
+    assert seen is not None
+    assert (seen.cluster_id, seen.revision) == ("", "")
+    assert seen.discovery == "istiod.istio-system.svc:15012"
+
+
+def test_workloads_without_those_that_go_away() -> None:
+    sleep = pod("sleep-1", app="sleep")
+    kube = FakeObjects((injected({}), sleep, replace(sleep, terminating=True)))
+    hello, slept = workloads(kube.as_client())
+    assert (hello.app, hello.version, hello.cluster) == ("helloworld", "v1", "cluster1")
+    assert hello.injection is not None
+    assert (slept.app, slept.version, slept.injection) == ("sleep", "", None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ready", "running"), [(1, 1, True), (2, 1, False), (0, 0, False)]
+)
+def test_a_control_plane_runs_when_all_its_pods_are_ready(
+    wanted: int, ready: int, running: bool
+) -> None:
+    deployment = Deployment(Meta("istiod", "istio-system"), wanted, ready)
+    istiod = pod("istiod-1", "istio-system", app="istiod")
+    seen = control_plane(FakeObjects((istiod,), deployments_there=(deployment,)).as_client())
+    assert seen.is_running is running
+    assert str(seen) == (
+        f"istio-system/istiod {ready}/{wanted}, pod istio-system/istiod-1 0/0 Running"
+    )
+
+
+def test_no_control_plane() -> None:
+    seen = control_plane(FakeObjects().as_client())
+    assert not seen.is_running
+    assert str(seen) == "no istiod"
+
+
+def test_discovery_by_endpoint_slices() -> None:
+    meta = Meta("istiod", "istio-system")
+    service = Service(meta, "ClusterIP", {}, {"tcp-istiod": 15012}, ())
+    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",), (15012, 15017)),)}
+    kube = FakeObjects(services_there=(service,), slices=slices)
+    seen = discovery(kube.as_client(), "istiod.istio-system.svc:15012")
+    assert seen.addresses == {"172.18.1.100"}
+    assert str(seen) == "istio-system/istiod at 172.18.1.100"
+
+
+def test_discovery_by_an_external_name() -> None:
+    meta = Meta("istiod-x", "istio-system")
+    service = Service(meta, "ExternalName", {}, {}, ("gateway.example",))
+    seen = discovery(
+        FakeObjects(services_there=(service,)).as_client(), "istiod-x.istio-system.svc:15012"
+    )
+    assert seen.addresses == {"gateway.example"}
+
+
+def test_no_discovery() -> None:
+    seen = discovery(FakeObjects().as_client(), "istiod.istio-system.svc:15012")
+    assert str(seen) == "istio-system/istiod at no address"
+
+
+def test_gateways_with_the_pods_that_they_select() -> None:
+    labels = {"istio": "eastwestgateway"}
+    meta = Meta("istio-eastwestgateway", "istio-system", labels)
+    balanced = Service(meta, "LoadBalancer", labels, {"tls": 15443}, ("172.18.1.100",))
+    inner = replace(balanced, kind="ClusterIP", external=())
+    gateway_pod = pod("gw-1", "istio-system", **labels)
+    kube = FakeObjects((gateway_pod, pod("other", app="other")), (balanced, inner))
+    (seen,) = gateways(kube.as_client())
+    assert seen.addresses == ("172.18.1.100",)
+    assert seen.pods == (gateway_pod,)
+    assert str(seen) == (
+        "service istio-system/istio-eastwestgateway: 172.18.1.100; gw-1 0/0 Running"
+    )
+
+
+def test_a_gateway_that_waits_for_its_address() -> None:
+    labels = {"istio": "eastwestgateway"}
+    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, {}, ())
+    (seen,) = gateways(FakeObjects(services_there=(service,)).as_client())
+    assert str(seen) == "service istio-system/gw: no external address; no pod"
