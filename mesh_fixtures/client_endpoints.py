@@ -35,12 +35,16 @@ class ClientEndpoints:
     Attributes:
         client: name of the client's cluster.
         seconds: until the proxy knew all, or until it was not waited for any longer.
+        behind_gateway: whether this cluster's gateways know every pod of their network.
+        gateway_seconds: until they did, after `seconds`, or were not waited for any longer.
     """
 
     client: str
     wanted: tuple[Destination, ...]
     seen: Endpoints
     seconds: float
+    behind_gateway: bool = True
+    gateway_seconds: float = 0.0
 
     @property
     def verdict(self) -> EndpointsVerdict:
@@ -78,9 +82,18 @@ def client_endpoints(
             for pod in pods
             if view.scenario.same_network(pod.cluster, kube.name)
         }
-        for proxy in _gateway_pods(view, passing[kube.name]):
+        passed_on = [
             _settled(kube, proxy, PASSED_ON, lambda held: behind <= _healthy(held), deadline)
-        return ClientEndpoints(kube.name, wanted, known.value, known.seconds)
+            for proxy in _gateway_pods(view, passing[kube.name])
+        ]
+        return ClientEndpoints(
+            client=kube.name,
+            wanted=wanted,
+            seen=known.value,
+            seconds=known.seconds,
+            behind_gateway=all(each.accepted for each in passed_on),
+            gateway_seconds=sum(each.seconds for each in passed_on),
+        )
 
     return view.each(observed)
 

@@ -48,9 +48,9 @@ def require_none(findings: Iterable[Finding]) -> None:
     """Let the requirement hold only when nothing was found against it.
 
     Raises:
-        Unmet: something was.
+        Unmet: something was; what was found several times is said once.
     """
     __tracebackhide__ = True
-    found = tuple(findings)
+    found = tuple(dict.fromkeys(findings))
     if found:
         raise Unmet(found)

@@ -140,7 +140,8 @@ def conformance_tests() -> Path:
 
 def table(title: str, runs: int, measured: Measured) -> Sequence[str]:
     """Lines with minimum, median and maximum of each phase and step."""
-    rows = [(f"{title}, {runs} runs", "minimum", "median", "maximum")]
+    runs_ = "1 run" if runs == 1 else f"{runs} runs"
+    rows = [(f"{title}, {runs_}", "minimum", "median", "maximum")]
     rows += _rows(measured.phases, "  ")
     rows += _rows({"total, seconds": measured.total})
     if any(measured.memory):

@@ -127,6 +127,7 @@ class Transport:
             finally:
                 with suppress(OSError, websocket.WebSocketException):
                     socket.close(timeout=1)
+                socket.sock.shutdown()  # which close() leaves out when the server closed first
         except (ApiException, websocket.WebSocketException, OSError) as error:
             raise _unfinished(source, _reason(error)) from error
         return ExecResult(

@@ -5,7 +5,6 @@ Source: Envoy, Administration interface; the proxy's agent passes requests to it
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.answers import answer_in
 
 PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
@@ -147,16 +147,9 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
     try:
-        return result.source, json.loads(_without_log_lines(result.stdout))
+        return result.source, answer_in(result.stdout)
     except ValueError as error:
         raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
-
-
-def _without_log_lines(output: str) -> str:
-    """What follows the lines that pilot-agent logs to the same output before it asks."""
-    lines = output.splitlines(keepends=True)
-    first = next((n for n, line in enumerate(lines) if line.startswith(("{", "["))), 0)
-    return "".join(lines[first:])
 
 
 def read_endpoints(source: Source, cluster: str, clusters: Any, configuration: Any) -> Endpoints:

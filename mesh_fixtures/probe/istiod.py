@@ -7,13 +7,13 @@ through a port-forward. Source: Istio, istioctl remote-clusters; pilot-discovery
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.answers import answer_in
 
 SELECTOR: Final = "app=istiod"
 CONTAINER: Final = "discovery"
@@ -91,7 +91,7 @@ def read_clusters(source: Source, istiod: str, answer: str) -> KnownClusters:
         ProbeError: it is none.
     """
     try:
-        known: list[dict[str, Any]] = json.loads(answer)
+        known: list[dict[str, Any]] = answer_in(answer)
         clusters = [
             RemoteCluster(each["id"], each.get("secretName", ""), each["syncStatus"], istiod)
             for each in known

@@ -22,7 +22,9 @@ CLIENT: Final = ("sample", "app=sleep", "sleep")
 """Namespace, label selector and container of the client."""
 
 REQUEST_SECONDS: Final = 5.0
-BUDGET_SECONDS: Final = 60
+LEAST_SECONDS: Final = 40
+LEAST_PER_SECOND: Final = 10
+"""All requests together may take the least time, and a tenth of a second each."""
 
 _MARGIN_SECONDS: Final = 15
 _RECORD: Final = "\x1e"
@@ -135,19 +137,21 @@ def requests(
     *,
     target: str = TARGET,
     request_seconds: float = REQUEST_SECONDS,
-    budget_seconds: int = BUDGET_SECONDS,
+    budget_seconds: int | None = None,
 ) -> TrafficSample:
     """Send requests from the cluster's Sleep, one after the other, each over a fresh connection.
 
     Args:
         count: at least 1.
         request_seconds: after which a request counts as failed.
-        budget_seconds: after which no further requests are begun.
+        budget_seconds: after which no further requests are begun; None for what should do.
 
     Raises:
         ProbeError: there is no ready Sleep, it could not send, not every request is accounted for
             although none failed, or a connection was used twice.
     """
+    if budget_seconds is None:
+        budget_seconds = LEAST_SECONDS + count // LEAST_PER_SECOND
     namespace, selector, container = CLIENT
     pod = kube.pod_of(namespace, selector)
     arguments = (str(budget_seconds), f"{request_seconds:g}", _FORMAT, target, str(count))

@@ -57,6 +57,8 @@ def test_each_client_has_healthy_endpoints_for_every_version(
     for cluster, each in endpoints.items():
         record_property(f"{cluster}.endpoints", len(each.seen.endpoints))
         record_property(f"{cluster}.seconds_to_endpoints", round(each.seconds, 3))
+        record_property(f"{cluster}.gateway_knows_its_network", each.behind_gateway)
+        record_property(f"{cluster}.seconds_to_gateway", round(each.gateway_seconds, 3))
     require_none(finding for each in endpoints.values() for finding in _lacking(view, each))
 
 

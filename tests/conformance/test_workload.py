@@ -8,7 +8,6 @@ import pytest
 
 from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.probe.view import MeshView
@@ -55,7 +54,7 @@ def _not_running(workload: Workload) -> Iterator[Finding]:
     pod = workload.pod
     if workload.injection is None:
         seen = f"containers {', '.join(each.name for each in pod.containers)}"
-        yield Finding(workload.cluster, f"a {PROXY} in {pod.meta}", seen, workload.source)
+        yield Finding(workload.cluster, f"a proxy in {pod.meta}", seen, workload.source)
     if not pod.serving or pod.ready_containers != len(pod.containers):
         expected = f"{pod.meta} to be Running with every container ready"
         yield Finding(workload.cluster, expected, pod.state, workload.source)

@@ -4,7 +4,7 @@ from fractions import Fraction
 from math import comb
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -37,6 +37,7 @@ def test_the_band_cannot_be_narrower(count: int, share: Fraction, alarm: Fractio
     assert tail(count, share, range(band.high, count + 1)) > alarm / 2
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 2000), st.floats(0.01, 0.99), st.sampled_from([1e-6, 1e-4, 1e-2]))
 def test_agrees_with_scipy(count: int, share: float, alarm: float) -> None:
     band = binomial_band(count, share, alarm)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -34,7 +35,7 @@ class FakeObjects:
     pods_there: tuple[Pod, ...] = ()
     services_there: tuple[Service, ...] = ()
     deployments_there: tuple[Deployment, ...] = ()
-    slices: dict[str, tuple[EndpointSlice, ...]] = field(default_factory=dict)
+    slices: Mapping[str, tuple[EndpointSlice, ...]] = field(default_factory=dict)
     name: str = "cluster1"
 
     def pods(self, namespace: str, selector: str) -> tuple[Pod, ...]:

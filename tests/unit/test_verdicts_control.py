@@ -1,0 +1,169 @@
+"""Verdicts on written-down observations: each can hold, and each can fail. Control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fake_kube import pod
+from mesh_examples import SCENARIOS
+from verdicts import SOURCE, FakeView, gateway, module, no_record, unmet
+
+from mesh_fixtures.kube import Container, Deployment, Meta
+from mesh_fixtures.probe.certificates import Authority, Certificate
+from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
+from mesh_fixtures.probe.workloads import ControlPlane, Discovery, Workload, injection_of
+
+# TRUST-1 ------------------------------------------------------------------------------------------
+
+
+def certificate(name: str) -> Certificate:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    return Certificate(f"print {name}", f"key {name}", name, "root", True, start, end)
+
+
+def authority(issuing: str, root: str = "root", defects: tuple[str, ...] = ()) -> Authority:
+    return Authority(SOURCE, certificate(issuing), (certificate(root),), defects)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (authority("two"), ""),
+        (None, "cluster2: expected a secret cacerts in istio-system, but saw none"),
+        (authority("one"), "a key of its own, but saw the one of cluster1"),
+        (authority("two", "other"), "cluster2: expected the root of cluster1, root print root"),
+        (authority("two", defects=("it is expired",)), "but saw it is expired"),
+        (authority("root"), "an intermediate to sign with, but saw the root root itself"),
+    ],
+)
+def test_trust(second: Authority | None, said: str) -> None:
+    trust = module("test_trust")
+    found = {"cluster1": authority("one"), "cluster2": second}
+    trust.authority = lambda kube: found[kube.name]
+    test = trust.test_primaries_share_a_root_and_have_intermediates_of_their_own
+    view = FakeView(SCENARIOS["multi-primary"])
+    if said:
+        assert said in unmet(test, view)
+    else:
+        test(view)
+
+
+# CONTROL-1 ----------------------------------------------------------------------------------------
+
+
+def plane(cluster: str, ready: int | None = None) -> ControlPlane:
+    meta = Meta("istiod", "istio-system")
+    deployments = () if ready is None else (Deployment(meta, 1, ready),)
+    return ControlPlane(SOURCE, cluster, deployments, ())
+
+
+@pytest.mark.parametrize(
+    ("primary", "remote", "said"),
+    [
+        (1, None, ""),
+        (0, None, "cluster1: expected an istiod with every pod ready"),
+        (None, None, "cluster1: expected an istiod with every pod ready, in a primary, but saw no"),
+        (1, 0, "cluster2: expected no istiod, in a remote, but saw istio-system/istiod 0/1"),
+    ],
+)
+def test_control(primary: int | None, remote: int | None, said: str) -> None:
+    control = module("test_control")
+    ready = {"cluster1": primary, "cluster2": remote}
+    control.control_plane = lambda kube: plane(kube.name, ready[kube.name])
+    test = control.test_istiod_runs_in_each_primary_and_in_no_remote
+    view = FakeView(SCENARIOS["primary-remote"])
+    if said:
+        assert said in unmet(test, view)
+    else:
+        test(view)
+
+
+# DISCOVERY-1 --------------------------------------------------------------------------------------
+
+
+def known(*clusters: tuple[str, str]) -> KnownClusters:
+    those = tuple(RemoteCluster(name, "", status, "istiod-1") for name, status in clusters)
+    return KnownClusters(SOURCE, "istiod-1", those)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "said"),
+    [
+        ((("cluster1", "synced"), ("cluster2", "synced")), ""),
+        ((("cluster1", "synced"),), "but saw cluster1 synced"),
+        ((("cluster1", "synced"), ("cluster2", "timeout")), "but saw cluster1 synced, cluster2 ti"),
+        ((("cluster1", "synced"), ("cluster2", "synced"), ("cluster3", "synced")), "cluster3"),
+        (None, "expected a ready istiod to ask, but saw none"),
+    ],
+)
+def test_discovery_of_api_servers(clusters: tuple[tuple[str, str], ...] | None, said: str) -> None:
+    discovery = module("test_discovery")
+    discovery.remote_clusters = lambda kube: () if clusters is None else (known(*clusters),)
+    test = discovery.test_each_istiod_reads_exactly_the_api_servers_that_it_must
+    view = FakeView(SCENARIOS["primary-remote"])
+    if said:
+        assert said in unmet(test, view, no_record)
+    else:
+        test(view, no_record)
+
+
+# WORKLOAD-1 ---------------------------------------------------------------------------------------
+
+
+def workload(app: str, version: str, cluster: str, **changes: Any) -> Workload:
+    proxy = Container("istio-proxy", env={"ISTIO_META_CLUSTER_ID": cluster}, ready=True)
+    containers = (proxy, Container(app, ready=True))
+    running = replace(pod(f"{app}-1"), **{"containers": containers, **changes})
+    return Workload(SOURCE, cluster, app, version, running, injection_of(running))
+
+
+def workloads(cluster: str, **changes: Any) -> tuple[Workload, ...]:
+    version = cluster.replace("cluster", "v")
+    return (
+        workload("helloworld", version, cluster, **changes),
+        workload("sleep", "", cluster),
+    )
+
+
+def workloads_test(found: dict[str, tuple[Workload, ...]], remote: str) -> Callable[[], None]:
+    tests = module("test_workload")
+    istiod = {"cluster1": (pod("istiod-1", ip="10.101.0.2"),), "cluster2": ()}
+    behind = {"cluster1": frozenset({"10.101.0.2"}), "cluster2": frozenset(remote.split())}
+    tests.workloads = lambda kube: found[kube.name]
+    tests.istiods = lambda kube: istiod[kube.name]
+    tests.gateways = lambda kube: (gateway(kube.name, "172.18.0.100"),)
+    tests.discovery = lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name])
+    view = FakeView(SCENARIOS["primary-remote"])
+    return lambda: tests.test_workloads_run_injected_by_the_right_istiod(view, None)
+
+
+def test_workloads_that_run() -> None:
+    found = {name: workloads(name) for name in ("cluster1", "cluster2")}
+    workloads_test(found, "172.18.0.100")()
+
+
+@pytest.mark.parametrize(
+    ("second", "remote", "said"),
+    [
+        (workloads("cluster2")[:1], "172.18.0.100", "pods of helloworld v2, sleep only, but saw"),
+        ((), "172.18.0.100", "but saw none"),
+        (workloads("cluster2", ready=False), "172.18.0.100", "to be Running with every container"),
+        (workloads("cluster2", containers=()), "172.18.0.100", "expected a proxy in sample/hello"),
+        (workloads("cluster2"), "10.102.0.9", "to find istiod of cluster1 at 172.18.0.100, but"),
+        (workloads("cluster2"), "", "but saw istiod at no address"),
+    ],
+)
+def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, said: str) -> None:
+    test = workloads_test({"cluster1": workloads("cluster1"), "cluster2": second}, remote)
+    assert said in unmet(test)
+
+
+def test_workloads_of_another_cluster() -> None:
+    wrong = workload("sleep", "", "Kubernetes")
+    found = {"cluster1": (workloads("cluster1")[0], wrong), "cluster2": workloads("cluster2")}
+    said = unmet(workloads_test(found, "172.18.0.100"))
+    assert "told that it is in cluster1, but saw Kubernetes" in said

@@ -1,0 +1,118 @@
+"""Verdicts on written-down observations: each can hold, and each can fail. Networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import pytest
+from fake_kube import pod
+from mesh_examples import SCENARIOS
+from verdicts import SOURCE, FakeView, gateway, module, no_record, unmet
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Pod
+from mesh_fixtures.lab.provider import AddressPool
+from mesh_fixtures.probe.envoy import Listener, Listeners
+from mesh_fixtures.probe.gateways import Gateway
+from mesh_fixtures.probe.network import Connection, Reach
+from mesh_fixtures.scenario import Scenario
+
+# NETWORK-1 ----------------------------------------------------------------------------------------
+
+
+def network_test(topology: str, reach: Callable[[str, str], Reach]) -> Callable[[], None]:
+    tests = module("test_network")
+
+    def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
+        state = reach(kube.name, address)
+        return Connection(SOURCE, address, port, state, 0, 0, "")
+
+    tests.connection = connection
+    view = FakeView(SCENARIOS[topology])
+    for name, kube in view.kube.items():
+        kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
+    test = tests.test_pods_reach_each_other_directly_on_one_network_only
+    return lambda: test(view, None, no_record)
+
+
+def within(client: str, server: str) -> Reach:
+    return Reach.OPEN if client == server else Reach.TIMED_OUT
+
+
+def test_networks() -> None:
+    network_test("multi-primary", lambda client, server: Reach.OPEN)()
+    network_test("multi-primary-multi-network", within)()
+    said = unmet(network_test("multi-primary", within))
+    assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in said
+    leaky = network_test("multi-primary-multi-network", lambda client, server: Reach.OPEN)
+    assert "to be out of reach for pods, but saw cluster2:15021 open" in unmet(leaky)
+
+
+def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
+    with pytest.raises(ProbeError, match="within its own cluster"):
+        network_test("multi-primary-multi-network", lambda *_: Reach.REFUSED)()
+
+
+# GATEWAY-1 ----------------------------------------------------------------------------------------
+
+REMOTE = SCENARIOS["primary-remote-multi-network"]
+OPEN = {15021, 15443, 15012, 15017}
+
+
+def gateway_test(
+    *,
+    scenario: Scenario = REMOTE,
+    second: tuple[Gateway, ...] | None = None,
+    listening: Iterable[int] = OPEN,
+    answering: Iterable[int] = OPEN,
+) -> Callable[[], None]:
+    tests = module("test_gateway")
+    found = {
+        "cluster1": (gateway("cluster1", "10.0.0.1"),),
+        "cluster2": (gateway("cluster2", "10.0.0.2"),) if second is None else second,
+    }
+    heard = tuple(Listener("", "0.0.0.0", port) for port in {15021, 15090, *listening})
+
+    def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
+        return [
+            Connection(SOURCE, address, port, Reach.OPEN, 0, 200 if port == 15021 else 0, "")
+            if port in answering
+            else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
+            for address, port in targets
+        ]
+
+    tests.gateways = lambda kube: found[kube.name]
+    tests.listening = lambda kube, gateway: (Listeners(SOURCE, heard),)
+    tests.connections = connections
+    pool = AddressPool(cast("Any", tests._ip("10.0.0.1")), cast("Any", tests._ip("10.0.0.9")))
+    test = tests.test_gateways_have_addresses_and_listen_exactly_where_they_must
+    return lambda: test(FakeView(scenario, pool), None)
+
+
+def test_gateways() -> None:
+    gateway_test()()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"second": ()}, "cluster2: expected an east-west gateway, but saw none"),
+        ({"second": (gateway("cluster2"),)}, "cluster2: expected an external address"),
+        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which cluster1's has too"),
+        ({"second": (gateway("cluster2", "10.0.0.10"),)}, "from the pool 10.0.0.1-10.0.0.9, but"),
+        ({"second": (gateway("cluster2", "10.0.0.2", serving=False),)}, "a ready pod of the east"),
+        ({"listening": OPEN - {15443}}, "to listen at 15012, 15017, 15443 and nowhere else, but"),
+        ({"listening": OPEN | {8080}}, "but saw 8080, 15012, 15017, 15443"),
+        ({"answering": OPEN - {15443}}, "port 15443 of the gateway of cluster2 to be open, but"),
+        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to say at 15021 that it is ready"),
+        ({"answering": OPEN | {15000}}, "port 15000 of the gateway of cluster1 to be closed, but"),
+    ],
+)
+def test_gateways_that_are_wrong(wrong: dict[str, Any], said: str) -> None:
+    assert said in unmet(gateway_test(**wrong))
+
+
+def test_a_scenario_that_needs_no_gateway() -> None:
+    with pytest.raises(pytest.skip.Exception, match="multi-primary has one network and no remote"):
+        gateway_test(scenario=SCENARIOS["multi-primary"])()

@@ -1,0 +1,103 @@
+"""Verdicts on written-down observations: each can hold, and each can fail. Traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from mesh_examples import SCENARIOS
+from verdicts import SOURCE, FakeView, module, no_record, unmet
+
+from mesh_fixtures.client_endpoints import ClientEndpoints
+from mesh_fixtures.expectations import Backend, destinations
+from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+
+# DISCOVERY-2, TRAFFIC-1, TRAFFIC-2 ----------------------------------------------------------------
+
+MULTI = SCENARIOS["multi-primary-multi-network"]
+PODS = (Backend("cluster1", "v1", "pod-v1", "10.101.0.5"), Backend("cluster2", "v2", "pod-v2", "x"))
+
+
+def client_endpoints(*targets: tuple[str, int], pods: tuple[Backend, ...] = PODS) -> Any:
+    wanted = destinations(MULTI, "cluster1", pods, {"cluster2": ["172.18.1.100"]})
+    found = tuple(Endpoint(target, port, 1, True, "", "", 0, "") for target, port in targets)
+    seen = ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, found), 1.5)
+    return {"cluster1": seen}
+
+
+COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "said"),
+    [
+        (COMPLETE, ""),
+        (client_endpoints(("10.101.0.5", 5000)), "(missing 172.18.1.100:15443)"),
+        (client_endpoints(("10.101.0.5", 5000), ("x", 5000)), "unexpected x:5000"),
+        (
+            client_endpoints(("10.101.0.5", 5000), pods=PODS[:1]),
+            "cluster2: expected a ready pod of HelloWorld v2 as an endpoint",
+        ),
+    ],
+)
+def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], said: str) -> None:
+    test = module("test_discovery").test_each_client_has_healthy_endpoints_for_every_version
+    view = FakeView(MULTI)
+    if said:
+        assert said in unmet(test, view, endpoints, no_record)
+    else:
+        test(view, endpoints, no_record)
+
+
+def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
+    versions = [version for version, count in counts.items() for _ in range(count)]
+    answers = tuple(Answer(n, each, f"pod-{each}", 0.01) for n, each in enumerate(versions, 1))
+    failed = tuple(Failure(n, 28, 0, "timed out", 5) for n in range(failures))
+    total = len(answers) + failures
+    sample = TrafficSample(SOURCE, "cluster1", total, answers, failed, 2.0, cut_short=False)
+    return {"cluster1": sample}
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (traffic(v1=97, v2=103), ""),
+        (traffic(1, v1=99, v2=100), "expected 200 requests without an error, but saw 1 errors in"),
+        (traffic(v1=200), "expected answers from v1, v2 and no other version, but saw 200 from v1"),
+        (traffic(v1=99, v2=100, v3=1), "but saw 100 from v2, 99 from v1, 1 from v3"),
+        (traffic(200), "200 errors in 200 requests: request 0: curl exit 28 timed out"),
+    ],
+)
+def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> None:
+    test = module("test_traffic").test_every_version_answers_every_client_without_an_error
+    view = FakeView(MULTI)
+    if said:
+        assert said in unmet(test, view, sample, no_record)
+    else:
+        test(view, sample, no_record)
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (traffic(v1=97, v2=103), ""),
+        (traffic(v1=198, v2=2), "v1 198 (wanted 65 to 135 of 200), v2 (network2) 2 (wanted"),
+        (traffic(v1=200), "v2 (network2) 0"),
+        (traffic(v1=99, v2=100, v3=1), "unexpected pod-v3 1 (wanted 0 to 0 of 200)"),
+        (traffic(200), "expected endpoints in use and answers to compare"),
+    ],
+)
+def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
+    test = module("test_traffic").test_answers_are_shared_as_the_endpoints_weights_say
+    if said:
+        assert said in unmet(test, COMPLETE, sample, no_record)
+    else:
+        test(COMPLETE, sample, no_record)
+
+
+def test_shares_of_too_few_requests_are_not_judged() -> None:
+    test = module("test_traffic").test_answers_are_shared_as_the_endpoints_weights_say
+    with pytest.raises(pytest.skip.Exception, match="too few requests to judge shares from clust"):
+        test(COMPLETE, traffic(v1=20), no_record)
