@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress_display import both
@@ -29,7 +30,12 @@ def install(lab: Lab, progress: Progress) -> None:
 
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
-    run_in_lab(plan(lab.scenario, lab.images), lab, progress)
+    try:
+        run_in_lab(plan(lab.scenario, lab.images), lab, progress)
+    except StepFailed:
+        # A lab that is not ready is the cause then, and not the mesh.
+        lab.wait_ready()
+        raise
     lab.wait_ready()
 
 

@@ -18,6 +18,7 @@ HEALTH_PATH: Final = "/health"
 READY_SECONDS: Final = 90
 
 _SERVICE_FILE: Final = "helloworld/service.yaml"
+_RULE_FILE: Final = "helloworld/fresh-connections.yaml"
 _SLEEP_FILE: Final = "sleep/sleep.yaml"
 
 
@@ -30,6 +31,8 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
     steps: list[Step] = []
     for cluster in clusters:
         steps += (_namespace(cluster), _service(cluster))
+    if scenario.has_choice_behind_gateway:
+        steps += (_fresh_connections(primary.name) for primary in scenario.primaries)
     for cluster in clusters:
         version = scenario.cluster(cluster).helloworld
         steps += (
@@ -70,6 +73,24 @@ def service_manifest() -> str:
         },
     }
     return _yaml(service)
+
+
+def fresh_connections_manifest() -> str:
+    """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML.
+
+    An east-west gateway chooses a server for each connection, not for each request
+    (source: Istio, DestinationRule, ConnectionPoolSettings.HTTPSettings).
+    """
+    rule = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "helloworld"},
+        "spec": {
+            "host": f"helloworld.{NAMESPACE}.svc.cluster.local",
+            "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
+        },
+    }
+    return _yaml(rule)
 
 
 def helloworld_manifest(version: str, images: ImageSet) -> str:
@@ -158,6 +179,20 @@ def _service(cluster: str) -> Step:
         files={_SERVICE_FILE: service_manifest()},
         deadline=30,
         observe=(_kubectl(cluster, "get", "services"),),
+    )
+
+
+def _fresh_connections(cluster: str) -> Step:
+    return Step(
+        id=ids.fresh_connections(cluster),
+        cluster=cluster,
+        section="Deploy the HelloWorld Service",
+        title=f"Use connections to HelloWorld once, as the control plane of {cluster} reads it",
+        needs=(ids.sample_namespace(cluster),),
+        commands=(Command(_kubectl(cluster, "apply", "-f", _RULE_FILE)),),
+        files={_RULE_FILE: fresh_connections_manifest()},
+        deadline=30,
+        observe=(_kubectl(cluster, "get", "destinationrules"),),
     )
 
 

@@ -55,7 +55,7 @@ def run_in_lab(
     """
     folder = working_folder(lab)
     environment = {
-        **os.environ,
+        **lab.environment,
         "KUBECONFIG": str(lab.kubeconfig),
         "KUBECACHEDIR": str(folder / "cache"),
     }

@@ -59,6 +59,10 @@ def helloworld_service(cluster: str) -> str:
     return f"helloworld-service/{cluster}"
 
 
+def fresh_connections(cluster: str) -> str:
+    return f"fresh-connections/{cluster}"
+
+
 def helloworld(cluster: str) -> str:
     return f"helloworld/{cluster}"
 

@@ -90,6 +90,10 @@ class Lab(Protocol):
         """One file whose contexts are the cluster names."""
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment for programs that work on this lab."""
+
+    @property
     def tools(self) -> Tools: ...
 
     @property

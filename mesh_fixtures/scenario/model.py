@@ -202,6 +202,11 @@ class Scenario(_Spec):
         return self.gateway_ports(cluster) | self.gateway_ports(self.control_plane_of(cluster))
 
     @property
+    def has_choice_behind_gateway(self) -> bool:
+        """Whether a gateway chooses between clusters for clients on another network."""
+        return self.is_multi_network and len(self.clusters) > len(self.networks)
+
+    @property
     def features(self) -> frozenset[str]:
         """What decides which requirements apply; a subset of `FEATURES`."""
         present = {

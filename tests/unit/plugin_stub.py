@@ -115,6 +115,10 @@ class StubLab:
     def mark_installed(self) -> None:
         self.installed = True
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return dict(os.environ)
+
     def wait_ready(self) -> None:
         pass
 

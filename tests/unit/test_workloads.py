@@ -79,3 +79,18 @@ def test_sleep_ends_at_once() -> None:
     pod = deployment(sleep_manifest(BUILT))["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 0
     assert pod["containers"][0]["image"] == "localhost/sleep:7"
+
+
+def test_connections_are_used_once_where_a_gateway_chooses_the_server() -> None:
+    made = workload_plan(SCENARIOS["three-clusters-two-networks"], BUILT)
+    rules = [step for step in made.steps if step.id.startswith("fresh-connections/")]
+    assert [step.cluster for step in rules] == ["cluster1", "cluster2", "cluster3"]
+    (content,) = rules[0].files.values()
+    policy = yaml.safe_load(content)["spec"]["trafficPolicy"]
+    assert policy == {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"three-clusters-two-networks"}))
+def test_the_guides_topologies_get_no_rule_for_connections(name: str) -> None:
+    made = workload_plan(SCENARIOS[name], BUILT)
+    assert not [step for step in made.steps if step.id.startswith("fresh-connections/")]

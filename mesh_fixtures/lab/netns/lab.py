@@ -12,7 +12,7 @@ from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
-from mesh_fixtures.lab.netns import machine, processes, readiness, state
+from mesh_fixtures.lab.netns import launch, machine, processes, readiness, state
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import clean_abandoned, end_processes, leftovers, tear_down
@@ -64,6 +64,10 @@ class NetnsLab:
     @property
     def kubeconfig(self) -> Path:
         return self.folder / "kubeconfig"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return launch.marked_environment(self.id)
 
     @property
     def tools(self) -> Tools:
@@ -211,7 +215,7 @@ def _take_over(scenario: Scenario, artifacts: Artifacts, progress: Progress) -> 
                 scenario.digest,
                 artifacts.digest,
             )
-            if record.kept and record.booted and same and not record.in_use:
+            if record.kept and record.installed and same and not record.in_use:
                 lab = NetnsLab(scenario, state.take_over(record), artifacts, progress)
                 if lab.resume():
                     progress.note("reuse", f"kept lab {record.id}")
