@@ -11,7 +11,7 @@ from typing import cast
 
 from mesh_fixtures.commands import Command
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
-from mesh_fixtures.progress_display import Display
+from mesh_fixtures.progress.display import Display
 
 COMMANDS = ("doctor", "artifacts", "plan", "certificates", "up", "down", "clean", "bench")
 
@@ -27,10 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 for success, 1 for an error, 2 for input that cannot be used, 130 when interrupted.
     """
     modules = {name: _module(name) for name in COMMANDS}
-    parsed = _parser(modules).parse_args(arguments)
+    parser = _parser(modules)
+    parsed = parser.parse_args(arguments)
     display = Display(lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        return modules[parsed.command].run(parsed, display)
+        status = modules[parsed.command].run(parsed, display)
+        sys.stdout.flush()
+        return status
     except ScenarioError as error:
         print(error, file=sys.stderr)
         return USAGE
@@ -42,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        print(f"{parser.prog} {parsed.command}: {error}", file=sys.stderr)
         return FAILED
     finally:
         display.close()
@@ -55,12 +61,14 @@ def _parser(modules: dict[str, Command]) -> ArgumentParser:
     parser = ArgumentParser(
         prog="mesh-conformance",
         description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
-        epilog="Verify topologies with pytest; see pytest --help, section 'mesh conformance'.",
+        epilog="Verify topologies with pytest; see pytest --help, section 'mesh conformance'.\n"
+        "Exit status: 0 done, 1 failed, 2 cannot be used as given, 130 interrupted.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in modules.items():
-        module.add(commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY))
+        description = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
+        module.add(commands.add_parser(name, help=module.SUMMARY, description=description))
     return parser
 
 

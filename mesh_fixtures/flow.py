@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.lab.provider import Lab
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.progress_display import both
-from mesh_fixtures.step_times import StepTimes
+from mesh_fixtures.progress import Progress, both
+from mesh_fixtures.progress.step_times import StepTimes
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
@@ -117,8 +116,11 @@ def runbook(scenario: Scenario, images: ImageSet) -> str:
     """The installation and its check as a person would do them by hand, in Markdown."""
     from mesh_fixtures.install import runbook as runbooks
     from mesh_fixtures.install.plan import plan
-    from mesh_fixtures.workloads import workload_plan
+    from mesh_fixtures.workloads import check_plan, workload_plan
 
-    mesh = runbooks.render(plan(scenario, images), title=f"{scenario.title} ({scenario.id})")
-    sample = runbooks.render(workload_plan(scenario, images), title="Verify the Installation")
-    return f"{mesh}\n{sample}"
+    return runbooks.render(
+        plan(scenario, images),
+        workload_plan(scenario, images),
+        check_plan(scenario),
+        title=f"{scenario.title} ({scenario.id})",
+    )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures import flow, hookspecs, providers, selection
-from mesh_fixtures.errors import MachineError
-from mesh_fixtures.exchange import Collected, Exchange
+from mesh_fixtures import flow, providers
 from mesh_fixtures.lab.provider import Lab, Provider
-from mesh_fixtures.options import Settings, add_options, resolve
 from mesh_fixtures.progress import Progress
-from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.session_lab import (
+from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.scenario import Scenario, default_folder
+from mesh_fixtures.session import hookspecs, selection
+from mesh_fixtures.session.exchange import Collected, Exchange
+from mesh_fixtures.session.labs import (
     RUN,
     Mesh,
     Run,
@@ -23,9 +23,10 @@ from mesh_fixtures.session_lab import (
     is_infrastructure,
     open_lab,
     readable_errors,
+    usage_errors,
 )
-from mesh_fixtures.step_times import StepTimes
-from mesh_fixtures.terminal import TerminalProgress
+from mesh_fixtures.session.options import Settings, add_options, resolve
+from mesh_fixtures.session.terminal import TerminalProgress
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -63,9 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run(settings, step_times, terminal.sink)
     config.pluginmanager.register(terminal, "mesh-terminal")
     if _distributes(config):
-        from mesh_fixtures.distribution import Distribution
+        from mesh_fixtures.session.distribution import Distribution
 
-        config.pluginmanager.register(Distribution(config, check_machine), "mesh-distribution")
+        with usage_errors():
+            distribution = Distribution(config, check_machine)
+        config.pluginmanager.register(distribution, "mesh-distribution")
 
 
 def _distributes(config: pytest.Config) -> bool:
@@ -79,7 +82,7 @@ def _distributes(config: pytest.Config) -> bool:
 def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
     if _SCENARIOS not in config.stash:
         settings = config.stash[RUN].settings
-        folder = settings.scenarios or selection.default_folder(config.rootpath)
+        folder = settings.scenarios or default_folder(config.rootpath)
         config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
     return config.stash[_SCENARIOS]
 
@@ -127,10 +130,8 @@ def check_machine(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: something is missing.
     """
-    try:
+    with usage_errors():
         providers.check_machine(_provider(config))
-    except MachineError as error:
-        raise pytest.UsageError(providers.as_line(error)) from error
 
 
 @pytest.hookimpl(tryfirst=True)

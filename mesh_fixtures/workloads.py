@@ -17,6 +17,7 @@ PORT: Final = 5000
 HEALTH_PATH: Final = "/health"
 READY_SECONDS: Final = 90
 
+_CHECKED_REQUESTS: Final = 10
 _SERVICE_FILE: Final = "helloworld/service.yaml"
 _RULE_FILE: Final = "helloworld/fresh-connections.yaml"
 _SLEEP_FILE: Final = "sleep/sleep.yaml"
@@ -54,6 +55,30 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
         )
     contexts = tuple(names.context_variable(cluster) for cluster in clusters)
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=contexts)
+
+
+def check_plan(scenario: Scenario) -> Plan:
+    """The guide's check, for people: some requests from each cluster, answered by all versions.
+
+    Its variables are each cluster's kubeconfig context.
+    """
+    clusters = [cluster.name for cluster in scenario.clusters]
+    curl = ("exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-sS")
+    url = f"helloworld.{NAMESPACE}:{PORT}/hello?[1-{_CHECKED_REQUESTS}]"
+    steps = tuple(
+        Step(
+            id=ids.check(cluster),
+            cluster=cluster,
+            section="Verifying Cross-Cluster Traffic",
+            title=f"Call HelloWorld from Sleep in {cluster}; every version should answer",
+            needs=(),
+            commands=(Command(_kubectl(cluster, *curl, url)),),
+            deadline=60,
+        )
+        for cluster in clusters
+    )
+    contexts = tuple(names.context_variable(cluster) for cluster in clusters)
+    return Plan(scenario_id=scenario.id, steps=steps, variables=contexts)
 
 
 def helloworld_image(version: str, images: ImageSet) -> str:

@@ -14,13 +14,12 @@ from typing import Final
 
 from mesh_fixtures.artifacts import catalog, images, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
+from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.parts import Built, keys_of
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
-
-DISK_NEEDED: Final = 15 * 2**30
-"""Bytes for a build from nothing: Go's caches take most of it."""
 
 COMMANDS: Final = {
     "apt-get": "use a Debian machine: root file systems are made of its packages",
@@ -68,11 +67,6 @@ class Artifacts:
         return self.folder_of("store") / "containerd"
 
     @property
-    def image_archive(self) -> Path:
-        """OCI archive of all images, for other container engines."""
-        return self.folder_of("images") / images.ARCHIVE
-
-    @property
     def metallb_manifest(self) -> Path:
         return self.folder_of("manifests") / manifests.METALLB_FILE
 
@@ -87,11 +81,6 @@ class Artifacts:
     @property
     def coredns_image(self) -> str:
         return images.COREDNS
-
-    @property
-    def metallb_images(self) -> Mapping[str, str]:
-        """By container name: controller, speaker."""
-        return manifests.metallb_images()
 
     def describe(self) -> str:
         """A table of the parts: size, seconds that the build took, key."""
@@ -110,22 +99,20 @@ class Artifacts:
 def ensure_artifacts(progress: Progress, root: Path | None = None) -> Artifacts:
     """Build what is missing and return where everything is.
 
+    Parts of other versions that nothing has used for a long time are removed: see `eviction`.
+
     Args:
         root: folder to keep parts in; the user's cache folder by default.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
+    root = root or catalog.cache_root()
     parts = catalog.parts()
-    built = Cache(root or catalog.cache_root()).ensure(parts, progress)
+    built = Cache(root).ensure(parts, progress)
+    for removed in evict_stale(root, keys_of(parts)):
+        progress.note("cache", f"removed {removed}, which nothing has used for a long time")
     return _artifacts(built)
-
-
-def find_artifacts(root: Path | None = None) -> Artifacts | None:
-    """What `ensure_artifacts` would return, if nothing has to be built for it; else None."""
-    parts = catalog.parts()
-    found = Cache(root or catalog.cache_root()).find(parts)
-    return _artifacts(found) if len(found) == len(parts) else None
 
 
 def _artifacts(built: Mapping[str, Built]) -> Artifacts:
@@ -154,12 +141,8 @@ def problems(root: Path | None = None) -> Sequence[Problem]:
     free = shutil.disk_usage(there).free
     if free < DISK_NEEDED:
         wanted, seen = f"{DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
-        found.append(
-            Problem(
-                f"{wanted} free at {there} for a build; there are {seen}",
-                "free some, or point XDG_CACHE_HOME at a larger disk",
-            )
-        )
+        lacking = f"{wanted} free at {there} for a build; there are {seen}"
+        found.append(Problem(lacking, DISK_REMEDY))
     return tuple(found)
 
 

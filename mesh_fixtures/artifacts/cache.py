@@ -8,6 +8,7 @@ folder of a build whose process died is removed by whoever holds the lock next.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -18,9 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from mesh_fixtures.artifacts.command import DISK_REMEDY, Limits
+from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.eviction import remove_leftovers
 from mesh_fixtures.artifacts.folders import remove, size_of
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError, MeshConformanceError
@@ -44,7 +47,7 @@ class Cache:
         """The parts that are there already; changes nothing."""
         found = {}
         for name, key in keys_of(parts).items():
-            built = self._load(name, key, fresh=False)
+            built = _load(self._entry(name, key))
             if built is not None:
                 found[name] = built
         return found
@@ -56,10 +59,13 @@ class Cache:
             ArtifactError: a part could not be built; those that were done stay.
         """
         keys = keys_of(parts)
+        for name, key in keys.items():
+            self._entry(name, key).mark_used()
         found = self.find(parts)
         missing = [part for part in parts if part.name not in found]
         if not missing:
             return found
+        remove_leftovers(self.root)
         self._stop = threading.Event()
         limits = Limits(time.monotonic() + self.deadline, self._stop)
         futures: dict[str, Future[Built]] = {}
@@ -110,117 +116,99 @@ class Cache:
                 folders[name] = (need.result() if isinstance(need, Future) else need).folder
             if limits.stop.is_set():
                 raise _Skipped
-            with self._locked(part.name, key, limits, progress):
-                self._remove_partial(part.name, key)
-                there = self._load(part.name, key, fresh=False)
+            entry = self._entry(part.name, key)
+            with _locked(entry, part.name, limits, progress):
+                entry.remove_partial()
+                there = _load(entry)
                 if there is not None:
                     return there
                 with progress.phase(part.name, detail=f"build {key}"):
-                    built = self._build(part, key, folders, limits, progress)
+                    built = _build(part, entry, folders, limits, progress)
                 progress.note(part.name, f"{built.size / 2**20:.0f} MiB in {built.seconds:.0f} s")
                 return built
         except BaseException:
             limits.stop.set()
             raise
 
-    def _build(
-        self,
-        part: Part,
-        key: str,
-        needs: Mapping[str, Path],
-        limits: Limits,
-        progress: Progress,
-    ) -> Built:
-        home = self.root / part.name
-        partial = home / f"{key}.partial-{os.getpid()}"
-        work = Work(
-            partial / "content",
-            partial / "scratch",
-            needs,
-            limits.within(part.seconds),
-            progress,
-            part.name,
-        )
-        begun = time.monotonic()
-        try:
-            work.into.mkdir(parents=True)
-            work.scratch.mkdir()
-            part.build(work)
-            seconds = time.monotonic() - begun
-            size = size_of(work.into)
-            facts = {"seconds": seconds, "size": size, "inputs": dict(part.inputs)}
-            (home / f"{key}.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
-            work.into.rename(home / key)
-        except OSError as error:
-            raise ArtifactError(
-                wanted=f"the artifact {part.name}",
-                seen=str(error),
-                where=str(home),
-                remedy=DISK_REMEDY if error.errno == 28 else "",
-            ) from error
-        finally:
-            remove(partial)
-        return Built(part.name, key, home / key, size, seconds, fresh=True)
+    def _entry(self, name: str, key: str) -> Entry:
+        return Entry(self.root / name, key)
 
-    def _load(self, name: str, key: str, *, fresh: bool) -> Built | None:
-        folder = self.root / name / key
-        try:
-            facts = json.loads(folder.with_name(f"{key}.json").read_text())
-            size, seconds = int(facts["size"]), float(facts["seconds"])
-        except (OSError, ValueError, KeyError):
-            return None
-        if not folder.is_dir():
-            return None
-        return Built(name, key, folder, size, seconds, fresh)
 
-    @contextlib.contextmanager
-    def _locked(self, name: str, key: str, limits: Limits, progress: Progress) -> Iterator[None]:
-        """Hold the key's lock; while another process holds it, say so and wait."""
-        home = self.root / name
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / f"{key}.lock")
-        owner = home / f"{key}.owner"
-        told = False
-        while True:
-            try:
-                lock.acquire(timeout=0.5)
-                break
-            except Timeout:
-                if not told:
-                    told = True
-                    with contextlib.suppress(OSError):
-                        progress.note(name, f"waiting: {owner.read_text().strip()} is building it")
-                if limits.stop.is_set() or time.monotonic() > limits.deadline:
-                    raise ArtifactError(
-                        wanted=f"the artifact {name}",
-                        seen="another process is still building it",
-                        where=str(home / key),
-                        remedy="wait for that process, or end it",
-                    ) from None
-        try:
-            owner.write_text(f"process {os.getpid()}\n")
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+def _build(
+    part: Part, entry: Entry, needs: Mapping[str, Path], limits: Limits, progress: Progress
+) -> Built:
+    """Make the part beside its place and move it there; to be called with the lock held."""
+    partial = entry.partial
+    work = Work(
+        partial / "content",
+        partial / "scratch",
+        needs,
+        limits.within(part.seconds),
+        progress,
+        part.name,
+    )
+    begun = time.monotonic()
+    try:
+        work.into.mkdir(parents=True)
+        work.scratch.mkdir()
+        part.build(work)
+        seconds = time.monotonic() - begun
+        size = size_of(work.into)
+        facts = {"seconds": seconds, "size": size, "inputs": dict(part.inputs)}
+        entry.record.write_text(json.dumps(facts, indent=1, sort_keys=True))
+        remove(entry.folder)  # without a readable record it counts for nothing
+        work.into.rename(entry.folder)
+    except OSError as error:
+        raise ArtifactError(
+            wanted=f"the artifact {part.name}",
+            seen=str(error),
+            where=str(entry.home),
+            remedy=DISK_REMEDY if error.errno == errno.ENOSPC else "",
+        ) from error
+    finally:
+        remove(partial)
+    return Built(part.name, entry.key, entry.folder, size, seconds)
 
-    def _remove_partial(self, name: str, key: str) -> None:
-        """Remove what dead builds left; to be called with the key's lock held."""
-        home = self.root / name
-        for left in home.glob("*.partial-*"):
-            theirs = left.name.partition(".")[0]
-            if theirs == key:
-                remove(left)
-                continue
-            lock = FileLock(home / f"{theirs}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            try:
-                remove(left)
-            finally:
-                lock.release()
+
+def _load(entry: Entry) -> Built | None:
+    try:
+        facts = json.loads(entry.record.read_text())
+        size, seconds = int(facts["size"]), float(facts["seconds"])
+    except (OSError, ValueError, KeyError):
+        return None
+    if not entry.folder.is_dir():
+        return None
+    return Built(entry.home.name, entry.key, entry.folder, size, seconds)
+
+
+@contextlib.contextmanager
+def _locked(entry: Entry, name: str, limits: Limits, progress: Progress) -> Iterator[None]:
+    """Hold the entry's lock; while another process holds it, say so and wait."""
+    entry.home.mkdir(parents=True, exist_ok=True)
+    lock, owner = entry.lock, entry.owner
+    told = False
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            break
+        except Timeout:
+            if not told:
+                told = True
+                with contextlib.suppress(OSError):
+                    progress.note(name, f"waiting: {owner.read_text().strip()} is building it")
+            if limits.stop.is_set() or time.monotonic() > limits.deadline:
+                raise ArtifactError(
+                    wanted=f"the artifact {name}",
+                    seen="another process is still building it",
+                    where=str(entry.folder),
+                    remedy="wait for that process, or end it",
+                ) from None
+    try:
+        owner.write_text(f"process {os.getpid()}\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 class _Skipped(ArtifactError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,15 +14,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from mesh_fixtures.errors import ArtifactError
 
-OUTPUT_SHOWN = 2500
+OUTPUT_SHOWN: Final = 2500
 """Characters of a failed program's output that its error carries."""
 
-DISK_REMEDY = (
-    "free at least 15 GiB (`mesh-conformance clean`, `go clean -cache`), or point XDG_CACHE_HOME "
-    "at a larger disk"
+DISK_NEEDED: Final = 20 * 2**30
+"""Bytes for a build from nothing: Go's caches take most of it."""
+
+DISK_REMEDY: Final = (
+    f"free space until there are {DISK_NEEDED // 2**30} GiB (`mesh-conformance artifacts --prune`, "
+    "`go clean -cache`), or point XDG_CACHE_HOME at a larger disk"
 )
 
 
@@ -53,6 +59,9 @@ def run(
 ) -> str:
     """Run a program in a process group of its own, its output going to a file.
 
+    It ends with this call, however that ends. If this process is killed, the kernel kills the
+    program; processes that it started in turn may live on until they notice.
+
     Args:
         what: what the program is for, to follow "wanted".
         log: file for both outputs; standard output alone is returned.
@@ -69,10 +78,18 @@ def run(
     environment = os.environ | dict(env or {})
     environment = {name: value for name, value in environment.items() if value}
     errors = log.with_name(log.name + ".err")
+    program = shutil.which(arguments[0], path=environment.get("PATH"))
+    if program is None:
+        raise ArtifactError(
+            wanted=what,
+            seen=f"{arguments[0]} cannot be started: there is no such program",
+            where=Path(arguments[0]).name,
+            remedy=f"install {arguments[0]}",
+        )
     try:
         with log.open("wb") as output, errors.open("wb") as complaints:
             process = subprocess.Popen(
-                arguments,
+                [*_dying_with_this_thread(), program, *arguments[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,
@@ -82,12 +99,11 @@ def run(
             )
             seen = _wait(process, limits)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
         raise ArtifactError(
             wanted=what,
             seen=f"{arguments[0]} cannot be started: {error.strerror}",
             where=Path(arguments[0]).name,
-            remedy=f"install {arguments[0]}" if missing else remedy,
+            remedy=DISK_REMEDY if error.errno == errno.ENOSPC else remedy,
         ) from error
     text = log.read_text(errors="replace")
     if not seen:
@@ -100,6 +116,15 @@ def run(
         where=Path(arguments[0]).name,
         remedy=DISK_REMEDY if full else remedy,
     )
+
+
+def _dying_with_this_thread() -> list[str]:
+    """What to put before a command so that the kernel kills it if this thread ends (prctl(2)).
+
+    The thread that runs a program waits for it, so it ends first only when the process is killed.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
 def _wait(process: subprocess.Popen[bytes], limits: Limits) -> str:
@@ -121,14 +146,19 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole process group: politely, then for good."""
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(timeout=patience)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    """End the whole process group: politely, then for good.
+
+    The first process is not waited for until the end, so that the group's number stays its own.
+    """
+    os.killpg(process.pid, signal.SIGTERM)
+    patience = time.monotonic() + 5.0
+    while not _has_ended(process) and time.monotonic() < patience:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10.0)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, flags) is not None

@@ -22,8 +22,11 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder, also where its own modes would forbid it; nothing when it is not there."""
+def remove(path: Path) -> None:
+    """Remove a folder, also where its own modes would forbid it, or a file.
+
+    Nothing when it is not there.
+    """
 
     def loosen(
         call: Callable[[str], object],
@@ -35,5 +38,7 @@ def remove(folder: Path) -> None:
         Path(path).parent.chmod(0o700)
         call(path)
 
-    if folder.exists():
-        shutil.rmtree(folder, onerror=loosen)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=loosen)
+    else:
+        path.unlink(missing_ok=True)

@@ -81,7 +81,8 @@ class Programs:
         files = [self._folder / "go.mod", self._folder / "go.sum"]
         for package in self.packages.values():
             if package.startswith("./"):
-                files += sorted((self._folder / package).glob("*.go"))
+                sources = sorted((self._folder / package).glob("*.go"))
+                files += [file for file in sources if not file.name.endswith("_test.go")]
         for file in files:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             inputs[file.relative_to(self._folder).as_posix()] = digest

@@ -88,7 +88,6 @@ class Built:
     Attributes:
         size: bytes on disk.
         seconds: what its build took, whenever that was.
-        fresh: whether it was built by this call.
     """
 
     name: str
@@ -96,7 +95,6 @@ class Built:
     folder: Path
     size: int
     seconds: float
-    fresh: bool
 
 
 def keys_of(parts: Sequence[Part]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Every pinned version of what the artifacts are made of, and nothing else.
 
 A version of a Go module is also in that module's `go.mod`, which the Go command checks against
-`go.sum`; `tests/unit/test_artifacts_versions.py` keeps both the same.
+`go.sum`; `tests/unit/test_artifacts_catalog.py` keeps both the same.
 """
 
 from __future__ import annotations

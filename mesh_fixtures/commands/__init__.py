@@ -8,8 +8,7 @@ from typing import Protocol
 
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.progress import Sink
-from mesh_fixtures.scenario import Scenario, load_scenario
-from mesh_fixtures.selection import default_folder
+from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
 
 class Command(Protocol):
@@ -40,18 +39,40 @@ def find_scenario(name: str, arguments: Namespace) -> Scenario:
     Raises:
         ScenarioError: there is none, or it cannot be used.
     """
-    if name.endswith((".yaml", ".yml")):
-        return load_scenario(Path(name))
+    return load_scenario(find_file(name, arguments))
+
+
+def find_file(name: str, arguments: Namespace) -> Path:
+    """The file of the scenario of that id; a name that ends like a file's is one.
+
+    Raises:
+        ScenarioError: there is no scenario of that id.
+    """
+    if is_file(name):
+        return Path(name)
     folder = folder_of(arguments)
-    for suffix in (".yaml", ".yml"):
-        if (folder / f"{name}{suffix}").is_file():
-            return load_scenario(folder / f"{name}{suffix}")
+    for file in scenario_files(folder):
+        if file.stem == name:
+            return file
+    known = ", ".join(file.stem for file in scenario_files(folder))
     raise ScenarioError(
-        wanted=f"one of {', '.join(ids(arguments)) or 'no scenario: the folder is empty'}",
-        seen=name,
+        wanted=f"one of {known}" if known else "a folder of scenario files",
+        seen=name if known else "none",
         where=str(folder),
-        remedy="name one of these, or a file that ends with .yaml",
+        remedy="name one of these, or a file that ends with .yaml"
+        if known
+        else "name a folder by --scenarios, or a file that ends with .yaml",
     )
+
+
+def id_of(name: str) -> str:
+    """The id that a person means who names an id or a file."""
+    return Path(name).stem if is_file(name) else name
+
+
+def is_file(name: str) -> bool:
+    """Whether a scenario's name is that of its file."""
+    return name.endswith(SUFFIXES)
 
 
 def folder_of(arguments: Namespace) -> Path:
@@ -60,9 +81,8 @@ def folder_of(arguments: Namespace) -> Path:
     return chosen or default_folder(Path.cwd())
 
 
-def ids(arguments: Namespace) -> list[str]:
-    """Ids of all scenarios of the folder."""
-    folder = folder_of(arguments)
+def scenario_files(folder: Path) -> list[Path]:
+    """Files of a folder that may be scenarios, by name; none when there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(path.stem for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)

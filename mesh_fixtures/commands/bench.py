@@ -16,11 +16,12 @@ from pathlib import Path
 
 import mesh_fixtures
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_scenarios_folder, find_scenario, folder_of, ids
-from mesh_fixtures.errors import MachineError
+from mesh_fixtures.commands import add_scenarios_folder, find_file, folder_of, scenario_files
+from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.measuring import VARIABLE, Measurement
 from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.scenario import load_scenario
+from mesh_fixtures.session.measuring import VARIABLE, Measurement
 
 SUMMARY = "measure scenarios, from nothing to verdicts and a clean machine"
 
@@ -55,12 +56,17 @@ def add(parser: ArgumentParser) -> None:
         help="measure runs that take over a lab that an earlier run kept",
     )
     add_scenarios_folder(parser)
+    parser.epilog = (
+        "Needs root. Each run is one of pytest: all conformance tests on one topology. The table "
+        "has the seconds of what comes one after another, which add up to the total; the memory of "
+        "the lab's processes (proportional set size); and the seconds of steps, which overlap."
+    )
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
-    wanted = arguments.scenario or ids(arguments)
-    files = [_file(name, arguments) for name in wanted]
+    files = _files(arguments)
     providers.check_machine(providers.make())
+    _refuse_kept([file.stem for file in files])
     _prepare(Progress("artifacts", sink))
     medians = []
     for file in files:
@@ -73,7 +79,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
         finally:
             if arguments.kept:
                 _take_down(file.stem, sink)
-        print("\n".join(table(file.stem, arguments.runs, measured)) + "\n", flush=True)
+        print("\n".join(table(_title(file.stem, arguments), measured)) + "\n", flush=True)
         medians.append(statistics.median(measured.total))
     if len(files) > 1:
         print(f"sum of the medians: {sum(medians):.1f} s")
@@ -92,7 +98,7 @@ def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "measurement.json")
         command = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "mesh_fixtures.measuring"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "mesh_fixtures.session.measuring"),
             *(str(conformance_tests()), "--mesh-scenarios", str(file.parent)),
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
         ]
@@ -138,10 +144,9 @@ def conformance_tests() -> Path:
     return folder
 
 
-def table(title: str, runs: int, measured: Measured) -> Sequence[str]:
+def table(title: str, measured: Measured) -> Sequence[str]:
     """Lines with minimum, median and maximum of each phase and step."""
-    runs_ = "1 run" if runs == 1 else f"{runs} runs"
-    rows = [(f"{title}, {runs_}", "minimum", "median", "maximum")]
+    rows = [(title, "minimum", "median", "maximum")]
     rows += _rows(measured.phases, "  ")
     rows += _rows({"total, seconds": measured.total})
     if any(measured.memory):
@@ -167,11 +172,44 @@ def _rows(
     ]
 
 
-def _file(name: str, arguments: Namespace) -> Path:
-    scenario = find_scenario(name, arguments)
-    if name.endswith((".yaml", ".yml")):
-        return Path(name).absolute()
-    return (folder_of(arguments) / scenario.id).with_suffix(".yaml").absolute()
+def _title(topology: str, arguments: Namespace) -> str:
+    runs = "1 run" if arguments.runs == 1 else f"{arguments.runs} runs"
+    return f"{topology}, {runs}{' on a kept lab' if arguments.kept else ''}"
+
+
+def _files(arguments: Namespace) -> list[Path]:
+    if arguments.scenario:
+        found = [find_file(name, arguments) for name in arguments.scenario]
+    else:
+        found = scenario_files(folder_of(arguments))
+    for file in found:
+        load_scenario(file)
+    if not found:
+        raise ScenarioError(
+            wanted="scenario files",
+            seen="none",
+            where=str(folder_of(arguments)),
+            remedy="name a folder by --scenarios, or a file that ends with .yaml",
+        )
+    return [file.absolute() for file in found]
+
+
+def _refuse_kept(topologies: Sequence[str]) -> None:
+    """See to it that nobody keeps a lab which the first run would take over, and the last remove.
+
+    Raises:
+        MachineError: somebody does.
+    """
+    from mesh_fixtures.lab.netns import state
+
+    for record in state.records():
+        if record.scenario in topologies and record.kept:
+            raise MachineError(
+                wanted=f"no kept lab of {record.scenario}, so that runs start from nothing",
+                seen=record.id,
+                where=str(record.folder),
+                remedy=f"mesh-conformance down {record.scenario}",
+            )
 
 
 def _prepare(progress: Progress) -> None:

@@ -21,6 +21,7 @@ def add(parser: ArgumentParser) -> None:
         help="where the folder certs/ is made (default: here)",
     )
     add_scenarios_folder(parser)
+    parser.epilog = "Run the commands of the runbook, which `plan` prints, in the same folder."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

@@ -7,12 +7,13 @@ from argparse import ArgumentParser, Namespace
 from mesh_fixtures import providers
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.session.exchange import remove_abandoned
 
 SUMMARY = "remove what runs that were killed left on this machine; kept labs stay"
 
 
 def add(parser: ArgumentParser) -> None:
-    del parser
+    parser.epilog = "Needs root. `down` removes kept labs."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
@@ -21,8 +22,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
     from mesh_fixtures.lab.netns import clean_abandoned
 
     with interruption.holding(), interruption.removing():
-        cleaned = clean_abandoned(Progress("clean", sink))
-    print(f"removed: {', '.join(cleaned.removed) or 'nothing, all was clean'}")
-    for lab, reason in cleaned.left_alone:
+        exchanges = [f"exchange {name}" for name in remove_abandoned()]
+        labs = clean_abandoned(Progress("clean", sink))
+    removed = (*labs.removed, *exchanges)
+    print(f"removed: {', '.join(removed) or 'nothing, all was clean'}")
+    for lab, reason in labs.left_alone:
         print(f"left alone: {lab} ({reason})")
     return 0

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures import providers
+from mesh_fixtures.commands import id_of
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
@@ -14,19 +15,22 @@ SUMMARY = "remove labs that were kept, by `up` or by pytest --mesh-keep"
 
 def add(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("scenario", nargs="?", help="id of the scenario whose labs are removed")
+    which.add_argument("scenario", nargs="?", help="id of the scenario, or its file")
     which.add_argument("--all", action="store_true", help="remove all kept labs")
+    parser.epilog = "Needs root."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
     providers.make()
     from mesh_fixtures.lab.netns import take_down_kept
 
-    subject = arguments.scenario or "all labs"
+    topology = None if arguments.all else id_of(arguments.scenario)
     with interruption.holding(), interruption.removing():
-        removed = take_down_kept(arguments.scenario, Progress(subject, sink))
-    if not removed and arguments.scenario:
-        print(f"no lab of {arguments.scenario} is kept", file=sys.stderr)
+        labs = take_down_kept(topology, Progress(topology or "all labs", sink))
+    for lab, reason in labs.left_alone:
+        print(f"left alone: {lab} ({reason})", file=sys.stderr)
+    if topology and not labs.removed:
+        print(f"no lab of {topology} is kept", file=sys.stderr)
         return 1
-    print(f"removed: {', '.join(removed) or 'nothing, none was kept'}")
+    print(f"removed: {', '.join(labs.removed) or 'nothing, none was kept'}")
     return 0

@@ -14,6 +14,7 @@ SUMMARY = "print the installation of a scenario as a runbook to follow by hand"
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
+    parser.epilog = "Needs neither root nor a cluster. `certificates` makes what it asks for."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

@@ -17,6 +17,10 @@ SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave 
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
+    parser.epilog = (
+        "Needs root. Where such a lab runs already, it is taken over and its use is printed again. "
+        "`down` removes it."
+    )
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
@@ -25,8 +29,9 @@ def run(arguments: Namespace, sink: Sink) -> int:
     providers.check_machine(provider)
     progress = Progress(scenario.id, sink)
     with interruption.holding():
-        lab = provider.open(scenario, progress)
-        up = False
+        lab = provider.open(scenario, progress, reuse=True)
+        # a lab that somebody kept is theirs, whatever happens here
+        up = lab.installed
         try:
             flow.bring_up(lab, progress)
             up = True

@@ -75,5 +75,9 @@ def sleep(cluster: str) -> str:
     return f"sleep/{cluster}"
 
 
+def check(cluster: str) -> str:
+    return f"check/{cluster}"
+
+
 def sleep_ready(cluster: str) -> str:
     return f"sleep-ready/{cluster}"

@@ -15,18 +15,19 @@ _API_SERVER: Final = "API_SERVER_"
 _CONTEXT: Final = "CTX_"
 
 
-def render(plan: Plan, *, title: str = "", values: Mapping[str, str] | None = None) -> str:
-    """A plan as Markdown; its code blocks one after another are a script for
+def render(*plans: Plan, title: str = "", values: Mapping[str, str] | None = None) -> str:
+    """Plans of one scenario as Markdown; the code blocks one after another are a script for
     `bash -eo pipefail`.
 
     Args:
+        plans: in the order in which they are followed.
         title: heading; the scenario's id when empty.
         values: values of the plan's variables. Without one, a context is named as in the guide,
             and an API server's URL is taken from the kubeconfig.
     """
-    sections = [f"# {title or plan.scenario_id}", _preface(plan, values or {})]
+    sections = [f"# {title or plans[0].scenario_id}", _preface(plans, values or {})]
     section = ""
-    for step in plan.ordered:
+    for step in (step for plan in plans for step in plan.ordered):
         if step.section != section:
             section = step.section
             sections.append(f"## {section}")
@@ -35,23 +36,24 @@ def render(plan: Plan, *, title: str = "", values: Mapping[str, str] | None = No
     return "\n\n".join(sections) + "\n"
 
 
-def _preface(plan: Plan, values: Mapping[str, str]) -> str:
-    exports = [f"export {name}={_value(name, values)}" for name in plan.variables]
+def _preface(plans: tuple[Plan, ...], values: Mapping[str, str]) -> str:
+    variables = list(dict.fromkeys(name for plan in plans for name in plan.variables))
+    exports = [f"export {name}={_value(name, values)}" for name in variables]
     parts = [
         f"In an empty folder. Each variable that begins with `{_CONTEXT}` is a kubeconfig context.",
         "## Environment Variables",
         _block(exports),
     ]
-    if any(name.startswith(_API_SERVER) for name in plan.variables):
+    if any(name.startswith(_API_SERVER) for name in variables):
         parts.insert(
             1,
             f"Each variable that begins with `{_API_SERVER}` is the URL by which the other "
             "clusters reach that API server: correct it where the kubeconfig has another.",
         )
-    if any(f"{FOLDER}/" in part for part in _arguments(plan)):
+    if any(f"{FOLDER}/" in part for plan in plans for part in _arguments(plan)):
         parts.append("## Certificates")
         parts.append(f"A root and an intermediate for each cluster, in `{FOLDER}/`:")
-        parts.append(_block([f"mesh-conformance certificates {shlex.quote(plan.scenario_id)}"]))
+        parts.append(_block([f"mesh-conformance certificates {shlex.quote(plans[0].scenario_id)}"]))
     return "\n\n".join(parts)
 
 

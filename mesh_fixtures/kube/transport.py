@@ -80,6 +80,9 @@ class Transport:
                 where=str(kubeconfig),
             ) from error
         self._configuration.retries = False
+        # API servers are asked directly, whatever the environment says of proxies.
+        self._configuration.proxy = None
+        self._configuration.no_proxy = "*"
         self._client = _library.ApiClient(self._configuration)
 
     def close(self) -> None:

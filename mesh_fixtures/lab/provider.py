@@ -132,8 +132,12 @@ class Provider(Protocol):
     def problems(self) -> Sequence[Problem]:
         """What this machine lacks, without changing anything; empty when all is there."""
 
-    def open(self, scenario: Scenario, progress: Progress) -> Lab:
-        """Boot clusters and networks, or take over a kept lab that is unchanged.
+    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
+        """Boot clusters and networks.
+
+        Args:
+            reuse: take over a kept lab of the same scenario and artifacts instead, if there is one
+                that works.
 
         Raises:
             MachineError: the machine lacks something; nothing was created.

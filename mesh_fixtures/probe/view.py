@@ -50,6 +50,8 @@ class MeshView:
 def at_once(keys: Iterable[Key], ask: Callable[[Key], Value]) -> dict[Key, Value]:
     """The answer for each key, in the keys' order, with one thread for each.
 
+    An interrupt is passed on at once: removing the lab ends the questions that are still open.
+
     Raises:
         Exception: as one of the questions, the first of them in order, when all have ended.
     """
@@ -59,6 +61,12 @@ def at_once(keys: Iterable[Key], ask: Callable[[Key], Value]) -> dict[Key, Value
     threads = ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="probe")
     try:
         asked = {key: threads.submit(ask, key) for key in wanted}
-        return {key: answer.result() for key, answer in asked.items()}
-    finally:
+        answers = {key: answer.result() for key, answer in asked.items()}
+    except Exception:
         threads.shutdown(cancel_futures=True)
+        raise
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
+    return answers

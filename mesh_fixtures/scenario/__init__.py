@@ -1,6 +1,7 @@
 """What to verify, as data: clusters, networks, roles, and the facts that follow from them."""
 
-from mesh_fixtures.scenario.file import load_scenario, load_scenarios
+from mesh_fixtures.scenario.file import SUFFIXES, load_scenario, load_scenarios
+from mesh_fixtures.scenario.folder import default_folder
 from mesh_fixtures.scenario.model import (
     FEATURES,
     ISTIOD_PORTS,
@@ -16,11 +17,13 @@ __all__ = [
     "FEATURES",
     "ISTIOD_PORTS",
     "SERVICES_PORT",
+    "SUFFIXES",
     "ClusterSpec",
     "NetworkSpec",
     "RemoteSecret",
     "Role",
     "Scenario",
+    "default_folder",
     "load_scenario",
     "load_scenarios",
 ]

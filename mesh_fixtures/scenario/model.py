@@ -14,6 +14,8 @@ from mesh_fixtures.scenario.rules import contradictions
 
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+# Room for the suffix of a node's name, which is a label too.
+ClusterName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=55)]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Role = Literal["primary", "remote"]
@@ -68,7 +70,7 @@ class ClusterSpec(_Spec):
         helloworld: version of HelloWorld that the guide's check runs in it.
     """
 
-    name: DnsLabel
+    name: ClusterName
     network: DnsLabel
     role: Role
     primary: DnsLabel | None = None

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from mesh_fixtures.client_endpoints import ClientEndpoints, client_endpoints
-from mesh_fixtures.options import Settings
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.session_lab import Mesh, Sample
+from mesh_fixtures.session.labs import Mesh, Sample
+from mesh_fixtures.session.options import Settings
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.client_endpoints import ClientEndpoints
-from mesh_fixtures.convergence import Settled, settle
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.convergence import Settled, settle
+from mesh_fixtures.verdict.findings import Finding, require_none
 
 SYNC_SECONDS: Final = 30.0
 

@@ -8,8 +8,6 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.convergence import settle
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import Listeners
 from mesh_fixtures.probe.gateways import OWN_PORTS, Gateway, gateways, listening
@@ -17,7 +15,9 @@ from mesh_fixtures.probe.network import STATUS_PORT, Connection, connections
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
-from mesh_fixtures.session_lab import Sample
+from mesh_fixtures.session.labs import Sample
+from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.findings import Finding, require_none
 from mesh_fixtures.workloads import NAMESPACE
 
 SETTLING_SECONDS: Final = 20.0

@@ -8,12 +8,12 @@ from typing import Final
 import pytest
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.probe.network import STATUS_PORT, Connection, connection
 from mesh_fixtures.probe.view import MeshView, at_once
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.session_lab import Sample
+from mesh_fixtures.session.labs import Sample
+from mesh_fixtures.verdict.findings import Finding, require_none
 from mesh_fixtures.workloads import NAMESPACE
 
 REACHABLE_SECONDS: Final = 5.0

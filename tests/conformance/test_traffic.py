@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from mesh_fixtures.client_endpoints import ClientEndpoints
-from mesh_fixtures.expectations import count_by_destination, expected_shares
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.statistics import SharesVerdict, judge_shares
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
+from mesh_fixtures.verdict.findings import Finding, require_none
+from mesh_fixtures.verdict.statistics import SharesVerdict, judge_shares
 
 Record = Callable[[str, object], None]
 

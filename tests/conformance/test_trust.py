@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.probe.certificates import CACERTS, Authority, authority
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.verdict.findings import Finding, require_none
 
 
 @pytest.mark.requirement("TRUST-1")

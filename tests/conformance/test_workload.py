@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from mesh_fixtures.findings import Finding, require_none
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import Discovery, Injection, Workload, discovery, workloads
-from mesh_fixtures.session_lab import Sample
+from mesh_fixtures.session.labs import Sample
+from mesh_fixtures.verdict.findings import Finding, require_none
 
 
 @pytest.mark.requirement("WORKLOAD-1")

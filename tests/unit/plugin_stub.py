@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -38,15 +38,27 @@ def pytest_mesh_sample(config, lab, progress):
 """
 
 
+PATIENCE = 100.0
+"""Seconds that anything is waited for which comes at once, if at all, on a machine that is idle."""
+
+QUICK = ("-p", "no:hypothesispytest")
+"""Arguments of pytest that spare each of its processes half a second."""
+
+
 @dataclass(frozen=True)
 class Behaviour:
-    """What goes wrong or slowly; empty for nothing, else the topology that it happens to."""
+    """What goes wrong or slowly; empty for nothing, else the topology that it happens to.
+
+    Attributes:
+        kept: of which topology there is a lab already, with the mesh.
+        close_waits: whether labs are only removed once `allow_close` was called.
+    """
 
     missing: str = ""
     open_fails: str = ""
     install_fails: str = ""
-    installed: str = ""
-    close_takes: float = 0.0
+    kept: str = ""
+    close_waits: bool = False
 
 
 def conftest(log: Path, behaviour: Behaviour) -> str:
@@ -65,6 +77,19 @@ def recorded(log: Path) -> list[str]:
     if not log.exists():
         return []
     return [line.rsplit(" ", 1)[0] for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def allow_close(log: Path) -> None:
+    """Let labs be removed that wait for it."""
+    (log.parent / "may-close").touch()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens at once if nothing is wrong."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.02)
 
 
 def processes(log: Path) -> dict[str, set[str]]:
@@ -123,9 +148,9 @@ class StubLab:
         pass
 
     def close(self, *, keep: bool = False) -> None:
-        if self.behaviour.close_takes:
+        if self.behaviour.close_waits:
             record(self.log, "closing", self.scenario.id)
-            time.sleep(self.behaviour.close_takes)
+            wait_until((self.folder / "may-close").exists)
         record(self.log, "keep" if keep else "close", self.scenario.id)
 
 
@@ -139,7 +164,7 @@ class StubProvider:
         missing = self.behaviour.missing
         return [Problem(missing, "get it")] if missing else []
 
-    def open(self, scenario: Scenario, progress: Progress) -> Lab:
+    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
         record(self.log, "open", scenario.id)
         if self.behaviour.open_fails == scenario.id:
             raise LabError(wanted="clusters", seen="none", where="boot", remedy="look at the log")
@@ -148,7 +173,7 @@ class StubProvider:
             scenario,
             self.log,
             self.behaviour,
-            installed=self.behaviour.installed == scenario.id,
+            installed=reuse and self.behaviour.kept == scenario.id,
         )
 
 

@@ -14,9 +14,10 @@ LOGGED_AS_JSON = '{"level":"warn","msg":"OS CA Cert could not be found for agent
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
 )
-answers = st.lists(values) | st.dictionaries(st.text(), values)
+answers = st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5)
 logs = st.lists(st.sampled_from([LOGGED, LOGGED_AS_JSON, "[warn] text\n", "{half\n"])).map("".join)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from mesh_fixtures.artifacts import catalog, debian, gobuild, images, manifests, versions
 from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,24 @@ def test_go_part_follows_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (module / "cmd/thing/main.go").write_text("package main // changed\n")
     changed = key({})
     assert changed != before
+    (module / "cmd/thing/main_test.go").write_text("package main // a test of it")
+    assert key({}) == changed
     (module / "go.sum").write_text("more")
     assert key({}) != changed
+
+
+def test_coredns_has_exactly_the_plugins_of_the_corefile() -> None:
+    corefile = next(
+        manifest["data"]["Corefile"]
+        for manifest in dns_manifests("image", IPv4Address("10.0.0.10"))
+        if manifest["kind"] == "ConfigMap"
+    )
+    wanted = set(re.findall(r"^    (\w+)", corefile, re.M))
+    source = (gobuild.SOURCES / "coredns/cmd/coredns/main.go").read_text()
+    assert set(re.findall(r"coredns/plugin/(\w+)", source)) == wanted
+    order = re.search(r"var order = \[\]string\{(.*)\}", source)
+    assert order is not None
+    assert set(json.loads(f"[{order[1]}]")) == wanted
 
 
 def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from argparse import Namespace
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from plugin_stub import Behaviour, StubLab, StubProvider, conftest, recorded
+from plugin_stub import Behaviour, StubLab, StubProvider, recorded
 
-from mesh_fixtures import cli
-from mesh_fixtures.commands import bench, doctor, up
-from mesh_fixtures.errors import StepFailed
+from mesh_fixtures import cli, providers
+from mesh_fixtures.commands import doctor, find_scenario, up
+from mesh_fixtures.errors import MachineError, StepFailed
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.lab import netns
+from mesh_fixtures.lab.netns import Removed
 from mesh_fixtures.lab.provider import Cluster, Lab, Problem
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
+from mesh_fixtures.session.exchange import exchanges_folder
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 NAMED = ("multi-primary", "--scenarios", str(SCENARIOS))
@@ -36,7 +41,7 @@ def test_plan_is_a_runbook(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", *NAMED]) == 0
     text = capsys.readouterr().out
     assert text.startswith("# Multi-Primary (multi-primary)\n")
-    assert "\n# Verify the Installation\n" in text
+    assert "\n## Deploy HelloWorld v1\n" in text
 
 
 def test_scenario_may_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,58 +142,111 @@ def test_unfit_machine_is_found_before_all_else(monkeypatch: pytest.MonkeyPatch)
     assert [problem.missing for problem in doctor.problems()] == ["root"]
 
 
-TESTS = """
-def test_it(sample):
-    pass
-"""
+def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "sys", SimpleNamespace(platform="darwin"))
+    assert [problem.missing for problem in providers.unfitness()] == ["Linux"]
+    with pytest.raises(MachineError, match="provider netns: wanted Linux"):
+        providers.make()
 
 
-def test_bench_measures_runs_of_pytest(
-    pytester: pytest.Pytester,
-    provider: StubProvider,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    "arguments", [["up", *NAMED], ["down", "--all"], ["clean"], ["bench", *NAMED]]
+)
+def test_what_needs_root_says_so(
+    arguments: list[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytester.makepyfile(TESTS)
-    pytester.makeconftest(conftest(provider.log, Behaviour()))
-    monkeypatch.setattr(bench, "conformance_tests", lambda: pytester.path)
-    monkeypatch.setattr(bench, "_prepare", lambda progress: None)
-    assert cli.main(["bench", *NAMED, "--runs", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["multi-primary,", "2", "runs", "minimum", "median", "maximum"]
-    assert [line[:24].rstrip() for line in lines[1:-1]] == [
-        "  clusters",
-        "  mesh",
-        "  workloads",
-        "  tests",
-        "  teardown",
-        "  start and end",
-        "total, seconds",
-        "memory, MiB",
-        "steps, overlapping",
-        "  istiod",
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert cli.main(arguments) == 1
+    assert "wanted root" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_the_system_refuses_is_told_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["certificates", *NAMED, "--into", str(tmp_path / "file")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("mesh-conformance certificates: [Errno 20] Not a directory")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_says_what_a_command_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    summary = importlib.import_module(f"mesh_fixtures.commands.{command}").SUMMARY
+    assert summary[1:] in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def labs(monkeypatch: pytest.MonkeyPatch, provider: StubProvider) -> dict[str, Removed]:
+    """What the removal of labs says, by what was asked for: an id, `all`, or `abandoned`."""
+    said: dict[str, Removed] = {}
+    monkeypatch.setattr(netns, "take_down_kept", lambda topology, progress: said[topology or "all"])
+    monkeypatch.setattr(netns, "clean_abandoned", lambda progress: said["abandoned"])
+    return said
+
+
+def test_down(labs: dict[str, Removed], capsys: pytest.CaptureFixture[str]) -> None:
+    labs["multi-primary"] = Removed(("mesh-1",), ())
+    for name in ("multi-primary", str(SCENARIOS / "multi-primary.yaml")):
+        assert cli.main(["down", name]) == 0
+        assert capsys.readouterr().out == "removed: mesh-1\n"
+    labs["all"] = Removed((), ())
+    assert cli.main(["down", "--all"]) == 0
+    assert capsys.readouterr().out == "removed: nothing, none was kept\n"
+
+
+def test_down_of_what_is_not_there_or_in_use_is_a_failure(
+    labs: dict[str, Removed], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labs["pony"] = Removed((), ())
+    assert cli.main(["down", "pony"]) == 1
+    assert capsys.readouterr().err == "no lab of pony is kept\n"
+    labs["pony"] = Removed((), (("mesh-1", "in use by process 7"),))
+    assert cli.main(["down", "pony"]) == 1
+    assert "left alone: mesh-1 (in use by process 7)" in capsys.readouterr().err
+
+
+def test_clean(
+    labs: dict[str, Removed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (exchanges_folder() / "1-0-abc").mkdir(parents=True)
+    labs["abandoned"] = Removed(("mesh-1",), (("mesh-2", "kept, scenario multi-primary"),))
+    assert cli.main(["clean"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "removed: mesh-1, exchange 1-0-abc",
+        "left alone: mesh-2 (kept, scenario multi-primary)",
     ]
-    assert lines[8].split()[2:] == ["1000", "1000", "1000"]
-    assert recorded(provider.log).count("close multi-primary") == 2
+    labs["abandoned"] = Removed((), ())
+    assert cli.main(["clean"]) == 0
+    assert capsys.readouterr().out == "removed: nothing, all was clean\n"
 
 
-@pytest.mark.usefixtures("provider")
-def test_bench_of_a_failing_run_is_an_error(
-    pytester: pytest.Pytester,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytester.makepyfile("def test_it(scenario): assert False")
-    monkeypatch.setattr(bench, "conformance_tests", lambda: pytester.path)
-    monkeypatch.setattr(bench, "_prepare", lambda progress: None)
-    assert cli.main(["bench", *NAMED]) == 1
-    assert "exit status 1" in capsys.readouterr().err
-
-
-def test_find_scenario_in_the_projects_own_folder(
+def test_scenarios_are_found_in_the_projects_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mesh_fixtures.commands import find_scenario
-
     monkeypatch.chdir(tmp_path)
     assert find_scenario("multi-primary", Namespace(scenarios=None)).id == "multi-primary"
+
+
+def test_both_endings_of_a_scenario_file(tmp_path: Path) -> None:
+    text = (SCENARIOS / "multi-primary.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yml").write_text(text, encoding="utf-8")
+    assert find_scenario("mine", Namespace(scenarios=tmp_path)).id == "mine"
+    assert find_scenario(str(tmp_path / "mine.yml"), Namespace(scenarios=None)).id == "mine"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "pony", "--scenarios", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: wanted a folder of scenario files" in capsys.readouterr().err

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mesh_fixtures.convergence import NotConverged, Settled, converge, settle
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.verdict.convergence import NotConverged, Settled, converge, settle
 
 
 @dataclass

@@ -8,7 +8,9 @@ from fake_kube import result
 from hypothesis import given
 from mesh_examples import SCENARIOS, meshes
 
-from mesh_fixtures.expectations import (
+from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.expectations import (
     Backend,
     Destination,
     count_by_destination,
@@ -16,8 +18,6 @@ from mesh_fixtures.expectations import (
     expected_shares,
     judge_endpoints,
 )
-from mesh_fixtures.probe.envoy import Endpoint, Endpoints
-from mesh_fixtures.scenario import Scenario
 
 
 def backends(scenario: Scenario) -> list[Backend]:

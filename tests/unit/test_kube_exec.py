@@ -11,9 +11,9 @@ import pytest
 from fake_api_server import ERROR, STDERR, STDOUT, FakeApiServer, failed
 from kube_client import PODS, client_of, pod
 
-from mesh_fixtures.convergence import settle
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import transport
+from mesh_fixtures.verdict.convergence import settle
 
 EXEC = f"{PODS}/sleep-1/exec"
 SUCCESS = (ERROR, b'{"metadata":{},"status":"Success"}')
@@ -89,7 +89,7 @@ def test_no_connection_stays_open(tmp_path: Path, frames: list[tuple[int, bytes]
             settled = settle(
                 lambda: len(list(descriptors.iterdir())),
                 lambda now: now <= before,
-                deadline=2,
+                deadline=60,
                 interval=0.02,
             )
             assert settled.accepted

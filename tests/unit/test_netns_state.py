@@ -15,7 +15,9 @@ from mesh_fixtures.lab.addressing import SLOTS
 from mesh_fixtures.lab.netns import processes, state
 from mesh_fixtures.lab.netns.journal import Entry, Journal
 from mesh_fixtures.lab.netns.node_files import share_store
-from mesh_fixtures.lab.netns.teardown import clean_abandoned, leftovers, tear_down
+from mesh_fixtures.lab.netns.provider import clean_abandoned, take_down_kept
+from mesh_fixtures.lab.netns.teardown import leftovers, tear_down
+from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Progress
 
 
@@ -102,8 +104,18 @@ def test_clean_removes_a_lab_whose_record_is_unreadable() -> None:
     assert not record.folder.exists()
 
 
+def test_down_removes_labs_that_nobody_uses_and_says_which_are_used() -> None:
+    used, kept, other = claim(), claim(), claim("other")
+    abandon(kept, kept=True, booted=True, installed=True)
+    abandon(other, kept=True, booted=True)
+    taken = take_down_kept("example", Progress("down"))
+    assert taken.removed == (kept.id,)
+    assert [lab for lab, _ in taken.left_alone] == [used.id]
+    assert {record.id for record in state.records()} == {used.id, other.id}
+
+
 def test_start_time_tells_a_process_from_its_successor(sleeper: subprocess.Popen[bytes]) -> None:
-    started = processes.started_at(sleeper.pid)
+    started = started_at(sleeper.pid)
     assert started is not None
     assert processes.is_alive(sleeper.pid, started)
     assert not processes.is_alive(sleeper.pid, started + 1)
@@ -112,16 +124,16 @@ def test_start_time_tells_a_process_from_its_successor(sleeper: subprocess.Popen
 def test_kill_leaves_a_process_with_another_start_time_alone(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    started = processes.started_at(sleeper.pid)
+    started = started_at(sleeper.pid)
     assert started is not None
     processes.kill({sleeper.pid: started + 1}, deadline=1)
     assert sleeper.poll() is None
 
 
 def test_kill_ends_a_process(sleeper: subprocess.Popen[bytes]) -> None:
-    started = processes.started_at(sleeper.pid)
+    started = started_at(sleeper.pid)
     assert started is not None
-    processes.kill({sleeper.pid: started}, deadline=5)
+    processes.kill({sleeper.pid: started}, deadline=60)
     assert not processes.is_alive(sleeper.pid, started)
 
 
@@ -131,12 +143,12 @@ def test_teardown_ends_a_marked_process_that_the_journal_does_not_know() -> None
         [sys.executable, "-c", "import time; time.sleep(60)"],
         env={**os.environ, processes.MARK: record.id},
     )
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while process.pid not in processes.marked_with(record.id):
         assert time.monotonic() < end
     assert leftovers(record.id, []) == [f"process {process.pid} carries the lab's mark"]
     tear_down(record)
-    assert process.wait(5) == -9
+    assert process.wait(60) == -9
     assert not record.folder.exists()
 
 

@@ -15,7 +15,14 @@ from mesh_fixtures.lab.netns.components import (
     services_of,
 )
 from mesh_fixtures.lab.netns.coredns import dns_manifests
-from mesh_fixtures.lab.netns.network import node_rules, pod_routes, router_rules
+from mesh_fixtures.lab.netns.network import (
+    network_namespace,
+    node_namespace,
+    node_rules,
+    pod_routes,
+    router_namespace,
+    router_rules,
+)
 from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs
 from mesh_fixtures.scenario import Scenario
 
@@ -73,6 +80,15 @@ def test_pods_keep_their_address_on_their_own_network_only() -> None:
     kept = rules.split("!= {")[1].split("}")[0]
     assert str(lab.clusters["b"].pod_cidr) in kept
     assert str(lab.clusters["c"].pod_cidr) not in kept
+
+
+def test_no_two_namespaces_of_a_lab_share_a_name() -> None:
+    names = [
+        router_namespace("lab"),
+        *(network_namespace("lab", name) for name in ("router", "a-node1", "node-a-node1")),
+        *(node_namespace("lab", name) for name in ("router", "a-node1", "net-router")),
+    ]
+    assert len(set(names)) == len(names)
 
 
 def test_a_worker_has_no_control_plane() -> None:

@@ -17,6 +17,8 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Command, Plan, Step, references, substitute
 from mesh_fixtures.scenario import Scenario
 
+FEW = settings(max_examples=30)
+
 
 def step(step_id: str, *needs: str, commands: tuple[Command, ...] = ()) -> Step:
     return Step(
@@ -45,7 +47,7 @@ def argv_of(made: Plan, step_id: str) -> list[str]:
     return [" ".join(command.argv) for command in made[step_id].commands]
 
 
-@settings(deadline=None)
+@FEW
 @given(meshes())
 def test_whatever_the_mesh_every_step_comes_after_what_it_relies_on(scenario: Scenario) -> None:
     made = plan(scenario, BUILT)
@@ -68,7 +70,7 @@ def test_whatever_the_mesh_every_step_comes_after_what_it_relies_on(scenario: Sc
         assert ready(secret.of) in needed
 
 
-@settings(deadline=None)
+@FEW
 @given(meshes())
 def test_whatever_the_mesh_steps_exist_exactly_where_the_scenario_says(scenario: Scenario) -> None:
     present = {each.id for each in plan(scenario, BUILT).steps}
@@ -95,7 +97,7 @@ def test_whatever_the_mesh_steps_exist_exactly_where_the_scenario_says(scenario:
     assert {each for each in present if each.startswith("remote-secret/")} == secrets
 
 
-@settings(deadline=None)
+@FEW
 @given(meshes())
 def test_whatever_the_mesh_secrets_of_one_cluster_are_never_made_at_once(
     scenario: Scenario,
@@ -113,7 +115,7 @@ def test_whatever_the_mesh_secrets_of_one_cluster_are_never_made_at_once(
                 assert one == other or ordered
 
 
-@settings(deadline=None)
+@FEW
 @given(meshes())
 def test_whatever_the_mesh_files_have_one_content_and_commands_use_written_ones(
     scenario: Scenario,
@@ -128,7 +130,7 @@ def test_whatever_the_mesh_files_have_one_content_and_commands_use_written_ones(
         assert 0 < each.deadline <= 300
 
 
-@settings(deadline=None)
+@FEW
 @given(meshes())
 def test_whatever_the_mesh_it_is_ordered_and_any_secret_can_be_left_out(
     scenario: Scenario,

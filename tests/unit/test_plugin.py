@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from plugin_stub import Behaviour, conftest, processes, recorded
+from plugin_stub import QUICK, Behaviour, conftest, processes, recorded
+
+from mesh_fixtures.session.exchange import exchanges_folder
 
 SCENARIO = """\
 title: {title}
@@ -53,6 +55,7 @@ def start(pytester: pytest.Pytester, log: Path, monkeypatch: pytest.MonkeyPatch)
     """Runs pytest on TESTS with two scenarios, `one` and `one-multi-network`."""
     for name in ("PROVIDER", "TOPOLOGY", "SCENARIOS", "INSTALL", "IMAGES", "KEEP", "REQUESTS"):
         monkeypatch.delenv(f"MESH_{name}", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     folder = pytester.mkdir("scenarios")
     for name, networks, network in (
         ("one", "{name: network1}", "network1"),
@@ -64,7 +67,7 @@ def start(pytester: pytest.Pytester, log: Path, monkeypatch: pytest.MonkeyPatch)
 
     def run(*arguments: str, behaviour: Behaviour | None = None) -> pytest.RunResult:
         pytester.makeconftest(conftest(log, behaviour or Behaviour()))
-        return pytester.runpytest(*arguments)
+        return pytester.runpytest(*QUICK, *arguments)
 
     return run
 
@@ -156,7 +159,7 @@ def test_lab_that_fails_is_tried_once(start: Start, log: Path, workers: str) -> 
     result = start("-n", workers, behaviour=Behaviour(open_fails="one"))
     result.assert_outcomes(passed=6, errors=2, skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert recorded(log).count("open one") == 1
+    assert [line for line in recorded(log) if line.endswith(" one")] == ["open one"]
     assert result.stdout.str().count("boot: wanted clusters") >= 2
     assert "Traceback" not in result.stdout.str()
 
@@ -171,9 +174,20 @@ def test_installation_that_fails_is_tried_once(start: Start, log: Path) -> None:
     ]
 
 
-def test_kept_lab_is_not_installed_again(start: Start, log: Path) -> None:
-    start("-k", "traffic", "--mesh-topology=one", behaviour=Behaviour(installed="one"))
-    assert recorded(log) == ["open one", "sample one", "close one"]
+@pytest.mark.parametrize(
+    ("keep", "done"),
+    [
+        ("never", ["open", "install", "sample", "close"]),
+        ("failed", ["open", "sample", "close"]),
+        ("always", ["open", "sample", "keep"]),
+    ],
+)
+def test_kept_lab_is_taken_over_unless_none_is_wanted(
+    start: Start, log: Path, keep: str, done: list[str]
+) -> None:
+    arguments = ("-k", "traffic", "--mesh-topology=one", f"--mesh-keep={keep}")
+    start(*arguments, behaviour=Behaviour(kept="one"))
+    assert recorded(log) == [f"{what} one" for what in done]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +198,21 @@ def test_keep(start: Start, log: Path, keep: str, end_of_failed: str, end_of_pas
     start("--mesh-keep", keep, behaviour=Behaviour(install_fails="one"))
     end = [line for line in recorded(log) if line.split()[0] in ("keep", "close")]
     assert end == [f"{end_of_failed} one", f"{end_of_passed} one-multi-network"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_keep_after_a_failed_test(
+    start: Start, pytester: pytest.Pytester, log: Path, workers: str
+) -> None:
+    pytester.makepyfile(
+        test_mesh="""
+        def test_wrong(sample, scenario): assert scenario.is_multi_network
+        def test_right(sample): pass
+        """
+    )
+    start("-n", workers, "--mesh-keep=failed").assert_outcomes(passed=3, failed=1)
+    end = {line for line in recorded(log) if line.split()[0] in ("keep", "close")}
+    assert end == {"keep one", "close one-multi-network"}
 
 
 def test_probe_trouble_is_an_error_not_a_failure(start: Start, pytester: pytest.Pytester) -> None:
@@ -260,8 +289,14 @@ def test_distributed_topologies_stay_whole(start: Start, log: Path) -> None:
     )
 
 
+def test_distributed_runs_leave_no_folder_nor_one_of_a_killed_run(start: Start) -> None:
+    (exchanges_folder() / "1-0-killed").mkdir(parents=True)
+    start("-n", "1", "-k", "plain").assert_outcomes(passed=1)
+    assert list(exchanges_folder().iterdir()) == []
+
+
 def test_distributed_skipping_of_everything_is_no_pass(start: Start) -> None:
-    result = start("-n", "2", "-k", "gateway", "--mesh-topology", "one")
+    result = start("-n", "1", "-k", "gateway", "--mesh-topology", "one")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 

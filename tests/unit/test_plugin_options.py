@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_fixtures.options import OPTIONS, resolve
+from mesh_fixtures.session.options import OPTIONS, resolve
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.runbook import render
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.workloads import workload_plan
+from mesh_fixtures.workloads import check_plan, workload_plan
 
 
 def script(runbook: str) -> str:
@@ -120,3 +120,12 @@ def test_arguments_and_files_arrive_as_they_are(text: str, variable: str) -> Non
     ran = subprocess.run(["bash"], input=made.encode(), capture_output=True, check=True)
     expected = f"{text}{'value $HOME' if variable else ''}\n"
     assert ran.stdout.decode() == expected * 2
+
+
+def test_several_plans_are_one_runbook_that_ends_with_the_guides_check() -> None:
+    scenario = SCENARIOS["primary-remote"]
+    text = render(plan(scenario, BUILT), workload_plan(scenario, BUILT), check_plan(scenario))
+    assert text.count("export CTX_CLUSTER1=") == 1
+    end = text.rsplit("## Verifying Cross-Cluster Traffic", 1)[1]
+    for cluster in ("CLUSTER1", "CLUSTER2"):
+        assert f'--context="${{CTX_{cluster}}}" -n sample exec deploy/sleep' in end

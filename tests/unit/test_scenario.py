@@ -60,7 +60,13 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
         ("primary-remote-multi-network", {"multi-network", "primary-remote"}),
         (
             "three-clusters-two-networks",
-            {"multi-network", "shared-network", "multi-primary", "three-or-more-clusters"},
+            {
+                "multi-network",
+                "shared-network",
+                "multi-primary",
+                "three-or-more-clusters",
+                "multi-node",
+            },
         ),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from mesh_fixtures.statistics import FALSE_ALARM, Band, binomial_band, judge_shares
+from mesh_fixtures.verdict.statistics import FALSE_ALARM, Band, binomial_band, judge_shares
 
 trials = st.integers(0, 300)
 shares = st.fractions(min_value=0, max_value=1, max_denominator=100)

@@ -9,10 +9,10 @@ import pytest
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, module, no_record, unmet
 
-from mesh_fixtures.client_endpoints import ClientEndpoints
-from mesh_fixtures.expectations import Backend, destinations
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.expectations import Backend, destinations
 
 # DISCOVERY-2, TRAFFIC-1, TRAFFIC-2 ----------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 from fake_kube import result
 
-from mesh_fixtures.findings import Finding, Unmet, require_none
 from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.verdict.findings import Finding, Unmet, require_none
 
 
 def test_all_are_asked_at_the_same_time_and_answered_in_order() -> None:

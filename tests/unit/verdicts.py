@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from fake_kube import pod, result
 
-from mesh_fixtures.findings import Unmet
 from mesh_fixtures.kube import Meta, Pod, Service
 from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.findings import Unmet
 
 GATEWAY = Meta("istio-eastwestgateway", "istio-system")
 SOURCE = result().source

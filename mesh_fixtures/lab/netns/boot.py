@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
@@ -17,6 +18,7 @@ from mesh_fixtures.lab.netns.components import Service, services_of
 from mesh_fixtures.lab.netns.journal import Journal
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
 from mesh_fixtures.lab.netns.readiness import ADD_ON_DEADLINE, Kubectl, await_api_server
+from mesh_fixtures.lab.netns.teardown import end_processes
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.progress import Progress
 
@@ -33,6 +35,7 @@ class Boot:
     addresses: LabAddresses
     artifacts: Artifacts
     progress: Progress
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def node_folder(self, node: str) -> Path:
         return self.folder / "nodes" / node
@@ -43,14 +46,34 @@ class Boot:
     def kubectl(self, cluster: str) -> Kubectl:
         program = self.artifacts.binaries / "kubectl"
         environment = launch.marked_environment(self.lab)
-        return Kubectl(program, self.kubeconfig_of(cluster), cluster, environment)
+        environment["KUBECACHEDIR"] = str(self.folder / "kubectl")
+        kubeconfig = self.kubeconfig_of(cluster)
+        return Kubectl(program, kubeconfig, cluster, environment, self.stopping)
 
-    def on_every_cluster(self, action: Callable[[ClusterAddresses], None]) -> None:
-        """Do something for all clusters at the same time; raises the first cluster's error."""
+    def on_every_cluster(
+        self, action: Callable[[ClusterAddresses], None], *, all_or_nothing: bool
+    ) -> None:
+        """Do something for all clusters at the same time.
+
+        Args:
+            all_or_nothing: end the lab's processes on the first trouble or interrupt, so that
+                nothing waits for clusters that nobody will use.
+
+        Raises:
+            LabError: the first one that any of them raised.
+        """
         clusters = list(self.addresses.clusters.values())
-        with ThreadPoolExecutor(len(clusters)) as pool:
-            for _ in pool.map(action, clusters):
-                pass
+        pool = ThreadPoolExecutor(len(clusters))
+        try:
+            for done in as_completed([pool.submit(action, cluster) for cluster in clusters]):
+                done.result()
+        except BaseException:
+            if all_or_nothing:
+                self.stopping.set()
+                end_processes(self.lab, self.journal)
+            raise
+        finally:
+            pool.shutdown()
 
 
 def start(boot: Boot, etcd: Path) -> dict[str, int]:
@@ -72,7 +95,7 @@ def start(boot: Boot, etcd: Path) -> dict[str, int]:
         with boot.progress.phase("add-ons", cluster.name):
             boot.kubectl(cluster.name).create(add_ons(boot.artifacts, cluster).of_cluster)
 
-    boot.on_every_cluster(await_cluster)
+    boot.on_every_cluster(await_cluster, all_or_nothing=True)
     return ports
 
 
@@ -95,7 +118,7 @@ def start_bare(boot: Boot) -> None:
             "wait", "--for=condition=Established", *names, _TIMEOUT, deadline=ADD_ON_DEADLINE + 5
         )
 
-    boot.on_every_cluster(create_shared)
+    boot.on_every_cluster(create_shared, all_or_nothing=True)
 
 
 def settle(boot: Boot) -> None:
@@ -104,7 +127,7 @@ def settle(boot: Boot) -> None:
     Raises:
         LabError: one of them does not, in time.
     """
-    boot.on_every_cluster(lambda cluster: _await_add_ons(boot, cluster))
+    boot.on_every_cluster(lambda cluster: _await_add_ons(boot, cluster), all_or_nothing=False)
 
 
 _Services = Callable[[ClusterAddresses, NodeAddresses], tuple[Service, ...]]
@@ -188,6 +211,7 @@ def _await_api_server(boot: Boot, cluster: ClusterAddresses, port: int) -> None:
             folder / "ca.crt",
             (folder / "admin.crt", folder / "admin.key"),
             boot.node_folder(cluster.control_plane.name),
+            stopping=boot.stopping,
         )
 
 

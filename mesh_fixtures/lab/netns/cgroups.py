@@ -14,7 +14,8 @@ from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.netns.journal import Entry
 
 MOUNT = Path("/sys/fs/cgroup")
-_PARENT = "mesh-conformance"
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+"""What a kubelet needs of version 2."""
 
 
 def is_version_2() -> bool:
@@ -23,7 +24,7 @@ def is_version_2() -> bool:
 
 def kubelet_root(lab: str, node: str) -> str:
     """Value of `cgroupRoot` for a node's kubelet."""
-    return f"/{_PARENT}/{lab}/{node}"
+    return f"/{lab}/{node}"
 
 
 def create(lab: str, node: str, record: Callable[[Entry], None]) -> None:
@@ -32,10 +33,10 @@ def create(lab: str, node: str, record: Callable[[Entry], None]) -> None:
     Raises:
         LabError: the machine does not allow it.
     """
-    record(Entry("cgroup", f"{_PARENT}/{lab}"))
+    record(Entry("cgroup", lab))
     try:
         if is_version_2():
-            _create_version_2(f"{_PARENT}/{lab}/{node}")
+            _create_version_2(kubelet_root(lab, node)[1:])
         else:
             for hierarchy in _hierarchies():
                 (hierarchy / kubelet_root(lab, node)[1:]).mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def remove(path: str, *, deadline: float = 5.0) -> None:
     """Remove a control group and everything below it, in every hierarchy.
 
     Args:
-        path: relative to the hierarchies, e.g. "mesh-conformance/<lab>".
+        path: relative to the hierarchies, e.g. the lab's name.
         deadline: seconds; the kernel lets go of a group a moment after its last process ended.
 
     Raises:
@@ -71,8 +72,6 @@ def remove(path: str, *, deadline: float = 5.0) -> None:
                 )
             if busy is not None:
                 time.sleep(0.02)
-        if top.parent.name == _PARENT:
-            _remove_if_empty(top.parent)
 
 
 def leftovers(path: str) -> list[Path]:
@@ -90,8 +89,8 @@ def _hierarchies() -> Iterator[Path]:
 def _create_version_2(path: str) -> None:
     group = MOUNT
     for part in Path(path).parts:
-        controllers = (group / "cgroup.controllers").read_text().split()
-        (group / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in controllers))
+        for controller in CONTROLLERS:
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
         group = group / part
         group.mkdir(exist_ok=True)
 
@@ -111,8 +110,7 @@ def _remove_tree(top: Path) -> OSError | None:
     return None
 
 
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        return
+def is_own_root_busy() -> bool:
+    """Whether version 2's root is a container's own and has processes: it cannot delegate then."""
+    is_real_root = not (MOUNT / "cgroup.type").exists()
+    return not is_real_root and bool((MOUNT / "cgroup.procs").read_text().strip())

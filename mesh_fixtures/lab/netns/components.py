@@ -305,6 +305,17 @@ def kube_proxy_configuration(cluster: ClusterAddresses, node: NodeAddresses) -> 
     )
 
 
+# Settings of the whole machine that a kubelet would change (kubelet: setupKernelTunables). A node
+# gets files of its own in their place that already hold what the kubelet wants.
+MACHINE_TUNABLES = {
+    "kernel/keys/root_maxbytes": "25000000",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+}
+
 NODE_SYSCTLS = {
     # Replies between pods on one node pass the bridge; service addresses are translated there too.
     "net/bridge/bridge-nf-call-iptables": "1",

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["namespace", "process", "cgroup", "mount"]
+Kind = Literal["namespace", "process", "cgroup"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class Entry:
 
     Attributes:
         kind: what it is.
-        name: name of a network namespace, path of a control group or mount point, or what a process
-            is for.
+        name: name of a network namespace, path of a control group, or what a process is for.
         pid: of a process, 0 otherwise.
         started: start time of the process in clock ticks since boot (field 22 of proc(5) stat),
             which tells it from a later process with the same pid; 0 otherwise.

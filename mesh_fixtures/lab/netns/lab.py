@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mesh_fixtures.artifacts.build import Artifacts, ensure_artifacts
-from mesh_fixtures.errors import LabError, MeshConformanceError
+from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
-from mesh_fixtures.lab.netns import launch, machine, processes, readiness, state
+from mesh_fixtures.lab.netns import launch, processes, readiness, state
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
-from mesh_fixtures.lab.netns.teardown import clean_abandoned, end_processes, leftovers, tear_down
-from mesh_fixtures.lab.provider import Cluster, Problem, Tools
+from mesh_fixtures.lab.netns.teardown import end_processes, is_running, tear_down
+from mesh_fixtures.lab.provider import Cluster, Tools
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -39,7 +39,7 @@ class NetnsLab:
         )
         self._clusters = _clusters(self._addresses, self._boot)
         self._settling: threading.Thread | None = None
-        self._failure: MeshConformanceError | None = None
+        self._failure: Exception | None = None
 
     @property
     def id(self) -> str:
@@ -98,6 +98,8 @@ class NetnsLab:
 
     def resume(self) -> bool:
         """Whether a kept lab still answers; it is used as it is then."""
+        if not all(is_running(entry) for entry in self._record.journal.entries()):
+            return False
         try:
             for name, port in self._record.ports:
                 admin = self.folder / "admin" / name
@@ -107,6 +109,7 @@ class NetnsLab:
                     (admin / "admin.crt", admin / "admin.key"),
                     self._boot.node_folder(self._addresses.clusters[name].control_plane.name),
                     deadline=_TAKE_OVER_DEADLINE,
+                    stopping=self._boot.stopping,
                 )
         except (MeshConformanceError, OSError):
             return False
@@ -127,102 +130,28 @@ class NetnsLab:
         if keep:
             with state.exclusive():
                 self._update(kept=True, owner_pid=0, owner_started=0)
+            self._progress.note(
+                "kept",
+                f"export KUBECONFIG={self.kubeconfig}; "
+                f"remove it with: mesh-conformance down {self._scenario.id}",
+            )
             return
         with self._progress.phase("teardown"):
-            end_processes(self._record)
+            self._boot.stopping.set()
+            end_processes(self.id, self._record.journal)
             if self._settling is not None:
                 self._settling.join()
             tear_down(self._record)
 
-    def leftovers(self) -> list[str]:
-        """What still exists of this lab, one line each."""
-        return leftovers(self.id, list(self._record.journal.entries()))
-
     def _settle(self) -> None:
         try:
             booting.settle(self._boot)
-        except MeshConformanceError as error:
+        except Exception as error:  # whatever it is, a lab that has not settled is not ready
             self._failure = error
 
     def _update(self, **changes: object) -> None:
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]
         self._record.save()
-
-
-class NetnsProvider:
-    """Makes embedded labs; implements `mesh_fixtures.lab.provider.Provider`."""
-
-    @property
-    def name(self) -> str:
-        return "netns"
-
-    def problems(self) -> Sequence[Problem]:
-        return machine.problems()
-
-    def open(self, scenario: Scenario, progress: Progress) -> NetnsLab:
-        machine.require_machine()
-        assign_addresses(scenario, slot=0)
-        artifacts = ensure_artifacts(progress)
-        kept = _take_over(scenario, artifacts, progress)
-        if kept is not None:
-            return kept
-        clean_abandoned(progress)
-        with state.exclusive():
-            record = state.claim(scenario.id, scenario.digest, artifacts.digest)
-        lab = NetnsLab(scenario, record, artifacts, progress)
-        try:
-            lab.start()
-        except BaseException:
-            lab.close()
-            raise
-        return lab
-
-
-def take_down_kept(scenario_id: str | None, progress: Progress) -> list[str]:
-    """Remove kept labs that nobody uses.
-
-    Args:
-        scenario_id: only those of this scenario; None for all.
-
-    Returns:
-        The ids of the removed labs.
-
-    Raises:
-        LabError: one is in use, or could not be removed.
-    """
-    removed = []
-    with state.exclusive():
-        for record in state.records():
-            if scenario_id in (None, record.scenario):
-                if record.in_use:
-                    raise LabError(
-                        wanted=f"lab {record.id} to be free",
-                        seen=f"process {record.owner_pid} uses it",
-                        where=str(record.folder),
-                        remedy="wait for that process, or end it",
-                    )
-                with progress.phase("teardown", detail=record.id):
-                    tear_down(record)
-                removed.append(record.id)
-    return removed
-
-
-def _take_over(scenario: Scenario, artifacts: Artifacts, progress: Progress) -> NetnsLab | None:
-    """A kept lab of the same scenario and artifacts, if there is one that works."""
-    with state.exclusive():
-        for record in state.records():
-            same = (record.scenario_digest, record.artifacts_digest) == (
-                scenario.digest,
-                artifacts.digest,
-            )
-            if record.kept and record.installed and same and not record.in_use:
-                lab = NetnsLab(scenario, state.take_over(record), artifacts, progress)
-                if lab.resume():
-                    progress.note("reuse", f"kept lab {record.id}")
-                    return lab
-                progress.note("reuse", f"kept lab {record.id} no longer answers; removing it")
-                tear_down(record)
-    return None
 
 
 def _clusters(addresses: LabAddresses, boot: booting.Boot) -> dict[str, Cluster]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.netns.journal import Entry, Journal
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
-from mesh_fixtures.lab.netns.processes import MARK, started_at
+from mesh_fixtures.lab.netns.processes import MARK
+from mesh_fixtures.ownership import started_at
 
 _NETNS = Path("/run/netns")
 _FORWARDER = Path(__file__).with_name("forwarder.py")
@@ -51,7 +52,7 @@ def start_node(lab: str, journal: Journal, namespace: str, mesh_node: Path, spec
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env=marked_environment(lab),
+            env=_node_environment(lab),
             cwd="/",
         )
     _record(journal, process.pid, f"node {spec.parent.name}")
@@ -72,7 +73,7 @@ def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_SETUP_DEADLINE,
-            env=marked_environment(lab),
+            env=_node_environment(lab),
             cwd="/",
         )
         failure = f"exit status {done.returncode}: {done.stdout}" if done.returncode else ""
@@ -126,6 +127,11 @@ def start_forwarder(
 def marked_environment(lab: str) -> dict[str, str]:
     """This process's environment with the mark by which a lab's processes are found."""
     return {**os.environ, MARK: lab}
+
+
+def _node_environment(lab: str) -> dict[str, str]:
+    """A node's own environment: what is set on this machine, e.g. a proxy, is not for it."""
+    return {MARK: lab, "HOME": "/root", "PATH": os.defpath, "LANG": "C.UTF-8"}
 
 
 def _record(journal: Journal, pid: int, name: str) -> None:

@@ -34,15 +34,28 @@ def problems() -> list[Problem]:
             found.append(Problem(f"the program {program}", f"apt-get install -y {package}"))
     if not cgroups.MOUNT.is_dir():
         found.append(Problem(f"control groups at {cgroups.MOUNT}", ""))
-    elif not cgroups.is_version_2():
-        missing = [c for c in _CONTROLLERS if not (cgroups.MOUNT / c).is_dir()]
-        if missing:
-            found.append(Problem(f"cgroup controllers {', '.join(missing)}", ""))
+    else:
+        found += _control_group_problems()
     if not _BRIDGE_FILTER.exists():
         found.append(Problem("the kernel module br_netfilter", "modprobe br_netfilter"))
     if "overlay" not in Path("/proc/filesystems").read_text():
         found.append(Problem("the overlay file system", "modprobe overlay"))
     return found
+
+
+def _control_group_problems() -> list[Problem]:
+    if cgroups.is_version_2():
+        present = (cgroups.MOUNT / "cgroup.controllers").read_text().split()
+        missing = [name for name in cgroups.CONTROLLERS if name not in present]
+    else:
+        missing = [name for name in _CONTROLLERS if not (cgroups.MOUNT / name).is_dir()]
+    if missing:
+        remedy = "enable them on the kernel's command line, or for this container"
+        return [Problem(f"cgroup controllers {', '.join(missing)}", remedy)]
+    if cgroups.is_version_2() and cgroups.is_own_root_busy():
+        remedy = "run it outside the container, or with the machine's own cgroup namespace"
+        return [Problem("a control group root without processes", remedy)]
+    return []
 
 
 def require_machine() -> None:

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Network
 
+import pyroute2
 from pyroute2 import IPRoute, netns
 
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
 from mesh_fixtures.lab.netns.journal import Entry
+
+# How long pyroute2 waits for the process that enters a namespace for it; its own 2 s are too short
+# on a machine that is busy building.
+pyroute2.config.default_communicate_timeout = 30
 
 NODE_INTERFACE = "eth0"
 API_SERVER_PORT = 6443
@@ -23,11 +28,11 @@ def router_namespace(lab: str) -> str:
 
 
 def network_namespace(lab: str, network: str) -> str:
-    return f"{lab}-{network}"
+    return f"{lab}-net-{network}"
 
 
 def node_namespace(lab: str, node: str) -> str:
-    return f"{lab}-{node}"
+    return f"{lab}-node-{node}"
 
 
 def build_networks(lab: str, addresses: LabAddresses, record: Callable[[Entry], None]) -> None:

@@ -12,6 +12,7 @@ from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.netns.components import (
     CONFIGURATION,
     LOGS,
+    MACHINE_TUNABLES,
     NODE_SYSCTLS,
     ROUTER_SYSCTLS,
     Mount,
@@ -77,8 +78,11 @@ def write_node(
     services: tuple[Service, ...],
 ) -> Path:
     """Write a node's keys, configuration and container store; returns its description's path."""
-    _make_folders(folder, ("etc/pki", "cni", "root", "containerd", "kubelet", "etcd", "log"))
+    _make_folders(
+        folder, ("etc/pki", "cni", "root", "containerd", "kubelet", "etcd", "log", "tunables")
+    )
     etc = folder / "etc"
+    tunables = _write_tunables(folder / "tunables")
     (etc / "pki" / "ca.crt").write_bytes(keys.authority.pair.certificate)
     if node == cluster.control_plane:
         _write_control_plane(etc, cluster, keys)
@@ -108,6 +112,7 @@ def write_node(
         lowers=tuple(map(str, artifacts.root_lowers)),
         mounts=(
             Mount("proc", "/proc"),
+            *tunables,
             Mount("sysfs", "/sys"),
             Mount("bind", str(cgroups.MOUNT), str(cgroups.MOUNT)),
             Mount("tmpfs", "/run"),
@@ -157,6 +162,15 @@ def _share_plugin(source: Path, target: Path) -> None:
             shutil.copyfile(entry, target / entry.name)
         elif entry.is_dir():
             (target / entry.name).mkdir()
+
+
+def _write_tunables(folder: Path) -> list[Mount]:
+    mounts = []
+    for path, value in MACHINE_TUNABLES.items():
+        file = folder / path.replace("/", ".")
+        file.write_text(f"{value}\n")
+        mounts.append(Mount("bind", f"/proc/sys/{path}", str(file)))
+    return mounts
 
 
 def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys) -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.catalog import cache_root
@@ -56,10 +56,18 @@ def prepared_etcd(artifacts: Artifacts, progress: Progress) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     folder = parent / _key(artifacts)
     if not folder.exists():
-        with FileLock(parent / ".lock", timeout=_LOCK_DEADLINE):
-            if not folder.exists():
-                with progress.phase("prepare control plane"):
-                    _make(folder, artifacts, progress)
+        try:
+            with FileLock(parent / ".lock", timeout=_LOCK_DEADLINE):
+                if not folder.exists():
+                    with progress.phase("prepare control plane"):
+                        _make(folder, artifacts, progress)
+        except Timeout as error:
+            raise LabError(
+                wanted=f"the lock {parent / '.lock'} within {_LOCK_DEADLINE:g} s",
+                seen="another process holds it",
+                where="prepared control plane",
+                remedy="wait for that process, or end it",
+            ) from error
     return folder
 
 
@@ -70,17 +78,16 @@ def _make(folder: Path, artifacts: Artifacts, progress: Progress) -> None:
     addresses = assign_addresses(_SCENARIO, record.slot)
     node = addresses.clusters["cluster"].control_plane
     boot = Boot(record.id, record.folder, record.journal, addresses, artifacts, progress)
-    beside = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
         start_bare(boot)
-        end_processes(record)
+        end_processes(record.id, record.journal)
         _start_etcd_alone(boot, node.name)
         _scrub(node_namespace(record.id, node.name))
-        end_processes(record)
-        shutil.copytree(boot.node_folder(node.name) / "etcd", beside / "etcd")
-        (beside / "etcd").rename(folder)
+        end_processes(record.id, record.journal)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as beside:
+            shutil.copytree(boot.node_folder(node.name) / "etcd", Path(beside) / "etcd")
+            (Path(beside) / "etcd").rename(folder)
     finally:
-        shutil.rmtree(beside)
         tear_down(record)
 
 

@@ -9,21 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.ownership import started_at
 
 MARK = "MESH_CONFORMANCE_LAB"
 """Environment variable by which a lab's processes can be told from any other."""
 
 _PROC = Path("/proc")
-
-
-def started_at(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None when it is gone or a zombie."""
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def is_alive(pid: int, started: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ def await_api_server(
     client: tuple[Path, Path],
     node: Path,
     *,
+    stopping: threading.Event,
     deadline: float = API_SERVER_DEADLINE,
 ) -> None:
     """Wait until an API server says that it is ready (Kubernetes: "API health endpoints").
@@ -34,10 +36,11 @@ def await_api_server(
         authority: PEM file of the cluster's certificate authority.
         client: PEM files of a client certificate and its key.
         node: folder of the control plane node, for evidence.
+        stopping: set when nobody waits for it any more.
         deadline: seconds.
 
     Raises:
-        LabError: not within the deadline.
+        LabError: not within the deadline, or stopped.
     """
     context = ssl.create_default_context(cafile=str(authority))
     context.load_cert_chain(*map(str, client))
@@ -46,13 +49,13 @@ def await_api_server(
         seen = _readyz(port, context)
         if seen == "":
             return
-        if time.monotonic() > end:
+        if stopping.wait(_POLL) or time.monotonic() > end:
             raise LabError(
                 wanted=f"the API server to be ready within {deadline:g} s",
                 seen=f"{seen}\n{_ends_of_logs(node)}",
                 where=node.name,
+                remedy="the machine may be too busy; otherwise the logs name the cause",
             )
-        time.sleep(_POLL)
 
 
 def _readyz(port: int, context: ssl.SSLContext) -> str:
@@ -82,11 +85,17 @@ class Kubectl:
     """Runs kubectl on one cluster, bounded."""
 
     def __init__(
-        self, program: Path, kubeconfig: Path, cluster: str, environment: Mapping[str, str]
+        self,
+        program: Path,
+        kubeconfig: Path,
+        cluster: str,
+        environment: Mapping[str, str],
+        stopping: threading.Event,
     ) -> None:
         self._command = [str(program), f"--kubeconfig={kubeconfig}"]
         self._cluster = cluster
         self._environment = dict(environment)
+        self._stopping = stopping
 
     def run(self, *arguments: str, deadline: float, stdin: str = "") -> str:
         """Standard output of a command.
@@ -95,6 +104,12 @@ class Kubectl:
             LabError: it failed or did not end within `deadline` seconds.
         """
         command = [*self._command, *arguments]
+        if self._stopping.is_set():
+            raise LabError(
+                wanted=f"kubectl {' '.join(arguments)}",
+                seen="the lab is being removed",
+                where=self._cluster,
+            )
         try:
             done = subprocess.run(
                 command,

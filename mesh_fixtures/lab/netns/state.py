@@ -7,7 +7,6 @@ that uses it. A lab without a living owner is either kept on purpose or abandone
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +18,15 @@ from filelock import FileLock, Timeout
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import SLOTS
 from mesh_fixtures.lab.netns.journal import Journal
-from mesh_fixtures.lab.netns.processes import is_alive, started_at
+from mesh_fixtures.ownership import Owner, state_folder
 
 _RECORD = "lab.json"
 _LOCK_DEADLINE = 60.0
 
 
-def state_folder() -> Path:
-    """`$XDG_STATE_HOME/mesh-conformance/labs`, by default below `~/.local/state`."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "mesh-conformance" / "labs"
+def labs_folder() -> Path:
+    """Where the labs of this user are."""
+    return state_folder() / "labs"
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,11 @@ class Record:
 
     @property
     def in_use(self) -> bool:
-        return is_alive(self.owner_pid, self.owner_started)
+        return Owner(self.owner_pid, self.owner_started).is_alive
 
     @property
     def folder(self) -> Path:
-        return state_folder() / self.id
+        return labs_folder() / self.id
 
     @property
     def journal(self) -> Journal:
@@ -87,7 +85,7 @@ def exclusive() -> Iterator[None]:
     Raises:
         LabError: another process holds it for too long.
     """
-    folder = state_folder()
+    folder = labs_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(folder / ".lock", timeout=_LOCK_DEADLINE)
     try:
@@ -103,7 +101,7 @@ def exclusive() -> Iterator[None]:
 
 def records() -> list[Record]:
     """All labs of this machine; a folder whose record cannot be read counts as abandoned."""
-    folder = state_folder()
+    folder = labs_folder()
     if not folder.exists():
         return []
     return [_read(path) for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -121,7 +119,7 @@ def claim(scenario: str, scenario_digest: str, artifacts_digest: str) -> Record:
         raise LabError(
             wanted=f"fewer than {SLOTS} labs on this machine",
             seen=", ".join(record.id for record in records()),
-            where=str(state_folder()),
+            where=str(labs_folder()),
             remedy="mesh-conformance clean, or mesh-conformance down --all for kept labs",
         )
     pid, started = own_identity()
@@ -149,7 +147,8 @@ def take_over(record: Record) -> Record:
 
 def own_identity() -> tuple[int, int]:
     """Pid and start time of this process."""
-    return os.getpid(), started_at(os.getpid()) or 0
+    owner = Owner.this_process()
+    return owner.pid, owner.started
 
 
 def _read(folder: Path) -> Record:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 from pyroute2 import netns
 
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.lab.netns import cgroups
-from mesh_fixtures.lab.netns.journal import Entry
-from mesh_fixtures.lab.netns.processes import is_alive, kill, marked_with, started_at
-from mesh_fixtures.lab.netns.state import Record, exclusive, records
-from mesh_fixtures.progress import Progress
+from mesh_fixtures.lab.netns.journal import Entry, Journal
+from mesh_fixtures.lab.netns.processes import is_alive, kill, marked_with
+from mesh_fixtures.lab.netns.state import Record
+from mesh_fixtures.ownership import started_at
 
 _KILL_DEADLINE = 20.0
 _MARKED_ROUNDS = 20
 
 
-def end_processes(record: Record) -> None:
+def end_processes(lab: str, journal: Journal) -> None:
     """End all processes of a lab.
 
     Raises:
         LabError: one of them is still there.
     """
-    _end_processes(record.id, list(record.journal.entries()))
+    _end_processes(lab, list(journal.entries()))
+
+
+def is_running(entry: Entry) -> bool:
+    """Whether an entry's process is there; true for entries of another kind."""
+    return entry.kind != "process" or is_alive(entry.pid, entry.started)
 
 
 def tear_down(record: Record) -> None:
@@ -42,6 +47,7 @@ def tear_down(record: Record) -> None:
         lambda: _end_processes(record.id, entries),
         lambda: _remove_namespaces(entries),
         lambda: _remove_cgroups(entries),
+        lambda: _remove_folder(record.folder, record.id, entries),
     )
     for step in steps:
         try:
@@ -56,7 +62,12 @@ def tear_down(record: Record) -> None:
             where=str(record.folder),
             remedy="mesh-conformance clean tries again",
         )
-    shutil.rmtree(record.folder)
+
+
+def _remove_folder(folder: Path, lab: str, entries: list[Entry]) -> None:
+    """Remove the folder, which holds the journal, when all else is gone."""
+    if not leftovers(lab, entries):
+        shutil.rmtree(folder)
 
 
 def leftovers(lab: str, entries: list[Entry]) -> list[str]:
@@ -71,34 +82,6 @@ def leftovers(lab: str, entries: list[Entry]) -> list[str]:
         elif entry.kind == "cgroup":
             found.extend(f"control group {path}" for path in cgroups.leftovers(entry.name))
     return sorted(set(found))
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """What was cleaned: ids of removed labs; ids of those that live on, with the reason."""
-
-    removed: tuple[str, ...]
-    left_alone: tuple[tuple[str, str], ...]
-
-
-def clean_abandoned(progress: Progress) -> Cleaned:
-    """Remove labs whose process is gone and that nobody asked to keep.
-
-    Raises:
-        LabError: one of them could not be removed.
-    """
-    removed, left_alone = [], []
-    with exclusive():
-        for record in records():
-            if record.in_use:
-                left_alone.append((record.id, f"in use by process {record.owner_pid}"))
-            elif record.kept and record.booted:
-                left_alone.append((record.id, f"kept, scenario {record.scenario}"))
-            else:
-                with progress.phase("clean", detail=f"abandoned lab {record.id}"):
-                    tear_down(record)
-                removed.append(record.id)
-    return Cleaned(tuple(removed), tuple(left_alone))
 
 
 def _end_processes(lab: str, entries: list[Entry]) -> None:

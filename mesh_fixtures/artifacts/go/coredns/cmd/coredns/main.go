@@ -11,17 +11,14 @@ import (
 
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
-	_ "github.com/coredns/coredns/plugin/log"
-	_ "github.com/coredns/coredns/plugin/loop"
 	_ "github.com/coredns/coredns/plugin/ready"
-	_ "github.com/coredns/coredns/plugin/reload"
 )
 
 // order is the order in which a request passes the plugins; a Corefile's own order does not count.
-var order = []string{"reload", "health", "ready", "log", "errors", "cache", "kubernetes", "loop", "forward"}
+// They are those of the lab's Corefile: mesh_fixtures/lab/netns/coredns.py.
+var order = []string{"health", "ready", "errors", "cache", "kubernetes"}
 
 func main() {
 	// Directives that no plugin stands behind are dropped, those of the server itself are kept.

@@ -112,7 +112,7 @@ func (c *children) keepRunning(service Service) {
 	for _, address := range service.Wants {
 		await(service.Name, address)
 	}
-	pause := firstRestart
+	pause := time.Duration(0)
 	for {
 		begun := time.Now()
 		status, err := c.runService(service)
@@ -121,12 +121,17 @@ func (c *children) keepRunning(service Service) {
 		} else {
 			report("%s ended with %s after %.1f s", service.Name, describe(status), time.Since(begun).Seconds())
 		}
-		if time.Since(begun) > steadyAfter {
-			pause = firstRestart
-		}
+		pause = nextPause(pause, time.Since(begun))
 		time.Sleep(pause)
-		pause = min(2*pause, longestRestart)
 	}
+}
+
+// nextPause says how long to wait before a service starts again: longer each time that it ends soon.
+func nextPause(last, ran time.Duration) time.Duration {
+	if last == 0 || ran > steadyAfter {
+		return firstRestart
+	}
+	return min(2*last, longestRestart)
 }
 
 func (c *children) runService(service Service) (syscall.WaitStatus, error) {

@@ -91,9 +91,8 @@ func makeDevices(folder string) error {
 	if err := syscall.Mount("tmpfs", folder, "tmpfs", syscall.MS_NOSUID, "mode=0755"); err != nil {
 		return fmt.Errorf("mount tmpfs on /dev: %w", err)
 	}
-	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty", "kmsg"} {
-		device := Mount{Kind: "bind", Source: "/dev/" + name}
-		target := filepath.Join(folder, name)
+	for _, device := range devices("/dev") {
+		target := filepath.Join(folder, device.Target)
 		if err := makeTarget(device, target); err != nil {
 			return err
 		}
@@ -118,6 +117,38 @@ func makeDevices(folder string) error {
 		}
 	}
 	return nil
+}
+
+// devices lists what to bind, given the folder of the machine's devices, which in a container may hold
+// few. Without a terminal there is nothing to bind. The kernel's log must be there, since kubelet does not
+// start without it; but it only looks there for processes that the kernel has killed for want of memory,
+// and gives that up, with a line in its own log, at the end of file that /dev/null is.
+func devices(outer string) []Mount {
+	var found []Mount
+	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
+		found = append(found, Mount{Kind: "bind", Source: filepath.Join(outer, name), Target: name})
+	}
+	if terminal := filepath.Join(outer, "tty"); exists(terminal) {
+		found = append(found, Mount{Kind: "bind", Source: terminal, Target: "tty"})
+	}
+	log := filepath.Join(outer, "kmsg")
+	if !canRead(log) {
+		log = filepath.Join(outer, "null")
+	}
+	return append(found, Mount{Kind: "bind", Source: log, Target: "kmsg"})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func canRead(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	return file.Close() == nil
 }
 
 func pivot(root string) error {

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh_fixtures.exchange import Exchange, Follower
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.scheduling import TopologyScheduling
-from mesh_fixtures.session_lab import RUN
+from mesh_fixtures.session.exchange import Exchange, Follower, remove_abandoned
+from mesh_fixtures.session.labs import RUN
+from mesh_fixtures.session.scheduling import TopologyScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -25,6 +25,9 @@ class Distribution:
 
     Args:
         check_machine: raises pytest.UsageError where labs cannot be made.
+
+    Raises:
+        MachineError: this process cannot keep state on this machine.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Distribution:
         self._config = config
         self._check_machine = check_machine
         self._run = config.stash[RUN]
+        remove_abandoned()
         self._exchange = Exchange.create()
         self._follower = Follower(self._exchange, self._run.sink)
         self._checked = False

@@ -79,7 +79,8 @@ IMAGES = Option(
 KEEP = Option(
     "mesh_keep",
     "never",
-    "keep the lab of a topology for the next run: never, when one of its tests failed, or always",
+    "keep the lab of a topology: never, when one of its tests failed, or always; but for never, a "
+    "kept lab is taken over if its scenario and binaries are unchanged",
     choices=("never", "failed", "always"),
 )
 REQUESTS = Option(

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.convergence import Settled, settle
-from mesh_fixtures.expectations import (
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints
+from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import SLEEP, workloads
+from mesh_fixtures.verdict.convergence import Settled, settle
+from mesh_fixtures.verdict.expectations import (
     Destination,
     EndpointsVerdict,
     backends,
     destinations,
     judge_endpoints,
 )
-from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints
-from mesh_fixtures.probe.gateways import Gateway, gateways
-from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import SLEEP, workloads
 from mesh_fixtures.workloads import NAMESPACE, PORT
 
 DEADLINE_SECONDS: Final = 30.0

@@ -1,6 +1,6 @@
 """A pytest plugin for `mesh-conformance bench`: writes what one run took to a JSON file.
 
-Started by `-p mesh_fixtures.measuring`, with the file's name in `MESH_MEASURE_INTO`.
+Started by `-p mesh_fixtures.session.measuring`, with the file's name in `MESH_MEASURE_INTO`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from mesh_fixtures.lab.provider import Lab
-from mesh_fixtures.session_lab import RUN
+from mesh_fixtures.session.labs import RUN
 
 VARIABLE = "MESH_MEASURE_INTO"
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mesh_fixtures.errors import LabError, MeshConformanceError, ProbeError
-from mesh_fixtures.exchange import Exchange
+from mesh_fixtures import providers
+from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError, ProbeError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
-from mesh_fixtures.options import Keep, Settings
 from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.step_times import StepTimes
+from mesh_fixtures.session.exchange import Exchange
+from mesh_fixtures.session.options import Keep, Settings
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ def readable_errors() -> Iterator[None]:
 
 
 @contextmanager
+def usage_errors() -> Iterator[None]:
+    """Report in one line what this machine lacks, and run nothing."""
+    try:
+        yield
+    except MachineError as error:
+        raise pytest.UsageError(providers.as_line(error)) from error
+
+
+@contextmanager
 def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
     """A lab for one scenario, removed or kept when the last test that needs it has run."""
     with ExitStack() as stack:
@@ -88,7 +98,8 @@ def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
         if run.exchange is not None:
             stack.enter_context(run.exchange.holding_lab())
         with readable_errors():
-            lab = provider.open(scenario, run.progress(scenario))
+            reuse = run.settings.keep != "never"
+            lab = provider.open(scenario, run.progress(scenario), reuse=reuse)
         try:
             yield lab
         finally:

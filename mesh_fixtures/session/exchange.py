@@ -1,4 +1,8 @@
-"""What pytest-xdist's workers and their controller tell each other: a folder of small files."""
+"""What pytest-xdist's workers and their controller tell each other: a folder of small files.
+
+The folder's name says which controller it belongs to. One whose controller was killed is abandoned
+as soon as no worker holds a lab any more, and removed by the next start or by `clean`.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,18 @@ from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, cast
 
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.ownership import Owner, state_folder
 from mesh_fixtures.progress import Event, Sink
 
 _POLL = 0.2
 _EVENTS = "events.jsonl"
+_HOLDS_LAB = "holds-lab-"
+
+
+def exchanges_folder() -> Path:
+    """Where the exchanges of all controllers of this user are."""
+    return state_folder() / "exchanges"
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,22 @@ class Exchange:
 
     @classmethod
     def create(cls) -> Exchange:
-        """Make a new folder."""
-        return cls(Path(tempfile.mkdtemp(prefix="mesh-conformance-")))
+        """Make a folder for this process.
+
+        Raises:
+            MachineError: it could not be made.
+        """
+        folder = exchanges_folder()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls(Path(tempfile.mkdtemp(prefix=f"{Owner.this_process()}-", dir=folder)))
+        except OSError as error:
+            raise MachineError(
+                wanted="a folder for what workers and controller tell each other",
+                seen=error.strerror or str(error),
+                where=str(folder),
+                remedy="point XDG_STATE_HOME at a folder that you may write to",
+            ) from error
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -55,11 +81,15 @@ class Exchange:
 
     @property
     def sink(self) -> Sink:
-        """Appends each event for the controller to read."""
+        """Appends each event for the controller to read; none when nobody reads any more."""
 
         def append(event: Event) -> None:
             line = json.dumps(event.as_json()) + "\n"
-            with self._lock, (self.folder / _EVENTS).open("a", encoding="utf-8") as file:
+            with (
+                suppress(FileNotFoundError),
+                self._lock,
+                (self.folder / _EVENTS).open("a", encoding="utf-8") as file,
+            ):
                 file.write(line)
 
         return append
@@ -79,7 +109,7 @@ class Exchange:
     @contextmanager
     def holding_lab(self) -> Iterator[None]:
         """Record that this process holds a lab."""
-        marker = self.folder / f"holds-lab-{os.getpid()}"
+        marker = self.folder / f"{_HOLDS_LAB}{Owner.this_process()}"
         marker.touch()
         try:
             yield
@@ -88,8 +118,13 @@ class Exchange:
 
     def holders(self) -> tuple[int, ...]:
         """Processes that hold a lab."""
-        found = (int(path.name.rsplit("-", 1)[1]) for path in self.folder.glob("holds-lab-*"))
-        return tuple(pid for pid in found if _is_alive(pid))
+        names = (path.name.removeprefix(_HOLDS_LAB) for path in self.folder.glob(f"{_HOLDS_LAB}*"))
+        return tuple(owner.pid for owner in map(Owner.named, names) if owner.is_alive)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its controller is gone, and no worker is still removing a lab."""
+        return not Owner.named(self.folder.name).is_alive and not self.holders()
 
     def stop_holders(self, patience: float) -> bool:
         """Ask processes that hold a lab to stop, and wait until they have removed it.
@@ -108,12 +143,20 @@ class Exchange:
         return True
 
 
-def _is_alive(pid: int) -> bool:
+def remove_abandoned() -> list[str]:
+    """Remove the folders whose controller was killed.
+
+    Returns:
+        Their names; none when there is no such folder to look into.
+    """
     try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        found = [Exchange(path) for path in sorted(exchanges_folder().iterdir()) if path.is_dir()]
     except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+        return []
+    abandoned = [exchange for exchange in found if exchange.is_abandoned]
+    for exchange in abandoned:
+        exchange.remove()
+    return [exchange.folder.name for exchange in abandoned]
 
 
 class Follower:

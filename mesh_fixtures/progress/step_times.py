@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from mesh_fixtures.progress import Event
+from mesh_fixtures.progress.events import Event
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,16 @@ def discard(event: Event) -> None:
     """Sink for work that nobody watches."""
 
 
+def both(*sinks: Sink) -> Sink:
+    """A sink that passes each event to all of these, in order."""
+
+    def fan_out(event: Event) -> None:
+        for sink in sinks:
+            sink(event)
+
+    return fan_out
+
+
 @dataclass(frozen=True)
 class Progress:
     """Reports events of one subject to a sink. Thread-safe when its sink is."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import mesh_fixtures
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
 
@@ -18,13 +17,6 @@ class Chosen:
     """A scenario that this plugin chose for a test; tests may have parameters of their own."""
 
     scenario: Scenario
-
-
-def default_folder(start: Path) -> Path:
-    """Folder of the scenario files: `scenarios/` in `start`, else the project's own."""
-    package = Path(mesh_fixtures.__file__).parent
-    candidates = (start / "scenarios", package / "_scenarios", package.parent / "scenarios")
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
 
 
 def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:

@@ -7,22 +7,12 @@ from collections.abc import Callable
 from threading import Event as Signal
 from threading import Lock, Thread
 
-from mesh_fixtures.progress import Event, Sink
+from mesh_fixtures.progress.events import Event
 
 WriteLine = Callable[[str], None]
 
 _FIRST_REMINDER = 5.0
 _LONGEST_SILENCE = 30.0
-
-
-def both(*sinks: Sink) -> Sink:
-    """A sink that passes each event to all of these, in order."""
-
-    def fan_out(event: Event) -> None:
-        for sink in sinks:
-            sink(event)
-
-    return fan_out
 
 
 class Display:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures.progress_display import Display, both
-from mesh_fixtures.session_lab import RUN
-from mesh_fixtures.step_times import StepTimes
+from mesh_fixtures.progress import both
+from mesh_fixtures.progress.display import Display
+from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.session.labs import RUN
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager

@@ -1,0 +1,120 @@
+"""Removes parts that nothing uses any more, and what killed builds left.
+
+A part is used by the checkout whose sources give it its key, and by labs, whose nodes mount it. So
+nothing is evicted while a lab exists, and what was used a short time ago stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.artifacts.entry import entries
+from mesh_fixtures.artifacts.folders import remove
+from mesh_fixtures.artifacts.parts import keys_of
+
+DAY: Final = 24 * 3600.0
+
+STALE: Final = 14 * DAY
+"""Seconds without use after which a part that is not current is removed unasked."""
+
+RECENT: Final = 3600.0
+"""Seconds that `prune` leaves to a process that has its parts but no lab yet: as long as a build
+may take."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` did.
+
+    Attributes:
+        removed: parts by name and key, and prepared control planes by name.
+        labs: the labs because of which nothing was removed.
+    """
+
+    removed: Sequence[str] = ()
+    labs: Sequence[str] = ()
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what dead builds left; a build that is under way holds its lock and is left alone."""
+    for entry in entries(root):
+        if any(entry.home.glob(f"{entry.key}.partial-*")):
+            with entry.locked_if_free() as held:
+                if held:
+                    entry.remove_partial()
+
+
+def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[str]:
+    """Remove parts that are not current and were not used for that many seconds.
+
+    Not to be called while a lab exists.
+
+    Args:
+        root: the cache's folder.
+        current: the keys that stay, by name of the part.
+
+    Returns:
+        Name and key of each that was removed.
+    """
+    removed = []
+    used_before = time.time() - unused_for
+    for entry in entries(root):
+        if entry.key == current.get(entry.home.name):
+            continue
+        with entry.locked_if_free() as held:
+            if held and entry.discard(used_before=used_before):
+                removed.append(f"{entry.home.name} {entry.key}")
+    return removed
+
+
+def evict_stale(root: Path, current: Mapping[str, str]) -> list[str]:
+    """`evict` what was not used for `STALE` seconds; nothing while a lab exists."""
+    return [] if _labs() else evict(root, current, unused_for=STALE)
+
+
+def prune() -> Pruned:
+    """Remove all that can be built again and is not current, and all prepared control planes.
+
+    Nothing is removed while a lab exists, and no part that was used within `RECENT` seconds.
+
+    Raises:
+        LabError: another process holds the lock of this machine's labs for too long.
+    """
+    from mesh_fixtures.lab.netns import state
+
+    root = catalog.cache_root()
+    remove_leftovers(root)
+    with state.exclusive():
+        labs = _labs()
+        if labs:
+            return Pruned(labs=labs)
+        removed = evict(root, keys_of(catalog.parts()), unused_for=RECENT)
+        return Pruned(removed=[*removed, *_remove_control_planes(root.parent / "control-planes")])
+
+
+def _labs() -> list[str]:
+    from mesh_fixtures.lab.netns import state
+
+    return [record.id for record in state.records()]
+
+
+def _remove_control_planes(folder: Path) -> list[str]:
+    """Remove the etcd folders that labs start from, finished or not; they are made again."""
+    removed: list[str] = []
+    with contextlib.suppress(FileNotFoundError, Timeout), FileLock(folder / ".lock", timeout=0):
+        for prepared in sorted(folder.iterdir()):
+            if prepared.is_dir():
+                # Under its own name, a folder that is half removed would be taken for a whole one.
+                doomed = folder / f".new-removed-{prepared.name}"
+                prepared.rename(doomed)
+                remove(doomed)
+                removed.append(f"control plane {prepared.name}")
+    return removed

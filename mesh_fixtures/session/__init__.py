@@ -1,0 +1,1 @@
+"""What the pytest plugin is made of; `mesh_fixtures.plugin` puts it together."""

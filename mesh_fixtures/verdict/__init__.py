@@ -1,0 +1,1 @@
+"""From observations to what is wrong with a mesh: expectations, statistics, findings."""

@@ -1,0 +1,155 @@
+"""The command that measures: one real run of pytest on a stub, and the tables of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from plugin_stub import QUICK, Behaviour, StubProvider, conftest, recorded
+
+from mesh_fixtures import cli
+from mesh_fixtures.commands import bench
+from mesh_fixtures.lab.netns import Removed, state
+from mesh_fixtures.session.measuring import Measurement
+
+SCENARIOS = ("--scenarios", str(Path(__file__).parents[2] / "scenarios"))
+
+
+@pytest.fixture(autouse=True)
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
+    """What the command gets in place of a real one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    stub = StubProvider(tmp_path / "log", Behaviour())
+    monkeypatch.setattr("mesh_fixtures.providers.make", lambda name="auto": stub)
+    monkeypatch.setattr(bench, "_prepare", lambda progress: None)
+    return stub
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, bool]]]:
+    """Lets runs take as long as told; returns the list in which they leave topology and keep."""
+
+    def measured(*totals: float) -> list[tuple[str, bool]]:
+        runs: list[tuple[str, bool]] = []
+        left = iter(totals)
+
+        def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
+            runs.append((file.stem, keep))
+            total = next(left)
+            return Measurement({"clusters": total - 1}, {"boot": total / 2}, 1500.0), total
+
+        monkeypatch.setattr(bench, "measure", measure)
+        return runs
+
+    return measured
+
+
+def rows(lines: Sequence[str]) -> list[list[str]]:
+    return [line.split() for line in lines]
+
+
+def test_a_run_is_measured_from_nothing_to_a_clean_machine(
+    pytester: pytest.Pytester,
+    provider: StubProvider,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytester.makepyfile("def test_it(sample): pass")
+    pytester.makeconftest(conftest(provider.log, Behaviour()))
+    monkeypatch.setattr(bench, "conformance_tests", lambda: pytester.path)
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(QUICK))
+    assert cli.main(["bench", "multi-primary", *SCENARIOS, "--runs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["multi-primary,", "1", "run", "minimum", "median", "maximum"]
+    assert [line[:24].rstrip() for line in lines[1:-1]] == [
+        "  clusters",
+        "  mesh",
+        "  workloads",
+        "  tests",
+        "  teardown",
+        "  start and end",
+        "total, seconds",
+        "memory, MiB",
+        "steps, overlapping",
+        "  istiod",
+    ]
+    assert lines[8].split()[2:] == ["1000", "1000", "1000"]
+    assert recorded(provider.log) == [
+        f"{what} multi-primary" for what in ("open", "install", "sample", "close")
+    ]
+
+
+def test_a_table_has_minimum_median_and_maximum(
+    measured: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(32.0, 38.0, 33.0)
+    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 0
+    assert rows(capsys.readouterr().out.splitlines()) == [
+        ["multi-primary,", "3", "runs", "minimum", "median", "maximum"],
+        ["clusters", "31.0", "32.0", "37.0"],
+        ["start", "and", "end", "1.0", "1.0", "1.0"],
+        ["total,", "seconds", "32.0", "33.0", "38.0"],
+        ["memory,", "MiB", "1500", "1500", "1500"],
+        ["steps,", "overlapping"],
+        ["boot", "16.0", "16.5", "19.0"],
+        [],
+    ]
+
+
+def test_several_scenarios_have_a_sum(
+    measured: Callable[..., list[tuple[str, bool]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = measured(30.0, 40.0)
+    names = ("primary-remote", "multi-primary")
+    assert cli.main(["bench", *names, *SCENARIOS, "--runs", "1"]) == 0
+    assert runs == [(name, False) for name in names]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines if "minimum" in line] == [*names]
+    assert lines[-1] == "sum of the medians: 70.0 s"
+
+
+def test_runs_on_a_kept_lab_come_after_one_that_makes_it(
+    measured: Callable[..., list[tuple[str, bool]]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = measured(35.0, 9.0, 8.0)
+    removed = []
+
+    def take_down(topology: str, progress: object) -> Removed:
+        removed.append(topology)
+        return Removed((topology,), ())
+
+    monkeypatch.setattr("mesh_fixtures.lab.netns.take_down_kept", take_down)
+    assert cli.main(["bench", "multi-primary", *SCENARIOS, "--kept", "--runs", "2"]) == 0
+    assert runs == [("multi-primary", True)] * 3
+    assert removed == ["multi-primary"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("multi-primary, 2 runs on a kept lab")
+    assert ["total,", "seconds", "8.0", "8.5", "9.0"] in rows(lines)
+
+
+def test_a_lab_that_somebody_keeps_is_left_alone(
+    measured: Callable[..., list[tuple[str, bool]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = measured()
+    with state.exclusive():
+        replace(state.claim("multi-primary", "", ""), kept=True).save()
+    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
+    assert "mesh-conformance down multi-primary" in capsys.readouterr().err
+    assert runs == []
+
+
+def test_a_run_that_fails_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.executable", "false")
+    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
+    assert "seen: exit status 1" in capsys.readouterr().err
+
+
+def test_a_folder_without_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--scenarios", str(tmp_path)]) == 2
+    assert "wanted scenario files" in capsys.readouterr().err
