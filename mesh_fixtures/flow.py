@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.lab.provider import Lab
-from mesh_fixtures.progress import Progress, both
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress import Progress
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
@@ -94,22 +93,16 @@ def _removal(scenario: Scenario) -> Plan:
     return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
 
 
-def bring_up(lab: Lab, progress: Progress) -> StepTimes:
+def bring_up(lab: Lab, progress: Progress) -> None:
     """Install what a kept lab does not hold yet, and deploy the sample workloads.
-
-    Returns:
-        The time that each step took.
 
     Raises:
         StepFailed: a step failed.
     """
-    times = StepTimes()
-    watched = Progress(progress.subject, both(times, progress.sink))
     if not lab.installed:
-        install(lab, watched)
+        install(lab, progress)
         lab.mark_installed()
-    deploy_sample(lab, watched)
-    return times
+    deploy_sample(lab, progress)
 
 
 def runbook(scenario: Scenario, images: ImageSet) -> str:

@@ -6,8 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -96,6 +100,25 @@ class Interruption:
             return
         self._interrupted = True
         raise KeyboardInterrupt(name)
+
+
+def run_apart(action: Callable[[], Result], stop: Callable[[], None]) -> Result:
+    """Do something in a thread of its own, so that an interrupt reaches only the wait for it.
+
+    An exception that a signal raises in the midst of a library's work can be lost there, or leave
+    the library's locks taken.
+
+    Args:
+        stop: makes the action end soon; called when the wait for it is over early.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="apart")
+    try:
+        return pool.submit(action).result()
+    except BaseException:
+        stop()
+        raise
+    finally:
+        pool.shutdown()
 
 
 interruption = Interruption()

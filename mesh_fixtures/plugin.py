@@ -76,9 +76,6 @@ def _distributes(config: pytest.Config) -> bool:
     return distributed and not config.option.collectonly
 
 
-# Selection ----------------------------------------------------------------------------------------
-
-
 def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
     if _SCENARIOS not in config.stash:
         settings = config.stash[RUN].settings
@@ -140,15 +137,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not run.settings.plan:
         return None
     reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
-    images = providers.images_of(run.settings.provider)
+    images = providers.images_of()
     for scenario in _scenarios(session.config):
         if scenario.id in run.selected:
             reporter.ensure_newline()
             reporter.write_line(flow.runbook(scenario, images))
     return True
-
-
-# Outcomes -----------------------------------------------------------------------------------------
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -165,22 +159,13 @@ def pytest_runtest_makereport(
     run = item.config.stash[RUN]
     if topology and report.failed:
         run.failed.add(topology)
-    if call.excinfo is not None and is_infrastructure(call.excinfo.value):
-        report.__dict__["mesh_infrastructure"] = True
+    if report.failed and call.excinfo is not None and is_infrastructure(call.excinfo.value):
         report.longrepr = f"{type(call.excinfo.value).__name__}: {call.excinfo.value}"
+        if report.when == "call":
+            # Only what goes wrong before or after a test is an error on the terminal, in JUnit and
+            # for other plugins; in the test itself it would be a failure.
+            report.when = "setup"
     return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(
-    report: pytest.CollectReport | pytest.TestReport,
-) -> tuple[str, str, str] | None:
-    if report.failed and getattr(report, "mesh_infrastructure", False):
-        return "error", "E", "ERROR"
-    return None
-
-
-# Fixtures -----------------------------------------------------------------------------------------
 
 
 def _provider(config: pytest.Config) -> Provider:

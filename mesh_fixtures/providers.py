@@ -42,9 +42,8 @@ def unfitness() -> Sequence[Problem]:
     return ()
 
 
-def images_of(name: str = "auto") -> ImageSet:
-    """The image set that a provider runs, described without building or fetching it."""
-    del name
+def images_of() -> ImageSet:
+    """The image set that labs run, described without building or fetching it."""
     from mesh_fixtures.artifacts.images import image_set
 
     return image_set()

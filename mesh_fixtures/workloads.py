@@ -14,6 +14,12 @@ from mesh_fixtures.scenario import Scenario
 
 NAMESPACE: Final = "sample"
 PORT: Final = 5000
+HOST: Final = f"helloworld.{NAMESPACE}.svc.cluster.local"
+"""Full name of HelloWorld's service, as Istio's configuration names it."""
+
+HELLO: Final = f"helloworld.{NAMESPACE}:{PORT}/hello"
+"""What clients ask for, without `http://`."""
+
 HEALTH_PATH: Final = "/health"
 READY_SECONDS: Final = 90
 
@@ -64,7 +70,7 @@ def check_plan(scenario: Scenario) -> Plan:
     """
     clusters = [cluster.name for cluster in scenario.clusters]
     curl = ("exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-sS")
-    url = f"helloworld.{NAMESPACE}:{PORT}/hello?[1-{_CHECKED_REQUESTS}]"
+    url = f"{HELLO}?[1-{_CHECKED_REQUESTS}]"
     steps = tuple(
         Step(
             id=ids.check(cluster),
@@ -111,7 +117,7 @@ def fresh_connections_manifest() -> str:
         "kind": "DestinationRule",
         "metadata": {"name": "helloworld"},
         "spec": {
-            "host": f"helloworld.{NAMESPACE}.svc.cluster.local",
+            "host": HOST,
             "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
         },
     }

@@ -19,8 +19,12 @@ from mesh_fixtures.scenario import Scenario
 FOLDER: Final = "certs"
 """Where the files belong, relative to the folder that the installation's commands run in."""
 
+CACERTS: Final = "cacerts"
+"""Name of the secret that a cluster's istiod signs with."""
+
 CLUSTER_FILES: Final = ("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
-"""Keys of the secret `cacerts` (source: Istio, Plug in CA Certificates)."""
+"""Keys of that secret: certificate, its key, root, chain (source: Istio, Plug in CA
+Certificates)."""
 
 KEY_BITS: Final = 2048
 """RSA as in the guide; 2048 bits take 0.02-0.12 s to make, its 4096 took 0.55 s."""

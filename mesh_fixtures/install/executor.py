@@ -7,7 +7,6 @@ import shlex
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,24 +28,12 @@ OBSERVATION_SECONDS: Final = 15.0
 CANNOT_START: Final = 127
 
 
-@dataclass(frozen=True)
-class StepTime:
-    """How long a step took, in seconds, and when it began after the plan did."""
-
-    id: str
-    cluster: str
-    seconds: float
-    started_offset: float
-
-
 def working_folder(lab: Lab) -> Path:
     """Folder that the commands of a lab's installation run in; `certs/` belongs into it."""
     return lab.folder / "install"
 
 
-def run_in_lab(
-    plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARALLEL_STEPS
-) -> tuple[StepTime, ...]:
+def run_in_lab(plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARALLEL_STEPS) -> None:
     """Run a plan on a lab's clusters. The steps' output is kept in `install/logs` of its folder.
 
     Raises:
@@ -61,7 +48,7 @@ def run_in_lab(
     }
     programs = {"kubectl": lab.tools.kubectl, "istioctl": lab.tools.istioctl}
     surroundings = Surroundings(folder, environment, programs)
-    return run(plan, surroundings, lab_variables(lab), progress, parallel=parallel)
+    run(plan, surroundings, lab_variables(lab), progress, parallel=parallel)
 
 
 def lab_variables(lab: Lab) -> Mapping[str, str]:
@@ -81,7 +68,7 @@ def run(
     progress: Progress,
     *,
     parallel: int = PARALLEL_STEPS,
-) -> tuple[StepTime, ...]:
+) -> None:
     """Run a plan.
 
     Args:
@@ -90,9 +77,6 @@ def run(
         progress: gets a phase for each step; its sink is called from several threads.
         parallel: how many steps run at a time at most.
 
-    Returns:
-        The steps' times, in the order in which they began.
-
     Raises:
         StepFailed: a step did not succeed in time; the others are ended.
         ValueError: a variable has no value.
@@ -100,7 +84,7 @@ def run(
     missing = [name for name in plan.variables if name not in variables]
     if missing:
         raise ValueError(f"plan of {plan.scenario_id}: no value for {', '.join(missing)}")
-    return _Execution(plan, surroundings, dict(variables), progress).run(parallel)
+    _Execution(plan, surroundings, dict(variables), progress).run(parallel)
 
 
 class _Cancelled(Exception):
@@ -135,17 +119,16 @@ class _Execution:
         self._lock = threading.Lock()
         self._active: set[Running] = set()
         self._is_cancelled = False
-        self._begun = time.monotonic()
 
-    def run(self, parallel: int) -> tuple[StepTime, ...]:
+    def run(self, parallel: int) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         waiting = list(self._plan.ordered)
-        times: dict[str, StepTime] = {}
-        active: set[Future[StepTime]] = set()
+        ended: set[str] = set()
+        active: set[Future[str]] = set()
         with ThreadPoolExecutor(parallel, thread_name_prefix="step") as pool:
             try:
                 while waiting or active:
-                    ready = [step for step in waiting if times.keys() >= {*step.needs}]
+                    ready = [step for step in waiting if ended.issuperset(step.needs)]
                     for step in ready[: parallel - len(active)]:
                         active.add(pool.submit(self._run_step, step))
                         waiting.remove(step)
@@ -153,13 +136,12 @@ class _Execution:
                     if any(future.exception() for future in done):
                         self._cancel_once()
                         _raise_cause((*done, *wait(active).done))
-                    times |= {taken.id: taken for taken in (future.result() for future in done)}
+                    ended |= {future.result() for future in done}
             finally:
                 self._cancel()
-        return tuple(sorted(times.values(), key=lambda taken: taken.started_offset))
 
-    def _run_step(self, step: Step) -> StepTime:
-        begun = time.monotonic()
+    def _run_step(self, step: Step) -> str:
+        """Run a step, and return its id."""
         with self._progress.phase(step.id, step.cluster, step.title):
             self._write_files(step)
             with self._bounded(step.deadline) as running:
@@ -170,7 +152,7 @@ class _Execution:
                 if not self._cancel_once():
                     raise _Cancelled
                 raise self._step_failed(step, failure)
-        return StepTime(step.id, step.cluster, time.monotonic() - begun, begun - self._begun)
+        return step.id
 
     def _cancel(self) -> None:
         """End what runs, observations too, and start no more steps."""
@@ -277,7 +259,7 @@ class _Execution:
             output=failure.output[-OUTPUT_KEPT:],
             state=self._observed(step),
             where=where,
-            remedy=_remedy(failure.output, step.cluster),
+            remedy=_remedy(failure.output, step.cluster, self._plan.scenario_id),
         )
 
     def _observed(self, step: Step) -> str:
@@ -294,7 +276,7 @@ class _Execution:
         return "\n".join(seen)
 
 
-def _raise_cause(ended: Iterable[Future[StepTime]]) -> NoReturn:
+def _raise_cause(ended: Iterable[Future[str]]) -> NoReturn:
     errors = [error for future in ended if (error := future.exception()) is not None]
     raise next((error for error in errors if not isinstance(error, _Cancelled)), errors[0])
 
@@ -307,10 +289,10 @@ def _decisive(statuses: tuple[int, ...]) -> int:
     return (blamed or failed or [0])[0]
 
 
-def _remedy(output: str, cluster: str) -> str:
+def _remedy(output: str, cluster: str, scenario_id: str) -> str:
     if "already exists" in output or "AlreadyExists" in output:
         return (
             f"{cluster} already holds what this step creates, and the plan is for clusters without "
-            "Istio: remove it there, or verify the mesh that is installed with --mesh-install skip"
+            f"Istio: remove the lab with mesh-conformance down {scenario_id}, and start again"
         )
     return ""

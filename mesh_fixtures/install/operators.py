@@ -9,13 +9,11 @@ import yaml
 
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, Scenario
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
 
 READINESS_PERIOD: Final = 1
 """Seconds between readiness probes of a proxy. By Istio's default of 15, a gateway that is asked a
 moment before it is ready keeps its installation waiting for that long."""
-
-STATUS_PORT: Final = 15021
 
 _DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
 

@@ -19,8 +19,8 @@ from mesh_fixtures.install import (
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.scenario import Scenario
 
-OLDEST_ISTIO: Final = (1, 29)
-NEWEST_ISTIO: Final = (1, 32)
+SUPPORTED_ISTIO: Final = ("1.29", "1.30", "1.31", "1.32")
+"""Minor versions that this recipe is written for, oldest first."""
 
 
 def plan(scenario: Scenario, images: ImageSet) -> Plan:
@@ -64,14 +64,13 @@ def _variables(scenario: Scenario) -> tuple[str, ...]:
 
 
 def _require_known_istio(images: ImageSet) -> None:
-    number = re.match(r"v?(\d+)\.(\d+)", images.istio_version)
-    oldest, newest = (".".join(map(str, version)) for version in (OLDEST_ISTIO, NEWEST_ISTIO))
-    if number and OLDEST_ISTIO <= (int(number[1]), int(number[2])) <= NEWEST_ISTIO:
+    number = re.match(r"v?(\d+\.\d+)", images.istio_version)
+    if number and number[1] in SUPPORTED_ISTIO:
         return
+    oldest, *_, newest = SUPPORTED_ISTIO
     raise ArtifactError(
         wanted=f"Istio {oldest} to {newest}, which this installation recipe is written for",
         seen=images.istio_version or "no version",
         where=f"image set {images.name}",
-        remedy="use images of such a version, or verify a mesh installed otherwise with "
-        "--mesh-install skip",
+        remedy=f"use images of one of these versions: {', '.join(SUPPORTED_ISTIO)}",
     )

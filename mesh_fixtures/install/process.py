@@ -51,10 +51,6 @@ class Running:
     _group: int | None = None
     _ended: bool = False
 
-    @property
-    def was_ended(self) -> bool:
-        return self._ended
-
     def end(self) -> None:
         """Kill what runs, and refuse to start more."""
         with self._lock:

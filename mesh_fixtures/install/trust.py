@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mesh_fixtures.install import ids, names
-from mesh_fixtures.install.certificates import CLUSTER_FILES, FOLDER
+from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
 from mesh_fixtures.install.step import Command, Step
 
 SECTION: Final = "Configure Trust"
@@ -17,7 +17,7 @@ def steps(cluster: str) -> tuple[Step, ...]:
     """
     namespace = names.SYSTEM_NAMESPACE
     sources = tuple(f"--from-file={FOLDER}/{cluster}/{file}" for file in CLUSTER_FILES)
-    secret = names.system_kubectl(cluster, "create", "secret", "generic", "cacerts", *sources)
+    secret = names.system_kubectl(cluster, "create", "secret", "generic", CACERTS, *sources)
     return (
         Step(
             id=ids.system_namespace(cluster),

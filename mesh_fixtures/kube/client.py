@@ -7,16 +7,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube.objects import (
-    ConfigMap,
-    Deployment,
-    EndpointSlice,
-    Meta,
-    Node,
-    Secret,
-    Service,
-    Webhook,
-)
+from mesh_fixtures.kube.objects import Deployment, EndpointSlice, Secret, Service
 from mesh_fixtures.kube.pods import Pod
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import Transport
@@ -60,12 +51,10 @@ class KubeClient:
     ) -> None:
         self.close()
 
-    def source(self, kind: str, namespace: str = "", detail: str = "") -> Source:
+    def source(self, kind: str, namespace: str, detail: str = "") -> Source:
         """The source of what a read of this kind returns."""
-        asked = f"kubectl --context={self.name} get {kind}"
-        if namespace:
-            asked += f" -n {namespace}"
-        return Source(self.name, f"{kind} {namespace}".strip(), f"{asked} {detail}".strip())
+        asked = f"kubectl --context={self.name} get {kind} -n {namespace} {detail}"
+        return Source(self.name, f"{kind} {namespace}", asked.rstrip())
 
     def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
         """Pods by name. So for the other lists.
@@ -88,35 +77,14 @@ class KubeClient:
         items = self._list("/apis/discovery.k8s.io/v1", "endpointslices", namespace, selector)
         return tuple(map(EndpointSlice.read, items))
 
-    def secrets(self, namespace: str, selector: str = "") -> tuple[Secret, ...]:
-        return tuple(map(Secret.read, self._list(_CORE, "secrets", namespace, selector)))
-
-    def nodes(self) -> tuple[Node, ...]:
-        return tuple(map(Node.read, self._list(_CORE, "nodes")))
-
-    def webhooks(self) -> tuple[Webhook, ...]:
-        """Webhooks of all mutating and validating configurations."""
-        api = "/apis/admissionregistration.k8s.io/v1"
-        kinds = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
-        items = [item for kind in kinds for item in self._list(api, kind)]
-        return tuple(webhook for item in items for webhook in Webhook.read_all(item))
-
     def secret(self, namespace: str, name: str) -> Secret | None:
-        """None when there is none. So for the other single objects."""
+        """None when there is none. So for a single Service."""
         item = self._get("secrets", name, namespace)
         return None if item is None else Secret.read(item)
-
-    def config_map(self, namespace: str, name: str) -> ConfigMap | None:
-        item = self._get("configmaps", name, namespace)
-        return None if item is None else ConfigMap.read(item)
 
     def service(self, namespace: str, name: str) -> Service | None:
         item = self._get("services", name, namespace)
         return None if item is None else Service.read(item)
-
-    def namespace(self, name: str) -> Meta | None:
-        item = self._get("namespaces", name)
-        return None if item is None else Meta.read(item)
 
     def pod_of(self, namespace: str, selector: str) -> Pod:
         """The first pod, by name, that runs, is ready, and is not going away.
@@ -154,17 +122,13 @@ class KubeClient:
         """
         return self._transport.exec(namespace, pod, container, argv, timeout)
 
-    def _list(self, api: str, kind: str, namespace: str = "", selector: str = "") -> list[Any]:
+    def _list(self, api: str, kind: str, namespace: str, selector: str) -> list[Any]:
         source = self.source(kind, namespace, f"-l {selector}" if selector else "")
         query = {"labelSelector": selector} if selector else {}
-        found = self._transport.read(source, f"{api}{_scope(namespace)}/{kind}", query)
+        found = self._transport.read(source, f"{api}/namespaces/{namespace}/{kind}", query)
         items: list[Any] = (found or {}).get("items") or []
         return sorted(items, key=lambda item: str(item["metadata"]["name"]))
 
-    def _get(self, kind: str, name: str, namespace: str = "") -> Any:
+    def _get(self, kind: str, name: str, namespace: str) -> Any:
         source = self.source(kind, namespace, name)
-        return self._transport.read(source, f"{_CORE}{_scope(namespace)}/{kind}/{name}", {})
-
-
-def _scope(namespace: str) -> str:
-    return f"/namespaces/{namespace}" if namespace else ""
+        return self._transport.read(source, f"{_CORE}/namespaces/{namespace}/{kind}/{name}", {})

@@ -14,7 +14,6 @@ class Container:
 
     Attributes:
         env: variables with literal values; those from fields, secrets or maps are left out.
-        native_sidecar: an init container with `restartPolicy: Always`.
         ready: as the kubelet last reported.
         restarts: how often the kubelet started it again.
     """
@@ -22,7 +21,6 @@ class Container:
     name: str
     image: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
-    native_sidecar: bool = False
     ready: bool = False
     restarts: int = 0
 
@@ -36,7 +34,8 @@ class Pod:
         phase: Pending, Running, Succeeded, Failed or Unknown.
         terminating: it is being deleted.
         ready: its Ready condition is true.
-        containers: native sidecars first; init containers that end are left out.
+        containers: native sidecars, which are init containers that keep running, come first; init
+            containers that end are left out.
     """
 
     meta: Meta
@@ -82,8 +81,7 @@ class Pod:
             for each in spec.get("initContainers") or ()
             if each.get("restartPolicy") == "Always"
         ]
-        containers = [_container(each, statuses, native_sidecar=True) for each in sidecars]
-        containers += [_container(each, statuses) for each in spec.get("containers") or ()]
+        lasting = (*sidecars, *(spec.get("containers") or ()))
         return cls(
             meta=Meta.read(item),
             ip=status.get("podIP", ""),
@@ -91,19 +89,16 @@ class Pod:
             phase=status.get("phase", "Unknown"),
             terminating="deletionTimestamp" in item["metadata"],
             ready=condition(status, "Ready"),
-            containers=tuple(containers),
+            containers=tuple(_container(each, statuses) for each in lasting),
         )
 
 
-def _container(
-    spec: Json, statuses: Mapping[str, Json], *, native_sidecar: bool = False
-) -> Container:
+def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
     status = statuses.get(spec["name"], {})
     return Container(
         name=spec["name"],
         image=spec.get("image", ""),
         env={each["name"]: each["value"] for each in spec.get("env") or () if "value" in each},
-        native_sidecar=native_sidecar,
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
     )

@@ -1,4 +1,4 @@
-"""Certificate authorities: what a cluster's istiod signs with, and what its proxies trust.
+"""Certificate authorities: what a cluster's istiod signs with.
 
 Source: Istio, Plug in CA Certificates.
 """
@@ -16,13 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret, Source
 
-CACERTS: Final = "cacerts"
-ROOT_MAP: Final = "istio-ca-root-cert"
-
-_OWN_FILES: Final = ("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
 
 
@@ -75,14 +72,6 @@ class Authority:
         return self.issuing.key in {root.key for root in self.roots}
 
 
-@dataclass(frozen=True)
-class TrustedRoots:
-    """Roots that proxies of a namespace verify istiod against."""
-
-    source: Source
-    roots: tuple[Certificate, ...]
-
-
 def authority(kube: KubeClient) -> Authority | None:
     """The authority in the cluster's secret `cacerts`; None when there is no such secret.
 
@@ -94,20 +83,6 @@ def authority(kube: KubeClient) -> Authority | None:
     return None if secret is None else read_authority(source, secret)
 
 
-def trusted_roots(kube: KubeClient, namespace: str) -> TrustedRoots | None:
-    """What istiod gave the proxies of a namespace to trust; None when it gave nothing.
-
-    Raises:
-        ProbeError: the API server cannot be asked, or it is no certificate.
-    """
-    source = kube.source("configmaps", namespace, ROOT_MAP)
-    found = kube.config_map(namespace, ROOT_MAP)
-    if found is None:
-        return None
-    pem = found.data.get("root-cert.pem", "").encode()
-    return TrustedRoots(source, tuple(map(_described, _certificates(source, "root-cert.pem", pem))))
-
-
 def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:
     """Read the secret, in Istio's own form or in that of `kubernetes.io/tls`.
 
@@ -117,7 +92,7 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
     """
-    files = _OWN_FILES if _OWN_FILES[0] in secret.data else _KUBERNETES_FILES
+    files = CLUSTER_FILES if CLUSTER_FILES[0] in secret.data else _KUBERNETES_FILES
     missing = sorted({name for name in files if name not in secret.data})
     if missing:
         raise _unusable(source, f"no entry {', '.join(missing)}")

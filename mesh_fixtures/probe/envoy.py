@@ -6,7 +6,7 @@ Source: Envoy, Administration interface; the proxy's agent passes requests to it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,11 +14,12 @@ from urllib.parse import quote
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.workloads import HOST, PORT
 
 PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
 
-HELLOWORLD: Final = "outbound|5000||helloworld.sample.svc.cluster.local"
+HELLOWORLD: Final = f"outbound|{PORT}||{HOST}"
 """Name of the Envoy cluster through which a sidecar reaches HelloWorld."""
 
 _HEALTHY: Final = "HEALTHY"
@@ -37,7 +38,6 @@ class Endpoint:
         health: why not, e.g. `failed_outlier_check` or `UNHEALTHY`; empty when healthy.
         locality: `region/zone/sub-zone`, without what is not set.
         priority: 0 is used first.
-        cluster_id: the cluster that istiod says it is in; empty when it does not say.
     """
 
     address: str
@@ -47,7 +47,6 @@ class Endpoint:
     health: str
     locality: str
     priority: int
-    cluster_id: str
 
     @property
     def target(self) -> str:
@@ -113,10 +112,8 @@ def endpoints(kube: KubeClient, pod: Pod, cluster: str = HELLOWORLD) -> Endpoint
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
-    source, clusters = admin(kube, pod, f"clusters?format=json&filter={pattern}")
-    dump = f"config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex={pattern}"
-    _, configuration = admin(kube, pod, dump)
-    return read_endpoints(source, cluster, clusters, configuration)
+    source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
+    return read_endpoints(source, cluster, answer)
 
 
 def listeners(kube: KubeClient, pod: Pod) -> Listeners:
@@ -152,30 +149,27 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
         raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
 
 
-def read_endpoints(source: Source, cluster: str, clusters: Any, configuration: Any) -> Endpoints:
+def read_endpoints(source: Source, cluster: str, clusters: Any) -> Endpoints:
     """Read endpoints.
 
     Args:
         clusters: answer to `clusters?format=json`.
-        configuration: answer to `config_dump` with `include_eds`; adds what the other lacks.
 
     Raises:
-        ProbeError: one of the two is not what Envoy answers.
+        ProbeError: it is not what Envoy answers.
     """
     try:
         statuses = [
             each for each in clusters.get("cluster_statuses", ()) if each["name"] == cluster
         ]
-        metadata = dict(_metadata(cluster, configuration))
-        hosts = [host for each in statuses for host in each.get("host_statuses", ())]
-        found = [_endpoint(host, metadata) for host in hosts]
+        found = [_endpoint(host) for each in statuses for host in each.get("host_statuses", ())]
     except (KeyError, TypeError, AttributeError) as error:
         raise _unreadable(source, f"{error!r} in {str(clusters)[:_SHOWN]}") from error
     found.sort(key=lambda each: (each.priority, each.address, each.port))
     return Endpoints(source, bool(statuses), tuple(found))
 
 
-def _endpoint(host: Json, metadata: Mapping[tuple[str, int], Json]) -> Endpoint:
+def _endpoint(host: Json) -> Endpoint:
     address, port = _socket(host["address"])
     health = host.get("health_status", {})
     # Absent means healthy; each other key is a check that the endpoint failed.
@@ -184,8 +178,6 @@ def _endpoint(host: Json, metadata: Mapping[tuple[str, int], Json]) -> Endpoint:
     problems = failed + ([] if discovered in (_HEALTHY, "UNKNOWN") else [discovered])
     locality = host.get("locality", {})
     places = (locality.get(key) for key in ("region", "zone", "sub_zone"))
-    # workload;namespace;canonical name;canonical revision;cluster
-    workload = str(metadata.get((address, port), {}).get("istio", {}).get("workload", ""))
     return Endpoint(
         address=address,
         port=port,
@@ -194,19 +186,7 @@ def _endpoint(host: Json, metadata: Mapping[tuple[str, int], Json]) -> Endpoint:
         health=", ".join(problems),
         locality="/".join(place for place in places if place),
         priority=int(host.get("priority", 0)),
-        cluster_id=workload.rpartition(";")[2],
     )
-
-
-def _metadata(cluster: str, configuration: Json) -> Iterator[tuple[tuple[str, int], Json]]:
-    for each in configuration.get("configs", ()):
-        assignment = each.get("endpoint_config", {})
-        if assignment.get("cluster_name") != cluster:
-            continue
-        for locality in assignment.get("endpoints", ()):
-            for endpoint in locality.get("lb_endpoints", ()):
-                metadata = endpoint.get("metadata", {}).get("filter_metadata", {})
-                yield _socket(endpoint["endpoint"]["address"]), metadata
 
 
 def _socket(address: Json) -> tuple[str, int]:

@@ -8,11 +8,14 @@ from typing import Final
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Service, Source
 from mesh_fixtures.probe.envoy import Listeners, listeners
+from mesh_fixtures.scenario import STATUS_PORT
 
 SELECTOR: Final = "istio=eastwestgateway"
 """Label of the gateway's Service and pods, by istioctl as by Helm (Istio: Multicluster guide)."""
 
-OWN_PORTS: Final = frozenset({15021, 15090})
+_METRICS_PORT: Final = 15090
+
+OWN_PORTS: Final = frozenset({STATUS_PORT, _METRICS_PORT})
 """Ports that every proxy serves for its kubelet and for metrics (Istio: Ports used by Istio)."""
 
 

@@ -17,10 +17,8 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
 from mesh_fixtures.probe.envoy import PROXY
 
-STATUS_PORT: Final = 15021
-"""Port at which every proxy tells whether it is ready."""
-
 READY_PATH: Final = "/healthz/ready"
+"""What every proxy answers at its status port."""
 
 _MARGIN_SECONDS: Final = 10
 _FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n"

@@ -16,9 +16,11 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.workloads import HELLO, NAMESPACE
 
-TARGET: Final = "http://helloworld.sample:5000/hello"
-CLIENT: Final = ("sample", "app=sleep", "sleep")
+TARGET: Final = f"http://{HELLO}"
+CLIENT: Final = (NAMESPACE, SLEEP, "sleep")
 """Namespace, label selector and container of the client."""
 
 REQUEST_SECONDS: Final = 5.0

@@ -30,16 +30,12 @@ class Injection:
 
     Attributes:
         cluster_id: the mesh's name of its cluster. It and the next two are empty when not told.
-        native_sidecar: whether it is an init container that keeps running.
-        revision: of the istiod that injected it; empty when it was not said.
         discovery: `host:port` of its istiod.
     """
 
     cluster_id: str
     network: str
     mesh_id: str
-    native_sidecar: bool
-    revision: str
     discovery: str
 
 
@@ -152,14 +148,11 @@ def injection_of(pod: Pod) -> Injection | None:
     proxy = pod.container(PROXY)
     if proxy is None:
         return None
-    status = _json(pod.meta.annotations.get("sidecar.istio.io/status", ""))
     configuration = _json(proxy.env.get("PROXY_CONFIG", ""))
     return Injection(
         cluster_id=proxy.env.get("ISTIO_META_CLUSTER_ID", ""),
         network=proxy.env.get("ISTIO_META_NETWORK", ""),
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
-        native_sidecar=proxy.native_sidecar,
-        revision=str(status.get("revision", "")),
         discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
     )
 

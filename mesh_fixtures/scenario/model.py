@@ -26,6 +26,9 @@ SERVICES_PORT: Final = 15443
 ISTIOD_PORTS: Final = (15012, 15017)
 """Ports of an east-west gateway that pass discovery and the injection webhook to istiod."""
 
+STATUS_PORT: Final = 15021
+"""Port at which every proxy tells whether it is ready (Istio: Ports used by Istio)."""
+
 MOST_NODES: Final = 50
 """Nodes that one cluster may have."""
 
@@ -36,6 +39,7 @@ FEATURES: Final = frozenset(
         "shared-network",
         "multi-primary",
         "primary-remote",
+        "east-west-gateway",
         "three-or-more-clusters",
         "multi-node",
     }
@@ -217,6 +221,7 @@ class Scenario(_Spec):
             "shared-network": len(self.clusters) > len(self.networks),
             "multi-primary": len(self.primaries) > 1,
             "primary-remote": bool(self.remotes),
+            "east-west-gateway": any(self.needs_gateway(each.name) for each in self.clusters),
             "three-or-more-clusters": len(self.clusters) > 2,
             "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
         }

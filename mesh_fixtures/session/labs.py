@@ -48,7 +48,7 @@ class Run:
         sink: where progress goes.
         exchange: set in the controller and the workers of pytest-xdist.
         failed: topologies of which a test failed.
-        verified: topologies of which a test ran; skipped ones are not among them.
+        verified: topologies of which a test passed or failed.
         selected: topologies of the selected tests.
         usage_error: why nothing can run, found while collecting.
     """

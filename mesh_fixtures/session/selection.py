@@ -73,7 +73,7 @@ def _parameter(scenario: Scenario, required: Iterable[str]) -> object:
     lacking = [feature for feature in required if feature not in scenario.features]
     if not lacking:
         return pytest.param(Chosen(scenario), id=scenario.id)
-    reason = f"{scenario.id} is not {' and '.join(lacking)}"
+    reason = f"{scenario.id} lacks {' and '.join(lacking)}"
     return pytest.param(Chosen(scenario), id=scenario.id, marks=pytest.mark.skip(reason=reason))
 
 

@@ -50,7 +50,8 @@ class TerminalProgress:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)
-        if report.when == "call" and "topology" in properties:
+        has_verdict = report.when == "call" and (report.passed or report.failed)
+        if has_verdict and "topology" in properties:
             self._config.stash[RUN].verified.add(str(properties["topology"]))
 
     @pytest.hookimpl(trylast=True)
@@ -78,5 +79,5 @@ class TerminalProgress:
         ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for topology in self._unverified() if ran else ():
             terminalreporter.write_line(
-                f"{topology}: nothing was verified, no test of it ran", yellow=True
+                f"{topology}: nothing was verified, no test of it passed or failed", yellow=True
             )

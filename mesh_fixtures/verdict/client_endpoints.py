@@ -19,12 +19,12 @@ from mesh_fixtures.verdict.expectations import (
     destinations,
     judge_endpoints,
 )
-from mesh_fixtures.workloads import NAMESPACE, PORT
+from mesh_fixtures.workloads import HOST, NAMESPACE, PORT
 
 DEADLINE_SECONDS: Final = 30.0
 INTERVAL_SECONDS: Final = 0.25
 
-PASSED_ON: Final = "outbound_.5000_._.helloworld.sample.svc.cluster.local"
+PASSED_ON: Final = f"outbound_.{PORT}_._.{HOST}"
 """Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
 
 

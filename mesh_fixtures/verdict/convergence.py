@@ -1,4 +1,4 @@
-"""Waiting for what takes its time, with a deadline, and with words for what is waited for."""
+"""Waiting for what takes its time, with a deadline."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from mesh_fixtures.errors import MeshConformanceError, ProbeError
+from mesh_fixtures.errors import ProbeError
 
 Value = TypeVar("Value")
-
-
-class NotConverged(MeshConformanceError):
-    """What was waited for did not come about."""
 
 
 @dataclass(frozen=True)
@@ -69,45 +65,3 @@ def settle(
             if accepted == consecutive or last_chance:
                 return Settled(value, accepted == consecutive, clock() - begun, attempts)
         sleep(max(0.0, min(interval, deadline - (clock() - begun))))
-
-
-def converge(
-    probe: Callable[[], Value],
-    accept: Callable[[Value], bool],
-    *,
-    what: str,
-    where: str,
-    deadline: float,
-    interval: float,
-    consecutive: int = 1,
-    describe: Callable[[Value], str] = str,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Settled[Value]:
-    """Like `settle`, where nothing can go on without an accepted answer.
-
-    Args:
-        what: what is waited for, as in "wanted ...".
-        where: cluster or object that is asked.
-        describe: says what an answer was that was not accepted.
-
-    Raises:
-        NotConverged: the deadline passed; says what was last seen.
-        ProbeError: as the last question; an earlier one only delays.
-    """
-    settled = settle(
-        probe,
-        accept,
-        deadline=deadline,
-        interval=interval,
-        consecutive=consecutive,
-        clock=clock,
-        sleep=sleep,
-    )
-    if not settled.accepted:
-        raise NotConverged(
-            wanted=f"{what} within {deadline:g} s",
-            seen=f"{describe(settled.value)} (the last of {settled.attempts} answers)",
-            where=where,
-        )
-    return settled

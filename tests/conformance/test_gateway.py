@@ -11,10 +11,10 @@ import pytest
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import Listeners
 from mesh_fixtures.probe.gateways import OWN_PORTS, Gateway, gateways, listening
-from mesh_fixtures.probe.network import STATUS_PORT, Connection, connections
+from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
 from mesh_fixtures.session.labs import Sample
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, require_none
@@ -34,14 +34,13 @@ TRIED_PORTS: Final = frozenset({STATUS_PORT, SERVICES_PORT, *ISTIOD_PORTS, *PRIV
 
 
 @pytest.mark.requirement("GATEWAY-1")
+@pytest.mark.requires("east-west-gateway")
 def test_gateways_have_addresses_and_listen_exactly_where_they_must(
     view: MeshView, sample: Sample
 ) -> None:
     needed = [
         each.name for each in view.scenario.clusters if view.scenario.needs_gateway(each.name)
     ]
-    if not needed:
-        pytest.skip(f"{view.scenario.id} has one network and no remote: it needs no gateway")
     found = view.each(gateways, needed)
     heard = view.each(lambda kube: _listening(view, kube, found[kube.name]), needed)
     reached = view.each(lambda kube: _reaching(view, kube, found))

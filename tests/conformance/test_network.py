@@ -9,9 +9,10 @@ import pytest
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.network import STATUS_PORT, Connection, connection
+from mesh_fixtures.probe.network import Connection, connection
 from mesh_fixtures.probe.view import MeshView, at_once
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.session.labs import Sample
 from mesh_fixtures.verdict.findings import Finding, require_none
 from mesh_fixtures.workloads import NAMESPACE

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.session.options import REQUESTS
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
 from mesh_fixtures.verdict.findings import Finding, require_none
@@ -74,9 +76,19 @@ def test_answers_are_shared_as_the_endpoints_weights_say(
             record_property(f"{cluster}.band.{share.name}", str(share.band))
     findings += _outside(verdicts, endpoints)
     require_none(findings)
-    vacuous = [cluster for cluster, verdict in verdicts.items() if verdict.is_vacuous]
-    if vacuous:
-        pytest.skip(f"too few requests to judge shares from {', '.join(vacuous)}")
+    _require_enough(verdicts)
+
+
+def _require_enough(verdicts: Mapping[str, SharesVerdict]) -> None:
+    """Raise ProbeError where so few answers came that no share could have been found wrong."""
+    for cluster, verdict in verdicts.items():
+        if verdict.is_vacuous:
+            raise ProbeError(
+                wanted="enough answers to judge their shares",
+                seen=f"{verdict.trials} answers, of which any number would do: {verdict}",
+                where=cluster,
+                remedy=f"raise {REQUESTS.flag}; if requests failed, see TRAFFIC-1 first",
+            )
 
 
 def _outside(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh_fixtures.probe.certificates import CACERTS, Authority, authority
+from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.probe.certificates import Authority, authority
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.verdict.findings import Finding, require_none
 

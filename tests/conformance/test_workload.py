@@ -71,13 +71,10 @@ def _misled(
     own, through_gateway = istiod[primary]
     wanted = own if primary == cluster else through_gateway
     for pod in pods:
-        injection: Injection | None = pod.injection
+        injection = pod.injection
         if injection is None:
             continue
-        if injection.cluster_id != cluster:
-            expected = f"the proxy of {pod.pod.meta} to be told that it is in {cluster}"
-            seen = injection.cluster_id or "nothing"
-            yield Finding(cluster, expected, seen, pod.source)
+        yield from _misplaced(view, pod, injection)
         seen_at = where[injection.discovery]
         if not seen_at.addresses or not seen_at.addresses <= wanted:
             expected = (
@@ -85,3 +82,16 @@ def _misled(
                 f"at {', '.join(sorted(wanted)) or 'an address that it lacks'}"
             )
             yield Finding(cluster, expected, str(seen_at), seen_at.source)
+
+
+def _misplaced(view: MeshView, pod: Workload, told: Injection) -> Iterator[Finding]:
+    scenario = view.scenario
+    network = scenario.cluster(pod.cluster).network
+    for what, wanted, seen in (
+        ("cluster", pod.cluster, told.cluster_id),
+        ("network", network, told.network),
+        ("mesh", scenario.mesh_id, told.mesh_id),
+    ):
+        if seen != wanted:
+            expected = f"the proxy of {pod.pod.meta} to be told that its {what} is {wanted}"
+            yield Finding(pod.cluster, expected, seen or "nothing", pod.source)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.verdict.convergence import NotConverged, Settled, converge, settle
+from mesh_fixtures.verdict.convergence import Settled, settle
 
 
 @dataclass
@@ -90,28 +89,3 @@ def test_a_probe_error_only_delays() -> None:
 def test_a_probe_error_at_the_deadline_is_raised() -> None:
     with pytest.raises(ProbeError):
         settled(Clock(), [1, probe_error()])
-
-
-def test_converge_says_what_it_waited_for_and_what_it_last_saw() -> None:
-    clock = Clock()
-    with pytest.raises(NotConverged) as raised:
-        converge(
-            clock.answering([1, 2]),
-            lambda value: value >= 3,
-            what="three endpoints",
-            where="cluster1",
-            deadline=10,
-            interval=4,
-            describe=lambda value: f"{value} endpoints",
-            clock=clock,
-            sleep=clock.sleep,
-        )
-    message = str(raised.value)
-    assert "cluster1: wanted three endpoints within 10 s" in message
-    assert "2 endpoints (the last of 4 answers)" in message
-    assert str(pickle.loads(pickle.dumps(raised.value))) == message
-
-
-def test_converge_returns_what_was_accepted() -> None:
-    reached = converge(lambda: 7, bool, what="seven", where="here", deadline=0, interval=1)
-    assert (reached.value, reached.attempts) == (7, 1)

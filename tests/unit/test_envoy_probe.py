@@ -30,30 +30,8 @@ def clusters(*hosts: Json, name: str = HELLOWORLD) -> Json:
     return {"cluster_statuses": [{**cluster, "host_statuses": list(hosts)} if hosts else cluster]}
 
 
-def configuration(*targets: tuple[str, int, str]) -> Json:
-    found = [
-        {
-            "endpoint": {
-                "address": {"socket_address": {"address": address, "port_value": port}},
-                "health_check_config": {},
-            },
-            "health_status": "HEALTHY",
-            "metadata": {
-                "filter_metadata": {
-                    "envoy.transport_socket_match": {"tlsMode": "istio"},
-                    "istio": {"workload": workload},
-                }
-            },
-            "load_balancing_weight": 1,
-        }
-        for address, port, workload in targets
-    ]
-    assignment = {"cluster_name": HELLOWORLD, "endpoints": [{"lb_endpoints": found}]}
-    return {"configs": [{"endpoint_config": assignment}]}
-
-
-def read(answer: Any, dump: Any = None) -> Endpoints:
-    return read_endpoints(result().source, HELLOWORLD, answer, dump or {})
+def read(answer: Any) -> Endpoints:
+    return read_endpoints(result().source, HELLOWORLD, answer)
 
 
 def test_endpoints_with_where_they_are() -> None:
@@ -61,19 +39,11 @@ def test_endpoints_with_where_they_are() -> None:
         clusters(
             host("172.18.2.100", 15443, weight=2, locality={"region": "r1", "zone": "z1"}),
             host("10.101.0.5"),
-        ),
-        configuration(
-            ("10.101.0.5", 5000, "helloworld-v1;sample;helloworld;v1;cluster1"),
-            ("172.18.2.100", 15443, ";;;;cluster2"),
-        ),
+        )
     )
     pod_ip, gateway = seen.endpoints
-    assert (pod_ip.target, pod_ip.cluster_id, pod_ip.locality) == (
-        "10.101.0.5:5000",
-        "cluster1",
-        "",
-    )
-    assert (gateway.weight, gateway.cluster_id, gateway.locality) == (2, "cluster2", "r1/z1")
+    assert (pod_ip.target, pod_ip.locality) == ("10.101.0.5:5000", "")
+    assert (gateway.weight, gateway.locality) == (2, "r1/z1")
     assert gateway.healthy
     assert gateway.priority == 0
     assert str(seen) == "10.101.0.5:5000, 172.18.2.100:15443"
@@ -135,13 +105,12 @@ def answering(**answers: Any) -> FakeKube:
 
 
 def test_endpoints_are_asked_from_the_pods_proxy() -> None:
-    kube = answering(
-        clusters=clusters(host("10.1.0.5")), config_dump=configuration(("10.1.0.5", 5000, ";c1"))
-    )
+    kube = answering(clusters=clusters(host("10.1.0.5")))
     seen = endpoints(kube.as_client(), pod("sleep-1"))
-    assert seen.endpoints[0].cluster_id == "c1"
-    assert [asked[0] for asked in kube.asked] == ["istio-proxy", "istio-proxy"]
-    assert kube.asked[0][-1] == (
+    assert str(seen) == "10.1.0.5:5000"
+    ((container, *_, path),) = kube.asked
+    assert container == "istio-proxy"
+    assert path == (
         "clusters?format=json&filter=%5Eoutbound%5C%7C5000%5C%7C%5C%7Chelloworld"
         "%5C.sample%5C.svc%5C.cluster%5C.local%24"
     )

@@ -46,7 +46,7 @@ def endpoints(*weights: tuple[str, int], priority: int = 0, healthy: bool = True
     for target, weight in weights:
         address, _, port = target.partition(":")
         health = "" if healthy else "failed_outlier_check"
-        found.append(Endpoint(address, int(port), weight, healthy, health, "", priority, ""))
+        found.append(Endpoint(address, int(port), weight, healthy, health, "", priority))
     return Endpoints(result().source, True, tuple(found))
 
 

@@ -26,8 +26,6 @@ def test_lists_by_name_with_the_selector(tmp_path: Path) -> None:
 def test_one_that_is_not_there_is_none(tmp_path: Path) -> None:
     with client_of(FakeApiServer(), tmp_path) as kube:
         assert kube.secret("istio-system", "cacerts") is None
-        assert kube.namespace("sample") is None
-        assert kube.config_map("sample", "istio-ca-root-cert") is None
         assert kube.service("sample", "helloworld") is None
 
 
@@ -46,11 +44,6 @@ def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
 
 def test_other_objects(tmp_path: Path) -> None:
     meta = {"name": "x", "namespace": "s"}
-    webhook = {"name": "h", "clientConfig": {"caBundle": "Q0E=", "url": "https://10.0.0.9/inject"}}
-    served = {
-        "name": "i",
-        "clientConfig": {"service": {"namespace": "s", "name": "istiod", "path": "/inject"}},
-    }
     server = FakeApiServer(
         {
             "/apis/apps/v1/namespaces/s/deployments": {
@@ -81,36 +74,16 @@ def test_other_objects(tmp_path: Path) -> None:
                     }
                 ]
             },
-            "/api/v1/nodes": {
-                "items": [
-                    {
-                        "metadata": {"name": "n1"},
-                        "status": {
-                            "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}],
-                            "conditions": [{"type": "Ready", "status": "True"}],
-                        },
-                    }
-                ]
-            },
-            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations": {
-                "items": [{"metadata": {"name": "m"}, "webhooks": [webhook, served]}]
-            },
-            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations": {"items": []},
         }
     )
     with client_of(server, tmp_path) as kube:
         (deployment,) = kube.deployments("s")
         balanced, named = kube.services("s")
         (slices,) = kube.endpoint_slices("s", "x")
-        (node,) = kube.nodes()
-        by_url, by_service = kube.webhooks()
     assert (deployment.wanted, deployment.ready) == (2, 0)
     assert (balanced.external, balanced.ports) == (("10.0.0.9",), {"80": 80})
     assert named.external == ("gw.example",)
     assert (slices.addresses, slices.ports) == (("10.0.0.9",), (15012,))
-    assert (node.addresses, node.ready) == (("10.0.0.2",), True)
-    assert (by_url.target, by_url.has_ca_bundle) == ("https://10.0.0.9/inject", True)
-    assert (by_service.target, by_service.has_ca_bundle) == ("s/istiod:443/inject", False)
 
 
 def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
@@ -135,7 +108,7 @@ def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
         seen = kube.pod_of("sample", "app=sleep")
     proxy = seen.container("istio-proxy")
     assert proxy is not None
-    assert (proxy.native_sidecar, proxy.restarts, proxy.env) == (True, 3, {"A": "1"})
+    assert (proxy.ready, proxy.restarts, proxy.env) == (True, 3, {"A": "1"})
     assert seen.state == "2/2 Running"
 
 

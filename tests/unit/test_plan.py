@@ -258,11 +258,12 @@ def test_what_is_exposed() -> None:
     assert server["tls"] == {"mode": "AUTO_PASSTHROUGH"}
 
 
-@pytest.mark.parametrize("version", ["1.28.3", "1.33.0", "2.0", "unknown", ""])
+@pytest.mark.parametrize("version", ["1.28.3", "1.33.0", "1.3", "1.310", "2.0", "unknown", ""])
 def test_a_version_that_the_recipe_does_not_know(version: str) -> None:
     images = ImageSet("x", version, "h", "t", {"v1": "i"}, "s")
-    with pytest.raises(ArtifactError, match=r"Istio 1\.29 to 1\.32"):
+    with pytest.raises(ArtifactError, match=r"Istio 1\.29 to 1\.32") as raised:
         plan(SCENARIOS["multi-primary"], images)
+    assert raised.value.remedy == "use images of one of these versions: 1.29, 1.30, 1.31, 1.32"
 
 
 @pytest.mark.parametrize("version", ["1.29.0", "1.32-alpha.0123abcd", "v1.31.1"])

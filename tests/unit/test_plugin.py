@@ -92,10 +92,21 @@ def test_missing_feature_skips_without_a_lab(start: Start, log: Path) -> None:
     result = start("-k", "gateway", "--mesh-topology", "one", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(
-        ["one: nothing was verified, no test of it ran", "*one is not multi-network*"]
+        ["one: nothing was verified, no test of it passed or failed", "*one lacks multi-network*"]
     )
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert recorded(log) == []
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_only_what_passed_or_failed_is_verified(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    pytester.makepyfile(test_mesh="import pytest\ndef test_it(scenario): pytest.skip('not today')")
+    result = start("-n", workers, "--mesh-topology=one")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["one: nothing was verified, no test of it passed or failed"])
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_some_topology_verified_is_a_pass(start: Start) -> None:
@@ -215,17 +226,50 @@ def test_keep_after_a_failed_test(
     assert end == {"keep one", "close one-multi-network"}
 
 
-def test_probe_trouble_is_an_error_not_a_failure(start: Start, pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_probe_trouble_is_an_error_not_a_failure(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
     pytester.makepyfile(
         test_mesh="""
         from mesh_fixtures.errors import ProbeError
         def test_it(mesh):
             raise ProbeError(wanted="an answer", seen="none", where="cluster1", remedy="look")
+        def test_wrong(mesh):
+            raise AssertionError("no")
         """
     )
-    result = start("--mesh-topology=one")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at call of test_it*", "*cluster1: wanted an answer*"])
+    result = start("-n", workers, "--mesh-topology=one", "--junit-xml=report.xml")
+    result.assert_outcomes(errors=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_it*",
+            "ProbeError: cluster1: wanted an answer",
+            "ERROR test_mesh.py::test_it?one? - ProbeError: *",
+        ]
+    )
+    suite = ElementTree.parse(pytester.path / "report.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("2", "1", "1")
+    outcomes = {
+        case.get("name"): [child.tag for child in case if child.tag != "properties"]
+        for case in suite
+    }
+    assert outcomes == {"test_it[one]": ["error"], "test_wrong[one]": ["failure"]}
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_probe_trouble_alone_verifies_nothing(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    pytester.makepyfile(
+        test_mesh="""
+        from mesh_fixtures.errors import LabError
+        def test_it(scenario): raise LabError(wanted="a node", seen="none", where="cluster1")
+        """
+    )
+    result = start("-n", workers, "--mesh-topology=one")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["one: nothing was verified, no test of it passed or failed"])
 
 
 def test_progress_and_step_times(start: Start) -> None:
@@ -303,7 +347,7 @@ def test_distributed_skipping_of_everything_is_no_pass(start: Start) -> None:
 def test_plan_prints_runbooks_of_selected_topologies(
     start: Start, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda provider: provider)
+    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda: "images")
     monkeypatch.setattr(
         "mesh_fixtures.flow.runbook", lambda scenario, images: f"runbook {scenario.id} {images}"
     )
@@ -311,6 +355,6 @@ def test_plan_prints_runbooks_of_selected_topologies(
     result = start("--mesh-plan", "-n", "2", "-k", "trust and multi-network", behaviour=behaviour)
     assert result.ret == pytest.ExitCode.OK
     assert [line for line in result.outlines if line.startswith("runbook")] == [
-        "runbook one-multi-network auto"
+        "runbook one-multi-network images"
     ]
     assert recorded(log) == []

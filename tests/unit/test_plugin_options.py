@@ -28,14 +28,14 @@ def test_defaults(pytester: pytest.Pytester) -> None:
 def test_flag_wins_over_environment_over_ini(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytester.makeini("[pytest]\nmesh_keep = always\nmesh_topology = one two\nmesh_requests = 30")
+    pytester.makeini("[pytest]\nmesh_keep = always\nmesh_topology = one two\nmesh_requests = 60")
     settings = resolve(pytester.parseconfig())
-    assert (settings.keep, settings.topologies, settings.requests) == ("always", ("one", "two"), 30)
+    assert (settings.keep, settings.topologies, settings.requests) == ("always", ("one", "two"), 60)
     monkeypatch.setenv("MESH_KEEP", "failed")
     monkeypatch.setenv("MESH_TOPOLOGY", "three")
-    monkeypatch.setenv("MESH_REQUESTS", "40")
+    monkeypatch.setenv("MESH_REQUESTS", "70")
     settings = resolve(pytester.parseconfig())
-    assert (settings.keep, settings.topologies, settings.requests) == ("failed", ("three",), 40)
+    assert (settings.keep, settings.topologies, settings.requests) == ("failed", ("three",), 70)
     flags = ("--mesh-keep=never", "--mesh-topology=a", "--mesh-topology=b", "--mesh-requests=50")
     settings = resolve(pytester.parseconfig(*flags))
     assert (settings.keep, settings.topologies, settings.requests) == ("never", ("a", "b"), 50)
@@ -57,12 +57,8 @@ def test_folder_is_looked_up_from_where_pytest_was_started(pytester: pytest.Pyte
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--mesh-provider=kind", "--mesh-provider: kind is not available yet; use netns"),
-        ("--mesh-provider=kubeconfig", "--mesh-provider: kubeconfig is not available yet*"),
-        ("--mesh-install=helm", "--mesh-install: helm is not available yet; use istioctl"),
-        ("--mesh-images=released", "--mesh-images: released is not available yet*"),
-        ("--mesh-requests=19", "--mesh-requests: '19' is not a whole number of at least 20"),
-        ("--mesh-requests=many", "--mesh-requests: 'many' is not a whole number of at least 20"),
+        ("--mesh-requests=49", "--mesh-requests: '49' is not a whole number of at least 50"),
+        ("--mesh-requests=many", "--mesh-requests: 'many' is not a whole number of at least 50"),
         ("--mesh-scenarios=nowhere", "--mesh-scenarios: */nowhere is not a folder"),
         ("--mesh-topology=nowhere", "--mesh-topology: there is no 'nowhere' in *; valid*"),
     ],
@@ -72,6 +68,25 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
     result = pytester.runpytest(flag)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "valid"),
+    [
+        ("--mesh-provider=kind", "auto*netns"),
+        ("--mesh-provider=kubeconfig", "auto*netns"),
+        ("--mesh-install=helm", "istioctl"),
+        ("--mesh-install=skip", "istioctl"),
+        ("--mesh-images=released", "auto*built"),
+    ],
+)
+def test_what_is_not_available_is_no_choice(
+    pytester: pytest.Pytester, flag: str, valid: str
+) -> None:
+    result = pytester.runpytest(flag)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    option, _, value = flag.partition("=")
+    result.stderr.fnmatch_lines([f"*{option}: invalid choice: '{value}' (choose from *{valid}*"])
 
 
 def test_bad_environment_is_named(

@@ -82,6 +82,13 @@ def test_without_root_there_is_one_line_and_nothing_is_made(
     assert not [path for path in (pytester.path / "state").rglob("*") if path.is_file()]
 
 
+def test_no_lab_is_made_where_no_gateway_is_needed(start: Start) -> None:
+    result = start("--mesh-topology=multi-primary", "-k", "gateways_have_addresses", "-rs")
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["*multi-primary lacks east-west-gateway"])
+
+
 def test_the_runbook_needs_no_root(start: Start) -> None:
     result = start("--mesh-plan", "-k", "multi-primary-multi-network")
     assert result.ret == pytest.ExitCode.OK

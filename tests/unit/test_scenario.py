@@ -55,15 +55,19 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
     ("scenario_id", "features"),
     [
         ("multi-primary", {"single-network", "shared-network", "multi-primary"}),
-        ("multi-primary-multi-network", {"multi-network", "multi-primary"}),
-        ("primary-remote", {"single-network", "shared-network", "primary-remote"}),
-        ("primary-remote-multi-network", {"multi-network", "primary-remote"}),
+        ("multi-primary-multi-network", {"multi-network", "multi-primary", "east-west-gateway"}),
+        (
+            "primary-remote",
+            {"single-network", "shared-network", "primary-remote", "east-west-gateway"},
+        ),
+        ("primary-remote-multi-network", {"multi-network", "primary-remote", "east-west-gateway"}),
         (
             "three-clusters-two-networks",
             {
                 "multi-network",
                 "shared-network",
                 "multi-primary",
+                "east-west-gateway",
                 "three-or-more-clusters",
                 "multi-node",
             },

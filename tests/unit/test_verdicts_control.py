@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -114,8 +114,14 @@ def test_discovery_of_api_servers(clusters: tuple[tuple[str, str], ...] | None, 
 # WORKLOAD-1 ---------------------------------------------------------------------------------------
 
 
-def workload(app: str, version: str, cluster: str, **changes: Any) -> Workload:
-    proxy = Container("istio-proxy", env={"ISTIO_META_CLUSTER_ID": cluster}, ready=True)
+TOLD = {"ISTIO_META_NETWORK": "network1", "ISTIO_META_MESH_ID": "mesh1"}
+
+
+def workload(
+    app: str, version: str, cluster: str, told: Mapping[str, str] | None = None, **changes: Any
+) -> Workload:
+    env = {"ISTIO_META_CLUSTER_ID": cluster, **TOLD, **(told or {})}
+    proxy = Container("istio-proxy", env=env, ready=True)
     containers = (proxy, Container(app, ready=True))
     running = replace(pod(f"{app}-1"), **{"containers": containers, **changes})
     return Workload(SOURCE, cluster, app, version, running, injection_of(running))
@@ -162,8 +168,16 @@ def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, said: 
     assert said in unmet(test)
 
 
-def test_workloads_of_another_cluster() -> None:
-    wrong = workload("sleep", "", "Kubernetes")
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CLUSTER_ID", "Kubernetes", "told that its cluster is cluster1, but saw Kubernetes"),
+        ("NETWORK", "network2", "told that its network is network1, but saw network2"),
+        ("NETWORK", "", "told that its network is network1, but saw nothing"),
+        ("MESH_ID", "cluster.local", "told that its mesh is mesh1, but saw cluster.local"),
+    ],
+)
+def test_workloads_of_another_place(variable: str, value: str, said: str) -> None:
+    wrong = workload("sleep", "", "cluster1", {f"ISTIO_META_{variable}": value})
     found = {"cluster1": (workloads("cluster1")[0], wrong), "cluster2": workloads("cluster2")}
-    said = unmet(workloads_test(found, "172.18.0.100"))
-    assert "told that it is in cluster1, but saw Kubernetes" in said
+    assert said in unmet(workloads_test(found, "172.18.0.100"))

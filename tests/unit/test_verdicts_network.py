@@ -111,8 +111,3 @@ def test_gateways() -> None:
 )
 def test_gateways_that_are_wrong(wrong: dict[str, Any], said: str) -> None:
     assert said in unmet(gateway_test(**wrong))
-
-
-def test_a_scenario_that_needs_no_gateway() -> None:
-    with pytest.raises(pytest.skip.Exception, match="multi-primary has one network and no remote"):
-        gateway_test(scenario=SCENARIOS["multi-primary"])()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, module, no_record, unmet
 
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.session.options import MINIMUM_REQUESTS
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
+from mesh_fixtures.verdict.statistics import judge_shares
 
 # DISCOVERY-2, TRAFFIC-1, TRAFFIC-2 ----------------------------------------------------------------
 
@@ -22,7 +26,7 @@ PODS = (Backend("cluster1", "v1", "pod-v1", "10.101.0.5"), Backend("cluster2", "
 
 def client_endpoints(*targets: tuple[str, int], pods: tuple[Backend, ...] = PODS) -> Any:
     wanted = destinations(MULTI, "cluster1", pods, {"cluster2": ["172.18.1.100"]})
-    found = tuple(Endpoint(target, port, 1, True, "", "", 0, "") for target, port in targets)
+    found = tuple(Endpoint(target, port, 1, True, "", "", 0) for target, port in targets)
     seen = ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, found), 1.5)
     return {"cluster1": seen}
 
@@ -97,7 +101,15 @@ def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
         test(COMPLETE, sample, no_record)
 
 
-def test_shares_of_too_few_requests_are_not_judged() -> None:
+def test_shares_of_too_few_answers_are_an_error() -> None:
     test = module("test_traffic").test_answers_are_shared_as_the_endpoints_weights_say
-    with pytest.raises(pytest.skip.Exception, match="too few requests to judge shares from clust"):
-        test(COMPLETE, traffic(v1=20), no_record)
+    with pytest.raises(ProbeError, match="cluster1: wanted enough answers") as raised:
+        test(COMPLETE, traffic(30, v1=20), no_record)
+    assert "20 answers" in raised.value.seen
+    assert raised.value.remedy.startswith("raise --mesh-requests")
+
+
+@pytest.mark.parametrize("versions", range(2, 30))
+def test_the_fewest_requests_allowed_can_show_a_wrong_share(versions: int) -> None:
+    shares = {f"v{at}": Fraction(1, versions) for at in range(versions)}
+    assert not judge_shares({"v0": MINIMUM_REQUESTS}, shares).holds

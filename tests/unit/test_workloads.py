@@ -9,7 +9,9 @@ import yaml
 from mesh_examples import BUILT, SCENARIOS
 
 from mesh_fixtures.install import ids
+from mesh_fixtures.probe import envoy, traffic
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict import client_endpoints
 from mesh_fixtures.workloads import (
     NAMESPACE,
     helloworld_image,
@@ -94,3 +96,9 @@ def test_connections_are_used_once_where_a_gateway_chooses_the_server() -> None:
 def test_the_guides_topologies_get_no_rule_for_connections(name: str) -> None:
     made = workload_plan(SCENARIOS[name], BUILT)
     assert not [step for step in made.steps if step.id.startswith("fresh-connections/")]
+
+
+def test_probes_ask_for_helloworld_by_the_names_that_istio_gives_it() -> None:
+    assert envoy.HELLOWORLD == "outbound|5000||helloworld.sample.svc.cluster.local"
+    assert client_endpoints.PASSED_ON == "outbound_.5000_._.helloworld.sample.svc.cluster.local"
+    assert traffic.TARGET == "http://helloworld.sample:5000/hello"

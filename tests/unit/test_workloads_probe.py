@@ -62,11 +62,10 @@ class FakeObjects:
         return cast("KubeClient", self)
 
 
-def injected(env: dict[str, str], annotations: dict[str, str] | None = None) -> Pod:
-    proxy = Container("istio-proxy", env=env, native_sidecar=True, ready=True)
+def injected(env: dict[str, str]) -> Pod:
+    proxy = Container("istio-proxy", env=env, ready=True)
     plain = pod("helloworld-v1-abc", app="helloworld", version="v1")
-    meta = replace(plain.meta, annotations=annotations or {})
-    return replace(plain, meta=meta, containers=(proxy, Container("helloworld", ready=True)))
+    return replace(plain, containers=(proxy, Container("helloworld", ready=True)))
 
 
 def test_what_a_proxy_was_told() -> None:
@@ -76,13 +75,10 @@ def test_what_a_proxy_was_told() -> None:
         "ISTIO_META_MESH_ID": "mesh1",
         "PROXY_CONFIG": json.dumps({"discoveryAddress": "istiod-x.istio-system.svc:15012"}),
     }
-    status = {"sidecar.istio.io/status": json.dumps({"revision": "x"})}
-    assert injection_of(injected(env, status)) == Injection(
+    assert injection_of(injected(env)) == Injection(
         cluster_id="cluster2",
         network="network2",
         mesh_id="mesh1",
-        native_sidecar=True,
-        revision="x",
         discovery="istiod-x.istio-system.svc:15012",
     )
 
@@ -91,7 +87,7 @@ def test_what_a_proxy_was_told() -> None:
 def test_what_a_proxy_was_not_told(configuration: str) -> None:
     seen = injection_of(injected({"PROXY_CONFIG": configuration}))
     assert seen is not None
-    assert (seen.cluster_id, seen.revision) == ("", "")
+    assert (seen.cluster_id, seen.network, seen.mesh_id) == ("", "", "")
     assert seen.discovery == "istiod.istio-system.svc:15012"
 
 

@@ -96,6 +96,15 @@ class NetnsLab:
         self._settling = threading.Thread(target=self._settle, daemon=True)
         self._settling.start()
 
+    def stop(self) -> None:
+        """End what is under way and all processes; `close` is still to be called.
+
+        Raises:
+            LabError: a process is still there.
+        """
+        self._boot.stopping.set()
+        end_processes(self.id, self._record.journal)
+
     def resume(self) -> bool:
         """Whether a kept lab still answers; it is used as it is then."""
         if not all(is_running(entry) for entry in self._record.journal.entries()):
@@ -137,8 +146,7 @@ class NetnsLab:
             )
             return
         with self._progress.phase("teardown"):
-            self._boot.stopping.set()
-            end_processes(self.id, self._record.journal)
+            self.stop()
             if self._settling is not None:
                 self._settling.join()
             tear_down(self._record)

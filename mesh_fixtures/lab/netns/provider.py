@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from pyroute2 import NetlinkError
 
 from mesh_fixtures.artifacts.build import Artifacts, ensure_artifacts
 from mesh_fixtures.errors import LabError, MeshConformanceError
+from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.netns import machine, state
 from mesh_fixtures.lab.netns.lab import NetnsLab
@@ -35,28 +37,55 @@ class NetnsProvider:
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> NetnsLab:
         machine.require_machine()
         assign_addresses(scenario, slot=0)
-        artifacts = ensure_artifacts(progress)
-        kept = _take_over(scenario, artifacts, progress) if reuse else None
+        opening = _Opening(scenario, ensure_artifacts(progress), progress, reuse)
+        return run_apart(opening.run, opening.stop)
+
+
+class _Opening:
+    """One lab on its way, which can be stopped from another thread."""
+
+    def __init__(
+        self, scenario: Scenario, artifacts: Artifacts, progress: Progress, reuse: bool
+    ) -> None:
+        self._scenario = scenario
+        self._artifacts = artifacts
+        self._progress = progress
+        self._reuse = reuse
+        self._lab: NetnsLab | None = None
+        self._stopped = threading.Event()
+
+    def run(self) -> NetnsLab:
+        kept = _take_over(self._scenario, self._artifacts, self._progress) if self._reuse else None
         if kept is not None:
             return kept
-        clean_abandoned(progress)
+        clean_abandoned(self._progress)
         with state.exclusive():
-            record = state.claim(scenario.id, scenario.digest, artifacts.digest)
-        lab = NetnsLab(scenario, record, artifacts, progress)
+            record = state.claim(self._scenario.id, self._scenario.digest, self._artifacts.digest)
+        self._lab = NetnsLab(self._scenario, record, self._artifacts, self._progress)
         try:
-            lab.start()
+            self._lab.start()
+            if self._stopped.is_set():
+                raise self._trouble("stopped")
         except _TROUBLE as error:
-            _discard(lab, progress)
-            raise LabError(
-                wanted="clusters and networks to be made",
-                seen=repr(error),
-                where=f"scenario {scenario.id}",
-                remedy="mesh-conformance doctor says what this machine lacks",
-            ) from error
+            _discard(self._lab, self._progress)
+            raise self._trouble(repr(error)) from error
         except BaseException:
-            _discard(lab, progress)
+            _discard(self._lab, self._progress)
             raise
-        return lab
+        return self._lab
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._lab is not None:
+            self._lab.stop()
+
+    def _trouble(self, seen: str) -> LabError:
+        return LabError(
+            wanted="clusters and networks to be made",
+            seen=seen,
+            where=f"scenario {self._scenario.id}",
+            remedy="mesh-conformance doctor says what this machine lacks",
+        )
 
 
 @dataclass(frozen=True)
