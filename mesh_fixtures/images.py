@@ -14,8 +14,8 @@ class ImageSet:
     Attributes:
         name: "built" (from Go modules, stock Envoy) or "released" (Istio's own registry).
         istio_version: version that istiod, the proxies and istioctl report.
-        istio_hub: value of IstioOperator's `spec.hub`.
-        istio_tag: value of IstioOperator's `spec.tag`.
+        istio_hub: value of IstioOperator's `spec.hub`; empty for istioctl's own.
+        istio_tag: value of IstioOperator's `spec.tag`; empty for istioctl's own.
         istio_values: Helm values that every istiod of this image set needs, nested; empty for
             released images. Scenarios never name them.
         helloworld: image by version; the pod's SERVICE_VERSION makes further versions.

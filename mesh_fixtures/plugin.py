@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from mesh_fixtures import flow, providers
+from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.step_times import StepTimes
@@ -129,6 +130,9 @@ def check_machine(config: pytest.Config) -> None:
     """
     with usage_errors():
         providers.check_machine(_provider(config))
+    reporter = cast("TerminalReporter", config.pluginmanager.get_plugin("terminalreporter"))
+    reporter.ensure_newline()
+    reporter.write_line(f"provider: {_provider_as_chosen(config)}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,7 +141,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not run.settings.plan:
         return None
     reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
-    images = providers.images_of()
+    with usage_errors():
+        images = providers.images_of(session.config.stash[RUN].settings.provider)
     for scenario in _scenarios(session.config):
         if scenario.id in run.selected:
             reporter.ensure_newline()
@@ -166,6 +171,16 @@ def pytest_runtest_makereport(
             # for other plugins; in the test itself it would be a failure.
             report.when = "setup"
     return report
+
+
+def _provider_as_chosen(config: pytest.Config) -> str:
+    """The provider's name, and why it is that one unless another plugin made it."""
+    name = _provider(config).name
+    try:
+        chosen = providers.choose(config.stash[RUN].settings.provider)
+    except MachineError:
+        return name
+    return str(chosen) if chosen.name == name else name
 
 
 def _provider(config: pytest.Config) -> Provider:

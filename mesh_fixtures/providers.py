@@ -1,40 +1,135 @@
-"""Which provider makes the labs, and whether this machine can run it."""
+"""Which provider makes the labs, with what in them, and whether this machine can run it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Problem, Provider
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.lab.kind.parts import ImageChoice
+
+Name = Literal["netns", "kind"]
+PROVIDERS: Final[tuple[Name, ...]] = ("netns", "kind")
+IMAGES: Final = ("built", "released")
+AUTO: Final = "auto"
 
 
-def make(name: str = "auto") -> Provider:
-    """The provider of that name.
+@dataclass(frozen=True)
+class Choice:
+    """What somebody asked for.
+
+    Attributes:
+        provider: one of `PROVIDERS`, or `AUTO`.
+        images: one of `IMAGES`, or `AUTO`.
+        kubernetes: version, or node image of kind; empty for the provider's own choice.
+    """
+
+    provider: str = AUTO
+    images: str = AUTO
+    kubernetes: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A provider, and why it was chosen."""
+
+    name: Name
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def choose(choice: Choice) -> Chosen:
+    """The provider that is asked for, or that fits this machine.
 
     Raises:
-        MachineError: this kind of machine cannot run it at all.
+        MachineError: none does; nothing was created.
     """
-    unfit = unfitness()
-    if unfit:
+    if choice.provider != AUTO:
+        return Chosen(cast("Name", choice.provider), "as asked")
+    return _fitting()
+
+
+@cache
+def _fitting() -> Chosen:
+    if not embedded_lacks():
+        return Chosen("netns", "auto: root on Linux")
+    if sys.platform == "linux":
+        from mesh_fixtures.lab.kind import machine
+
+        engine = machine.usable_engine()
+        if engine is not None:
+            return Chosen("kind", f"auto: not root, {engine.title} answers")
+    raise MachineError(
+        wanted="a machine for one of the providers",
+        seen=f"{sys.platform}, user id {os.geteuid()}, no Docker or Podman that answers",
+        where="provider auto",
+        remedy="netns needs Linux and root: run the same command with sudo; "
+        "kind needs Linux and Docker or Podman: start one, or see "
+        "mesh-conformance doctor --provider kind",
+    )
+
+
+def make(choice: Choice) -> Provider:
+    """The provider that is asked for.
+
+    Raises:
+        MachineError: this kind of machine cannot run it at all, or it cannot do what is asked for.
+    """
+    name = choose(choice).name
+    if name == "kind":
+        return _kind(choice)
+    lacks = embedded_lacks()
+    if lacks:
         raise MachineError(
-            wanted=unfit[0].missing,
+            wanted=lacks[0].missing,
             seen=f"{sys.platform}, user id {os.geteuid()}",
-            where=f"provider {'netns' if name == 'auto' else name}",
-            remedy=unfit[0].remedy,
+            where="provider netns",
+            remedy=lacks[0].remedy,
         )
+    return _netns(choice)
+
+
+def _kind(choice: Choice) -> Provider:
+    from mesh_fixtures.lab.kind import KindProvider
+
+    return KindProvider(cast("ImageChoice", choice.images), choice.kubernetes)
+
+
+def _netns(choice: Choice) -> Provider:
+    from mesh_fixtures.artifacts import versions
     from mesh_fixtures.lab.netns import NetnsProvider
 
+    if choice.images == "released":
+        raise MachineError(
+            wanted="images that are built on this machine: the embedded lab pulls none",
+            seen="--mesh-images released",
+            where="provider netns",
+            remedy="use --mesh-provider kind for released images",
+        )
+    if choice.kubernetes.removeprefix("v") not in ("", versions.KUBERNETES):
+        raise MachineError(
+            wanted=f"Kubernetes {versions.KUBERNETES}, which the embedded lab runs",
+            seen=f"--mesh-kubernetes {choice.kubernetes}",
+            where="provider netns",
+            remedy="use --mesh-provider kind for other versions",
+        )
     return NetnsProvider()
 
 
-def unfitness() -> Sequence[Problem]:
-    """What rules this machine out before anything else is looked at."""
+def embedded_lacks() -> Sequence[Problem]:
+    """What rules this machine out for the embedded lab before anything else is looked at."""
     if sys.platform != "linux":
         return (Problem("Linux", "run it on a Linux machine"),)
     if os.geteuid() != 0:
@@ -42,11 +137,38 @@ def unfitness() -> Sequence[Problem]:
     return ()
 
 
-def images_of() -> ImageSet:
-    """The image set that labs run, described without building or fetching it."""
-    from mesh_fixtures.artifacts.images import image_set
+def builds(choice: Choice) -> bool:
+    """Whether labs run what is built on this machine.
 
-    return image_set()
+    Raises:
+        MachineError: no provider fits this machine.
+    """
+    if choose(choice).name == "netns":
+        return True
+    from mesh_fixtures.lab.kind.parts import image_source
+
+    return image_source(cast("ImageChoice", choice.images)) == "built"
+
+
+def images_of(choice: Choice) -> ImageSet:
+    """The image set that labs run, described without building or fetching it.
+
+    Raises:
+        MachineError: released images are asked for, and there is no istioctl.
+    """
+    from mesh_fixtures.artifacts import images, released
+
+    if choice.images != "released":
+        return images.image_set()
+    istioctl = shutil.which("istioctl")
+    if istioctl is None:
+        raise MachineError(
+            wanted="the istioctl of a release in PATH",
+            seen="none",
+            where="released images",
+            remedy="install istioctl, or use --mesh-images built",
+        )
+    return released.image_set(Path(istioctl))
 
 
 def check_machine(provider: Provider) -> None:
@@ -58,9 +180,10 @@ def check_machine(provider: Provider) -> None:
     problems = provider.problems()
     if problems:
         first, *others = problems
-        remedy = first.remedy or "see mesh-conformance doctor"
+        doctor = f"mesh-conformance doctor --provider {provider.name}"
+        remedy = first.remedy or f"see {doctor}"
         if others:
-            remedy += f" ({len(others)} more: mesh-conformance doctor)"
+            remedy += f" ({len(others)} more: {doctor})"
         raise MachineError(
             wanted=first.missing, seen="none", where=f"provider {provider.name}", remedy=remedy
         )

@@ -88,7 +88,7 @@ def prune() -> Pruned:
     Raises:
         LabError: another process holds the lock of this machine's labs for too long.
     """
-    from mesh_fixtures.lab.netns import state
+    from mesh_fixtures.lab import state
 
     root = catalog.cache_root()
     remove_leftovers(root)
@@ -101,7 +101,7 @@ def prune() -> Pruned:
 
 
 def _labs() -> list[str]:
-    from mesh_fixtures.lab.netns import state
+    from mesh_fixtures.lab import state
 
     return [record.id for record in state.records()]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Protocol
 
-from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures import providers
+from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
@@ -31,6 +33,64 @@ def add_scenarios_folder(parser: ArgumentParser) -> None:
         type=Path,
         help="folder of the scenario files (default: scenarios/ here, else the project's own)",
     )
+
+
+def add_provider(parser: ArgumentParser, *, repeatable: bool = False) -> None:
+    """Declare what makes the labs, and what runs in them; pytest's options have the same names."""
+
+    def default(name: str) -> str:
+        return os.environ.get(f"MESH_{name}") or providers.AUTO
+
+    parser.add_argument(
+        "--provider",
+        choices=(providers.AUTO, *providers.PROVIDERS),
+        action="append" if repeatable else "store",
+        default=None if repeatable else default("PROVIDER"),
+        help="what makes clusters (default: $MESH_PROVIDER, else auto: netns for root, else kind)"
+        + ("; repeatable" if repeatable else ""),
+    )
+    parser.add_argument(
+        "--images",
+        choices=(providers.AUTO, *providers.IMAGES),
+        default=default("IMAGES"),
+        help="Istio's images: built here, or those of the istioctl in PATH (default: "
+        "$MESH_IMAGES, else auto)",
+    )
+    parser.add_argument(
+        "--kubernetes",
+        metavar="VERSION|IMAGE",
+        default=os.environ.get("MESH_KUBERNETES", ""),
+        help="version of Kubernetes, or kind's node image (default: $MESH_KUBERNETES, else the "
+        "provider's own choice)",
+    )
+
+
+def choices(arguments: Namespace) -> list[providers.Choice]:
+    """What `add_provider` declared, one for each provider that is asked for.
+
+    Raises:
+        MachineError: an environment variable has a value that is not valid.
+    """
+    asked = arguments.provider
+    if not isinstance(asked, list):
+        asked = [asked or os.environ.get("MESH_PROVIDER") or providers.AUTO]
+    for value, valid in (
+        *((each, (providers.AUTO, *providers.PROVIDERS)) for each in asked),
+        (arguments.images, (providers.AUTO, *providers.IMAGES)),
+    ):
+        if value not in valid:
+            raise MachineError(
+                wanted=f"one of {', '.join(valid)}",
+                seen=str(value),
+                where="environment variable MESH_PROVIDER or MESH_IMAGES",
+            )
+    return [providers.Choice(each, arguments.images, arguments.kubernetes) for each in asked]
+
+
+def choice(arguments: Namespace) -> providers.Choice:
+    """`choices` of a command that works with one provider."""
+    (only,) = choices(arguments)
+    return only
 
 
 def find_scenario(name: str, arguments: Namespace) -> Scenario:

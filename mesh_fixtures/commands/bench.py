@@ -11,12 +11,19 @@ import tempfile
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mesh_fixtures
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_scenarios_folder, find_file, folder_of, scenario_files
+from mesh_fixtures.commands import (
+    add_provider,
+    add_scenarios_folder,
+    choices,
+    find_file,
+    folder_of,
+    scenario_files,
+)
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
@@ -56,8 +63,10 @@ def add(parser: ArgumentParser) -> None:
         help="measure runs that take over a lab that an earlier run kept",
     )
     add_scenarios_folder(parser)
+    add_provider(parser, repeatable=True)
     parser.epilog = (
-        "Needs root. Each run is one of pytest: all conformance tests on one topology. The table "
+        "Each run is one of pytest: all conformance tests on one topology. Providers are measured "
+        "in turn, so that a change of the machine's load meets all of them. The table "
         "has the seconds of what comes one after another, which add up to the total; the memory of "
         "the lab's processes (proportional set size); and the seconds of steps, which overlap."
     )
@@ -65,28 +74,54 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     files = _files(arguments)
-    providers.check_machine(providers.make())
-    _refuse_kept([file.stem for file in files])
-    _prepare(Progress("artifacts", sink))
-    medians = []
+    asked = _asked(arguments)
+    for name, choice in asked.items():
+        provider = providers.make(choice)
+        providers.check_machine(provider)
+        _refuse_kept(name, [file.stem for file in files])
+        with interruption.holding():
+            provider.prepare(Progress("artifacts", sink))
+    medians: dict[str, list[float]] = {name: [] for name in asked}
     for file in files:
-        measured = Measured()
-        try:
-            if arguments.kept:
-                measure(file, keep=True)
-            for _ in range(arguments.runs):
-                measured.add(*measure(file, keep=arguments.kept))
-        finally:
-            if arguments.kept:
-                _take_down(file.stem, sink)
-        print("\n".join(table(_title(file.stem, arguments), measured)) + "\n", flush=True)
-        medians.append(statistics.median(measured.total))
+        for name, measured in _measured(file, asked, arguments, sink).items():
+            title = _title(file.stem + (f" on {name}" if len(asked) > 1 else ""), arguments)
+            print("\n".join(table(title, measured)) + "\n", flush=True)
+            medians[name].append(statistics.median(measured.total))
     if len(files) > 1:
-        print(f"sum of the medians: {sum(medians):.1f} s")
+        for name, each in medians.items():
+            where = f" on {name}" if len(asked) > 1 else ""
+            print(f"sum of the medians{where}: {sum(each):.1f} s")
     return 0
 
 
-def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
+def _asked(arguments: Namespace) -> dict[str, providers.Choice]:
+    """What is asked for, by the provider that it comes down to."""
+    return {
+        providers.choose(each).name: replace(each, provider=providers.choose(each).name)
+        for each in choices(arguments)
+    }
+
+
+def _measured(
+    file: Path, asked: Mapping[str, providers.Choice], arguments: Namespace, sink: Sink
+) -> dict[str, Measured]:
+    """What the runs of one scenario take on each provider, one provider after the other."""
+    found = {name: Measured() for name in asked}
+    try:
+        if arguments.kept:
+            for choice in asked.values():
+                measure(file, choice, keep=True)
+        for _ in range(arguments.runs):
+            for name, choice in asked.items():
+                found[name].add(*measure(file, choice, keep=arguments.kept))
+    finally:
+        if arguments.kept:
+            for name in asked:
+                _take_down(name, file.stem, sink)
+    return found
+
+
+def measure(file: Path, choice: providers.Choice, *, keep: bool) -> tuple[Measurement, float]:
     """One run of all tests on one topology.
 
     Returns:
@@ -101,6 +136,8 @@ def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
             *(sys.executable, "-m", "pytest", "-q", "-p", "mesh_fixtures.session.measuring"),
             *(str(conformance_tests()), "--mesh-scenarios", str(file.parent)),
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
+            *("--mesh-provider", choice.provider, "--mesh-images", choice.images),
+            *(("--mesh-kubernetes", choice.kubernetes) if choice.kubernetes else ()),
         ]
         environment = os.environ | {VARIABLE: str(result)}
         begun = time.monotonic()
@@ -194,16 +231,16 @@ def _files(arguments: Namespace) -> list[Path]:
     return [file.absolute() for file in found]
 
 
-def _refuse_kept(topologies: Sequence[str]) -> None:
+def _refuse_kept(provider: str, topologies: Sequence[str]) -> None:
     """See to it that nobody keeps a lab which the first run would take over, and the last remove.
 
     Raises:
         MachineError: somebody does.
     """
-    from mesh_fixtures.lab.netns import state
+    from mesh_fixtures.lab import state
 
     for record in state.records():
-        if record.scenario in topologies and record.kept:
+        if record.provider == provider and record.scenario in topologies and record.kept:
             raise MachineError(
                 wanted=f"no kept lab of {record.scenario}, so that runs start from nothing",
                 seen=record.id,
@@ -212,17 +249,11 @@ def _refuse_kept(topologies: Sequence[str]) -> None:
             )
 
 
-def _prepare(progress: Progress) -> None:
-    from mesh_fixtures.artifacts.build import ensure_artifacts
-
-    ensure_artifacts(progress)
-
-
-def _take_down(topology: str, sink: Sink) -> None:
-    from mesh_fixtures.lab.netns import take_down_kept
+def _take_down(provider: str, topology: str, sink: Sink) -> None:
+    from mesh_fixtures.lab.upkeep import take_down_kept
 
     with interruption.holding(), interruption.removing():
-        take_down_kept(topology, Progress(topology, sink))
+        take_down_kept(topology, Progress(topology, sink), provider)
 
 
 def _count(text: str) -> int:

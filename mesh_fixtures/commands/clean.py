@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures import providers
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.session.exchange import remove_abandoned
@@ -13,13 +12,12 @@ SUMMARY = "remove what runs that were killed left on this machine; kept labs sta
 
 
 def add(parser: ArgumentParser) -> None:
-    parser.epilog = "Needs root. `down` removes kept labs."
+    parser.epilog = "Looks after labs of the same user only. `down` removes kept labs."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del arguments
-    providers.make()
-    from mesh_fixtures.lab.netns import clean_abandoned
+    from mesh_fixtures.lab.upkeep import clean_abandoned
 
     with interruption.holding(), interruption.removing():
         exchanges = [f"exchange {name}" for name in remove_abandoned()]

@@ -7,6 +7,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mesh_fixtures import providers
+from mesh_fixtures.commands import add_provider, choice
+from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Sink
 
@@ -16,12 +18,20 @@ _OLDEST_PYTHON = (3, 11)
 
 
 def add(parser: ArgumentParser) -> None:
+    add_provider(parser)
     parser.epilog = "Changes nothing. Exit status 1: something is missing."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
-    del arguments, sink
-    found = problems()
+    del sink
+    asked = choice(arguments)
+    try:
+        print(f"provider: {providers.choose(asked)}")
+    except MachineError as error:
+        print(f"missing: {error.wanted}; there is {error.seen}")
+        print(f"   mend: {error.remedy}")
+        return 1
+    found = problems(asked)
     for problem in found:
         print(f"missing: {problem.missing}")
         print(f"   mend: {problem.remedy or '(nothing known)'}")
@@ -30,17 +40,22 @@ def run(arguments: Namespace, sink: Sink) -> int:
     return 1 if found else 0
 
 
-def problems() -> Sequence[Problem]:
-    """Everything that is missing, most basic first."""
+def problems(asked: providers.Choice) -> Sequence[Problem]:
+    """Everything that a provider lacks here, most basic first.
+
+    Raises:
+        MachineError: no provider fits this machine, or it cannot do what is asked for.
+    """
     found: list[Problem] = []
     if sys.version_info < _OLDEST_PYTHON:
         version = ".".join(map(str, _OLDEST_PYTHON))
         found.append(Problem(f"Python {version}", f"apt-get install -y python{version}"))
-    unfit = providers.unfitness()
+    unfit = providers.embedded_lacks() if providers.choose(asked).name == "netns" else ()
     found.extend(unfit)
     if not unfit:
         from mesh_fixtures.artifacts import build
 
-        found.extend(providers.make().problems())
-        found.extend(build.problems())
+        found.extend(providers.make(asked).problems())
+        if providers.builds(asked):
+            found.extend(build.problems())
     return tuple(dict.fromkeys(found))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures import providers
 from mesh_fixtures.commands import id_of
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
@@ -17,12 +16,10 @@ def add(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("scenario", nargs="?", help="id of the scenario, or its file")
     which.add_argument("--all", action="store_true", help="remove all kept labs")
-    parser.epilog = "Needs root."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
-    providers.make()
-    from mesh_fixtures.lab.netns import take_down_kept
+    from mesh_fixtures.lab.upkeep import take_down_kept
 
     topology = None if arguments.all else id_of(arguments.scenario)
     with interruption.holding(), interruption.removing():

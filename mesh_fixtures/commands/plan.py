@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures import flow, providers
-from mesh_fixtures.commands import add_scenarios_folder, find_scenario
+from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
 from mesh_fixtures.progress import Sink
 
 SUMMARY = "print the installation of a scenario as a runbook to follow by hand"
@@ -14,10 +14,12 @@ SUMMARY = "print the installation of a scenario as a runbook to follow by hand"
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
+    add_provider(parser)
     parser.epilog = "Needs neither root nor a cluster. `certificates` makes what it asks for."
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
-    print(flow.runbook(find_scenario(arguments.scenario, arguments), providers.images_of()), end="")
+    scenario = find_scenario(arguments.scenario, arguments)
+    print(flow.runbook(scenario, providers.images_of(choice(arguments))), end="")
     return 0

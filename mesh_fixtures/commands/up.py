@@ -6,7 +6,7 @@ import shlex
 from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures import flow, providers
-from mesh_fixtures.commands import add_scenarios_folder, find_scenario
+from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress, Sink
@@ -17,15 +17,16 @@ SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave 
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
+    add_provider(parser)
     parser.epilog = (
-        "Needs root. Where such a lab runs already, it is taken over and its use is printed again. "
+        "Where such a lab runs already, it is taken over and its use is printed again. "
         "`down` removes it."
     )
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
     scenario = find_scenario(arguments.scenario, arguments)
-    provider = providers.make()
+    provider = providers.make(choice(arguments))
     providers.check_machine(provider)
     progress = Progress(scenario.id, sink)
     with interruption.holding():

@@ -113,7 +113,13 @@ def _operator(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None
             "apiVersion": "install.istio.io/v1alpha1",
             "kind": "IstioOperator",
             **({"metadata": dict(metadata)} if metadata else {}),
-            "spec": {"hub": images.istio_hub, "tag": images.istio_tag, **spec},
+            "spec": {**_source(images), **spec},
         },
         sort_keys=False,
     )
+
+
+def _source(images: ImageSet) -> dict[str, str]:
+    """Where istioctl takes images from; nothing where it knows by itself."""
+    told = {"hub": images.istio_hub, "tag": images.istio_tag}
+    return {key: value for key, value in told.items() if value}

@@ -126,7 +126,7 @@ def assign_addresses(scenario: Scenario, slot: int) -> LabAddresses:
             nodes=_nodes(
                 scenario, cluster.name, cluster.nodes, network_addresses.cidr, first_node, pod_cidr
             ),
-            pool=_pool(network_addresses.cidr, place, len(neighbours)),
+            pool=pool_of(network_addresses.cidr, place, len(neighbours)),
         )
     addresses = LabAddresses(networks, clusters)
     _require_disjoint(scenario, addresses)
@@ -191,8 +191,13 @@ def _nodes(
     )
 
 
-def _pool(cidr: IPv4Network, place: int, neighbours: int) -> AddressPool:
-    """The upper half of a network belongs to load balancers, an equal share to each cluster."""
+def pool_of(cidr: IPv4Network, place: int, neighbours: int) -> AddressPool:
+    """A cluster's pool: the upper half of a network belongs to load balancers, an equal share to
+    each of its clusters.
+
+    Args:
+        place: which of them, from 0.
+    """
     half = cidr.num_addresses // 2
     size = min(_LARGEST_POOL, (half - 1) // neighbours)
     first = half + place * size

@@ -132,6 +132,14 @@ class Provider(Protocol):
     def problems(self) -> Sequence[Problem]:
         """What this machine lacks, without changing anything; empty when all is there."""
 
+    def prepare(self, progress: Progress) -> None:
+        """Build or fetch all that labs are made of, so that opening one takes no longer for it.
+
+        Raises:
+            ArtifactError: a part could not be built or fetched.
+            MachineError: this machine lacks one.
+        """
+
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
         """Boot clusters and networks.
 

@@ -10,6 +10,9 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from mesh_fixtures.providers import AUTO, PROVIDERS, Choice
+from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
+
 Keep = Literal["never", "failed", "always"]
 
 MINIMUM_REQUESTS = 50
@@ -47,8 +50,9 @@ class Option:
 PROVIDER = Option(
     "mesh_provider",
     "auto",
-    "where clusters and networks come from; auto: netns",
-    choices=("auto", "netns"),
+    "where clusters and networks come from; netns: network namespaces of this machine, as root; "
+    "kind: containers of Docker or Podman; auto: netns for root, else kind",
+    choices=(AUTO, *PROVIDERS),
 )
 TOPOLOGY = Option(
     "mesh_topology",
@@ -73,8 +77,15 @@ INSTALL = Option(
 IMAGES = Option(
     "mesh_images",
     "auto",
-    "Istio's images; built: on this machine; auto: what the provider can run",
-    choices=("auto", "built"),
+    "Istio's images; built: on this machine; released: those of the istioctl in PATH (kind); "
+    "auto: released where kind is the provider and there is an istioctl, else built",
+    choices=(AUTO, *IMAGE_SOURCES),
+)
+KUBERNETES = Option(
+    "mesh_kubernetes",
+    "",
+    "version of Kubernetes, or kind's node image (default: the provider's own choice)",
+    metavar="VERSION|IMAGE",
 )
 KEEP = Option(
     "mesh_keep",
@@ -90,7 +101,7 @@ REQUESTS = Option(
     "tell an even split from a lopsided one, and are an error",
     metavar="N",
 )
-OPTIONS = (PROVIDER, TOPOLOGY, SCENARIOS, INSTALL, IMAGES, KEEP, REQUESTS)
+OPTIONS = (PROVIDER, TOPOLOGY, SCENARIOS, INSTALL, IMAGES, KUBERNETES, KEEP, REQUESTS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Settings:
         plan: print runbooks and run nothing.
     """
 
-    provider: str
+    provider: Choice
     topologies: tuple[str, ...]
     scenarios: Path | None
     keep: Keep
@@ -142,7 +153,11 @@ def resolve(config: pytest.Config) -> Settings:
     values = {option.name: _look_up(option, config, os.environ) for option in OPTIONS}
     folder = values[SCENARIOS.name]
     return Settings(
-        provider=values[PROVIDER.name][0],
+        provider=Choice(
+            provider=values[PROVIDER.name][0],
+            images=values[IMAGES.name][0],
+            kubernetes="".join(values[KUBERNETES.name]),
+        ),
         topologies=values[TOPOLOGY.name],
         scenarios=_folder(folder[0], config) if folder else None,
         keep=cast("Keep", values[KEEP.name][0]),

@@ -164,6 +164,9 @@ class StubProvider:
         missing = self.behaviour.missing
         return [Problem(missing, "get it")] if missing else []
 
+    def prepare(self, progress: Progress) -> None:
+        pass
+
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
         record(self.log, "open", scenario.id)
         if self.behaviour.open_fails == scenario.id:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mesh_examples import SCENARIOS
 
 from mesh_fixtures.artifacts import catalog
 from mesh_fixtures.artifacts.cache import Cache
@@ -17,7 +18,7 @@ from mesh_fixtures.artifacts.eviction import DAY, evict, evict_stale, prune, rem
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of
 from mesh_fixtures.commands import artifacts as command
-from mesh_fixtures.lab.netns import state
+from mesh_fixtures.lab import state
 from mesh_fixtures.progress import Progress, discard
 
 QUIET = Progress("artifacts")
@@ -52,7 +53,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def make_lab() -> state.Record:
     with state.exclusive():
-        return state.claim("scenario", "scenario", "artifacts")
+        return state.claim(SCENARIOS["multi-primary"], "artifacts", provider="netns")
 
 
 def test_part_that_nothing_uses_goes_and_the_current_one_stays(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mesh_examples import SCENARIOS as EXAMPLES
 from plugin_stub import QUICK, Behaviour, StubProvider, conftest, recorded
 
-from mesh_fixtures import cli
+from mesh_fixtures import cli, providers
 from mesh_fixtures.commands import bench
-from mesh_fixtures.lab.netns import Removed, state
+from mesh_fixtures.lab import state
+from mesh_fixtures.lab.upkeep import Removed
 from mesh_fixtures.session.measuring import Measurement
 
 SCENARIOS = ("--scenarios", str(Path(__file__).parents[2] / "scenarios"))
@@ -22,8 +24,9 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
     """What the command gets in place of a real one."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     stub = StubProvider(tmp_path / "log", Behaviour())
-    monkeypatch.setattr("mesh_fixtures.providers.make", lambda name="auto": stub)
-    monkeypatch.setattr(bench, "_prepare", lambda progress: None)
+    monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: stub)
+    monkeypatch.setattr("mesh_fixtures.providers.embedded_lacks", tuple)
+    providers._fitting.cache_clear()
     return stub
 
 
@@ -35,7 +38,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, b
         runs: list[tuple[str, bool]] = []
         left = iter(totals)
 
-        def measure(file: Path, *, keep: bool) -> tuple[Measurement, float]:
+        def measure(
+            file: Path, choice: providers.Choice, *, keep: bool
+        ) -> tuple[Measurement, float]:
             runs.append((file.stem, keep))
             total = next(left)
             return Measurement({"clusters": total - 1}, {"boot": total / 2}, 1500.0), total
@@ -118,11 +123,11 @@ def test_runs_on_a_kept_lab_come_after_one_that_makes_it(
     runs = measured(35.0, 9.0, 8.0)
     removed = []
 
-    def take_down(topology: str, progress: object) -> Removed:
+    def take_down(topology: str, progress: object, provider: str) -> Removed:
         removed.append(topology)
         return Removed((topology,), ())
 
-    monkeypatch.setattr("mesh_fixtures.lab.netns.take_down_kept", take_down)
+    monkeypatch.setattr("mesh_fixtures.lab.upkeep.take_down_kept", take_down)
     assert cli.main(["bench", "multi-primary", *SCENARIOS, "--kept", "--runs", "2"]) == 0
     assert runs == [("multi-primary", True)] * 3
     assert removed == ["multi-primary"]
@@ -136,7 +141,8 @@ def test_a_lab_that_somebody_keeps_is_left_alone(
 ) -> None:
     runs = measured()
     with state.exclusive():
-        replace(state.claim("multi-primary", "", ""), kept=True).save()
+        record = state.claim(EXAMPLES["multi-primary"], "", provider="netns")
+        replace(record, kept=True).save()
     assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
     assert "mesh-conformance down multi-primary" in capsys.readouterr().err
     assert runs == []

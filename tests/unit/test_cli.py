@@ -15,9 +15,9 @@ from mesh_fixtures import cli, providers
 from mesh_fixtures.commands import doctor, find_scenario, up
 from mesh_fixtures.errors import MachineError, StepFailed
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab import netns
-from mesh_fixtures.lab.netns import Removed
+from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.provider import Cluster, Lab, Problem
+from mesh_fixtures.lab.upkeep import Removed
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
 from mesh_fixtures.session.exchange import exchanges_folder
@@ -27,12 +27,15 @@ NAMED = ("multi-primary", "--scenarios", str(SCENARIOS))
 IMAGES = ImageSet("built", "1.31.0", "localhost", "1", {"v1": "one", "v2": "two"}, "sleep")
 
 
+NETNS = providers.Choice("netns")
+
+
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
     """What the commands get in place of a real one."""
     stub = StubProvider(tmp_path / "log", Behaviour())
-    monkeypatch.setattr("mesh_fixtures.providers.make", lambda name="auto": stub)
-    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda name="auto": IMAGES)
+    monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: stub)
+    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda choice: IMAGES)
     return stub
 
 
@@ -125,32 +128,34 @@ def test_doctor_lists_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Problem("the program nsenter", "apt-get install -y util-linux"), Problem("luck", "")]
-    monkeypatch.setattr(doctor, "problems", lambda: found)
-    assert cli.main(["doctor"]) == 1
+    monkeypatch.setattr(doctor, "problems", lambda choice: found)
+    assert cli.main(["doctor", "--provider", "netns"]) == 1
     assert capsys.readouterr().out.splitlines() == [
+        "provider: netns (as asked)",
         "missing: the program nsenter",
         "   mend: apt-get install -y util-linux",
         "missing: luck",
         "   mend: (nothing known)",
     ]
-    monkeypatch.setattr(doctor, "problems", list)
+    monkeypatch.setattr(doctor, "problems", lambda choice: [])
     assert cli.main(["doctor"]) == 0
 
 
 def test_unfit_machine_is_found_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert [problem.missing for problem in doctor.problems()] == ["root"]
+    assert [problem.missing for problem in doctor.problems(NETNS)] == ["root"]
 
 
 def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "sys", SimpleNamespace(platform="darwin"))
-    assert [problem.missing for problem in providers.unfitness()] == ["Linux"]
+    assert [problem.missing for problem in providers.embedded_lacks()] == ["Linux"]
     with pytest.raises(MachineError, match="provider netns: wanted Linux"):
-        providers.make()
+        providers.make(NETNS)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["up", *NAMED], ["down", "--all"], ["clean"], ["bench", *NAMED]]
+    "arguments",
+    [["up", *NAMED, "--provider", "netns"], ["bench", *NAMED, "--provider", "netns"]],
 )
 def test_what_needs_root_says_so(
     arguments: list[str],
@@ -188,8 +193,10 @@ def test_help_says_what_a_command_does(command: str, capsys: pytest.CaptureFixtu
 def labs(monkeypatch: pytest.MonkeyPatch, provider: StubProvider) -> dict[str, Removed]:
     """What the removal of labs says, by what was asked for: an id, `all`, or `abandoned`."""
     said: dict[str, Removed] = {}
-    monkeypatch.setattr(netns, "take_down_kept", lambda topology, progress: said[topology or "all"])
-    monkeypatch.setattr(netns, "clean_abandoned", lambda progress: said["abandoned"])
+    monkeypatch.setattr(
+        upkeep, "take_down_kept", lambda topology, progress: said[topology or "all"]
+    )
+    monkeypatch.setattr(upkeep, "clean_abandoned", lambda progress: said["abandoned"])
     return said
 
 

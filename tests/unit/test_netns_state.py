@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mesh_examples import SCENARIOS
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab import processes, state
 from mesh_fixtures.lab.addressing import SLOTS
-from mesh_fixtures.lab.netns import processes, state
-from mesh_fixtures.lab.netns.journal import Entry, Journal
+from mesh_fixtures.lab.journal import Entry, Journal
 from mesh_fixtures.lab.netns.node_files import share_store
-from mesh_fixtures.lab.netns.provider import clean_abandoned, take_down_kept
 from mesh_fixtures.lab.netns.teardown import leftovers, tear_down
+from mesh_fixtures.lab.upkeep import clean_abandoned, take_down_kept
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Progress
 
@@ -36,7 +37,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def claim(scenario: str = "example") -> state.Record:
     with state.exclusive():
-        return state.claim(scenario, "scenario", "artifacts")
+        known = SCENARIOS["multi-primary"].model_copy(update={"id": scenario})
+        return state.claim(known, "artifacts", provider="netns")
 
 
 def abandon(record: state.Record, **changes: object) -> state.Record:

@@ -347,7 +347,7 @@ def test_distributed_skipping_of_everything_is_no_pass(start: Start) -> None:
 def test_plan_prints_runbooks_of_selected_topologies(
     start: Start, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda: "images")
+    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda choice: "images")
     monkeypatch.setattr(
         "mesh_fixtures.flow.runbook", lambda scenario, images: f"runbook {scenario.id} {images}"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh_fixtures.providers import Choice
 from mesh_fixtures.session.options import OPTIONS, resolve
 
 
@@ -17,7 +18,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults(pytester: pytest.Pytester) -> None:
     settings = resolve(pytester.parseconfig())
-    assert settings.provider == "auto"
+    assert settings.provider == Choice("auto", "auto", "")
     assert settings.topologies == ()
     assert settings.scenarios is None
     assert settings.keep == "never"
@@ -73,11 +74,10 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "valid"),
     [
-        ("--mesh-provider=kind", "auto*netns"),
-        ("--mesh-provider=kubeconfig", "auto*netns"),
+        ("--mesh-provider=kubeconfig", "auto*netns*kind"),
         ("--mesh-install=helm", "istioctl"),
         ("--mesh-install=skip", "istioctl"),
-        ("--mesh-images=released", "auto*built"),
+        ("--mesh-images=pulled", "auto*built*released"),
     ],
 )
 def test_what_is_not_available_is_no_choice(

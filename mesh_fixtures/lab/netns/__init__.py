@@ -1,11 +1,6 @@
 """Embedded labs: real Kubernetes nodes in network namespaces, no container engine, no registry."""
 
 from mesh_fixtures.lab.netns.lab import NetnsLab
-from mesh_fixtures.lab.netns.provider import (
-    NetnsProvider,
-    Removed,
-    clean_abandoned,
-    take_down_kept,
-)
+from mesh_fixtures.lab.netns.provider import NetnsProvider
 
-__all__ = ["NetnsLab", "NetnsProvider", "Removed", "clean_abandoned", "take_down_kept"]
+__all__ = ["NetnsLab", "NetnsProvider"]

@@ -12,14 +12,15 @@ from pathlib import Path
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
+from mesh_fixtures.lab.journal import Journal
+from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.components import Service, services_of
-from mesh_fixtures.lab.netns.journal import Journal
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
-from mesh_fixtures.lab.netns.readiness import ADD_ON_DEADLINE, Kubectl, await_api_server
-from mesh_fixtures.lab.netns.teardown import end_processes
+from mesh_fixtures.lab.netns.readiness import await_api_server
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
+from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.progress import Progress
 
 _TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"
@@ -45,7 +46,7 @@ class Boot:
 
     def kubectl(self, cluster: str) -> Kubectl:
         program = self.artifacts.binaries / "kubectl"
-        environment = launch.marked_environment(self.lab)
+        environment = marked_environment(self.lab)
         environment["KUBECACHEDIR"] = str(self.folder / "kubectl")
         kubeconfig = self.kubeconfig_of(cluster)
         return Kubectl(program, kubeconfig, cluster, environment, self.stopping)

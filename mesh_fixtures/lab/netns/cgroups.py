@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.netns.journal import Entry
+from mesh_fixtures.lab.journal import Entry
 
 MOUNT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")

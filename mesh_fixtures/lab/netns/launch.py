@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.netns.journal import Entry, Journal
+from mesh_fixtures.lab.journal import Entry, Journal
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
-from mesh_fixtures.lab.netns.processes import MARK
+from mesh_fixtures.lab.processes import MARK, marked_environment
 from mesh_fixtures.ownership import started_at
 
 _NETNS = Path("/run/netns")
@@ -122,11 +122,6 @@ def start_forwarder(
     finally:
         for listener in listeners.values():
             listener.close()
-
-
-def marked_environment(lab: str) -> dict[str, str]:
-    """This process's environment with the mark by which a lab's processes are found."""
-    return {**os.environ, MARK: lab}
 
 
 def _node_environment(lab: str) -> dict[str, str]:

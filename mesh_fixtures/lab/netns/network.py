@@ -13,7 +13,7 @@ import pyroute2
 from pyroute2 import IPRoute, netns
 
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
-from mesh_fixtures.lab.netns.journal import Entry
+from mesh_fixtures.lab.journal import Entry
 
 # How long pyroute2 waits for the process that enters a namespace for it; its own 2 s are too short
 # on a machine that is busy building.

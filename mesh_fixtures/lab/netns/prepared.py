@@ -20,13 +20,15 @@ from filelock import FileLock, Timeout
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.catalog import cache_root
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab import state
 from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.netns import launch, state
+from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.boot import Boot, start_bare
 from mesh_fixtures.lab.netns.components import services_of
 from mesh_fixtures.lab.netns.network import node_namespace
-from mesh_fixtures.lab.netns.teardown import end_processes, tear_down
+from mesh_fixtures.lab.netns.teardown import tear_down
+from mesh_fixtures.lab.processes import end_processes
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -74,7 +76,7 @@ def prepared_etcd(artifacts: Artifacts, progress: Progress) -> Path:
 def _make(folder: Path, artifacts: Artifacts, progress: Progress) -> None:
     """Boot a cluster, keep its etcd without what is its own, and remove the cluster."""
     with state.exclusive():
-        record = state.claim(_SCENARIO.id, _SCENARIO.digest, artifacts.digest)
+        record = state.claim(_SCENARIO, artifacts.digest, provider="netns")
     addresses = assign_addresses(_SCENARIO, record.slot)
     node = addresses.clusters["cluster"].control_plane
     boot = Boot(record.id, record.folder, record.journal, addresses, artifacts, progress)

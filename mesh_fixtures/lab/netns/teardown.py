@@ -9,28 +9,10 @@ from pathlib import Path
 from pyroute2 import netns
 
 from mesh_fixtures.errors import LabError, MeshConformanceError
+from mesh_fixtures.lab.journal import Entry
 from mesh_fixtures.lab.netns import cgroups
-from mesh_fixtures.lab.netns.journal import Entry, Journal
-from mesh_fixtures.lab.netns.processes import is_alive, kill, marked_with
-from mesh_fixtures.lab.netns.state import Record
-from mesh_fixtures.ownership import started_at
-
-_KILL_DEADLINE = 20.0
-_MARKED_ROUNDS = 20
-
-
-def end_processes(lab: str, journal: Journal) -> None:
-    """End all processes of a lab.
-
-    Raises:
-        LabError: one of them is still there.
-    """
-    _end_processes(lab, list(journal.entries()))
-
-
-def is_running(entry: Entry) -> bool:
-    """Whether an entry's process is there; true for entries of another kind."""
-    return entry.kind != "process" or is_alive(entry.pid, entry.started)
+from mesh_fixtures.lab.processes import end_processes, is_alive, marked_with
+from mesh_fixtures.lab.state import Record
 
 
 def tear_down(record: Record) -> None:
@@ -44,7 +26,7 @@ def tear_down(record: Record) -> None:
     entries = list(record.journal.entries())
     failures = []
     steps: tuple[Callable[[], None], ...] = (
-        lambda: _end_processes(record.id, entries),
+        lambda: end_processes(record.id, record.journal),
         lambda: _remove_namespaces(entries),
         lambda: _remove_cgroups(entries),
         lambda: _remove_folder(record.folder, record.id, entries),
@@ -82,18 +64,6 @@ def leftovers(lab: str, entries: list[Entry]) -> list[str]:
         elif entry.kind == "cgroup":
             found.extend(f"control group {path}" for path in cgroups.leftovers(entry.name))
     return sorted(set(found))
-
-
-def _end_processes(lab: str, entries: list[Entry]) -> None:
-    journalled = {e.pid: e.started for e in entries if e.kind == "process"}
-    kill(journalled, deadline=_KILL_DEADLINE)
-    for _ in range(_MARKED_ROUNDS):
-        # The journal learns of a process after its start; the mark is there from the start.
-        marked = {pid: started_at(pid) for pid in marked_with(lab)}
-        alive = {pid: started for pid, started in marked.items() if started is not None}
-        if not alive:
-            return
-        kill(alive, deadline=_KILL_DEADLINE)
 
 
 def _remove_namespaces(entries: list[Entry]) -> None:

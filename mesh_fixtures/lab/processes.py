@@ -9,12 +9,41 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab.journal import Entry, Journal
 from mesh_fixtures.ownership import started_at
 
 MARK = "MESH_CONFORMANCE_LAB"
 """Environment variable by which a lab's processes can be told from any other."""
 
 _PROC = Path("/proc")
+_KILL_DEADLINE = 20.0
+_MARKED_ROUNDS = 20
+
+
+def marked_environment(lab: str) -> dict[str, str]:
+    """This process's environment with the mark by which a lab's processes are found."""
+    return {**os.environ, MARK: lab}
+
+
+def is_running(entry: Entry) -> bool:
+    """Whether an entry's process is there; true for entries of another kind."""
+    return entry.kind != "process" or is_alive(entry.pid, entry.started)
+
+
+def end_processes(lab: str, journal: Journal) -> None:
+    """End all processes of a lab: those of its journal, and those that carry its mark.
+
+    Raises:
+        LabError: one of them is still there.
+    """
+    kill({e.pid: e.started for e in journal.entries() if e.kind == "process"})
+    for _ in range(_MARKED_ROUNDS):
+        # The journal learns of a process after its start; the mark is there from the start.
+        marked = {pid: started_at(pid) for pid in marked_with(lab)}
+        alive = {pid: started for pid, started in marked.items() if started is not None}
+        if not alive:
+            return
+        kill(alive)
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -34,7 +63,7 @@ def marked_with(lab: str) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def kill(pids: Mapping[int, int], *, deadline: float) -> None:
+def kill(pids: Mapping[int, int], *, deadline: float = _KILL_DEADLINE) -> None:
     """Kill processes and wait until they are gone.
 
     Args:

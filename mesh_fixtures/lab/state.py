@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import SLOTS
-from mesh_fixtures.lab.netns.journal import Journal
+from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.ownership import Owner, state_folder
+from mesh_fixtures.scenario import Scenario
 
 _RECORD = "lab.json"
 _LOCK_DEADLINE = 60.0
+_NO_SLOT = -1
 
 
 def labs_folder() -> Path:
@@ -35,7 +37,9 @@ class Record:
 
     Attributes:
         id: name of the lab; prefix of its namespaces.
-        slot: its address range.
+        provider: what made it.
+        engine: the container engine that runs it; empty where none does.
+        slot: its address range; -1 where it needs none of its own.
         scenario: id of its scenario.
         scenario_digest: content of the scenario.
         artifacts_digest: content of everything that runs in it.
@@ -48,6 +52,8 @@ class Record:
     """
 
     id: str
+    provider: str
+    engine: str
     slot: int
     scenario: str
     scenario_digest: str
@@ -96,6 +102,7 @@ def exclusive() -> Iterator[None]:
             wanted=f"the lock {lock.lock_file} within {_LOCK_DEADLINE:g} s",
             seen="another process holds it",
             where="labs of this machine",
+            remedy="wait for that process, or end it",
         ) from error
 
 
@@ -107,12 +114,36 @@ def records() -> list[Record]:
     return [_read(path) for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
-def claim(scenario: str, scenario_digest: str, artifacts_digest: str) -> Record:
-    """Make the folder and record of a new lab in a free slot; call under `exclusive`.
+def claim(
+    scenario: Scenario, runs: str, *, provider: str, engine: str = "", slotted: bool = True
+) -> Record:
+    """Make the folder and record of a new lab; call under `exclusive`.
+
+    Args:
+        runs: digest of everything that runs in it.
+        slotted: whether it needs addresses that no other lab of this machine has.
 
     Raises:
         LabError: all slots are taken.
     """
+    pid, started = own_identity()
+    record = Record(
+        id=f"mesh-{secrets.token_hex(2)}",
+        provider=provider,
+        engine=engine,
+        slot=_free_slot() if slotted else _NO_SLOT,
+        scenario=scenario.id,
+        scenario_digest=scenario.digest,
+        artifacts_digest=runs,
+        owner_pid=pid,
+        owner_started=started,
+    )
+    record.folder.mkdir(mode=0o700)
+    record.save()
+    return record
+
+
+def _free_slot() -> int:
     taken = {record.slot for record in records()}
     free = [slot for slot in range(SLOTS) if slot not in taken]
     if not free:
@@ -122,19 +153,7 @@ def claim(scenario: str, scenario_digest: str, artifacts_digest: str) -> Record:
             where=str(labs_folder()),
             remedy="mesh-conformance clean, or mesh-conformance down --all for kept labs",
         )
-    pid, started = own_identity()
-    record = Record(
-        id=f"mesh-{secrets.token_hex(2)}",
-        slot=free[0],
-        scenario=scenario,
-        scenario_digest=scenario_digest,
-        artifacts_digest=artifacts_digest,
-        owner_pid=pid,
-        owner_started=started,
-    )
-    record.folder.mkdir(mode=0o700)
-    record.save()
-    return record
+    return free[0]
 
 
 def take_over(record: Record) -> Record:
@@ -157,4 +176,4 @@ def _read(folder: Path) -> Record:
         content["ports"] = tuple((name, port) for name, port in content["ports"])
         return Record(**content)
     except (OSError, ValueError, TypeError, KeyError):
-        return Record(folder.name, -1, "", "", "", 0, 0)
+        return Record(folder.name, "", "", _NO_SLOT, "", "", "", 0, 0)

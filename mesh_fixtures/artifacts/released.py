@@ -1,0 +1,146 @@
+"""Images and manifests that projects have released: nothing is built, nodes pull what they need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.artifacts import catalog, versions
+from mesh_fixtures.artifacts.manifests import fit_metallb
+from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.progress import Progress
+
+HELLOWORLD: Final = {
+    version: f"istio/examples-helloworld-{version}:1.0" for version in ("v1", "v2")
+}
+"""Images of the guide's HelloWorld sample."""
+
+SLEEP: Final = "curlimages/curl:8.16.0"
+"""Image of the guide's Sleep sample."""
+
+_METALLB_URL: Final = (
+    f"https://raw.githubusercontent.com/metallb/metallb/v{versions.METALLB}"
+    "/config/manifests/metallb-native.yaml"
+)
+_DEADLINE: Final = 60.0
+
+
+def image_set(istioctl: Path) -> ImageSet:
+    """The images that a released istioctl installs by itself.
+
+    Raises:
+        ArtifactError: it does not say which release it is.
+    """
+    told = _ask(istioctl, "version", "--remote=false", "--output=json")
+    try:
+        version = str(json.loads(told)["clientVersion"]["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            wanted="the release that istioctl belongs to",
+            seen=told[:300] or "nothing",
+            where=str(istioctl),
+            remedy="put the istioctl of a release into PATH",
+        ) from error
+    return ImageSet(
+        name="released",
+        istio_version=version,
+        istio_hub="",
+        istio_tag="",
+        helloworld=HELLOWORLD,
+        sleep=SLEEP,
+    )
+
+
+def istio_images(istioctl: Path) -> tuple[str, ...]:
+    """Full names of the images that istioctl installs: pilot, and the proxy of the same release."""
+    manifests = yaml.safe_load_all(_ask(istioctl, "manifest", "generate"))
+    pilots = [image for image in _images_in(manifests) if "/pilot:" in image]
+    return (*pilots, *(pilot.replace("/pilot:", "/proxyv2:") for pilot in pilots))
+
+
+def images_of(
+    images: ImageSet, metallb: Sequence[Mapping[str, Any]], istioctl: Path
+) -> tuple[str, ...]:
+    """Every image that a lab's nodes will want."""
+    found = [
+        *istio_images(istioctl),
+        *_images_in(metallb),
+        *images.helloworld.values(),
+        images.sleep,
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _METALLB_URL) -> Path:
+    """MetalLB's manifest with its released images, fetched once.
+
+    Source: MetalLB documentation, "Installation by manifest".
+
+    Raises:
+        ArtifactError: it could not be fetched, or is not what it should be.
+    """
+    folder = root or catalog.cache_root().parent / "released"
+    source = hashlib.sha256(url.encode()).hexdigest()[:8]
+    file = folder / f"metallb-{versions.METALLB}-{source}.yaml"
+    if file.exists():
+        return file
+    with progress.phase("MetalLB's manifest"):
+        try:
+            with urllib.request.urlopen(url, timeout=_DEADLINE) as answer:  # noqa: S310
+                manifests = [m for m in yaml.safe_load_all(answer.read()) if m]
+            fitted = fit_metallb(manifests, _by_container(manifests), file)
+        except (OSError, urllib.error.URLError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                wanted=f"the manifest of MetalLB {versions.METALLB}",
+                seen=f"{type(error).__name__}: {error}",
+                where=url,
+                remedy="let this machine reach it, or use --mesh-images built",
+            ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".new")
+    beside.write_text(yaml.safe_dump_all(fitted, sort_keys=False))
+    beside.replace(file)
+    return file
+
+
+def _by_container(manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {each["name"]: each["image"] for each in _containers(manifests)}
+
+
+def _images_in(manifests: Any) -> Iterator[str]:
+    for container in _containers([manifest for manifest in manifests if manifest]):
+        yield str(container["image"])
+
+
+def _containers(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "DaemonSet"):
+            yield from manifest["spec"]["template"]["spec"]["containers"]
+
+
+def _ask(istioctl: Path, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            [str(istioctl), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise ArtifactError(
+            wanted=f"istioctl {' '.join(arguments)} to succeed",
+            seen=said.strip()[-500:],
+            where=str(istioctl),
+            remedy="put the istioctl of a release into PATH",
+        ) from error

@@ -1,0 +1,209 @@
+"""Docker or Podman by its command line: what kind itself does not do for a lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any, Final, Literal, cast
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab.provider import Problem
+
+Name = Literal["docker", "podman"]
+NAMES: Final[tuple[Name, ...]] = ("docker", "podman")
+
+CHOICE: Final = "KIND_EXPERIMENTAL_PROVIDER"
+"""Environment variable by which kind, and so this project, is told which engine to use."""
+
+CLUSTER_LABEL: Final = "io.x-k8s.kind.cluster"
+"""Label that kind gives to the containers of a cluster."""
+
+_DEADLINE: Final = 60.0
+_ASKING_DEADLINE: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """A node: the id of its container, and the name of its cluster."""
+
+    id: str
+    cluster: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine, whose client program has the same name."""
+
+    name: Name
+
+    @property
+    def title(self) -> str:
+        return self.name.capitalize()
+
+    def environment(self, network: str) -> dict[str, str]:
+        """What makes kind use this engine and a network of the lab's own."""
+        return {CHOICE: self.name, f"KIND_EXPERIMENTAL_{self.name.upper()}_NETWORK": network}
+
+    def run(
+        self,
+        *arguments: str,
+        deadline: float = _DEADLINE,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Standard output of a command of the engine.
+
+        Raises:
+            LabError: it failed or did not end within `deadline` seconds.
+        """
+        command = [self.name, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=deadline,
+                env=dict(environment or os.environ),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise self._failed(command, str(error)) from error
+        if done.returncode != 0:
+            said = done.stderr.strip() or done.stdout.strip()
+            raise self._failed(command, f"exit status {done.returncode}: {said[-1000:]}")
+        return done.stdout
+
+    def _failed(self, command: Sequence[str], seen: str) -> LabError:
+        return LabError(
+            wanted=f"{' '.join(command)} to succeed",
+            seen=seen,
+            where=self.title,
+            remedy="mesh-conformance doctor --provider kind says what is missing",
+        )
+
+    def create_network(self, name: str) -> None:
+        """Make a bridge network whose subnet the engine chooses.
+
+        Raises:
+            LabError: it could not be made, e.g. because there is one of that name.
+        """
+        self.run("network", "create", "--driver", "bridge", name)
+
+    def subnet_of(self, network: str) -> IPv4Network:
+        """The IPv4 subnet of a network.
+
+        Raises:
+            LabError: there is no such network, or it has none.
+        """
+        found = json.loads(self.run("network", "inspect", network))
+        for subnet in subnets_in(found):
+            return subnet
+        raise LabError(
+            wanted=f"an IPv4 subnet in {self.title}'s network {network}",
+            seen=json.dumps(found)[:500],
+            where=self.title,
+        )
+
+    def has_network(self, name: str) -> bool:
+        listed = self.run("network", "ls", "--format", "{{.Name}}").split()
+        return name in listed
+
+    def remove_network(self, name: str) -> None:
+        self.run("network", "rm", name)
+
+    def containers(self, prefix: str) -> list[Container]:
+        """The nodes of all clusters whose names begin like that, running or not."""
+        told = self.run(
+            "ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}",
+            "--format", '{{.ID}} {{.Label "' + CLUSTER_LABEL + '"}}',
+        )  # fmt: skip
+        pairs = [line.split() for line in told.splitlines() if line.strip()]
+        return [Container(*pair) for pair in pairs if pair[-1].startswith(prefix)]
+
+    def remove_containers(self, ids: Sequence[str]) -> None:
+        """Remove containers and their anonymous volumes, running or not."""
+        if ids:
+            self.run("rm", "--force", "--volumes", *ids, deadline=2 * _DEADLINE)
+
+    def execute(self, container: str, *command: str) -> str:
+        """Standard output of a command inside a container.
+
+        Raises:
+            LabError: it failed.
+        """
+        return self.run("exec", "--privileged", container, *command)
+
+    def pids_of(self, containers: Sequence[str]) -> list[int]:
+        """Pids, on the engine's machine, of the containers' first processes."""
+        if not containers:
+            return []
+        told = self.run("inspect", "--format", "{{.State.Pid}}", *containers)
+        return [int(line) for line in told.split()]
+
+    def has_image(self, image: str) -> bool:
+        try:
+            self.run("image", "inspect", "--format", "{{.Id}}", image)
+        except LabError:
+            return False
+        return True
+
+    def problems(self) -> list[Problem]:
+        """Why the engine cannot be used here; empty when it can."""
+        if shutil.which(self.name) is None:
+            return [Problem(f"{self.title}", f"install {self.title}, so that `{self.name}` runs")]
+        try:
+            done = subprocess.run(
+                [self.name, "info", "--format", "{{json .}}"],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_ASKING_DEADLINE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return [Problem(f"an answer from {self.title} ({error})", f"restart {self.title}")]
+        if done.returncode != 0:
+            return [self._unusable(done.stderr or done.stdout)]
+        try:
+            told = cast("dict[str, Any]", json.loads(done.stdout))
+        except ValueError:
+            return [Problem(f"an answer from {self.title} ({done.stdout[:200]!r})", "")]
+        # Docker's client answers with exit status 0 where its daemon does not.
+        errors = told.get("ServerErrors") or []
+        return [self._unusable("; ".join(errors))] if errors else []
+
+    def _unusable(self, said: str) -> Problem:
+        said = " ".join(said.split())
+        if "permission denied" in said.lower():
+            remedy = f"add yourself to the group that may use {self.title}, or run as root"
+            return Problem(f"the permission to use {self.title} ({said[-300:]})", remedy)
+        return Problem(f"a running {self.title} ({said[-300:]})", f"start {self.title}")
+
+    def storage(self) -> str:
+        """The folder on the engine's machine that holds its images and containers."""
+        template = "{{.DockerRootDir}}" if self.name == "docker" else "{{.Store.GraphRoot}}"
+        return self.run("info", "--format", template).strip()
+
+
+def subnets_in(inspected: Sequence[Mapping[str, Any]]) -> list[IPv4Network]:
+    """The IPv4 subnets that `network inspect` tells, in Docker's or in Podman's words."""
+    found = []
+    for network in inspected:
+        of_docker = (network.get("IPAM") or {}).get("Config") or []
+        of_podman = network.get("subnets") or []
+        for each in (*of_docker, *of_podman):
+            cidr = str(each.get("Subnet") or each.get("subnet") or "")
+            if cidr and ":" not in cidr:
+                found.append(IPv4Network(cidr))
+    return found
+
+
+def chosen() -> tuple[Engine, ...]:
+    """The engines to look for, first choice first."""
+    asked = os.environ.get(CHOICE, "")
+    return tuple(Engine(name) for name in NAMES if asked in ("", name))

@@ -1,0 +1,111 @@
+"""A lab of kind clusters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from mesh_fixtures.errors import MeshConformanceError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.lab import processes, state
+from mesh_fixtures.lab.kind import boot as booting
+from mesh_fixtures.lab.kind.configuration import cluster_name
+from mesh_fixtures.lab.kind.engine import Engine
+from mesh_fixtures.lab.kind.parts import Parts
+from mesh_fixtures.lab.kind.teardown import tear_down
+from mesh_fixtures.lab.provider import AddressPool, Cluster, Node, Tools
+from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+_TAKE_OVER_DEADLINE = 10.0
+
+
+class KindLab(RecordedLab):
+    """kind clusters in containers; implements `mesh_fixtures.lab.provider.Lab`."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        record: state.Record,
+        engine: Engine,
+        parts: Parts,
+        progress: Progress,
+    ) -> None:
+        super().__init__(scenario, record, progress)
+        self._engine = engine
+        self._parts = parts
+        self._booting = booting.Boot(
+            record.id, record.folder, record.journal, scenario, engine, parts, progress
+        )
+        self._clusters: dict[str, Cluster] = {}
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]:
+        return self._clusters
+
+    @property
+    def tools(self) -> Tools:
+        return self._parts.tools
+
+    @property
+    def images(self) -> ImageSet:
+        return self._parts.images
+
+    def stop(self) -> None:
+        self._booting.stopping.set()
+        processes.end_processes(self.id, self._record.journal)
+
+    def resume(self) -> bool:
+        try:
+            self._clusters = _read_clusters(self._facts)
+            for name in self._clusters:
+                kubectl = self._booting.kubectl(name)
+                kubectl.run("get", "--raw", "/readyz", deadline=_TAKE_OVER_DEADLINE)
+        except (MeshConformanceError, OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def memory(self) -> int:
+        """Proportional set size of all processes of the clusters in bytes, as far as readable."""
+        containers = self._engine.containers(cluster_name(self.id, ""))
+        roots = self._engine.pids_of([each.id for each in containers])
+        return processes.proportional_set_size(processes.descendants(roots))
+
+    @property
+    def _facts(self) -> Path:
+        """What is known of the clusters, for those who take the lab over."""
+        return self.folder / "clusters.json"
+
+    def _boot(self) -> None:
+        self._clusters = booting.start(self._booting)
+        told = [asdict(cluster) for cluster in self._clusters.values()]
+        self._facts.write_text(json.dumps(told, default=str, indent=1))
+
+    def _settle(self) -> None:
+        booting.settle(self._booting)
+
+    def _tear_down(self) -> None:
+        tear_down(self._record)
+
+
+def _read_clusters(file: Path) -> dict[str, Cluster]:
+    return {each["name"]: _cluster(each) for each in json.loads(file.read_text())}
+
+
+def _cluster(told: dict[str, Any]) -> Cluster:
+    pool = told["load_balancer_pool"]
+    return Cluster(
+        name=told["name"],
+        network=told["network"],
+        kubeconfig=Path(told["kubeconfig"]),
+        api_server=told["api_server"],
+        pod_cidr=IPv4Network(told["pod_cidr"]),
+        service_cidr=IPv4Network(told["service_cidr"]),
+        nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in told["nodes"]),
+        load_balancer_pool=AddressPool(IPv4Address(pool["first"]), IPv4Address(pool["last"])),
+    )

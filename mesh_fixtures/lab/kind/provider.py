@@ -1,0 +1,70 @@
+"""Makes labs of kind clusters."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.lab.kind import machine
+from mesh_fixtures.lab.kind.configuration import require_fit
+from mesh_fixtures.lab.kind.engine import Engine
+from mesh_fixtures.lab.kind.lab import KindLab
+from mesh_fixtures.lab.kind.parts import ImageChoice, gather, lacks
+from mesh_fixtures.lab.opening import Blueprint, open_lab
+from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+_TROUBLE = (OSError, subprocess.SubprocessError)
+
+
+class KindProvider:
+    """Makes labs of kind clusters; implements `mesh_fixtures.lab.provider.Provider`."""
+
+    def __init__(self, images: ImageChoice = "auto", kubernetes: str = "") -> None:
+        """Choose what runs.
+
+        Args:
+            kubernetes: a version, or a node image; kind's own choice when empty.
+        """
+        self._images = images
+        self._kubernetes = kubernetes
+
+    @property
+    def name(self) -> str:
+        return "kind"
+
+    def problems(self) -> Sequence[Problem]:
+        return [*machine.problems(), *lacks(self._images)]
+
+    def prepare(self, progress: Progress) -> None:
+        gather(self._images, self._kubernetes, progress)
+
+    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> KindLab:
+        engine = self._require_machine(scenario)
+        parts = gather(self._images, self._kubernetes, progress).on(engine)
+        blueprint = Blueprint(
+            scenario=scenario,
+            provider=self.name,
+            engine=engine.name,
+            runs=parts.digest,
+            slotted=False,
+            build=lambda record: KindLab(scenario, record, engine, parts, progress),
+            trouble=_TROUBLE,
+        )
+        return open_lab(blueprint, progress, reuse=reuse)
+
+    def _require_machine(self, scenario: Scenario) -> Engine:
+        require_fit(scenario)
+        nodes = sum(cluster.nodes for cluster in scenario.clusters)
+        found = [*machine.problems(), *machine.inotify_problems(nodes)]
+        engine = machine.usable_engine()
+        if found or engine is None:
+            raise MachineError(
+                wanted="a machine that can run kind clusters",
+                seen="; ".join(f"{p.missing} is missing" for p in found),
+                where="provider kind",
+                remedy="; ".join(dict.fromkeys(p.remedy for p in found if p.remedy)),
+            )
+        return engine

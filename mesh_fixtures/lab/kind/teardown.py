@@ -1,0 +1,69 @@
+"""Removes what a kind lab made, found by the names and labels that carry its id."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import cast
+
+from mesh_fixtures.errors import LabError, MeshConformanceError
+from mesh_fixtures.lab.kind import engine as engines
+from mesh_fixtures.lab.kind.configuration import cluster_name
+from mesh_fixtures.lab.processes import end_processes, marked_with
+from mesh_fixtures.lab.state import Record
+
+_ROUNDS = 3
+
+
+def tear_down(record: Record) -> None:
+    """Remove a lab and check that nothing of it is left; kind itself is not needed.
+
+    Every part is tried, whatever happens to the others, so that a second call has less to do.
+
+    Raises:
+        LabError: something is still there; its text names all of it.
+    """
+    engine = engines.Engine(cast("engines.Name", record.engine))
+    failures = []
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: end_processes(record.id, record.journal),
+        lambda: _remove_clusters(engine, record.id),
+        lambda: _remove_network(engine, record.id),
+    )
+    for step in steps:
+        try:
+            step()
+        except (MeshConformanceError, OSError) as error:
+            failures.append(str(error))
+    left = failures or leftovers(engine, record.id)
+    if left:
+        raise LabError(
+            wanted=f"nothing of lab {record.id} to be left",
+            seen="; ".join(left),
+            where=str(record.folder),
+            remedy="mesh-conformance clean tries again",
+        )
+    shutil.rmtree(record.folder)
+
+
+def leftovers(engine: engines.Engine, lab: str) -> list[str]:
+    """What of a lab still exists, one line each."""
+    found = [f"process {pid} carries the lab's mark" for pid in marked_with(lab)]
+    found += [f"container {each.id[:12]}" for each in engine.containers(cluster_name(lab, ""))]
+    if engine.has_network(lab):
+        found.append(f"{engine.title}'s network {lab}")
+    return found
+
+
+def _remove_clusters(engine: engines.Engine, lab: str) -> None:
+    for _ in range(_ROUNDS):
+        # The engine may still be making one for a kind that has just been ended.
+        containers = engine.containers(cluster_name(lab, ""))
+        if not containers:
+            return
+        engine.remove_containers([each.id for each in containers])
+
+
+def _remove_network(engine: engines.Engine, lab: str) -> None:
+    if engine.has_network(lab):
+        engine.remove_network(lab)

@@ -1,0 +1,142 @@
+"""What is said of a machine that cannot run kind, and which provider fits a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mesh_fixtures import providers
+from mesh_fixtures.errors import LabError, MachineError
+from mesh_fixtures.lab.kind import machine
+from mesh_fixtures.lab.kind.engine import CHOICE, Engine, chosen
+from mesh_fixtures.lab.kind.parts import image_source, lacks
+
+Install = Callable[[str, str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Puts a program with the given shell script into an otherwise bare PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv(CHOICE, raising=False)
+
+    def install(name: str, script: str) -> None:
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    return install
+
+
+@pytest.fixture(autouse=True)
+def forget_provider() -> Iterator[None]:
+    yield
+    providers._fitting.cache_clear()
+
+
+def test_no_engine(install: Install) -> None:
+    assert machine.usable_engine() is None
+    assert [each.missing for each in machine._why_no_engine()] == ["Docker or Podman"]
+
+
+def test_engine_that_does_not_run(install: Install) -> None:
+    install("docker", "echo 'Cannot connect to the Docker daemon at unix:///x' >&2; exit 1")
+    (problem,) = Engine("docker").problems()
+    assert problem.missing.startswith("a running Docker (Cannot connect")
+    assert problem.remedy == "start Docker"
+
+
+def test_engine_whose_client_alone_answers(install: Install) -> None:
+    install("docker", """echo '{"ServerErrors": ["Cannot connect to the Docker daemon"]}'""")
+    (problem,) = Engine("docker").problems()
+    assert problem.missing.startswith("a running Docker")
+
+
+def test_engine_that_one_may_not_use(install: Install) -> None:
+    install("docker", "echo 'permission denied while trying to connect' >&2; exit 1")
+    (problem,) = Engine("docker").problems()
+    assert problem.missing.startswith("the permission to use Docker")
+    assert "group" in problem.remedy
+
+
+def test_the_second_engine_is_used_where_the_first_does_not_answer(install: Install) -> None:
+    install("docker", "exit 1")
+    install("podman", "echo '{}'")
+    assert machine.usable_engine() == Engine("podman")
+
+
+def test_engine_that_kind_is_told_to_use(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CHOICE, "podman")
+    assert chosen() == (Engine("podman"),)
+    monkeypatch.setenv(CHOICE, "nerdctl")
+    (problem,) = machine._why_no_engine()
+    assert problem.remedy == "unset KIND_EXPERIMENTAL_PROVIDER"
+
+
+def test_failed_command_is_told_with_its_output(install: Install) -> None:
+    install("docker", "echo 'no such network' >&2; exit 3")
+    with pytest.raises(LabError, match="exit status 3: no such network"):
+        Engine("docker").subnet_of("mesh-1")
+
+
+def test_limits_of_file_watches(tmp_path: Path) -> None:
+    (tmp_path / "max_user_instances").write_text("128\n")
+    (tmp_path / "max_user_watches").write_text("1000\n")
+    found = machine.inotify_problems(100, tmp_path)
+    assert [each.missing.split()[0] for each in found] == [
+        "fs.inotify.max_user_instances",
+        "fs.inotify.max_user_watches",
+    ]
+    assert found[0].remedy.startswith("sysctl fs.inotify.max_user_instances=")
+    (tmp_path / "max_user_instances").write_text("1000000\n")
+    (tmp_path / "max_user_watches").write_text("1000000\n")
+    assert machine.inotify_problems(100, tmp_path) == []
+
+
+def test_auto_is_the_embedded_lab_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "embedded_lacks", tuple)
+    assert str(providers.choose(providers.Choice())) == "netns (auto: root on Linux)"
+
+
+def test_auto_is_kind_for_others(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    install("podman", "echo '{}'")
+    assert str(providers.choose(providers.Choice())) == "kind (auto: not root, Podman answers)"
+
+
+def test_auto_says_what_each_provider_needs(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(MachineError) as error:
+        providers.choose(providers.Choice())
+    assert "netns needs Linux and root" in error.value.remedy
+    assert "kind needs Linux and Docker or Podman" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        (providers.Choice("netns", images="released"), "images that are built"),
+        (providers.Choice("netns", kubernetes="1.35.0"), "Kubernetes 1.36.3"),
+    ],
+)
+def test_what_the_embedded_lab_cannot_do(
+    choice: providers.Choice, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "embedded_lacks", tuple)
+    with pytest.raises(MachineError, match=wanted):
+        providers.make(choice)
+
+
+def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
+    assert image_source("auto") == "built"
+    install("istioctl", "")
+    assert image_source("auto") == "released"
+    assert image_source("built") == "built"
+    install("kind", "")
+    assert [each.missing for each in lacks("auto")] == ["the program kubectl"]
