@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 _SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
 
 _MARKERS = (
-    "requirement(id): the stable id of the requirement that this test verifies.",
+    "requirement(id): verifies this requirement; skip where it does not apply.",
     "requires(feature, ...): skip where the scenario lacks one of these features.",
-    "disruptive: takes parts of the mesh down and brings them back.",
+    "disruptive: takes parts of the mesh down and brings them back; follows from the requirement.",
 )
 
 
@@ -98,6 +98,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         except pytest.UsageError as error:
             run.usage_error = str(error)
     metafunc.parametrize("scenario", chosen, indirect=True, scope="session")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    run = item.config.stash[RUN]
+    try:
+        selection.mark_by_requirement(item)
+    except pytest.UsageError as error:
+        run.usage_error = run.usage_error or str(error)
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
 from typing import TypeVar
 
 from mesh_fixtures.kube import KubeClient
@@ -34,6 +35,17 @@ class MeshView:
     def close(self) -> None:
         for client in self.kube.values():
             client.close()
+
+    def __enter__(self) -> MeshView:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def each(
         self, probe: Callable[[KubeClient], Value], clusters: Iterable[str] | None = None

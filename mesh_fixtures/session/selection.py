@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
+
+if TYPE_CHECKING:
+    from mesh_fixtures.requirements import Requirement
+
+REQUIREMENT: pytest.StashKey[Requirement] = pytest.StashKey()
+"""The requirement that a test verifies, where its marker names one."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +78,53 @@ def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) ->
 
 def _parameter(scenario: Scenario, required: Iterable[str]) -> object:
     lacking = [feature for feature in required if feature not in scenario.features]
-    if not lacking:
-        return pytest.param(Chosen(scenario), id=scenario.id)
-    reason = f"{scenario.id} lacks {' and '.join(lacking)}"
-    return pytest.param(Chosen(scenario), id=scenario.id, marks=pytest.mark.skip(reason=reason))
+    marks = [_skipped(scenario, lacking)] if lacking else []
+    return pytest.param(Chosen(scenario), id=scenario.id, marks=marks)
+
+
+def _skipped(scenario: Scenario, lacking: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"{scenario.id} lacks {' and '.join(lacking)}")
+
+
+def mark_by_requirement(item: pytest.Item) -> None:
+    """Mark a test as the record of its requirement says: skipped where it does not apply, and
+    disruptive.
+
+    Raises:
+        pytest.UsageError: its `requirement` marker does not name one.
+    """
+    mark = item.get_closest_marker("requirement")
+    if mark is None:
+        return
+    # Their probes take a moment to import, which tests without requirements are spared.
+    from mesh_fixtures.requirements import by_id
+
+    try:
+        (name,) = mark.args
+        requirement = by_id(name)
+    except (LookupError, ValueError) as error:
+        why = error if isinstance(error, LookupError) else "takes one id"
+        given = ", ".join(map(repr, mark.args))
+        message = f"{item.nodeid}: marker requirement({given}): {why}"
+        raise pytest.UsageError(message) from error
+    item.stash[REQUIREMENT] = requirement
+    if requirement.disruptive:
+        item.add_marker("disruptive")
+    scenario = _scenario_of(item)
+    if scenario is not None and (lacking := requirement.lacking(scenario)):
+        item.add_marker(_skipped(scenario, lacking))
 
 
 def topology_of(item: pytest.Item) -> str:
     """Id of the scenario that a test runs on; empty when it runs on none."""
+    scenario = _scenario_of(item)
+    return "" if scenario is None else scenario.id
+
+
+def _scenario_of(item: pytest.Item) -> Scenario | None:
     callspec = getattr(item, "callspec", None)
     chosen = callspec.params.get("scenario") if callspec is not None else None
-    return chosen.scenario.id if isinstance(chosen, Chosen) else ""
+    return chosen.scenario if isinstance(chosen, Chosen) else None
 
 
 def needs_lab(item: pytest.Item) -> bool:
@@ -104,9 +147,11 @@ def group_by_topology(items: list[pytest.Item]) -> None:
 def properties(item: pytest.Item) -> list[tuple[str, object]]:
     """What a report says about a test: the requirement that it verifies, and its topology."""
     found: list[tuple[str, object]] = []
-    requirement = item.get_closest_marker("requirement")
-    if requirement is not None and requirement.args:
-        found.append(("requirement", str(requirement.args[0])))
+    requirement = item.stash.get(REQUIREMENT, None)
+    if requirement is not None:
+        found.append(("requirement", requirement.id))
+        found.append(("level", requirement.level))
+        found.append(("title", requirement.title))
     topology = topology_of(item)
     if topology:
         found.append(("topology", topology))

@@ -1,35 +1,56 @@
-"""What the tests of one topology share: clients of its clusters, and costly observations."""
+"""What the tests of one topology share: the mesh with what was seen of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 
-from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.requirements import ObservedMesh, by_id
 from mesh_fixtures.session.labs import Mesh, Sample
 from mesh_fixtures.session.options import Settings
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+
+Verify = Callable[[], None]
 
 
 @pytest.fixture(scope="session")
-def view(mesh: Mesh) -> Iterator[MeshView]:
-    """All clusters of the installed mesh, to ask at the same time."""
-    seen = MeshView(mesh.lab)
-    yield seen
-    seen.close()
+def observed(mesh: Mesh, mesh_settings: Settings) -> Iterator[ObservedMesh]:
+    """The installed mesh, with what tests have seen of it so far."""
+    with MeshView(mesh.lab) as view:
+        yield ObservedMesh(view, requests=mesh_settings.requests)
 
 
 @pytest.fixture(scope="session")
-def endpoints(view: MeshView, sample: Sample) -> Mapping[str, ClientEndpoints]:
-    """What Sleep's proxy in each cluster knows of HelloWorld, once it is complete; by cluster."""
-    return client_endpoints(view)
+def endpoints(observed: ObservedMesh, sample: Sample) -> None:
+    """Endpoints are observed, which takes none of a test's own time."""
+    _ = observed.endpoints
 
 
 @pytest.fixture(scope="session")
-def traffic(
-    view: MeshView, endpoints: Mapping[str, ClientEndpoints], mesh_settings: Settings
-) -> Mapping[str, TrafficSample]:
-    """Requests from all clusters at the same time, after their endpoints; by cluster."""
-    return view.each(lambda kube: requests(kube, mesh_settings.requests))
+def traffic(observed: ObservedMesh, endpoints: None) -> None:
+    """Traffic is observed, which takes none of a test's own time, however many requests it is."""
+    _ = observed.traffic
+
+
+@pytest.fixture
+def verify(
+    request: pytest.FixtureRequest,
+    observed: ObservedMesh,
+    record_property: Callable[[str, object], None],
+) -> Verify:
+    """Checks the mesh by the requirement that the test is marked with."""
+    node = cast("pytest.Item", request.node)
+    marker = node.get_closest_marker("requirement")
+    assert marker is not None, "a test that verifies is marked with the requirement's id"
+    requirement = by_id(*marker.args)
+
+    def verify() -> None:
+        __tracebackhide__ = True
+        outcome = requirement.check(observed)
+        for name, figure in outcome.figures.items():
+            record_property(name, figure)
+        outcome.require()
+
+    return verify

@@ -2,61 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
-from mesh_fixtures.install.certificates import CACERTS
-from mesh_fixtures.probe.certificates import Authority, authority
-from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.verdict.findings import Finding, require_none
-
 
 @pytest.mark.requirement("TRUST-1")
-def test_primaries_share_a_root_and_have_intermediates_of_their_own(view: MeshView) -> None:
-    primaries = [cluster.name for cluster in view.scenario.primaries]
-    found = view.each(authority, primaries)
-    require_none([*_missing(found), *_untrusted(found), *_roots(found), *_shared(found)])
-
-
-def _present(found: dict[str, Authority | None]) -> dict[str, Authority]:
-    return {cluster: each for cluster, each in found.items() if each is not None}
-
-
-def _missing(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    for cluster, each in found.items():
-        if each is None:
-            yield Finding(cluster, f"a secret {CACERTS} in istio-system", "none")
-
-
-def _untrusted(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    for cluster, each in _present(found).items():
-        for defect in each.defects:
-            yield Finding(cluster, f"a sound chain in {CACERTS}", defect, each.source)
-        if each.is_root:
-            seen = f"the root {each.issuing.subject} itself"
-            yield Finding(cluster, "an intermediate to sign with", seen, each.source)
-
-
-def _roots(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    present = list(_present(found).items())
-    for cluster, each in present[1:]:
-        first, reference = present[0]
-        wanted = {root.fingerprint for root in reference.roots}
-        if wanted != {root.fingerprint for root in each.roots}:
-            expected = f"the root of {first}, {_named(reference)}"
-            yield Finding(cluster, expected, _named(each), each.source)
-
-
-def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    owners: dict[str, str] = {}
-    for cluster, each in _present(found).items():
-        owner = owners.setdefault(each.issuing.key, cluster)
-        if owner != cluster:
-            expected = "an intermediate with a key of its own"
-            seen = f"the one of {owner}, {each.issuing.short}"
-            yield Finding(cluster, expected, seen, each.source)
-
-
-def _named(each: Authority) -> str:
-    return ", ".join(f"{root.subject} {root.short}" for root in each.roots)
+def test_primaries_share_a_root_and_have_intermediates_of_their_own(
+    verify: Callable[[], None],
+) -> None:
+    verify()

@@ -2,96 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 
 import pytest
 
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.gateways import gateways
-from mesh_fixtures.probe.istiod import istiods
-from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import Discovery, Injection, Workload, discovery, workloads
-from mesh_fixtures.session.labs import Sample
-from mesh_fixtures.verdict.findings import Finding, require_none
-
 
 @pytest.mark.requirement("WORKLOAD-1")
-def test_workloads_run_injected_by_the_right_istiod(view: MeshView, sample: Sample) -> None:
-    found = view.each(workloads)
-    where = view.each(lambda kube: _discoveries(kube, found[kube.name]))
-    istiod = view.each(_addresses_of_istiod)
-    findings: list[Finding] = []
-    for cluster, pods in found.items():
-        findings += _missing(view, cluster, pods)
-        findings += [finding for pod in pods for finding in _not_running(pod)]
-        findings += _misled(view, cluster, pods, where[cluster], istiod)
-    require_none(findings)
-
-
-def _discoveries(kube: KubeClient, pods: tuple[Workload, ...]) -> dict[str, Discovery]:
-    addresses = {pod.injection.discovery for pod in pods if pod.injection is not None}
-    return {address: discovery(kube, address) for address in sorted(addresses)}
-
-
-def _addresses_of_istiod(kube: KubeClient) -> tuple[frozenset[str], frozenset[str]]:
-    """Where istiod of this cluster is for its own proxies, and where for those of its remotes."""
-    pods = frozenset(pod.ip for pod in istiods(kube) if pod.serving)
-    return pods, frozenset(each for gateway in gateways(kube) for each in gateway.addresses)
-
-
-def _missing(view: MeshView, cluster: str, pods: tuple[Workload, ...]) -> Iterator[Finding]:
-    wanted = {("helloworld", view.scenario.cluster(cluster).helloworld), ("sleep", "")}
-    seen = {(pod.app, pod.version) for pod in pods}
-    if seen != wanted:
-        yield Finding(cluster, f"pods of {_listed(wanted)} only", _listed(seen) or "none")
-
-
-def _listed(workload: set[tuple[str, str]]) -> str:
-    return ", ".join(f"{app} {version}".strip() for app, version in sorted(workload))
-
-
-def _not_running(workload: Workload) -> Iterator[Finding]:
-    pod = workload.pod
-    if workload.injection is None:
-        seen = f"containers {', '.join(each.name for each in pod.containers)}"
-        yield Finding(workload.cluster, f"a proxy in {pod.meta}", seen, workload.source)
-    if not pod.serving or pod.ready_containers != len(pod.containers):
-        expected = f"{pod.meta} to be Running with every container ready"
-        yield Finding(workload.cluster, expected, pod.state, workload.source)
-
-
-def _misled(
-    view: MeshView,
-    cluster: str,
-    pods: tuple[Workload, ...],
-    where: Mapping[str, Discovery],
-    istiod: Mapping[str, tuple[frozenset[str], frozenset[str]]],
-) -> Iterator[Finding]:
-    primary = view.scenario.control_plane_of(cluster)
-    own, through_gateway = istiod[primary]
-    wanted = own if primary == cluster else through_gateway
-    for pod in pods:
-        injection = pod.injection
-        if injection is None:
-            continue
-        yield from _misplaced(view, pod, injection)
-        seen_at = where[injection.discovery]
-        if not seen_at.addresses or not seen_at.addresses <= wanted:
-            expected = (
-                f"the proxy of {pod.pod.meta} to find istiod of {primary} "
-                f"at {', '.join(sorted(wanted)) or 'an address that it lacks'}"
-            )
-            yield Finding(cluster, expected, str(seen_at), seen_at.source)
-
-
-def _misplaced(view: MeshView, pod: Workload, told: Injection) -> Iterator[Finding]:
-    scenario = view.scenario
-    network = scenario.cluster(pod.cluster).network
-    for what, wanted, seen in (
-        ("cluster", pod.cluster, told.cluster_id),
-        ("network", network, told.network),
-        ("mesh", scenario.mesh_id, told.mesh_id),
-    ):
-        if seen != wanted:
-            expected = f"the proxy of {pod.pod.meta} to be told that its {what} is {wanted}"
-            yield Finding(pod.cluster, expected, seen or "nothing", pod.source)
+@pytest.mark.usefixtures("sample")
+def test_workloads_run_injected_by_the_right_istiod(verify: Callable[[], None]) -> None:
+    verify()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from plugin_stub import QUICK, Behaviour, conftest, processes, recorded
 
+from mesh_fixtures.requirements import by_id
 from mesh_fixtures.session.exchange import exchanges_folder
 
 SCENARIO = """\
@@ -302,6 +303,8 @@ def test_junit_says_what_was_verified(
     }
     assert found["test_traffic[one]"] == {
         "requirement": "TRAFFIC-1",
+        "level": "core",
+        "title": by_id("TRAFFIC-1").title,
         "topology": "one",
         "provider": "stub",
         "share": "0.5",

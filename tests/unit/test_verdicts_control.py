@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, gateway, module, no_record, unmet
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
 
 from mesh_fixtures.kube import Container, Deployment, Meta
 from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
 from mesh_fixtures.probe.workloads import ControlPlane, Discovery, Workload, injection_of
+from mesh_fixtures.requirements import Outcome
 
 # TRUST-1 ------------------------------------------------------------------------------------------
 
@@ -41,15 +42,11 @@ def authority(issuing: str, root: str = "root", defects: tuple[str, ...] = ()) -
     ],
 )
 def test_trust(second: Authority | None, said: str) -> None:
-    trust = module("test_trust")
+    trust = module("trust_1")
     found = {"cluster1": authority("one"), "cluster2": second}
     trust.authority = lambda kube: found[kube.name]
-    test = trust.test_primaries_share_a_root_and_have_intermediates_of_their_own
-    view = FakeView(SCENARIOS["multi-primary"])
-    if said:
-        assert said in unmet(test, view)
-    else:
-        test(view)
+    outcome = checked(trust, mesh(FakeView(SCENARIOS["multi-primary"])))
+    assert holds_unless(said, outcome)
 
 
 # CONTROL-1 ----------------------------------------------------------------------------------------
@@ -71,15 +68,11 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
     ],
 )
 def test_control(primary: int | None, remote: int | None, said: str) -> None:
-    control = module("test_control")
+    control = module("control_1")
     ready = {"cluster1": primary, "cluster2": remote}
     control.control_plane = lambda kube: plane(kube.name, ready[kube.name])
-    test = control.test_istiod_runs_in_each_primary_and_in_no_remote
-    view = FakeView(SCENARIOS["primary-remote"])
-    if said:
-        assert said in unmet(test, view)
-    else:
-        test(view)
+    outcome = checked(control, mesh(FakeView(SCENARIOS["primary-remote"])))
+    assert holds_unless(said, outcome)
 
 
 # DISCOVERY-1 --------------------------------------------------------------------------------------
@@ -101,14 +94,11 @@ def known(*clusters: tuple[str, str]) -> KnownClusters:
     ],
 )
 def test_discovery_of_api_servers(clusters: tuple[tuple[str, str], ...] | None, said: str) -> None:
-    discovery = module("test_discovery")
+    discovery = module("discovery_1")
     discovery.remote_clusters = lambda kube: () if clusters is None else (known(*clusters),)
-    test = discovery.test_each_istiod_reads_exactly_the_api_servers_that_it_must
-    view = FakeView(SCENARIOS["primary-remote"])
-    if said:
-        assert said in unmet(test, view, no_record)
-    else:
-        test(view, no_record)
+    outcome = checked(discovery, mesh(FakeView(SCENARIOS["primary-remote"])))
+    assert holds_unless(said, outcome)
+    assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
 
 
 # WORKLOAD-1 ---------------------------------------------------------------------------------------
@@ -135,21 +125,20 @@ def workloads(cluster: str, **changes: Any) -> tuple[Workload, ...]:
     )
 
 
-def workloads_test(found: dict[str, tuple[Workload, ...]], remote: str) -> Callable[[], None]:
-    tests = module("test_workload")
+def check_workloads(found: dict[str, tuple[Workload, ...]], remote: str) -> Outcome:
+    requirement = module("workload_1")
     istiod = {"cluster1": (pod("istiod-1", ip="10.101.0.2"),), "cluster2": ()}
     behind = {"cluster1": frozenset({"10.101.0.2"}), "cluster2": frozenset(remote.split())}
-    tests.workloads = lambda kube: found[kube.name]
-    tests.istiods = lambda kube: istiod[kube.name]
-    tests.gateways = lambda kube: (gateway(kube.name, "172.18.0.100"),)
-    tests.discovery = lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name])
-    view = FakeView(SCENARIOS["primary-remote"])
-    return lambda: tests.test_workloads_run_injected_by_the_right_istiod(view, None)
+    requirement.workloads = lambda kube: found[kube.name]
+    requirement.istiods = lambda kube: istiod[kube.name]
+    requirement.gateways = lambda kube: (gateway(kube.name, "172.18.0.100"),)
+    requirement.discovery = lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name])
+    return checked(requirement, mesh(FakeView(SCENARIOS["primary-remote"])))
 
 
 def test_workloads_that_run() -> None:
     found = {name: workloads(name) for name in ("cluster1", "cluster2")}
-    workloads_test(found, "172.18.0.100")()
+    assert check_workloads(found, "172.18.0.100").result == "met"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +153,8 @@ def test_workloads_that_run() -> None:
     ],
 )
 def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, said: str) -> None:
-    test = workloads_test({"cluster1": workloads("cluster1"), "cluster2": second}, remote)
-    assert said in unmet(test)
+    seen = {"cluster1": workloads("cluster1"), "cluster2": second}
+    assert holds_unless(said, check_workloads(seen, remote))
 
 
 @pytest.mark.parametrize(
@@ -180,4 +169,4 @@ def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, said: 
 def test_workloads_of_another_place(variable: str, value: str, said: str) -> None:
     wrong = workload("sleep", "", "cluster1", {f"ISTIO_META_{variable}": value})
     found = {"cluster1": (workloads("cluster1")[0], wrong), "cluster2": workloads("cluster2")}
-    assert said in unmet(workloads_test(found, "172.18.0.100"))
+    assert holds_unless(said, check_workloads(found, "172.18.0.100"))

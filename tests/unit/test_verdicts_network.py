@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, gateway, module, no_record, unmet
+from verdicts import SOURCE, FakeView, checked, found, gateway, mesh, module
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
@@ -16,24 +16,24 @@ from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.envoy import Listener, Listeners
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.network import Connection, Reach
+from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.scenario import Scenario
 
 # NETWORK-1 ----------------------------------------------------------------------------------------
 
 
-def network_test(topology: str, reach: Callable[[str, str], Reach]) -> Callable[[], None]:
-    tests = module("test_network")
+def check_network(topology: str, reach: Callable[[str, str], Reach]) -> Outcome:
+    requirement = module("network_1")
 
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    tests.connection = connection
+    requirement.connection = connection
     view = FakeView(SCENARIOS[topology])
     for name, kube in view.kube.items():
         kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
-    test = tests.test_pods_reach_each_other_directly_on_one_network_only
-    return lambda: test(view, None, no_record)
+    return checked(requirement, mesh(view))
 
 
 def within(client: str, server: str) -> Reach:
@@ -41,17 +41,22 @@ def within(client: str, server: str) -> Reach:
 
 
 def test_networks() -> None:
-    network_test("multi-primary", lambda client, server: Reach.OPEN)()
-    network_test("multi-primary-multi-network", within)()
-    said = unmet(network_test("multi-primary", within))
+    assert check_network("multi-primary", lambda client, server: Reach.OPEN).result == "met"
+    apart = check_network("multi-primary-multi-network", within)
+    assert apart.result == "met"
+    assert apart.figures["cluster1.to.cluster2"] == "timed out"
+    said = found(check_network("multi-primary", within))
     assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in said
-    leaky = network_test("multi-primary-multi-network", lambda client, server: Reach.OPEN)
-    assert "to be out of reach for pods, but saw cluster2:15021 open" in unmet(leaky)
+    leaky = check_network("multi-primary-multi-network", lambda client, server: Reach.OPEN)
+    assert "to be out of reach for pods, but saw cluster2:15021 open" in found(leaky)
 
 
 def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
+    outcome = check_network("multi-primary-multi-network", lambda *_: Reach.REFUSED)
+    assert outcome.result == "inconclusive"
+    assert outcome.figures["cluster1.to.cluster1"] == "refused"
     with pytest.raises(ProbeError, match="within its own cluster"):
-        network_test("multi-primary-multi-network", lambda *_: Reach.REFUSED)()
+        outcome.require()
 
 
 # GATEWAY-1 ----------------------------------------------------------------------------------------
@@ -60,15 +65,15 @@ REMOTE = SCENARIOS["primary-remote-multi-network"]
 OPEN = {15021, 15443, 15012, 15017}
 
 
-def gateway_test(
+def check_gateways(
     *,
     scenario: Scenario = REMOTE,
     second: tuple[Gateway, ...] | None = None,
     listening: Iterable[int] = OPEN,
     answering: Iterable[int] = OPEN,
-) -> Callable[[], None]:
-    tests = module("test_gateway")
-    found = {
+) -> Outcome:
+    requirement = module("gateway_1")
+    those = {
         "cluster1": (gateway("cluster1", "10.0.0.1"),),
         "cluster2": (gateway("cluster2", "10.0.0.2"),) if second is None else second,
     }
@@ -82,16 +87,17 @@ def gateway_test(
             for address, port in targets
         ]
 
-    tests.gateways = lambda kube: found[kube.name]
-    tests.listening = lambda kube, gateway: (Listeners(SOURCE, heard),)
-    tests.connections = connections
-    pool = AddressPool(cast("Any", tests._ip("10.0.0.1")), cast("Any", tests._ip("10.0.0.9")))
-    test = tests.test_gateways_have_addresses_and_listen_exactly_where_they_must
-    return lambda: test(FakeView(scenario, pool), None)
+    requirement.gateways = lambda kube: those[kube.name]
+    requirement.listening = lambda kube, gateway: (Listeners(SOURCE, heard),)
+    requirement.connections = connections
+    pool = AddressPool(
+        cast("Any", requirement._ip("10.0.0.1")), cast("Any", requirement._ip("10.0.0.9"))
+    )
+    return checked(requirement, mesh(FakeView(scenario, pool)))
 
 
 def test_gateways() -> None:
-    gateway_test()()
+    assert check_gateways().result == "met"
 
 
 @pytest.mark.parametrize(
@@ -110,4 +116,4 @@ def test_gateways() -> None:
     ],
 )
 def test_gateways_that_are_wrong(wrong: dict[str, Any], said: str) -> None:
-    assert said in unmet(gateway_test(**wrong))
+    assert said in found(check_gateways(**wrong))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, module, no_record, unmet
+from verdicts import SOURCE, FakeView, checked, holds_unless, mesh, module
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
-from mesh_fixtures.session.options import MINIMUM_REQUESTS
+from mesh_fixtures.session.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
 from mesh_fixtures.verdict.statistics import judge_shares
@@ -47,12 +47,9 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
     ],
 )
 def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], said: str) -> None:
-    test = module("test_discovery").test_each_client_has_healthy_endpoints_for_every_version
-    view = FakeView(MULTI)
-    if said:
-        assert said in unmet(test, view, endpoints, no_record)
-    else:
-        test(view, endpoints, no_record)
+    outcome = checked(module("discovery_2"), mesh(FakeView(MULTI), endpoints))
+    assert holds_unless(said, outcome)
+    assert outcome.figures["cluster1.seconds_to_endpoints"] == 1.5
 
 
 def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
@@ -75,12 +72,9 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
     ],
 )
 def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> None:
-    test = module("test_traffic").test_every_version_answers_every_client_without_an_error
-    view = FakeView(MULTI)
-    if said:
-        assert said in unmet(test, view, sample, no_record)
-    else:
-        test(view, sample, no_record)
+    outcome = checked(module("traffic_1"), mesh(FakeView(MULTI), traffic=sample))
+    assert holds_unless(said, outcome)
+    assert outcome.figures["cluster1.requests"] == 200
 
 
 @pytest.mark.parametrize(
@@ -94,19 +88,19 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> 
     ],
 )
 def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
-    test = module("test_traffic").test_answers_are_shared_as_the_endpoints_weights_say
-    if said:
-        assert said in unmet(test, COMPLETE, sample, no_record)
-    else:
-        test(COMPLETE, sample, no_record)
+    outcome = checked(module("traffic_2"), mesh(FakeView(MULTI), COMPLETE, sample))
+    assert holds_unless(said, outcome)
 
 
 def test_shares_of_too_few_answers_are_an_error() -> None:
-    test = module("test_traffic").test_answers_are_shared_as_the_endpoints_weights_say
+    few = mesh(FakeView(MULTI), COMPLETE, traffic(30, v1=20))
+    outcome = checked(module("traffic_2"), few)
+    assert outcome.result == "inconclusive"
+    assert outcome.figures["cluster1.share.v1"] == 1
     with pytest.raises(ProbeError, match="cluster1: wanted enough answers") as raised:
-        test(COMPLETE, traffic(30, v1=20), no_record)
+        outcome.require()
     assert "20 answers" in raised.value.seen
-    assert raised.value.remedy.startswith("raise --mesh-requests")
+    assert raised.value.remedy.startswith(f"raise {REQUESTS.flag};")
 
 
 @pytest.mark.parametrize("versions", range(2, 30))

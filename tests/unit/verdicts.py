@@ -1,4 +1,4 @@
-"""What tests of verdicts share: conformance tests run on written-down observations."""
+"""What tests of verdicts share: requirements checked by written-down observations."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from fake_kube import pod, result
 
+from mesh_fixtures import requirements
 from mesh_fixtures.kube import Meta, Pod, Service
 from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.gateways import Gateway
+from mesh_fixtures.requirements import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Unmet
 
 GATEWAY = Meta("istio-eastwestgateway", "istio-system")
 SOURCE = result().source
-CONFORMANCE = Path(__file__).parents[1] / "conformance"
+REQUIREMENTS = Path(requirements.__file__).parent
 
 
 def module(name: str) -> Any:
-    """A module of conformance tests, fresh for each caller."""
-    spec = importlib.util.spec_from_file_location(f"verdicts_{name}", CONFORMANCE / f"{name}.py")
+    """A requirement's module, fresh for each caller, that does not wait."""
+    spec = importlib.util.spec_from_file_location(f"verdicts_{name}", REQUIREMENTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
@@ -34,10 +34,6 @@ def module(name: str) -> Any:
         if hasattr(loaded, waiting):
             setattr(loaded, waiting, 0)
     return loaded
-
-
-def no_record(name: str, value: object) -> None:
-    assert isinstance(value, str | int | float), name
 
 
 @dataclass
@@ -70,11 +66,28 @@ class FakeView:
         return {name: probe(self.kube[name]) for name in names}
 
 
-def unmet(test: Callable[..., None], *arguments: object) -> str:
-    """What a test finds; it must find something."""
-    with pytest.raises(Unmet) as raised:
-        test(*arguments)
-    return str(raised.value)
+def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
+    """A mesh of which this was seen."""
+    return SimpleNamespace(view=view, scenario=view.scenario, endpoints=endpoints, traffic=traffic)
+
+
+def checked(module: Any, mesh: Any) -> Outcome:
+    """What comes of checking a mesh by a module's requirement."""
+    requirement: Requirement = module.REQUIREMENT
+    outcome = requirement.check(mesh)
+    assert all(isinstance(figure, str | int | float) for figure in outcome.figures.values())
+    return outcome
+
+
+def found(outcome: Outcome) -> str:
+    """What a check finds against the mesh; empty when the requirement holds."""
+    assert outcome.trouble is None
+    return "\n".join(map(str, outcome.findings))
+
+
+def holds_unless(said: str, outcome: Outcome) -> bool:
+    """Whether a check finds what it must, or nothing when nothing is to be said."""
+    return said in found(outcome) if said else outcome.result == "met"
 
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:

@@ -1,0 +1,44 @@
+"""What a mesh must do, one module for each requirement, to be checked from anywhere.
+
+Check a mesh in which HelloWorld and Sleep are deployed:
+
+    with MeshView(lab) as view:
+        mesh = ObservedMesh(view, requests=200)
+        for requirement in applicable(mesh.scenario):
+            outcome = requirement.check(mesh)
+            print(requirement.id, outcome.result, *outcome.findings)
+
+`Requirement.check` never raises for what it sees: an `Outcome` is "met", "unmet" with findings, or
+"inconclusive" with the trouble that kept it from seeing; `Outcome.require` raises instead. Either
+way it has figures, what was measured. What several requirements look at, such as `mesh.traffic`,
+is observed once, until `mesh.forget()`: call it after changing the mesh. A disruptive requirement
+changes the mesh and forgets by itself, and is left out with `if not requirement.disruptive`.
+
+Add a requirement: a module named after its id, which ends with
+
+    REQUIREMENT = Requirement(id="TRUST-1", level="core", title="...", judge=judge)
+
+and a line in `registry.py`; a test in `tests/conformance` marked `requirement("TRUST-1")`, which
+asks for the fixture `verify` and calls it. What the record says is not repeated by markers: tests
+are skipped where the scenario lacks one of its `features`, marked `disruptive` where it is, and
+reported with its level and title. `judge(mesh)` asks `mesh.view` by probes, compares with
+`mesh.scenario`, and returns `Outcome.judged(findings, figures)`. Where it cannot observe it lets
+ProbeError pass, or returns `Outcome.inconclusive(error, figures)` to keep its figures. It asserts
+nothing and keeps nothing; what is costly and of use to others, it asks by `mesh.once`.
+"""
+
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.registry import REQUIREMENTS, applicable, by_id
+from mesh_fixtures.requirements.requirement import Figure, Level, Outcome, Requirement, Result
+
+__all__ = [
+    "REQUIREMENTS",
+    "Figure",
+    "Level",
+    "ObservedMesh",
+    "Outcome",
+    "Requirement",
+    "Result",
+    "applicable",
+    "by_id",
+]

@@ -1,0 +1,35 @@
+"""CONTROL-1: where istiod runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.probe.workloads import ControlPlane, control_plane
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.findings import Finding
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    found = mesh.view.each(control_plane)
+    return Outcome.judged(
+        finding for each in found.values() for finding in _judged(mesh.scenario, each)
+    )
+
+
+def _judged(scenario: Scenario, seen: ControlPlane) -> Iterator[Finding]:
+    if scenario.cluster(seen.cluster).is_primary:
+        if not seen.is_running:
+            expected = "an istiod with every pod ready, in a primary"
+            yield Finding(seen.cluster, expected, str(seen), seen.source)
+    elif seen.deployments or seen.pods:
+        yield Finding(seen.cluster, "no istiod, in a remote", str(seen), seen.source)
+
+
+REQUIREMENT = Requirement(
+    id="CONTROL-1",
+    level="core",
+    title="istiod runs in each primary and in no remote.",
+    judge=judge,
+)

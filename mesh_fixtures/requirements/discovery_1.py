@@ -1,0 +1,58 @@
+"""DISCOVERY-1: which API servers istiod reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.convergence import Settled, settle
+from mesh_fixtures.verdict.findings import Finding
+
+SYNC_SECONDS: Final = 30.0
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    def synced(kube: KubeClient) -> Settled[list[Finding]]:
+        return settle(
+            lambda: _judged(mesh.scenario, kube.name, remote_clusters(kube)),
+            lambda findings: not findings,
+            deadline=SYNC_SECONDS,
+            interval=0.5,
+        )
+
+    found = mesh.view.each(synced, [cluster.name for cluster in mesh.scenario.primaries])
+    return Outcome.judged(
+        (finding for settled in found.values() for finding in settled.value),
+        {
+            f"{cluster}.seconds_to_synced": round(settled.seconds, 3)
+            for cluster, settled in found.items()
+        },
+    )
+
+
+def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:
+    wanted = {primary} | {
+        secret.of for secret in scenario.remote_secrets if secret.installed_in == primary
+    }
+    findings = []
+    for each in known:
+        ids = [cluster.id for cluster in each.clusters]
+        if sorted(ids) != sorted(wanted) or not all(one.synced for one in each.clusters):
+            expected = f"{each.istiod} to read {', '.join(sorted(wanted))}, each synced"
+            findings.append(Finding(primary, expected, str(each), each.source))
+    return findings or ([] if known else [Finding(primary, "a ready istiod to ask", "none")])
+
+
+REQUIREMENT = Requirement(
+    id="DISCOVERY-1",
+    level="core",
+    title=(
+        "Each istiod reads exactly the API servers that it must, and reports each of them "
+        "as synced."
+    ),
+    judge=judge,
+)

@@ -1,0 +1,48 @@
+"""DISCOVERY-2: which endpoints clients get from istiod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.findings import Finding
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    figures: dict[str, Figure] = {}
+    for cluster, each in mesh.endpoints.items():
+        figures[f"{cluster}.endpoints"] = len(each.seen.endpoints)
+        figures[f"{cluster}.seconds_to_endpoints"] = round(each.seconds, 3)
+        figures[f"{cluster}.gateway_knows_its_network"] = each.behind_gateway
+        figures[f"{cluster}.seconds_to_gateway"] = round(each.gateway_seconds, 3)
+    return Outcome.judged(
+        (finding for each in mesh.endpoints.values() for finding in _lacking(mesh.scenario, each)),
+        figures,
+    )
+
+
+def _lacking(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
+    versions = {version for destination in each.wanted for version in destination.versions}
+    for cluster in scenario.clusters:
+        if cluster.helloworld not in versions:
+            expected = f"a ready pod of HelloWorld {cluster.helloworld} as an endpoint"
+            yield Finding(cluster.name, expected, "none")
+    if not each.verdict.complete:
+        targets = sorted(target for one in each.wanted for target in one.targets)
+        expected = f"exactly the healthy endpoints {', '.join(targets)} in Sleep's proxy"
+        seen = f"{each.seen} after {each.seconds:.0f} s ({each.verdict})"
+        yield Finding(each.client, expected, seen, each.seen.source)
+
+
+REQUIREMENT = Requirement(
+    id="DISCOVERY-2",
+    level="core",
+    title=(
+        "Each client's proxy has a healthy endpoint for every version of HelloWorld: pods "
+        "on its own network, the gateway of any other, and nothing else."
+    ),
+    judge=judge,
+)

@@ -1,0 +1,63 @@
+"""NETWORK-1: pods reach each other directly on one network, and not from another."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.probe.network import Connection, connection
+from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.scenario import STATUS_PORT
+from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.workloads import NAMESPACE
+
+REACHABLE_SECONDS: Final = 5.0
+UNREACHABLE_SECONDS: Final = 2.5
+"""Long enough for a lost packet to be sent again."""
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view, near = mesh.view, mesh.scenario.same_network
+    names = list(view.kube)
+    servers = view.each(lambda kube: kube.pod_of(NAMESPACE, HELLOWORLD))
+    clients = view.each(lambda kube: kube.pod_of(NAMESPACE, SLEEP))
+
+    def tried(pair: tuple[str, str]) -> Connection:
+        client, server = pair
+        return _tried(view.kube[client], clients[client], servers[server], near(*pair))
+
+    found = at_once([(client, server) for client in names for server in names], tried)
+    figures = {
+        f"{client}.to.{server}": seen.reach.value for (client, server), seen in found.items()
+    }
+    findings = []
+    for (client, server), seen in found.items():
+        if client == server and not seen.is_open:
+            trouble = ProbeError(
+                wanted=f"{servers[server].meta} to be reachable within its own cluster",
+                seen=str(seen),
+                where=server,
+            )
+            return Outcome.inconclusive(trouble, figures)
+        if near(client, server) != seen.is_open:
+            can = "reachable" if near(client, server) else "out of reach"
+            expected = f"pod {servers[server].meta} of {server} to be {can} for pods"
+            findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source))
+    return Outcome.judged(findings, figures)
+
+
+def _tried(kube: KubeClient, client: Pod, server: Pod, near: bool) -> Connection:
+    seconds = REACHABLE_SECONDS if near else UNREACHABLE_SECONDS
+    return connection(kube, client, server.ip, STATUS_PORT, seconds=seconds)
+
+
+REQUIREMENT = Requirement(
+    id="NETWORK-1",
+    level="extended",
+    title="Pods reach each other directly on one network, and not from another.",
+    judge=judge,
+)

@@ -1,0 +1,108 @@
+"""A mesh with what was seen of it: costly observations are made once and shared."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar, cast
+
+from mesh_fixtures.probe.traffic import TrafficSample, requests
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+
+Value = TypeVar("Value")
+
+
+class ObservedMesh:
+    """A mesh to check requirements by. Threads may share it.
+
+    Args:
+        view: stays open for as long as the mesh is checked; its owner closes it.
+        requests: number of requests from each cluster when traffic is observed.
+
+    Attributes:
+        view: clients of all clusters, for observations that nobody else needs.
+    """
+
+    def __init__(self, view: MeshView, *, requests: int) -> None:
+        self.view = view
+        self.requests = requests
+        self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.view.scenario
+
+    @property
+    def endpoints(self) -> Mapping[str, ClientEndpoints]:
+        """What Sleep's proxy in each cluster knows of HelloWorld, once it is complete or was waited
+        for long enough; by cluster.
+
+        Raises:
+            ProbeError: as `client_endpoints`.
+        """
+        return self.once(_endpoints)
+
+    @property
+    def traffic(self) -> Mapping[str, TrafficSample]:
+        """Requests from all clusters at the same time, after their endpoints; by cluster.
+
+        Raises:
+            ProbeError: as `endpoints` and `requests`.
+        """
+        return self.once(_traffic)
+
+    def once(self, observe: Callable[[ObservedMesh], Value]) -> Value:
+        """What an observation saw, however often and from wherever it is asked for.
+
+        Its error is kept too, so that trouble is waited for once. Who asks while it is being made
+        waits for it.
+
+        Args:
+            observe: a function of a module, by which the observation is known; it may ask for
+                others, but not for itself.
+
+        Raises:
+            Exception: as the observation.
+        """
+        with self._lock:
+            known = self._made.get(observe)
+            making: Future[Any] = Future()
+            if known is None:
+                self._made[observe] = making
+        if known is not None:
+            return cast("Value", known.result())
+        try:
+            seen = observe(self)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # an interrupt says nothing about the mesh
+                self._drop(observe, making)
+            making.set_exception(error)
+            raise
+        making.set_result(seen)
+        return seen
+
+    def forget(self) -> None:
+        """Have everything observed again when it is next asked for: the mesh has changed.
+
+        An observation that is being made goes to those who wait for it already, and to nobody else.
+        """
+        with self._lock:
+            self._made = {}
+
+    def _drop(self, observe: Callable[[ObservedMesh], Any], making: Future[Any]) -> None:
+        with self._lock:
+            if self._made.get(observe) is making:
+                del self._made[observe]
+
+
+def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
+    return client_endpoints(mesh.view)
+
+
+def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
+    _ = mesh.endpoints  # requests before that would tell of the time that configuration takes
+    return mesh.view.each(lambda kube: requests(kube, mesh.requests))

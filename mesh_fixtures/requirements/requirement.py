@@ -1,0 +1,103 @@
+"""A requirement, and what comes of checking a mesh by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mesh_fixtures.errors import LabError, ProbeError
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.findings import Finding, require_none
+
+Level = Literal["core", "extended"]
+"""Core is what the guide promises, extended what its readers believe that it promises."""
+
+Result = Literal["met", "unmet", "inconclusive"]
+
+Figure = str | int | float
+"""Something measured, as it appears in a report."""
+
+Trouble = LabError | ProbeError
+"""Why nothing was learnt about the mesh."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check has found. Made by `judged` or `inconclusive`.
+
+    Attributes:
+        findings: distinct differences from what must hold; empty unless it is unmet.
+        figures: by name, e.g. `cluster1.requests`; names are unique within a requirement.
+        trouble: set when the check could not see whether the requirement holds.
+    """
+
+    findings: tuple[Finding, ...]
+    figures: Mapping[str, Figure]
+    trouble: Trouble | None
+
+    @classmethod
+    def judged(
+        cls, findings: Iterable[Finding], figures: Mapping[str, Figure] | None = None
+    ) -> Outcome:
+        """It holds if there is no finding; what was found several times counts once."""
+        return cls(tuple(dict.fromkeys(findings)), dict(figures or {}), None)
+
+    @classmethod
+    def inconclusive(cls, trouble: Trouble, figures: Mapping[str, Figure] | None = None) -> Outcome:
+        """The mesh could not be judged."""
+        return cls((), dict(figures or {}), trouble)
+
+    @property
+    def result(self) -> Result:
+        if self.trouble is not None:
+            return "inconclusive"
+        return "unmet" if self.findings else "met"
+
+    def require(self) -> None:
+        """Return only if the requirement holds.
+
+        Raises:
+            Unmet: it does not.
+            LabError: as `trouble`.
+            ProbeError: as `trouble`.
+        """
+        __tracebackhide__ = True
+        if self.trouble is not None:
+            raise self.trouble
+        require_none(self.findings)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a mesh must do.
+
+    Attributes:
+        id: stable; it appears in reports and baselines.
+        title: what must hold, in a sentence.
+        judge: looks at a mesh; raises ProbeError or LabError when it cannot. Others use `check`.
+        features: what a scenario must have for the requirement to apply, of `scenario.FEATURES`.
+        disruptive: whether checking takes parts of the mesh down and brings them back.
+    """
+
+    id: str
+    level: Level
+    title: str
+    judge: Callable[[ObservedMesh], Outcome] = field(repr=False)
+    features: tuple[str, ...] = ()
+    disruptive: bool = False
+
+    def lacking(self, scenario: Scenario) -> tuple[str, ...]:
+        """The features that the scenario would need for the requirement to apply."""
+        return tuple(each for each in self.features if each not in scenario.features)
+
+    def check(self, mesh: ObservedMesh) -> Outcome:
+        """Look at a mesh whose scenario lacks none of the features."""
+        try:
+            return self.judge(mesh)
+        except (LabError, ProbeError) as trouble:
+            return Outcome.inconclusive(trouble)
+        finally:
+            if self.disruptive:
+                mesh.forget()

@@ -1,0 +1,70 @@
+"""TRUST-1: the certificate authorities of the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.probe.certificates import Authority, authority
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.verdict.findings import Finding
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    found = mesh.view.each(authority, [cluster.name for cluster in mesh.scenario.primaries])
+    return Outcome.judged([*_missing(found), *_untrusted(found), *_roots(found), *_shared(found)])
+
+
+def _present(found: dict[str, Authority | None]) -> dict[str, Authority]:
+    return {cluster: each for cluster, each in found.items() if each is not None}
+
+
+def _missing(found: dict[str, Authority | None]) -> Iterator[Finding]:
+    for cluster, each in found.items():
+        if each is None:
+            yield Finding(cluster, f"a secret {CACERTS} in istio-system", "none")
+
+
+def _untrusted(found: dict[str, Authority | None]) -> Iterator[Finding]:
+    for cluster, each in _present(found).items():
+        for defect in each.defects:
+            yield Finding(cluster, f"a sound chain in {CACERTS}", defect, each.source)
+        if each.is_root:
+            seen = f"the root {each.issuing.subject} itself"
+            yield Finding(cluster, "an intermediate to sign with", seen, each.source)
+
+
+def _roots(found: dict[str, Authority | None]) -> Iterator[Finding]:
+    present = list(_present(found).items())
+    for cluster, each in present[1:]:
+        first, reference = present[0]
+        wanted = {root.fingerprint for root in reference.roots}
+        if wanted != {root.fingerprint for root in each.roots}:
+            expected = f"the root of {first}, {_named(reference)}"
+            yield Finding(cluster, expected, _named(each), each.source)
+
+
+def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
+    owners: dict[str, str] = {}
+    for cluster, each in _present(found).items():
+        owner = owners.setdefault(each.issuing.key, cluster)
+        if owner != cluster:
+            expected = "an intermediate with a key of its own"
+            seen = f"the one of {owner}, {each.issuing.short}"
+            yield Finding(cluster, expected, seen, each.source)
+
+
+def _named(each: Authority) -> str:
+    return ", ".join(f"{root.subject} {root.short}" for root in each.roots)
+
+
+REQUIREMENT = Requirement(
+    id="TRUST-1",
+    level="core",
+    title=(
+        "The primaries' certificate authorities share one root, and each signs with an "
+        "intermediate of its own."
+    ),
+    judge=judge,
+)
