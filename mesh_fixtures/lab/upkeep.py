@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh_fixtures.lab import state
@@ -26,18 +26,15 @@ def clean_abandoned(progress: Progress, provider: str | None = None) -> Removed:
     Raises:
         LabError: one of them could not be removed.
     """
-    wanted, left_alone = [], []
-    with state.exclusive():
-        for record in state.records():
-            if provider not in (None, record.provider or provider):
-                continue
-            if record.in_use:
-                left_alone.append((record.id, f"in use by process {record.owner_pid}"))
-            elif record.kept and record.booted:
-                left_alone.append((record.id, f"kept, scenario {record.scenario}"))
-            else:
-                wanted.append(state.take_over(record))
-    return _remove(wanted, left_alone, progress)
+
+    def keeps(record: state.Record) -> str:
+        return f"kept, scenario {record.scenario}" if record.kept and record.booted else ""
+
+    def concerned(record: state.Record) -> bool:
+        # A record that cannot be read is of a lab that was never started: any provider removes it.
+        return provider is None or record.provider in ("", provider)
+
+    return _remove(concerned, progress, keeps)
 
 
 def take_down_kept(
@@ -52,18 +49,37 @@ def take_down_kept(
     Raises:
         LabError: one of them could not be removed.
     """
+
+    def concerned(record: state.Record) -> bool:
+        return scenario_id in (None, record.scenario) and provider in (None, record.provider)
+
+    return _remove(concerned, progress)
+
+
+def _remove(
+    concerned: Callable[[state.Record], bool],
+    progress: Progress,
+    keeps: Callable[[state.Record], str] | None = None,
+) -> Removed:
+    """Remove those labs that nobody uses and that nothing keeps.
+
+    Args:
+        keeps: why a lab stays that nobody uses; empty when it goes.
+    """
     wanted, left_alone = [], []
     with state.exclusive():
-        for record in state.records():
-            if scenario_id not in (None, record.scenario):
-                continue
-            if provider not in (None, record.provider):
-                continue
-            if record.in_use:
-                left_alone.append((record.id, f"in use by process {record.owner_pid}"))
+        for record in filter(concerned, state.records()):
+            reason = f"in use by process {record.owner_pid}" if record.in_use else ""
+            if not reason and keeps is not None:
+                reason = keeps(record)
+            if reason:
+                left_alone.append((record.id, reason))
             else:
                 wanted.append(state.take_over(record))
-    return _remove(wanted, left_alone, progress)
+    for record in wanted:
+        with progress.phase("teardown", detail=f"lab {record.id}"):
+            tear_down(record)
+    return Removed(tuple(record.id for record in wanted), tuple(left_alone))
 
 
 def tear_down(record: state.Record) -> None:
@@ -80,12 +96,3 @@ def tear_down(record: state.Record) -> None:
         from mesh_fixtures.lab.netns import teardown as netns
 
         netns.tear_down(record)
-
-
-def _remove(
-    wanted: Sequence[state.Record], left_alone: Sequence[tuple[str, str]], progress: Progress
-) -> Removed:
-    for record in wanted:
-        with progress.phase("teardown", detail=f"lab {record.id}"):
-            tear_down(record)
-    return Removed(tuple(record.id for record in wanted), tuple(left_alone))

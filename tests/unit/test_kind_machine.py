@@ -34,6 +34,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.fixture(autouse=True)
 def forget_provider() -> Iterator[None]:
+    providers._fitting.cache_clear()  # what other tests made of this machine
     yield
     providers._fitting.cache_clear()
 

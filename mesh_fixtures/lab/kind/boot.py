@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -29,6 +28,7 @@ from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.lab.provider import AddressPool, Cluster, Node
+from mesh_fixtures.lab.together import together
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -77,17 +77,16 @@ class Boot:
             LabError: the first one that any of them raised.
         """
         names = [cluster.name for cluster in self.scenario.clusters]
-        pool = ThreadPoolExecutor(len(names))
-        try:
-            for done in as_completed([pool.submit(action, name) for name in names]):
-                done.result()
-        except BaseException:
-            if all_or_nothing:
-                self.stopping.set()
-                end_processes(self.lab, self.journal)
-            raise
-        finally:
-            pool.shutdown()
+        together(names, action, on_trouble=self.give_up if all_or_nothing else None)
+
+    def give_up(self) -> None:
+        """End what is under way.
+
+        Raises:
+            LabError: a process is still there.
+        """
+        self.stopping.set()
+        end_processes(self.lab, self.journal)
 
 
 def start(boot: Boot) -> dict[str, Cluster]:

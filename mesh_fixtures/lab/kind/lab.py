@@ -57,8 +57,7 @@ class KindLab(RecordedLab):
         return self._parts.images
 
     def stop(self) -> None:
-        self._booting.stopping.set()
-        processes.end_processes(self.id, self._record.journal)
+        self._booting.give_up()
 
     def resume(self) -> bool:
         try:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from typing import cast
 
-from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.lab.kind import engine as engines
 from mesh_fixtures.lab.kind.configuration import cluster_name
 from mesh_fixtures.lab.processes import end_processes, marked_with
+from mesh_fixtures.lab.removal import attempt, require_nothing_left
 from mesh_fixtures.lab.state import Record
 
 _ROUNDS = 3
@@ -24,25 +23,15 @@ def tear_down(record: Record) -> None:
         LabError: something is still there; its text names all of it.
     """
     engine = engines.Engine(cast("engines.Name", record.engine))
-    failures = []
-    steps: tuple[Callable[[], None], ...] = (
-        lambda: end_processes(record.id, record.journal),
-        lambda: _remove_clusters(engine, record.id),
-        lambda: _remove_network(engine, record.id),
-    )
-    for step in steps:
-        try:
-            step()
-        except (MeshConformanceError, OSError) as error:
-            failures.append(str(error))
-    left = failures or leftovers(engine, record.id)
-    if left:
-        raise LabError(
-            wanted=f"nothing of lab {record.id} to be left",
-            seen="; ".join(left),
-            where=str(record.folder),
-            remedy="mesh-conformance clean tries again",
+    failures = attempt(
+        (
+            lambda: end_processes(record.id, record.journal),
+            lambda: _remove_clusters(engine, record.id),
+            lambda: _remove_network(engine, record.id),
         )
+    )
+    left = failures or leftovers(engine, record.id)
+    require_nothing_left(record, left)
     shutil.rmtree(record.folder)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_ro
 from mesh_fixtures.lab.netns.readiness import await_api_server
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
+from mesh_fixtures.lab.together import together
 from mesh_fixtures.progress import Progress
 
 _TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"
@@ -63,18 +63,17 @@ class Boot:
         Raises:
             LabError: the first one that any of them raised.
         """
-        clusters = list(self.addresses.clusters.values())
-        pool = ThreadPoolExecutor(len(clusters))
-        try:
-            for done in as_completed([pool.submit(action, cluster) for cluster in clusters]):
-                done.result()
-        except BaseException:
-            if all_or_nothing:
-                self.stopping.set()
-                end_processes(self.lab, self.journal)
-            raise
-        finally:
-            pool.shutdown()
+        clusters = self.addresses.clusters.values()
+        together(clusters, action, on_trouble=self.give_up if all_or_nothing else None)
+
+    def give_up(self) -> None:
+        """End all processes of the lab.
+
+        Raises:
+            LabError: one of them is still there.
+        """
+        self.stopping.set()
+        end_processes(self.lab, self.journal)
 
 
 def start(boot: Boot, etcd: Path) -> dict[str, int]:

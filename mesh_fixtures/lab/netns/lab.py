@@ -50,8 +50,7 @@ class NetnsLab(RecordedLab):
         return self._artifacts.images
 
     def stop(self) -> None:
-        self._booting.stopping.set()
-        processes.end_processes(self.id, self._record.journal)
+        self._booting.give_up()
 
     def resume(self) -> bool:
         if not all(processes.is_running(entry) for entry in self._record.journal.entries()):

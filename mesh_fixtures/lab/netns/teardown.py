@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from pyroute2 import netns
 
-from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.lab.journal import Entry
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.processes import end_processes, is_alive, marked_with
+from mesh_fixtures.lab.removal import attempt, require_nothing_left
 from mesh_fixtures.lab.state import Record
 
 
@@ -24,26 +23,16 @@ def tear_down(record: Record) -> None:
         LabError: something is still there; its text names all of it.
     """
     entries = list(record.journal.entries())
-    failures = []
-    steps: tuple[Callable[[], None], ...] = (
-        lambda: end_processes(record.id, record.journal),
-        lambda: _remove_namespaces(entries),
-        lambda: _remove_cgroups(entries),
-        lambda: _remove_folder(record.folder, record.id, entries),
-    )
-    for step in steps:
-        try:
-            step()
-        except (MeshConformanceError, OSError) as error:
-            failures.append(str(error))
-    left = failures + leftovers(record.id, entries)
-    if left:
-        raise LabError(
-            wanted=f"nothing of lab {record.id} to be left",
-            seen="; ".join(left),
-            where=str(record.folder),
-            remedy="mesh-conformance clean tries again",
+    failures = attempt(
+        (
+            lambda: end_processes(record.id, record.journal),
+            lambda: _remove_namespaces(entries),
+            lambda: _remove_cgroups(entries),
+            lambda: _remove_folder(record.folder, record.id, entries),
         )
+    )
+    left = failures + leftovers(record.id, entries)
+    require_nothing_left(record, left)
 
 
 def _remove_folder(folder: Path, lab: str, entries: list[Entry]) -> None:
