@@ -9,6 +9,7 @@ import pytest
 
 from mesh_fixtures import providers
 from mesh_fixtures.errors import LabError, MachineError
+from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Engine, chosen
 from mesh_fixtures.lab.kind.parts import image_source, lacks
@@ -87,7 +88,7 @@ def test_failed_command_is_told_with_its_output(install: Install) -> None:
 def test_limits_of_file_watches(tmp_path: Path) -> None:
     (tmp_path / "max_user_instances").write_text("128\n")
     (tmp_path / "max_user_watches").write_text("1000\n")
-    found = machine.inotify_problems(100, tmp_path)
+    found = inotify.problems(100, 25, tmp_path)
     assert [each.missing.split()[0] for each in found] == [
         "fs.inotify.max_user_instances",
         "fs.inotify.max_user_watches",
@@ -95,7 +96,7 @@ def test_limits_of_file_watches(tmp_path: Path) -> None:
     assert found[0].remedy.startswith("sysctl fs.inotify.max_user_instances=")
     (tmp_path / "max_user_instances").write_text("1000000\n")
     (tmp_path / "max_user_watches").write_text("1000000\n")
-    assert machine.inotify_problems(100, tmp_path) == []
+    assert inotify.problems(100, 25, tmp_path) == []
 
 
 def test_auto_is_the_embedded_lab_for_root(monkeypatch: pytest.MonkeyPatch) -> None:

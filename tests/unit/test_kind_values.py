@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import LabError, ScenarioError
+from mesh_fixtures.lab.kind.boot import reason
 from mesh_fixtures.lab.kind.configuration import (
     NodeNetwork,
     addresses_beside,
@@ -155,3 +156,12 @@ def test_context_of_a_kubeconfig_is_the_cluster() -> None:
 )
 def test_node_image(asked: str, image: str) -> None:
     assert node_image(asked) == image
+
+
+def test_reason_of_a_failure_is_what_is_called_an_error() -> None:
+    log = "Creating cluster\n\nERROR: failed to init node\nI1123 fine\nerror: too many open files\n"
+    assert reason(log) == "ERROR: failed to init node\nerror: too many open files"
+
+
+def test_reason_of_a_failure_without_an_error_is_the_end_of_the_log() -> None:
+    assert reason("one\n\ntwo\nthree\n", lines=2) == "two\nthree"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,13 +213,19 @@ def _run(boot: Boot, cluster: str, command: list[str], *, what: str, deadline: f
             os.killpg(process.pid, signal.SIGKILL)
     if status != 0:
         ended = f"exit status {status}" if status is not None else "it was still running"
-        end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise LabError(
             wanted=f"{what} within {deadline:g} s",
-            seen=f"{ended}\n{end}",
+            seen=f"{ended}\n{reason(log.read_text(errors='replace'))}",
             where=f"{cluster}, kind with {boot.engine.title}",
             remedy="kind's known issues (its documentation) list what machines lack",
         )
+
+
+def reason(log: str, lines: int = 12) -> str:
+    """Why kind failed: what it and the programs that it ran call errors, else the log's end."""
+    told = [line for line in log.splitlines() if line.strip()]
+    errors = [line.strip() for line in told if re.match(r"\s*(ERROR|error|fatal)\b", line)]
+    return "\n".join(dict.fromkeys(errors[-lines:] or told[-lines:]))
 
 
 def _add_load_balancer(boot: Boot, cluster: str, pool: AddressPool) -> None:

@@ -9,6 +9,7 @@ Arguments: name, kubeconfig, image (empty: kind's own), path of kind, path of ku
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,12 +19,11 @@ from pytest_kind.cluster import KindCluster
 def main(arguments: list[str]) -> None:
     name, kubeconfig, image, kind, kubectl, call, subject = arguments
     cluster = KindCluster(name, Path(kubeconfig), image or None, Path(kind), Path(kubectl))
-    if call == "create":
-        cluster.create(subject)
-    elif call == "load-docker-image":
-        cluster.load_docker_image(subject)
-    else:
-        raise SystemExit(f"no such call: {call}")
+    calls = {"create": cluster.create, "load-docker-image": cluster.load_docker_image}
+    try:
+        calls[call](subject)
+    except subprocess.CalledProcessError as error:  # kind has said why
+        raise SystemExit(error.returncode) from None
 
 
 if __name__ == "__main__":

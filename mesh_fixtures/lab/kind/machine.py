@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind.engine import NAMES, Engine, chosen
 from mesh_fixtures.lab.provider import Problem
 
 _DISK_NEEDED: Final = 6 * 2**30
-_INOTIFY: Final = Path("/proc/sys/fs/inotify")
-INSTANCES_OF_NODE: Final = 25
-"""inotify instances that systemd, containerd, the kubelet and the pods of a node use."""
+_INSTANCES_OF_NODE: Final = 25
+"""inotify instances of systemd, containerd, the kubelet and the pods of a node."""
 
-WATCHES_OF_NODE: Final = 2000
 _SMALLEST_LAB: Final = 2
 """Nodes."""
 
@@ -40,7 +37,12 @@ def problems() -> list[Problem]:
     engine = usable_engine()
     if engine is None:
         return [*found, *_why_no_engine()]
-    return [*found, *_disk_problems(engine), *inotify_problems(_SMALLEST_LAB)]
+    return [*found, *_disk_problems(engine), *watch_problems(_SMALLEST_LAB)]
+
+
+def watch_problems(nodes: int) -> list[Problem]:
+    """What the limits of file watches lack for so many nodes."""
+    return inotify.problems(nodes, _INSTANCES_OF_NODE)
 
 
 def _why_no_engine() -> list[Problem]:
@@ -68,51 +70,3 @@ def _disk_problems(engine: Engine) -> list[Problem]:
     wanted, seen = f"{_DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
     lacking = f"{wanted} free at {folder}; there are {seen}"
     return [Problem(lacking, f"{engine.name} system prune, or a larger disk")]
-
-
-def inotify_problems(nodes: int, limits: Path = _INOTIFY) -> list[Problem]:
-    """What this machine's limits of file watches lack for so many nodes.
-
-    Source: kind, "Known Issues: Pod errors due to too many open files". The limits count by user,
-    and other programs of the same user have their share.
-    """
-    used = _instances_in_use()
-    needs = {
-        "max_user_instances": used + nodes * INSTANCES_OF_NODE,
-        "max_user_watches": nodes * WATCHES_OF_NODE,
-    }
-    found = []
-    for name, needed in needs.items():
-        try:
-            limit = int((limits / name).read_text())
-        except (OSError, ValueError):
-            continue
-        if limit < needed:
-            lacking = f"fs.inotify.{name} of at least {needed} for {nodes} nodes; it is {limit}"
-            found.append(Problem(lacking, f"sysctl fs.inotify.{name}={_rounded(needed)}"))
-    return found
-
-
-def _rounded(needed: int) -> int:
-    """What kind's documentation recommends, or more."""
-    return max(512, 2 * needed)
-
-
-def _instances_in_use(proc: Path = Path("/proc")) -> int:
-    """Inotify instances of this user's processes, as far as they can be seen."""
-    count = 0
-    for process in proc.iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if process.stat().st_uid != os.geteuid():
-                continue
-            links: Sequence[Path] = list((process / "fd").iterdir())
-        except OSError:
-            continue
-        for link in links:
-            try:
-                count += str(link.readlink()) == "anon_inode:inotify"
-            except OSError:
-                continue
-    return count

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.provider import Problem
 
@@ -16,6 +17,9 @@ _PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 _CAP_SYS_ADMIN = 21
 _CAP_NET_ADMIN = 12
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
+_WATCHERS_OF_NODE = 13
+"""inotify instances of the kubelet, the API server, kube-proxy, containerd and pods that run as
+root."""
 _BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -58,13 +62,13 @@ def _control_group_problems() -> list[Problem]:
     return []
 
 
-def require_machine() -> None:
-    """Check `problems`.
+def require_machine(nodes: int) -> None:
+    """Check `problems`, and the limits that depend on the number of nodes.
 
     Raises:
         MachineError: there is one.
     """
-    found = problems()
+    found = [*problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
     if found:
         raise MachineError(
             wanted="a machine that can run the embedded lab",

@@ -34,7 +34,7 @@ class NetnsProvider:
         ensure_artifacts(progress)
 
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> NetnsLab:
-        machine.require_machine()
+        machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))
         assign_addresses(scenario, slot=0)
         artifacts = ensure_artifacts(progress)
         blueprint = Blueprint(

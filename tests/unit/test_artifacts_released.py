@@ -1,0 +1,139 @@
+"""Released images: what istioctl and a manifest say of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mesh_fixtures.artifacts import released
+from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.install import operators
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import load_scenario
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+MESH = yaml.safe_dump_all(
+    [
+        {"kind": "Service", "spec": {}},
+        {
+            "kind": "Deployment",
+            "spec": {
+                "template": {
+                    "spec": {"containers": [{"name": "discovery", "image": "hub/pilot:1.31.1"}]}
+                }
+            },
+        },
+    ]
+)
+
+
+def container(name: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "image": f"metallb/{name}:v1",
+        "env": [{"name": "METALLB_ML_SECRET", "value": "x"}, {"name": "KEPT", "value": "y"}],
+        "ports": [{"name": "monitoring", "containerPort": 7472}],
+        "readinessProbe": {"httpGet": {"path": "/metrics"}},
+        "volumeMounts": [{"name": "memberlist"}],
+    }
+
+
+METALLB = yaml.safe_dump_all(
+    {
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {
+            "template": {
+                "spec": {"containers": [container(name)], "volumes": [{"name": "memberlist"}]}
+            }
+        },
+    }
+    for kind, name in (("Deployment", "controller"), ("DaemonSet", "speaker"))
+)
+
+
+@pytest.fixture
+def istioctl(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a program that says what an istioctl of the given version would."""
+
+    def make(version: str) -> Path:
+        (tmp_path / "mesh.yaml").write_text(MESH)
+        program = tmp_path / "istioctl"
+        program.write_text(
+            f"#!/bin/sh\ncase $1 in version) echo '{version}';; "
+            f"manifest) cat {tmp_path}/mesh.yaml;; esac\n"
+        )
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """URL of a manifest on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/metallb.yaml" else 404)
+            self.end_headers()
+            self.wfile.write(METALLB.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def test_the_release_is_the_one_of_istioctl(istioctl: Callable[[str], Path]) -> None:
+    images = released.image_set(istioctl('{"clientVersion": {"version": "1.31.1"}}'))
+    assert (images.name, images.istio_version) == ("released", "1.31.1")
+    scenario = load_scenario(SCENARIOS / "multi-primary.yaml")
+    told = yaml.safe_load(operators.primary(scenario, "cluster1", images))["spec"]
+    assert "hub" not in told
+    assert "tag" not in told
+
+
+def test_an_istioctl_that_does_not_say_its_release(istioctl: Callable[[str], Path]) -> None:
+    with pytest.raises(ArtifactError, match="the release that istioctl belongs to"):
+        released.image_set(istioctl("unknown"))
+
+
+def test_all_images_that_nodes_want(istioctl: Callable[[str], Path]) -> None:
+    program = istioctl('{"clientVersion": {"version": "1.31.1"}}')
+    metallb = list(yaml.safe_load_all(METALLB))
+    assert released.images_of(released.image_set(program), metallb, program) == (
+        "hub/pilot:1.31.1",
+        "hub/proxyv2:1.31.1",
+        "metallb/controller:v1",
+        "metallb/speaker:v1",
+        *released.HELLOWORLD.values(),
+        released.SLEEP,
+    )
+
+
+def test_a_manifest_is_fetched_once_and_keeps_its_images(server: str, tmp_path: Path) -> None:
+    file = released.metallb_manifest(Progress("test"), tmp_path, f"{server}/metallb.yaml")
+    first, second = yaml.safe_load_all(file.read_text())
+    (controller,) = first["spec"]["template"]["spec"]["containers"]
+    assert controller["image"] == "metallb/controller:v1"
+    assert controller["env"] == [{"name": "KEPT", "value": "y"}]
+    assert second["spec"]["template"]["spec"]["volumes"] == []
+    written = file.stat().st_mtime_ns
+    again = released.metallb_manifest(Progress("test"), tmp_path, f"{server}/metallb.yaml")
+    assert (again, again.stat().st_mtime_ns) == (file, written)
+
+
+def test_a_manifest_that_cannot_be_had(server: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="404") as error:
+        released.metallb_manifest(Progress("test"), tmp_path / "cache", f"{server}/other.yaml")
+    assert "--mesh-images built" in error.value.remedy
+    assert not (tmp_path / "cache").exists()
