@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -108,43 +109,66 @@ def _build(work: Work) -> None:
     )  # fmt: skip
     _tidy_base(base)
     node = work.into / "node"
-    node.mkdir()
-    for package in sorted(packages.glob("*.deb")):
-        work.run(
-            ["dpkg-deb", "--extract", package, node],
-            what=f"to unpack {package.name}",
-            remedy=REMEDY,
-        )
-    merge_usr(node)
+    unpack(work, packages, node)
     _tidy_node(node)
 
 
 def _fetch_mmdebstrap(work: Work) -> Path:
     """Unpack mmdebstrap into the scratch folder: nothing is installed on this machine."""
+    downloads = work.scratch / "tools"
+    download(work, private_apt(work), ["mmdebstrap"], downloads)
+    target = work.scratch / "mmdebstrap"
+    unpack(work, downloads, target)
+    return target
+
+
+def private_apt(work: Work, *options: str) -> list[str]:
+    """An apt-get whose lists, read anew, and downloads are in the scratch folder.
+
+    Args:
+        options: more of apt's options, each as `Name=value` (apt.conf(5)).
+    """
     state = work.scratch / "apt"
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
-    private = [
-        "-o", f"Dir::State::lists={state / 'lists'}",
-        "-o", f"Dir::Cache={state / 'cache'}",
-        "-o", "APT::Sandbox::User=root",
-        "-o", "APT::Update::Post-Invoke-Success=",
-    ]  # fmt: skip
-    work.run(
-        ["apt-get", "--quiet", *private, "update"],
-        what="to read the lists of Debian's packages",
-        remedy=REMEDY,
+    private = (
+        f"Dir::State::lists={state / 'lists'}",
+        f"Dir::Cache={state / 'cache'}",
+        "APT::Sandbox::User=root",
+        "APT::Update::Post-Invoke-Success=",
     )
+    apt = ["apt-get", "--quiet"]
+    for option in (*private, *options):
+        apt += ["-o", option]
+    work.run([*apt, "update"], what="to read the lists of Debian's packages", remedy=REMEDY)
+    return apt
+
+
+def download(work: Work, apt: Sequence[str], packages: Sequence[str], into: Path) -> None:
+    """Download packages, without those that they depend on, into a new folder.
+
+    Args:
+        apt: from `private_apt`.
+    """
+    into.mkdir()
     work.run(
-        ["apt-get", "--quiet", *private, "download", "mmdebstrap"],
-        what="to download the Debian package mmdebstrap",
+        [*apt, "download", *packages],
+        what=f"to download the Debian packages {', '.join(packages)}",
         remedy=REMEDY,
-        cwd=state,
+        cwd=into,
     )
-    target = work.scratch / "mmdebstrap"
-    for package in state.glob("mmdebstrap_*.deb"):
-        work.run(["dpkg-deb", "--extract", package, target], what=f"to unpack {package.name}")
-    return target
+
+
+def unpack(work: Work, packages: Path, into: Path) -> None:
+    """Unpack all packages of a folder into a new folder; nothing is configured."""
+    into.mkdir()
+    for package in sorted(packages.glob("*.deb")):
+        work.run(
+            ["dpkg-deb", "--extract", package, into],
+            what=f"to unpack {package.name}",
+            remedy=REMEDY,
+        )
+    merge_usr(into)
 
 
 def _sources(etc: Path = Path("/etc/apt")) -> list[Path]:

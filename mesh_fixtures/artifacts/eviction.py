@@ -15,7 +15,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.artifacts import catalog, gobuild
 from mesh_fixtures.artifacts.entry import entries
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import keys_of
@@ -77,7 +77,7 @@ def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[
 
 def evict_stale(root: Path, current: Mapping[str, str]) -> list[str]:
     """`evict` what was not used for `STALE` seconds; nothing while a lab exists."""
-    return [] if _labs() else evict(root, current, unused_for=STALE)
+    return [] if _labs() else evict(root, {**current, **_on_request()}, unused_for=STALE)
 
 
 def prune() -> Pruned:
@@ -96,8 +96,16 @@ def prune() -> Pruned:
         labs = _labs()
         if labs:
             return Pruned(labs=labs)
-        removed = evict(root, keys_of(catalog.parts()), unused_for=RECENT)
+        current = keys_of(catalog.parts()) | _on_request()
+        removed = evict(root, current, unused_for=RECENT)
         return Pruned(removed=[*removed, *_remove_control_planes(root.parent / "control-planes")])
+
+
+def _on_request() -> dict[str, str]:
+    """Keys of the parts that only some labs need, and that are current though the catalog lacks
+    them.
+    """
+    return keys_of([gobuild.kind().part()])
 
 
 def _labs() -> list[str]:

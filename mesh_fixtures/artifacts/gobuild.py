@@ -42,7 +42,7 @@ class Programs:
 
     Attributes:
         name: of the part.
-        module: folder below `SOURCES`.
+        module: folder below `SOURCES`, or the path of another one.
         packages: main packages by the name of the file that they become; a package that starts
             with "./" is our own.
         settings: linker `-X` settings, value by variable.
@@ -152,8 +152,13 @@ def istio_settings() -> dict[str, str]:
     return {f"istio.io/istio/pkg/version.{name}": value for name, value in told.items()}
 
 
+def kind() -> Programs:
+    """The program kind, which only labs of the provider of that name need."""
+    return Programs("kind", "kind", {"kind": "sigs.k8s.io/kind"})
+
+
 def programs() -> tuple[Programs, ...]:
-    """Everything that is compiled, those first that others wait for."""
+    """Everything that every lab needs compiled, those first that others wait for."""
     ours = "./cmd/"
     found = [
         Programs("image-tools", "tools", {name: ours + name for name in ("oci-image", "pause")}),

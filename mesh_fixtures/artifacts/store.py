@@ -41,14 +41,19 @@ def store() -> Part:
     """The part with the folder `containerd`."""
     return Part(
         name="store",
-        inputs={
-            "script": hashlib.sha256(SCRIPT.read_bytes()).hexdigest(),
-            "configuration": _configuration(),
-        },
+        inputs=inputs(),
         build=_build,
         needs=("debian", "images"),
         seconds=600.0,
     )
+
+
+def inputs() -> dict[str, str]:
+    """What decides how images are imported, as inputs of a part."""
+    return {
+        "script": hashlib.sha256(SCRIPT.read_bytes()).hexdigest(),
+        "configuration": _configuration(),
+    }
 
 
 def _configuration() -> str:
@@ -60,17 +65,30 @@ def _configuration() -> str:
 
 
 def _build(work: Work) -> None:
-    folder = work.into / "containerd"
+    import_images(work, work.needs["images"], work.into / "containerd")
+
+
+def import_images(work: Work, images: Path, folder: Path) -> None:
+    """Make a root folder of containerd with the images of an archive, unpacked.
+
+    Args:
+        work: of a part that needs `debian`.
+        images: folder with `images.ARCHIVE` and the list of its names in `images.NAMES`.
+        folder: the root folder; it must not be there.
+
+    Raises:
+        ArtifactError: they could not be imported.
+    """
     folder.mkdir(mode=0o711)
     (work.scratch / "containerd.toml").write_text(_configuration())
-    names = json.loads((work.needs["images"] / NAMES).read_text())
+    names = json.loads((images / NAMES).read_text())
     debian = work.needs["debian"]
     work.run(
         # When the first process of the process namespace ends, the kernel ends all others, and the
         # mounts go with the mount namespace.
         ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
          "--ipc", "sh", SCRIPT, debian / "node", debian / "base", work.scratch, folder,
-         work.needs["images"], *names],
+         images, *names],
         what=f"to import {ARCHIVE} with the node's own containerd",
         remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",
     )  # fmt: skip

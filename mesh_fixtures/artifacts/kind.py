@@ -1,0 +1,23 @@
+"""kind itself, for machines that have none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mesh_fixtures.artifacts import gobuild
+from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.catalog import cache_root
+from mesh_fixtures.progress import Progress
+
+
+def ensure_kind(progress: Progress, root: Path | None = None) -> Path:
+    """The program kind of `versions.KIND`, built if it is not there yet.
+
+    Args:
+        root: folder to keep parts in; the user's cache folder by default.
+
+    Raises:
+        ArtifactError: it could not be built.
+    """
+    part = gobuild.kind().part()
+    return Cache(root or cache_root()).ensure([part], progress)[part.name].folder / "kind"

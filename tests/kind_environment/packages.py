@@ -1,0 +1,75 @@
+"""Debian packages of the container engine and of nodes, unpacked and never installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts import debian, versions
+from mesh_fixtures.artifacts.folders import remove
+from mesh_fixtures.artifacts.parts import Part, Work
+
+NAME: Final = "kind-packages"
+
+TREES: Final = {"engine": ("docker.io",), "node": ("conntrack", "ethtool", "systemd")}
+"""What each folder of the part holds, with all that it depends on."""
+
+_LEFT_OUT: Final = ("etc/init.d", "usr/share")
+
+
+def packages() -> Part:
+    """The part with a folder for each of `TREES`.
+
+    They are layers above the folders of `debian.root_file_systems`, whose packages they lack.
+    """
+    return Part(
+        name=NAME,
+        inputs={
+            "suite": versions.DEBIAN_SUITE,
+            "trees": str(sorted(TREES.items())),
+            "left out": " ".join(_LEFT_OUT),
+            "revision": "1",
+        },
+        build=_build,
+        needs=("debian",),
+        lane="packages",
+        seconds=600.0,
+    )
+
+
+def _build(work: Work) -> None:
+    apt = debian.private_apt(work, *options_for(work.needs["debian"] / "base"))
+    there = set(_closure(work, apt, debian.NODE_PACKAGES))
+    for tree, wanted in TREES.items():
+        names = [name for name in _closure(work, apt, wanted) if name not in there]
+        downloads = work.scratch / tree
+        debian.download(work, apt, names, downloads)
+        debian.unpack(work, downloads, work.into / tree)
+        for folder in _LEFT_OUT:
+            remove(work.into / tree / folder)
+
+
+def options_for(root: Path) -> tuple[str, ...]:
+    """apt's options by which it resolves for another root file system, from that one's sources."""
+    etc = root / "etc/apt"
+    return (
+        f"Dir::State::status={root / 'var/lib/dpkg/status'}",
+        f"Dir::Etc::sourcelist={etc / 'sources.list'}",
+        f"Dir::Etc::sourceparts={etc / 'sources.list.d'}",
+    )
+
+
+def _closure(work: Work, apt: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    told = work.run(
+        [*apt, "--simulate", "--no-install-recommends", "install", *wanted],
+        what=f"to resolve the Debian packages {', '.join(wanted)}",
+        remedy=debian.REMEDY,
+    )
+    return to_install(told)
+
+
+def to_install(simulation: str) -> list[str]:
+    """Names of the packages that `apt-get --simulate install` would install, in its order."""
+    return re.findall(r"^Inst (\S+)", simulation, re.MULTILINE)
