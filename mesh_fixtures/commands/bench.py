@@ -96,7 +96,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
 def _asked(arguments: Namespace) -> dict[str, providers.Choice]:
     """What is asked for, by the provider that it comes down to; a node image is for kind alone."""
-    found = {}
+    found: dict[str, providers.Choice] = {}
     for each in choices(arguments):
         name = providers.choose(each).name
         is_image = "/" in each.kubernetes or ":" in each.kubernetes
