@@ -54,6 +54,10 @@ class LabError(MeshConformanceError):
     """Clusters or networks could not be made, reached or removed."""
 
 
+class NotInstalled(MeshConformanceError):
+    """There is no mesh that could be verified."""
+
+
 class StepFailed(MeshConformanceError):
     """A step of the installation plan failed.
 
@@ -95,3 +99,7 @@ class StepFailed(MeshConformanceError):
 
 class ProbeError(MeshConformanceError):
     """A probe could not observe; says nothing about the mesh itself."""
+
+
+class NotPermitted(ProbeError):
+    """An API server does not permit what was asked."""

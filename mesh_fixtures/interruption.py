@@ -39,6 +39,11 @@ class Interruption:
         self._previous: dict[int, object] = {}
         os.register_at_fork(after_in_child=self._forget)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has come, so that no more is begun than what removes things."""
+        return self._interrupted
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """From before something is created until after it is removed."""

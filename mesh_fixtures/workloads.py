@@ -13,13 +13,12 @@ from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.scenario import Scenario
 
 NAMESPACE: Final = "sample"
+"""The guide's namespace of the workloads; that of a lab is `Lab.sample_namespace`."""
+
+SERVICE: Final = "helloworld"
+"""The guide's service of HelloWorld."""
+
 PORT: Final = 5000
-HOST: Final = f"helloworld.{NAMESPACE}.svc.cluster.local"
-"""Full name of HelloWorld's service, as Istio's configuration names it."""
-
-HELLO: Final = f"helloworld.{NAMESPACE}:{PORT}/hello"
-"""What clients ask for, without `http://`."""
-
 HEALTH_PATH: Final = "/health"
 READY_SECONDS: Final = 90
 
@@ -27,6 +26,16 @@ _CHECKED_REQUESTS: Final = 10
 _SERVICE_FILE: Final = "helloworld/service.yaml"
 _RULE_FILE: Final = "helloworld/fresh-connections.yaml"
 _SLEEP_FILE: Final = "sleep/sleep.yaml"
+
+
+def host(namespace: str, service: str = SERVICE) -> str:
+    """Full name of HelloWorld's service, as Istio's configuration names it."""
+    return f"{service}.{namespace}.svc.cluster.local"
+
+
+def hello(namespace: str, service: str = SERVICE) -> str:
+    """What clients ask for, without `http://`."""
+    return f"{service}.{namespace}:{PORT}/hello"
 
 
 def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
@@ -70,7 +79,7 @@ def check_plan(scenario: Scenario) -> Plan:
     """
     clusters = [cluster.name for cluster in scenario.clusters]
     curl = ("exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-sS")
-    url = f"{HELLO}?[1-{_CHECKED_REQUESTS}]"
+    url = f"{hello(NAMESPACE)}?[1-{_CHECKED_REQUESTS}]"
     steps = tuple(
         Step(
             id=ids.check(cluster),
@@ -92,12 +101,12 @@ def helloworld_image(version: str, images: ImageSet) -> str:
     return images.helloworld.get(version, images.helloworld["v1"])
 
 
-def service_manifest() -> str:
+def service_manifest(name: str = SERVICE) -> str:
     """Service of HelloWorld, the same in every cluster, as YAML."""
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "helloworld", "labels": {"app": "helloworld"}},
+        "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
             "selector": {"app": "helloworld"},
             "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
@@ -106,7 +115,7 @@ def service_manifest() -> str:
     return _yaml(service)
 
 
-def fresh_connections_manifest() -> str:
+def fresh_connections_manifest(namespace: str = NAMESPACE, service: str = SERVICE) -> str:
     """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML.
 
     An east-west gateway chooses a server for each connection, not for each request
@@ -115,9 +124,9 @@ def fresh_connections_manifest() -> str:
     rule = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
-        "metadata": {"name": "helloworld"},
+        "metadata": {"name": service},
         "spec": {
-            "host": HOST,
+            "host": host(namespace, service),
             "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
         },
     }

@@ -57,6 +57,7 @@ def lab_variables(lab: Lab) -> Mapping[str, str]:
     servers = {
         names.api_server_variable(name): cluster.api_server
         for name, cluster in lab.clusters.items()
+        if cluster.api_server is not None
     }
     return contexts | servers
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube.objects import Deployment, EndpointSlice, Secret, Service
+from mesh_fixtures.kube.access import Access
+from mesh_fixtures.kube.objects import (
+    ConfigMap,
+    Deployment,
+    EndpointSlice,
+    Event,
+    Namespace,
+    Secret,
+    Service,
+)
+from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.pods import Pod
 from mesh_fixtures.kube.source import ExecResult, Source
-from mesh_fixtures.kube.transport import Transport
+from mesh_fixtures.kube.transport import Refused, Transport, refusal
+from mesh_fixtures.kube.webhooks import WebhookConfiguration
 from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.workloads import NAMESPACE
 
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take unless it is told otherwise."""
@@ -24,12 +36,16 @@ class KubeClient:
 
     Every method raises ProbeError when the API server cannot be asked or refuses.
 
+    Args:
+        sample_namespace: where the lab's HelloWorld and Sleep run.
+
     Raises:
         ProbeError: the cluster's kubeconfig file cannot be used.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, sample_namespace: str = NAMESPACE) -> None:
         self.cluster = cluster
+        self.sample_namespace = sample_namespace
         self._transport = Transport(cluster.name, cluster.kubeconfig)
 
     @property
@@ -52,9 +68,26 @@ class KubeClient:
         self.close()
 
     def source(self, kind: str, namespace: str, detail: str = "") -> Source:
-        """The source of what a read of this kind returns."""
-        asked = f"kubectl --context={self.name} get {kind} -n {namespace} {detail}"
-        return Source(self.name, f"{kind} {namespace}", asked.rstrip())
+        """The source of what a read of this kind returns.
+
+        Args:
+            namespace: empty for what is in none.
+        """
+        where = f"-n {namespace}" if namespace else ""
+        asked = " ".join(f"kubectl --context={self.name} get {kind} {where} {detail}".split())
+        return Source(self.name, f"{kind} {namespace}".rstrip(), asked)
+
+    def may(self, access: Access) -> bool:
+        """Whether the API server permits something to whom the kubeconfig belongs to.
+
+        Source: Kubernetes, SelfSubjectAccessReview v1.
+        """
+        source = Source(self.name, "access", f"kubectl --context={self.name} auth {access}")
+        try:
+            answer = self._transport.send(source, "POST", access.REVIEWS, access.review())
+        except Refused as error:
+            raise refusal(source, error) from error
+        return bool(answer.get("status", {}).get("allowed"))
 
     def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
         """Pods by name. So for the other lists.
@@ -71,6 +104,21 @@ class KubeClient:
         items = self._list("/apis/apps/v1", "deployments", namespace, selector)
         return tuple(map(Deployment.read, items))
 
+    def config_maps(self, namespace: str, selector: str = "") -> tuple[ConfigMap, ...]:
+        return tuple(map(ConfigMap.read, self._list(_CORE, "configmaps", namespace, selector)))
+
+    def secrets(self, namespace: str, selector: str = "") -> tuple[Secret, ...]:
+        return tuple(map(Secret.read, self._list(_CORE, "secrets", namespace, selector)))
+
+    def events(self, namespace: str) -> tuple[Event, ...]:
+        """Events, oldest first."""
+        found = map(Event.read, self._list(_CORE, "events", namespace, ""))
+        return tuple(sorted(found, key=lambda event: event.at))
+
+    def mutating_webhooks(self, selector: str = "") -> tuple[WebhookConfiguration, ...]:
+        api, kind = "/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations"
+        return tuple(map(WebhookConfiguration.read, self._list(api, kind, "", selector)))
+
     def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
         """Endpoint slices of a Service."""
         selector = f"kubernetes.io/service-name={service}"
@@ -82,9 +130,35 @@ class KubeClient:
         item = self._get("secrets", name, namespace)
         return None if item is None else Secret.read(item)
 
+    def namespace(self, name: str) -> Namespace | None:
+        item = self._get("namespaces", name)
+        return None if item is None else Namespace.read(item)
+
     def service(self, namespace: str, name: str) -> Service | None:
         item = self._get("services", name, namespace)
         return None if item is None else Service.read(item)
+
+    def read(self, source: Source, path: str) -> Any:
+        """The JSON at a path of the API server, as it is; None when there is no such object."""
+        return self._transport.read(source, path, {})
+
+    def log(
+        self, namespace: str, pod: str, container: str, *, lines: int, previous: bool = False
+    ) -> str:
+        """The end of a container's log.
+
+        Args:
+            previous: that of the container before its last restart.
+        """
+        asked = f"kubectl --context={self.name} -n {namespace} logs {pod} -c {container}"
+        source = Source(self.name, f"{namespace}/{pod} ({container})", asked)
+        query = {"container": container, "tailLines": str(lines), "previous": str(previous).lower()}
+        return self._transport.text(source, f"{_CORE}/namespaces/{namespace}/pods/{pod}/log", query)
+
+    def accepts(self, token: str) -> bool:
+        """Whether the API server takes a bearer token for somebody's."""
+        asked = f"kubectl --server={self.cluster.api_server} --token=... version"
+        return self._transport.accepts(Source(self.name, "a token", asked), token)
 
     def pod_of(self, namespace: str, selector: str) -> Pod:
         """The first pod, by name, that runs, is ready, and is not going away.
@@ -110,25 +184,33 @@ class KubeClient:
         container: str,
         argv: Sequence[str],
         timeout: float = EXEC_SECONDS,
+        follow: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
         """Run a command in a container, once, and wait for its end.
 
         Args:
             timeout: seconds that it may take.
+            follow: told whenever more has come of all that the command has printed so far.
 
         Raises:
             ProbeError: it could not be started, did not end in time, or the connection was lost. A
                 command that ran and exited with another status than 0 is a result.
         """
-        return self._transport.exec(namespace, pod, container, argv, timeout)
+        return self._transport.exec(namespace, pod, container, argv, timeout, follow)
+
+    def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
+        """Start a command in a container, to exchange bytes with it. Close it when done."""
+        return self._transport.pipe(namespace, pod, container, argv)
 
     def _list(self, api: str, kind: str, namespace: str, selector: str) -> list[Any]:
         source = self.source(kind, namespace, f"-l {selector}" if selector else "")
         query = {"labelSelector": selector} if selector else {}
-        found = self._transport.read(source, f"{api}/namespaces/{namespace}/{kind}", query)
+        within = f"/namespaces/{namespace}" if namespace else ""
+        found = self._transport.read(source, f"{api}{within}/{kind}", query)
         items: list[Any] = (found or {}).get("items") or []
         return sorted(items, key=lambda item: str(item["metadata"]["name"]))
 
-    def _get(self, kind: str, name: str, namespace: str) -> Any:
+    def _get(self, kind: str, name: str, namespace: str = "") -> Any:
         source = self.source(kind, namespace, name)
-        return self._transport.read(source, f"{_CORE}/namespaces/{namespace}/{kind}/{name}", {})
+        within = f"/namespaces/{namespace}" if namespace else ""
+        return self._transport.read(source, f"{_CORE}{within}/{kind}/{name}", {})

@@ -48,19 +48,70 @@ def condition(status: Json, kind: str) -> bool:
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
+def literals(container: Json) -> Mapping[str, str]:
+    """Variables of a container that have literal values."""
+    return {each["name"]: each["value"] for each in container.get("env") or () if "value" in each}
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A Namespace.
+
+    Attributes:
+        uid: tells it from a later one of the same name, and clusters from each other.
+        remaining: what keeps it from going away, while it is being deleted.
+    """
+
+    meta: Meta
+    uid: str
+    remaining: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, item: Json) -> Namespace:
+        conditions: Iterable[Json] = item.get("status", {}).get("conditions") or ()
+        return cls(
+            meta=Meta.read(item),
+            uid=str(item["metadata"].get("uid", "")),
+            remaining=tuple(
+                str(each.get("message", each["type"]))
+                for each in conditions
+                if each["status"] == "True"
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class ConfigMap:
+    """A ConfigMap with its text data."""
+
+    meta: Meta
+    data: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, item: Json) -> ConfigMap:
+        return cls(Meta.read(item), texts(item.get("data")))
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """A Deployment: how many pods it wants, and how many of them are ready."""
+    """A Deployment: how many pods it wants, and how many of them are ready.
+
+    Attributes:
+        env: variables with literal values, by container.
+    """
 
     meta: Meta
     wanted: int
     ready: int
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, item: Json) -> Deployment:
         wanted = item["spec"].get("replicas", 1)
         ready = item.get("status", {}).get("readyReplicas", 0)
-        return cls(Meta.read(item), int(wanted), int(ready))
+        pod = item["spec"].get("template", {}).get("spec", {})
+        env = {each["name"]: literals(each) for each in pod.get("containers") or ()}
+        return cls(Meta.read(item), int(wanted), int(ready), env)
 
 
 @dataclass(frozen=True)
@@ -96,6 +147,34 @@ class Service:
             },
             external=tuple(each for each in external if each),
         )
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an object.
+
+    Attributes:
+        about: `kind/name` of the object.
+        at: when it was last seen, in RFC 3339; empty when that is not known.
+    """
+
+    about: str
+    reason: str
+    message: str
+    at: str
+
+    @classmethod
+    def read(cls, item: Json) -> Event:
+        about = item["involvedObject"]
+        return cls(
+            about=f"{about.get('kind', '')}/{about.get('name', '')}",
+            reason=item.get("reason") or "",
+            message=item.get("message") or "",
+            at=item.get("lastTimestamp") or item.get("eventTime") or "",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.about} {self.reason}: {self.message}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh_fixtures.kube.objects import Json, Meta, condition
+from mesh_fixtures.kube.objects import Json, Meta, condition, literals
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Container:
         env: variables with literal values; those from fields, secrets or maps are left out.
         ready: as the kubelet last reported.
         restarts: how often the kubelet started it again.
+        waiting: why it does not run, e.g. `ImagePullBackOff`, with what is said about it; empty
+            when it runs or has ended.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Container:
     env: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
     restarts: int = 0
+    waiting: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Pod:
         ready: its Ready condition is true.
         containers: native sidecars, which are init containers that keep running, come first; init
             containers that end are left out.
+        unscheduled: why no node takes it; empty when one does.
     """
 
     meta: Meta
@@ -45,6 +49,8 @@ class Pod:
     terminating: bool
     ready: bool
     containers: tuple[Container, ...]
+    unscheduled: str = ""
+    service_account: str = ""
 
     @property
     def name(self) -> str:
@@ -90,15 +96,26 @@ class Pod:
             terminating="deletionTimestamp" in item["metadata"],
             ready=condition(status, "Ready"),
             containers=tuple(_container(each, statuses) for each in lasting),
+            unscheduled=_unscheduled(status),
+            service_account=spec.get("serviceAccountName", ""),
         )
+
+
+def _unscheduled(status: Json) -> str:
+    for each in status.get("conditions") or ():
+        if each["type"] == "PodScheduled" and each["status"] == "False":
+            return str(each.get("message") or each.get("reason", "unknown"))
+    return ""
 
 
 def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
     status = statuses.get(spec["name"], {})
+    waiting = (status.get("state") or {}).get("waiting") or {}
     return Container(
         name=spec["name"],
         image=spec.get("image", ""),
-        env={each["name"]: each["value"] for each in spec.get("env") or () if "value" in each},
+        env=literals(spec),
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
+        waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
     )

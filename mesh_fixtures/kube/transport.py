@@ -1,7 +1,8 @@
-"""Connections to one API server: reads and exec, each with a deadline and bounded retries."""
+"""Connections to one API server: requests and exec, each with a deadline and bounded retries."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
@@ -18,7 +19,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import ws_client
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
+from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.source import ExecResult, Source
 
 CONNECT_SECONDS: Final = 5.0
@@ -31,6 +33,13 @@ PAUSE_SECONDS: Final = 0.3
 """Wait before the second try; it doubles before each further one."""
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
+NOT_AUTHENTICATED: Final = 401
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
+
+_MERGE: Final = "application/merge-patch+json"
+"""What a PATCH is. Source: RFC 7386."""
+
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
 _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 
@@ -41,7 +50,7 @@ _websockets: Any = ws_client
 Result = TypeVar("Result")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The API server answered with an HTTP status that is no success."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -66,6 +75,9 @@ class Transport:
     def __init__(self, cluster: str, kubeconfig: Path) -> None:
         self.cluster = cluster
         self._configuration = _library.Configuration()
+        # API servers are asked directly, whatever the environment says of proxies, unless the
+        # kubeconfig names one.
+        self._configuration.proxy = None
         try:
             _kubeconfig.load_kube_config(
                 config_file=str(kubeconfig),
@@ -80,9 +92,7 @@ class Transport:
                 where=str(kubeconfig),
             ) from error
         self._configuration.retries = False
-        # API servers are asked directly, whatever the environment says of proxies.
-        self._configuration.proxy = None
-        self._configuration.no_proxy = "*"
+        self._configuration.no_proxy = "" if self._configuration.proxy else "*"
         self._client = _library.ApiClient(self._configuration)
 
     def close(self) -> None:
@@ -96,20 +106,80 @@ class Transport:
             ProbeError: refused, or unreachable in every one of `ATTEMPTS` tries.
         """
         try:
-            return self._attempt(lambda: self._get(path, query))
-        except _Refused as error:
-            if error.status == 404:
+            return self.send(source, "GET", path, query=query)
+        except Refused as error:
+            if error.status == NOT_FOUND:
                 return None
-            raise _failed(source, f"an answer to: {source.asked}", str(error)) from error
+            raise refusal(source, error) from error
+
+    def send(
+        self,
+        source: Source,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The JSON that the API server answers to a request. One that was cut short is made again,
+        so that it may have been done already.
+
+        Raises:
+            Refused: with another HTTP status than success.
+            ProbeError: the API server was unreachable in every one of `ATTEMPTS` tries.
+        """
+        try:
+            return self._attempt(lambda: self._send(method, path, body, query or {}))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
+    def text(self, source: Source, path: str, query: Mapping[str, str]) -> str:
+        """The text at a path of the API server, e.g. a log.
+
+        Raises:
+            ProbeError: refused, or unreachable in every one of `ATTEMPTS` tries.
+        """
+        try:
+            return _text(self._attempt(lambda: self._exchange("GET", path, None, query)))
+        except Refused as error:
+            raise refusal(source, error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+
+    def accepts(self, source: Source, token: str) -> bool:
+        """Whether the API server takes a bearer token for somebody's, whatever that one may do.
+
+        Raises:
+            ProbeError: the API server could not be asked.
+        """
+        configuration = copy.copy(self._configuration)
+        configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
+        configuration.api_key, configuration.api_key_prefix = {}, {}
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+        url = f"{configuration.host}/version"
+        asking = _library.ApiClient(configuration)
+        try:
+            response = asking.call_api(
+                "GET", url, headers, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
+            )
+            return bool(response.status != NOT_AUTHENTICATED)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _failed(source, "an API server that judges a token", _reason(error)) from error
+        finally:
+            asking.close()
+
     def exec(
-        self, namespace: str, pod: str, container: str, argv: Sequence[str], timeout: float
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        argv: Sequence[str],
+        timeout: float,
+        follow: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
         """Run a command in a container and wait for its end. It is never run twice.
 
         Args:
+            follow: told whenever more has come of all that the command has printed so far.
             timeout: seconds that the command may take; a command that takes longer is left alone.
                 Connecting, which the library gives no limit, ends with the kernel's: 2 minutes.
 
@@ -122,7 +192,7 @@ class Transport:
             socket = self._attempt(lambda: self._connect(namespace, pod, container, argv))
             try:
                 socket.sock.settimeout(timeout)  # for a frame that never becomes complete
-                socket.run_forever(timeout=timeout)
+                _follow(socket, timeout, follow or _ignore)
                 if socket.is_open():
                     raise _unfinished(source, f"still running after {timeout:g} s")
                 status = socket.read_channel(_ERROR)
@@ -132,6 +202,8 @@ class Transport:
                     socket.close(timeout=1)
                 socket.sock.shutdown()  # which close() leaves out when the server closed first
         except (ApiException, websocket.WebSocketException, OSError) as error:
+            if _status_of(error) == FORBIDDEN:
+                raise _not_permitted(source, _reason(error)) from error
             raise _unfinished(source, _reason(error)) from error
         return ExecResult(
             source=source,
@@ -141,29 +213,72 @@ class Transport:
             seconds=time.monotonic() - begun,
         )
 
-    def _request(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
-        """Method, URL, headers, body and form of an authenticated GET."""
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Method, URL, headers, body and form of an authenticated request."""
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = _MERGE if method == "PATCH" else "application/json"
         return self._client.param_serialize(
-            "GET",
+            method,
             path,
             query_params=list(query),
-            header_params={"Accept": "application/json"},
+            header_params=headers,
+            body=body,
             auth_settings=["BearerToken"],
         )
 
-    def _get(self, path: str, query: Mapping[str, str]) -> Any:
-        request = self._request(path, list(query.items()))
-        response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-        body = response.read()
-        if not 200 <= response.status < 300:
-            raise _Refused(response.status, _message(body) or response.reason)
-        return json.loads(body)
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str]
+    ) -> Any:
+        return json.loads(self._exchange(method, path, body, query))
 
-    def _connect(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Any:
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str]
+    ) -> bytes:
+        request = self._request(method, path, list(query.items()), body)
+        response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+        content: bytes = response.read()
+        if not 200 <= response.status < 300:
+            raise Refused(response.status, _message(content) or response.reason)
+        return content
+
+    def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
+        """Start a command in a container, to exchange bytes with it.
+
+        Raises:
+            ProbeError: it could not be started.
+        """
+        source = exec_source(self.cluster, namespace, pod, container, argv)
+        try:
+            socket = self._attempt(
+                lambda: self._connect(namespace, pod, container, argv, stdin=True)
+            )
+        except (ApiException, websocket.WebSocketException, OSError) as error:
+            if _status_of(error) == FORBIDDEN:
+                raise _not_permitted(source, _reason(error)) from error
+            raise _failed(source, f"to run: {source.asked}", _reason(error)) from error
+        return Pipe(source, socket)
+
+    def _connect(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        argv: Sequence[str],
+        *,
+        stdin: bool = False,
+    ) -> Any:
         query = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query += [("stdin", "true")] if stdin else []
         query += [("command", argument) for argument in argv]
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
-        method, url, headers, *_ = self._request(path, query)
+        method, url, headers, *_ = self._request("GET", path, query)
         return _websockets.websocket_call(
             self._configuration, method, url, headers=headers, binary=True, _preload_content=False
         )
@@ -172,7 +287,7 @@ class Transport:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
-            except (_Refused, ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            except (Refused, ApiException, urllib3.exceptions.HTTPError, OSError) as error:
                 # The library reports an interrupted connection attempt as one that failed.
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from error
@@ -180,6 +295,18 @@ class Transport:
                     raise
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
+
+
+def _follow(socket: Any, timeout: float, told: Callable[[bytes], None]) -> None:
+    """Read what comes until the connection is closed or the time is over."""
+    end = time.monotonic() + timeout
+    while socket.is_open() and (left := end - time.monotonic()) > 0:
+        socket.update(timeout=left)
+        told(socket.peek_channel(_STDOUT))
+
+
+def _ignore(output: bytes) -> None:
+    del output
 
 
 def exec_source(
@@ -210,11 +337,38 @@ def exit_status(status: bytes, source: Source, stderr: str = "") -> int:
 
 
 def _is_temporary(error: BaseException) -> bool:
-    status = error.status if isinstance(error, _Refused) else 0
-    if isinstance(error, ApiException):
-        handshake = _HANDSHAKE.search(str(error.reason))
-        status = int(handshake.group(1)) if handshake else 0
+    status = _status_of(error)
     return status == 0 or status in _TEMPORARY
+
+
+def _status_of(error: BaseException) -> int:
+    """HTTP status that the API server answered with; 0 without an answer."""
+    if isinstance(error, Refused):
+        return error.status
+    handshake = _HANDSHAKE.search(str(error.reason)) if isinstance(error, ApiException) else None
+    return int(handshake.group(1)) if handshake else 0
+
+
+def refusal(source: Source, error: Refused) -> ProbeError:
+    """What to raise where the API server's refusal is no answer."""
+    if error.status == FORBIDDEN:
+        return _not_permitted(source, str(error))
+    remedy = "log in again, so that the kubeconfig holds credentials that are valid"
+    return _failed(
+        source,
+        f"an answer to: {source.asked}",
+        str(error),
+        remedy if error.status == NOT_AUTHENTICATED else "",
+    )
+
+
+def _not_permitted(source: Source, seen: str) -> NotPermitted:
+    return NotPermitted(
+        wanted=f"permission to: {source.asked}",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+        remedy="mesh-conformance rbac prints the roles that it needs",
+    )
 
 
 def _message(body: bytes) -> str:
@@ -238,5 +392,6 @@ def _unfinished(source: Source, seen: str) -> ProbeError:
     return _failed(source, f"the end of: {source.asked}", seen)
 
 
-def _failed(source: Source, wanted: str, seen: str) -> ProbeError:
-    return ProbeError(wanted=wanted, seen=seen, where=f"{source.cluster} {source.subject}")
+def _failed(source: Source, wanted: str, seen: str, remedy: str = "") -> ProbeError:
+    where = f"{source.cluster} {source.subject}"
+    return ProbeError(wanted=wanted, seen=seen, where=where, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What a lab made on this machine, written down first, so that any later run can remove it."""
+"""What a lab made, written down first, so that any later run can remove it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["namespace", "process", "cgroup"]
+Kind = Literal["namespace", "process", "cgroup", "kubernetes-namespace"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Entry:
 
     Attributes:
         kind: what it is.
-        name: name of a network namespace, path of a control group, or what a process is for.
+        name: name of a network namespace, path of a control group, what a process is for, or
+            `cluster/name` of a Kubernetes namespace.
         pid: of a process, 0 otherwise.
         started: start time of the process in clock ticks since boot (field 22 of proc(5) stat),
             which tells it from a later process with the same pid; 0 otherwise.

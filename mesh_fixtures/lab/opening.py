@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.lab import state
+from mesh_fixtures.lab.disrupted import is_disrupted
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.lab.upkeep import clean_abandoned, tear_down
 from mesh_fixtures.progress import Progress
@@ -29,6 +30,7 @@ class Blueprint(Generic[AnyLab]):
         slotted: whether it needs addresses that no other lab of this machine has.
         build: the lab of a record, not started.
         trouble: what the machine refuses with.
+        minds_abandoned: whether it needs what earlier labs left behind to be gone.
     """
 
     scenario: Scenario
@@ -38,6 +40,7 @@ class Blueprint(Generic[AnyLab]):
     slotted: bool
     build: Callable[[state.Record], AnyLab]
     trouble: tuple[type[Exception], ...]
+    minds_abandoned: bool = True
 
 
 def open_lab(blueprint: Blueprint[AnyLab], progress: Progress, *, reuse: bool) -> AnyLab:
@@ -68,7 +71,7 @@ class _Opening(Generic[AnyLab]):
         if kept is not None:
             return kept
         blueprint = self._blueprint
-        clean_abandoned(self._progress, blueprint.provider)
+        self._clean_abandoned()
         with state.exclusive():
             record = state.claim(
                 blueprint.scenario,
@@ -95,6 +98,14 @@ class _Opening(Generic[AnyLab]):
         if self._lab is not None:
             self._lab.stop()
 
+    def _clean_abandoned(self) -> None:
+        try:
+            clean_abandoned(self._progress, self._blueprint.provider)
+        except LabError as error:
+            if self._blueprint.minds_abandoned:
+                raise
+            self._progress.note("clean", str(error))
+
     def _take_over(self) -> AnyLab | None:
         """A kept lab with the mesh of the same scenario and content, if there is one that works."""
         blueprint = self._blueprint
@@ -108,6 +119,7 @@ class _Opening(Generic[AnyLab]):
                 if record.kept
                 and record.installed
                 and not record.in_use
+                and not is_disrupted(record.folder)
                 and wanted
                 == (record.provider, record.engine, record.scenario_digest, record.artifacts_digest)
             ]

@@ -42,18 +42,18 @@ class Cluster:
     Attributes:
         name: the scenario's name of it, also its kubeconfig context.
         kubeconfig: file with the one context `name`, for use from this machine.
-        api_server: URL by which the other clusters reach its API server.
-        load_balancer_pool: None where the pool is not known (somebody else's cluster).
+        api_server: URL by which the other clusters reach its API server. It and what follows are
+            None or empty where they are not known: in a cluster that somebody else made.
     """
 
     name: str
     network: str
     kubeconfig: Path
-    api_server: str
-    pod_cidr: IPv4Network
-    service_cidr: IPv4Network
-    nodes: tuple[Node, ...]
-    load_balancer_pool: AddressPool | None
+    api_server: str | None = None
+    pod_cidr: IPv4Network | None = None
+    service_cidr: IPv4Network | None = None
+    nodes: tuple[Node, ...] = ()
+    load_balancer_pool: AddressPool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,14 @@ class Lab(Protocol):
 
     @property
     def images(self) -> ImageSet: ...
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether its mesh is somebody else's: nothing changes there but `sample_namespace`."""
+
+    @property
+    def sample_namespace(self) -> str:
+        """Namespace of HelloWorld and Sleep, the same in every cluster."""
 
     @property
     def installed(self) -> bool:
@@ -155,7 +163,14 @@ class Provider(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a machine lacks, and the command that mends it (empty: none known)."""
+    """Something that a machine lacks, and the command that mends it (empty: none known).
+
+    Attributes:
+        seen: what there is in place of it.
+        without: what cannot be verified because of it; empty where it hinders everything.
+    """
 
     missing: str
     remedy: str
+    seen: str = "none"
+    without: str = ""

@@ -14,6 +14,7 @@ from mesh_fixtures.lab.processes import marked_environment
 from mesh_fixtures.lab.provider import Cluster, Tools
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.workloads import NAMESPACE
 
 
 class RecordedLab(ABC):
@@ -65,6 +66,14 @@ class RecordedLab(ABC):
     @property
     @abstractmethod
     def images(self) -> ImageSet: ...
+
+    @property
+    def is_foreign(self) -> bool:
+        return False
+
+    @property
+    def sample_namespace(self) -> str:
+        return NAMESPACE
 
     def mark_installed(self) -> None:
         self._update(installed=True)

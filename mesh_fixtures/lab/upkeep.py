@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab import state
 from mesh_fixtures.progress import Progress
 
@@ -76,10 +77,29 @@ def _remove(
                 left_alone.append((record.id, reason))
             else:
                 wanted.append(state.take_over(record))
+    failed: list[LabError] = []
     for record in wanted:
-        with progress.phase("teardown", detail=f"lab {record.id}"):
-            tear_down(record)
+        try:
+            with progress.phase("teardown", detail=f"lab {record.id}"):
+                tear_down(record)
+        except LabError as error:
+            failed.append(error)
+    if failed:
+        raise _all_of(failed)
     return Removed(tuple(record.id for record in wanted), tuple(left_alone))
+
+
+def _all_of(failed: Sequence[LabError]) -> LabError:
+    """One error for all labs that could not be removed."""
+    first, *others = failed
+    if not others:
+        return first
+    return LabError(
+        wanted=first.wanted,
+        seen="; ".join((first.seen, *map(str, others))),
+        where=first.where,
+        remedy=first.remedy,
+    )
 
 
 def tear_down(record: state.Record) -> None:
@@ -92,6 +112,10 @@ def tear_down(record: state.Record) -> None:
         from mesh_fixtures.lab.kind import teardown as kind
 
         kind.tear_down(record)
+    elif record.provider == "kubeconfig":
+        from mesh_fixtures.lab.kubeconfig import teardown as kubeconfig
+
+        kubeconfig.tear_down(record)
     else:
         from mesh_fixtures.lab.netns import teardown as netns
 

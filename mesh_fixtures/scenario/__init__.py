@@ -13,6 +13,7 @@ from mesh_fixtures.scenario.model import (
     Role,
     Scenario,
 )
+from mesh_fixtures.scenario.writing import as_yaml
 
 __all__ = [
     "FEATURES",
@@ -25,6 +26,7 @@ __all__ = [
     "RemoteSecret",
     "Role",
     "Scenario",
+    "as_yaml",
     "default_folder",
     "load_scenario",
     "load_scenarios",

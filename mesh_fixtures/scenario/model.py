@@ -14,6 +14,10 @@ from mesh_fixtures.scenario.rules import contradictions
 
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
+# A mesh without an id goes by its trust domain.
+MeshId = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)
+]
 # Room for the suffix of a node's name, which is a label too.
 ClusterName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=55)]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
@@ -111,7 +115,7 @@ class Scenario(_Spec):
 
     id: DnsLabel
     title: Title
-    mesh_id: DnsLabel = Field(alias="mesh")
+    mesh_id: MeshId = Field(alias="mesh")
     networks: tuple[NetworkSpec, ...] = Field(min_length=1)
     clusters: tuple[ClusterSpec, ...] = Field(min_length=1)
 

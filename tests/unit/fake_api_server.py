@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,10 +32,13 @@ def failed(exit_code: int) -> dict[str, Any]:
 
 @dataclass
 class FakeApiServer:
-    """What to answer, and what was asked.
+    """What to answer, and what was asked. What is made by POST is there afterwards, and what is
+    removed by DELETE is not.
 
     Attributes:
         answers: JSON by path.
+        reviews: answers an access review by its resource attributes; None permits everything.
+        changes: method, path and body of every request that was none for reading, in order.
         refusals: HTTP statuses to answer first, one a request.
         frames: channel and data of an exec's output; None closes without a status.
         hangs: leave an exec open after its frames.
@@ -45,6 +48,8 @@ class FakeApiServer:
     refusals: list[int] = field(default_factory=list)
     frames: list[tuple[int, bytes] | None] = field(default_factory=list)
     hangs: threading.Event | None = None
+    reviews: Callable[[dict[str, str]], bool] | None = None
+    changes: list[tuple[str, str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
 
     @contextmanager
@@ -93,6 +98,54 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(200, self.fake.answers[url.path])
         else:
             self._say(404, {"kind": "Status", "message": "not found"})
+
+    def do_POST(self) -> None:
+        body, path = self._body(), urlsplit(self.path).path
+        if path.endswith("/selfsubjectaccessreviews"):
+            attributes = body["spec"]["resourceAttributes"]
+            allowed = self.fake.reviews is None or self.fake.reviews(attributes)
+            self._say(201, {**body, "status": {"allowed": allowed}})
+            return
+        self.fake.changes.append(("POST", path, body))
+        if self.fake.refusals:
+            status = self.fake.refusals.pop(0)
+            self._say(status, {"kind": "Status", "message": f"refused with {status}"})
+            return
+        name = f"{path}/{body['metadata']['name']}"
+        if name in self.fake.answers:
+            self._say(409, {"kind": "Status", "message": "already exists"})
+            return
+        body["metadata"]["uid"] = f"uid-{len(self.fake.changes)}"
+        self.fake.answers[name] = body
+        self._say(201, body)
+
+    def do_PATCH(self) -> None:
+        body, path = self._body(), urlsplit(self.path).path
+        self.fake.changes.append(("PATCH", path, body))
+        if self.fake.refusals:
+            status = self.fake.refusals.pop(0)
+            self._say(status, {"kind": "Status", "message": f"refused with {status}"})
+        elif path not in self.fake.answers:
+            self._say(404, {"kind": "Status", "message": "not found"})
+        elif self.headers["Content-Type"] != "application/merge-patch+json":
+            self._say(415, {"kind": "Status", "message": "unsupported media type"})
+        else:
+            self._say(200, self.fake.answers[path])
+
+    def do_DELETE(self) -> None:
+        body, path = self._body(), urlsplit(self.path).path
+        self.fake.changes.append(("DELETE", path, body))
+        there = self.fake.answers.get(path)
+        if there is None:
+            self._say(404, {"kind": "Status", "message": "not found"})
+        elif "preconditions" in body and there["metadata"]["uid"] != body["preconditions"]["uid"]:
+            self._say(409, {"kind": "Status", "message": "the precondition does not hold"})
+        else:
+            del self.fake.answers[path]
+            self._say(200, {"kind": "Status", "status": "Success"})
+
+    def _body(self) -> Any:
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _say(self, status: int, content: Any) -> None:
         body = json.dumps(content).encode()

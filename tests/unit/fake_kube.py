@@ -29,6 +29,7 @@ class FakeKube:
     answer: Callable[[Sequence[str]], Said]
     found: Sequence[Pod] = ()
     name: str = "cluster1"
+    sample_namespace: str = "sample"
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:

@@ -99,6 +99,7 @@ def test_the_guides_topologies_get_no_rule_for_connections(name: str) -> None:
 
 
 def test_probes_ask_for_helloworld_by_the_names_that_istio_gives_it() -> None:
-    assert envoy.HELLOWORLD == "outbound|5000||helloworld.sample.svc.cluster.local"
-    assert client_endpoints.PASSED_ON == "outbound_.5000_._.helloworld.sample.svc.cluster.local"
-    assert traffic.TARGET == "http://helloworld.sample:5000/hello"
+    assert envoy.helloworld("ours") == "outbound|5000||helloworld.ours.svc.cluster.local"
+    named = client_endpoints.passing_on("ours")
+    assert named == "outbound_.5000_._.helloworld.ours.svc.cluster.local"
+    assert traffic.helloworld_url("ours") == "http://helloworld.ours:5000/hello"

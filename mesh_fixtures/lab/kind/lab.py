@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from mesh_fixtures.errors import MeshConformanceError
+from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import processes, state
 from mesh_fixtures.lab.kind import boot as booting
@@ -74,6 +74,19 @@ class KindLab(RecordedLab):
         containers = self._engine.containers(cluster_name(self.id, ""))
         roots = self._engine.pids_of([each.id for each in containers])
         return processes.proportional_set_size(processes.descendants(roots))
+
+    def network_state(self) -> Mapping[str, str]:
+        """Routes and filters of each node, as commands print them."""
+        seen: dict[str, str] = {}
+        for container in self._engine.containers(cluster_name(self.id, "")):
+            for argv in (("ip", "address"), ("ip", "route"), ("iptables-save",)):
+                try:
+                    said = self._engine.execute(container.id, *argv)
+                except LabError as error:
+                    said = f"{error}\n"
+                name = f"{container.cluster}-{container.id[:12]}"
+                seen[name] = f"{seen.get(name, '')}$ {' '.join(argv)}\n{said}\n"
+        return seen
 
     @property
     def _facts(self) -> Path:

@@ -11,6 +11,7 @@ from mesh_fixtures.lab import processes, state
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
 from mesh_fixtures.lab.netns import readiness
+from mesh_fixtures.lab.netns.inspection import network_state
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
@@ -74,6 +75,10 @@ class NetnsLab(RecordedLab):
         """Proportional set size of all the lab's processes in bytes."""
         roots = [e.pid for e in self._record.journal.entries() if e.kind == "process"]
         return processes.proportional_set_size(processes.descendants(roots))
+
+    def network_state(self) -> Mapping[str, str]:
+        """Links, routes and filters of each network namespace, as commands print them."""
+        return network_state(self._record.journal)
 
     def _boot(self) -> None:
         ports = booting.start(self._booting, prepared_etcd(self._artifacts, self._progress))

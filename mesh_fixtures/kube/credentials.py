@@ -1,0 +1,74 @@
+"""Credentials within a kubeconfig, as a remote secret holds it: pure functions of its text.
+
+Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1; RFC 7519.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, Final
+
+import yaml
+
+LAST_USED: Final = "kubernetes.io/legacy-token-last-used"
+"""Label that the API server sets on the Secret of a service account's token when somebody uses the
+token (source: Kubernetes, legacy ServiceAccount token tracking)."""
+
+_SUBJECT: Final = "system:serviceaccount:"
+
+
+def service_account(kubeconfig: bytes) -> tuple[str, str]:
+    """Namespace and name of the service account whose token a kubeconfig holds.
+
+    Raises:
+        ValueError: it does not hold exactly one user with such a token; says what it holds.
+    """
+    token = _user(_read(kubeconfig)).get("token")
+    if not token:
+        raise ValueError("a user without a token")
+    subject = str(_claims(str(token)).get("sub", ""))
+    namespace, _, name = subject.removeprefix(_SUBJECT).partition(":")
+    if not subject.startswith(_SUBJECT) or not name:
+        raise ValueError(f"a token of {subject or 'nobody'}, which is no service account")
+    return namespace, name
+
+
+def with_token(kubeconfig: bytes, token: str) -> bytes:
+    """The same access with another token.
+
+    Raises:
+        ValueError: as `service_account`.
+    """
+    content = _read(kubeconfig)
+    _user(content)["token"] = token
+    return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def _read(kubeconfig: bytes) -> Any:
+    try:
+        return yaml.safe_load(kubeconfig)
+    except yaml.YAMLError as error:
+        raise ValueError("no YAML") from error
+
+
+def _user(content: Any) -> dict[str, Any]:
+    users = content.get("users") if isinstance(content, dict) else None
+    if not isinstance(users, list) or len(users) != 1:
+        raise ValueError("no kubeconfig with one user")
+    user = users[0].get("user") if isinstance(users[0], dict) else None
+    if not isinstance(user, dict):
+        raise ValueError("a user without credentials")
+    return user
+
+
+def _claims(token: str) -> dict[str, Any]:
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (IndexError, binascii.Error, ValueError) as error:
+        raise ValueError("a token that is no JWT") from error
+    if not isinstance(claims, dict):
+        raise ValueError("a token that is no JWT")
+    return claims

@@ -1,0 +1,99 @@
+"""Bytes to and from a command that runs in a container."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+import websocket
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube.source import Source
+
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_POLL_SECONDS: Final = 1.0
+
+
+class Pipe:
+    """A running command. Not thread-safe; whoever opened it closes it.
+
+    Args:
+        socket: the official client's, connected with all three streams, binary.
+    """
+
+    def __init__(self, source: Source, socket: Any) -> None:
+        self.source = source
+        self._socket = socket
+        self._errors = b""
+
+    @property
+    def errors(self) -> str:
+        """What the command has said on its error output."""
+        self._errors += self._socket.read_channel(_STDERR)
+        return self._errors.decode("utf-8", "replace")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command has ended; there may be something left to receive."""
+        return not self._socket.is_open()
+
+    def send(self, data: bytes) -> None:
+        """Write to the command's input; what a command that has ended does not read is lost.
+
+        Raises:
+            ProbeError: the connection was lost.
+        """
+        if data and not self.ended:
+            with suppress(BrokenPipeError, websocket.WebSocketConnectionClosedException):
+                try:
+                    self._socket.write_channel(_STDIN, data)
+                except (websocket.WebSocketTimeoutException, ConnectionResetError) as error:
+                    raise self._lost(error) from error
+
+    def receive(self, seconds: float) -> bytes:
+        """What the command has printed since the last time, as soon as there is something.
+
+        Args:
+            seconds: to wait at most.
+
+        Returns:
+            Empty when the time is over, or when the command has ended and all was received.
+
+        Raises:
+            ProbeError: the connection was lost.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            data: bytes = self._socket.read_channel(_STDOUT)
+            left = deadline - time.monotonic()
+            if data or self.ended or left <= 0:
+                return data
+            self.wait(left)
+
+    def wait(self, seconds: float) -> None:
+        """Until the command says something anywhere, or ends.
+
+        Args:
+            seconds: to wait at most.
+
+        Raises:
+            ProbeError: the connection was lost.
+        """
+        try:
+            self._socket.update(timeout=max(0.0, min(seconds, _POLL_SECONDS)))
+        except (websocket.WebSocketException, OSError) as error:
+            raise self._lost(error) from error
+
+    def close(self) -> None:
+        """Let go of the command, which sees the end of its input."""
+        with suppress(OSError, websocket.WebSocketException):
+            self._socket.close(timeout=1)
+        self._socket.sock.shutdown()
+
+    def _lost(self, error: Exception) -> ProbeError:
+        return ProbeError(
+            wanted=f"to stay connected to: {self.source.asked}",
+            seen=str(error) or type(error).__name__,
+            where=f"{self.source.cluster} {self.source.subject}",
+        )

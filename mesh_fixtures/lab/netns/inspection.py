@@ -1,0 +1,61 @@
+"""What the kernel knows of a lab's networks: links, addresses, routes, filters."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.lab.journal import Journal
+from mesh_fixtures.lab.netns.launch import path_of
+from mesh_fixtures.lab.processes import is_running
+from mesh_fixtures.lab.together import together
+
+_QUESTIONS: Final = (
+    ("ip", "-statistics", "link"),
+    ("ip", "address"),
+    ("ip", "route", "show", "table", "all"),
+    ("ip", "neighbour"),
+    ("nft", "list", "ruleset"),
+)
+_SECONDS: Final = 5.0
+
+
+def network_state(journal: Journal) -> Mapping[str, str]:
+    """What each of a lab's network namespaces holds, by its name, as commands print it."""
+    names = [entry.name for entry in journal.entries() if entry.kind == "namespace"]
+    programs = _programs(journal)
+    seen: dict[str, str] = {}
+
+    def look(namespace: str) -> None:
+        enter = ["nsenter", *programs, f"--net={path_of(namespace)}"]
+        seen[namespace] = "\n".join(_asked([*enter, *argv], argv) for argv in _QUESTIONS)
+
+    if names:
+        together(names, look)
+    return {name: seen[name] for name in names}
+
+
+def _programs(journal: Journal) -> tuple[str, ...]:
+    """How to enter the files of a node, whose programs this machine may lack; none runs: not at
+    all.
+    """
+    for entry in journal.entries():
+        if entry.kind == "process" and entry.name.startswith("node ") and is_running(entry):
+            # the process is what waits for the node's first one, in namespaces of its own
+            children = Path(f"/proc/{entry.pid}/task/{entry.pid}/children").read_text().split()
+            if children:
+                return (f"--mount=/proc/{children[0]}/ns/mnt",)
+    return ()
+
+
+def _asked(command: list[str], argv: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        said = done.stdout + done.stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = f"{error}\n"
+    return f"$ {' '.join(argv)}\n{said}"

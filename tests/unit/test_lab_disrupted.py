@@ -1,0 +1,56 @@
+"""A lab whose mesh was left disrupted is not taken over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from mesh_examples import SCENARIOS
+
+from mesh_fixtures.lab import disrupted, opening, state
+from mesh_fixtures.lab.opening import Blueprint, open_lab
+from mesh_fixtures.progress import Progress
+
+SCENARIO = SCENARIOS["multi-primary"]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.Record:
+    """A kept lab with the mesh of the scenario."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(opening, "clean_abandoned", lambda *_: None)
+    with state.exclusive():
+        record = state.claim(SCENARIO, "artifacts", provider="stub")
+    record = replace(record, kept=True, installed=True, owner_pid=0, owner_started=0)
+    record.save()
+    return record
+
+
+def opened() -> str:
+    """Id of the lab that a run gets which takes over what it can."""
+
+    def build(record: state.Record) -> Any:
+        return SimpleNamespace(id=record.id, resume=lambda: True, start=lambda: None)
+
+    blueprint = Blueprint(SCENARIO, "stub", "", "artifacts", True, build, (RuntimeError,))
+    lab = open_lab(blueprint, Progress(SCENARIO.id, lambda _: None), reuse=True)
+    return cast("str", lab.id)
+
+
+def test_a_kept_lab_is_taken_over(kept: state.Record) -> None:
+    assert opened() == kept.id
+
+
+def test_one_that_was_left_disrupted_is_left_alone(kept: state.Record) -> None:
+    disrupted.mark(kept.folder)
+    assert opened() != kept.id
+
+
+def test_one_that_was_restored_is_taken_over(kept: state.Record) -> None:
+    disrupted.mark(kept.folder)
+    disrupted.unmark(kept.folder)
+    disrupted.unmark(kept.folder)
+    assert opened() == kept.id
