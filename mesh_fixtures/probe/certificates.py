@@ -97,29 +97,36 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     if missing:
         raise _unusable(source, f"no entry {', '.join(missing)}")
     issuing_file, key_file, root_file, chain_file = files
-    issuing = _certificates(source, issuing_file, secret.data[issuing_file])[0]
-    roots = _certificates(source, root_file, secret.data[root_file])
-    chain = _certificates(source, chain_file, secret.data[chain_file])
-    defects = _defects(issuing, chain, roots, now or datetime.now(UTC))
+    issuing = read_certificates(source, issuing_file, secret.data[issuing_file])[0]
+    roots = read_certificates(source, root_file, secret.data[root_file])
+    chain = read_certificates(source, chain_file, secret.data[chain_file])
+    defects = path_defects(issuing, chain, roots, now or datetime.now(UTC))
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
-    return Authority(source, _described(issuing), tuple(map(_described, roots)), tuple(defects))
+    return Authority(source, describe(issuing), tuple(map(describe, roots)), tuple(defects))
 
 
-def _defects(
+def path_defects(
     issuing: x509.Certificate,
     chain: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     now: datetime,
 ) -> list[str]:
-    """Follow the issuers from the issuing certificate up to a root."""
+    """Why a path of issuers does not lead from a certificate authority up to a root.
+
+    Args:
+        chain: certificates that may be on the path, in any order.
+
+    Returns:
+        One sentence for each defect; empty when all is well.
+    """
     defects: list[str] = []
     known = [*chain, *roots]
     root_prints = {_fingerprint(root) for root in roots}
     seen: set[str] = set()
     current = issuing
     while True:
-        described = _described(current)
+        described = describe(current)
         if not described.is_authority:
             defects.append(f"{described.subject} is no authority")
         if not described.valid_at(now):
@@ -128,7 +135,7 @@ def _defects(
         if described.fingerprint in root_prints:
             return defects
         seen.add(described.fingerprint)
-        issuers = [each for each in known if _issued(current, each)]
+        issuers = [each for each in known if is_signed_by(current, each)]
         following = [each for each in issuers if _fingerprint(each) not in seen]
         if not following:
             defects.append(f"{described.subject} is not signed by a root or an entry of the chain")
@@ -136,7 +143,8 @@ def _defects(
         current = min(following, key=lambda each: _fingerprint(each) not in root_prints)
 
 
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's key made the signature, and names agree."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
@@ -144,7 +152,8 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _described(certificate: x509.Certificate) -> Certificate:
+def describe(certificate: x509.Certificate) -> Certificate:
+    """What the requirements need of a certificate."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
         is_authority = constraints.value.ca
@@ -184,7 +193,15 @@ def _key_of_private(source: Source, name: str, pem: bytes) -> str:
     return _digest(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _certificates(source: Source, name: str, pem: bytes) -> list[x509.Certificate]:
+def read_certificates(source: Source, name: str, pem: bytes) -> list[x509.Certificate]:
+    """Certificates out of PEM, at least one.
+
+    Args:
+        name: of what holds it, for the error.
+
+    Raises:
+        ProbeError: there is none, or one cannot be read.
+    """
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:

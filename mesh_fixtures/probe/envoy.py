@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.workloads import HOST, PORT
+from mesh_fixtures.workloads import PORT, SERVICE, host
 
 PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
 
-HELLOWORLD: Final = f"outbound|{PORT}||{HOST}"
-"""Name of the Envoy cluster through which a sidecar reaches HelloWorld."""
-
 _HEALTHY: Final = "HEALTHY"
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MOST_REQUESTS: Final = "max_requests_per_connection"
 _SHOWN: Final = 200
 
 Json = Mapping[str, Any]
@@ -38,6 +37,7 @@ class Endpoint:
         health: why not, e.g. `failed_outlier_check` or `UNHEALTHY`; empty when healthy.
         locality: `region/zone/sub-zone`, without what is not set.
         priority: 0 is used first.
+        connections: how many the proxy has opened to it since it knows it.
     """
 
     address: str
@@ -47,6 +47,7 @@ class Endpoint:
     health: str
     locality: str
     priority: int
+    connections: int = field(default=0, compare=False)
 
     @property
     def target(self) -> str:
@@ -105,15 +106,47 @@ class Listeners:
         return frozenset(each.port for each in self.listeners if each.address not in local)
 
 
-def endpoints(kube: KubeClient, pod: Pod, cluster: str = HELLOWORLD) -> Endpoints:
+def helloworld(namespace: str, service: str = SERVICE) -> str:
+    """Name of the Envoy cluster through which a sidecar reaches HelloWorld."""
+    return f"outbound|{PORT}||{host(namespace, service)}"
+
+
+def endpoints(kube: KubeClient, pod: Pod, cluster: str = "") -> Endpoints:
     """Endpoints of an Envoy cluster, from a pod's proxy.
+
+    Args:
+        cluster: name of the Envoy cluster; empty for HelloWorld's.
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    cluster = cluster or helloworld(kube.sample_namespace)
+    pattern = quote(f"^{re.escape(cluster)}$", safe="")
+    source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
+    return read_endpoints(source, cluster, answer)
+
+
+def requests_per_connection(kube: KubeClient, pod: Pod, cluster: str) -> int | None:
+    """How many requests a connection of an Envoy cluster may serve, in a pod's proxy.
+
+    Returns:
+        0 for any number; None when the proxy has no such Envoy cluster.
 
     Raises:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
-    source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
-    return read_endpoints(source, cluster, answer)
+    mask = "cluster.typed_extension_protocol_options"
+    path = f"config_dump?resource=dynamic_active_clusters&name_regex={pattern}&mask={mask}"
+    source, answer = admin(kube, pod, path)
+    try:
+        found = [each["cluster"] for each in answer.get("configs", ())]
+        if not found:
+            return None
+        options = found[0].get("typed_extension_protocol_options", {}).get(_HTTP_OPTIONS, {})
+        return int(options.get("common_http_protocol_options", {}).get(_MOST_REQUESTS, 0))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def listeners(kube: KubeClient, pod: Pod) -> Listeners:
@@ -186,7 +219,13 @@ def _endpoint(host: Json) -> Endpoint:
         health=", ".join(problems),
         locality="/".join(place for place in places if place),
         priority=int(host.get("priority", 0)),
+        connections=_counter(host, "cx_total"),
     )
+
+
+def _counter(host: Json, name: str) -> int:
+    """A counter of an endpoint; Envoy leaves out the value of one that is 0."""
+    return sum(int(each.get("value", 0)) for each in host.get("stats", ()) if each["name"] == name)
 
 
 def _socket(address: Json) -> tuple[str, int]:

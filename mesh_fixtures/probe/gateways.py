@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +58,19 @@ def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
         for service in services
         if service.kind == "LoadBalancer"
     )
+
+
+def resolved(address: str) -> tuple[str, ...]:
+    """IPv4 addresses of a gateway whose address may be a host name, which istiod looks up too.
+
+    Returns:
+        The name itself where this machine does not know it.
+    """
+    try:
+        found = socket.getaddrinfo(address, None, socket.AF_INET, socket.SOCK_STREAM)
+    except OSError:
+        return (address,)
+    return tuple(sorted({str(each[4][0]) for each in found}))
 
 
 def listening(kube: KubeClient, gateway: Gateway) -> tuple[Listeners, ...]:

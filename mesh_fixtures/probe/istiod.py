@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
 
 SELECTOR: Final = "app=istiod"
@@ -76,11 +76,29 @@ def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
     return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
 
 
-def _asked(kube: KubeClient, pod: Pod) -> KnownClusters:
-    argv = ("pilot-discovery", "request", "GET", "/debug/clusterz")
+def debug(kube: KubeClient, pod: Pod, path: str) -> ExecResult:
+    """What an istiod's debug interface answers to a GET.
+
+    Args:
+        path: begins with `/debug/`.
+
+    Raises:
+        ProbeError: no answer.
+    """
+    argv = ("pilot-discovery", "request", "GET", path)
     result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
     if result.exit_status != 0:
-        raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
+        raise ProbeError(
+            wanted=f"an answer of istiod's {path}",
+            seen=result.stderr.strip() or f"exit {result.exit_status}",
+            where=f"{result.source.cluster} {result.source.subject}",
+            remedy=f"by hand: {result.source.asked}",
+        )
+    return result
+
+
+def _asked(kube: KubeClient, pod: Pod) -> KnownClusters:
+    result = debug(kube, pod, "/debug/clusterz")
     return read_clusters(result.source, pod.name, result.stdout)
 
 

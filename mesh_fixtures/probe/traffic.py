@@ -17,11 +17,10 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
 from mesh_fixtures.probe.workloads import SLEEP
-from mesh_fixtures.workloads import HELLO, NAMESPACE
+from mesh_fixtures.workloads import SERVICE, hello
 
-TARGET: Final = f"http://{HELLO}"
-CLIENT: Final = (NAMESPACE, SLEEP, "sleep")
-"""Namespace, label selector and container of the client."""
+CONTAINER: Final = "sleep"
+"""Container of Sleep that sends."""
 
 REQUEST_SECONDS: Final = 5.0
 LEAST_SECONDS: Final = 40
@@ -31,7 +30,7 @@ LEAST_PER_SECOND: Final = 10
 _MARGIN_SECONDS: Final = 15
 _RECORD: Final = "\x1e"
 _END: Final = "\x1d"
-_FORMAT: Final = (
+FORMAT: Final = (
     _RECORD + r"%{exitcode} %{http_code} %{num_connects} %{time_total} %{url} %{errormsg}\n"
 )
 # curl numbers the requests by the fragment of the URL, which it does not send. A process sends
@@ -133,11 +132,16 @@ class TrafficSample:
         return self.sent / self.seconds if self.seconds else 0.0
 
 
+def helloworld_url(namespace: str, service: str = SERVICE) -> str:
+    """What Sleep asks for."""
+    return f"http://{hello(namespace, service)}"
+
+
 def requests(
     kube: KubeClient,
     count: int,
     *,
-    target: str = TARGET,
+    target: str = "",
     request_seconds: float = REQUEST_SECONDS,
     budget_seconds: int | None = None,
 ) -> TrafficSample:
@@ -145,6 +149,7 @@ def requests(
 
     Args:
         count: at least 1.
+        target: URL; empty for HelloWorld's.
         request_seconds: after which a request counts as failed.
         budget_seconds: after which no further requests are begun; None for what should do.
 
@@ -154,17 +159,18 @@ def requests(
     """
     if budget_seconds is None:
         budget_seconds = LEAST_SECONDS + count // LEAST_PER_SECOND
-    namespace, selector, container = CLIENT
-    pod = kube.pod_of(namespace, selector)
-    arguments = (str(budget_seconds), f"{request_seconds:g}", _FORMAT, target, str(count))
+    namespace = kube.sample_namespace
+    target = target or helloworld_url(namespace)
+    pod = kube.pod_of(namespace, SLEEP)
+    arguments = (str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count))
     result = kube.exec(
         namespace,
         pod.name,
-        container,
+        CONTAINER,
         ("sh", "-c", _SCRIPT, "requests", *arguments),
         timeout=budget_seconds + _LARGEST_PART * request_seconds + _MARGIN_SECONDS,
     )
-    by_hand = exec_source(kube.name, namespace, pod.name, container, ("curl", "-s", target))
+    by_hand = exec_source(kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", target))
     return read_sample(replace(result, source=by_hand), count, budget_seconds)
 
 
@@ -179,7 +185,7 @@ def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> Traf
     if not ended or not following.strip().isdigit():
         raise _inconclusive(source, f"exit status {result.exit_status}, {_shown(result)}")
     cut_short = int(following) <= requested
-    seen = list(_requests(printed, source))
+    seen = list(read_requests(printed, source))
     answers = tuple(each for each in seen if isinstance(each, Answer))
     failures = tuple(each for each in seen if isinstance(each, Failure))
     if [each.index for each in seen] != list(range(1, len(seen) + 1)) or len(seen) > requested:
@@ -191,7 +197,12 @@ def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> Traf
     return TrafficSample(source, source.cluster, requested, answers, failures, seconds, cut_short)
 
 
-def _requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
+def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
+    """Read what curl printed by `FORMAT`.
+
+    Raises:
+        ProbeError: a record cannot be read, or tells of a reused connection.
+    """
     # Each body is followed by its record, which ends with its line.
     body, *records = printed.split(_RECORD)
     for record in records:

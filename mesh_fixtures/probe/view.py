@@ -25,7 +25,8 @@ class MeshView:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.kube: Mapping[str, KubeClient] = {
-            name: KubeClient(cluster) for name, cluster in lab.clusters.items()
+            name: KubeClient(cluster, lab.sample_namespace)
+            for name, cluster in lab.clusters.items()
         }
 
     @property

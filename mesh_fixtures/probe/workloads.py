@@ -15,7 +15,6 @@ from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
-from mesh_fixtures.workloads import NAMESPACE
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
@@ -101,10 +100,10 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    source = kube.source("pods", NAMESPACE)
+    source = kube.source("pods", kube.sample_namespace)
     found = []
     for selector in (HELLOWORLD, SLEEP):
-        for pod in kube.pods(NAMESPACE, selector):
+        for pod in kube.pods(kube.sample_namespace, selector):
             if not pod.terminating:
                 app, version = pod.meta.labels["app"], pod.meta.labels.get("version", "")
                 found.append(Workload(source, kube.name, app, version, pod, injection_of(pod)))

@@ -25,6 +25,7 @@ reported with its level and title. `judge(mesh)` asks `mesh.view` by probes, com
 `mesh.scenario`, and returns `Outcome.judged(findings, figures)`. Where it cannot observe it lets
 ProbeError pass, or returns `Outcome.inconclusive(error, figures)` to keep its figures. It asserts
 nothing and keeps nothing; what is costly and of use to others, it asks by `mesh.once`.
+A disruptive one says `disruptive=True`, and changes the mesh only within `disrupting(mesh, ...)`.
 """
 
 from mesh_fixtures.requirements.observed import ObservedMesh

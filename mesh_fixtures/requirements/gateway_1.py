@@ -17,7 +17,6 @@ from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
-from mesh_fixtures.workloads import NAMESPACE
 
 SETTLING_SECONDS: Final = 20.0
 """For what was just configured to arrive at gateways, and for addresses to be announced."""
@@ -131,7 +130,7 @@ def _reaching(
         if cluster != kube.name
     }
     targets = [(address, port) for address in owners for port in sorted(TRIED_PORTS)]
-    sleep = kube.pod_of(NAMESPACE, SLEEP)
+    sleep = kube.pod_of(kube.sample_namespace, SLEEP)
 
     def judged() -> list[Finding]:
         seen = connections(kube, sleep, targets, seconds=CONNECT_SECONDS)

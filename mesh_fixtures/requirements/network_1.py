@@ -13,7 +13,6 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Finding
-from mesh_fixtures.workloads import NAMESPACE
 
 REACHABLE_SECONDS: Final = 5.0
 UNREACHABLE_SECONDS: Final = 2.5
@@ -23,8 +22,8 @@ UNREACHABLE_SECONDS: Final = 2.5
 def judge(mesh: ObservedMesh) -> Outcome:
     view, near = mesh.view, mesh.scenario.same_network
     names = list(view.kube)
-    servers = view.each(lambda kube: kube.pod_of(NAMESPACE, HELLOWORLD))
-    clients = view.each(lambda kube: kube.pod_of(NAMESPACE, SLEEP))
+    servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
+    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
 
     def tried(pair: tuple[str, str]) -> Connection:
         client, server = pair

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
@@ -21,20 +22,34 @@ class ObservedMesh:
     Args:
         view: stays open for as long as the mesh is checked; its owner closes it.
         requests: number of requests from each cluster when traffic is observed.
-
-    Attributes:
-        view: clients of all clusters, for observations that nobody else needs.
     """
 
     def __init__(self, view: MeshView, *, requests: int) -> None:
-        self.view = view
         self.requests = requests
+        self._view = view
+        self._spoilt: LabError | None = None
         self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
         self._lock = threading.Lock()
 
     @property
+    def view(self) -> MeshView:
+        """Clients of all clusters, for observations that nobody else needs.
+
+        Raises:
+            LabError: the mesh is spoilt.
+        """
+        if self._spoilt is not None:
+            raise self._spoilt
+        return self._view
+
+    @property
     def scenario(self) -> Scenario:
-        return self.view.scenario
+        return self._view.scenario
+
+    def spoil(self, error: LabError) -> None:
+        """Let nothing more be observed: what was done to the mesh could not be undone."""
+        self._spoilt = error
+        self.forget()
 
     @property
     def endpoints(self) -> Mapping[str, ClientEndpoints]:
@@ -54,6 +69,14 @@ class ObservedMesh:
             ProbeError: as `endpoints` and `requests`.
         """
         return self.once(_traffic)
+
+    @property
+    def traffic_so_far(self) -> Mapping[str, TrafficSample]:
+        """`traffic`, where it was observed already; nothing otherwise."""
+        with self._lock:
+            made = self._made.get(_traffic)
+        done = made is not None and made.done() and made.exception() is None
+        return cast("Mapping[str, TrafficSample]", made.result()) if made and done else {}
 
     def once(self, observe: Callable[[ObservedMesh], Value]) -> Value:
         """What an observation saw, however often and from wherever it is asked for.

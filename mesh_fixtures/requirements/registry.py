@@ -6,13 +6,24 @@ from typing import Final
 
 from mesh_fixtures.requirements import (
     control_1,
+    control_2,
+    control_3,
     discovery_1,
     discovery_2,
     gateway_1,
     network_1,
+    resilience_1,
+    resilience_2,
+    resilience_3,
+    resilience_4,
+    security_1,
+    security_2,
+    security_3,
     traffic_1,
     traffic_2,
+    traffic_3,
     trust_1,
+    trust_2,
     workload_1,
 )
 from mesh_fixtures.requirements.requirement import Requirement
@@ -20,14 +31,25 @@ from mesh_fixtures.scenario import Scenario
 
 REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     trust_1.REQUIREMENT,
+    trust_2.REQUIREMENT,
     control_1.REQUIREMENT,
+    control_2.REQUIREMENT,
+    control_3.REQUIREMENT,
     discovery_1.REQUIREMENT,
     discovery_2.REQUIREMENT,
     gateway_1.REQUIREMENT,
     workload_1.REQUIREMENT,
     traffic_1.REQUIREMENT,
     traffic_2.REQUIREMENT,
+    traffic_3.REQUIREMENT,
     network_1.REQUIREMENT,
+    security_1.REQUIREMENT,
+    security_2.REQUIREMENT,
+    security_3.REQUIREMENT,
+    resilience_1.REQUIREMENT,
+    resilience_2.REQUIREMENT,
+    resilience_3.REQUIREMENT,
+    resilience_4.REQUIREMENT,
 )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints
-from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld
+from mesh_fixtures.probe.gateways import Gateway, gateways, resolved
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP, workloads
 from mesh_fixtures.verdict.convergence import Settled, settle
@@ -19,13 +19,10 @@ from mesh_fixtures.verdict.expectations import (
     destinations,
     judge_endpoints,
 )
-from mesh_fixtures.workloads import HOST, NAMESPACE, PORT
+from mesh_fixtures.workloads import PORT, SERVICE, host
 
 DEADLINE_SECONDS: Final = 30.0
 INTERVAL_SECONDS: Final = 0.25
-
-PASSED_ON: Final = f"outbound_.{PORT}_._.{HOST}"
-"""Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,20 @@ class ClientEndpoints:
         return judge_endpoints(self.wanted, self.seen)
 
 
+def passing_on(namespace: str, service: str = SERVICE) -> str:
+    """Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
+    return f"outbound_.{PORT}_._.{host(namespace, service)}"
+
+
 def client_endpoints(
-    view: MeshView, deadline: float = DEADLINE_SECONDS
+    view: MeshView, deadline: float = DEADLINE_SECONDS, service: str = SERVICE
 ) -> dict[str, ClientEndpoints]:
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
 
     Args:
         deadline: seconds.
+        service: by which clients ask for HelloWorld.
 
     Raises:
         ProbeError: a proxy or an API server did not answer.
@@ -67,23 +70,28 @@ def client_endpoints(
     pods = backends(each for running, _ in found.values() for each in running)
     passing = {cluster: those for cluster, (_, those) in found.items()}
     addresses = {
-        cluster: [address for gateway in those for address in gateway.addresses]
+        cluster: [each for one in those for address in one.addresses for each in resolved(address)]
         for cluster, those in passing.items()
     }
 
     def observed(kube: KubeClient) -> ClientEndpoints:
         wanted = destinations(view.scenario, kube.name, pods, addresses)
-        sleep = kube.pod_of(NAMESPACE, SLEEP)
+        sleep = kube.pod_of(kube.sample_namespace, SLEEP)
         known = _settled(
-            kube, sleep, HELLOWORLD, lambda held: judge_endpoints(wanted, held).complete, deadline
+            kube,
+            sleep,
+            helloworld(kube.sample_namespace, service),
+            lambda held: judge_endpoints(wanted, held).complete,
+            deadline,
         )
         behind = {
             f"{pod.address}:{PORT}"
             for pod in pods
             if view.scenario.same_network(pod.cluster, kube.name)
         }
+        passed_on_as = passing_on(kube.sample_namespace, service)
         passed_on = [
-            _settled(kube, proxy, PASSED_ON, lambda held: behind <= _healthy(held), deadline)
+            _settled(kube, proxy, passed_on_as, lambda held: behind <= _healthy(held), deadline)
             for proxy in _gateway_pods(view, passing[kube.name])
         ]
         return ClientEndpoints(

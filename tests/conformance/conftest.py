@@ -9,17 +9,21 @@ import pytest
 
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh, by_id
-from mesh_fixtures.session.labs import Mesh, Sample
+from mesh_fixtures.session.labs import RUN, Mesh, Sample
 from mesh_fixtures.session.options import Settings
 
 Verify = Callable[[], None]
 
 
 @pytest.fixture(scope="session")
-def observed(mesh: Mesh, mesh_settings: Settings) -> Iterator[ObservedMesh]:
-    """The installed mesh, with what tests have seen of it so far."""
+def observed(
+    mesh: Mesh, mesh_settings: Settings, pytestconfig: pytest.Config
+) -> Iterator[ObservedMesh]:
+    """The installed mesh, with what tests have seen of it so far; its failures are explained."""
     with MeshView(mesh.lab) as view:
-        yield ObservedMesh(view, requests=mesh_settings.requests)
+        observed = ObservedMesh(view, requests=mesh_settings.requests)
+        pytestconfig.stash[RUN].diagnosing.watch(observed)
+        yield observed
 
 
 @pytest.fixture(scope="session")

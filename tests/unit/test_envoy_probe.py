@@ -8,9 +8,17 @@ import pytest
 from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.probe.envoy import HELLOWORLD, Endpoints, endpoints, listeners, read_endpoints
+from mesh_fixtures.probe.envoy import (
+    Endpoints,
+    endpoints,
+    helloworld,
+    listeners,
+    read_endpoints,
+    requests_per_connection,
+)
 
 Json = dict[str, Any]
+HELLOWORLD = helloworld("sample")
 
 
 def host(address: str, port: int = 5000, **more: Any) -> Json:
@@ -115,6 +123,45 @@ def test_endpoints_are_asked_from_the_pods_proxy() -> None:
         "%5C.sample%5C.svc%5C.cluster%5C.local%24"
     )
     assert "sample/sleep-1 (istio-proxy)" in seen.source.subject
+
+
+@pytest.mark.parametrize(
+    ("stats", "opened"),
+    [
+        ([{"name": "cx_total", "value": "38"}, {"name": "rq_total", "value": "99"}], 38),
+        ([{"name": "cx_total"}], 0),
+        ([], 0),
+    ],
+)
+def test_connections_to_an_endpoint_are_counted(stats: list[Json], opened: int) -> None:
+    (seen,) = read(clusters(host("10.1.0.5", stats=stats))).endpoints
+    assert seen.connections == opened
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"common_http_protocol_options": {"max_requests_per_connection": 1}}, 1),
+        ({"explicit_http_config": {"http_protocol_options": {}}}, 0),
+    ],
+)
+def test_requests_that_a_connection_serves(options: Json, most: int) -> None:
+    named = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
+    dynamic = {"cluster": {"typed_extension_protocol_options": named}}
+    kube = answering(config_dump={"configs": [dynamic]})
+    assert requests_per_connection(kube.as_client(), pod("sleep-1"), "outbound|5000||a") == most
+    ((*_, path),) = kube.asked
+    assert "name_regex=%5Eoutbound%5C%7C5000%5C%7C%5C%7Ca%24" in path
+
+
+def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
+    bare = answering(config_dump={"configs": [{"cluster": {}}]})
+    assert requests_per_connection(bare.as_client(), pod("sleep-1"), "a") == 0
+    none = answering(config_dump={})
+    assert requests_per_connection(none.as_client(), pod("sleep-1"), "a") is None
+    other = answering(config_dump={"configs": [{}]})
+    with pytest.raises(ProbeError, match="admin interface"):
+        requests_per_connection(other.as_client(), pod("sleep-1"), "a")
 
 
 def test_listeners() -> None:

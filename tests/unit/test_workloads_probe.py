@@ -37,6 +37,7 @@ class FakeObjects:
     deployments_there: tuple[Deployment, ...] = ()
     slices: Mapping[str, tuple[EndpointSlice, ...]] = field(default_factory=dict)
     name: str = "cluster1"
+    sample_namespace: str = "sample"
 
     def pods(self, namespace: str, selector: str) -> tuple[Pod, ...]:
         key, _, value = selector.partition("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ def module(name: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded  # where dataclasses look their module up
     spec.loader.exec_module(loaded)
     for waiting in ("SYNC_SECONDS", "SETTLING_SECONDS"):
         if hasattr(loaded, waiting):
@@ -46,7 +48,11 @@ class FakeView:
 
     def __post_init__(self) -> None:
         self.kube = {
-            cluster.name: SimpleNamespace(name=cluster.name, pod_of=self._pod_of(cluster.name))
+            cluster.name: SimpleNamespace(
+                name=cluster.name,
+                sample_namespace="sample",
+                pod_of=self._pod_of(cluster.name),
+            )
             for cluster in self.scenario.clusters
         }
 

@@ -1,0 +1,147 @@
+"""The certificates by which proxies identify themselves, and what they verify others against.
+
+Envoy shows the chain, and never the key. Source: Istio, Identity and certificate management;
+Envoy, Administration interface (`/config_dump`); SPIFFE, X.509-SVID.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.certificates import (
+    Certificate,
+    describe,
+    is_signed_by,
+    path_defects,
+    read_certificates,
+)
+from mesh_fixtures.probe.envoy import PROXY, admin
+
+DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
+
+_SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
+_OWN, _ROOTS = "default", "ROOTCA"
+"""Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS)."""
+
+_SHOWN: Final = 200
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a proxy identifies itself by.
+
+    Attributes:
+        leaf: its own certificate.
+        spiffe_ids: URIs of the leaf's subject alternative names; one when all is well.
+        issuing: the certificate whose key signed the leaf; None when the proxy holds none such.
+        roots: what the proxy verifies others against.
+        defects: why those who trust the same roots could not trust it; empty when all is well.
+    """
+
+    source: Source
+    leaf: Certificate
+    spiffe_ids: tuple[str, ...]
+    issuing: Certificate | None
+    roots: tuple[Certificate, ...]
+    defects: tuple[str, ...]
+
+
+def identity(kube: KubeClient, pod: Pod) -> Identity | None:
+    """What a pod's proxy identifies itself by; None while it has no certificate or no root.
+
+    Raises:
+        ProbeError: the proxy did not answer, or with certificates that cannot be read.
+    """
+    source, answer = admin(kube, pod, _SECRETS)
+    return read_identity(source, answer)
+
+
+def spiffe_id(pod: Pod) -> str:
+    """The identity that a pod must have in its mesh (Istio: `spiffe://TRUST-DOMAIN/ns/.../sa/...`).
+
+    The trust domain is the one that its proxy was told at its start.
+    """
+    proxy = pod.container(PROXY)
+    told = proxy.env.get("TRUST_DOMAIN") if proxy is not None else None
+    account = pod.service_account or "default"
+    return f"spiffe://{told or DEFAULT_TRUST_DOMAIN}/ns/{pod.meta.namespace}/sa/{account}"
+
+
+def read_identity(source: Source, dump: Any, now: datetime | None = None) -> Identity | None:
+    """Read what a proxy identifies itself by.
+
+    Args:
+        dump: answer to `config_dump?resource=dynamic_active_secrets`.
+        now: moment at which certificates must be valid; None for the present one.
+
+    Raises:
+        ProbeError: it is not what Envoy answers, or certificates cannot be read.
+    """
+    try:
+        secrets = {each["name"]: each.get("secret", {}) for each in dump.get("configs", ())}
+        own = _bytes(secrets.get(_OWN, {}), "tls_certificate", "certificate_chain")
+        trusted = _bytes(secrets.get(_ROOTS, {}), "validation_context", "trusted_ca")
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise ProbeError(
+            wanted="the certificates of a proxy",
+            seen=f"{error!r} in {str(dump)[:_SHOWN]}",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: istioctl --context={source.cluster} proxy-config secret",
+        ) from error
+    if not own or not trusted:
+        return None
+    leaf, *chain = read_certificates(source, _OWN, own)
+    roots = read_certificates(source, _ROOTS, trusted)
+    return _identity(source, leaf, chain, roots, now or datetime.now(UTC))
+
+
+def _identity(
+    source: Source,
+    leaf: x509.Certificate,
+    chain: list[x509.Certificate],
+    roots: list[x509.Certificate],
+    now: datetime,
+) -> Identity:
+    described = describe(leaf)
+    issuing = next((each for each in (*chain, *roots) if is_signed_by(leaf, each)), None)
+    defects = []
+    if not described.valid_at(now):
+        span = f"{described.not_before:%Y-%m-%d %H:%M} to {described.not_after:%Y-%m-%d %H:%M} UTC"
+        defects.append(f"a certificate that is valid from {span} only")
+    if issuing is None:
+        defects.append(f"no certificate of its issuer, {described.issuer}")
+    else:
+        defects += path_defects(issuing, chain, roots, now)
+    return Identity(
+        source=source,
+        leaf=described,
+        spiffe_ids=spiffe_ids(leaf),
+        issuing=None if issuing is None else describe(issuing),
+        roots=tuple(map(describe, roots)),
+        defects=tuple(defects),
+    )
+
+
+def spiffe_ids(certificate: x509.Certificate) -> tuple[str, ...]:
+    """URIs of a certificate's subject alternative names."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    found: Iterable[str] = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+    return tuple(found)
+
+
+def _bytes(secret: Json, kind: str, entry: str) -> bytes:
+    return base64.b64decode(secret.get(kind, {}).get(entry, {}).get("inline_bytes", ""))

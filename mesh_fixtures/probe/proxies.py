@@ -1,0 +1,108 @@
+"""The proxies of a cluster: sidecars of the sample workloads, and the gateways of istio-system.
+
+Source: Istio, Installing the Sidecar; Envoy, Administration interface (`/config_dump`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.envoy import PROXY, admin
+from mesh_fixtures.probe.view import at_once
+
+_NODE: Final = "config_dump?mask=bootstrap.node.metadata"
+_SHOWN: Final = 200
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A pod that holds a proxy, and is neither going away nor still to be started.
+
+    Attributes:
+        cluster: the scenario's name of its cluster.
+    """
+
+    source: Source
+    cluster: str
+    pod: Pod
+
+    @property
+    def id(self) -> str:
+        """How istiod calls it: `pod.namespace`."""
+        return f"{self.pod.name}.{self.pod.meta.namespace}"
+
+    def __str__(self) -> str:
+        return str(self.pod.meta)
+
+
+@dataclass(frozen=True)
+class NodeMetadata:
+    """What a running proxy tells istiod of itself. Each is empty when it does not say."""
+
+    source: Source
+    cluster_id: str
+    network: str
+    mesh_id: str
+
+
+def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
+    """Every running proxy of the sample workloads and of istio-system, by namespace and name.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    found: list[Proxy] = []
+    for namespace in sorted((kube.sample_namespace, SYSTEM_NAMESPACE)):
+        source = kube.source("pods", namespace)
+        running = (
+            pod
+            for pod in kube.pods(namespace)
+            if pod.container(PROXY) and pod.phase == "Running" and not pod.terminating
+        )
+        found += (Proxy(source, kube.name, pod) for pod in running)
+    return tuple(found)
+
+
+def ask_each(
+    kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]
+) -> tuple[tuple[Proxy, Value], ...]:
+    """What each ready proxy of a cluster answers; all are asked at the same time.
+
+    Raises:
+        ProbeError: as `proxies`, or as one of the answers.
+    """
+    ready = {proxy.id: proxy for proxy in proxies(kube) if proxy.pod.serving}
+    answers = at_once(ready, lambda name: ask(kube, ready[name].pod))
+    return tuple((proxy, answers[name]) for name, proxy in ready.items())
+
+
+def node_metadata(kube: KubeClient, pod: Pod) -> NodeMetadata:
+    """The metadata by which a pod's proxy introduces itself to istiod.
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    source, answer = admin(kube, pod, _NODE)
+    try:
+        (bootstrap,) = (each["bootstrap"] for each in answer["configs"] if "bootstrap" in each)
+        told = bootstrap["node"]["metadata"]
+        return NodeMetadata(
+            source=source,
+            cluster_id=str(told.get("CLUSTER_ID", "")),
+            network=str(told.get("NETWORK", "")),
+            mesh_id=str(told.get("MESH_ID", "")),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ProbeError(
+            wanted="the metadata of a proxy's node",
+            seen=f"{error!r} in {str(answer)[:_SHOWN]}",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: {source.asked}",
+        ) from error

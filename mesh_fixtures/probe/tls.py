@@ -1,0 +1,236 @@
+"""Connections that the mesh has to refuse, tried from within a pod, byte by byte.
+
+A shell in a sidecar's own container, whose user's traffic is not redirected into the proxy, opens
+the connection and passes bytes on; TLS is spoken here, so that keys stay here and everything about
+it can be chosen. The container needs bash, which Istio's default proxy image has and its distroless
+one has not. Source: Istio, Application Requirements (user 1337); bash's manual, Redirections.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cryptography import x509
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pipe, Pod, Source, exec_source
+from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.identities import spiffe_ids
+from mesh_fixtures.probe.strangers import Stranger
+
+MESH_ALPN: Final = "istio"
+"""Protocol by which a sidecar knows that its peer is one (Istio: ALPN of auto mutual TLS)."""
+
+SECONDS: Final = 15.0
+"""For an attempt to come to an end. A refusal takes milliseconds."""
+
+_CONNECTED: Final = "connected"
+# Ends with whichever of the two directions ends first, and in any case by itself.
+_SCRIPT: Final = """
+exec 3<>"/dev/tcp/$1/$2" && printf connected >&2 || exit 1
+exec 4<&0
+cat <&4 >&3 &
+cat <&3 &
+wait -n
+kill $(jobs -p) 2>/dev/null
+"""
+_LIMIT_SECONDS: Final = 45
+_RESET: Final = "reset by peer"
+_CLOSED: Final = "connection closed"
+_ALERT_PREFIX: Final = "alert "
+_ALERT: Final = re.compile(r"ALERT_(\w+)")
+_SHOWN: Final = 60
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """How a client introduces itself.
+
+    Attributes:
+        server_name: what it asks for (SNI).
+        certificate: what it shows of itself; None for nothing.
+    """
+
+    server_name: str
+    protocols: tuple[str, ...] = (MESH_ALPN,)
+    certificate: Stranger | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of an attempt to be served.
+
+    Attributes:
+        server: SPIFFE ids of the server's certificate; None when the handshake did not come to it.
+        refusal: how it was refused, e.g. `alert unknown ca` or `connection closed`; empty when it
+            was not, neither by an answer nor until the time was over.
+        answer: the beginning of what was said by the server, beside TLS itself.
+    """
+
+    source: Source
+    server: tuple[str, ...] | None
+    refusal: str
+    answer: str
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self.refusal) and not self.answer
+
+    @property
+    def by_tls(self) -> bool:
+        """Whether a TLS server has refused it, who has seen what the client showed of itself."""
+        return self.server is not None or self.refusal.startswith(_ALERT_PREFIX)
+
+    def __str__(self) -> str:
+        if self.answer:
+            return f"the answer {self.answer!r}"
+        return self.refusal or "a connection that stays open"
+
+
+def attempt(
+    kube: KubeClient,
+    pod: Pod,
+    address: str,
+    port: int,
+    request: bytes,
+    hello: Hello | None,
+    seconds: float = SECONDS,
+) -> Attempt:
+    """Send a request from a pod and see what comes of it.
+
+    Args:
+        hello: None for plain text.
+        seconds: to wait for an end or for an answer.
+
+    Raises:
+        ProbeError: the pod could not try, or nothing accepts connections there.
+    """
+    with _connected(kube, pod, address, port, seconds) as pipe:
+        deadline = time.monotonic() + seconds
+        if hello is None:
+            pipe.send(request)
+            seen = pipe.receive(deadline - time.monotonic())
+            found = Attempt(pipe.source, None, _ending(pipe) if not seen else "", _shown(seen))
+        else:
+            found = _speak_tls(pipe, hello, request, deadline)
+    return replace(found, source=_by_hand(kube, pod, f"{address}:{port}", hello))
+
+
+def _by_hand(kube: KubeClient, pod: Pod, target: str, hello: Hello | None) -> Source:
+    """How a person comes closest to it: without the mesh's protocol, and without a certificate."""
+    url = (
+        (f"http://{target}",)
+        if hello is None
+        else ("--insecure", "--connect-to", f"::{target}", f"https://{hello.server_name}")
+    )
+    argv = ("curl", "--silent", "--verbose", *url)
+    return exec_source(kube.name, pod.meta.namespace, pod.name, PROXY, argv)
+
+
+@contextmanager
+def _connected(
+    kube: KubeClient, pod: Pod, address: str, port: int, seconds: float
+) -> Iterator[Pipe]:
+    argv = ("timeout", str(_LIMIT_SECONDS), "bash", "-c", _SCRIPT, "pipe", address, str(port))
+    pipe = kube.pipe(pod.meta.namespace, pod.name, PROXY, argv)
+    try:
+        deadline = time.monotonic() + seconds
+        while _CONNECTED not in pipe.errors:
+            if pipe.ended or time.monotonic() > deadline:
+                raise ProbeError(
+                    wanted=f"a connection to {address}:{port}, to see what is refused there",
+                    seen=pipe.errors.strip() or "nothing accepts one",
+                    where=f"{pipe.source.cluster} {pipe.source.subject}",
+                    remedy="see GATEWAY-1 and CONTROL-1 first",
+                )
+            pipe.wait(deadline - time.monotonic())
+        yield pipe
+    finally:
+        pipe.close()
+
+
+class _TimeOver(Exception):
+    """The server neither answered nor refused."""
+
+
+def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> Attempt:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = _context(hello).wrap_bio(incoming, outgoing, server_hostname=hello.server_name)
+    received = b""
+    server: tuple[str, ...] | None = None
+
+    def step(operation: Callable[[], Result]) -> Result:
+        nonlocal received
+        while True:
+            try:
+                return operation()
+            except ssl.SSLWantReadError:
+                pipe.send(outgoing.read())
+                data = pipe.receive(deadline - time.monotonic())
+                received += data
+                if data:
+                    incoming.write(data)
+                elif pipe.ended:
+                    incoming.write_eof()
+                else:
+                    raise _TimeOver from None
+
+    def ended(refusal: str, answer: bytes = b"") -> Attempt:
+        return Attempt(pipe.source, server, refusal, _shown(answer))
+
+    try:
+        step(client.do_handshake)
+        server = _server(client)
+        if request:
+            client.write(request)
+        return ended("", step(client.read))
+    except _TimeOver:
+        return ended("")
+    except ssl.SSLZeroReturnError:
+        return ended(_CLOSED)
+    except ssl.SSLEOFError:
+        return ended(_ending(pipe))
+    except ssl.SSLError as error:
+        alert = _ALERT.search(error.reason or "")
+        if alert is None:  # what came is not TLS
+            return ended("", received or str(error).encode())
+        return ended(_ALERT_PREFIX + alert[1].replace("_", " ").lower())
+
+
+def _context(hello: Hello) -> ssl.SSLContext:
+    """Takes any server for what it says it is: it is the server that has to be careful here."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(hello.protocols)
+    if hello.certificate is not None:
+        with tempfile.TemporaryDirectory(prefix="mesh-conformance-") as folder:
+            file = Path(folder) / "stranger.pem"
+            file.write_bytes(hello.certificate.chain + hello.certificate.key)
+            context.load_cert_chain(file)
+    return context
+
+
+def _server(client: ssl.SSLObject) -> tuple[str, ...] | None:
+    shown = client.getpeercert(binary_form=True)
+    return None if shown is None else spiffe_ids(x509.load_der_x509_certificate(shown))
+
+
+def _ending(pipe: Pipe) -> str:
+    if not pipe.ended:
+        return ""
+    return "connection reset" if _RESET in pipe.errors else _CLOSED
+
+
+def _shown(answer: bytes) -> str:
+    return answer[:_SHOWN].decode("latin-1").partition("\r\n")[0]

@@ -1,0 +1,142 @@
+"""Which proxies each istiod configures, from where they connect, and what they have accepted.
+
+This is what `istioctl proxy-status` shows, and the peers that `/debug/connections` adds to it.
+Source: Istio, Debugging Envoy and Istiod; Envoy, xDS protocol (ACK and NACK).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.probe.view import at_once
+
+SYNCED: Final = "synced"
+NOT_SENT: Final = "not sent"
+
+ROUTER: Final = "router"
+"""Kind of the proxy of a gateway; that of a workload is `sidecar`."""
+
+_SYNC_PATH: Final = "/debug/syncz"
+_CONNECTIONS_PATH: Final = "/debug/connections"
+_TYPES: Final = {
+    "CDS": ("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster"),
+    "LDS": ("listener", "type.googleapis.com/envoy.config.listener.v3.Listener"),
+    "EDS": ("endpoint", "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"),
+    "RDS": ("route", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"),
+}
+_SHOWN: Final = 200
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class XdsClient:
+    """A proxy that is connected to an istiod.
+
+    Attributes:
+        proxy: `pod.namespace`.
+        kind: `sidecar` or `router`.
+        cluster_id: the mesh's name of its cluster, as the proxy says.
+        peers: IP addresses that its connections come from; several while it connects anew.
+        states: by `CDS`, `LDS`, `EDS` and `RDS`: `synced`, `stale`, `not sent`, or
+            `rejected: ...` with Envoy's words.
+    """
+
+    proxy: str
+    kind: str
+    cluster_id: str
+    peers: frozenset[str]
+    states: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{kind} {state}" for kind, state in self.states.items())
+
+
+@dataclass(frozen=True)
+class XdsClients:
+    """Every proxy that is connected to one istiod, by its id.
+
+    Attributes:
+        istiod: name of the pod.
+    """
+
+    source: Source
+    cluster: str
+    istiod: str
+    clients: Mapping[str, XdsClient]
+
+
+def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
+    """The proxies of each ready istiod in a cluster; empty without any istiod.
+
+    Raises:
+        ProbeError: one of them did not answer, or not as istiod does.
+    """
+    return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
+
+
+def _asked(kube: KubeClient, pod: Pod) -> XdsClients:
+    answers = at_once((_SYNC_PATH, _CONNECTIONS_PATH), lambda path: debug(kube, pod, path))
+    synced, connected = answers[_SYNC_PATH], answers[_CONNECTIONS_PATH]
+    clients = read_clients(synced.source, synced.stdout, connected.stdout)
+    return XdsClients(synced.source, kube.name, pod.name, clients)
+
+
+def read_clients(source: Source, synced: str, connected: str) -> Mapping[str, XdsClient]:
+    """Read an istiod's answers to `/debug/syncz` and `/debug/connections`.
+
+    Raises:
+        ProbeError: they are none.
+    """
+    try:
+        connections = answer_in(connected).get("clients") or ()
+        peers = _peers(connections)
+        statuses: Iterable[Json] = answer_in(synced)
+        return {
+            each["proxy"]: XdsClient(
+                proxy=each["proxy"],
+                kind=each["proxy_type"],
+                cluster_id=each.get("cluster_id", ""),
+                peers=frozenset(peers.get(each["proxy"], ())),
+                states={kind: _state(each, *names) for kind, names in _TYPES.items()},
+            )
+            for each in statuses
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProbeError(
+            wanted="the proxies that istiod configures",
+            seen=f"{error!r} in {(synced or connected)[:_SHOWN]}",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: istioctl --context={source.cluster} proxy-status",
+        ) from error
+
+
+def _peers(connections: Iterable[Json]) -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for each in connections:
+        proxy = each["connectionId"].rpartition("-")[0]  # istiod numbers connections
+        host = each["address"].rpartition(":")[0].strip("[]")
+        found.setdefault(proxy, set()).add(host)
+    return found
+
+
+def _state(status: Json, name: str, type_url: str) -> str:
+    sent, accepted = status.get(f"{name}_sent"), status.get(f"{name}_acked")
+    rejection = (status.get("resources") or {}).get(type_url, {}).get("lastError")
+    if not sent:
+        return NOT_SENT
+    if sent == accepted:
+        return SYNCED
+    return f"rejected: {_shortened(rejection)}" if rejection else "stale"
+
+
+def _shortened(rejection: str) -> str:
+    """Envoy's words without the resource, which it prints whole before it says what is wrong."""
+    words = " ".join(rejection.split())
+    return words if len(words) <= _SHOWN else f"... {words[-_SHOWN:]}"

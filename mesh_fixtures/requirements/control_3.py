@@ -1,0 +1,44 @@
+"""CONTROL-3: what the proxies say that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ask_each, node_metadata
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.findings import Finding
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    found = mesh.view.each(lambda kube: ask_each(kube, node_metadata))
+    findings: list[Finding] = []
+    for cluster, those in found.items():
+        if not those:
+            findings.append(Finding(cluster, "a ready proxy", "none"))
+        for proxy, told in those:
+            findings += _judged(mesh.scenario, proxy, told)
+    return Outcome.judged(
+        findings, {f"{cluster}.proxies": len(those) for cluster, those in found.items()}
+    )
+
+
+def _judged(scenario: Scenario, proxy: Proxy, told: NodeMetadata) -> Iterator[Finding]:
+    network = scenario.cluster(proxy.cluster).network
+    for what, wanted, seen in (
+        ("cluster id", proxy.cluster, told.cluster_id),
+        ("network", network, told.network),
+        ("mesh id", scenario.mesh_id, told.mesh_id),
+    ):
+        if seen != wanted:
+            expected = f"the proxy of {proxy} to give istiod the {what} {wanted}"
+            yield Finding(proxy.cluster, expected, seen or "none", told.source)
+
+
+REQUIREMENT = Requirement(
+    id="CONTROL-3",
+    level="core",
+    title="Every proxy tells istiod the cluster id, the network and the mesh id of the scenario.",
+    judge=judge,
+)

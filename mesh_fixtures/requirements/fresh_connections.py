@@ -1,0 +1,65 @@
+"""A second service of HelloWorld, there for as long as somebody counts what is sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.kube import KubeWriter
+from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.workloads import fresh_connections_manifest, service_manifest
+
+SERVICE: Final = "helloworld-fresh"
+
+_PATHS: Final = {
+    "Service": "/api/v1/namespaces/{}/services",
+    "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
+}
+
+Objects = Sequence[Mapping[str, Any]]
+
+
+@contextmanager
+def fresh_connections(view: MeshView) -> Iterator[None]:
+    """HelloWorld by a name that nobody else asks for, with connections that serve one request each,
+    while the block runs. Its removal is begun, whatever ends the block, and not waited for; where
+    the mesh is somebody else's, it goes with the run's own namespace.
+
+    Raises:
+        ProbeError: an API server cannot be asked or refuses.
+    """
+    made = {name: _objects(view, name) for name in view.kube}
+    try:
+        at_once(made, lambda cluster: _create(view, cluster, made[cluster]))
+        yield
+    finally:
+        if not view.lab.is_foreign:
+            at_once(made, lambda cluster: _delete(view, cluster, made[cluster]))
+
+
+def _objects(view: MeshView, cluster: str) -> Objects:
+    texts = [service_manifest(SERVICE)]
+    if view.scenario.cluster(cluster).is_primary:
+        namespace = view.kube[cluster].sample_namespace
+        texts.insert(0, fresh_connections_manifest(namespace, SERVICE))
+    return [yaml.safe_load(text) for text in texts]
+
+
+def _path(view: MeshView, cluster: str, item: Mapping[str, Any]) -> str:
+    return _PATHS[item["kind"]].format(view.kube[cluster].sample_namespace)
+
+
+def _create(view: MeshView, cluster: str, items: Objects) -> None:
+    """What is there by that name was left by a run that was killed."""
+    with KubeWriter(view.lab.clusters[cluster]) as writer:
+        for item in items:
+            writer.create(_path(view, cluster, item), item)
+
+
+def _delete(view: MeshView, cluster: str, items: Objects) -> None:
+    with KubeWriter(view.lab.clusters[cluster]) as writer:
+        for item in items:
+            writer.delete(f"{_path(view, cluster, item)}/{item['metadata']['name']}")

@@ -1,0 +1,161 @@
+"""How a remote secret is rotated: a new token for its service account, and whether istiod uses it.
+
+Source: Istio, istioctl create-remote-secret, which makes both Secrets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import Meta
+from mesh_fixtures.kube.credentials import LAST_USED, service_account, with_token
+from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
+from mesh_fixtures.requirements.disruption import Disruption
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome
+from mesh_fixtures.requirements.resilience_traffic import now
+from mesh_fixtures.scenario import RemoteSecret
+from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.findings import Finding
+
+ROTATION_SECONDS: Final = 30.0
+"""Until istiod reads a cluster by the new token: after that it gives up by itself
+(PILOT_REMOTE_CLUSTER_TIMEOUT's default)."""
+
+TOKEN_SECONDS: Final = 15.0
+"""For the token controller to fill a Secret, which takes it less than a second."""
+
+REMOTE_SECRET: Final = "istio/multiCluster=true"  # noqa: S105 - a label
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A remote secret and what it is to hold for a while.
+
+    Attributes:
+        which: API server and istiod that it is about.
+        secret: that holds the access.
+        kubeconfig: the access, as it was.
+        account: namespace and name of the service account that it belongs to.
+        token: name of the Secret for that account's new token.
+    """
+
+    which: RemoteSecret
+    secret: Meta
+    kubeconfig: bytes = field(repr=False)
+    account: tuple[str, str]
+    token: str
+
+
+def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
+    """How a remote secret is rotated; nothing is done yet.
+
+    Raises:
+        ProbeError: there is none, or it holds no service account's token.
+    """
+    kube = mesh.view.kube[which.installed_in]
+    holding = [
+        each for each in kube.secrets(SYSTEM_NAMESPACE, REMOTE_SECRET) if which.of in each.data
+    ]
+    wanted = f"one remote secret with a service account's token for {which.of}"
+    if len(holding) != 1:
+        seen = ", ".join(each.meta.name for each in holding) or "none"
+        raise ProbeError(wanted=wanted, seen=seen, where=kube.name, remedy="see DISCOVERY-1 first")
+    kubeconfig = holding[0].data[which.of]
+    try:
+        account = service_account(kubeconfig)
+    except ValueError as error:
+        where = f"{kube.name} {holding[0].meta}"
+        raise ProbeError(wanted=wanted, seen=str(error), where=where) from error
+    token = f"{account[1]}-rotated-{secrets.token_hex(3)}"
+    return Rotation(which, holding[0].meta, kubeconfig, account, token)
+
+
+def new_token(mesh: ObservedMesh, disruption: Disruption, rotation: Rotation) -> str:
+    """Have a new token made, until the mesh is restored.
+
+    Raises:
+        ProbeError: none was made.
+    """
+    namespace, account = rotation.account
+    of, name = rotation.which.of, rotation.token
+    editor, kube = disruption.editor(of), mesh.view.kube[of]
+    disruption.undo_by(
+        f"delete secret {namespace}/{name} in {of}", lambda: editor.delete_secret(namespace, name)
+    )
+    editor.create_token(namespace, name, account)
+
+    def token() -> str:
+        secret = kube.secret(namespace, name)
+        return secret.data.get("token", b"").decode() if secret else ""
+
+    made = settle(token, bool, deadline=TOKEN_SECONDS, interval=0.1)
+    if not made.accepted:
+        raise ProbeError(
+            wanted=f"a token for service account {namespace}/{account}",
+            seen=f"none in secret {name} after {TOKEN_SECONDS:g} s",
+            where=of,
+        )
+    return made.value
+
+
+def replace(disruption: Disruption, rotation: Rotation, token: str) -> None:
+    """Let the remote secret hold another token, until the mesh is restored."""
+    of, installed_in = rotation.which.of, rotation.which.installed_in
+    meta, editor = rotation.secret, disruption.editor(installed_in)
+    before = {of: rotation.kubeconfig}
+    disruption.undo_by(
+        f"have secret {meta} in {installed_in} hold what it held",
+        lambda: editor.set_data(meta.namespace, meta.name, before),
+    )
+    editor.set_data(meta.namespace, meta.name, {of: with_token(rotation.kubeconfig, token)})
+
+
+def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
+    """Whether istiod reads by a new token: the API server must have seen it, and istiod must have
+    read by it all that it needs. Without both, it goes on with the old one.
+
+    Args:
+        change: when the remote secret was changed.
+    """
+    of, installed_in = rotation.which.of, rotation.which.installed_in
+    namespace, _ = rotation.account
+    server, istiod = mesh.view.kube[of], mesh.view.kube[installed_in]
+
+    def left() -> float:
+        return max(change + ROTATION_SECONDS - now(), 0.0)
+
+    def is_used() -> bool:
+        secret = server.secret(namespace, rotation.token)
+        return secret is not None and LAST_USED in secret.meta.labels
+
+    used = settle(is_used, bool, deadline=left(), interval=0.25)
+    known = settle(
+        lambda: remote_clusters(istiod),
+        lambda found: _is_synced(found, of),
+        deadline=left(),
+        interval=0.25,
+    )
+    if used.accepted and known.accepted:
+        seconds = round(now() - change, 3)
+        return Outcome.judged((), {f"{installed_in}.seconds_to_read_{of}": seconds})
+    expected = (
+        f"istiod to read {of} by the token that its remote secret was given, "
+        f"{ROTATION_SECONDS:g} s later at the latest"
+    )
+    said = f"that istiod says: {'; '.join(map(str, known.value)) or 'nothing'}"
+    source = known.value[0].source if known.value else None
+    if not used.accepted:
+        said = f"that the API server of {of} was never asked with it, and {said}"
+        source = server.source("secret", namespace, f"{rotation.token} -o yaml")
+    return Outcome.judged([Finding(installed_in, expected, said, source)])
+
+
+def _is_synced(found: tuple[KnownClusters, ...], cluster: str) -> bool:
+    return bool(found) and all(
+        any(each.id == cluster and each.synced for each in one.clusters) for one in found
+    )

@@ -1,0 +1,146 @@
+"""Requests while parts of a mesh are down: what is waited for, and what is said of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
+from mesh_fixtures.requirements.disruption import Disruption
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Trouble
+from mesh_fixtures.verdict.continuity import (
+    CLEAN_REQUESTS,
+    Aftermath,
+    aftermath,
+    is_failure,
+    longest_pause,
+)
+from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.findings import Finding
+
+CONVERGENCE_SECONDS: Final = 15.0
+"""Until a change of endpoints is known to every proxy. istiod collects changes for at most 10 s
+before it tells its proxies (PILOT_DEBOUNCE_MAX; where little changes, 0.1 s); the rest is for the
+API server, for istiod's watch of it, and for the proxies."""
+
+SLOWEST_SECONDS: Final = 10.0
+"""For `CLEAN_REQUESTS` requests in a row, which take less than a second where nothing is wrong."""
+
+PAUSE_SECONDS: Final = 1.0
+"""What a client may take from a request to the next: it sleeps for 0.05 s and starts a process,
+which takes it 0.1 s where its machine has time."""
+
+_INTERVAL: Final = 0.25
+
+
+def now() -> float:
+    """When something is done, by the clock of `TimedRequest`."""
+    return time.monotonic()
+
+
+def begin(traffic: ContinuousTraffic) -> None:
+    """Return when every client has had enough answers; then something may be done to the mesh.
+
+    Raises:
+        ProbeError: a request failed already.
+    """
+    begun = -float("inf")
+    watch(traffic, begun, SLOWEST_SECONDS)
+    for cluster, requests in traffic.so_far().items():
+        seen = aftermath(requests, begun)
+        if seen.bad or not seen.is_over:
+            raise ProbeError(
+                wanted=f"{CLEAN_REQUESTS} requests without an error before anything is taken down",
+                seen="; ".join(str(each.outcome) for each in seen.bad[:3]) or str(seen),
+                where=cluster,
+                remedy="see TRAFFIC-1 first",
+            )
+
+
+def watch(
+    traffic: ContinuousTraffic,
+    change: float,
+    seconds: float,
+    is_bad: Callable[[TimedRequest], bool] = is_failure,
+) -> None:
+    """Return when the trouble after a change is over for every client, or the time is.
+
+    Args:
+        change: when it was; only requests from then on count.
+        seconds: from now.
+    """
+    settle(
+        lambda: [aftermath(each, change, is_bad=is_bad) for each in traffic.so_far().values()],
+        lambda found: all(each.is_over for each in found),
+        deadline=seconds,
+        interval=_INTERVAL,
+    )
+
+
+def overdue(stream: Stream, seen: Aftermath, seconds: float, expected: str) -> Iterator[Finding]:
+    """What is to be said where trouble was not over a number of seconds after the change.
+
+    Raises:
+        ProbeError: too few requests followed to tell.
+    """
+    if seen.seconds_to_converge > seconds:
+        yield Finding(stream.cluster, expected, str(seen), stream.source)
+    elif not seen.is_over:
+        raise ProbeError(
+            wanted=f"{CLEAN_REQUESTS} requests in a row, to tell whether all is well",
+            seen=f"{seen.clean} in {seen.clean_seconds:.1f} s",
+            where=stream.cluster,
+            remedy="a machine with less to do",
+        )
+
+
+def judged(
+    streams: Mapping[str, Stream], findings: Iterable[Finding], measured: Mapping[str, Figure]
+) -> Outcome:
+    """What came of taking one part down. What was found while a client's machine stood still says
+    nothing about the mesh: others will have stood still, too.
+    """
+    found = list(findings)
+    pauses = {client: longest_pause(stream.requests) for client, stream in streams.items()}
+    client, pause = max(pauses.items(), key=lambda item: item[1])
+    if not found or pause <= PAUSE_SECONDS:
+        return Outcome.judged(found, measured)
+    trouble = ProbeError(
+        wanted=f"machines on which Sleep waits for less than {PAUSE_SECONDS:g} s for its turn",
+        seen=f"{pause:.1f} s, so that this may not be the mesh's fault: {found[0]}",
+        where=client,
+        remedy="machines with less to do",
+    )
+    return Outcome.inconclusive(trouble, measured)
+
+
+def together(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
+    """What was found and measured part by part, and what it took to bring them back."""
+    findings: list[Finding] = []
+    measured: dict[str, Figure] = {}
+    trouble: Trouble | None = None
+    for each in outcomes:
+        findings += each.findings
+        measured |= each.figures
+        trouble = trouble or each.trouble
+    measured |= disruption.figures
+    if trouble is not None and not findings:
+        return Outcome.inconclusive(trouble, measured)
+    return Outcome.judged(findings, measured)
+
+
+def figures(name: str, seen: Aftermath) -> dict[str, Figure]:
+    """What was measured of one client's requests after one change."""
+    found: dict[str, Figure] = {
+        f"{name}.requests": seen.sent,
+        f"{name}.failures": len(seen.failures),
+        f"{name}.errored_seconds": seen.errored_seconds,
+        f"{name}.seconds_to_converge": round(seen.seconds_to_converge, 3),
+    }
+    if seen.failures:
+        first = seen.failures[0]
+        found[f"{name}.seconds_to_first_failure"] = round(first.ended - seen.change, 3)
+        found[f"{name}.seconds_to_last_failure"] = round(seen.failures[-1].ended - seen.change, 3)
+    return found

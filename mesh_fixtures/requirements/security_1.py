@@ -1,0 +1,228 @@
+"""SECURITY-1: as whom HelloWorld knows its clients."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.identities import spiffe_id
+from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set_log_level
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.findings import Finding
+
+REQUESTS: Final = 12
+"""From each cluster at a time."""
+
+ROUNDS: Final = 8
+"""How often that many are sent, until each pod has answered each cluster that it did before."""
+
+REQUEST_SECONDS: Final = 3.0
+BUDGET_SECONDS: Final = 10
+"""After which a request counts as failed, and no further ones are begun."""
+
+SETTLING_SECONDS: Final = 10.0
+"""For the log of a proxy to reach its API server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A pod of HelloWorld that has a proxy."""
+
+    cluster: str
+    pod: Pod
+
+    @property
+    def name(self) -> str:
+        return self.pod.name
+
+
+Answers = Mapping[str, Counter[str]]
+"""How many requests were answered, by the client's cluster and the server's pod."""
+
+Known = Mapping[tuple[str, str], Peers]
+"""As whom clients are known, by the client's cluster and the server's pod."""
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view = mesh.view
+    pods = view.each(lambda kube: kube.pods(kube.sample_namespace, HELLOWORLD))
+    serving = [
+        Server(cluster, pod) for cluster, those in pods.items() for pod in those if pod.serving
+    ]
+    servers = [server for server in serving if server.pod.container(PROXY)]
+    wanted = {
+        client: spiffe_id(sleep)
+        for client, sleep in view.each(
+            lambda kube: kube.pod_of(kube.sample_namespace, SLEEP)
+        ).items()
+    }
+    query = f"?identity={secrets.token_hex(4)}"
+    with _logging(view, servers):
+        answers = _send(view, mesh.traffic, query)
+        known = _known(view, servers, answers, query)
+    findings = [*_bare(serving), *_judged(servers, wanted, answers, known)]
+    unseen = None if findings else _unseen(serving, answers)
+    if unseen is not None:
+        return Outcome.inconclusive(unseen, _figures(servers, known))
+    return Outcome.judged(findings, _figures(servers, known))
+
+
+@contextmanager
+def _logging(view: MeshView, servers: Sequence[Server]) -> Iterator[None]:
+    """The servers' proxies log each request while the block runs."""
+    by_name = {server.name: server for server in servers}
+
+    def set_levels(levels: Mapping[str, str]) -> None:
+        at_once(
+            levels,
+            lambda name: set_log_level(
+                view.kube[by_name[name].cluster], by_name[name].pod, levels[name]
+            ),
+        )
+
+    before = at_once(
+        by_name, lambda name: log_level(view.kube[by_name[name].cluster], by_name[name].pod)
+    )
+    try:
+        set_levels(dict.fromkeys(by_name, DEBUG))
+        yield
+    finally:
+        set_levels(before)
+
+
+def _tagged(client: str, query: str) -> str:
+    return f"{query}-{client}"
+
+
+def _send(view: MeshView, before: Mapping[str, TrafficSample], query: str) -> Answers:
+    """Requests until all have answered each client that answered it before, or until some fail."""
+    answers: dict[str, Counter[str]] = {client: Counter() for client in view.kube}
+    for _ in range(ROUNDS):
+        samples = view.each(lambda kube: _requests(kube, query))
+        for client, sample in samples.items():
+            answers[client].update(sample.instances)
+        if any(sample.failures for sample in samples.values()) or all(
+            set(sample.instances) <= set(answers[client]) for client, sample in before.items()
+        ):
+            break
+    return answers
+
+
+def _requests(kube: KubeClient, query: str) -> TrafficSample:
+    return requests(
+        kube,
+        REQUESTS,
+        target=helloworld_url(kube.sample_namespace) + _tagged(kube.name, query),
+        request_seconds=REQUEST_SECONDS,
+        budget_seconds=BUDGET_SECONDS,
+    )
+
+
+def _known(view: MeshView, servers: Sequence[Server], answers: Answers, query: str) -> Known:
+    by_name = {server.name: server for server in servers}
+    paths = {client: f"/hello{_tagged(client, query)}" for client in answers}
+
+    def logged() -> Known:
+        found = at_once(
+            by_name,
+            lambda name: logged_peers(
+                view.kube[by_name[name].cluster], by_name[name].pod, paths.values()
+            ),
+        )
+        return {
+            (client, name): peers[paths[client]]
+            for name, peers in found.items()
+            for client in answers
+        }
+
+    def lacking(known: Known) -> list[str]:
+        """Of whose requests only a part is in the log yet."""
+        return [
+            f"{len(peers.spiffe_ids)} of {answers[client][server]} from {client} in {server}"
+            for (client, server), peers in known.items()
+            if 0 < len(peers.spiffe_ids) < answers[client][server]
+        ]
+
+    def is_whole(known: Known) -> bool:
+        return not lacking(known) and all(
+            peers.spiffe_ids or not answers[client][server]
+            for (client, server), peers in known.items()
+        )
+
+    settled = settle(logged, is_whole, deadline=SETTLING_SECONDS, interval=0.2)
+    if lacking(settled.value):
+        raise ProbeError(
+            wanted="each request that HelloWorld answered to be in its proxy's log",
+            seen=", ".join(lacking(settled.value)),
+            where="HelloWorld",
+        )
+    return settled.value
+
+
+def _bare(serving: Sequence[Server]) -> Iterator[Finding]:
+    for server in serving:
+        if server.pod.container(PROXY) is None:
+            expected = f"{server.pod.meta} to have a proxy that asks clients for certificates"
+            yield Finding(server.cluster, expected, "no proxy")
+
+
+def _judged(
+    servers: Sequence[Server], wanted: Mapping[str, str], answers: Answers, known: Known
+) -> Iterator[Finding]:
+    for (client, name), peers in known.items():
+        answered = answers[client][name]
+        others = Counter(each for each in peers.spiffe_ids if each != wanted[client])
+        if others or (answered and not peers.spiffe_ids):
+            server = next(each for each in servers if each.name == name)
+            expected = f"{server.pod.meta} to know Sleep of {client} as {wanted[client]}"
+            seen = ", ".join(
+                f"{each or 'no certificate'} in {count} of {answered} requests"
+                for each, count in others.items()
+            )
+            unnoticed = f"{answered} answers to requests that its proxy has not seen as HTTP"
+            yield Finding(server.cluster, expected, seen or unnoticed, peers.source)
+
+
+def _unseen(serving: Sequence[Server], answers: Answers) -> ProbeError | None:
+    """Set where a client was not answered by a pod of each cluster."""
+    for client, counts in answers.items():
+        for cluster in answers:
+            if not any(counts[each.name] for each in serving if each.cluster == cluster):
+                return ProbeError(
+                    wanted=f"requests that HelloWorld in {cluster} answers",
+                    seen=f"none in {sum(counts.values())} answers",
+                    where=client,
+                    remedy="see DISCOVERY-2 and TRAFFIC-1 first",
+                )
+    return None
+
+
+def _figures(servers: Sequence[Server], known: Known) -> dict[str, Figure]:
+    cluster_of = {server.name: server.cluster for server in servers}
+    figures: Counter[str] = Counter()
+    for (client, name), peers in known.items():
+        figures[f"{client}.requests_seen_in.{cluster_of[name]}"] += len(peers.spiffe_ids)
+    return dict(figures)
+
+
+REQUIREMENT = Requirement(
+    id="SECURITY-1",
+    level="extended",
+    title=(
+        "Each pod of HelloWorld knows the clients of every cluster by their SPIFFE ids: mutual TLS "
+        "from end to end, through gateways too."
+    ),
+    judge=judge,
+)

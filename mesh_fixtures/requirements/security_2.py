@@ -1,0 +1,140 @@
+"""SECURITY-2: whom the gateways' port for services refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Pod
+from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.identities import spiffe_id
+from mesh_fixtures.probe.strangers import stranger
+from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.scenario import SERVICES_PORT, Scenario
+from mesh_fixtures.verdict.client_endpoints import passing_on
+from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.workloads import hello
+
+UNKNOWN_SERVICE: Final = "nowhere"
+
+TRIED: Final = {
+    "plaintext": "plaintext",
+    "unknown_sni": "an unknown SNI",
+    "no_certificate": "a client without a certificate",
+    "foreign_certificate": "a client certificate of a foreign root",
+}
+
+PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
+"""What only HelloWorld's own proxy can refuse: the gateway sees no more than the SNI."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Something that was tried on a gateway from another network.
+
+    Attributes:
+        client: name of the client's cluster.
+        cluster: name of the gateway's.
+        what: a key of `TRIED`.
+    """
+
+    client: str
+    cluster: str
+    address: str
+    what: str
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view = mesh.view
+    sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    addresses = {
+        cluster: [address for gateway in those for address in gateway.addresses]
+        for cluster, those in view.each(gateways).items()
+    }
+    tries = [
+        Tried(_client_of(mesh.scenario, cluster), cluster, address, what)
+        for cluster, those in addresses.items()
+        for address in those
+        for what in TRIED
+    ]
+    found = at_once(tries, lambda tried: _try(view, tried, sleeps[tried.client]))
+    findings = [*_without_address(addresses), *_accepted(found)]
+    unseen = None if findings else _unseen(found)
+    figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
+    if unseen is not None:
+        return Outcome.inconclusive(unseen, figures)
+    return Outcome.judged(findings, figures)
+
+
+def _client_of(scenario: Scenario, gateway: str) -> str:
+    """A cluster on another network."""
+    return next(
+        cluster.name
+        for cluster in scenario.clusters
+        if not scenario.same_network(cluster.name, gateway)
+    )
+
+
+def _try(view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
+    kube = view.kube[tried.client]
+    namespace = kube.sample_namespace
+    known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
+    introductions: Mapping[str, Callable[[], Hello | None]] = {
+        "plaintext": lambda: None,
+        "unknown_sni": lambda: Hello(unknown),
+        "no_certificate": lambda: Hello(known),
+        "foreign_certificate": lambda: Hello(known, certificate=stranger(spiffe_id(sleep))),
+    }
+    host, _, path = hello(namespace).partition("/")
+    request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    return attempt(kube, sleep, tried.address, SERVICES_PORT, request, introductions[tried.what]())
+
+
+def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:
+    for cluster, those in addresses.items():
+        if not those:
+            yield Finding(cluster, "a gateway with an address, to see whom it refuses", "none")
+
+
+def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
+    for tried, seen in found.items():
+        expected = (
+            f"{TRIED[tried.what]} to be refused by {tried.address}:{SERVICES_PORT}, "
+            f"the gateway of {tried.cluster}"
+        )
+        if not seen.is_refused:
+            yield Finding(tried.client, expected, str(seen), seen.source)
+        elif tried.what not in PASSED_ON and seen.server is not None:
+            said = f"a server that shows its certificate, {', '.join(seen.server)}"
+            yield Finding(tried.client, expected, said, seen.source)
+
+
+def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:
+    """Set where a connection ended before anybody could have looked at the certificate."""
+    for tried, seen in found.items():
+        if tried.what in PASSED_ON and not seen.by_tls:
+            return ProbeError(
+                wanted=f"HelloWorld's proxy behind {tried.address} to refuse {TRIED[tried.what]}",
+                seen=f"{seen}, before it came to that",
+                where=f"{seen.source.cluster} {seen.source.subject}",
+                remedy="see DISCOVERY-2 and TRAFFIC-1 first",
+            )
+    return None
+
+
+REQUIREMENT = Requirement(
+    id="SECURITY-2",
+    level="extended",
+    title=(
+        "The gateways' port for services refuses plaintext, an unknown SNI, a client certificate "
+        "of a foreign root, and clients without one."
+    ),
+    judge=judge,
+    features=("multi-network",),
+)

@@ -1,0 +1,126 @@
+"""SECURITY-3: whom istiod refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.grpc import call
+from mesh_fixtures.probe.identities import spiffe_id
+from mesh_fixtures.probe.strangers import foreign_token, signing_request, stranger
+from mesh_fixtures.probe.tls import Hello, attempt
+from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, SLEEP, injection_of
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.verdict.findings import Finding
+
+CERTIFICATES: Final = "istio.v1.auth.IstioCertificateService/CreateCertificate"
+CONFIGURATION: Final = (
+    "envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+)
+
+TRIED: Final = {
+    "certificate_without_token": "a request for a certificate without a token",
+    "certificate_with_foreign_token": "a request for a certificate with a token of nobody's",
+    "configuration_without_token": "a request for configuration without token and certificate",
+    "configuration_with_foreign_certificate": "a client certificate of a foreign root",
+}
+
+_LIFETIME_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of one try."""
+
+    source: Source
+    is_refused: bool
+    said: str
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view = mesh.view
+    sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    tries = [(cluster, what) for cluster in sleeps for what in TRIED]
+    found = at_once(tries, lambda tried: _try(view, tried[0], sleeps[tried[0]], tried[1]))
+    findings = [
+        Finding(
+            cluster,
+            f"{TRIED[what]} to be refused by istiod at {_istiod(sleeps[cluster])}",
+            seen.said,
+            seen.source,
+        )
+        for (cluster, what), seen in found.items()
+        if not seen.is_refused
+    ]
+    figures = {f"{cluster}.{what}": seen.said for (cluster, what), seen in found.items()}
+    return Outcome.judged(findings, figures)
+
+
+def _istiod(sleep: Pod) -> str:
+    """Where proxies of its cluster find istiod: a remote's at its primary's gateway."""
+    told = injection_of(sleep)
+    return told.discovery if told is not None else DEFAULT_DISCOVERY
+
+
+def _try(view: MeshView, cluster: str, sleep: Pod, what: str) -> Seen:
+    kube, target = view.kube[cluster], _istiod(sleep)
+    request = _certificate_request(spiffe_id(sleep))
+    token = foreign_token(sleep.meta.namespace, sleep.service_account)
+    ways: Mapping[str, Callable[[], Seen]] = {
+        "certificate_without_token": lambda: _called(kube, sleep, target, request),
+        "certificate_with_foreign_token": lambda: _called(kube, sleep, target, request, token),
+        "configuration_without_token": lambda: _called(kube, sleep, target, None),
+        "configuration_with_foreign_certificate": lambda: _connected(kube, sleep, target),
+    }
+    return ways[what]()
+
+
+def _called(
+    kube: KubeClient, sleep: Pod, target: str, request: bytes | None, token: str = ""
+) -> Seen:
+    """Without a request for a certificate, a stream of configuration is asked for. istiod looks at
+    who calls before it reads what is asked on a stream, so that nothing need be.
+    """
+    method = CONFIGURATION if request is None else CERTIFICATES
+    answer = call(kube, sleep, target, method, request, token)
+    return Seen(answer.source, answer.is_refused, str(answer))
+
+
+def _connected(kube: KubeClient, sleep: Pod, target: str) -> Seen:
+    """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
+    host, _, port = target.rpartition(":")
+    known_as = stranger(spiffe_id(sleep))
+    hello = Hello(host, protocols=("h2",), certificate=known_as)
+    seen = attempt(kube, sleep, host, int(port), b"", hello)
+    return Seen(seen.source, seen.is_refused, str(seen))
+
+
+def _certificate_request(spiffe_id: str) -> bytes:
+    """IstioCertificateRequest as protobuf (source: Istio, security/v1alpha1/ca.proto)."""
+    request = signing_request(spiffe_id)
+    return b"\x0a" + _varint(len(request)) + request + b"\x18" + _varint(_LIFETIME_SECONDS)
+
+
+def _varint(number: int) -> bytes:
+    """Source: Protocol Buffers, Encoding."""
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+REQUIREMENT = Requirement(
+    id="SECURITY-3",
+    level="extended",
+    title=(
+        "istiod gives neither a certificate nor configuration to a workload without a valid token "
+        "or certificate, at its gateway as in its cluster."
+    ),
+    judge=judge,
+)

@@ -1,0 +1,259 @@
+"""TRAFFIC-3: what goes to another network passes its gateways, and nothing else does.
+
+Gateways count connections, not requests, and proxies use connections again. So what is sent here
+asks for HelloWorld by a service of its own, whose connections serve one request each: every
+connection that a gateway counts is then a request, and one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.envoy import endpoints, helloworld, requests_per_connection
+from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.requirements.fresh_connections import SERVICE, fresh_connections
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.client_endpoints import client_endpoints, passing_on
+from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.findings import Finding
+
+REQUESTS: Final = 20
+"""From each cluster at a time."""
+
+ROUNDS: Final = 6
+"""How often that many are sent, until each network has answered each cluster."""
+
+REQUEST_SECONDS: Final = 3.0
+BUDGET_SECONDS: Final = 10
+"""After which a request counts as failed, and no further ones are begun."""
+
+SETTLING_SECONDS: Final = 15.0
+"""For the service to be known to clients and gateways."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of the requests of one client.
+
+    Attributes:
+        answers: how many were answered, by network.
+        failures: how many were not.
+    """
+
+    answers: Mapping[str, int]
+    failures: int
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Connections to HelloWorld that the gateways of one cluster opened.
+
+    Attributes:
+        source: a gateway that says so; None without any.
+    """
+
+    connections: int
+    source: Source | None
+
+    def since(self, before: Passed) -> Passed:
+        return Passed(self.connections - before.connections, self.source)
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view, scenario = mesh.view, mesh.scenario
+    network_of = _networks(view)
+    missing = _missing(
+        {
+            cluster: _summed(scenario, [sample], network_of)
+            for cluster, sample in mesh.traffic.items()
+        }
+    )
+    if missing is not None:
+        return Outcome.inconclusive(missing)
+    gates = view.each(_gateway_pods)
+    with fresh_connections(view):
+        _await_service(view, gates)
+        before = view.each(lambda kube: _passed(kube, gates[kube.name]))
+        sent = _send(view, network_of)
+        after = view.each(lambda kube: _passed(kube, gates[kube.name]))
+    passed = {cluster: after[cluster].since(before[cluster]) for cluster in after}
+    findings = [
+        finding
+        for network in scenario.networks
+        for finding in _judged(scenario, network.name, passed, sent)
+    ]
+    figures = _figures(scenario, passed, sent)
+    missing = None if findings else _missing(sent)
+    if missing is not None:
+        return Outcome.inconclusive(missing, figures)
+    return Outcome.judged(findings, figures)
+
+
+def _gateway_pods(kube: KubeClient) -> tuple[Pod, ...]:
+    return tuple(pod for gateway in gateways(kube) for pod in gateway.pods if pod.serving)
+
+
+def _await_service(view: MeshView, gates: Mapping[str, tuple[Pod, ...]]) -> None:
+    """Wait until clients and gateways know the service and have endpoints of it.
+
+    Raises:
+        ProbeError: they do not.
+    """
+    settled = settle(
+        lambda: view.each(lambda kube: _is_known(kube, gates[kube.name])),
+        lambda known: all(known.values()),
+        deadline=SETTLING_SECONDS,
+        interval=0.2,
+    )
+    if not settled.accepted:
+        lacking = [cluster for cluster, known in settled.value.items() if not known]
+        raise ProbeError(
+            wanted=f"the service {SERVICE} to be known to Sleep's proxy and to gateways",
+            seen=f"not all of them know it after {settled.seconds:.0f} s",
+            where=", ".join(lacking),
+            remedy="see CONTROL-2 and DISCOVERY-1 first",
+        )
+    client_endpoints(view, SETTLING_SECONDS, SERVICE)
+
+
+def _is_known(kube: KubeClient, gates: tuple[Pod, ...]) -> bool:
+    """Whether proxies have the service with its rule. Until then they replace what they have of it,
+    and begin to count anew.
+    """
+    namespace = kube.sample_namespace
+    asked = [(kube.pod_of(namespace, SLEEP), helloworld(namespace, SERVICE))]
+    asked += [(gate, passing_on(namespace, SERVICE)) for gate in gates]
+    return all(requests_per_connection(kube, pod, cluster) == 1 for pod, cluster in asked)
+
+
+def _passed(kube: KubeClient, gates: tuple[Pod, ...]) -> Passed:
+    found = [endpoints(kube, gate, passing_on(kube.sample_namespace, SERVICE)) for gate in gates]
+    total = sum(each.connections for held in found for each in held.endpoints)
+    return Passed(total, found[0].source if found else None)
+
+
+def _networks(view: MeshView) -> Mapping[str, str]:
+    """The network of each pod of HelloWorld."""
+    pods = view.each(lambda kube: kube.pods(kube.sample_namespace, HELLOWORLD))
+    return {
+        pod.name: view.scenario.cluster(cluster).network
+        for cluster, those in pods.items()
+        for pod in those
+    }
+
+
+def _send(view: MeshView, network_of: Mapping[str, str]) -> Mapping[str, Sent]:
+    """By client, requests until each network has answered it, or until some fail."""
+    samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.kube}
+    sent: dict[str, Sent] = {}
+    for _ in range(ROUNDS):
+        for cluster, sample in view.each(_requests).items():
+            samples[cluster].append(sample)
+        sent = {
+            cluster: _summed(view.scenario, those, network_of) for cluster, those in samples.items()
+        }
+        if _missing(sent) is None or any(each.failures for each in sent.values()):
+            break
+    return sent
+
+
+def _requests(kube: KubeClient) -> TrafficSample:
+    return requests(
+        kube,
+        REQUESTS,
+        target=helloworld_url(kube.sample_namespace, SERVICE),
+        request_seconds=REQUEST_SECONDS,
+        budget_seconds=BUDGET_SECONDS,
+    )
+
+
+def _summed(
+    scenario: Scenario, samples: Iterable[TrafficSample], network_of: Mapping[str, str]
+) -> Sent:
+    answers = {network.name: 0 for network in scenario.networks}
+    failures = 0
+    for sample in samples:
+        failures += len(sample.failures)
+        for instance, count in sample.instances.items():
+            network = network_of.get(instance)
+            if network is None:
+                raise ProbeError(
+                    wanted="answers of pods that are known",
+                    seen=f"{count} of {instance}",
+                    where=sample.cluster,
+                )
+            answers[network] += count
+    return Sent(answers, failures)
+
+
+def _crossing(scenario: Scenario, network: str, sent: Mapping[str, Sent]) -> tuple[int, int]:
+    """How many requests from other networks a network answered, and how many of those that may have
+    gone there failed.
+    """
+    away = [each for client, each in sent.items() if scenario.cluster(client).network != network]
+    return sum(each.answers[network] for each in away), sum(each.failures for each in away)
+
+
+def _judged(
+    scenario: Scenario, network: str, passed: Mapping[str, Passed], sent: Mapping[str, Sent]
+) -> Iterator[Finding]:
+    answered, failed = _crossing(scenario, network, sent)
+    here = [cluster.name for cluster in scenario.clusters if cluster.network == network]
+    counted = sum(passed[cluster].connections for cluster in here)
+    if not answered <= counted <= answered + failed:
+        expected = (
+            f"the gateways of {network} to pass on {answered} requests, as many as it answered "
+            "clients on other networks"
+        )
+        if failed:
+            expected += f", and at most {failed} that failed"
+        seen = ", ".join(f"{passed[cluster].connections} in {cluster}" for cluster in here)
+        source = next((passed[cluster].source for cluster in here if passed[cluster].source), None)
+        yield Finding(here[0], expected, seen, source)
+
+
+def _missing(sent: Mapping[str, Sent]) -> ProbeError | None:
+    """Set where a client got no answer from a network, so that there was nothing to count."""
+    for client, each in sent.items():
+        for network, answers in each.answers.items():
+            if not answers:
+                return ProbeError(
+                    wanted=f"requests that {network} answers, to be counted",
+                    seen=f"none; {each.failures} requests failed",
+                    where=client,
+                    remedy="see DISCOVERY-2 and TRAFFIC-1 first",
+                )
+    return None
+
+
+def _figures(
+    scenario: Scenario, passed: Mapping[str, Passed], sent: Mapping[str, Sent]
+) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    for network in scenario.networks:
+        answered, _ = _crossing(scenario, network.name, sent)
+        figures[f"{network.name}.requests_from_other_networks"] = answered
+    for cluster, each in passed.items():
+        figures[f"{cluster}.connections_through_gateway"] = each.connections
+    return figures
+
+
+REQUIREMENT = Requirement(
+    id="TRAFFIC-3",
+    level="extended",
+    title=(
+        "Requests to another network pass its gateways, which count as many connections; requests "
+        "within a network do not."
+    ),
+    judge=judge,
+    features=("multi-network",),
+)

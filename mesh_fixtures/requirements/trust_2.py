@@ -1,0 +1,112 @@
+"""TRUST-2: the certificates of the proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.probe.certificates import Authority, Certificate, authority
+from mesh_fixtures.probe.identities import Identity, identity, spiffe_id
+from mesh_fixtures.probe.proxies import Proxy, ask_each
+from mesh_fixtures.requirements.observed import ObservedMesh
+from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.verdict.findings import Finding
+
+Held = Sequence[tuple[Proxy, Identity]]
+
+
+def judge(mesh: ObservedMesh) -> Outcome:
+    view, scenario = mesh.view, mesh.scenario
+    authorities = view.each(authority, [cluster.name for cluster in scenario.primaries])
+    found = view.each(lambda kube: ask_each(kube, identity))
+    findings = [*_without_authority(authorities)]
+    for cluster, those in found.items():
+        if not those:
+            findings.append(Finding(cluster, "a ready proxy", "none"))
+        findings += [finding for each in those for finding in _unsound(*each)]
+        signing = authorities[scenario.control_plane_of(cluster)]
+        if signing is not None:
+            held = [(proxy, seen) for proxy, seen in those if seen is not None]
+            findings += [*_signed_by_others(held, signing), *_trusting_others(held, signing)]
+    return Outcome.judged(
+        findings, {f"{cluster}.proxies": len(those) for cluster, those in found.items()}
+    )
+
+
+def _without_authority(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
+    for primary, signing in authorities.items():
+        if signing is None:
+            expected = f"a secret {CACERTS} in istio-system that the proxies' certificates come of"
+            yield Finding(primary, expected, "none")
+
+
+def _unsound(proxy: Proxy, seen: Identity | None) -> Iterator[Finding]:
+    if seen is None:
+        expected = f"a certificate and a root in the proxy of {proxy}"
+        yield Finding(proxy.cluster, expected, "none", proxy.source)
+        return
+    wanted = spiffe_id(proxy.pod)
+    if seen.spiffe_ids != (wanted,):
+        said = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
+        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", said, seen.source)
+    for defect in seen.defects:
+        expected = f"a sound chain of certificates in the proxy of {proxy}"
+        yield Finding(proxy.cluster, expected, defect, seen.source)
+
+
+def _signed_by_others(held: Held, signing: Authority) -> Iterator[Finding]:
+    def issuer(seen: Identity) -> str:
+        if seen.issuing is None or seen.issuing.key == signing.issuing.key:
+            return ""
+        return _named(seen.issuing)
+
+    wanted = _named(signing.issuing)
+    return _differing(held, issuer, lambda names: f"{names} to hold certificates by {wanted}")
+
+
+def _trusting_others(held: Held, signing: Authority) -> Iterator[Finding]:
+    wanted = {root.fingerprint for root in signing.roots}
+
+    def roots(seen: Identity) -> str:
+        known = {root.fingerprint for root in seen.roots}
+        return "" if wanted <= known else _listed(seen.roots)
+
+    return _differing(held, roots, lambda names: f"{names} to trust {_listed(signing.roots)}")
+
+
+def _differing(
+    held: Held, differs: Callable[[Identity], str], expected: Callable[[str], str]
+) -> Iterator[Finding]:
+    """One finding for all the proxies that differ in the same way.
+
+    Args:
+        differs: what is seen in place of what must be; empty where nothing differs.
+        expected: what must be, of the proxies with these names.
+    """
+    alike: dict[str, list[tuple[Proxy, Identity]]] = {}
+    for proxy, seen in held:
+        alike.setdefault(differs(seen), []).append((proxy, seen))
+    for said, those in alike.items():
+        if said:
+            proxy, seen = those[0]
+            names = "the proxies of " + ", ".join(str(each) for each, _ in those)
+            yield Finding(proxy.cluster, expected(names), said, seen.source)
+
+
+def _listed(certificates: Iterable[Certificate]) -> str:
+    return ", ".join(map(_named, certificates))
+
+
+def _named(certificate: Certificate) -> str:
+    return f"{certificate.subject} {certificate.short}"
+
+
+REQUIREMENT = Requirement(
+    id="TRUST-2",
+    level="core",
+    title=(
+        "Every proxy holds a valid certificate with its SPIFFE id, signed by the authority of its "
+        "own control plane, and trusts that authority's root."
+    ),
+    judge=judge,
+)

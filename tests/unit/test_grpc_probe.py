@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import pytest
+from fake_kube import FakeKube, Said, pod, result
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.probe.grpc import call, read_answer
+
+UNAUTHENTICATED = (
+    "HTTP/2 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 16\r\n"
+    "grpc-message: request authenticate failure\r\n\r\n"
+)
+TRAILERS = "HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused", "said"),
+    [
+        (UNAUTHENTICATED, True, "gRPC status 16 request authenticate failure"),
+        (TRAILERS, False, "gRPC status 0"),
+        ("HTTP/2 200\r\ngrpc-status: 7\r\n\r\n", True, "gRPC status 7"),
+        ("HTTP/2 200\r\ngrpc-status: 3\r\n\r\n", False, "gRPC status 3"),
+    ],
+)
+def test_answers(headers: str, refused: bool, said: str) -> None:
+    answer = read_answer(result(headers))
+    assert (answer.is_refused, str(answer)) == (refused, said)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "status"),
+    [
+        ("", "curl: (7) Failed to connect", 7),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "", 0),
+        ("HTTP/2 200\r\ngrpc-status: 14\r\n\r\n", "", 0),
+    ],
+)
+def test_trouble_says_nothing_about_who_called(stdout: str, stderr: str, status: int) -> None:
+    with pytest.raises(ProbeError, match="gRPC"):
+        read_answer(result(stdout, stderr, status))
+
+
+def asked(message: bytes | None, token: str = "") -> tuple[str, ...]:
+    def answer(argv: Sequence[str]) -> Said:
+        return UNAUTHENTICATED
+
+    kube = FakeKube(answer)
+    seen = call(kube.as_client(), pod("sleep-1"), "istiod.x.svc:15012", "a.B/C", message, token)
+    assert "curl" in seen.source.asked
+    assert token not in seen.source.asked or not token
+    ((container, *argv),) = kube.asked
+    assert container == "istio-proxy"
+    assert argv[-1] == "https://istiod.x.svc:15012/a.B/C"
+    return tuple(argv)
+
+
+def test_a_message_is_framed() -> None:
+    framed = base64.b64decode(asked(b"hello")[4])
+    assert framed == b"\x00\x00\x00\x00\x05hello"
+
+
+def test_no_message_and_no_token_unless_there_is_one() -> None:
+    argv = asked(None)
+    assert argv[4] == ""
+    assert not any("authorization" in each for each in argv)
+    assert "authorization: Bearer abc" in asked(None, "abc")

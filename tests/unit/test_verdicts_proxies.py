@@ -1,0 +1,208 @@
+"""Verdicts on written-down observations: each can hold, and each can fail. Proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fake_kube import pod
+from mesh_examples import SCENARIOS
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+
+from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.probe.certificates import Authority, Certificate
+from mesh_fixtures.probe.identities import Identity
+from mesh_fixtures.probe.proxies import NodeMetadata, Proxy
+from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
+
+PRIMARY_REMOTE = SCENARIOS["primary-remote-multi-network"]
+MULTI_PRIMARY = SCENARIOS["multi-primary"]
+
+
+def proxied(name: str, ip: str) -> Pod:
+    return replace(
+        pod(name, ip=ip), containers=(Container("istio-proxy"),), service_account="sleep"
+    )
+
+
+SLEEPS = {
+    cluster: Proxy(SOURCE, cluster, proxied(f"sleep-{cluster}", ip))
+    for cluster, ip in (("cluster1", "10.1.0.7"), ("cluster2", "10.2.0.7"))
+}
+
+# CONTROL-2 ----------------------------------------------------------------------------------------
+
+
+def client(cluster: str, peer: str, kind: str = "sidecar", **states: str) -> tuple[str, XdsClient]:
+    proxy = SLEEPS[cluster].id
+    said = dict.fromkeys(("CDS", "LDS", "EDS", "RDS"), SYNCED) | states
+    peers = frozenset({peer} if peer else ())
+    return proxy, XdsClient(proxy, kind, cluster, peers, said)
+
+
+def istiod(cluster: str, *clients: tuple[str, XdsClient]) -> tuple[XdsClients, ...]:
+    return (XdsClients(SOURCE, cluster, f"istiod-{cluster}", dict(clients)),)
+
+
+OWN, REMOTE = client("cluster1", "10.1.0.7"), client("cluster2", "10.1.0.2")
+
+
+def control_2(scenario: Any, istiods: Mapping[str, Any], found: Any = None) -> Any:
+    control = module("control_2")
+    those = SLEEPS if found is None else found
+    control.proxies = lambda kube: (those[kube.name],) if kube.name in those else ()
+    control.xds_clients = lambda kube: istiods[kube.name]
+    at_gateway = replace(gateway("cluster1").pods[0], ip="10.1.0.2")
+    control.gateways = lambda kube: (replace(gateway(kube.name), pods=(at_gateway,)),)
+    return checked(control, mesh(FakeView(scenario)))
+
+
+@pytest.mark.parametrize(
+    ("clients", "said"),
+    [
+        ((OWN, REMOTE), ""),
+        ((OWN,), "cluster2: expected the proxy of sample/sleep-cluster2 to be connected to istiod"),
+        (
+            (OWN, client("cluster2", "10.2.0.7")),
+            "istiod through the east-west gateway of cluster1, from 10.1.0.2, but saw 10.2.0.7",
+        ),
+        (
+            (client("cluster1", "10.1.0.2"), REMOTE),
+            "sample/sleep-cluster1 to reach istiod from 10.1.0.7, but saw 10.1.0.2",
+        ),
+        ((client("cluster1", ""), REMOTE), "from 10.1.0.7, but saw no connection"),
+        ((client("cluster1", "10.1.0.7", EDS="stale"), REMOTE), "says by EDS, but saw stale"),
+        (
+            (OWN, client("cluster2", "10.1.0.2", LDS="rejected: no such filter")),
+            "sleep-cluster2 to have accepted what istiod says by LDS, but saw rejected: no such",
+        ),
+        ((client("cluster1", "10.1.0.7", RDS=NOT_SENT), REMOTE), "by RDS, but saw not sent"),
+        ((client("cluster1", "10.1.0.7", ROUTER, RDS=NOT_SENT), REMOTE), ""),
+        ((client("cluster1", "10.1.0.7", ROUTER, LDS=NOT_SENT), REMOTE), "by LDS, but saw not"),
+    ],
+)
+def test_control_of_a_remote(clients: Any, said: str) -> None:
+    outcome = control_2(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", *clients)})
+    assert holds_unless(said, outcome)
+    assert outcome.figures["cluster2.proxies"] == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ((client("cluster2", "10.2.0.7"),), ""),
+        (
+            (client("cluster2", "10.2.0.7"), OWN),
+            "connected to istiod of cluster1 only, but saw istiod-cluster2 of cluster2",
+        ),
+    ],
+)
+def test_control_of_primaries(second: Any, said: str) -> None:
+    istiods = {"cluster1": istiod("cluster1", OWN), "cluster2": istiod("cluster2", *second)}
+    assert holds_unless(said, control_2(MULTI_PRIMARY, istiods))
+
+
+def test_nobody_to_ask_is_no_control() -> None:
+    said = "cluster1: expected a ready istiod to ask, but saw none"
+    assert holds_unless(said, control_2(PRIMARY_REMOTE, {"cluster1": ()}))
+    only = {"cluster1": SLEEPS["cluster1"]}
+    outcome = control_2(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN)}, only)
+    assert holds_unless("cluster2: expected a running proxy, but saw none", outcome)
+
+
+# CONTROL-3 ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("cluster2", "network2", "mesh1"), ""),
+        (("cluster1", "network2", "mesh1"), "to give istiod the cluster id cluster2, but saw clu"),
+        (("cluster2", "network9", "mesh1"), "the network network2, but saw network9"),
+        (("cluster2", "", "mesh1"), "the network network2, but saw none"),
+        (("cluster2", "network2", "mesh2"), "the mesh id mesh1, but saw mesh2"),
+    ],
+)
+def test_what_proxies_belong_to(told: tuple[str, str, str], said: str) -> None:
+    control = module("control_3")
+    seen = {"cluster1": ("cluster1", "network1", "mesh1"), "cluster2": told}
+    control.ask_each = lambda kube, ask: (
+        (SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),
+    )
+    assert holds_unless(said, checked(control, mesh(FakeView(PRIMARY_REMOTE))))
+
+
+@pytest.mark.parametrize("name", ["control_3", "trust_2"])
+def test_no_proxy_is_nothing_that_holds(name: str) -> None:
+    requirement = module(name)
+    requirement.ask_each = lambda kube, ask: ()
+    requirement.authority = lambda kube: authority()
+    outcome = checked(requirement, mesh(FakeView(PRIMARY_REMOTE)))
+    assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)
+
+
+# TRUST-2 ------------------------------------------------------------------------------------------
+
+
+def certificate(name: str, *, is_authority: bool = True) -> Certificate:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    return Certificate(f"print {name}", f"key {name}", name, "root", is_authority, start, end)
+
+
+def authority(issuing: str = "one") -> Authority:
+    return Authority(SOURCE, certificate(issuing), (certificate("root"),), ())
+
+
+GOOD = Identity(
+    source=SOURCE,
+    leaf=certificate("", is_authority=False),
+    spiffe_ids=("spiffe://cluster.local/ns/sample/sa/sleep",),
+    issuing=certificate("one"),
+    roots=(certificate("root"),),
+    defects=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("identity", "said"),
+    [
+        (GOOD, ""),
+        (replace(GOOD, roots=(certificate("root"), certificate("older"))), ""),
+        (None, "a certificate and a root in the proxy of sample/sleep-cluster2, but saw none"),
+        (replace(GOOD, spiffe_ids=()), "sa/sleep, but saw no SPIFFE id"),
+        (replace(GOOD, spiffe_ids=("spiffe://x/ns/a/sa/b",)), "but saw spiffe://x/ns/a/sa/b"),
+        (replace(GOOD, defects=("it is expired",)), "a sound chain of certificates in the proxy"),
+        (
+            replace(GOOD, issuing=certificate("two")),
+            "sample/sleep-cluster2 to hold certificates by one print one, but saw two print two",
+        ),
+        (
+            replace(GOOD, roots=(certificate("other"),)),
+            "to trust root print root, but saw other print other",
+        ),
+    ],
+)
+def test_certificates_of_proxies(identity: Identity | None, said: str) -> None:
+    trust = module("trust_2")
+    held = {"cluster1": GOOD, "cluster2": identity}
+    trust.authority = lambda kube: authority()
+    trust.ask_each = lambda kube, ask: ((SLEEPS[kube.name], held[kube.name]),)
+    assert holds_unless(said, checked(trust, mesh(FakeView(PRIMARY_REMOTE))))
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (authority("two"), "to hold certificates by two print two, but saw one print one"),
+        (None, "cluster2: expected a secret cacerts in istio-system"),
+    ],
+)
+def test_each_primary_has_its_own_authority(second: Authority | None, said: str) -> None:
+    trust = module("trust_2")
+    authorities = {"cluster1": authority(), "cluster2": second}
+    trust.authority = lambda kube: authorities[kube.name]
+    trust.ask_each = lambda kube, ask: ((SLEEPS[kube.name], GOOD),)
+    assert holds_unless(said, checked(trust, mesh(FakeView(MULTI_PRIMARY))))

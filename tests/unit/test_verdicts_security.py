@@ -1,0 +1,288 @@
+"""Verdicts on written-down observations: each can hold, and each can fail. Security."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_kube import pod
+from mesh_examples import SCENARIOS
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.probe.grpc import GrpcAnswer
+from mesh_fixtures.probe.peers import DEBUG, Peers
+from mesh_fixtures.probe.tls import Attempt
+from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.requirements import Outcome
+
+MULTI = SCENARIOS["multi-primary-multi-network"]
+SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
+HELLOWORLD = "spiffe://cluster.local/ns/sample/sa/helloworld"
+REFUSED = Attempt(SOURCE, None, "connection reset", "")
+ALERT = Attempt(SOURCE, (HELLOWORLD,), "alert certificate required", "")
+ANSWERED = Attempt(SOURCE, (HELLOWORLD,), "", "HTTP/1.1 200 OK")
+
+
+def proxied(name: str) -> Pod:
+    return replace(pod(name), containers=(Container("istio-proxy"),), service_account="sleep")
+
+
+def view() -> FakeView:
+    """Each cluster has one pod of HelloWorld and one of Sleep."""
+    seen = FakeView(MULTI)
+    for name, kube in seen.kube.items():
+        kube.pods = lambda namespace, selector, name=name: (proxied(f"helloworld-{name}"),)
+        kube.pod_of = lambda namespace, selector, name=name: proxied(f"sleep-{name}")
+    return seen
+
+
+def sample(cluster: str, instances: Iterable[str], failures: int = 0) -> TrafficSample:
+    answers = tuple(Answer(n, "v1", each, 0.01) for n, each in enumerate(instances, 1))
+    failed = tuple(Failure(n, 28, 0, "timed out", 2.0) for n in range(failures))
+    total = len(answers) + failures
+    return TrafficSample(SOURCE, cluster, total, answers, failed, 1.0, cut_short=False)
+
+
+EVERYWHERE = ("helloworld-cluster1", "helloworld-cluster2")
+
+# SECURITY-1 ---------------------------------------------------------------------------------------
+
+
+def security_1(
+    logged: Mapping[tuple[str, str], str | None],
+    answering: Iterable[str] = EVERYWHERE,
+    seen: FakeView | None = None,
+) -> tuple[Outcome, dict[str, str]]:
+    """What comes of it, and the levels of logs afterwards.
+
+    Args:
+        logged: the id in the log of a server for a client, by (client, server) where it is not
+            Sleep's; None for no trace of the requests.
+    """
+    security = module("security_1")
+    levels = dict.fromkeys(EVERYWHERE, "warning")
+    asked: dict[str, str] = {}
+
+    def requests(kube: Any, count: int, *, target: str, **limits: Any) -> TrafficSample:
+        assert DEBUG in levels.values()
+        asked[target.partition(":5000")[2]] = kube.name
+        return sample(kube.name, answering)
+
+    def logged_peers(kube: Any, server: Pod, paths: Iterable[str]) -> Mapping[str, Peers]:
+        found = {}
+        for path in paths:
+            known = logged.get((asked[path], server.name), SLEEP)
+            times = sum(each == server.name for each in answering)
+            found[path] = Peers(SOURCE, () if known is None else (known,) * times)
+        return found
+
+    security.requests, security.logged_peers = requests, logged_peers
+    security.log_level = lambda kube, server: levels[server.name]
+    security.set_log_level = lambda kube, server, level: levels.update({server.name: level})
+    traffic = {cluster: sample(cluster, answering) for cluster in ("cluster1", "cluster2")}
+    return checked(security, mesh(seen or view(), traffic=traffic)), levels
+
+
+@pytest.mark.parametrize(
+    ("logged", "said"),
+    [
+        ({}, ""),
+        (
+            {("cluster1", "helloworld-cluster2"): ""},
+            f"cluster1 as {SLEEP}, but saw no certificate in 1 of 1 requests",
+        ),
+        (
+            {("cluster2", "helloworld-cluster1"): "spiffe://a/ns/b/sa/gateway"},
+            f"Sleep of cluster2 as {SLEEP}, but saw spiffe://a/ns/b/sa/gateway in 1 of 1 requests",
+        ),
+        (
+            {("cluster2", "helloworld-cluster1"): None},
+            "but saw 1 answers to requests that its proxy has not seen as HTTP",
+        ),
+    ],
+)
+def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], said: str) -> None:
+    outcome, levels = security_1(logged)
+    assert holds_unless(said, outcome)
+    assert set(levels.values()) == {"warning"}
+
+
+def test_clients_that_a_server_never_answered_are_not_known() -> None:
+    outcome, _ = security_1({}, EVERYWHERE[:1])
+    assert outcome.result == "inconclusive"
+    assert "HelloWorld in cluster2 answers" in str(outcome.trouble)
+
+
+def test_a_server_without_a_proxy_knows_nobody() -> None:
+    bare = view()
+    bare.kube["cluster2"].pods = lambda namespace, selector: (pod("helloworld-cluster2"),)
+    outcome, _ = security_1({}, seen=bare)
+    assert holds_unless("cluster2: expected sample/helloworld-cluster2 to have a proxy", outcome)
+
+
+# SECURITY-2 ---------------------------------------------------------------------------------------
+
+
+def security_2(changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0.0.1",)) -> Outcome:
+    security = module("security_2")
+    usual = {"plaintext": REFUSED, "unknown_sni": REFUSED}
+    usual |= {"no_certificate": ALERT, "foreign_certificate": ALERT}
+
+    def attempt(kube: Any, sleep: Pod, address: str, port: int, request: bytes, hello: Any) -> Any:
+        assert (kube.name, port) == (
+            {"10.0.0.1": "cluster2", "10.0.0.2": "cluster1"}[address],
+            15443,
+        )
+        if hello is None:
+            return {**usual, **changes}["plaintext"]
+        if ".nowhere." in hello.server_name:
+            return {**usual, **changes}["unknown_sni"]
+        shown = "no_certificate" if hello.certificate is None else "foreign_certificate"
+        return {**usual, **changes}[shown]
+
+    security.attempt = attempt
+    found = {
+        "cluster1": gateway("cluster1", *addresses),
+        "cluster2": gateway("cluster2", "10.0.0.2"),
+    }
+    security.gateways = lambda kube: (found[kube.name],)
+    return checked(security, mesh(view()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"no_certificate": replace(ALERT, server=None)}, ""),
+        ({"plaintext": ANSWERED}, "cluster2: expected plaintext to be refused by 10.0.0.1:15443"),
+        ({"plaintext": Attempt(SOURCE, None, "", "")}, "but saw a connection that stays open"),
+        ({"unknown_sni": ANSWERED}, "expected an unknown SNI to be refused"),
+        ({"unknown_sni": ALERT}, f"but saw a server that shows its certificate, {HELLOWORLD}"),
+        ({"no_certificate": ANSWERED}, "a client without a certificate to be refused"),
+        ({"foreign_certificate": ANSWERED}, "a client certificate of a foreign root to be refused"),
+    ],
+)
+def test_strangers_at_gateways(changes: Mapping[str, Attempt], said: str) -> None:
+    assert holds_unless(said, security_2(changes))
+
+
+@pytest.mark.parametrize("what", ["no_certificate", "foreign_certificate"])
+def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
+    outcome = security_2({what: REFUSED})
+    assert outcome.result == "inconclusive"
+    assert "connection reset, before it came to that" in str(outcome.trouble)
+
+
+def test_a_gateway_without_an_address_refuses_nobody() -> None:
+    said = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
+    assert holds_unless(said, security_2({}, ()))
+
+
+# SECURITY-3 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        ("", ""),
+        ("nothing", "cluster1: expected a request for a certificate without a token to be refused"),
+        ("token", "a request for a certificate with a token of nobody's to be refused by istiod"),
+        ("stream", "a request for configuration without token and certificate to be refused"),
+        ("certificate", "a client certificate of a foreign root to be refused by istiod at istiod"),
+    ],
+)
+def test_strangers_at_istiod(taken: str, said: str) -> None:
+    security = module("security_3")
+
+    def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
+        assert target == "istiod.istio-system.svc:15012"
+        assert (message is None) == method.endswith("/StreamAggregatedResources")
+        way = "stream" if message is None else "token" if token else "nothing"
+        return GrpcAnswer(SOURCE, 0 if way == taken else 16, "")
+
+    def attempt(kube: Any, sleep: Pod, host: str, port: int, request: bytes, hello: Any) -> Any:
+        assert (host, port) == ("istiod.istio-system.svc", 15012)
+        assert hello.certificate is not None
+        settings = Attempt(SOURCE, (), "", "\x00\x00\x12\x04")
+        return settings if taken == "certificate" else ALERT
+
+    security.call, security.attempt = call, attempt
+    assert holds_unless(said, checked(security, mesh(view())))
+
+
+# TRAFFIC-3 ----------------------------------------------------------------------------------------
+
+
+def traffic_3(
+    passed: Mapping[str, int], answering: Iterable[str] = EVERYWHERE, failures: int = 0
+) -> Outcome:
+    """What comes of it where each client gets these answers at a time."""
+    traffic = module("traffic_3")
+    counts = {"cluster1": 100, "cluster2": 200}
+    rounds = {"cluster1": 0, "cluster2": 0}
+
+    def requests(kube: Any, count: int, *, target: str, **limits: Any) -> TrafficSample:
+        assert target == "http://helloworld-fresh.sample:5000/hello"
+        rounds[kube.name] += 1
+        counts[kube.name] += passed[kube.name]
+        return sample(kube.name, answering, failures)
+
+    def endpoints(kube: Any, gate: Pod, cluster: str) -> Any:
+        found = (SimpleNamespace(connections=counts[kube.name]),)
+        return SimpleNamespace(source=SOURCE, endpoints=found)
+
+    traffic.requests, traffic.endpoints = requests, endpoints
+    traffic.gateways = lambda kube: (gateway(kube.name),)
+    traffic.requests_per_connection = lambda kube, proxy, cluster: 1
+    traffic.client_endpoints = lambda view, deadline, service: {}
+    traffic.fresh_connections = lambda view: NullContext()
+    before = {cluster: sample(cluster, EVERYWHERE) for cluster in counts}
+    outcome = checked(traffic, mesh(view(), traffic=before))
+    assert max(rounds.values()) <= traffic.ROUNDS
+    return outcome
+
+
+class NullContext:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("passed", "failures", "said"),
+    [
+        ({"cluster1": 1, "cluster2": 1}, 0, ""),
+        (
+            {"cluster1": 1, "cluster2": 0},
+            0,
+            "cluster2: expected the gateways of network2 to pass on 1 requests",
+        ),
+        ({"cluster1": 2, "cluster2": 1}, 0, "other networks, but saw 2 in cluster1"),
+        ({"cluster1": 3, "cluster2": 1}, 2, ""),
+        ({"cluster1": 4, "cluster2": 1}, 2, "and at most 2 that failed, but saw 4 in cluster1"),
+    ],
+)
+def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, said: str) -> None:
+    outcome = traffic_3(passed, failures=failures)
+    assert holds_unless(said, outcome)
+    assert outcome.figures["network1.requests_from_other_networks"] == 1
+    assert outcome.figures["cluster1.connections_through_gateway"] == passed["cluster1"]
+
+
+def test_networks_that_answer_nobody_are_not_counted_on() -> None:
+    outcome = traffic_3({"cluster1": 1, "cluster2": 0}, EVERYWHERE[:1])
+    assert outcome.result == "inconclusive"
+    assert "requests that network2 answers" in str(outcome.trouble)
+
+
+def test_a_pod_that_nobody_knows_is_trouble() -> None:
+    outcome = traffic_3({"cluster1": 1, "cluster2": 1}, (*EVERYWHERE, "helloworld-new"))
+    assert isinstance(outcome.trouble, ProbeError)
+    assert "helloworld-new" in str(outcome.trouble)
