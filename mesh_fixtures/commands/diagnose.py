@@ -1,0 +1,115 @@
+"""Checks a kept lab's mesh by all requirements that change nothing, and says why some fail.
+
+What rests on a requirement that fails is not checked: it would take its time to fail as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mesh_fixtures import providers
+from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab import state
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.scenario import Scenario
+
+SUMMARY = "check the mesh of a kept lab, and say why requirements fail"
+
+_REQUESTS = 200
+
+
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("scenario", help="id of the scenario, or its file")
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        type=Path,
+        default=Path("mesh-report"),
+        help="folder for the diagnostics bundle, written when a requirement fails (default: "
+        "mesh-report)",
+    )
+    add_scenarios_folder(parser)
+    add_provider(parser)
+    parser.epilog = "Exit status 0: every requirement that could be checked is met; 1: not so."
+
+
+def run(arguments: Namespace, sink: Sink) -> int:
+    scenario = find_scenario(arguments.scenario, arguments)
+    _require_kept(scenario)
+    provider = providers.make(choice(arguments))
+    progress = Progress(scenario.id, sink)
+    with interruption.holding():
+        lab = provider.open(scenario, progress, reuse=True)
+        kept = lab.installed
+        try:
+            if not kept:  # it was replaced meanwhile by one without a mesh
+                raise _none_kept(scenario)
+            return _examine(lab, arguments.report, progress)
+        finally:
+            with interruption.removing():
+                lab.close(keep=kept)
+
+
+def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
+    from mesh_fixtures.diagnosis import explained
+    from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
+    from mesh_fixtures.diagnosis.diagnostician import Diagnostician, documents
+    from mesh_fixtures.diagnosis.ladder import foundations
+    from mesh_fixtures.probe.view import MeshView
+    from mesh_fixtures.requirements import ObservedMesh, applicable
+
+    with MeshView(lab) as view:
+        mesh = ObservedMesh(view, requests=_REQUESTS)
+        diagnostician = Diagnostician(mesh)
+        failed: list[str] = []
+        for requirement in applicable(lab.scenario):
+            if requirement.disruptive:
+                continue
+            below = [each for each in failed if each in foundations(requirement.id, lab.scenario)]
+            if below:
+                print(f"{requirement.id} not checked: it rests on {below[0]}", file=sys.stderr)
+                continue
+            with progress.phase(requirement.id):
+                outcome = requirement.check(mesh)
+            if outcome.result != "met":
+                failed.append(requirement.id)
+                diagnostician.failed(requirement.id, outcome.findings)
+                print(f"{requirement.id} {outcome.result}:", file=sys.stderr)
+                for line in outcome.findings or (outcome.trouble,):
+                    print(f"  {line}", file=sys.stderr)
+        if not failed:
+            print(f"{lab.scenario.id}: every requirement is met")
+            return 0
+        causes = list(explained(diagnostician.diagnosis))
+        print(*causes or ["nothing was found that keeps requirements from being checked"], sep="\n")
+        file = file_of(reports, lab.scenario.id)
+        with progress.phase("diagnostics bundle"):
+            write_bundle(file, view, documents(diagnostician))
+        print(f"diagnostics bundle: {file}")
+    return 1
+
+
+def _require_kept(scenario: Scenario) -> None:
+    """See to it that there is a lab to take over, so that none is made."""
+    with state.exclusive():
+        kept = [
+            record
+            for record in state.records()
+            if record.kept and record.installed and record.scenario_digest == scenario.digest
+        ]
+    if not kept:
+        raise _none_kept(scenario)
+
+
+def _none_kept(scenario: Scenario) -> LabError:
+    return LabError(
+        wanted=f"a kept lab of {scenario.id} with a mesh",
+        seen="none",
+        where="this machine",
+        remedy=f"mesh-conformance up {scenario.id}, or pytest --mesh-keep failed",
+    )

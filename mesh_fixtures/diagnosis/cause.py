@@ -1,0 +1,153 @@
+"""Causes of failed requirements, with their evidence and what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Final, Literal
+
+Certainty = Literal["certain", "likely", "possible"]
+"""Certain: what was seen must make the requirements fail. Likely: it can, and little else does.
+Possible: it may."""
+
+CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "likely", "possible")
+
+UNKNOWN: Final = "unknown"
+"""Id of the cause of what nothing explains."""
+
+
+class Rung(IntEnum):
+    """Where on the ladder a cause is; what is broken on one makes the following fail."""
+
+    UNDERLAY = 0
+    CONTROL_PLANE = 1
+    TRUST = 2
+    GATEWAY = 3
+    EXPOSURE = 4
+    ATTACHMENT = 5
+    ACCESS = 6
+    NETWORK = 7
+    INJECTION = 8
+    WORKLOAD = 9
+    POLICY = 10
+    ROUTING = 11
+    CONNECTIONS = 12
+    UNEXPLAINED = 13
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all causes of one id have in common.
+
+    Attributes:
+        id: stable; it appears in reports.
+        breaks: requirements that it makes fail by itself; what rests on these fails with them.
+        follows: ids of causes that it can be a mere consequence of.
+        alone: whether nothing that rests on the broken requirements fails with them.
+    """
+
+    id: str
+    rung: Rung
+    breaks: tuple[str, ...]
+    follows: tuple[str, ...] = ()
+    alone: bool = False
+
+    def following(self, *ids: str) -> Kind:
+        """The same kind, where of all causes that it can follow from only these are possible."""
+        return replace(self, follows=tuple(each for each in self.follows if each in ids))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Something that was seen.
+
+    Attributes:
+        source: the command that shows it again; empty when there is none.
+    """
+
+    seen: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seen} [{self.source}]" if self.source else self.seen
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why requirements fail.
+
+    Attributes:
+        clusters: where it is to be mended first; others may be affected.
+        statement: what is broken and where, in one line.
+        evidence: at least one thing that was seen.
+        remedy: what a person can do.
+        step: id of the installation step that would have set it right; empty when there is none.
+    """
+
+    kind: Kind
+    clusters: tuple[str, ...]
+    statement: str
+    evidence: tuple[Evidence, ...]
+    remedy: str
+    certainty: Certainty = "certain"
+    step: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.kind.id
+
+    def may_follow(self, other: Cause) -> bool:
+        """Whether it can be a mere consequence of another cause."""
+        return other.id in self.kind.follows and bool({*self.clusters} & {*other.clusters})
+
+
+@dataclass(frozen=True)
+class RootCause:
+    """A cause that follows from no other one.
+
+    Attributes:
+        consequences: ids of the requirements that fail because of it, in the order of reports.
+        followed_by: causes that were seen only because of it.
+    """
+
+    cause: Cause
+    consequences: tuple[str, ...]
+    followed_by: tuple[Cause, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.cause.id
+
+    @property
+    def certainty(self) -> Certainty:
+        return self.cause.certainty
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why requirements of a mesh fail.
+
+    Attributes:
+        roots: most certain first, among equals the most upstream; every requirement that is not
+            met is a consequence of at least one.
+    """
+
+    roots: tuple[RootCause, ...] = field(default=())
+
+    def of(self, requirement: str) -> tuple[RootCause, ...]:
+        """The root causes of a failed requirement."""
+        return tuple(root for root in self.roots if requirement in root.consequences)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the root causes, each once."""
+        return tuple(dict.fromkeys(root.id for root in self.roots))
+
+
+def evidence(*seen: str | Evidence) -> tuple[Evidence, ...]:
+    """Evidence of texts, each once."""
+    made: Iterable[Evidence] = (
+        each if isinstance(each, Evidence) else Evidence(each) for each in seen
+    )
+    return tuple(dict.fromkeys(made))

@@ -1,0 +1,105 @@
+"""Diagnoses one mesh while its requirements are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause
+from mesh_fixtures.diagnosis.diagnose import ranked
+from mesh_fixtures.diagnosis.facts import Facts
+from mesh_fixtures.diagnosis.gather import gather, with_traffic
+from mesh_fixtures.diagnosis.recording import Recording
+from mesh_fixtures.diagnosis.text import explained
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.requirements import ObservedMesh
+from mesh_fixtures.verdict.findings import Finding
+
+
+@dataclass
+class _Episode:
+    """What failed while the mesh was the same."""
+
+    facts: Facts
+    failures: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
+
+
+class Diagnostician:
+    """Is told of each failed requirement, and says why it fails.
+
+    Facts are gathered when something fails, once until the mesh changes: until
+    `ObservedMesh.forget`, or until the samples are there.
+    """
+
+    def __init__(self, mesh: ObservedMesh) -> None:
+        self._mesh = mesh
+        self._episodes: list[_Episode] = []
+
+    def failed(self, requirement: str, findings: Iterable[Finding]) -> tuple[RootCause, ...]:
+        """Record a failed requirement.
+
+        Args:
+            findings: none where it could not be seen whether it holds.
+
+        Returns:
+            Its root causes, as far as is known by now.
+
+        Raises:
+            LabError: the mesh is spoilt.
+        """
+        facts = with_traffic(self._facts(), self._mesh.traffic_so_far)
+        if not self._episodes or self._episodes[-1].facts.at != facts.at:
+            self._episodes.append(_Episode(facts))
+        episode = self._episodes[-1]
+        episode.facts = facts
+        episode.failures[requirement] = tuple(findings)
+        return self.diagnosis.of(requirement)
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """Why all requirements fail that failed so far."""
+        return merged([recording.diagnose() for recording in self.recordings])
+
+    @property
+    def recordings(self) -> Sequence[Recording]:
+        """What failed and what was seen, for each state of the mesh in which something failed."""
+        scenario = self._mesh.scenario
+        return [Recording(scenario, each.failures, each.facts) for each in self._episodes]
+
+    def _facts(self) -> Facts:
+        return self._mesh.once(_with_samples if self._samples_are_there() else _without_samples)
+
+    def _samples_are_there(self) -> bool:
+        known = self._mesh.view.kube.values()
+        with suppress(ProbeError):
+            return any(kube.namespace(kube.sample_namespace) is not None for kube in known)
+        return True
+
+
+def merged(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
+    """One diagnosis of several; a cause that is in several has the consequences of all."""
+    found: dict[tuple[str, tuple[str, ...], str], RootCause] = {}
+    for root in (root for diagnosis in diagnoses for root in diagnosis.roots):
+        key = root.id, root.cause.clusters, root.cause.statement
+        known = found.get(key, root)
+        both = dict.fromkeys((*known.consequences, *root.consequences))
+        found[key] = replace(root, consequences=tuple(both))
+    return ranked(found.values())
+
+
+def _with_samples(mesh: ObservedMesh) -> Facts:
+    return gather(mesh.view)
+
+
+def _without_samples(mesh: ObservedMesh) -> Facts:
+    """The same, known by another name: what was gathered before does not count any more."""
+    return gather(mesh.view)
+
+
+def documents(diagnostician: Diagnostician) -> Mapping[str, str]:
+    """What a bundle holds of a diagnosis: for people, and for diagnosing it again."""
+    texts = {"diagnosis.txt": "\n".join(explained(diagnostician.diagnosis)) + "\n"}
+    for number, recording in enumerate(diagnostician.recordings, start=1):
+        texts[f"recordings/{number}.json"] = recording.to_json().decode()
+    return texts

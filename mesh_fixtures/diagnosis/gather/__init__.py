@@ -1,0 +1,58 @@
+"""Reads everything cheap and relevant of a mesh, from all clusters at once, within a few seconds.
+
+Parts that cannot be read, or not in time, are listed in `Facts.unread`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from mesh_fixtures.diagnosis.facts import Facts, Traffic
+from mesh_fixtures.diagnosis.gather import objects, paths, programs
+from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
+from mesh_fixtures.probe.traffic import TrafficSample
+from mesh_fixtures.probe.view import MeshView
+
+SECONDS: Final = 25.0
+"""For all questions together; on an idle machine, answers take three or four."""
+
+_NUMBERS: Final = re.compile(r"^request \d+: ")
+
+__all__ = ["SECONDS", "gather", "with_traffic"]
+
+
+def gather(view: MeshView, seconds: float = SECONDS) -> Facts:
+    """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
+    with Enquiry(seconds) as enquiry:
+        clusters = objects.read(enquiry, view)
+        answers = enquiry.all(
+            {**paths.questions(view, clusters), **programs.questions(view, clusters)}
+        )
+        return Facts(
+            at=time.time(),
+            sample_namespace=view.lab.sample_namespace,
+            clusters=programs.told(view, clusters, answers),
+            paths=paths.told(answers),
+            unread=enquiry.unread,
+        )
+
+
+def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
+    """The facts with what became of requests, by client."""
+    return replace(facts, traffic=tuple(map(_traffic, samples.values())))
+
+
+def _traffic(sample: TrafficSample) -> Traffic:
+    said = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
+    return Traffic(
+        client=sample.cluster,
+        sent=sample.sent,
+        versions=sample.versions,
+        failures=dict(said.most_common(5)),
+        source=sample.source.asked,
+    )

@@ -1,0 +1,289 @@
+"""What istiods and proxies say of themselves, as facts.
+
+Source: Istio, Debugging Envoy and Istiod; Envoy, Administration interface.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from mesh_fixtures.diagnosis import facts
+from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.gather.enquiry import Question
+from mesh_fixtures.diagnosis.gather.trust import roots_of
+from mesh_fixtures.diagnosis.redaction import redacted
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient, Meta, Pod
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoints
+from mesh_fixtures.probe.identities import identity
+from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.xds import read_clients
+from mesh_fixtures.workloads import host
+
+Key = tuple[str, ...]
+"""What is asked, of which cluster, pod, and part of it."""
+
+ISTIOD: Final = {"app": "istiod"}
+_LOG_LINES: Final = 400
+_LOG_KEPT: Final = 12
+_TEXT_KEPT: Final = 300
+_LEVEL: Final = re.compile(r"^\S+\t(warn|error|fatal)\t")
+
+
+def questions(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Question[Any]]:
+    """What to ask of the programs that run in each cluster."""
+    found: dict[Key, Question[Any]] = {}
+    for name, kube in view.kube.items():
+        for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
+            for part, source, ask in _of_istiod(kube, pod):
+                found["istiod", name, pod.name, part] = Question(name, source, ask)
+        for pod in _proxies(clusters[name], kube.sample_namespace):
+            for part, source, ask in _of_proxy(kube, pod):
+                found[part, name, pod.name] = Question(name, source, ask)
+    return found
+
+
+def told(
+    view: MeshView, clusters: Mapping[str, ClusterFacts], answers: Mapping[Key, Any]
+) -> dict[str, ClusterFacts]:
+    """Facts of all clusters with the answers."""
+    return {
+        name: replace(
+            each,
+            istiods=tuple(_istiods(name, each, answers)) if each.pods is not None else None,
+            client=_client(name, each, view.kube[name].sample_namespace, answers),
+            gateways=_answered("listeners", name, answers),
+            proxies=_answered("identity", name, answers),
+        )
+        for name, each in clusters.items()
+    }
+
+
+def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
+    for namespace, labels in ((samples, {}), (SYSTEM_NAMESPACE, EAST_WEST)):
+        for pod in cluster.pods_in(namespace, labels):
+            if pod.serving and pod.told is not None:
+                yield pod
+
+
+def as_pod(pod: facts.Pod) -> Pod:
+    """A pod that can be asked, of what is known of it."""
+    meta = Meta(pod.name, pod.namespace, pod.labels)
+    return Pod(meta, pod.ip, "", "Running", False, pod.serving, ())
+
+
+def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    istiod = as_pod(pod)
+    where = f"--context={kube.name}"
+    shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
+
+    def said(path: str) -> str:
+        return debug(kube, istiod, path).stdout
+
+    def clusters() -> Mapping[str, str]:
+        answer = debug(kube, istiod, "/debug/clusterz")
+        known = read_clusters(answer.source, pod.name, answer.stdout)
+        return {each.id: each.sync_status for each in known.clusters}
+
+    def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
+        synced = debug(kube, istiod, "/debug/syncz")
+        clients = read_clients(synced.source, synced.stdout, said("/debug/connections"))
+        return (
+            tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
+            tuple(
+                f"{each.cluster_id}/{each.proxy} {kind} {state}"
+                for each in clients.values()
+                for kind, state in each.states.items()
+                if state == "stale" or state.startswith("rejected")
+            ),
+        )
+
+    if pod.serving:
+        yield "clusters", f"istioctl {where} remote-clusters", clusters
+        yield "connected", f"istioctl {where} proxy-status", connected
+        yield (
+            "gateways",
+            f"{shown} /debug/networkz",
+            lambda: _network_gateways(answer_in(said("/debug/networkz"))),
+        )
+        yield (
+            "helloworld",
+            f"{shown} /debug/endpointShardz",
+            lambda: _registered(kube.sample_namespace, answer_in(said("/debug/endpointShardz"))),
+        )
+    yield (
+        "log",
+        f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name}",
+        lambda: _relevant(kube.log(SYSTEM_NAMESPACE, pod.name, CONTAINER, lines=_LOG_LINES)),
+    )
+
+
+def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    asked = as_pod(pod)
+    shown = f"istioctl --context={kube.name} proxy-config {{}} {pod.name}.{pod.namespace}"
+
+    def listening() -> facts.Listening:
+        seen = listeners(kube, asked)
+        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked)
+
+    def identified() -> facts.ProxyIdentity:
+        seen = identity(kube, asked)
+        source = shown.format("secret")
+        if seen is None:
+            return facts.ProxyIdentity(pod.name, source)
+        return facts.ProxyIdentity(
+            pod.name,
+            source,
+            issuing="" if seen.issuing is None else seen.issuing.subject,
+            issuing_key="" if seen.issuing is None else seen.issuing.key,
+            roots=roots_of(seen.roots),
+        )
+
+    yield "identity", shown.format("secret"), identified
+    if pod.namespace == SYSTEM_NAMESPACE:
+        yield "listeners", shown.format("listeners"), listening
+    elif pod.labels.get("app") == "sleep":
+        yield "endpoints", shown.format("endpoints"), lambda: _endpoints(kube, asked)
+        yield "routes", shown.format("routes"), lambda: _routes(kube, asked)
+
+
+def _istiods(
+    name: str, cluster: ClusterFacts, answers: Mapping[Key, Any]
+) -> Iterator[facts.Istiod]:
+    for pod in cluster.pods_in(SYSTEM_NAMESPACE, ISTIOD):
+
+        def answer(part: str, of: str = pod.name) -> Any:
+            return answers.get(("istiod", name, of, part))
+
+        connected = answer("connected")
+        yield facts.Istiod(
+            pod=pod.name,
+            clusters=answer("clusters"),
+            connected=connected[0] if connected else None,
+            unsynced=connected[1] if connected else (),
+            gateways=answer("gateways"),
+            helloworld=answer("helloworld"),
+            log=answer("log"),
+        )
+
+
+def _client(
+    name: str, cluster: ClusterFacts, samples: str, answers: Mapping[Key, Any]
+) -> facts.Client | None:
+    for pod in cluster.pods_in(samples, {"app": "sleep"}):
+        if ("endpoints", name, pod.name) in answers:
+            return facts.Client(
+                pod=pod.name,
+                endpoints=answers["endpoints", name, pod.name],
+                routes=answers["routes", name, pod.name],
+                source=f"istioctl --context={name} proxy-config endpoints {pod.name}.{samples} "
+                f"--cluster '{helloworld(samples)}'",
+            )
+    return None
+
+
+def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any, ...]:
+    return tuple(
+        answer
+        for (part, name, *_), answer in answers.items()
+        if part == what and name == cluster and answer is not None
+    )
+
+
+def _network_gateways(answer: Any) -> tuple[facts.NetworkGateway, ...]:
+    return tuple(
+        facts.NetworkGateway(each["Network"], each["Cluster"], each["Addr"], int(each["Port"]))
+        for each in answer or ()
+    )
+
+
+def _registered(samples: str, answer: Any) -> tuple[facts.Registered, ...]:
+    shards = answer.get(host(samples), {}).get(samples, {}).get("Shards") or {}
+    return tuple(
+        facts.Registered(
+            cluster=shard.partition("/")[2],
+            address=address,
+            network=each.get("Network", ""),
+            mutual_tls=each.get("TLSMode") == "istio",
+        )
+        for shard, endpoints in sorted(shards.items())
+        for each in endpoints or ()
+        for address in each.get("Addresses") or [each.get("Address", "")]
+    )
+
+
+def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
+    cluster = helloworld(kube.sample_namespace)
+    pattern = quote(f"^{re.escape(cluster)}$", safe="")
+    source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
+    counters = _counters(answer)
+    return tuple(
+        facts.Endpoint(
+            target=each.target,
+            weight=each.weight,
+            priority=each.priority,
+            locality=each.locality,
+            health=each.health,
+            **counters.get(each.target, {}),
+        )
+        for each in read_endpoints(source, cluster, answer).endpoints
+    )
+
+
+_COUNTERS: Final = {
+    "cx_total": "connections",
+    "cx_connect_fail": "failed",
+    "rq_total": "requests",
+    "rq_error": "errors",
+}
+
+
+def _counters(answer: Any) -> dict[str, dict[str, int]]:
+    """Envoy's own counts, by the endpoints' targets."""
+    found: dict[str, dict[str, int]] = {}
+    for cluster in answer.get("cluster_statuses", ()):
+        for endpoint in cluster.get("host_statuses", ()):
+            address = endpoint["address"].get("socket_address")
+            if address is not None:
+                found[f"{address['address']}:{address['port_value']}"] = {
+                    _COUNTERS[each["name"]]: int(each.get("value", 0))
+                    for each in endpoint.get("stats", ())
+                    if each["name"] in _COUNTERS
+                }
+    return found
+
+
+def _routes(kube: KubeClient, pod: Pod) -> Mapping[str, int]:
+    _, answer = admin(kube, pod, "config_dump?resource=dynamic_route_configs")
+    name = host(kube.sample_namespace)
+    routes = [
+        route.get("route") or {}
+        for each in answer.get("configs") or ()
+        for virtual in each.get("route_config", {}).get("virtual_hosts") or ()
+        if name in virtual.get("domains", ())
+        for route in virtual.get("routes") or ()
+    ]
+    found: dict[str, int] = {}
+    for route in routes:
+        if "cluster" in route:
+            found.setdefault(route["cluster"], 100)
+        for each in (route.get("weighted_clusters") or {}).get("clusters") or ():
+            found.setdefault(each["name"], int(each.get("weight", 0)))
+    return found
+
+
+def _relevant(log: str) -> tuple[str, ...]:
+    """The last warnings and errors, each once, without times of their own."""
+    found: dict[str, None] = {}
+    for line in log.splitlines():
+        if _LEVEL.match(line):
+            said = redacted(" ".join(line.split("\t")[1:]))[:_TEXT_KEPT]
+            found.pop(said, None)
+            found[said] = None
+    return tuple(found)[-_LOG_KEPT:]

@@ -1,0 +1,124 @@
+"""Remote secrets: where each leads, and whether it is let in there.
+
+Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from mesh_fixtures.diagnosis.facts import RemoteSecret
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.objects import Json, texts
+from mesh_fixtures.probe.view import MeshView
+
+LABEL: Final = "istio/multiCluster"
+_NAMES: Final = "istio-remote-secret"
+"""How istioctl begins the names of these secrets."""
+
+
+def read_remote_secrets(
+    kube: KubeClient, view: MeshView, authorities: Mapping[str, frozenset[str]]
+) -> tuple[RemoteSecret, ...]:
+    """The remote secrets of a cluster, those too that lack istiod's label.
+
+    A token is shown only to the API server whose certificate authority the secret trusts.
+
+    Args:
+        authorities: fingerprints of those of the API servers, by cluster.
+
+    Raises:
+        ProbeError: the cluster's secrets cannot be read.
+    """
+    source = kube.source("secrets", SYSTEM_NAMESPACE)
+    listed = kube.read(source, f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets")
+    found: list[RemoteSecret] = []
+    for item in (listed or {}).get("items") or ():
+        labelled = texts(item["metadata"].get("labels")).get(LABEL) == "true"
+        if labelled or item["metadata"]["name"].startswith(_NAMES):
+            found += _entries(item, labelled, view, authorities)
+    return tuple(found)
+
+
+def authorities_in(kubeconfig: str) -> frozenset[str]:
+    """Fingerprints of the certificate authorities that a kubeconfig trusts; none if unreadable."""
+    return frozenset(
+        fingerprint
+        for each in _entries_of(kubeconfig, "clusters")
+        for fingerprint in _fingerprints(str(each.get("certificate-authority-data", "")))
+    )
+
+
+def credentials_in(kubeconfig: str) -> Iterator[str]:
+    """Tokens, passwords and keys in a kubeconfig."""
+    for user in _entries_of(kubeconfig, "users"):
+        yield from (
+            str(user[key]) for key in ("token", "password", "client-key-data") if user.get(key)
+        )
+
+
+def _entries(
+    item: Json, labelled: bool, view: MeshView, authorities: Mapping[str, frozenset[str]]
+) -> Iterator[RemoteSecret]:
+    meta = item["metadata"]
+    for cluster, encoded in (item.get("data") or {}).items():
+        kubeconfig = _decoded(encoded).decode("utf-8", "replace")
+        servers = [str(each.get("server", "")) for each in _entries_of(kubeconfig, "clusters")]
+        trusted = authorities_in(kubeconfig)
+        leads_to = next((name for name, own in authorities.items() if own & trusted), "")
+        if not trusted:  # as with a server whose certificate everybody trusts
+            known = ((name, kube.cluster.api_server) for name, kube in view.kube.items())
+            leads_to = next((name for name, server in known if server and server in servers), "")
+        tokens = [str(each.get("token", "")) for each in _entries_of(kubeconfig, "users")]
+        yield RemoteSecret(
+            name=meta["name"],
+            cluster=cluster,
+            labelled=labelled,
+            server=servers[0] if servers else "",
+            leads_to=leads_to,
+            accepted=_accepted(view, leads_to, tokens),
+            created=str(meta.get("creationTimestamp", "")),
+        )
+
+
+def _accepted(view: MeshView, cluster: str, tokens: list[str]) -> bool | None:
+    if cluster not in view.kube or not tokens or not tokens[0]:
+        return None
+    with suppress(ProbeError):
+        return view.kube[cluster].accepts(tokens[0])
+    return None
+
+
+def _entries_of(kubeconfig: str, kind: str) -> list[Mapping[str, Any]]:
+    """What a kubeconfig says of its clusters or users; none when it is no kubeconfig."""
+    try:
+        read = yaml.safe_load(kubeconfig)
+        named = [each[kind.removesuffix("s")] for each in read[kind]]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return []
+    return [each for each in named if isinstance(each, dict)]
+
+
+def _fingerprints(encoded: str) -> list[str]:
+    try:
+        certificates = x509.load_pem_x509_certificates(_decoded(encoded))
+    except ValueError:
+        return []
+    return [each.fingerprint(hashes.SHA256()).hex() for each in certificates]
+
+
+def _decoded(value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return b""

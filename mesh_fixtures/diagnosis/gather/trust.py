@@ -1,0 +1,62 @@
+"""Certificate authorities of a cluster: istiod's, those that it hands out, and its API server's.
+
+Source: Istio, Plug in CA Certificates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.diagnosis import facts
+from mesh_fixtures.diagnosis.gather.remote_secrets import authorities_in
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
+
+ROOT_BUNDLE: Final = "istio-ca-root-cert"
+"""ConfigMap in every namespace by which proxies verify istiod."""
+
+_CORE: Final = "/api/v1"
+_ROOT_FILE: Final = "root-cert.pem"
+
+
+def read_authority(kube: KubeClient) -> facts.Authority:
+    found = authority(kube)
+    if found is None:
+        return facts.Authority(present=False)
+    return facts.Authority(
+        present=True,
+        issuing=found.issuing.subject,
+        issuing_key=found.issuing.key,
+        roots=roots_of(found.roots),
+        defects=found.defects,
+    )
+
+
+def roots_of(certificates: tuple[Certificate, ...]) -> tuple[facts.Root, ...]:
+    """What of roots is kept."""
+    return tuple(facts.Root(each.fingerprint, each.subject) for each in certificates)
+
+
+def read_root_bundles(
+    wanted: tuple[str, ...], kube: KubeClient
+) -> Mapping[str, tuple[facts.Root, ...]]:
+    found = {}
+    for namespace in wanted:
+        source = kube.source("configmaps", namespace, ROOT_BUNDLE)
+        path = f"{_CORE}/namespaces/{namespace}/configmaps/{ROOT_BUNDLE}"
+        item = kube.read(source, path)
+        if item is not None:
+            pem = str((item.get("data") or {}).get(_ROOT_FILE, "")).encode()
+            certificates = read_certificates(source, _ROOT_FILE, pem)
+            found[namespace] = roots_of(tuple(map(describe, certificates)))
+    return found
+
+
+def own_authorities(kube: KubeClient) -> frozenset[str]:
+    """Fingerprints of the certificate authorities by which a kubeconfig trusts its API server."""
+    try:
+        return authorities_in(Path(kube.cluster.kubeconfig).read_text(encoding="utf-8"))
+    except OSError:
+        return frozenset()

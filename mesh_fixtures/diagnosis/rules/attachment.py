@@ -1,0 +1,214 @@
+"""Remotes: which istiod is in charge of them, and where their webhook and proxies find it.
+
+Source: Istio, Install Primary-Remote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.diagnosis.case import Case, get, listed
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
+from mesh_fixtures.diagnosis.rules import remote_secrets
+from mesh_fixtures.install import ids
+from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, SYSTEM_NAMESPACE
+from mesh_fixtures.kube.webhooks import Webhook
+from mesh_fixtures.scenario import ClusterSpec
+
+_BROKEN = ("WORKLOAD-1", "CONTROL-2", "GATEWAY-1")
+MISSING = Kind("control-plane-annotation-missing", Rung.ATTACHMENT, _BROKEN)
+WRONG = Kind("control-plane-annotation-wrong", Rung.ATTACHMENT, _BROKEN)
+LATE = Kind("control-plane-annotation-late", Rung.ATTACHMENT, _BROKEN)
+PATH = Kind("injection-path-wrong", Rung.ATTACHMENT, ("CONTROL-3", "WORKLOAD-1"))
+ADDRESS = Kind("discovery-address-wrong", Rung.ATTACHMENT, _BROKEN, ("gateway-address-pending",))
+UNATTACHED = Kind(
+    "remote-not-attached",
+    Rung.ATTACHMENT,
+    _BROKEN,
+    (
+        MISSING.id,
+        WRONG.id,
+        LATE.id,
+        *(kind.id for kind in remote_secrets.KINDS),
+        remote_secrets.NOT_READ.id,
+        "istiod-not-running",
+    ),
+)
+
+_INJECT = "/inject"
+_BUNDLE = "istio-ca-root-cert"
+
+
+def annotation(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.remotes:
+        namespace = case.system(facts)
+        if namespace is None:
+            continue
+        primary = case.scenario.control_plane_of(spec.name)
+        told = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
+        named = [each.strip() for each in told.split(",") if each.strip()]
+        show = _system(spec.name)
+        step = ids.control_plane_annotation(spec.name)
+        remedy = (
+            f"kubectl --context={spec.name} annotate --overwrite namespace {SYSTEM_NAMESPACE} "
+            f"{CONTROL_PLANE_ANNOTATION}={primary}; then make istiod of {primary} read the cluster "
+            "again: delete and apply its remote secret"
+        )
+        if not named:
+            yield Cause(
+                MISSING,
+                (spec.name, primary),
+                f"{SYSTEM_NAMESPACE} of {spec.name}, a remote, lacks the annotation "
+                f"{CONTROL_PLANE_ANNOTATION}, so no istiod takes charge of it",
+                (
+                    Evidence(f"no annotation {CONTROL_PLANE_ANNOTATION}", show),
+                    *_lacking(case, spec, facts),
+                ),
+                remedy,
+                step=step,
+            )
+        elif primary not in named and "*" not in named:
+            yield Cause(
+                WRONG,
+                (spec.name, primary),
+                f"{SYSTEM_NAMESPACE} of {spec.name} names {listed(named)} as its control plane, "
+                f"and not {primary}",
+                (
+                    Evidence(f"{CONTROL_PLANE_ANNOTATION}: {told}", show),
+                    *_lacking(case, spec, facts),
+                ),
+                remedy,
+                step=step,
+            )
+        else:
+            yield from _late(case, spec, facts, namespace.annotated, remedy)
+
+
+def _late(
+    case: Case, spec: ClusterSpec, facts: ClusterFacts, annotated: str, remedy: str
+) -> Iterator[Cause]:
+    """The annotation is read when istiod begins to read the cluster."""
+    primary = case.scenario.control_plane_of(spec.name)
+    lacking = tuple(_lacking(case, spec, facts))
+    for secret in _secrets_of(case, primary, spec.name):
+        # both times are RFC 3339 in UTC, to the second
+        if lacking and annotated and secret.created and annotated > secret.created:
+            yield Cause(
+                LATE,
+                (spec.name, primary),
+                f"{SYSTEM_NAMESPACE} of {spec.name} was annotated with {CONTROL_PLANE_ANNOTATION} "
+                f"after {primary} got its remote secret, and its istiod has not taken charge of it",
+                (
+                    Evidence(f"annotated at {annotated}", _system(spec.name)),
+                    Evidence(
+                        f"{secret.name} created at {secret.created}",
+                        get(primary, f"secret {secret.name} -o yaml", SYSTEM_NAMESPACE),
+                    ),
+                    *lacking,
+                ),
+                remedy,
+                step=ids.control_plane_annotation(spec.name),
+            )
+
+
+def injection_path(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.remotes:
+        wanted = f"{_INJECT}/cluster/{spec.name}/net/{spec.network}"
+        for configuration, webhook in _injectors(facts):
+            if webhook.path.rstrip("/") != wanted:
+                yield Cause(
+                    PATH,
+                    (spec.name,),
+                    f"the injection webhook of {spec.name} asks for {webhook.path}, which tells "
+                    f"proxies another cluster or network than {spec.name} and {spec.network}",
+                    (Evidence(f"{configuration}: path {webhook.path}", _webhooks(spec.name)),),
+                    f"set istiodRemote.injectionPath to {wanted} (step {ids.remote(spec.name)} of "
+                    f"the plan), then restart the pods of {spec.name}",
+                    step=ids.remote(spec.name),
+                )
+                break
+
+
+def discovery_address(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.remotes:
+        primary = case.scenario.control_plane_of(spec.name)
+        owner = case.facts.clusters.get(primary)
+        wanted = owner.gateway_addresses if owner else ()
+        if facts.discovery is None or not wanted or {*facts.discovery} & {*wanted}:
+            continue
+        yield Cause(
+            ADDRESS,
+            (spec.name,),
+            f"proxies of {spec.name} look for istiod at {listed(facts.discovery, 'no address')}, "
+            f"and the gateway of {primary} has {listed(wanted)}",
+            (
+                Evidence(
+                    f"istiod at {listed(facts.discovery, 'no address')}",
+                    get(spec.name, "services,endpointslices", SYSTEM_NAMESPACE),
+                ),
+                Evidence(
+                    f"gateway of {primary}: {listed(wanted)}",
+                    get(primary, "services -l istio=eastwestgateway", SYSTEM_NAMESPACE),
+                ),
+            ),
+            f"set global.remotePilotAddress to {wanted[0]} (step {ids.remote(spec.name)} of the "
+            "plan)",
+            step=ids.remote(spec.name),
+        )
+
+
+def unattached(case: Case) -> Iterator[Cause]:
+    """What shows that no istiod takes charge, whatever the reason."""
+    for spec, facts in case.remotes:
+        lacking = tuple(_lacking(case, spec, facts))
+        if lacking:
+            primary = case.scenario.control_plane_of(spec.name)
+            yield Cause(
+                UNATTACHED,
+                (spec.name, primary),
+                f"istiod of {primary} has not taken charge of {spec.name}: "
+                f"{'; '.join(each.seen for each in lacking)}",
+                lacking,
+                f"see istiod's log: kubectl --context={primary} -n {SYSTEM_NAMESPACE} logs "
+                "deployment/istiod",
+                certainty="likely",
+                step=ids.attached(spec.name),
+            )
+
+
+RULES = (annotation, injection_path, discovery_address, unattached)
+
+
+def _lacking(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evidence]:
+    """What an istiod in charge would have given to a remote."""
+    for configuration, webhook in _injectors(facts):
+        if not webhook.has_authority:
+            seen = f"webhook {configuration} of {spec.name} has no caBundle"
+            yield Evidence(seen, _webhooks(spec.name))
+            break
+    is_known = facts.root_bundles is not None and case.system(facts) is not None
+    if is_known and not (facts.root_bundles or {}).get(SYSTEM_NAMESPACE):
+        seen = f"{SYSTEM_NAMESPACE} of {spec.name} has no configmap {_BUNDLE}"
+        yield Evidence(seen, get(spec.name, "configmaps", SYSTEM_NAMESPACE))
+
+
+def _injectors(facts: ClusterFacts) -> Iterator[tuple[str, Webhook]]:
+    for configuration in facts.webhooks or ():
+        for webhook in configuration.webhooks:
+            if webhook.path.startswith(_INJECT):
+                yield configuration.meta.name, webhook
+
+
+def _secrets_of(case: Case, primary: str, cluster: str) -> list[RemoteSecret]:
+    facts = case.facts.clusters.get(primary)
+    found = facts.remote_secrets or () if facts else ()
+    return [each for each in found if each.cluster == cluster]
+
+
+def _system(cluster: str) -> str:
+    return f"kubectl --context={cluster} get namespace {SYSTEM_NAMESPACE} -o yaml"
+
+
+def _webhooks(cluster: str) -> str:
+    return get(cluster, "mutatingwebhookconfigurations -l app=sidecar-injector -o yaml")

@@ -1,0 +1,93 @@
+"""Where istiod runs, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.diagnosis.case import Case, get, listed
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.install import ids
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+
+NOT_RUNNING = Kind("istiod-not-running", Rung.CONTROL_PLANE, ("CONTROL-1",))
+REJECTED = Kind("configuration-rejected", Rung.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
+IN_REMOTE = Kind("istiod-in-remote", Rung.CONTROL_PLANE, ("CONTROL-1",))
+
+_ISTIOD = {"app": "istiod"}
+_SHOW = "deployments,pods -l app=istiod"
+
+
+def not_running(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.primaries:
+        if facts.deployments is None:
+            continue
+        found = [
+            each
+            for each in facts.deployments
+            if each.namespace == SYSTEM_NAMESPACE and _ISTIOD.items() <= each.labels.items()
+        ]
+        wanted = sum(each.wanted for each in found)
+        if wanted and all(each.ready >= each.wanted for each in found):
+            continue
+        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+        why = "there is no istiod" if not found else f"istiod does not run: {listed(found)}"
+        if found and not wanted:
+            why = "istiod is scaled to 0"
+        show = get(spec.name, _SHOW, SYSTEM_NAMESPACE)
+        failed = facts.warned(SYSTEM_NAMESPACE, "FailedCreate", "BackOff", "Failed", "Unhealthy")
+        yield Cause(
+            NOT_RUNNING,
+            (spec.name,),
+            f"in {spec.name}, a primary, {why}",
+            (
+                Evidence(listed(found, "no deployment with app=istiod"), show),
+                *(Evidence(f"pod {pod}", show) for pod in pods if not pod.serving),
+                *(
+                    Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
+                    for each in failed[:2]
+                    if "istiod" in each.about
+                ),
+            ),
+            f"scale it up: kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} scale "
+            "deployment/istiod --replicas=1"
+            if found and not wanted
+            else f"install it (step {ids.istiod(spec.name)} of the plan), or mend what its pods "
+            "and events say",
+            step=ids.istiod(spec.name),
+        )
+
+
+def in_remote(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.remotes:
+        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+        if pods:
+            yield Cause(
+                IN_REMOTE,
+                (spec.name,),
+                f"{spec.name} is a remote of {spec.primary}, but runs an istiod of its own",
+                (Evidence(listed(pods), get(spec.name, _SHOW, SYSTEM_NAMESPACE)),),
+                f"uninstall it from {spec.name} and install the profile remote (step "
+                f"{ids.remote(spec.name)} of the plan)",
+            )
+
+
+def rejected(case: Case) -> Iterator[Cause]:
+    """Proxies that refuse what istiod sends them, and keep what they had."""
+    for spec, facts in case.primaries:
+        for istiod in facts.istiods or ():
+            refused = [each for each in istiod.unsynced if "rejected" in each]
+            if refused:
+                yield Cause(
+                    REJECTED,
+                    (spec.name,),
+                    f"{len(refused)} proxies reject what istiod of {spec.name} sends: {refused[0]}",
+                    tuple(
+                        Evidence(each, f"istioctl --context={spec.name} proxy-status")
+                        for each in refused
+                    ),
+                    "change the configuration that is rejected (EnvoyFilters first), or run a "
+                    "proxy that fits istiod's version",
+                )
+
+
+RULES = (not_running, in_remote, rejected)

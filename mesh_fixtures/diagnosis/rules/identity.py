@@ -1,0 +1,98 @@
+"""What clusters and proxies are told that they are: networks, cluster names, mesh id.
+
+Source: Istio, Install Multi-Primary on different networks (Set the default network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.diagnosis.case import Case, get
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.rules import attachment
+from mesh_fixtures.install import ids
+from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
+
+_BROKEN = ("DISCOVERY-2", "CONTROL-3")
+LABEL_MISSING = Kind("network-label-missing", Rung.NETWORK, _BROKEN)
+LABEL_WRONG = Kind("network-label-wrong", Rung.NETWORK, _BROKEN)
+PROXY_WRONG = Kind(
+    "proxy-identity-wrong",
+    Rung.NETWORK,
+    ("CONTROL-3", "WORKLOAD-1"),
+    (attachment.PATH.id, LABEL_WRONG.id),
+)
+
+
+def network_label(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.clusters:
+        namespace = case.system(facts)
+        if namespace is None:
+            continue
+        label = namespace.labels.get(NETWORK_LABEL, "")
+        if label == spec.network or (not label and not case.scenario.is_multi_network):
+            continue
+        show = f"kubectl --context={spec.name} get namespace {SYSTEM_NAMESPACE} --show-labels"
+        known = [
+            f"istiod of {name} takes pod {pod.address} for one of network "
+            f"{pod.network or 'without a name'}"
+            for name, others in case.facts.clusters.items()
+            for istiod in others.istiods or ()
+            for pod in istiod.helloworld or ()
+            if pod.cluster == spec.name and pod.network != spec.network
+        ]
+        yield Cause(
+            LABEL_WRONG if label else LABEL_MISSING,
+            (spec.name,),
+            f"{SYSTEM_NAMESPACE} of {spec.name} has the label {NETWORK_LABEL}={label}, but its "
+            f"pods are on {spec.network}"
+            if label
+            else f"{SYSTEM_NAMESPACE} of {spec.name} lacks the label "
+            f"{NETWORK_LABEL}={spec.network}, so istiod does not know its pods' network",
+            (
+                Evidence(f"{NETWORK_LABEL}: {label or 'no such label'}", show),
+                *map(Evidence, dict.fromkeys(known)),
+            ),
+            f"kubectl --context={spec.name} label --overwrite namespace {SYSTEM_NAMESPACE} "
+            f"{NETWORK_LABEL}={spec.network}",
+            step=ids.network_label(spec.name) if case.scenario.is_multi_network else "",
+        )
+
+
+def proxy_identity(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.clusters:
+        wanted = {"cluster": spec.name, "network": spec.network, "mesh": case.scenario.mesh_id}
+        for what, value in wanted.items():
+            wrong = [
+                (pod, (pod.told or {}).get(what, ""))
+                for pod in facts.pods_in(case.samples, {})
+                if pod.told is not None and pod.told.get(what, "") != value
+            ]
+            if not wrong:
+                continue
+            setting = {
+                "cluster": "global.multiCluster.clusterName",
+                "network": "global.network",
+                "mesh": "global.meshID",
+            }[what]
+            told = wrong[0][1] or "nothing"
+            primary = case.scenario.control_plane_of(spec.name)
+            step = ids.istiod(spec.name) if spec.is_primary else ids.remote(spec.name)
+            yield Cause(
+                PROXY_WRONG,
+                (spec.name,),
+                f"proxies in {spec.name} are told that their {what} is {told}, not {value}",
+                tuple(
+                    Evidence(
+                        f"{pod.name}: {what} {seen or 'not told'}",
+                        get(spec.name, f"pod {pod.name} -o yaml", case.samples),
+                    )
+                    for pod, seen in wrong
+                ),
+                f"set {setting} to {value} in the installation of {primary} (step {step} of the "
+                f"plan), then restart the pods of {spec.name}",
+                step=step,
+            )
+
+
+RULES = (network_label, proxy_identity)

@@ -1,0 +1,210 @@
+"""Configuration that sends requests elsewhere than the endpoints' weights say.
+
+Source: Istio, Locality Load Balancing; VirtualService; Kubernetes, Service trafficDistribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mesh_fixtures.diagnosis.case import Case, get, listed
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
+from mesh_fixtures.diagnosis.rules.hosts import is_helloworld
+from mesh_fixtures.scenario import ClusterSpec
+
+LOCALITY = Kind("locality-preference", Rung.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+WEIGHTED = Kind("weighted-route", Rung.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+FAULT = Kind("route-fault", Rung.ROUTING, ("TRAFFIC-1",))
+SCOPE = Kind("sidecar-scope", Rung.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
+
+
+def locality(case: Case) -> Iterator[Cause]:
+    """Endpoints of several priorities: those of the first get all requests while they are healthy.
+
+    Without priorities, a preference is none.
+    """
+    for spec, facts in case.clusters:
+        client = facts.client
+        by_priority: dict[int, list[str]] = {}
+        for each in (client.endpoints or ()) if client else ():
+            by_priority.setdefault(each.priority, []).append(each.target)
+        reasons = tuple(_preferences(case, spec))
+        distributed = [each for each in reasons if "distribute" in each.seen]
+        if client is None or (len(by_priority) < 2 and not distributed):
+            continue
+        first = listed(by_priority[min(by_priority)])
+        told = f": {listed([each.seen for each in reasons])}" if reasons else ""
+        yield Cause(
+            LOCALITY,
+            (spec.name,),
+            f"clients in {spec.name} prefer endpoints by locality, {first} before all others{told}",
+            (
+                Evidence(
+                    "endpoints by priority: "
+                    + "; ".join(
+                        f"{key}: {listed(by_priority[key])}" for key in sorted(by_priority)
+                    ),
+                    client.source,
+                ),
+                *(
+                    Evidence(f"locality {each.locality or 'unknown'}: {each.target}")
+                    for each in client.endpoints or ()
+                ),
+                *reasons,
+            ),
+            "remove the preference, or verify a service that has none",
+        )
+
+
+def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
+    """Configuration from which istiod makes priorities."""
+    primary = case.scenario.control_plane_of(spec.name)
+    for name, facts in case.facts.clusters.items():
+        service = facts.service(case.samples, "helloworld")
+        if service is not None and service.preference:
+            yield Evidence(
+                f"Service helloworld of {name} prefers {service.preference}",
+                get(name, "service helloworld -o yaml", case.samples),
+            )
+    if primary not in case.facts.clusters:
+        return
+    for rule in case.facts.clusters[primary].configured("DestinationRule"):
+        policy = rule.spec.get("trafficPolicy") or {}
+        setting = (policy.get("loadBalancer") or {}).get("localityLbSetting")
+        if is_helloworld(case, rule, rule.spec.get("host", "")) and (
+            setting or "outlierDetection" in policy
+        ):
+            named = [
+                *([f"localityLbSetting ({listed(tuple(setting))})"] if setting else []),
+                *(["outlierDetection"] if "outlierDetection" in policy else []),
+            ]
+            yield Evidence(
+                f"{rule} of {primary} has {' and '.join(named)}",
+                get(primary, f"destinationrule {rule.name} -o yaml", rule.namespace),
+            )
+
+
+def weighted(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.primaries:
+        for service in _routing(case, facts):
+            routes = [
+                destination
+                for route in service.spec.get("http") or service.spec.get("tcp") or ()
+                for destination in route.get("route") or ()
+            ]
+            if not any(
+                each.get("weight") is not None or (each.get("destination") or {}).get("subset")
+                for each in routes
+            ):
+                continue
+            told = "; ".join(_destination(each) for each in routes)
+            yield Cause(
+                WEIGHTED,
+                (spec.name,),
+                f"{service} of {spec.name} shares requests to HelloWorld by its own weights: "
+                f"{told}",
+                (
+                    Evidence(
+                        f"{service}: {told}",
+                        get(spec.name, f"virtualservice {service.name} -o yaml", service.namespace),
+                    ),
+                    *_routes(case, spec),
+                ),
+                f"remove the weights from {service}, or verify a service without a VirtualService",
+            )
+
+
+def _routes(case: Case, primary: ClusterSpec) -> Iterator[Evidence]:
+    for spec, facts in case.clusters:
+        if case.scenario.control_plane_of(spec.name) == primary.name and facts.client is not None:
+            routes = facts.client.routes or {}
+            if len(routes) > 1:
+                told = ", ".join(f"{cluster} {weight}" for cluster, weight in routes.items())
+                yield Evidence(
+                    f"Sleep's proxy in {spec.name} routes to {told}",
+                    f"istioctl --context={spec.name} proxy-config routes "
+                    f"{facts.client.pod}.{case.samples} -o json",
+                )
+
+
+def fault(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.primaries:
+        for service in _routing(case, facts):
+            faults = [
+                str(kind)
+                for route in service.spec.get("http") or ()
+                for kind in route.get("fault") or {}
+            ]
+            if faults:
+                yield Cause(
+                    FAULT,
+                    (spec.name,),
+                    f"{service} of {spec.name} injects faults into requests to HelloWorld: "
+                    f"{listed(faults)}",
+                    (
+                        Evidence(
+                            f"{service}: fault {listed(faults)}",
+                            get(
+                                spec.name,
+                                f"virtualservice {service.name} -o yaml",
+                                service.namespace,
+                            ),
+                        ),
+                    ),
+                    f"remove fault from {service}",
+                )
+
+
+def sidecar_scope(case: Case) -> Iterator[Cause]:
+    """A Sidecar resource whose egress leaves HelloWorld out."""
+    for spec, facts in case.primaries:
+        for sidecar in facts.configured("Sidecar"):
+            if sidecar.namespace not in (case.samples, "istio-system"):
+                continue
+            hosts = [
+                str(host)
+                for egress in sidecar.spec.get("egress") or ()
+                for host in egress.get("hosts") or ()
+            ]
+            if hosts and not any(_covers(case, sidecar, host) for host in hosts):
+                yield Cause(
+                    SCOPE,
+                    (spec.name,),
+                    f"{sidecar} of {spec.name} lets proxies know {listed(hosts)} only, and not "
+                    "HelloWorld",
+                    (
+                        Evidence(
+                            f"{sidecar}: hosts {listed(hosts)}",
+                            get(spec.name, f"sidecar {sidecar.name} -o yaml", sidecar.namespace),
+                        ),
+                    ),
+                    f"add {case.samples}/* to the egress hosts of {sidecar}",
+                )
+
+
+RULES = (locality, weighted, fault, sidecar_scope)
+
+
+def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
+    """VirtualServices of HelloWorld for the mesh's own proxies."""
+    for service in facts.configured("VirtualService"):
+        bound: Sequence[str] = service.spec.get("gateways") or ("mesh",)
+        hosts: Sequence[str] = service.spec.get("hosts") or ()
+        if "mesh" in bound and any(is_helloworld(case, service, host) for host in hosts):
+            yield service
+
+
+def _destination(route: Mapping[str, Any]) -> str:
+    destination = route.get("destination") or {}
+    subset = f" {destination['subset']}" if destination.get("subset") else ""
+    return f"{destination.get('host', '')}{subset} {route.get('weight', 100)}"
+
+
+def _covers(case: Case, sidecar: Configuration, egress: str) -> bool:
+    namespace, _, name = egress.rpartition("/")
+    own = namespace in (".", "") and sidecar.namespace == case.samples
+    if not (own or namespace in ("*", case.samples)):
+        return False
+    return name == "*" or is_helloworld(case, sidecar, name)

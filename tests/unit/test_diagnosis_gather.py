@@ -1,0 +1,288 @@
+"""Gathering of facts: what is read, what is made of it, and what becomes of what cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from fake_api_server import FakeApiServer
+from fake_kube import result
+from kube_client import client_of
+from mesh_examples import SCENARIOS
+
+from mesh_fixtures.diagnosis import facts, gather
+from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
+from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.certificates import write_certificates
+from mesh_fixtures.probe.view import MeshView
+
+MULTI = SCENARIOS["multi-primary-multi-network"]
+SECRETS = "/api/v1/namespaces/istio-system/secrets"
+SLEEP = facts.Pod("sample", "sleep-1", {"app": "sleep"}, "10.1.0.9", "2/2 Running", True)
+
+
+@dataclass
+class OneCluster:
+    """A lab of one cluster, as far as a view needs it."""
+
+    scenario: Any
+    sample_namespace: str = "sample"
+
+
+@contextmanager
+def view_of(server: FakeApiServer, folder: Path) -> Iterator[MeshView]:
+    with client_of(server, folder) as kube:
+        view = object.__new__(MeshView)
+        view.lab = cast("Any", OneCluster(MULTI))
+        view.kube = {"cluster1": kube}
+        yield view
+
+
+def raising(error: Exception) -> Any:
+    def ask() -> None:
+        raise error
+
+    return ask
+
+
+def unavailable() -> ProbeError:
+    return ProbeError(wanted="x", seen="no answer", where="y")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (unavailable(), "no answer"),
+        (KeyError("metadata"), "cannot be read: KeyError('metadata')"),
+        (ValueError("no JSON"), "cannot be read"),
+    ],
+)
+def test_a_question_without_an_answer_is_recorded_and_others_go_on(
+    error: Exception, why: str
+) -> None:
+    questions: dict[str, Question[Any]] = {
+        "bad": Question("cluster1", "kubectl get x", raising(error)),
+        "good": Question("cluster1", "kubectl get y", lambda: 7),
+    }
+    with Enquiry(5) as enquiry:
+        assert enquiry.all(questions) == {"bad": None, "good": 7}
+        (unread,) = enquiry.unread
+    assert unread.source == "kubectl get x"
+    assert why in unread.why
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
+    late = threading.Event()
+    question = Question("cluster1", "kubectl get x", lambda: late.wait(10))
+    with Enquiry(0.05) as enquiry:
+        assert enquiry.all({"late": question}) == {"late": None}
+        assert "within 0.05 s" in enquiry.unread[0].why
+    late.set()
+
+
+def test_a_mistake_in_a_question_is_not_taken_for_a_missing_answer() -> None:
+    with Enquiry(5) as enquiry, pytest.raises(ZeroDivisionError):
+        enquiry.all({"wrong": Question("cluster1", "x", raising(ZeroDivisionError()))})
+
+
+def test_a_cluster_that_holds_nothing_has_empty_facts(tmp_path: Path) -> None:
+    with view_of(FakeApiServer(), tmp_path) as view:
+        gathered = gather(view)
+    cluster = gathered.clusters["cluster1"]
+    assert gathered.unread == ()
+    for part in ("namespaces", "pods", "services", "warnings", "configuration"):
+        assert getattr(cluster, part) == ()
+    assert cluster.authority == facts.Authority(present=False)
+    assert cluster.client is None
+
+
+def test_what_an_api_server_refuses_is_unknown_and_not_absent(tmp_path: Path) -> None:
+    with view_of(FakeApiServer(refusals=[403] * 100), tmp_path) as view:
+        gathered = gather(view)
+    cluster = gathered.clusters["cluster1"]
+    for part in ("namespaces", "pods", "authority"):
+        assert getattr(cluster, part) is None
+    assert {each.cluster for each in gathered.unread} == {"cluster1"}
+    assert any("get pods" in each.source for each in gathered.unread)
+
+
+def listed(*items: Mapping[str, Any]) -> dict[str, Any]:
+    return {"items": list(items)}
+
+
+def test_objects_become_facts(tmp_path: Path) -> None:
+    core, ns = "/api/v1", "/api/v1/namespaces/sample"
+    about = {"kind": "Pod", "name": "sleep-1"}
+    managed: dict[str, Any] = {"f:metadata": {"f:annotations": {}}}
+    server = FakeApiServer(
+        answers={
+            f"{core}/namespaces/istio-system": {
+                "metadata": {
+                    "name": "istio-system",
+                    "labels": {"topology.istio.io/network": "network1"},
+                    "managedFields": [
+                        {"time": "2026-01-02T00:00:00Z", "fieldsV1": managed},
+                        {"time": "2026-01-03T00:00:00Z", "fieldsV1": {}},
+                    ],
+                }
+            },
+            f"{ns}/services": listed(
+                {
+                    "metadata": {"name": "helloworld", "namespace": "sample"},
+                    "spec": {
+                        "ports": [{"port": 5000}],
+                        "selector": {"app": "helloworld"},
+                        "trafficDistribution": "PreferClose",
+                    },
+                }
+            ),
+            f"{ns}/events": listed(
+                {"type": "Normal", "involvedObject": about, "reason": "Pulled"},
+                {
+                    "type": "Warning",
+                    "involvedObject": about,
+                    "reason": "BackOff",
+                    "message": "again",
+                    "lastTimestamp": "2026-01-01T00:00:00Z",
+                },
+            ),
+            "/apis/networking.istio.io/v1/gateways": listed(
+                {
+                    "metadata": {"name": "cross", "namespace": "istio-system"},
+                    "spec": {"selector": {"istio": "eastwestgateway"}},
+                }
+            ),
+        }
+    )
+    with view_of(server, tmp_path) as view:
+        cluster = gather(view).clusters["cluster1"]
+    namespace = cluster.namespace("istio-system")
+    assert namespace is not None
+    assert namespace.annotated == "2026-01-02T00:00:00Z"
+    service = cluster.service("sample", "helloworld")
+    assert service is not None
+    assert service.preference == "PreferClose"
+    assert service.ports == (facts.ServicePort(5000, "", ""),)
+    assert [str(each) for each in cluster.warnings or ()] == ["Pod/sleep-1 BackOff: again"]
+    assert [str(each) for each in cluster.configured("Gateway")] == ["Gateway istio-system/cross"]
+
+
+def kubeconfig(server: str, authority: bytes, token: str = "a-token") -> str:
+    data = base64.b64encode(authority).decode()
+    content = {
+        "clusters": [
+            {"name": "c", "cluster": {"server": server, "certificate-authority-data": data}}
+        ],
+        "users": [{"name": "u", "user": {"token": token}}],
+    }
+    return yaml.safe_dump(content)
+
+
+def secret(name: str, cluster: str, content: str, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "data": {cluster: base64.b64encode(content.encode()).decode()},
+    }
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    folder = tmp_path_factory.mktemp("certificates")
+    write_certificates(MULTI, folder)
+    return {
+        name: (folder / "certs" / name / "ca-cert.pem").read_bytes()
+        for name in ("cluster1", "cluster2")
+    }
+
+
+LABEL = {"istio/multiCluster": "true"}
+
+
+def test_a_remote_secret_leads_where_its_authority_is_trusted(
+    tmp_path: Path, authorities: Mapping[str, bytes]
+) -> None:
+    from mesh_fixtures.diagnosis.gather.remote_secrets import authorities_in
+
+    known = {
+        name: authorities_in(kubeconfig("https://x", pem)) for name, pem in authorities.items()
+    }
+    answers = {
+        SECRETS: listed(
+            secret("any", "cluster2", kubeconfig("https://b", authorities["cluster2"]), **LABEL),
+            secret("istio-remote-secret-x", "x", kubeconfig("https://a", authorities["cluster1"])),
+            secret("other", "y", "no kubeconfig", **LABEL),
+            secret("unrelated", "z", "password"),
+        ),
+        "/version": {},
+    }
+    with view_of(FakeApiServer(answers=answers), tmp_path) as view:
+        found = read_remote_secrets(view.kube["cluster1"], view, known)
+    assert [(each.name, each.leads_to, each.labelled, each.accepted) for each in found] == [
+        ("any", "cluster2", True, None),  # its API server is not known here
+        ("istio-remote-secret-x", "cluster1", False, True),
+        ("other", "", True, None),
+    ]
+
+
+@pytest.mark.parametrize(("refusals", "accepted"), [([], True), ([401], False), ([403], True)])
+def test_a_token_is_accepted_by_who_knows_it(
+    tmp_path: Path, refusals: list[int], accepted: bool
+) -> None:
+    server = FakeApiServer(answers={"/version": {}}, refusals=refusals)
+    with client_of(server, tmp_path) as kube:
+        assert kube.accepts("a-token") is accepted
+
+
+def test_credentials_are_found_in_a_kubeconfig() -> None:
+    assert list(credentials_in(kubeconfig("https://a", b"", "the-token"))) == ["the-token"]
+    assert list(credentials_in("no: kubeconfig")) == []
+
+
+def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
+    def line(curl_exit: int, seconds: float, port: int, number: int, said: str = "") -> str:
+        url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
+        return f"{curl_exit} 1 {seconds:.6f} {url} {said}".rstrip()
+
+    printed = "\n".join(
+        (
+            line(0, 0.001, 15021, 1),
+            line(0, 1.02, 15021, 2),
+            line(28, 0, 15021, 3, "Connection timed out after 3500 milliseconds"),
+            line(52, 0.001, 15443, 1, "Empty reply from server"),
+            line(7, 0, 15443, 2, "Failed to connect"),
+            "a line that is none",
+        )
+    )
+    said = "* connect to 10.0.0.1 port 15443 from 10.1.0.9 port 1 failed: Connection refused\n"
+    targets = tuple(
+        Target("gateway", "cluster2", "10.0.0.1", port, 3) for port in (15021, 15443, 15012)
+    )
+    status, services = read_paths("cluster1", SLEEP, targets, result(printed, said))
+    assert (status.attempts, status.open, status.slow, status.timed_out) == (3, 2, 1, 1)
+    assert (services.attempts, services.open, services.refused) == (2, 1, 1)
+    assert services.message == "Connection refused"
+    assert "curl" in services.source
+
+
+def test_a_client_reads_logs_as_text(tmp_path: Path) -> None:
+    path = "/api/v1/namespaces/sample/pods/sleep-1/log"
+    server = FakeApiServer(answers={path: "a line"})
+    with client_of(server, tmp_path) as kube:
+        assert kube.log("sample", "sleep-1", "sleep", lines=3) == '"a line"'
+    (asked,) = [query for where, query in server.asked if where == path]
+    assert asked["container"] == ["sleep"]
+    assert asked["tailLines"] == ["3"]
+
+
+def test_a_log_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
+    with client_of(FakeApiServer(), tmp_path) as kube, pytest.raises(ProbeError):
+        kube.log("sample", "sleep-1", "sleep", lines=3)

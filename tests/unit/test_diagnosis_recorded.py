@@ -1,0 +1,53 @@
+"""Failures of real meshes that were broken on purpose are explained by what broke them."""
+
+from __future__ import annotations
+
+import pytest
+from diagnosis_recordings import difference, names, patched, recorded
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh_fixtures.diagnosis import Recording, explained, in_short
+
+values = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_recorded_failure_has_the_one_root_cause_that_it_is_named_for(name: str) -> None:
+    recording = recorded(name)
+    diagnosis = recording.diagnose()
+    assert diagnosis.ids == (name.partition(".")[0],)
+    unmet = {each for each, findings in recording.failures.items() if findings}
+    assert unmet <= {each for root in diagnosis.roots for each in root.consequences}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_recording_is_written_down_and_read_again(name: str) -> None:
+    recording = recorded(name)
+    assert Recording.from_json(recording.to_json()) == recording
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_cause_is_said_in_one_line_with_what_to_do(name: str) -> None:
+    roots = recorded(name).diagnose().roots
+    lines = list(in_short(roots))
+    assert len(lines) == 2 * len(roots)
+    assert all("\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_diagnosis_shows_evidence_and_consequences(name: str) -> None:
+    recording = recorded(name)
+    text = "\n".join(explained(recording.diagnose()))
+    assert "seen: " in text
+    assert all(each in text for each, findings in recording.failures.items() if findings)
+
+
+@given(values, values)
+def test_a_difference_makes_the_one_out_of_the_other(base: object, other: object) -> None:
+    if base != other:
+        assert patched(base, difference(base, other)) == other

@@ -1,0 +1,602 @@
+"""Each rule finds its cause in facts of a real mesh that were changed by as much as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from diagnosis_recordings import recorded
+
+from mesh_fixtures.diagnosis import UNKNOWN, Recording, diagnose
+from mesh_fixtures.diagnosis.facts import (
+    Configuration,
+    Endpoint,
+    Path,
+    Root,
+    Traffic,
+    WarningEvent,
+)
+from mesh_fixtures.diagnosis.rules import KINDS
+from mesh_fixtures.requirements import REQUIREMENTS
+from mesh_fixtures.verdict.findings import Finding
+
+MULTI = "healthy-multi-primary-multi-network"
+REMOTE = "healthy-primary-remote-multi-network"
+SHARED = "healthy-multi-primary"
+
+Change = Callable[[Recording], Recording]
+PLAIN = {"mtls": {"mode": "DISABLE"}}
+FINDING = Finding("cluster1", "something", "something else")
+EVERYTHING = tuple(each.id for each in REQUIREMENTS)
+
+
+def of(cluster: str, **fields: Any) -> Change:
+    """Other values in the facts of a cluster; functions are applied to what is there."""
+
+    def change(recording: Recording) -> Recording:
+        known = recording.facts.clusters[cluster]
+        values = {
+            name: value(getattr(known, name)) if callable(value) else value
+            for name, value in fields.items()
+        }
+        clusters = {**recording.facts.clusters, cluster: replace(known, **values)}
+        return replace(recording, facts=replace(recording.facts, clusters=clusters))
+
+    return change
+
+
+def of_mesh(**fields: Any) -> Change:
+    def change(recording: Recording) -> Recording:
+        values = {
+            name: value(getattr(recording.facts, name)) if callable(value) else value
+            for name, value in fields.items()
+        }
+        return replace(recording, facts=replace(recording.facts, **values))
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    def change(recording: Recording) -> Recording:
+        for each in changes:
+            recording = each(recording)
+        return recording
+
+    return change
+
+
+def each(chosen: Callable[[Any], bool], /, **fields: Any) -> Callable[[Any], Any]:
+    """Other values in those elements that are chosen."""
+
+    def changed(element: Any) -> Any:
+        values = {
+            name: value(getattr(element, name)) if callable(value) else value
+            for name, value in fields.items()
+        }
+        return replace(element, **values)
+
+    return lambda known: tuple(changed(one) if chosen(one) else one for one in known)
+
+
+def without(unwanted: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    return lambda known: tuple(one for one in known if not unwanted(one))
+
+
+def named(name: str) -> Callable[[Any], bool]:
+    return lambda one: bool(one.name.startswith(name))
+
+
+def adding(*more: Any) -> Callable[[Any], Any]:
+    return lambda known: (*(known or ()), *more)
+
+
+def plus(labels: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    return lambda known: {**known, **labels}
+
+
+def minus(*keys: str) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
+    return lambda known: {key: value for key, value in known.items() if key not in keys}
+
+
+def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> Any:
+    return adding(Configuration(kind, namespace, name, spec))
+
+
+def failing(source: str, said: str) -> Change:
+    traffic = Traffic("cluster1", 200, {"v1": 100}, {said: 100}, source)
+    return of_mesh(traffic=(traffic,))
+
+
+GATEWAY = named("istio-eastwestgateway")
+HELLOWORLD = named("helloworld")
+SYSTEM = named("istio-system")
+SAMPLE = named("sample")
+NETWORK_LABEL = "topology.istio.io/network"
+ANNOTATION = "topology.istio.io/controlPlaneClusters"
+SECRET_OF_2 = "istio-remote-secret-cluster2"
+OTHER_ROOT = Root("0" * 64, "CN=Another Root")
+FAILED_CREATE = WarningEvent(
+    "sample",
+    "ReplicaSet/helloworld-v2-7d8",
+    "FailedCreate",
+    "failed calling webhook: x509: certificate signed by unknown authority",
+)
+
+
+def secret(**fields: Any) -> Change:
+    """The remote secret of cluster2 in cluster1, changed."""
+    return of("cluster1", remote_secrets=each(named(SECRET_OF_2), **fields))
+
+
+def istiods(cluster: str, **fields: Any) -> Change:
+    return of(cluster, istiods=each(lambda one: True, **fields))
+
+
+def unanswered(kind: str, client: str, server: str) -> Change:
+    """Paths of a kind on which nothing comes back."""
+
+    def wanted(path: Path) -> bool:
+        return (path.kind, path.client, path.server) == (kind, client, server)
+
+    lost = {"open": 0, "slow": 0, "refused": 0, "timed_out": lambda _: 10, "attempts": 10}
+    return of_mesh(paths=each(wanted, **lost, message="Connection timed out"))
+
+
+def half(kind: str, **counts: int) -> Change:
+    """Paths from cluster1 to cluster2 of which half the attempts do not simply succeed."""
+
+    def wanted(path: Path) -> bool:
+        return (path.kind, path.client, path.server) == (kind, "cluster1", "cluster2")
+
+    return of_mesh(paths=each(wanted, attempts=10, **counts))
+
+
+def gateway(port: int, **server: Any) -> Any:
+    spec = {
+        "selector": {"istio": "eastwestgateway"},
+        "servers": [{"port": {"number": port}, **server}],
+    }
+    return Configuration("Gateway", "istio-system", "another", spec)
+
+
+def no(kind: str, name: str = "") -> Callable[[Any], Any]:
+    return without(lambda one: one.kind == kind and one.name.startswith(name))
+
+
+PRIORITIES = (
+    Endpoint("10.68.0.7:5000", 1, 0, "network1/cluster1", ""),
+    Endpoint("10.64.40.1:15443", 1, 1, "network2/cluster2", ""),
+)
+
+# What was changed in facts of a healthy mesh, and the cause that this must be taken for.
+CASES: dict[str, tuple[str, Change, str]] = {
+    "no cacerts": (
+        MULTI,
+        of("cluster2", authority=lambda known: type(known)(present=False)),
+        "cacerts-missing",
+    ),
+    "another root": (
+        MULTI,
+        of("cluster2", authority=lambda known: replace(known, roots=(OTHER_ROOT,))),
+        "different-roots",
+    ),
+    "a broken chain": (
+        MULTI,
+        of("cluster2", authority=lambda known: replace(known, defects=("expired",))),
+        "cacerts-unsound",
+    ),
+    "cacerts after istiod": (
+        MULTI,
+        of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}, proxies=()),
+        "cacerts-unused",
+    ),
+    "proxies of an earlier root": (
+        MULTI,
+        of("cluster1", proxies=each(lambda one: True, roots=(OTHER_ROOT,))),
+        "proxies-not-restarted",
+    ),
+    "istiod gone": (
+        MULTI,
+        of("cluster2", deployments=without(named("istiod")), pods=without(named("istiod"))),
+        "istiod-not-running",
+    ),
+    "istiod scaled to 0": (
+        MULTI,
+        of("cluster2", deployments=each(named("istiod"), wanted=0, ready=0)),
+        "istiod-not-running",
+    ),
+    "istiod in a remote": (
+        REMOTE,
+        of("cluster2", pods=lambda known: (*known, replace(known[0], labels={"app": "istiod"}))),
+        "istiod-in-remote",
+    ),
+    "a proxy that rejects its configuration": (
+        MULTI,
+        istiods("cluster1", unsynced=("cluster1/sleep-1.sample LDS rejected: no such filter",)),
+        "configuration-rejected",
+    ),
+    "no remote secret": (
+        MULTI,
+        of("cluster1", remote_secrets=()),
+        "remote-secret-missing",
+    ),
+    "a remote secret without its label": (
+        MULTI,
+        secret(labelled=False),
+        "remote-secret-missing",
+    ),
+    "a remote secret named for another cluster": (
+        MULTI,
+        secret(leads_to="cluster1"),
+        "remote-secret-wrong-cluster",
+    ),
+    "a remote secret for this machine": (
+        MULTI,
+        secret(server="https://127.0.0.1:6443"),
+        "remote-secret-loopback-server",
+    ),
+    "a remote secret for localhost": (
+        MULTI,
+        secret(server="https://localhost:6443"),
+        "remote-secret-loopback-server",
+    ),
+    "a remote secret for another server": (
+        MULTI,
+        both(secret(server="https://10.9.9.9:6443"), istiods("cluster1", clusters={})),
+        "remote-secret-unreachable-server",
+    ),
+    "an API server out of reach": (
+        MULTI,
+        unanswered("api-server", "cluster1", "cluster2"),
+        "remote-secret-unreachable-server",
+    ),
+    "a revoked token": (MULTI, secret(accepted=False), "remote-secret-unauthorized"),
+    "a remote secret too many": (
+        MULTI,
+        of(
+            "cluster1",
+            remote_secrets=lambda known: (
+                *known,
+                replace(known[0], cluster="cluster9", leads_to="", server="https://10.0.0.9"),
+            ),
+        ),
+        "remote-secret-unexpected",
+    ),
+    "a cluster that is not read": (
+        MULTI,
+        istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
+        "remote-cluster-not-read",
+    ),
+    "no network label": (
+        MULTI,
+        of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL))),
+        "network-label-missing",
+    ),
+    "another network label": (
+        MULTI,
+        of("cluster2", namespaces=each(SYSTEM, labels=plus({NETWORK_LABEL: "network1"}))),
+        "network-label-wrong",
+    ),
+    "proxies of another network": (
+        MULTI,
+        of("cluster2", pods=each(HELLOWORLD, told=plus({"network": "network1"}))),
+        "proxy-identity-wrong",
+    ),
+    "no gateway": (
+        MULTI,
+        of("cluster2", services=without(GATEWAY), deployments=without(GATEWAY)),
+        "gateway-missing",
+    ),
+    "a gateway scaled to 0": (
+        MULTI,
+        of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0)),
+        "gateway-scaled-to-zero",
+    ),
+    "a gateway that is not ready": (
+        MULTI,
+        of(
+            "cluster2",
+            deployments=each(GATEWAY, ready=0),
+            pods=each(GATEWAY, serving=False, state="0/1 Running", trouble="ImagePullBackOff"),
+        ),
+        "gateway-not-ready",
+    ),
+    "a gateway without an address": (
+        MULTI,
+        of("cluster2", services=each(GATEWAY, external=())),
+        "gateway-address-pending",
+    ),
+    "one address for two gateways": (
+        MULTI,
+        both(
+            of("cluster1", services=each(GATEWAY, external=("10.0.0.1",))),
+            of("cluster2", services=each(GATEWAY, external=("10.0.0.1",))),
+        ),
+        "gateway-address-shared",
+    ),
+    "a gateway out of reach": (
+        MULTI,
+        unanswered("gateway", "cluster1", "cluster2"),
+        "gateway-unreachable",
+    ),
+    "services not exposed": (
+        MULTI,
+        of("cluster2", configuration=no("Gateway")),
+        "services-not-exposed",
+    ),
+    "a selector that selects nothing": (
+        MULTI,
+        of(
+            "cluster2",
+            configuration=each(
+                lambda one: one.kind == "Gateway", spec=plus({"selector": {"istio": "eastwest"}})
+            ),
+        ),
+        "gateway-selector-mismatch",
+    ),
+    "services exposed by another mode": (
+        MULTI,
+        of(
+            "cluster2",
+            configuration=lambda known: (
+                *no("Gateway")(known),
+                gateway(15443, tls={"mode": "PASSTHROUGH"}, hosts=["*.local"]),
+            ),
+        ),
+        "services-exposed-wrongly",
+    ),
+    "istiod not exposed": (
+        REMOTE,
+        of("cluster1", configuration=no("Gateway", "istiod")),
+        "istiod-not-exposed",
+    ),
+    "istiod exposed without a route": (
+        REMOTE,
+        of("cluster1", configuration=no("VirtualService")),
+        "istiod-not-exposed",
+    ),
+    "a gateway that does not listen": (
+        MULTI,
+        of("cluster2", gateways=each(lambda one: True, ports=(15021,))),
+        "gateway-not-listening",
+    ),
+    "no control plane annotation": (
+        REMOTE,
+        of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION))),
+        "control-plane-annotation-missing",
+    ),
+    "another control plane": (
+        REMOTE,
+        of("cluster2", namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"}))),
+        "control-plane-annotation-wrong",
+    ),
+    "the annotation after the secret": (
+        REMOTE,
+        of(
+            "cluster2",
+            namespaces=each(SYSTEM, annotated="2999-01-01T00:00:00Z"),
+            root_bundles={},
+        ),
+        "control-plane-annotation-late",
+    ),
+    "another injection path": (
+        REMOTE,
+        of(
+            "cluster2",
+            webhooks=each(
+                lambda one: True,
+                webhooks=each(lambda one: True, path="/inject/cluster/remote/net/network2"),
+            ),
+        ),
+        "injection-path-wrong",
+    ),
+    "another address of istiod": (
+        REMOTE,
+        of("cluster2", discovery=("10.0.0.9",)),
+        "discovery-address-wrong",
+    ),
+    "a remote that nobody takes charge of": (
+        REMOTE,
+        of("cluster2", root_bundles={}),
+        "remote-not-attached",
+    ),
+    "injection off": (
+        MULTI,
+        of(
+            "cluster2",
+            namespaces=each(SAMPLE, labels=minus("istio-injection")),
+            pods=each(HELLOWORLD, told=None, labels=minus("sidecar.istio.io/inject")),
+        ),
+        "injection-off",
+    ),
+    "pods from before injection": (
+        MULTI,
+        of("cluster2", pods=each(HELLOWORLD, told=None)),
+        "injection-off",
+    ),
+    "a webhook that cannot be called": (
+        MULTI,
+        of("cluster2", warnings=adding(FAILED_CREATE), pods=without(HELLOWORLD)),
+        "injection-failing",
+    ),
+    "no service": (MULTI, of("cluster2", services=without(HELLOWORLD)), "service-missing"),
+    "a service that selects no pod": (
+        MULTI,
+        of("cluster2", services=each(HELLOWORLD, selector={"app": "hello"})),
+        "service-selector-mismatch",
+    ),
+    "a service without the port": (
+        MULTI,
+        of("cluster2", services=each(HELLOWORLD, ports=each(lambda one: True, number=80))),
+        "service-port-missing",
+    ),
+    "a port without a name": (
+        MULTI,
+        of("cluster2", services=each(HELLOWORLD, ports=each(lambda one: True, name=""))),
+        "service-port-name-missing",
+    ),
+    "no workload": (
+        MULTI,
+        of("cluster2", deployments=without(HELLOWORLD), pods=without(HELLOWORLD)),
+        "workload-missing",
+    ),
+    "a workload scaled to 0": (
+        MULTI,
+        of("cluster2", deployments=each(HELLOWORLD, wanted=0, ready=0), pods=without(HELLOWORLD)),
+        "workload-scaled-to-zero",
+    ),
+    "a workload that is not ready": (
+        MULTI,
+        of(
+            "cluster2",
+            deployments=each(HELLOWORLD, ready=0),
+            pods=each(HELLOWORLD, serving=False, state="1/2 Running"),
+        ),
+        "workload-not-ready",
+    ),
+    "no mutual TLS in the namespace": (
+        MULTI,
+        of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN)),
+        "mtls-disabled",
+    ),
+    "no mutual TLS in the mesh": (
+        MULTI,
+        of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN, "istio-system")),
+        "mtls-disabled",
+    ),
+    "no mutual TLS at HelloWorld's port": (
+        MULTI,
+        of(
+            "cluster2",
+            configuration=configured(
+                "PeerAuthentication",
+                "x",
+                {
+                    "selector": {"matchLabels": {"app": "helloworld"}},
+                    "portLevelMtls": {"5000": {"mode": "DISABLE"}},
+                },
+            ),
+        ),
+        "mtls-disabled",
+    ),
+    "clients without TLS": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured(
+                "DestinationRule",
+                "x",
+                {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
+            ),
+        ),
+        "client-tls-disabled",
+    ),
+    "requests that are denied": (
+        MULTI,
+        both(
+            failing("sleep", "HTTP 403 RBAC: access denied"),
+            of(
+                "cluster2",
+                configuration=configured("AuthorizationPolicy", "x", {"action": "DENY"}),
+            ),
+        ),
+        "authorization-denied",
+    ),
+    "endpoints of two priorities": (
+        MULTI,
+        of("cluster1", client=lambda known: replace(known, endpoints=PRIORITIES)),
+        "locality-preference",
+    ),
+    "weights of a route": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured(
+                "VirtualService",
+                "x",
+                {
+                    "hosts": ["helloworld"],
+                    "http": [{"route": [{"destination": {"subset": "v1"}, "weight": 90}]}],
+                },
+            ),
+        ),
+        "weighted-route",
+    ),
+    "a fault in a route": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured(
+                "VirtualService",
+                "x",
+                {"hosts": ["*.local"], "http": [{"fault": {"abort": {"httpStatus": 503}}}]},
+            ),
+        ),
+        "route-fault",
+    ),
+    "a sidecar that leaves HelloWorld out": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured("Sidecar", "x", {"egress": [{"hosts": ["istio-system/*"]}]}),
+        ),
+        "sidecar-scope",
+    ),
+    "no route between pods": (
+        SHARED,
+        unanswered("pod", "cluster1", "cluster2"),
+        "pod-route-missing",
+    ),
+    "a route between networks": (
+        MULTI,
+        half("pod", open=10, timed_out=0),
+        "networks-not-isolated",
+    ),
+    "lost packets": (MULTI, half("gateway", open=8, slow=3, timed_out=2), "packet-loss"),
+    "connections that are refused": (
+        MULTI,
+        half("gateway", open=6, refused=4),
+        "gateway-connection-resets",
+    ),
+}
+
+
+def recording_of(case: str) -> tuple[Recording, str]:
+    base, change, cause = CASES[case]
+    return change(recorded(base)), cause
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_change_is_taken_for_its_cause(case: str) -> None:
+    recording, cause = recording_of(case)
+    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
+    found = diagnose(recording.scenario, recording.facts, failures)
+    assert cause in found.ids
+    root = next(root for root in found.roots if root.id == cause)
+    assert root.cause.evidence
+    assert root.cause.remedy
+    assert "\n" not in root.cause.statement
+
+
+@pytest.mark.parametrize("base", [MULTI, REMOTE, SHARED])
+def test_nothing_is_wrong_with_a_healthy_mesh(base: str) -> None:
+    recording = recorded(base)
+    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
+    assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
+    alone = {"intermediate-shared"}  # needs a key of another cluster, see below
+    assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS} - alone
+
+
+def test_an_intermediate_of_two_clusters_is_found() -> None:
+    recording = recorded(MULTI)
+    key = recording.facts.clusters["cluster1"].authority
+    assert key is not None
+    shared = of("cluster2", authority=lambda known: replace(known, issuing_key=key.issuing_key))
+    changed = shared(recording)
+    found = diagnose(changed.scenario, changed.facts, {"TRUST-1": (FINDING,)})
+    assert found.ids == ("intermediate-shared",)
