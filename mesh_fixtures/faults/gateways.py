@@ -1,0 +1,105 @@
+"""Faults of east-west gateways: absent, without an address, or without anything to listen for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mesh_fixtures.faults.target import Manifest, Target, references
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
+from mesh_fixtures.lab import load_balancer
+from mesh_fixtures.probe.gateways import gateways as find_gateways
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+_POOL: Final = "ipaddresspools.metallb.io"
+
+
+@contextmanager
+def absent(target: Target) -> Iterator[None]:
+    """The last cluster has no east-west gateway."""
+    cluster = target.scenario.clusters[-1].name
+    objects = (f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
+    try:
+        target.delete(cluster, _SYSTEM, *objects)
+        yield
+    finally:
+        target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
+
+
+@contextmanager
+def address_pending(target: Target) -> Iterator[None]:
+    """The last cluster's gateway asks for an address when no pool has any."""
+    cluster = target.scenario.clusters[-1].name
+    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    pools = _pools(target, cluster)
+    try:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.delete(
+            cluster,
+            load_balancer.NAMESPACE,
+            *(f"{_POOL}/{each['metadata']['name']}" for each in pools),
+        )
+        target.apply(cluster, _SYSTEM, unassigned(service))
+        yield
+    finally:
+        target.apply(cluster, load_balancer.NAMESPACE, *pools)
+        target.until(
+            "an address for the east-west gateway",
+            cluster,
+            find_gateways,
+            lambda found: all(each.addresses for each in found),
+        )
+
+
+@contextmanager
+def services_not_exposed(target: Target) -> Iterator[None]:
+    """The last primary does not expose the services of the mesh."""
+    cluster = target.scenario.primaries[-1].name
+    try:
+        target.delete(cluster, _SYSTEM, *references(services_manifest()))
+        yield
+    finally:
+        target.run_steps(target.installation, ids.expose_services(cluster))
+
+
+@contextmanager
+def selector_mismatch(target: Target) -> Iterator[None]:
+    """What exposes the last primary's services selects a gateway that there is not."""
+    cluster = target.scenario.primaries[-1].name
+    nobody = json.dumps({"spec": {"selector": {"istio": "east-west-gateway"}}})
+    try:
+        (gateway,) = references(services_manifest())
+        target.system(cluster, "patch", gateway, "--type=merge", "-p", nobody)
+        yield
+    finally:
+        target.run_steps(target.installation, ids.expose_services(cluster))
+
+
+@contextmanager
+def istiod_not_exposed(target: Target) -> Iterator[None]:
+    """The gateway of a remote's primary does not pass its istiod on."""
+    primary = target.scenario.control_plane_of(target.scenario.remotes[0].name)
+    try:
+        target.delete(primary, _SYSTEM, *references(istiod_manifest()))
+        yield
+    finally:
+        target.run_steps(target.installation, ids.expose_istiod(primary))
+
+
+def unassigned(service: Manifest) -> Manifest:
+    """The Service without the addresses and node ports that it was assigned."""
+    assigned = ("clusterIP", "clusterIPs", "healthCheckNodePort")
+    spec = {key: value for key, value in service["spec"].items() if key not in assigned}
+    ports = [
+        {key: value for key, value in port.items() if key != "nodePort"} for port in spec["ports"]
+    ]
+    return {**service, "spec": {**spec, "ports": ports}}
+
+
+def _pools(target: Target, cluster: str) -> list[Mapping[str, Any]]:
+    namespace = load_balancer.NAMESPACE
+    found = target.kubectl(cluster, "-n", namespace, "get", _POOL, "-o", "name").split()
+    return [target.read(cluster, namespace, *each.split("/", 1)) for each in found]

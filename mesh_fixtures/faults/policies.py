@@ -1,0 +1,109 @@
+"""Faults of configuration that a mesh is given besides the guide's: security and traffic policies.
+
+Source: Istio, reference of PeerAuthentication, DestinationRule, AuthorizationPolicy and
+VirtualService. Short host names are services of the policy's own namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mesh_fixtures.faults.fault import Injection
+from mesh_fixtures.faults.target import Manifest, Target, reference
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.workloads import SERVICE
+
+
+def _policy(group: str, kind: str, **spec: Any) -> Manifest:
+    return {
+        "apiVersion": f"{group}.istio.io/v1",
+        "kind": kind,
+        "metadata": {"name": "fault"},
+        "spec": spec,
+    }
+
+
+def _rule(**spec: Any) -> Manifest:
+    return _policy("networking", "DestinationRule", host=SERVICE, **spec)
+
+
+NO_MUTUAL_TLS: Final = _policy("security", "PeerAuthentication", mtls={"mode": "DISABLE"})
+NO_CLIENT_TLS: Final = _rule(trafficPolicy={"tls": {"mode": "DISABLE"}})
+
+NOBODY_ALLOWED: Final = _policy(
+    "security", "AuthorizationPolicy", selector={"matchLabels": {"app": "helloworld"}}
+)
+"""A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
+
+NEAREST_FIRST: Final = _rule(
+    trafficPolicy={
+        "outlierDetection": {
+            "consecutive5xxErrors": 5,
+            "interval": "30s",
+            "baseEjectionTime": "30s",
+        }
+    }
+)
+"""Where failing servers are ejected, clients prefer the others of their own zone (Istio: Locality
+failover)."""
+
+
+def in_all_primaries(policy: Manifest) -> Injection:
+    """A policy of the workloads' namespace, in every cluster that an istiod reads policies of."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with _applied(target, _primaries(target.scenario), policy):
+            yield
+
+    return inject
+
+
+def in_last_primary(policy: Manifest) -> Injection:
+    """A policy of the workloads' namespace, for the proxies of the last primary."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with _applied(target, _primaries(target.scenario)[-1:], policy):
+            yield
+
+    return inject
+
+
+@contextmanager
+def weighted(target: Target) -> Iterator[None]:
+    """Nine of ten requests go to the first cluster's version of HelloWorld."""
+    policies = weights(target.scenario)
+    with _applied(target, _primaries(target.scenario), *policies):
+        yield
+
+
+def weights(scenario: Scenario) -> tuple[Manifest, ...]:
+    """A subset for each version of HelloWorld; the first gets 90 %, the last 10 %."""
+    versions = list(dict.fromkeys(cluster.helloworld for cluster in scenario.clusters))
+    shares = [90, *[0] * (len(versions) - 2), 10]
+    routes = [
+        {"destination": {"host": SERVICE, "subset": version}, "weight": share}
+        for version, share in zip(versions, shares, strict=True)
+    ]
+    return (
+        _rule(subsets=[{"name": each, "labels": {"version": each}} for each in versions]),
+        _policy("networking", "VirtualService", hosts=[SERVICE], http=[{"route": routes}]),
+    )
+
+
+def _primaries(scenario: Scenario) -> list[str]:
+    return [cluster.name for cluster in scenario.primaries]
+
+
+@contextmanager
+def _applied(target: Target, clusters: Sequence[str], *policies: Manifest) -> Iterator[None]:
+    try:
+        for cluster in clusters:
+            target.apply(cluster, target.namespace, *policies)
+        yield
+    finally:
+        for cluster in clusters:
+            target.delete(cluster, target.namespace, *map(reference, policies))

@@ -1,0 +1,205 @@
+"""Faults of remote secrets: an istiod's access to another cluster's API server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.faults.fault import Injection
+from mesh_fixtures.faults.target import Manifest, Target
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.istiod import remote_clusters
+from mesh_fixtures.scenario import RemoteSecret
+
+NOBODY: Final = "https://192.0.2.1:6443"
+"""An address that belongs to nobody (RFC 5737)."""
+
+LOOPBACK: Final = "https://127.0.0.1:6443"
+"""What a kubeconfig for use on the cluster's own machine says."""
+
+CLUSTER_ANNOTATION: Final = "networking.istio.io/cluster"
+READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"  # noqa: S105 - a name
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+
+
+def object_name(cluster: str) -> str:
+    """Name of the Secret with access to a cluster (source: istioctl create-remote-secret)."""
+    return f"istio-remote-secret-{cluster}"
+
+
+@contextmanager
+def missing(target: Target) -> Iterator[None]:
+    """The first primary lacks its first remote secret."""
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        yield
+    finally:
+        give(target, which, kept)
+
+
+def changed(change: Callable[[Manifest], Manifest]) -> Injection:
+    """The first primary's first remote secret is another one."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        which = _first(target)
+        kept = withdraw(target, which)
+        try:
+            give(target, which, change(kept))
+            yield
+        finally:
+            give(target, which, kept)
+            _start_again(target, which)
+
+    return inject
+
+
+@contextmanager
+def revoked(target: Target) -> Iterator[None]:
+    """The token in the first primary's first remote secret was revoked before istiod used it.
+
+    An istiod that watches already goes on until the API server ends its watches, minutes later.
+    """
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
+        _await_refusal(target, which.of, token_of(kept))
+        give(target, which, kept)
+        yield
+    finally:
+        step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
+        target.run_steps(target.installation, step)
+        _start_again(target, which)
+
+
+@contextmanager
+def swapped(target: Target) -> Iterator[None]:
+    """Each of two primaries' secrets is named after the cluster that it is installed in."""
+    one, other = _pair(target)
+    kept = {which: withdraw(target, which) for which in (one, other)}
+    try:
+        for which in (one, other):
+            give(target, which, named_after(kept[which], which.installed_in))
+        yield
+    finally:
+        for which in (one, other):
+            wrong = f"secret/{object_name(which.installed_in)}"
+            target.delete(which.installed_in, _SYSTEM, wrong)
+            give(target, which, kept[which])
+
+
+@contextmanager
+def of_own_cluster(target: Target) -> Iterator[None]:
+    """What the first primary takes for access to the other cluster is access to itself."""
+    one, other = _pair(target)
+    to_itself = target.read(other.installed_in, _SYSTEM, "secret", object_name(other.of))
+    kept = withdraw(target, one)
+    try:
+        give(target, one, named_after(to_itself, one.of))
+        yield
+    finally:
+        withdraw(target, one)
+        give(target, one, kept)
+
+
+def withdraw(target: Target, which: RemoteSecret) -> Manifest:
+    """Remove a remote secret, which is returned, and wait until its istiod has let go of what it
+    read by it.
+    """
+    secret = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    target.delete(which.installed_in, _SYSTEM, f"secret/{object_name(which.of)}")
+    target.until(
+        f"istiod to forget {which.of}",
+        which.installed_in,
+        remote_clusters,
+        lambda known: all(which.of != one.id for each in known for one in each.clusters),
+    )
+    return secret
+
+
+def give(target: Target, which: RemoteSecret, secret: Manifest) -> None:
+    """Install a remote secret, whatever is in it."""
+    target.apply(which.installed_in, _SYSTEM, secret)
+
+
+def _start_again(target: Target, which: RemoteSecret) -> None:
+    """Restart the istiod that reads a secret which it could not use before.
+
+    It reads the repaired one without that; but of the cluster that it never read, an istiod of 1.32
+    is not rid before minutes after the secret is removed, and so no longer fit for other faults.
+    """
+    target.restart(which.installed_in, (_SYSTEM, "istiod"))
+
+
+def pointed_at(secret: Manifest, server: str) -> Manifest:
+    """The remote secret with another address of the API server."""
+
+    def change(kubeconfig: dict[str, Any]) -> None:
+        for each in kubeconfig["clusters"]:
+            each["cluster"]["server"] = server
+
+    return _changed(secret, change)
+
+
+def named_after(secret: Manifest, cluster: str) -> Manifest:
+    """The same access, said to be to another cluster."""
+    meta = {
+        **secret["metadata"],
+        "name": object_name(cluster),
+        "annotations": {CLUSTER_ANNOTATION: cluster},
+    }
+    (access,) = secret["data"].values()
+    return {**secret, "metadata": meta, "data": {cluster: access}}
+
+
+def token_of(secret: Manifest) -> str:
+    """The token in a remote secret."""
+    ((_, encoded),) = secret["data"].items()
+    (user,) = yaml.safe_load(base64.b64decode(encoded))["users"]
+    return str(user["user"]["token"])
+
+
+def _await_refusal(target: Target, cluster: str, token: str) -> None:
+    """Wait until the API server no longer takes a token, which it remembers for some seconds
+    (source: Kubernetes, TokenReview v1).
+    """
+    review = json.dumps(
+        {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token},
+        }
+    )
+
+    def taken(kube: KubeClient) -> bool:
+        answer = target.kubectl(kube.name, "create", "-f", "-", "-o", "json", stdin=review)
+        return bool(json.loads(answer)["status"].get("authenticated"))
+
+    target.until("the revoked token to be refused", cluster, taken, lambda taken: not taken)
+
+
+def _changed(secret: Manifest, change: Callable[[dict[str, Any]], None]) -> Manifest:
+    ((cluster, encoded),) = secret["data"].items()
+    kubeconfig = yaml.safe_load(base64.b64decode(encoded))
+    change(kubeconfig)
+    content = base64.b64encode(yaml.safe_dump(kubeconfig).encode()).decode()
+    return {**secret, "data": {cluster: content}}
+
+
+def _first(target: Target) -> RemoteSecret:
+    return target.scenario.remote_secrets[0]
+
+
+def _pair(target: Target) -> tuple[RemoteSecret, RemoteSecret]:
+    """The first remote secret, and the one for the opposite direction."""
+    one = _first(target)
+    return one, RemoteSecret(of=one.installed_in, installed_in=one.of)

@@ -1,0 +1,346 @@
+"""All faults: what is broken, where, what must fail by it, and what must not."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from mesh_fixtures.faults import (
+    gateways,
+    networks,
+    policies,
+    remote_secrets,
+    remotes,
+    trust,
+    wires,
+    workloads,
+)
+from mesh_fixtures.faults.fault import Fault
+
+ONE_NETWORK: Final = "multi-primary"
+TWO_NETWORKS: Final = "multi-primary-multi-network"
+REMOTE: Final = "primary-remote-multi-network"
+
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK)
+
+_CONTROL: Final = ("TRUST-1", "CONTROL-1")
+_ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
+_PATHS: Final = ("GATEWAY-1", "WORKLOAD-1", "NETWORK-1")
+_KNOWN: Final = (*_ACCESS, *_PATHS, "DISCOVERY-2")
+
+_UNSEEN_LABEL: Final = (
+    "injected pods carry their network as a label of their own, so the namespace's counts for "
+    "pods without a proxy only; CONTROL-3 does not look at it"
+)
+
+_TRUST: Final = (
+    Fault(
+        id="different-roots",
+        broken="cluster2 signs with an intermediate of another root.",
+        topology=TWO_NETWORKS,
+        inject=trust.another_root,
+        fails=("TRUST-1",),
+        unaffected=("CONTROL-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="cacerts-missing",
+        broken="cluster2 was given no cacerts: its istiod signs with a root of its own.",
+        topology=TWO_NETWORKS,
+        inject=trust.no_cacerts,
+        fails=("TRUST-1",),
+        unaffected=("CONTROL-1", "DISCOVERY-1", *_PATHS),
+    ),
+)
+
+_REMOTE_SECRETS: Final = (
+    Fault(
+        id="remote-secret-missing",
+        broken="cluster1 has no remote secret of cluster2.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.missing,
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secret-unreachable-server",
+        broken="cluster1's remote secret of cluster2 has an address that belongs to nobody.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.changed(
+            partial(remote_secrets.pointed_at, server=remote_secrets.NOBODY)
+        ),
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secret-loopback-server",
+        broken="cluster1's remote secret of cluster2 has the address 127.0.0.1.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.changed(
+            partial(remote_secrets.pointed_at, server=remote_secrets.LOOPBACK)
+        ),
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secret-unauthorized",
+        broken="The token in cluster1's remote secret of cluster2 is revoked.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.revoked,
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secrets-swapped",
+        broken="Each cluster's remote secret is named after itself instead of the other cluster.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.swapped,
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+        cause="remote-secret-wrong-cluster",
+    ),
+    Fault(
+        id="remote-secret-wrong-cluster",
+        broken="cluster1's remote secret of cluster2 holds access to cluster1.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.of_own_cluster,
+        fails=("DISCOVERY-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+)
+
+_NETWORKS: Final = (
+    Fault(
+        id="network-label-missing",
+        broken="The istio-system of cluster2 has no network label.",
+        topology=TWO_NETWORKS,
+        inject=networks.no_label,
+        fails=("CONTROL-3",),
+        unaffected=_KNOWN,
+        undetected=_UNSEEN_LABEL,
+    ),
+    Fault(
+        id="network-label-wrong",
+        broken="The istio-system of cluster2 has the label of network1.",
+        topology=TWO_NETWORKS,
+        inject=networks.wrong_label,
+        fails=("CONTROL-3",),
+        unaffected=_KNOWN,
+        undetected=_UNSEEN_LABEL,
+    ),
+    Fault(
+        id="networks-not-isolated",
+        broken="Pods of one network are routed to those of the other.",
+        topology=TWO_NETWORKS,
+        inject=wires.not_isolated,
+        fails=("NETWORK-1",),
+        unaffected=(*_ACCESS, "GATEWAY-1", "WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2"),
+        provider=wires.PROVIDER,
+    ),
+    Fault(
+        id="pod-route-missing",
+        broken="The nodes of cluster1 have no route to the pods of cluster2, on one network.",
+        topology=ONE_NETWORK,
+        inject=wires.pod_route_missing,
+        fails=("NETWORK-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "DISCOVERY-2"),
+        provider=wires.PROVIDER,
+    ),
+    Fault(
+        id="packet-loss",
+        broken="Half of the packets between the networks are lost.",
+        topology=TWO_NETWORKS,
+        inject=wires.filtered(wires.LOSS),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_CONTROL, "WORKLOAD-1"),
+        provider=wires.PROVIDER,
+    ),
+    Fault(
+        id="gateway-connection-resets",
+        broken="Some connections to gateways are reset after they were opened.",
+        topology=TWO_NETWORKS,
+        inject=wires.filtered(wires.RESETS),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "DISCOVERY-2"),
+        provider=wires.PROVIDER,
+    ),
+)
+
+_GATEWAYS: Final = (
+    Fault(
+        id="gateway-missing",
+        broken="cluster2 has no east-west gateway.",
+        topology=TWO_NETWORKS,
+        inject=gateways.absent,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="gateway-address-pending",
+        broken="The gateway of cluster2 gets no address: no pool has any.",
+        topology=TWO_NETWORKS,
+        inject=gateways.address_pending,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="services-not-exposed",
+        broken="cluster2 does not expose its services.",
+        topology=TWO_NETWORKS,
+        inject=gateways.services_not_exposed,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="gateway-selector-mismatch",
+        broken="What exposes the services of cluster2 selects a gateway that there is not.",
+        topology=TWO_NETWORKS,
+        inject=gateways.selector_mismatch,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="istiod-not-exposed",
+        broken="The gateway of cluster1 does not pass istiod on to its remote.",
+        topology=REMOTE,
+        inject=gateways.istiod_not_exposed,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "NETWORK-1"),
+    ),
+)
+
+_REMOTES: Final = (
+    Fault(
+        id="control-plane-annotation-missing",
+        broken="The istio-system of cluster2 does not say that cluster1 is in charge of it.",
+        topology=REMOTE,
+        inject=remotes.annotation(late=False),
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+    ),
+    Fault(
+        id="control-plane-annotation-late",
+        broken="It was said that cluster1 is in charge of cluster2 after its secret was read.",
+        topology=REMOTE,
+        inject=remotes.annotation(late=True),
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+    ),
+    Fault(
+        id="injection-path-wrong-network",
+        broken="The webhook of cluster2 asks for proxies of network1.",
+        topology=REMOTE,
+        inject=remotes.injection_path(of_network=True),
+        fails=("WORKLOAD-1",),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
+        cause="injection-path-wrong",
+    ),
+    Fault(
+        id="injection-path-wrong",
+        broken="The webhook of cluster2 asks for proxies of cluster1.",
+        topology=REMOTE,
+        inject=remotes.injection_path(of_network=True, of_cluster=True),
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+    ),
+)
+
+_WORKLOADS: Final = (
+    Fault(
+        id="injection-off",
+        broken="No proxies are injected in cluster2.",
+        topology=TWO_NETWORKS,
+        inject=workloads.injection_off,
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+    ),
+    Fault(
+        id="service-missing",
+        broken="cluster1 has no Service of HelloWorld.",
+        topology=TWO_NETWORKS,
+        inject=workloads.service_missing,
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="workload-scaled-to-zero",
+        broken="The HelloWorld of cluster2 has no pods.",
+        topology=TWO_NETWORKS,
+        inject=workloads.scaled_to_zero,
+        fails=("WORKLOAD-1", "DISCOVERY-2"),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
+    ),
+    Fault(
+        id="service-port-name-missing",
+        broken="No Service of HelloWorld says which protocol its port speaks.",
+        topology=TWO_NETWORKS,
+        inject=workloads.port_without_name,
+        fails=("SECURITY-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+)
+
+_POLICIES: Final = (
+    Fault(
+        id="mtls-disabled",
+        broken="A PeerAuthentication turns mutual TLS off for servers.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_all_primaries(policies.NO_MUTUAL_TLS),
+        fails=("DISCOVERY-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="client-tls-disabled",
+        broken="A DestinationRule turns TLS off for clients of HelloWorld.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_all_primaries(policies.NO_CLIENT_TLS),
+        fails=("DISCOVERY-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="authorization-denied",
+        broken="An AuthorizationPolicy lets the HelloWorld of cluster2 answer nobody.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.NOBODY_ALLOWED),
+        fails=("TRAFFIC-1",),
+        unaffected=_KNOWN,
+    ),
+    Fault(
+        id="locality-preference",
+        broken="A DestinationRule ejects failing servers, by which clients prefer their own zone.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_all_primaries(policies.NEAREST_FIRST),
+        fails=("TRAFFIC-1",),
+        unaffected=_KNOWN,
+    ),
+    Fault(
+        id="weighted-route",
+        broken="A VirtualService sends nine of ten requests to one version.",
+        topology=TWO_NETWORKS,
+        inject=policies.weighted,
+        fails=("TRAFFIC-2",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+)
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    *_REMOTES,
+    *_POLICIES,
+    *_WORKLOADS,
+    *_GATEWAYS,
+    *_NETWORKS,
+    *_REMOTE_SECRETS,
+    *_TRUST,
+)
+
+
+def by_id(fault_id: str) -> Fault:
+    """The fault of that id.
+
+    Raises:
+        LookupError: there is none; says which there are.
+    """
+    for fault in FAULTS:
+        if fault.id == fault_id:
+            return fault
+    valid = ", ".join(fault.id for fault in FAULTS)
+    raise LookupError(f"there is no fault {fault_id!r}; valid values: {valid}")

@@ -1,0 +1,133 @@
+"""Watches a mesh while it is broken on purpose: what fails, why, and whether it is well again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
+from mesh_fixtures.probe.traffic import TrafficSample, requests
+from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.requirements import ObservedMesh, Outcome, by_id
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.convergence import settle
+
+DETECTION_SECONDS: Final = 90.0
+"""From a broken mesh to the unmet requirements."""
+
+MENDED_SECONDS: Final = 90.0
+"""From a mended mesh to requirements that are met."""
+
+ENDPOINT_SECONDS: Final = 5.0
+TRAFFIC_SECONDS: Final = 15
+"""How long a mesh that may be broken is waited for. Who watches it asks again."""
+
+_INTERVAL: Final = 0.5
+_OF_TRAFFIC: Final = frozenset({"TRAFFIC-1", "TRAFFIC-2"})
+
+Outcomes = Mapping[str, Outcome]
+"""By id of the requirement."""
+
+
+class ImpatientMesh(ObservedMesh):
+    """A mesh that is not waited for as long as one that should be well."""
+
+    @property
+    def endpoints(self) -> Mapping[str, ClientEndpoints]:
+        return self.once(_endpoints)
+
+    @property
+    def traffic(self) -> Mapping[str, TrafficSample]:
+        return self.once(_traffic)
+
+
+def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
+    return client_endpoints(mesh.view, ENDPOINT_SECONDS)
+
+
+def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
+    _ = mesh.endpoints
+    return mesh.view.each(
+        lambda kube: requests(kube, mesh.requests, budget_seconds=TRAFFIC_SECONDS)
+    )
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was seen of a mesh once it was broken.
+
+    Attributes:
+        outcomes: of the requirements that were looked at, as last seen.
+        seconds: until the last of those that must be unmet was.
+    """
+
+    outcomes: Outcomes
+    seconds: float
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """What was found against each requirement that is not met, in a line."""
+        return tuple(
+            f"{name} {outcome.result}: {outcome.trouble or '; '.join(map(str, outcome.findings))}"
+            for name, outcome in self.outcomes.items()
+            if outcome.result != "met"
+        )
+
+
+def check(mesh: ObservedMesh, ids: Iterable[str]) -> dict[str, Outcome]:
+    """Look at a mesh by several requirements at the same time."""
+    return at_once(dict.fromkeys(ids), lambda each: by_id(each).check(mesh))
+
+
+def detect(
+    mesh: ObservedMesh,
+    fails: Iterable[str],
+    unaffected: Iterable[str],
+    *,
+    seconds: float = DETECTION_SECONDS,
+) -> Detection:
+    """Look at a broken mesh until all requirements that must be unmet are, and then at others."""
+    demanded = tuple(fails)
+
+    def looked() -> dict[str, Outcome]:
+        mesh.forget()
+        return check(mesh, demanded)
+
+    settled = settle(
+        looked,
+        lambda seen: all(each.result == "unmet" for each in seen.values()),
+        deadline=seconds,
+        interval=_INTERVAL,
+    )
+    return Detection({**settled.value, **check(mesh, unaffected)}, settled.seconds)
+
+
+def root_causes(mesh: ObservedMesh, outcomes: Outcomes) -> Diagnosis:
+    """Why a broken mesh does not meet its requirements.
+
+    Args:
+        outcomes: of what was seen since the mesh was last forgotten.
+    """
+    facts = gather(mesh.view)
+    if any(each in _OF_TRAFFIC and outcomes[each].trouble is None for each in outcomes):
+        facts = with_traffic(facts, mesh.traffic)
+    failures = {each: seen.findings for each, seen in outcomes.items() if seen.result != "met"}
+    return diagnose(mesh.scenario, facts, failures)
+
+
+def await_met(mesh: ObservedMesh, ids: Iterable[str], *, seconds: float) -> Detection:
+    """Look at a mesh until all these requirements are met, or the time is over."""
+    wanted = tuple(ids)
+
+    def looked() -> dict[str, Outcome]:
+        mesh.forget()
+        return check(mesh, wanted)
+
+    settled = settle(
+        looked,
+        lambda seen: all(each.result == "met" for each in seen.values()),
+        deadline=seconds,
+        interval=_INTERVAL,
+    )
+    return Detection(settled.value, settled.seconds)

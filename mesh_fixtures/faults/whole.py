@@ -1,0 +1,64 @@
+"""A mesh that has to be whole before a fault is injected, and again after it was mended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.faults.target import Target
+from mesh_fixtures.faults.trial import MENDED_SECONDS, ImpatientMesh, await_met
+from mesh_fixtures.requirements import applicable
+
+BASIC: Final = (
+    "TRUST-1",
+    "CONTROL-1",
+    "DISCOVERY-1",
+    "DISCOVERY-2",
+    "GATEWAY-1",
+    "WORKLOAD-1",
+    "TRAFFIC-1",
+    "TRAFFIC-2",
+    "NETWORK-1",
+)
+"""What is looked at between two faults: all that can be seen at the same time, as it changes
+nothing.
+"""
+
+
+class WholeMesh:
+    """A mesh to inject faults into, one after another.
+
+    Attributes:
+        is_whole: whether it was, when it was last looked at.
+    """
+
+    def __init__(self, mesh: ImpatientMesh, target: Target) -> None:
+        self.mesh = mesh
+        self.target = target
+        self.is_whole = False
+
+    def require_whole(self, *also: str) -> float:
+        """Wait until the basic requirements are met.
+
+        Args:
+            also: ids of others that must be met.
+
+        Returns:
+            Seconds that it took.
+
+        Raises:
+            LabError: one of them is not; nothing more can be learnt from the mesh then.
+        """
+        known = {each.id for each in applicable(self.mesh.scenario)}
+        wanted = [each for each in (*BASIC, *also) if each in known]
+        seen = await_met(self.mesh, wanted, seconds=MENDED_SECONDS)
+        self.is_whole = not seen.unmet
+        if seen.unmet:
+            error = LabError(
+                wanted=f"a whole mesh within {MENDED_SECONDS:g} s",
+                seen="\n  ".join(seen.unmet),
+                where=f"{self.mesh.scenario.id} ({self.target.lab.id})",
+            )
+            self.mesh.spoil(error)
+            raise error
+        return seen.seconds

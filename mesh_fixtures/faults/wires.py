@@ -1,0 +1,112 @@
+"""Faults of the network itself, in labs of network namespaces: routes and packet filters.
+
+Source: nftables, nft(8), numgen; Linux, ip-route(8).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from pyroute2 import IPRoute
+
+from mesh_fixtures.faults.fault import Injection
+from mesh_fixtures.faults.target import Target
+from mesh_fixtures.lab.netns import launch
+from mesh_fixtures.lab.netns.network import node_namespace, router_namespace
+from mesh_fixtures.scenario import SERVICES_PORT
+
+PROVIDER: Final = "netns"
+
+RESETS: Final = (
+    f"tcp dport {SERVICES_PORT} ct state established "
+    "numgen random mod 100 < 10 counter reject with tcp reset"
+)
+"""One in ten packets to gateways, on connections that are open, is answered by a reset. Proxies try
+again what is reset before it is open (Istio: HTTPRetry), which is no error to anybody."""
+
+LOSS: Final = "numgen random mod 100 < 50 counter drop"
+"""One in two packets is lost, either way."""
+
+Route = tuple[IPv4Network, IPv4Address]
+"""Pods, and the node that they are on."""
+
+
+def filtered(rule: str) -> Injection:
+    """What the router passes on between networks goes by a rule of nftables first."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        try:
+            _nft(target, table(rule))
+            yield
+        finally:
+            _nft(target, "add table ip fault", "delete table ip fault")
+
+    return inject
+
+
+def table(rule: str) -> str:
+    """A table of nftables by which a rule looks at every packet that is passed on."""
+    hook = "type filter hook forward priority filter; policy accept;"
+    return f"table ip fault {{\nchain passed_on {{\n{hook}\n{rule}\n}}\n}}"
+
+
+@contextmanager
+def not_isolated(target: Target) -> Iterator[None]:
+    """The router passes on between networks what goes directly to pods."""
+    routes = [route for cluster in target.lab.clusters for route in pod_routes(target, cluster)]
+    pods = ", ".join(str(destination) for destination, _ in routes)
+    element = f"element ip lab load_balancers {{ {pods} }}"
+    router = router_namespace(target.lab.id)
+    try:
+        _route("replace", router, routes)
+        _nft(target, f"add {element}")
+        yield
+    finally:
+        _nft(target, f"add {element}", f"delete {element}")
+        _route("del", router, routes)
+
+
+@contextmanager
+def pod_route_missing(target: Target) -> Iterator[None]:
+    """The first cluster's nodes have no route to the pods of the last one."""
+    first, *_, last = target.lab.clusters.values()
+    routes = pod_routes(target, last.name)
+    namespaces = [node_namespace(target.lab.id, node.name) for node in first.nodes]
+    try:
+        for namespace in namespaces:
+            _route("del", namespace, routes)
+        yield
+    finally:
+        for namespace in namespaces:
+            _route("replace", namespace, routes)
+
+
+def pod_routes(target: Target, cluster: str) -> list[Route]:
+    """How the pods of a cluster are reached."""
+    found = json.loads(target.kubectl(cluster, "get", "nodes", "-o", "json"))
+    addresses = {node.name: node.address for node in target.lab.clusters[cluster].nodes}
+    return [
+        (IPv4Network(node["spec"]["podCIDR"]), addresses[node["metadata"]["name"]])
+        for node in found["items"]
+    ]
+
+
+def _route(what: str, namespace: str, routes: list[Route]) -> None:
+    with IPRoute(netns=namespace) as links:
+        for destination, gateway in routes:
+            links.route(what, dst=str(destination), gateway=str(gateway))
+
+
+def _nft(target: Target, *commands: str) -> None:
+    """Run commands of nft in the router's namespace, all or none, with the programs of nodes."""
+    folder = target.lab.folder / "nodes" / "router"
+    spec = json.loads((folder / "node.json").read_text())
+    changed = folder / "fault.json"
+    changed.write_text(json.dumps({**spec, "setup": [{"argv": ["nft", "\n".join(commands)]}]}))
+    mesh_node = target.lab.tools.kubectl.with_name("mesh-node")
+    launch.set_up(target.lab.id, router_namespace(target.lab.id), mesh_node, changed)

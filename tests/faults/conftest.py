@@ -1,0 +1,60 @@
+"""What the fault tests of one topology share: the mesh that is broken and mended.
+
+They run only where their folder is named, as in `pytest tests/faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mesh_fixtures.faults import ImpatientMesh, Target, WholeMesh
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.requirements import control_2, discovery_1, gateway_1
+from mesh_fixtures.session.labs import RUN, Sample
+from mesh_fixtures.session.selection import topology_of
+
+FOLDER: Final = Path(__file__).parent
+
+REQUESTS: Final = 100
+"""From each cluster; a share of 90 % is found out by far fewer."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long a requirement waits for a mesh that may be broken. Who watches it asks again."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    named = [Path(config.invocation_params.dir, each.split("::")[0]) for each in config.args]
+    asked_for = any(each.resolve().is_relative_to(FOLDER) for each in named)
+    return None if asked_for else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Faults are shown on topologies of their own choice, of which `--mesh-topology` asks some."""
+    asked_for = config.stash[RUN].settings.topologies
+    left_out = [item for item in items if asked_for and topology_of(item) not in asked_for]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _impatience() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control_2, "SYNC_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(discovery_1, "SYNC_SECONDS", PATIENCE_SECONDS)
+        patch.setattr(gateway_1, "SETTLING_SECONDS", PATIENCE_SECONDS)
+        yield
+
+
+@pytest.fixture(scope="session")
+def whole_mesh(sample: Sample, pytestconfig: pytest.Config) -> Iterator[WholeMesh]:
+    """The mesh to break, with its workloads."""
+    progress = pytestconfig.stash[RUN].progress(sample.scenario)
+    with MeshView(sample.lab) as view:
+        mesh = ImpatientMesh(view, requests=REQUESTS)
+        yield WholeMesh(mesh, Target(view, progress))

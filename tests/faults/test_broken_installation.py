@@ -1,0 +1,83 @@
+"""An installation with a step left out fails in time, says why, and can be completed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from mesh_fixtures.diagnosis import explained
+from mesh_fixtures.diagnosis.installation import why_step_failed
+from mesh_fixtures.errors import StepFailed
+from mesh_fixtures.faults.table import REMOTE
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.certificates import write_certificates
+from mesh_fixtures.install.executor import run_in_lab, working_folder
+from mesh_fixtures.install.plan import plan
+from mesh_fixtures.install.step import Plan
+from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.session.labs import RUN
+
+from .topologies import chosen
+
+READINESS_SECONDS: Final = 25
+"""For the gateway of the remote, whose pods are never made."""
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(chosen(REMOTE), id=REMOTE)], indirect=True, scope="session"
+)
+def test_istiod_not_exposed(
+    lab: Lab, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> None:
+    """The first test of its topology: it leaves the installed mesh to those that follow."""
+    if lab.installed:
+        pytest.skip("the lab was kept by an earlier run, with its mesh")
+    remote = lab.scenario.remotes[0].name
+    exposure = ids.expose_istiod(lab.scenario.control_plane_of(remote))
+    whole = plan(lab.scenario, lab.images)
+    done: set[str] = set()
+
+    def note(event: Event) -> None:
+        if event.outcome == "done":
+            done.add(event.phase)
+        pytestconfig.stash[RUN].sink(event)
+
+    progress = Progress(lab.scenario.id, note)
+    write_certificates(lab.scenario, working_folder(lab))
+    begun = time.monotonic()
+    with pytest.raises(StepFailed) as failed:
+        run_in_lab(impatient(whole.without(exposure), ids.gateway(remote)), lab, progress)
+    record_property("seconds_to_detection", round(time.monotonic() - begun, 1))
+    _, diagnosis = why_step_failed(lab, failed.value)
+    run_in_lab(left(whole, done), lab, progress)
+    lab.mark_installed()
+
+    assert failed.value.step == ids.gateway(remote)
+    said = "\n".join(explained(diagnosis))
+    assert diagnosis.ids[:1] == ("istiod-not-exposed",), f"{failed.value}\n{said}"
+
+
+def impatient(of: Plan, gateway: str) -> Plan:
+    """The plan with a gateway that is waited for no longer than a healthy one takes."""
+    step = of[gateway]
+    (command,) = step.commands
+    (file,) = step.files
+    install = names.istioctl_install(step.cluster, file, READINESS_SECONDS)
+    quick = replace(step, commands=(replace(command, argv=install),))
+    return of.replace(replace(quick, deadline=READINESS_SECONDS + 15))
+
+
+def left(of: Plan, done: set[str]) -> Plan:
+    """The steps of a plan that are not done yet."""
+    steps = tuple(
+        replace(step, needs=tuple(need for need in step.needs if need not in done))
+        for step in of.steps
+        if step.id not in done
+    )
+    return replace(of, steps=steps)

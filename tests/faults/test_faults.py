@@ -1,0 +1,74 @@
+"""Each fault makes its requirements fail, is named as their cause, and can be mended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from mesh_fixtures.diagnosis import explained
+from mesh_fixtures.faults import FAULTS, Detection, Fault, WholeMesh, detect, root_causes
+from mesh_fixtures.faults.trial import DETECTION_SECONDS
+from mesh_fixtures.requirements import ObservedMesh
+
+from .topologies import chosen
+
+UNDETECTED_SECONDS: Final = 5.0
+
+
+def parameter(fault: Fault) -> object:
+    undetected = pytest.mark.xfail(raises=AssertionError, reason=fault.undetected)
+    marks = [undetected] if fault.undetected else []
+    return pytest.param(fault, chosen(fault.topology), id=fault.id, marks=marks)
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    ("fault", "scenario"),
+    [parameter(fault) for fault in FAULTS],
+    indirect=["scenario"],
+    scope="session",
+)
+def test_fault(
+    fault: Fault, whole_mesh: WholeMesh, record_property: Callable[[str, object], None]
+) -> None:
+    if fault.provider not in ("", whole_mesh.target.lab.provider):
+        pytest.skip(f"only labs of the provider {fault.provider} can be broken like this")
+    if not whole_mesh.is_whole:
+        whole_mesh.require_whole()
+    begun = time.monotonic()
+    whole_mesh.is_whole = False
+    with fault.inject(whole_mesh.target):
+        record_property("seconds_to_break", round(time.monotonic() - begun, 1))
+        seconds = UNDETECTED_SECONDS if fault.undetected else DETECTION_SECONDS
+        seen = detect(whole_mesh.mesh, fault.fails, fault.unaffected, seconds=seconds)
+        record_property("seconds_to_detection", round(seen.seconds, 1))
+        begun = time.monotonic()
+        verdict = Verdict(fault, seen, whole_mesh.mesh)
+        record_property("seconds_to_diagnosis", round(time.monotonic() - begun, 1))
+        begun = time.monotonic()
+    record_property("seconds_to_mend", round(time.monotonic() - begun, 1))
+    record_property("seconds_to_be_whole", round(whole_mesh.require_whole(*fault.fails), 1))
+    verdict.require()
+
+
+class Verdict:
+    """What is to be said of a fault once the mesh is mended."""
+
+    def __init__(self, fault: Fault, seen: Detection, mesh: ObservedMesh) -> None:
+        self.fault = fault
+        self.seen = seen
+        self.diagnosis = root_causes(mesh, seen.outcomes)
+
+    def require(self) -> None:
+        __tracebackhide__ = True
+        results = {name: outcome.result for name, outcome in self.seen.outcomes.items()}
+        said = "\n".join((*self.seen.unmet, *explained(self.diagnosis)))
+        for name in self.fault.fails:
+            assert results[name] == "unmet", f"{name} must be unmet\n{said}"
+        for name in self.fault.unaffected:
+            assert results[name] == "met", f"{name} must be met\n{said}"
+        first = next(iter(self.diagnosis.ids), "")
+        assert first == self.fault.named, f"the first cause must be {self.fault.named}\n{said}"

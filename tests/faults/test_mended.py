@@ -1,0 +1,25 @@
+"""After its last fault, a mesh meets every requirement, as one that was never broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh_fixtures.faults import TOPOLOGIES, WholeMesh
+from mesh_fixtures.requirements import applicable
+
+from .topologies import chosen
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(chosen(each), id=each) for each in TOPOLOGIES],
+    indirect=True,
+    scope="session",
+)
+def test_the_mended_mesh_meets_everything(whole_mesh: WholeMesh) -> None:
+    mesh = whole_mesh.mesh
+    mesh.forget()
+    for requirement in applicable(mesh.scenario):
+        if not requirement.disruptive:
+            requirement.check(mesh).require()
