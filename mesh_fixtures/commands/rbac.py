@@ -1,0 +1,35 @@
+"""Prints the roles that verifying somebody else's mesh takes."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from mesh_fixtures.progress import Sink
+
+SUMMARY = "print the roles that verifying a mesh of somebody else's takes, for kubectl apply"
+
+
+def add(parser: ArgumentParser) -> None:
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--user", metavar="NAME", help="bind the roles to a user")
+    who.add_argument("--group", metavar="NAME", help="bind the roles to a group")
+    who.add_argument(
+        "--service-account", metavar="NAMESPACE/NAME", help="bind the roles to a service account"
+    )
+    parser.epilog = "Needs no cluster. `doctor --kubeconfig` says which permission is missing."
+
+
+def run(arguments: Namespace, sink: Sink) -> int:
+    del sink
+    from mesh_fixtures.lab.kubeconfig.permissions import Subject, roles
+
+    subject = None
+    if arguments.user:
+        subject = Subject("User", arguments.user)
+    elif arguments.group:
+        subject = Subject("Group", arguments.group)
+    elif arguments.service_account:
+        namespace, _, name = arguments.service_account.rpartition("/")
+        subject = Subject("ServiceAccount", name, namespace or "default")
+    print(roles(subject), end="")
+    return 0

@@ -1,0 +1,230 @@
+"""From what is installed in clusters to the scenario that describes it: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+
+from mesh_fixtures.errors import NotInstalled, ScenarioError
+from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
+from mesh_fixtures.lab.kubeconfig.survey import Installation
+from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
+
+DISCOVERED: Final = "discovered"
+"""Id of a scenario that describes what was found."""
+
+UNNAMED_NETWORK: Final = "network1"
+"""Name in a scenario of the network of clusters that are told none: the guide's first."""
+
+_UNNAMED_MESH: Final = "mesh1"
+_ANY: Final = "*"
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What was found.
+
+    Attributes:
+        notes: what a person should know of it, e.g. what contradicts each other.
+    """
+
+    scenario: Scenario
+    notes: tuple[str, ...]
+
+
+def infer(found: Sequence[Installation]) -> Discovered:
+    """The scenario that describes clusters, in their order.
+
+    What is broken is described as far as it can be told what is meant.
+
+    Raises:
+        NotInstalled: there is nothing of Istio in one of them.
+        ScenarioError: they are not all the clusters of a mesh, or not by the mesh's names.
+    """
+    _require_installed(found)
+    _require_apart(found)
+    notes = [*_names(found), *_networks(found), *_others(found)]
+    mesh, told = _mesh(found)
+    notes += told
+    clusters = []
+    for at, each in enumerate(found):
+        primary = None
+        if not each.istiods:
+            primary, told = primary_of(each, found)
+            notes += told
+        clusters.append(
+            {
+                "name": each.cluster,
+                "network": network_of(each) or UNNAMED_NETWORK,
+                "role": "remote" if primary else "primary",
+                "primary": primary,
+                "helloworld": f"v{at + 1}",
+            }
+        )
+    return Discovered(_scenario(mesh, clusters), tuple(notes))
+
+
+def network_of(each: Installation) -> str:
+    """The network that a cluster's pods are on, for the mesh; empty when none is set.
+
+    Source: Istio, Install Multicluster (label of istio-system; values.global.network; the injection
+    path of a remote).
+    """
+    return next((network for network in _said_networks(each).values() if network), "")
+
+
+def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
+    """The cluster whose istiod is in charge of a cluster without one, and what is odd about it.
+
+    Its proxies find istiod at the gateway of that cluster; its annotation names it; it reads the
+    remote's API server. Where the first of these leaves a doubt, the next one decides.
+
+    Raises:
+        ScenarioError: nothing tells.
+    """
+    primaries = [each for each in found if each.istiods]
+    named = [each.cluster for each in primaries if each.cluster in remote.control_planes]
+    evidence = (
+        [each.cluster for each in primaries if each.gateways & remote.discovery],
+        named,
+        [each.cluster for each in primaries if remote.cluster in (each.reads or ())],
+        [each.cluster for each in primaries],
+    )
+    chosen = next((those[0] for those in evidence if len(those) == 1), None)
+    if chosen is None:
+        said = ", ".join(remote.control_planes) or "nothing"
+        raise ScenarioError(
+            wanted="one cluster whose istiod is in charge of it",
+            seen=f"{CONTROL_PLANE_ANNOTATION} says {said}; istiod runs in "
+            f"{', '.join(each.cluster for each in primaries) or 'none of the clusters'}",
+            where=remote.cluster,
+            remedy="give all clusters of the mesh by the mesh's names, or write the scenario",
+        )
+    if not remote.control_planes:
+        lacks = f"{remote.cluster}: istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
+        return chosen, (f"{lacks}; {chosen} seems to be in charge",)
+    if chosen not in remote.control_planes and _ANY not in remote.control_planes:
+        said = f"{remote.cluster}: {CONTROL_PLANE_ANNOTATION} is {', '.join(remote.control_planes)}"
+        return chosen, (f"{said}, but {chosen} seems to be in charge",)
+    return chosen, ()
+
+
+def _require_installed(found: Sequence[Installation]) -> None:
+    bare = [each.cluster for each in found if not each.is_there]
+    if bare:
+        raise NotInstalled(
+            wanted="Istio to be installed in every cluster",
+            seen="no istiod in istio-system, no webhook that injects proxies, "
+            f"no annotation {CONTROL_PLANE_ANNOTATION}",
+            where=", ".join(bare),
+            remedy="install it there, or leave the cluster out",
+        )
+
+
+def _require_apart(found: Sequence[Installation]) -> None:
+    known: dict[str, str] = {}
+    for each in found:
+        other = known.setdefault(each.uid, each.cluster)
+        if each.uid and other != each.cluster:
+            raise ScenarioError(
+                wanted="clusters that differ",
+                seen=f"{other} and {each.cluster} are the same one",
+                where="kubeconfigs",
+                remedy="name another file or context for one of them",
+            )
+
+
+def _names(found: Sequence[Installation]) -> Iterator[str]:
+    read = {name for each in found for name in each.reads or ()}
+    for each in found:
+        said = {name for name in each.istiods.values() if name}
+        if not each.istiods:
+            said = {injector.cluster for injector in each.injectors if injector.cluster}
+        if not said or each.cluster in said:
+            continue
+        name = sorted(said)[0]
+        if not each.istiods and each.cluster in read:
+            yield f"{each.cluster}: its injection path calls it {name}"
+            continue
+        raise ScenarioError(
+            wanted="every cluster by the mesh's name of it",
+            seen=f"the mesh calls {each.cluster} {name}",
+            where="kubeconfigs",
+            remedy=f"write {name}= in place of {each.cluster}=",
+        )
+
+
+def _said_networks(each: Installation) -> dict[str, str]:
+    values = {value.network for value in each.values if value.network}
+    paths = {injector.network for injector in each.injectors if injector.network}
+    return {
+        f"the label {NETWORK_LABEL} of istio-system": each.network,
+        "the injection path": min(paths, default=""),
+        "values.global.network": min(values, default=""),
+    }
+
+
+def _networks(found: Sequence[Installation]) -> Iterator[str]:
+    for each in found:
+        said = {where: network for where, network in _said_networks(each).items() if network}
+        if len(set(said.values())) > 1:
+            words = " and ".join(f"{network} by {where}" for where, network in said.items())
+            yield f"{each.cluster}: its network is {words}"
+        elif not said:
+            yield f"{each.cluster}: no network is set; it is described as {UNNAMED_NETWORK}"
+
+
+def _others(found: Sequence[Installation]) -> Iterator[str]:
+    given = {each.cluster for each in found}
+    for each in found:
+        others = sorted((each.reads or frozenset()) - given)
+        if others:
+            yield (
+                f"{each.cluster}: its istiod reads {', '.join(others)} too: give all clusters of "
+                "the mesh, or what is found is not all of it"
+            )
+
+
+def _mesh(found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
+    """The mesh's id, and what is odd about it."""
+    ids = {each.cluster: _mesh_id(each) for each in found if each.istiods}
+    named = {cluster: name for cluster, name in ids.items() if name}
+    different = sorted(set(named.values()))
+    if len(different) > 1:
+        said = ", ".join(f"{name} in {cluster}" for cluster, name in named.items())
+        return next(iter(named.values())), (f"the mesh has more than one id: {said}",)
+    return (different[0], ()) if different else (_UNNAMED_MESH, ("the mesh has no id",))
+
+
+def _mesh_id(each: Installation) -> str:
+    """Without a mesh id, proxies are told the trust domain (Istio: injection template)."""
+    return next((value.mesh_id for value in each.values if value.mesh_id), each.trust_domain)
+
+
+def _scenario(mesh: str, clusters: Sequence[dict[str, str | None]]) -> Scenario:
+    networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
+    primaries = sum(each["primary"] is None for each in clusters)
+    remotes = len(clusters) - primaries
+    parts = [_counted(primaries, "primary", "primaries")]
+    parts += [_counted(remotes, "remote", "remotes")] if remotes else []
+    where = _counted(len(networks), "network", "networks")
+    try:
+        return Scenario(
+            id=DISCOVERED,
+            title=f"Mesh {mesh}: {' and '.join(parts)} on {where}",
+            mesh=mesh,
+            networks=tuple(NetworkSpec(name=name) for name in networks),
+            clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
+        )
+    except ValidationError as error:
+        said = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())
+        raise ScenarioError(
+            wanted="a mesh whose names a scenario can have", seen=said, where="what was found"
+        ) from error
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

@@ -1,0 +1,123 @@
+"""Clusters that somebody else made, and a run's own namespace in each of them."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mesh_fixtures.errors import MeshConformanceError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.interruption import run_apart
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.lab import processes, state
+from mesh_fixtures.lab.kubeconfig import contents, namespace, sample
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
+from mesh_fixtures.lab.provider import Cluster, Tools
+from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+
+class KubeconfigLab(RecordedLab):
+    """Somebody else's clusters; implements `mesh_fixtures.lab.provider.Lab`."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        record: state.Record,
+        references: Sequence[Reference],
+        images: ImageSet,
+        revision: str,
+        progress: Progress,
+    ) -> None:
+        super().__init__(scenario, record, progress)
+        self._references = references
+        self._images = images
+        self._revision = revision
+        self._stopping = threading.Event()
+        self._clusters = {
+            cluster.name: Cluster(
+                name=cluster.name,
+                network=cluster.network,
+                kubeconfig=kubeconfig_of(record, cluster.name),
+            )
+            for cluster in scenario.clusters
+        }
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]:
+        return self._clusters
+
+    @property
+    def tools(self) -> Tools:
+        """From PATH, for who wants them: no probe does."""
+        return Tools(kubectl=_in_path("kubectl"), istioctl=_in_path("istioctl"))
+
+    @property
+    def images(self) -> ImageSet:
+        return self._images
+
+    @property
+    def is_foreign(self) -> bool:
+        return True
+
+    @property
+    def sample_namespace(self) -> str:
+        return namespace.name_of(self.id)
+
+    def deploy_sample(self) -> None:
+        """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.
+
+        Raises:
+            LabError: a cluster does not run them.
+            ProbeError: an API server cannot be asked or refuses.
+        """
+        order = sample.Order(
+            lab=self.id,
+            scenario=self.scenario,
+            images=self._images,
+            revision=self._revision,
+            journal=self._record.journal,
+            stopping=self._stopping,
+        )
+        clusters = self._clusters
+        run_apart(
+            lambda: at_once(
+                clusters, lambda name: sample.deploy(order, clusters[name], self._progress)
+            ),
+            self._stopping.set,
+        )
+
+    def stop(self) -> None:
+        self._stopping.set()
+        processes.end_processes(self.id, self._record.journal)
+
+    def resume(self) -> bool:
+        try:
+            contents.write(self._references, self.folder)
+            return all(at_once(self._clusters, self._holds_namespace).values())
+        except MeshConformanceError:
+            return False
+
+    def _holds_namespace(self, name: str) -> bool:
+        with KubeClient(self._clusters[name]) as kube:
+            there = kube.namespace(self.sample_namespace)
+        return there is not None and namespace.belongs(there, self.id)
+
+    def _boot(self) -> None:
+        contents.write(self._references, self.folder)
+
+    def _settle(self) -> None:
+        pass
+
+    def _tear_down(self) -> None:
+        tear_down(self._record)
+
+
+def _in_path(program: str) -> Path:
+    """The program; only its name where there is none, so that what starts it says so."""
+    return Path(shutil.which(program) or program)

@@ -1,0 +1,87 @@
+"""A run's own namespace in a cluster that somebody else made: all that it makes there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.kube import KubeClient, KubeWriter, Namespace
+from mesh_fixtures.lab.journal import Entry
+from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
+from mesh_fixtures.lab.provider import Cluster
+
+OWNER_LABEL: Final = "mesh-conformance/lab"
+"""Label with the id of the lab that a namespace belongs to."""
+
+REMOVAL_SECONDS: Final = 120.0
+"""A pod may take its grace period of 30 s, twice when its node is slow."""
+
+_LABELS: Final = {"app.kubernetes.io/managed-by": "mesh-conformance"}
+_NAMESPACES: Final = "/api/v1/namespaces"
+_INTERVAL: Final = 0.5
+
+
+def name_of(lab: str) -> str:
+    """Name of a lab's own namespace, the same in every cluster."""
+    return PREFIX + lab.removeprefix("mesh-")
+
+
+def entry(cluster: str, lab: str) -> Entry:
+    """What a journal says of it."""
+    return Entry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
+
+
+def make(kube: KubeClient, writer: KubeWriter, lab: str, labels: Mapping[str, str]) -> None:
+    """Make it, or use the one that this lab has made.
+
+    Args:
+        labels: by which its pods are injected.
+
+    Raises:
+        LabError: somebody else's has its name.
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    name = name_of(lab)
+    own = {**_LABELS, OWNER_LABEL: lab, **labels}
+    metadata = {"name": name, "labels": own}
+    writer.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    there = kube.namespace(name)
+    if there is None or not belongs(there, lab):
+        raise LabError(
+            wanted=f"a namespace {name} of this run's own",
+            seen="somebody else's" if there else "none, although it was made",
+            where=kube.name,
+            remedy="run it again: the name is another one then",
+        )
+
+
+def belongs(namespace: Namespace, lab: str) -> bool:
+    """Whether a namespace is a lab's own."""
+    return namespace.meta.labels.get(OWNER_LABEL) == lab
+
+
+def remove(cluster: Cluster, lab: str) -> None:
+    """Remove it, if it is there, and wait until it is gone.
+
+    Raises:
+        LabError: it is still there after `REMOVAL_SECONDS`.
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    name = name_of(lab)
+    with KubeClient(cluster) as kube, KubeWriter(cluster) as writer:
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        there = kube.namespace(name)
+        if there is not None and belongs(there, lab):
+            writer.delete(f"{_NAMESPACES}/{name}", there.uid)
+        while there is not None and belongs(there, lab):
+            if time.monotonic() > deadline:
+                raise LabError(
+                    wanted=f"the namespace {name} to be gone within {REMOVAL_SECONDS:g} s",
+                    seen="; ".join(there.remaining) or "it is still there",
+                    where=cluster.name,
+                    remedy=f"kubectl delete namespace {name}",
+                )
+            time.sleep(_INTERVAL)
+            there = kube.namespace(name)

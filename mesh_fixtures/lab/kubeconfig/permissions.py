@@ -1,0 +1,197 @@
+"""What a run on somebody else's mesh must be permitted, and the roles that permit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import yaml
+
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import Access
+
+ROLE: Final = "mesh-conformance"
+"""Name of the roles and of their bindings."""
+
+PREFIX: Final = "mesh-conformance-"
+"""Beginning of the name of a run's own namespace."""
+
+_ANY_OWN: Final = f"{PREFIX}0000"
+"""Stands for a run's own namespace, whose name is not known before."""
+
+Scope = Literal["cluster", "own", "system"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Verbs on resources that go together.
+
+    Attributes:
+        scope: `cluster` for what is in no namespace, `own` for the run's own namespace, whose name
+            roles cannot know, and `system` for istio-system.
+        resources: of one API group, with subresources.
+        why: what it is for.
+        names: only objects of these names; empty for all.
+        without: what cannot be verified where it is not permitted; empty where it has to be.
+    """
+
+    scope: Scope
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    why: str
+    group: str = ""
+    names: tuple[str, ...] = ()
+    without: str = ""
+
+    @property
+    def accesses(self) -> Iterator[Access]:
+        """Each verb on each resource by itself."""
+        namespace = {"cluster": "", "own": _ANY_OWN, "system": SYSTEM_NAMESPACE}[self.scope]
+        for resource in self.resources:
+            for verb in self.verbs:
+                for name in self.names or ("",):
+                    yield Access(verb, resource, self.group, namespace, name)
+
+    def as_role(self) -> dict[str, Any]:
+        """As an entry of a role's rules."""
+        rule = {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return {**rule, "resourceNames": list(self.names)} if self.names else rule
+
+
+RULES: Final = (
+    Rule(
+        "cluster",
+        ("namespaces",),
+        ("create", "get", "delete"),
+        "a namespace of the run's own, removed afterwards; reads what istio-system is labelled",
+    ),
+    Rule(
+        "cluster",
+        ("mutatingwebhookconfigurations",),
+        ("list",),
+        "which istiod injects proxies",
+        group="admissionregistration.k8s.io",
+    ),
+    Rule("own", ("services", "serviceaccounts"), ("create",), "HelloWorld and Sleep"),
+    Rule("own", ("deployments",), ("create", "list"), "HelloWorld and Sleep", group="apps"),
+    Rule(
+        "own",
+        ("destinationrules",),
+        ("create",),
+        "where a gateway chooses between clusters or is counted on: a connection for each request",
+        group="networking.istio.io",
+    ),
+    Rule("own", ("pods", "events"), ("list",), "whether HelloWorld and Sleep run, or why not"),
+    Rule("own", ("pods/exec",), ("create", "get"), "requests from Sleep, and what its proxy knows"),
+    Rule(
+        "own",
+        ("pods/log",),
+        ("get",),
+        "as whom HelloWorld's proxy knows its clients",
+        without="SECURITY-1",
+    ),
+    Rule(
+        "system",
+        ("pods", "services", "configmaps"),
+        ("get", "list"),
+        "istiod, the gateways, and how they are configured",
+    ),
+    Rule("system", ("deployments",), ("list",), "whether istiod is to run", group="apps"),
+    Rule(
+        "system",
+        ("endpointslices",),
+        ("list",),
+        "where proxies find istiod",
+        group="discovery.k8s.io",
+    ),
+    Rule(
+        "system",
+        ("pods/exec",),
+        ("create", "get"),
+        "which API servers istiod reads, and what the gateways' proxies listen at",
+    ),
+    Rule(
+        "system",
+        ("secrets",),
+        ("get",),
+        "the certificates that istiod signs with; the secret holds their key too, which is only "
+        "compared with them",
+        names=("cacerts",),
+        without="TRUST-1 and TRUST-2",
+    ),
+)
+"""Everything that probes ask of somebody else's cluster, and what a run makes there."""
+
+_HEAD: Final = """\
+# Roles for verifying a mesh that somebody else installed, by mesh-conformance. Apply them to every
+# cluster of the mesh. What a run makes is in a namespace of its own, whose name roles cannot know:
+# rules for it hold in all namespaces.
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is permitted.
+
+    Attributes:
+        kind: User, Group or ServiceAccount.
+        namespace: of a service account; empty otherwise.
+    """
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def as_binding(self) -> dict[str, str]:
+        """As an entry of a binding's subjects."""
+        if self.kind == "ServiceAccount":
+            return {"kind": self.kind, "name": self.name, "namespace": self.namespace}
+        return {"apiGroup": "rbac.authorization.k8s.io", "kind": self.kind, "name": self.name}
+
+
+def roles(subject: Subject | None = None) -> str:
+    """The roles as YAML for `kubectl apply -f -`; with who they are bound to, if anybody.
+
+    Source: Kubernetes, Using RBAC Authorization.
+    """
+    everywhere = [rule for rule in RULES if rule.scope != "system"]
+    system = [rule for rule in RULES if rule.scope == "system"]
+    parts = [_role("ClusterRole", "", everywhere), _role("Role", SYSTEM_NAMESPACE, system)]
+    if subject is not None:
+        parts += [_binding("", subject), _binding(SYSTEM_NAMESPACE, subject)]
+    return _HEAD + "---\n".join(parts)
+
+
+def _role(kind: str, namespace: str, rules: list[Rule]) -> str:
+    text = _yaml(_object(kind, namespace)) + "rules:\n"
+    for rule in rules:
+        why = rule.why
+        if rule.without:
+            why += f"; without it, {rule.without} cannot be verified"
+        text += f"  # {why}\n" + _indented(_yaml([rule.as_role()]))
+    return text
+
+
+def _binding(namespace: str, subject: Subject) -> str:
+    kind = "Role" if namespace else "ClusterRole"
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ROLE}
+    made = {"roleRef": reference, "subjects": [subject.as_binding()]}
+    return _yaml({**_object(f"{kind}Binding", namespace), **made})
+
+
+def _object(kind: str, namespace: str) -> dict[str, Any]:
+    meta = {"name": ROLE, "namespace": namespace} if namespace else {"name": ROLE}
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": meta}
+
+
+def _yaml(content: Any) -> str:
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=1000)
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())

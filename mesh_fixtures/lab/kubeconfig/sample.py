@@ -1,0 +1,184 @@
+"""HelloWorld and Sleep in a run's own namespace of clusters that somebody else made.
+
+They are deployed through the API servers, so that no kubectl is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.errors import LabError, NotPermitted, ProbeError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.kube import Event, KubeClient, KubeWriter, Pod
+from mesh_fixtures.lab.journal import Journal
+from mesh_fixtures.lab.kubeconfig import namespace as own
+from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
+from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors
+from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.workloads import (
+    fresh_connections_manifest,
+    helloworld_manifest,
+    service_manifest,
+    sleep_manifest,
+)
+
+READY_SECONDS: Final = 120.0
+"""Nodes may have to pull the images first."""
+
+MADE_SECONDS: Final = 45.0
+"""After which pods that nobody has made are not waited for: their webhook does not answer."""
+
+_INTERVAL: Final = 0.5
+_SHOWN: Final = 3
+_OWN_CONTAINERS: Final = frozenset({"helloworld", "sleep"})
+_STARTING: Final = ("ContainerCreating", "PodInitializing")
+_HOPELESS: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_PATHS: Final = {
+    "Service": "/api/v1/namespaces/{}/services",
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
+}
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be deployed.
+
+    Attributes:
+        lab: id of the lab that it belongs to.
+        revision: of istiod; empty for the default one.
+        stopping: set when nothing more is to be made.
+    """
+
+    lab: str
+    scenario: Scenario
+    images: ImageSet
+    revision: str
+    journal: Journal
+    stopping: threading.Event
+
+
+def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
+    """Deploy the workloads in a cluster, and wait until they are ready.
+
+    Workloads that do not become ready although their images and nodes are all right are left for
+    requirements to judge, since the mesh may be what is wrong with them.
+
+    Raises:
+        LabError: the cluster does not run them.
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    with KubeClient(cluster) as kube, KubeWriter(cluster) as writer:
+        name = own.name_of(order.lab)
+        webhooks = tuple(injectors(kube.mutating_webhooks(INJECTOR)))
+        labels = namespace_labels(cluster.name, webhooks, name, order.revision)
+        _go_on(order, cluster.name)
+        order.journal.record(own.entry(cluster.name, order.lab))
+        own.make(kube, writer, order.lab, labels)
+        made = manifests(order.scenario, cluster.name, order.images, name)
+        for item in made:
+            _go_on(order, cluster.name)
+            _create(writer, name, item, progress)
+        with progress.phase("sample-ready", cluster.name):
+            deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
+            trouble = _await(kube, name, deployments, lambda: _go_on(order, cluster.name))
+        if trouble:
+            progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
+
+
+def manifests(scenario: Scenario, cluster: str, images: ImageSet, namespace: str) -> Sequence[Json]:
+    """What a cluster gets, in the order of making."""
+    spec = scenario.cluster(cluster)
+    texts = [service_manifest()]
+    if scenario.has_choice_behind_gateway and spec.is_primary:
+        texts.append(fresh_connections_manifest(namespace))
+    texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
+    return [item for text in texts for item in yaml.safe_load_all(text)]
+
+
+def obstacle(pods: Sequence[Pod], events: Iterable[Event], wanted: int) -> str:
+    """Why workloads do not run that no mesh has to do with; empty when there is no such reason.
+
+    Args:
+        events: oldest first.
+        wanted: number of pods that there should be.
+    """
+    for pod in pods:
+        if pod.unscheduled:
+            return f"pod {pod.name} has no node: {pod.unscheduled}"
+        for container in pod.containers:
+            waiting = container.waiting
+            if container.name in _OWN_CONTAINERS and waiting and not waiting.startswith(_STARTING):
+                return f"pod {pod.name}, container {container.name} ({container.image}): {waiting}"
+    refused = [each for each in events if each.reason == "FailedCreate"]
+    if len(pods) < wanted and refused and "webhook" not in refused[-1].message:
+        return str(refused[-1])
+    return ""
+
+
+def _go_on(order: Order, cluster: str) -> None:
+    if order.stopping.is_set():
+        raise LabError(wanted="the sample workloads", seen="stopped", where=cluster)
+
+
+def _is_deployment(item: Json) -> bool:
+    return str(item["kind"]) == "Deployment"
+
+
+def _create(writer: KubeWriter, namespace: str, item: Json, progress: Progress) -> None:
+    try:
+        writer.create(_PATHS[item["kind"]].format(namespace), item)
+    except NotPermitted:
+        raise
+    except ProbeError as error:
+        # Istio's own webhooks look at its resources: that they do not answer is the mesh's fault.
+        if "webhook" not in error.seen:
+            raise
+        progress.note("sample", f"{item['kind']} was not made: {error.seen}", writer.name)
+
+
+def _await(
+    kube: KubeClient, namespace: str, names: Sequence[str], go_on: Callable[[], None]
+) -> str:
+    """What keeps the workloads from being ready; empty when they are.
+
+    Raises:
+        LabError: the cluster does not run them.
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    begun = time.monotonic()
+    while True:
+        go_on()
+        ready = [each.meta.name for each in kube.deployments(namespace) if each.ready >= 1]
+        if set(ready) >= set(names):
+            return ""
+        pods, events = kube.pods(namespace), kube.events(namespace)
+        hindrance = obstacle(pods, events, len(names))
+        over = time.monotonic() - begun > (READY_SECONDS if pods else MADE_SECONDS)
+        if hindrance and (over or any(reason in hindrance for reason in _HOPELESS)):
+            raise LabError(
+                wanted="HelloWorld and Sleep to run",
+                seen=hindrance,
+                where=f"{kube.name}, namespace {namespace}",
+                remedy="choose images that the nodes can pull: --mesh-helloworld-image, "
+                "--mesh-sleep-image"
+                if "mage" in hindrance
+                else "",
+            )
+        if over:
+            states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]
+            said = [str(event) for event in events if event.reason == "FailedCreate"]
+            said = said or [str(event) for event in events]
+            return "; ".join([*states, *said[-_SHOWN:]])
+        time.sleep(_INTERVAL)

@@ -1,0 +1,197 @@
+"""What of Istio is installed in a cluster, read from its API server. Judges nothing.
+
+Source: Istio, Install Multicluster; the chart istiod (its ConfigMaps, webhooks and Deployment).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import (
+    CONTROL_PLANE_ANNOTATION,
+    NETWORK_LABEL,
+    SYSTEM_NAMESPACE,
+)
+from mesh_fixtures.kube import ConfigMap, KubeClient, Webhook, WebhookConfiguration
+from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
+from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
+from mesh_fixtures.probe.workloads import discovery
+
+INJECTOR: Final = "app=sidecar-injector"
+"""Label of the webhooks by which istiod injects proxies."""
+
+REVISION_LABEL: Final = "istio.io/rev"
+TAG_LABEL: Final = "istio.io/tag"
+
+_SERVICE: Final = re.compile(r"istiod(-.+)?")
+_VALUES: Final = re.compile(r"istio-sidecar-injector(-.+)?")
+_MESH: Final = re.compile(r"istio(-.+)?")
+_PATH: Final = re.compile(r"/inject((?:/[^/]+/[^/]+)*)/?")
+
+
+@dataclass(frozen=True)
+class Injector:
+    """A webhook that injects proxies.
+
+    Attributes:
+        revision: label by which namespaces choose it: its istiod's revision, or a tag.
+        cluster: what its path says of the pods' cluster; empty where istiod says it.
+        network: likewise.
+    """
+
+    revision: str
+    cluster: str
+    network: str
+    webhook: Webhook
+
+
+@dataclass(frozen=True)
+class Values:
+    """What an istiod injects with; each empty where it is not set."""
+
+    mesh_id: str = ""
+    cluster: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What of Istio is in a cluster.
+
+    Attributes:
+        cluster: its name on this side.
+        uid: of istio-system, which tells clusters apart; empty when there is no such namespace.
+        network: label of istio-system; empty when it has none.
+        control_planes: annotation of istio-system with the clusters whose istiod is in charge.
+        istiods: the cluster that each istiod's Deployment says it is in, by name of the Deployment.
+        values: of each istiod's injection.
+        trust_domain: of the mesh configuration; empty when there is none.
+        injectors: webhooks that inject proxies.
+        discovery: addresses at which its proxies find istiod.
+        gateways: external addresses of its east-west gateways.
+        reads: names of all clusters that its istiods read; None when none of them said.
+    """
+
+    cluster: str
+    uid: str = ""
+    network: str = ""
+    control_planes: tuple[str, ...] = ()
+    istiods: Mapping[str, str] = field(default_factory=dict)
+    values: tuple[Values, ...] = ()
+    trust_domain: str = ""
+    injectors: tuple[Injector, ...] = ()
+    discovery: frozenset[str] = frozenset()
+    gateways: frozenset[str] = frozenset()
+    reads: frozenset[str] | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything of Istio."""
+        return bool(self.istiods or self.injectors or self.control_planes)
+
+
+def installation(kube: KubeClient) -> Installation:
+    """What of Istio is in a cluster.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    namespace = kube.namespace(SYSTEM_NAMESPACE)
+    found = tuple(injectors(kube.mutating_webhooks(INJECTOR)))
+    if namespace is None:
+        return Installation(kube.name, injectors=found)
+    annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
+    maps = kube.config_maps(SYSTEM_NAMESPACE)
+    return Installation(
+        cluster=kube.name,
+        uid=namespace.uid,
+        network=namespace.meta.labels.get(NETWORK_LABEL, ""),
+        control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
+        istiods={
+            each.meta.name: each.env.get(CONTAINER, {}).get("CLUSTER_ID", "")
+            for each in kube.deployments(SYSTEM_NAMESPACE, ISTIOD)
+        },
+        values=tuple(injection_values(maps)),
+        trust_domain=trust_domain(maps),
+        injectors=found,
+        discovery=_discovery(kube),
+        gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
+        reads=_reads(kube),
+    )
+
+
+def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Injector]:
+    """The webhooks that inject proxies."""
+    for configuration in configurations:
+        labels = configuration.meta.labels
+        revision = labels.get(TAG_LABEL) or labels.get(REVISION_LABEL, "")
+        for webhook in configuration.webhooks:
+            said = _PATH.fullmatch(webhook.path)
+            if said is not None:
+                words = said[1].split("/")[1:]
+                told = dict(zip(words[::2], words[1::2], strict=True))
+                cluster, network = told.get("cluster", ""), told.get("net", "")
+                yield Injector(revision, cluster, network, webhook)
+
+
+def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
+    """What istiods inject with, by their ConfigMaps."""
+    for each in maps:
+        if _VALUES.fullmatch(each.meta.name):
+            own = _mapping(_mapping(_json(each.data.get("values", ""))).get("global"))
+            clusters = _mapping(own.get("multiCluster"))
+            yield Values(
+                mesh_id=str(own.get("meshID") or ""),
+                cluster=str(clusters.get("clusterName") or ""),
+                network=str(own.get("network") or ""),
+            )
+
+
+def trust_domain(maps: Iterable[ConfigMap]) -> str:
+    """The mesh configuration's trust domain, by which a mesh without an id is called."""
+    for each in maps:
+        if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
+            return str(_mapping(_yaml(each.data["mesh"])).get("trustDomain") or "")
+    return ""
+
+
+def _discovery(kube: KubeClient) -> frozenset[str]:
+    services = kube.services(SYSTEM_NAMESPACE)
+    names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
+    found = [discovery(kube, f"{name}.{SYSTEM_NAMESPACE}.svc:15012") for name in names]
+    return frozenset(address for each in found for address in each.addresses)
+
+
+def _reads(kube: KubeClient) -> frozenset[str] | None:
+    """None also where an istiod does not answer: that it is ill is for requirements to say."""
+    try:
+        found = remote_clusters(kube)
+    except ProbeError:
+        return None
+    return frozenset(each.id for known in found for each in known.clusters) if found else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

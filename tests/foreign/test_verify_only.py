@@ -1,0 +1,170 @@
+"""A mesh that somebody else installed: what is said of it, and that nothing changes but a namespace
+of the run's own, which goes away.
+
+The tests share one mesh and go from clusters without one to a broken one: their order matters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from by_hand import Administrator, Visitor, ended, follow_runbook
+
+from mesh_fixtures import providers
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import load_scenario
+
+SCENARIO = load_scenario(Path(__file__).parents[2] / "scenarios/primary-remote-multi-network.yaml")
+PATIENCE = 90.0
+
+
+@pytest.fixture(scope="module")
+def administrator() -> Iterator[Administrator]:
+    """Bare clusters."""
+    provider = providers.make(providers.Choice("netns"))
+    try:
+        providers.check_machine(provider)
+    except MachineError as error:
+        pytest.skip(str(error))
+    with interruption.holding():
+        lab = provider.open(SCENARIO, Progress(SCENARIO.id))
+        try:
+            lab.wait_ready()
+            yield Administrator(lab)
+        finally:
+            with interruption.removing():
+                lab.close()
+
+
+@pytest.fixture(scope="module")
+def mesh(administrator: Administrator, tmp_path_factory: pytest.TempPathFactory) -> Administrator:
+    """The mesh, installed by the runbook."""
+    follow_runbook(administrator.lab, tmp_path_factory.mktemp("runbook"))
+    return administrator
+
+
+@pytest.fixture(scope="module")
+def visitor(mesh: Administrator, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
+    """With the permissions of the printed roles, and no other."""
+    folder = tmp_path_factory.mktemp("visitor")
+    printed = mesh.as_visitor(folder).command("rbac", "--service-account", "default/visitor")
+    return mesh.visitor("visitor", folder, printed.stdout)
+
+
+def test_clusters_without_a_mesh_are_said_to_have_none(
+    administrator: Administrator, tmp_path: Path
+) -> None:
+    visitor, before = administrator.as_visitor(tmp_path), administrator.snapshot()
+    found = visitor.command("discover")
+    assert found.returncode == 1
+    assert "cluster1, cluster2: wanted Istio to be installed" in found.stderr
+    for topology in ((), ("--mesh-topology", SCENARIO.id)):
+        status, output = visitor.verify(*topology, "-k", "runs_in_each_primary")
+        assert status != pytest.ExitCode.OK
+        assert "Istio to be installed" in output
+        assert counted(output).keys() <= {"error", "deselected"}
+    assert administrator.snapshot() == before
+
+
+def test_what_is_found_is_what_was_installed(
+    mesh: Administrator, visitor: Visitor, tmp_path: Path
+) -> None:
+    found = visitor.command("discover")
+    assert found.stderr == ""
+    file = tmp_path / f"{SCENARIO.id}.yaml"
+    file.write_text(found.stdout)
+    told = load_scenario(file)
+    assert told.clusters == SCENARIO.clusters
+    assert told.networks == SCENARIO.networks
+    assert told.mesh_id == SCENARIO.mesh_id
+
+
+def test_a_mesh_is_verified_by_the_printed_roles_and_left_as_it_was(
+    mesh: Administrator, visitor: Visitor
+) -> None:
+    assert visitor.command("doctor").returncode == 0
+    before = mesh.snapshot()
+    status, output = visitor.verify("--mesh-install", "skip")
+    assert status == pytest.ExitCode.OK, output
+    assert f"[{SCENARIO.id} +" in output
+    assert counted(output).keys() <= {"passed", "skipped"}
+    assert counted(output)["passed"] >= 9
+    assert mesh.snapshot() == before
+    assert mesh.own_namespaces() == []
+
+
+def test_without_permission_nothing_is_begun(mesh: Administrator, tmp_path: Path) -> None:
+    stranger = mesh.visitor("stranger", tmp_path)
+    before = mesh.snapshot()
+    status, output = stranger.verify()
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "permission in cluster1 to create namespaces" in output
+    assert "mesh-conformance rbac" in output
+    asked = stranger.command("doctor")
+    assert asked.returncode == 1
+    assert "missing: permission in cluster2 to get secrets cacerts in istio-system" in asked.stdout
+    assert "without: TRUST-1 and TRUST-2 cannot be verified" in asked.stdout
+    assert mesh.snapshot() == before
+
+
+def test_an_interrupted_run_removes_its_namespace(mesh: Administrator, visitor: Visitor) -> None:
+    before = mesh.snapshot()
+    with visitor.start() as running:
+        until(lambda: len(mesh.own_namespaces()) == len(SCENARIO.clusters), running)
+        running.send_signal(signal.SIGINT)
+        output = ended(running)
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert mesh.snapshot() == before
+
+
+def test_what_a_killed_run_leaves_is_removed_by_clean(
+    mesh: Administrator, visitor: Visitor
+) -> None:
+    before = mesh.snapshot()
+    with visitor.start() as running:
+        until(lambda: len(mesh.own_namespaces()) == len(SCENARIO.clusters), running)
+        os.kill(running.pid, signal.SIGKILL)
+    assert mesh.own_namespaces() != []
+    cleaned = visitor.command("clean")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert mesh.own_namespaces() == []
+    assert mesh.snapshot() == before
+
+
+def test_a_broken_mesh_fails_its_requirements(mesh: Administrator, visitor: Visitor) -> None:
+    primary = SCENARIO.primaries[0].name
+    mesh.kubectl(primary, "-n", "istio-system", "scale", "deployment/istiod", "--replicas=0")
+    gone = ("wait", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")
+    mesh.kubectl(primary, "-n", "istio-system", *gone)
+    status, output = visitor.verify(
+        "--mesh-topology", SCENARIO.id, "-k", "runs_in_each_primary or run_injected"
+    )
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert counted(output)["failed"] == 2, output
+    assert "error" not in counted(output)
+    assert "expected an istiod with every pod ready" in output
+    assert "expected pods of helloworld v1, sleep only, but saw none" in output
+    assert mesh.own_namespaces() == []
+
+
+def counted(output: str) -> dict[str, int]:
+    """Tests of a run by what became of them; empty where none was begun."""
+    last = output.strip().splitlines()[-1]
+    return {word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)[, ]", last)}
+
+
+def until(condition: Callable[[], bool], running: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert running.poll() is None, running.stdout and running.stdout.read()
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.2)

@@ -1,0 +1,108 @@
+"""The console script on clusters that somebody else made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_api_server import FakeApiServer
+from mesh_examples import SCENARIOS
+
+from mesh_fixtures import cli
+from mesh_fixtures.lab.kubeconfig import discovery
+from mesh_fixtures.lab.kubeconfig.inference import Discovered
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.providers import Choice, choose, make
+from mesh_fixtures.scenario import as_yaml
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROVIDER", "IMAGES", "KUBERNETES", "KUBECONFIG"):
+        monkeypatch.delenv(f"MESH_{name}", raising=False)
+
+
+def test_rbac_prints_what_kubectl_applies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rbac"]) == 0
+    plain = capsys.readouterr().out
+    assert cli.main(["rbac", "--service-account", "tools/ci"]) == 0
+    bound = capsys.readouterr().out
+    assert bound.startswith(plain)
+    kinds = [each["kind"] for each in yaml.safe_load_all(bound)]
+    assert kinds == ["ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding"]
+
+
+def test_discover_prints_a_scenario_and_notes_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = SCENARIOS["multi-primary"]
+    found = Discovered(scenario, ("the mesh is odd",))
+    monkeypatch.setattr(discovery, "discover", lambda references: found)
+    with FakeApiServer().running(tmp_path) as kubeconfig:
+        assert cli.main(["discover", "--kubeconfig", f"cluster1={kubeconfig}@cluster1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == as_yaml(scenario)
+    assert printed.err == "note: the mesh is odd\n"
+
+
+def test_discover_says_what_is_not_permitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = FakeApiServer(reviews=lambda asked: asked["resource"] != "configmaps")
+    with server.running(tmp_path) as kubeconfig:
+        assert cli.main(["discover", "--kubeconfig", f"a={kubeconfig}@cluster1"]) == 1
+    error = capsys.readouterr().err
+    assert "permission in a to get configmaps, list configmaps in istio-system" in error
+    assert "mesh-conformance rbac" in error
+
+
+def test_discover_of_an_empty_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeApiServer().running(tmp_path) as kubeconfig:
+        assert cli.main(["discover", "--kubeconfig", f"a={kubeconfig}@cluster1"]) == 1
+    assert "wanted Istio to be installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["discover"], "--mesh-kubeconfig CLUSTER=FILE"),
+        (["discover", "--kubeconfig", "pony"], "'pony' is not CLUSTER=FILE"),
+        (["doctor", "--kubeconfig", "a=b", "--kubeconfig", "a=c"], "a is given twice"),
+        (["doctor", "--provider", "kubeconfig"], "--mesh-kubeconfig CLUSTER=FILE"),
+    ],
+)
+def test_what_is_given_wrong(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert said in printed.err + printed.out
+
+
+def test_doctor_looks_into_clusters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeApiServer()
+    with server.running(tmp_path) as kubeconfig:
+        monkeypatch.setenv("MESH_KUBECONFIG", f"a={kubeconfig}@cluster1")
+        assert cli.main(["doctor"]) == 0
+        assert "nothing is missing" in capsys.readouterr().out
+        server.reviews = lambda asked: asked["resource"] != "secrets"
+        assert cli.main(["doctor"]) == 0
+        assert "without: TRUST-1 and TRUST-2 cannot be verified" in capsys.readouterr().out
+        server.reviews = lambda asked: asked["resource"] != "events"
+        assert cli.main(["doctor"]) == 1
+        assert "missing: permission in a to list events" in capsys.readouterr().out
+
+
+def test_labs_are_not_made_of_somebody_elses_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["up", "multi-primary", "--provider", "kubeconfig"])
+    assert exit_.value.code == 2
+
+
+def test_the_provider_follows_from_kubeconfigs(tmp_path: Path) -> None:
+    choice = Choice(kubeconfigs=(Reference("a", (tmp_path,), ""),))
+    assert str(choose(choice)) == "kubeconfig (auto: kubeconfigs are given)"
+    assert make(choice).name == "kubeconfig"

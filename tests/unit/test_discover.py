@@ -1,0 +1,246 @@
+"""From what is installed to the scenario that describes it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mesh_examples import SCENARIOS, meshes
+
+from mesh_fixtures.errors import NotInstalled, ScenarioError
+from mesh_fixtures.kube import ConfigMap, Meta, Webhook
+from mesh_fixtures.lab.kubeconfig.discovery import describes
+from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer
+from mesh_fixtures.lab.kubeconfig.survey import (
+    Injector,
+    Installation,
+    Values,
+    injection_values,
+    trust_domain,
+)
+from mesh_fixtures.scenario import Scenario, as_yaml, load_scenario
+
+TWO = SCENARIOS["multi-primary-multi-network"]
+REMOTE = SCENARIOS["primary-remote-multi-network"]
+NO_WEBHOOK = Webhook.read({"name": "w", "clientConfig": {}})
+
+
+def installed(scenario: Scenario) -> list[Installation]:
+    """What the guide's installation of a scenario leaves in its clusters."""
+    found = []
+    for at, cluster in enumerate(scenario.clusters):
+        primary = scenario.control_plane_of(cluster.name)
+        reads = {each.of for each in scenario.remote_secrets if each.installed_in == cluster.name}
+        values = Values(scenario.mesh_id, cluster.name, cluster.network)
+        path = ("", "") if cluster.is_primary else (cluster.name, cluster.network)
+        found.append(
+            Installation(
+                cluster=cluster.name,
+                uid=f"uid-{at}",
+                network=cluster.network if scenario.is_multi_network else "",
+                control_planes=() if cluster.is_primary else (primary,),
+                istiods={"istiod": cluster.name} if cluster.is_primary else {},
+                values=(values,) if cluster.is_primary else (),
+                trust_domain="cluster.local" if cluster.is_primary else "",
+                injectors=(Injector("default", *path, NO_WEBHOOK),),
+                discovery=frozenset(
+                    {f"gateway of {primary}" if primary != cluster.name else "pod"}
+                ),
+                gateways=frozenset({f"gateway of {cluster.name}"}),
+                reads=frozenset({cluster.name, *reads}) if cluster.is_primary else None,
+            )
+        )
+    return found
+
+
+def changed(scenario: Scenario, cluster: str, **changes: object) -> list[Installation]:
+    return [
+        replace(each, **changes) if each.cluster == cluster else each  # type: ignore[arg-type]
+        for each in installed(scenario)
+    ]
+
+
+@given(meshes())
+def test_what_the_guide_installs_is_described_without_a_doubt(scenario: Scenario) -> None:
+    found = infer(installed(scenario))
+    assert found.notes == ()
+    assert describes(scenario, found.scenario)
+    assert [each.name for each in found.scenario.clusters] == [c.name for c in scenario.clusters]
+    assert found.scenario.id == DISCOVERED
+
+
+@given(st.data())
+def test_only_scenarios_that_say_the_same_describe_it(data: st.DataObject) -> None:
+    names = sorted(SCENARIOS)
+    one, other = data.draw(st.sampled_from(names)), data.draw(st.sampled_from(names))
+    found = infer(installed(SCENARIOS[one])).scenario
+    assert describes(SCENARIOS[other], found) == (one == other)
+
+
+def test_the_order_of_clusters_does_not_matter() -> None:
+    found = infer(list(reversed(installed(TWO)))).scenario
+    assert [each.name for each in found.clusters] == ["cluster2", "cluster1"]
+    assert describes(TWO, found)
+
+
+def test_another_mesh_id_is_another_mesh() -> None:
+    values = (Values("other", "cluster1", "network1"),)
+    found = changed(TWO, "cluster1", values=values)
+    notes = infer(found).notes
+    assert notes == ("the mesh has more than one id: other in cluster1, mesh1 in cluster2",)
+    both = [replace(each, values=(Values("other", each.cluster),)) for each in installed(TWO)]
+    assert not describes(TWO, infer(both).scenario)
+
+
+def test_a_mesh_without_an_id_goes_by_its_trust_domain() -> None:
+    found = [replace(each, values=(Values("", each.cluster),)) for each in installed(TWO)]
+    assert infer(found).scenario.mesh_id == "cluster.local"
+
+
+@pytest.mark.parametrize("bare", [["cluster2"], ["cluster1", "cluster2"]])
+def test_what_is_not_installed_is_named(bare: list[str]) -> None:
+    found = [
+        Installation(each.cluster, uid=each.uid) if each.cluster in bare else each
+        for each in installed(TWO)
+    ]
+    with pytest.raises(NotInstalled) as raised:
+        infer(found)
+    assert raised.value.where == ", ".join(bare)
+
+
+def test_one_cluster_under_two_names() -> None:
+    with pytest.raises(ScenarioError, match="cluster1 and cluster2 are the same one"):
+        infer(changed(TWO, "cluster2", uid="uid-0"))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "changes"),
+    [
+        (TWO, {"istiods": {"istiod": "east"}}),
+        (REMOTE, {"injectors": (Injector("default", "east", "network2", NO_WEBHOOK),)}),
+    ],
+)
+def test_clusters_go_by_the_meshs_names(scenario: Scenario, changes: dict[str, object]) -> None:
+    found = changed(scenario, "cluster2", **changes)
+    if scenario is REMOTE:
+        found[0] = replace(found[0], reads=frozenset({"cluster1", "east"}))
+    with pytest.raises(ScenarioError, match="the mesh calls cluster2 east") as raised:
+        infer(found)
+    assert "write east= in place of cluster2=" in raised.value.remedy
+
+
+def test_a_wrong_injection_path_is_odd_and_no_wrong_name() -> None:
+    wrong = (Injector("default", "cluster9", "network9", NO_WEBHOOK),)
+    found = infer(changed(REMOTE, "cluster2", injectors=wrong))
+    assert describes(REMOTE, found.scenario)
+    name, network = found.notes
+    assert name == "cluster2: its injection path calls it cluster9"
+    assert "is network2 by the label topology.istio.io/network" in network
+    assert "and network9 by the injection path" in network
+
+
+@pytest.mark.parametrize(
+    ("changes", "networks", "said"),
+    [
+        ({"network": ""}, ["network1", "network2"], ""),
+        ({"network": "network1"}, ["network1", "network1"], "network2 by values.global.network"),
+        (
+            {"network": "", "values": (Values("mesh1", "cluster2"),)},
+            ["network1", "network1"],
+            "cluster2: no network is set; it is described as network1",
+        ),
+    ],
+)
+def test_networks(changes: dict[str, object], networks: list[str], said: str) -> None:
+    found = infer(changed(TWO, "cluster2", **changes))
+    assert [each.network for each in found.scenario.clusters] == networks
+    assert said in " ".join(found.notes)
+    assert bool(said) == bool(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"control_planes": ("*",)}, ""),
+        ({"control_planes": ("cluster9", "cluster1")}, ""),
+        ({"discovery": frozenset()}, ""),
+        ({"control_planes": ()}, "has no annotation topology.istio.io/controlPlaneClusters"),
+        ({"control_planes": ("cluster9",)}, "is cluster9, but cluster1 seems to be in charge"),
+    ],
+)
+def test_who_is_in_charge_of_a_remote(changes: dict[str, object], said: str) -> None:
+    found = infer(changed(REMOTE, "cluster2", **changes))
+    assert found.scenario.cluster("cluster2").primary == "cluster1"
+    assert said in " ".join(found.notes)
+    assert bool(said) == bool(found.notes)
+
+
+def test_of_two_primaries_the_one_at_whose_gateway_istiod_is_found() -> None:
+    primaries = installed(TWO)
+    remote = installed(REMOTE)[1]
+    third = replace(
+        remote,
+        cluster="cluster3",
+        uid="uid-3",
+        control_planes=("*",),
+        injectors=(Injector("default", "cluster3", "network2", NO_WEBHOOK),),
+        discovery=frozenset({"gateway of cluster2"}),
+    )
+    assert infer([*primaries, third]).scenario.cluster("cluster3").primary == "cluster2"
+    lost = replace(third, discovery=frozenset({"elsewhere"}))
+    with pytest.raises(ScenarioError, match="one cluster whose istiod is in charge"):
+        infer([*primaries, lost])
+    with pytest.raises(ScenarioError, match="none of the clusters"):
+        infer([third])
+
+
+def test_clusters_that_were_not_given_are_missed() -> None:
+    (note,) = infer(installed(TWO)[:1]).notes
+    assert note.startswith("cluster1: its istiod reads cluster2 too")
+
+
+def test_names_that_no_scenario_can_have() -> None:
+    with pytest.raises(ScenarioError, match="My_Network"):
+        infer(changed(TWO, "cluster2", network="My_Network"))
+
+
+@given(meshes())
+def test_what_is_written_is_read_again(scenario: Scenario) -> None:
+    assert _read(as_yaml(scenario)) == scenario.model_copy(update={"id": "written"})
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_the_projects_own_scenarios_are_written_too(name: str, tmp_path: Path) -> None:
+    scenario = SCENARIOS[name]
+    assert _read(as_yaml(scenario)) == scenario.model_copy(update={"id": "written"})
+
+
+def _read(text: str) -> Scenario:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "written.yaml")
+        file.write_text(text, encoding="utf-8")
+        return load_scenario(file)
+
+
+def test_what_istiod_injects_with() -> None:
+    values = '{"global": {"meshID": "m", "multiCluster": {"clusterName": "c"}, "network": "n"}}'
+    maps = [
+        ConfigMap(Meta("istio-sidecar-injector-canary"), {"values": values}),
+        ConfigMap(Meta("istio-sidecar-injector"), {"values": "{}"}),
+        ConfigMap(Meta("istio-sidecar-injector-broken"), {"values": "{"}),
+        ConfigMap(Meta("other"), {"values": values}),
+    ]
+    assert list(injection_values(maps)) == [Values("m", "c", "n"), Values(), Values()]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "domain"),
+    [("trustDomain: cluster.local", "cluster.local"), ("{}", ""), ("[", ""), ("text", "")],
+)
+def test_the_trust_domain(mesh: str, domain: str) -> None:
+    maps = [ConfigMap(Meta("istio-ca-root-cert"), {}), ConfigMap(Meta("istio"), {"mesh": mesh})]
+    assert trust_domain(maps) == domain

@@ -1,0 +1,164 @@
+"""Kubeconfig files of a run's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_api_server import FakeApiServer
+
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.lab.kubeconfig import contents
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def config(name: str, *, cluster: Json | None = None, user: Json | None = None) -> Json:
+    return {
+        "clusters": [{"name": name, "cluster": {"server": "https://api:6443", **(cluster or {})}}],
+        "users": [{"name": name, "user": user or {"token": name}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+
+
+def written(folder: Path, name: str, content: Json) -> Path:
+    file = folder / name
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def single(*files: Path, context: str = "") -> tuple[Json, Json]:
+    """The one cluster and the one user."""
+    found = contents.single(Reference("mine", files, context))
+    (cluster,), (user,) = found["clusters"], found["users"]
+    assert found["contexts"] == [{"name": "mine", "context": {"cluster": "mine", "user": "mine"}}]
+    assert (cluster["name"], user["name"], found["current-context"]) == ("mine", "mine", "mine")
+    return cluster["cluster"], user["user"]
+
+
+def test_the_context_is_taken_that_is_asked_for_or_is_current(tmp_path: Path) -> None:
+    both = config("a")
+    other = config("b", user={"token": "of b"})
+    for key in ("clusters", "users", "contexts"):
+        both[key] += other[key]
+    file = written(tmp_path, "kube", both)
+    assert single(file)[1] == {"token": "a"}
+    assert single(file, context="b")[1] == {"token": "of b"}
+
+
+def test_files_are_found_from_wherever_the_copy_is(tmp_path: Path) -> None:
+    plugin = {"command": "./login", "apiVersion": "client.authentication.k8s.io/v1"}
+    user = {"client-certificate": "me.crt", "client-key": "/keys/me.key", "exec": plugin}
+    cluster, seen = single(
+        written(tmp_path, "kube", config("a", cluster={"certificate-authority": "ca"}, user=user))
+    )
+    assert cluster["certificate-authority"] == str(tmp_path / "ca")
+    assert seen["client-certificate"] == str(tmp_path / "me.crt")
+    assert seen["client-key"] == "/keys/me.key"
+    assert seen["exec"]["command"] == str(tmp_path / "login")
+
+
+def test_a_plugin_of_the_path_stays_its_name(tmp_path: Path) -> None:
+    _, user = single(written(tmp_path, "kube", config("a", user={"exec": {"command": "aws"}})))
+    assert user["exec"]["command"] == "aws"
+
+
+def test_of_several_files_the_first_one_with_a_name_counts(tmp_path: Path) -> None:
+    one = written(tmp_path, "one", config("a", user={"token": "first"}))
+    two = written(tmp_path, "two", config("a", user={"token": "second"}))
+    absent = tmp_path / "absent"
+    assert single(absent, one, two)[1] == {"token": "first"}
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        (None, "no such file"),
+        ("token: [secret", "seen: line 1: expected"),
+        ("contexts: [{}]", "something else"),
+        ("clusters: text", "something else"),
+        ("text", "something else"),
+        ("contexts: []", "no context"),
+        (yaml.safe_dump({**config("a"), "clusters": []}), "no cluster a"),
+        (yaml.safe_dump({**config("a"), "current-context": "b"}), "seen: a"),
+    ],
+)
+def test_what_cannot_be_used_is_said(tmp_path: Path, content: str | None, seen: str) -> None:
+    file = tmp_path / "kube"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(MachineError, match=seen) as raised:
+        contents.single(Reference("mine", (file,), ""))
+    assert "secret" not in str(raised.value)
+    assert str(file) in raised.value.where
+    assert "mine=FILE@CONTEXT" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("server", "environment", "proxy"),
+    [
+        ("https://api:6443", {}, None),
+        ("https://api:6443", {"https_proxy": "http://p:1"}, "http://p:1"),
+        ("http://api:8080", {"https_proxy": "http://p:1"}, None),
+        ("https://api:6443", {"https_proxy": "http://p:1", "no_proxy": "api"}, None),
+        ("https://10.1.2.3:6443", {"https_proxy": "http://p:1", "no_proxy": "10.0.0.0/8"}, None),
+        ("https://127.0.0.1:6443", {"https_proxy": "http://p:1"}, None),
+        ("https://localhost:6443", {"https_proxy": "http://p:1"}, None),
+    ],
+)
+def test_the_environments_proxy_is_the_kubeconfigs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    environment: dict[str, str],
+    proxy: str | None,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    cluster, _ = single(written(tmp_path, "kube", config("a", cluster={"server": server})))
+    assert cluster.get("proxy-url") == proxy
+
+
+def test_a_proxy_of_the_kubeconfig_itself_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://p:1")
+    file = written(tmp_path, "kube", config("a", cluster={"proxy-url": "http://mine:2"}))
+    assert single(file)[0]["proxy-url"] == "http://mine:2"
+
+
+def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
+    server = FakeApiServer({"/api/v1/namespaces/x": {"metadata": {"name": "x", "uid": "7"}}})
+    with server.running(tmp_path) as kubeconfig:
+        references = [Reference(name, (kubeconfig,), "cluster1") for name in ("one", "two")]
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        files = contents.write(references, folder)
+        assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+        assert sorted(file.name for file in folder.iterdir()) == [
+            "kubeconfig",
+            "one.kubeconfig",
+            "two.kubeconfig",
+        ]
+        together = yaml.safe_load((folder / "kubeconfig").read_text())
+        assert [each["name"] for each in together["contexts"]] == ["one", "two"]
+        with contents.clusters(references) as clusters:
+            temporary = clusters["two"].kubeconfig
+            with KubeClient(clusters["two"]) as kube:
+                there = kube.namespace("x")
+        assert there is not None
+        assert there.uid == "7"
+        assert not temporary.exists()
+        assert files["one"] == folder / "one.kubeconfig"

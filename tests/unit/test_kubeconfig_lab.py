@@ -1,0 +1,376 @@
+"""A run's own namespace: made, and removed from wherever it was made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_api_server import FakeApiServer
+from mesh_examples import RELEASED, SCENARIOS
+
+from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
+from mesh_fixtures.kube import Container, Event, KubeWriter, Meta, Pod
+from mesh_fixtures.kube import transport as transports
+from mesh_fixtures.lab import state, upkeep
+from mesh_fixtures.lab.kubeconfig import namespace, sample
+from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.progress import Event as ProgressEvent
+from mesh_fixtures.progress import Progress
+
+SCENARIO = SCENARIOS["multi-primary"]
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CLUSTERS = ("cluster1", "cluster2")
+Servers = dict[str, tuple[FakeApiServer, Reference]]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(transports, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(sample, "_INTERVAL", 0.01)
+    monkeypatch.setattr(namespace, "_INTERVAL", 0.01)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Two clusters in which whatever is deployed runs at once."""
+    with ExitStack() as stack:
+        found: Servers = {}
+        for name in CLUSTERS:
+            folder = tmp_path / name
+            folder.mkdir()
+            server = Obedient({WEBHOOKS: {"items": []}})
+            kubeconfig = stack.enter_context(server.running(folder))
+            found[name] = (server, Reference(name, (kubeconfig,), "cluster1"))
+        yield found
+
+
+@dataclass
+class Obedient(FakeApiServer):
+    """Has what was made of a kind listed, and runs Deployments at once."""
+
+    class _Answers(dict[str, Any]):
+        def __contains__(self, path: object) -> bool:
+            return super().__contains__(path) or self._is_list(str(path))
+
+        def __getitem__(self, path: str) -> Any:
+            if super().__contains__(path):
+                return super().__getitem__(path)
+            items = [value for key, value in self.items() if key.rpartition("/")[0] == path]
+            for each in items:
+                each["status"] = {"readyReplicas": 1}
+            return {"items": items}
+
+        @staticmethod
+        def _is_list(path: str) -> bool:
+            return path.endswith(("/deployments", "/pods", "/events"))
+
+    def __post_init__(self) -> None:
+        self.answers = self._Answers(self.answers)
+
+
+def provider(servers: Servers) -> KubeconfigProvider:
+    return KubeconfigProvider([each for _, each in servers.values()], sample_images("h", "s"))
+
+
+def opened(servers: Servers, **more: Any) -> KubeconfigLab:
+    lab = provider(servers).open(SCENARIO, Progress("test"), **more)
+    lab.wait_ready()
+    return lab
+
+
+def namespace_of(server: FakeApiServer) -> dict[str, Any] | None:
+    there = (
+        each
+        for path, each in server.answers.items()
+        if path.startswith("/api/v1/namespaces/mesh-conformance-") and path.count("/") == 4
+    )
+    return next(there, None)
+
+
+def test_opening_a_lab_makes_nothing(servers: Servers) -> None:
+    lab = opened(servers)
+    assert lab.is_foreign
+    assert not lab.installed
+    assert list(lab.clusters) == ["cluster1", "cluster2"]
+    contexts = yaml.safe_load(lab.kubeconfig.read_text())["contexts"]
+    assert [each["name"] for each in contexts] == ["cluster1", "cluster2"]
+    assert lab.folder.stat().st_mode & 0o077 == 0
+    lab.close()
+    assert not lab.folder.exists()
+    assert [server.changes for server, _ in servers.values()] == [[], []]
+
+
+def test_all_that_is_made_is_in_a_namespace_of_its_own_and_goes_with_it(
+    servers: Servers,
+) -> None:
+    lab = opened(servers)
+    lab.deploy_sample()
+    name = lab.sample_namespace
+    for server, _ in servers.values():
+        (made, namespace), *others = [(path, body) for _, path, body in server.changes]
+        assert made == "/api/v1/namespaces"
+        assert namespace["metadata"]["name"] == name
+        assert namespace["metadata"]["labels"]["istio-injection"] == "enabled"
+        assert all(f"/namespaces/{name}/" in path for path, _ in others)
+        assert {body["kind"] for _, body in others} == {"Service", "ServiceAccount", "Deployment"}
+    lab.close()
+    for server, _ in servers.values():
+        assert server.changes[-1][:2] == ("DELETE", f"/api/v1/namespaces/{name}")
+        assert namespace_of(server) is None
+    assert state.records() == []
+
+
+def test_a_kept_lab_is_taken_over_with_its_namespace(
+    servers: Servers,
+) -> None:
+    first = opened(servers)
+    first.mark_installed()
+    first.deploy_sample()
+    first.close(keep=True)
+    second = opened(servers, reuse=True)
+    assert second.id == first.id
+    second.deploy_sample()
+    second.close()
+    assert state.records() == []
+
+
+def test_a_kept_lab_whose_namespace_is_gone_is_not(
+    servers: Servers,
+) -> None:
+    first = opened(servers)
+    first.mark_installed()
+    first.deploy_sample()
+    first.close(keep=True)
+    server, _ = servers["cluster2"]
+    del server.answers[f"/api/v1/namespaces/{first.sample_namespace}"]
+    second = opened(servers, reuse=True)
+    assert second.id != first.id
+    second.close()
+    assert state.records() == []
+
+
+def test_somebody_elses_namespace_of_that_name_stays(
+    servers: Servers,
+) -> None:
+    lab = opened(servers)
+    server, _ = servers["cluster1"]
+    path = f"/api/v1/namespaces/{lab.sample_namespace}"
+    theirs = {"metadata": {"name": lab.sample_namespace, "uid": "theirs"}}
+    server.answers[path] = theirs
+    with pytest.raises(LabError, match="somebody else's"):
+        lab.deploy_sample()
+    lab.close()
+    assert server.answers[path] is theirs
+
+
+def abandoned(lab: KubeconfigLab) -> state.Record:
+    """As if the process that used a lab had been killed."""
+    (record,) = (each for each in state.records() if each.id == lab.id)
+    gone = replace(record, owner_pid=0, owner_started=0)
+    gone.save()
+    return gone
+
+
+def test_the_next_run_removes_what_a_killed_one_left(
+    servers: Servers,
+) -> None:
+    lost = opened(servers)
+    lost.deploy_sample()
+    abandoned(lost)
+    opened(servers).close()
+    assert [namespace_of(server) for server, _ in servers.values()] == [None, None]
+    assert state.records() == []
+
+
+def test_a_cluster_that_is_gone_hinders_no_later_run(servers: Servers, tmp_path: Path) -> None:
+    lost = opened(servers)
+    lost.deploy_sample()
+    record = abandoned(lost)
+    nowhere = "http://127.0.0.1:1"
+    file = record.folder / "cluster2.kubeconfig"
+    content = yaml.safe_load(file.read_text())
+    content["clusters"][0]["cluster"]["server"] = nowhere
+    file.write_text(yaml.safe_dump(content))
+    said: list[ProgressEvent] = []
+    provider(servers).open(SCENARIO, Progress("test", said.append)).close()
+    assert any(each.phase == "clean" and "cluster2" in each.detail for each in said)
+    assert namespace_of(servers["cluster1"][0]) is None
+    abandoned(lost)
+    with pytest.raises(LabError, match=f"namespace {lost.sample_namespace} in cluster2") as raised:
+        upkeep.clean_abandoned(Progress("test"))
+    assert str(record.folder) in raised.value.where
+    assert "gone for good" in raised.value.remedy
+    shutil.rmtree(record.folder)
+
+
+def test_one_lab_that_cannot_be_removed_does_not_keep_others(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labs = [opened(servers) for _ in range(3)]
+    for lab in labs:
+        abandoned(lab)
+    stuck = min(lab.id for lab in labs)
+
+    def tear_down(record: state.Record) -> None:
+        if record.id == stuck:
+            raise LabError(wanted="nothing", seen="something", where="here")
+        shutil.rmtree(record.folder)
+
+    monkeypatch.setattr(upkeep, "tear_down", tear_down)
+    with pytest.raises(LabError, match="something"):
+        upkeep.clean_abandoned(Progress("test"))
+    assert [record.id for record in state.records()] == [stuck]
+
+
+def test_nothing_more_is_made_once_it_is_stopped(
+    servers: Servers,
+) -> None:
+    lab = opened(servers)
+    lab.stop()
+    with pytest.raises(LabError, match="stopped"):
+        lab.deploy_sample()
+    lab.close()
+    assert [server.changes for server, _ in servers.values()] == [[], []]
+
+
+def test_what_is_not_permitted_is_found_before_anything_is_made(
+    servers: Servers,
+) -> None:
+    server, _ = servers["cluster2"]
+    server.reviews = lambda asked: asked["resource"] != "deployments"
+    with pytest.raises(MachineError, match="permission in cluster2 to create deployments"):
+        opened(servers)
+    server.reviews = lambda asked: asked["resource"] != "secrets"
+    said: list[ProgressEvent] = []
+    provider(servers).open(SCENARIO, Progress("test", said.append)).close()
+    assert any("TRUST-2 cannot be verified" in each.detail for each in said)
+
+
+def test_a_scenario_of_other_clusters_is_refused(
+    servers: Servers,
+) -> None:
+    with pytest.raises(MachineError, match="cluster1, cluster2, cluster3, and no other"):
+        provider(servers).open(SCENARIOS["three-clusters-two-networks"], Progress("test"))
+    assert state.records() == []
+
+
+def test_a_refusal_for_lack_of_permission_is_told_apart(tmp_path: Path) -> None:
+    item = {"kind": "Service", "metadata": {"name": "x"}}
+    server = FakeApiServer(refusals=[403, 422])
+    with server.running(tmp_path) as kubeconfig:
+        cluster = Cluster("cluster1", network="", kubeconfig=kubeconfig)
+        with KubeWriter(cluster) as writer:
+            with pytest.raises(NotPermitted, match="mesh-conformance rbac"):
+                writer.create("/api/v1/namespaces/x/services", item)
+            with pytest.raises(ProbeError, match="422") as raised:
+                writer.create("/api/v1/namespaces/x/services", item)
+            assert not isinstance(raised.value, NotPermitted)
+            assert writer.create("/api/v1/namespaces/x/services", item)
+            assert not writer.create("/api/v1/namespaces/x/services", item)
+            writer.delete("/api/v1/namespaces/x/services/x", "another")
+            assert "/api/v1/namespaces/x/services/x" in server.answers
+            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
+            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
+            assert "/api/v1/namespaces/x/services/x" not in server.answers
+
+
+def test_images_of_the_samples() -> None:
+    released = sample_images()
+    assert set(released.helloworld) == {"v1", "v2"}
+    chosen = sample_images("mine/hello:1", "mine/curl:1")
+    made = sample.manifests(SCENARIO, "cluster2", chosen, "ours")
+    images = {
+        container["image"]: container.get("env")
+        for item in made
+        if item["kind"] == "Deployment"
+        for container in item["spec"]["template"]["spec"]["containers"]
+    }
+    assert images == {
+        "mine/hello:1": [{"name": "SERVICE_VERSION", "value": "v2"}],
+        "mine/curl:1": None,
+    }
+
+
+def test_connections_are_used_once_where_a_gateway_chooses() -> None:
+    three = SCENARIOS["three-clusters-two-networks"]
+    (rule,) = (
+        item
+        for item in sample.manifests(three, "cluster1", RELEASED, "ours")
+        if item["kind"] == "DestinationRule"
+    )
+    assert rule["spec"]["host"] == "helloworld.ours.svc.cluster.local"
+    kinds = {item["kind"] for item in sample.manifests(SCENARIO, "cluster1", RELEASED, "ours")}
+    assert "DestinationRule" not in kinds
+
+
+def waiting(name: str, reason: str) -> Pod:
+    container = Container(name, image="i", waiting=reason)
+    return Pod(Meta("p"), "", "", "Pending", False, False, (container,))
+
+
+FAILED_BY_QUOTA = Event("ReplicaSet/x", "FailedCreate", "pods is forbidden: exceeded quota", "")
+FAILED_BY_WEBHOOK = Event("ReplicaSet/x", "FailedCreate", 'failed calling webhook "rev"', "")
+
+
+@pytest.mark.parametrize(
+    ("pods", "events", "said"),
+    [
+        ([waiting("helloworld", "ImagePullBackOff: no")], [], "ImagePullBackOff: no"),
+        ([waiting("sleep", "CrashLoopBackOff")], [], "container sleep (i)"),
+        ([waiting("helloworld", "ContainerCreating")], [], ""),
+        ([waiting("helloworld", "PodInitializing")], [], ""),
+        ([waiting("istio-proxy", "ImagePullBackOff")], [], ""),
+        ([replace(waiting("sleep", ""), unscheduled="0/3 nodes")], [], "has no node: 0/3 nodes"),
+        ([], [FAILED_BY_QUOTA], "exceeded quota"),
+        ([], [FAILED_BY_WEBHOOK], ""),
+        ([], [FAILED_BY_QUOTA, FAILED_BY_WEBHOOK], ""),
+        ([waiting("sleep", "")], [FAILED_BY_QUOTA], ""),
+        ([], [], ""),
+    ],
+)
+def test_what_no_mesh_has_to_do_with(pods: list[Pod], events: list[Event], said: str) -> None:
+    seen = sample.obstacle(pods, events, wanted=1)
+    assert said in seen
+    assert bool(seen) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("container", "reason", "hinders"),
+    [("helloworld", "ImagePullBackOff", True), ("istio-proxy", "CrashLoopBackOff", False)],
+)
+def test_only_a_cluster_that_does_not_run_them_is_an_error(
+    servers: Servers,
+    monkeypatch: pytest.MonkeyPatch,
+    container: str,
+    reason: str,
+    hinders: bool,
+) -> None:
+    monkeypatch.setattr(sample, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(
+        "mesh_fixtures.kube.KubeClient.deployments", lambda self, namespace, selector="": ()
+    )
+    pods = (waiting(container, reason), waiting(container, reason))
+    monkeypatch.setattr("mesh_fixtures.kube.KubeClient.pods", lambda self, namespace: pods)
+    lab = opened(servers)
+    said: list[ProgressEvent] = []
+    lab._progress = Progress("test", said.append)
+    if hinders:
+        with pytest.raises(LabError, match="ImagePullBackOff") as raised:
+            lab.deploy_sample()
+        assert "--mesh-helloworld-image" in raised.value.remedy
+    else:
+        lab.deploy_sample()
+        notes = [each.detail for each in said if each.outcome == "note"]
+        assert len(notes) == 2
+        assert all("for tests to judge" in note for note in notes)
+    lab.close()
