@@ -13,7 +13,19 @@ from mesh_fixtures.commands import Command
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.progress.display import Display
 
-COMMANDS = ("doctor", "artifacts", "plan", "certificates", "up", "down", "clean", "bench")
+COMMANDS = (
+    "doctor",
+    "artifacts",
+    "plan",
+    "certificates",
+    "up",
+    "down",
+    "diagnose",
+    "discover",
+    "rbac",
+    "clean",
+    "bench",
+)
 
 FAILED = 1
 USAGE = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.lab.provider import Lab
@@ -12,16 +12,23 @@ from mesh_fixtures.progress import Progress
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.install.step import Plan
+    from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
     from mesh_fixtures.scenario import Scenario
 
 
 def install(lab: Lab, progress: Progress) -> None:
-    """Install the mesh of the lab's scenario, and wait until the whole lab is ready.
+    """Install the mesh of the lab's scenario, and wait until the whole lab is ready. Where the mesh
+    is somebody else's, only see that there is one.
 
     Raises:
         StepFailed: a step of the plan failed.
         LabError: a part of the lab did not become ready.
+        NotInstalled: somebody else's clusters have nothing of Istio.
     """
+    if lab.is_foreign:
+        _find_installed(lab, progress)
+        return
+
     from mesh_fixtures.install.certificates import write_certificates
     from mesh_fixtures.install.executor import run_in_lab, working_folder
     from mesh_fixtures.install.plan import plan
@@ -37,12 +44,25 @@ def install(lab: Lab, progress: Progress) -> None:
     lab.wait_ready()
 
 
+def _find_installed(lab: Lab, progress: Progress) -> None:
+    from mesh_fixtures.lab.kubeconfig.discovery import require_installed
+
+    with progress.phase("mesh", detail="somebody else's"):
+        require_installed(list(lab.clusters.values()))
+
+
 def deploy_sample(lab: Lab, progress: Progress) -> None:
     """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
 
     Raises:
         StepFailed: they did not become ready.
+        LabError: somebody else's clusters do not run them.
+        ProbeError: an API server of somebody else's cannot be asked or refuses.
     """
+    if lab.is_foreign:
+        cast("KubeconfigLab", lab).deploy_sample()
+        return
+
     from mesh_fixtures.install.executor import run_in_lab, working_folder
     from mesh_fixtures.workloads import workload_plan
 

@@ -10,6 +10,7 @@ import pytest
 
 from mesh_fixtures import flow, providers
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.step_times import StepTimes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 _SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
+_NOTES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 
 _MARKERS = (
     "requirement(id): verifies this requirement; skip where it does not apply.",
@@ -81,8 +83,22 @@ def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
     if _SCENARIOS not in config.stash:
         settings = config.stash[RUN].settings
         folder = settings.scenarios or default_folder(config.rootpath)
-        config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
+        if settings.provider.is_foreign:
+            config.stash[_SCENARIOS] = _scenario_of_foreign(config, folder)
+        else:
+            config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
     return config.stash[_SCENARIOS]
+
+
+def _scenario_of_foreign(config: pytest.Config, folder: Path) -> tuple[Scenario, ...]:
+    settings = config.stash[RUN].settings
+    clusters = settings.provider.kubeconfigs
+    if settings.topologies:
+        return (selection.choose_for(folder, settings.topologies, clusters),)
+    with usage_errors():
+        providers.check_machine(_provider(config))
+    found, config.stash[_NOTES] = selection.discover(folder, clusters)
+    return (found,)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -104,6 +120,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     run = item.config.stash[RUN]
     try:
         selection.mark_by_requirement(item)
+        if run.settings.provider.is_foreign:
+            selection.spare_foreign(item)
+        if not run.settings.disruptive:
+            selection.spare(item)
     except pytest.UsageError as error:
         run.usage_error = run.usage_error or str(error)
 
@@ -141,6 +161,10 @@ def check_machine(config: pytest.Config) -> None:
     reporter = cast("TerminalReporter", config.pluginmanager.get_plugin("terminalreporter"))
     reporter.ensure_newline()
     reporter.write_line(f"provider: {_provider_as_chosen(config)}")
+    for reference in config.stash[RUN].settings.provider.kubeconfigs:
+        reporter.write_line(f"{reference.cluster}: {reference}")
+    for note in config.stash.get(_NOTES, ()):
+        reporter.write_line(f"discovered: {note}", yellow=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -178,6 +202,11 @@ def pytest_runtest_makereport(
             # Only what goes wrong before or after a test is an error on the terminal, in JUnit and
             # for other plugins; in the test itself it would be a failure.
             report.when = "setup"
+    if report.failed and call.excinfo is not None and call.excinfo.value is not None:
+        requirement = item.stash.get(selection.REQUIREMENT, None)
+        name = requirement.id if requirement is not None else ""
+        run.diagnosing.explain(report, topology, name, call.excinfo.value)
+    run.diagnosing.attach(report, topology)
     return report
 
 
@@ -227,8 +256,12 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def _starting_lab(scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab as soon as an installation can begin."""
-    with open_lab(pytestconfig.stash[RUN], _provider(pytestconfig), scenario) as opened:
+    run = pytestconfig.stash[RUN]
+    with open_lab(run, _provider(pytestconfig), scenario) as opened:
         yield opened
+        if scenario.id in run.failed and not interruption.interrupted:
+            folder = run.settings.report or pytestconfig.rootpath / "mesh-report"
+            run.diagnosing.keep_evidence(opened, folder, run.progress(scenario))
 
 
 @pytest.fixture(scope="session")
@@ -243,7 +276,7 @@ def lab(_starting_lab: Lab) -> Lab:
 def mesh(_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh:
     """The lab with Istio installed the way the scenario says."""
     run = pytestconfig.stash[RUN]
-    with readable_errors():
+    with readable_errors(), run.diagnosing.steps(_starting_lab):
         if not _starting_lab.installed:
             pytestconfig.hook.pytest_mesh_install(
                 config=pytestconfig,
@@ -259,7 +292,7 @@ def mesh(_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh:
 def sample(mesh: Mesh, pytestconfig: pytest.Config) -> Sample:
     """The mesh with HelloWorld and Sleep ready in it."""
     run = pytestconfig.stash[RUN]
-    with readable_errors():
+    with readable_errors(), run.diagnosing.steps(mesh.lab):
         pytestconfig.hook.pytest_mesh_sample(
             config=pytestconfig, lab=mesh.lab, progress=run.progress(mesh.scenario)
         )

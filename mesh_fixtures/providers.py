@@ -17,9 +17,16 @@ from mesh_fixtures.lab.provider import Problem, Provider
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.lab.kind.parts import ImageChoice
+    from mesh_fixtures.lab.kubeconfig.reference import Reference
 
-Name = Literal["netns", "kind"]
+Name = Literal["netns", "kind", "kubeconfig"]
 PROVIDERS: Final[tuple[Name, ...]] = ("netns", "kind")
+"""Those that make clusters."""
+
+KUBECONFIG: Final[Name] = "kubeconfig"
+"""Takes clusters that somebody else made."""
+
+ALL_PROVIDERS: Final[tuple[Name, ...]] = (*PROVIDERS, KUBECONFIG)
 IMAGES: Final = ("built", "released")
 AUTO: Final = "auto"
 
@@ -29,14 +36,27 @@ class Choice:
     """What somebody asked for.
 
     Attributes:
-        provider: one of `PROVIDERS`, or `AUTO`.
+        provider: one of `ALL_PROVIDERS`, or `AUTO`.
         images: one of `IMAGES`, or `AUTO`.
         kubernetes: version, or node image of kind; empty for the provider's own choice.
+        kubeconfigs: somebody else's clusters.
+        helloworld_image: of every version of HelloWorld there; empty for the released ones.
+        sleep_image: likewise.
+        revision: of the istiod that injects there; empty for the default one.
     """
 
     provider: str = AUTO
     images: str = AUTO
     kubernetes: str = ""
+    kubeconfigs: tuple[Reference, ...] = ()
+    helloworld_image: str = ""
+    sleep_image: str = ""
+    revision: str = ""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether somebody else's clusters are meant."""
+        return self.provider == KUBECONFIG or (self.provider == AUTO and bool(self.kubeconfigs))
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,8 @@ def choose(choice: Choice) -> Chosen:
     """
     if choice.provider != AUTO:
         return Chosen(cast("Name", choice.provider), "as asked")
+    if choice.kubeconfigs:
+        return Chosen(KUBECONFIG, "auto: kubeconfigs are given")
     return _fitting()
 
 
@@ -90,6 +112,8 @@ def make(choice: Choice) -> Provider:
     name = choose(choice).name
     if name == "kind":
         return _kind(choice)
+    if name == KUBECONFIG:
+        return _kubeconfig(choice)
     lacks = embedded_lacks()
     if lacks:
         raise MachineError(
@@ -105,6 +129,29 @@ def _kind(choice: Choice) -> Provider:
     from mesh_fixtures.lab.kind import KindProvider
 
     return KindProvider(cast("ImageChoice", choice.images), choice.kubernetes)
+
+
+def _kubeconfig(choice: Choice) -> Provider:
+    from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
+    from mesh_fixtures.lab.kubeconfig.reference import FORM
+
+    if not choice.kubeconfigs:
+        raise MachineError(
+            wanted=f"the kubeconfig of each cluster: --mesh-kubeconfig {FORM}",
+            seen="none",
+            where="provider kubeconfig",
+        )
+    if choice.images == "built" or choice.kubernetes:
+        asked = "--mesh-images built" if choice.images == "built" else "--mesh-kubernetes"
+        raise MachineError(
+            wanted="clusters and mesh as somebody else made them",
+            seen=asked,
+            where="provider kubeconfig",
+            remedy="leave it out; images of the sample workloads are chosen by "
+            "--mesh-helloworld-image and --mesh-sleep-image",
+        )
+    images = sample_images(choice.helloworld_image, choice.sleep_image)
+    return KubeconfigProvider(choice.kubeconfigs, images, choice.revision)
 
 
 def _netns(choice: Choice) -> Provider:
@@ -143,8 +190,9 @@ def builds(choice: Choice) -> bool:
     Raises:
         MachineError: no provider fits this machine.
     """
-    if choose(choice).name == "netns":
-        return True
+    name = choose(choice).name
+    if name != "kind":
+        return name == "netns"
     from mesh_fixtures.lab.kind.parts import image_source
 
     return image_source(cast("ImageChoice", choice.images)) == "built"
@@ -177,15 +225,17 @@ def check_machine(provider: Provider) -> None:
     Raises:
         MachineError: something is missing.
     """
-    problems = provider.problems()
+    problems = [problem for problem in provider.problems() if not problem.without]
     if problems:
         first, *others = problems
         doctor = f"mesh-conformance doctor --provider {provider.name}"
+        if provider.name == KUBECONFIG:
+            doctor += " --kubeconfig ..."
         remedy = first.remedy or f"see {doctor}"
         if others:
             remedy += f" ({len(others)} more: {doctor})"
         raise MachineError(
-            wanted=first.missing, seen="none", where=f"provider {provider.name}", remedy=remedy
+            wanted=first.missing, seen=first.seen, where=f"provider {provider.name}", remedy=remedy
         )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mesh_fixtures import providers
 from mesh_fixtures.errors import MachineError, ScenarioError
+from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
@@ -35,15 +36,48 @@ def add_scenarios_folder(parser: ArgumentParser) -> None:
     )
 
 
-def add_provider(parser: ArgumentParser, *, repeatable: bool = False) -> None:
-    """Declare what makes the labs, and what runs in them; pytest's options have the same names."""
+def add_kubeconfigs(parser: ArgumentParser) -> None:
+    """Declare where somebody else's clusters are reached; pytest's option has the same name."""
+    parser.add_argument(
+        "--kubeconfig",
+        metavar=FORM,
+        action="append",
+        help="where a cluster is reached, by the mesh's name of it; without FILE, by what kubectl "
+        "would read; repeatable (default: $MESH_KUBECONFIG, split at white space)",
+    )
+
+
+def references(arguments: Namespace) -> tuple[Reference, ...]:
+    """What `add_kubeconfigs` declared; empty where nothing is given.
+
+    Raises:
+        MachineError: one of them is not of the right form.
+    """
+    given = arguments.kubeconfig or os.environ.get("MESH_KUBECONFIG", "").split()
+    try:
+        return read_references(given, Path.cwd())
+    except ValueError as error:
+        raise MachineError(
+            wanted=f"{FORM}, once for each cluster", seen=str(error), where="--kubeconfig"
+        ) from error
+
+
+def add_provider(
+    parser: ArgumentParser, *, repeatable: bool = False, foreign: bool = False
+) -> None:
+    """Declare what makes the labs, and what runs in them; pytest's options have the same names.
+
+    Args:
+        foreign: whether clusters that somebody else made will do.
+    """
+    valid = providers.ALL_PROVIDERS if foreign else providers.PROVIDERS
 
     def default(name: str) -> str:
         return os.environ.get(f"MESH_{name}") or providers.AUTO
 
     parser.add_argument(
         "--provider",
-        choices=(providers.AUTO, *providers.PROVIDERS),
+        choices=(providers.AUTO, *valid),
         action="append" if repeatable else "store",
         default=None if repeatable else default("PROVIDER"),
         help="what makes clusters (default: $MESH_PROVIDER, else auto: netns for root, else kind)"
@@ -65,17 +99,21 @@ def add_provider(parser: ArgumentParser, *, repeatable: bool = False) -> None:
     )
 
 
-def choices(arguments: Namespace) -> list[providers.Choice]:
+def choices(arguments: Namespace, *, foreign: bool = False) -> list[providers.Choice]:
     """What `add_provider` declared, one for each provider that is asked for.
+
+    Args:
+        foreign: whether it, and `add_kubeconfigs`, declared that somebody else's clusters will do.
 
     Raises:
         MachineError: an environment variable has a value that is not valid.
     """
+    valid_providers = providers.ALL_PROVIDERS if foreign else providers.PROVIDERS
     asked = arguments.provider
     if not isinstance(asked, list):
         asked = [asked or os.environ.get("MESH_PROVIDER") or providers.AUTO]
     for value, valid in (
-        *((each, (providers.AUTO, *providers.PROVIDERS)) for each in asked),
+        *((each, (providers.AUTO, *valid_providers)) for each in asked),
         (arguments.images, (providers.AUTO, *providers.IMAGES)),
     ):
         if value not in valid:
@@ -84,12 +122,16 @@ def choices(arguments: Namespace) -> list[providers.Choice]:
                 seen=str(value),
                 where="environment variable MESH_PROVIDER or MESH_IMAGES",
             )
-    return [providers.Choice(each, arguments.images, arguments.kubernetes) for each in asked]
+    kubeconfigs = references(arguments) if foreign else ()
+    return [
+        providers.Choice(each, arguments.images, arguments.kubernetes, kubeconfigs)
+        for each in asked
+    ]
 
 
-def choice(arguments: Namespace) -> providers.Choice:
+def choice(arguments: Namespace, *, foreign: bool = False) -> providers.Choice:
     """`choices` of a command that works with one provider."""
-    (only,) = choices(arguments)
+    (only,) = choices(arguments, foreign=foreign)
     return only
 
 

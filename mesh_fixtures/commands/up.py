@@ -45,17 +45,18 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
 def instructions(lab: Lab) -> str:
     """How to use a lab."""
-    from mesh_fixtures.workloads import HELLO, NAMESPACE
+    from mesh_fixtures.workloads import hello
 
     first, last = next(iter(lab.clusters)), list(lab.clusters)[-1]
     path = shlex.quote(str(lab.tools.kubectl.parent))
-    hello = f"curl -sS '{HELLO}?[1-10]'"
+    namespace = lab.sample_namespace
+    curl = f"curl -sS '{hello(namespace)}?[1-10]'"
     return "\n".join(
         (
             f"{lab.scenario.id} is up; its contexts are {', '.join(lab.clusters)}. For example:",
             "",
             f"  export KUBECONFIG={shlex.quote(str(lab.kubeconfig))} PATH={path}:$PATH",
-            f"  kubectl --context={first} -n {NAMESPACE} exec deploy/sleep -- {hello}",
+            f"  kubectl --context={first} -n {namespace} exec deploy/sleep -- {curl}",
             f"  istioctl --context={last} proxy-status",
             "",
             f"Remove it: mesh-conformance down {lab.scenario.id}",

@@ -15,6 +15,7 @@ from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.exchange import Exchange
 from mesh_fixtures.session.options import Keep, Settings
 
@@ -51,6 +52,7 @@ class Run:
         verified: topologies of which a test passed or failed.
         selected: topologies of the selected tests.
         usage_error: why nothing can run, found while collecting.
+        diagnosing: explains failures.
     """
 
     settings: Settings
@@ -61,6 +63,7 @@ class Run:
     verified: set[str] = field(default_factory=set)
     selected: set[str] = field(default_factory=set)
     usage_error: str = ""
+    diagnosing: Diagnosing = field(default_factory=Diagnosing)
 
     def progress(self, scenario: Scenario) -> Progress:
         return Progress(scenario.id, self.sink)
@@ -75,10 +78,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except MeshConformanceError as error:
-        message = str(error)
-    else:
-        return
-    pytest.fail(message, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @contextmanager

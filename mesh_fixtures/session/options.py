@@ -6,18 +6,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import pytest
 
-from mesh_fixtures.providers import AUTO, PROVIDERS, Choice
+from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
+from mesh_fixtures.providers import ALL_PROVIDERS, AUTO, Choice
 from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
+from mesh_fixtures.providers import KUBECONFIG as FOREIGN
 
 Keep = Literal["never", "failed", "always"]
+
+SKIP = "skip"
 
 MINIMUM_REQUESTS = 50
 """Out of fewer than 22 answers, no count is too unlikely for an even split; the rest is for
 requests that fail."""
+
+
+ON: Final = ("yes", "true", "on", "1")
+OFF: Final = ("no", "false", "off", "0")
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class Option:
         default: value when none of the three is given.
         choices: valid values; empty when anything goes.
         repeatable: the flag may be repeated; variable and ini are split at white space.
+        switch: the flag has no value; variable and ini say yes or no, in any of `ON` and `OFF`.
     """
 
     name: str
@@ -37,6 +46,7 @@ class Option:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     repeatable: bool = False
+    switch: bool = False
 
     @property
     def flag(self) -> str:
@@ -51,8 +61,9 @@ PROVIDER = Option(
     "mesh_provider",
     "auto",
     "where clusters and networks come from; netns: network namespaces of this machine, as root; "
-    "kind: containers of Docker or Podman; auto: netns for root, else kind",
-    choices=(AUTO, *PROVIDERS),
+    "kind: containers of Docker or Podman; kubeconfig: clusters that somebody else made, with "
+    "their mesh; auto: kubeconfig where --mesh-kubeconfig is given, netns for root, else kind",
+    choices=(AUTO, *ALL_PROVIDERS),
 )
 TOPOLOGY = Option(
     "mesh_topology",
@@ -68,11 +79,41 @@ SCENARIOS = Option(
     "else those that were installed with this project)",
     metavar="DIR",
 )
+KUBECONFIG = Option(
+    "mesh_kubeconfig",
+    "",
+    "where somebody else's cluster is reached whose mesh is to be verified, by the mesh's name of "
+    "it; without FILE, by what kubectl would read; repeatable",
+    metavar=FORM,
+    repeatable=True,
+)
 INSTALL = Option(
     "mesh_install",
-    "istioctl",
-    "how the mesh is installed",
-    choices=("istioctl",),
+    "auto",
+    "how the mesh is installed; skip: it is there already, and nothing changes but a namespace of "
+    "the run's own (kubeconfig); auto: skip with kubeconfig, else istioctl",
+    choices=(AUTO, "istioctl", SKIP),
+)
+HELLOWORLD_IMAGE = Option(
+    "mesh_helloworld_image",
+    "",
+    "image of HelloWorld that nodes of somebody else's clusters can pull (default: the released "
+    "ones of Istio's samples)",
+    metavar="IMAGE",
+)
+SLEEP_IMAGE = Option(
+    "mesh_sleep_image",
+    "",
+    "image with curl and a shell that nodes of somebody else's clusters can pull (default: that of "
+    "curl)",
+    metavar="IMAGE",
+)
+REVISION = Option(
+    "mesh_revision",
+    "",
+    "revision or tag of the istiod that injects the sample workloads in somebody else's clusters "
+    "(default: the default one, else the only one)",
+    metavar="REVISION",
 )
 IMAGES = Option(
     "mesh_images",
@@ -101,7 +142,36 @@ REQUESTS = Option(
     "tell an even split from a lopsided one, and are an error",
     metavar="N",
 )
-OPTIONS = (PROVIDER, TOPOLOGY, SCENARIOS, INSTALL, IMAGES, KUBERNETES, KEEP, REQUESTS)
+DISRUPTIVE = Option(
+    "mesh_disruptive",
+    OFF[0],
+    "verify what needs parts of the mesh to be taken down, too; they are brought back",
+    choices=(*ON, *OFF),
+    switch=True,
+)
+REPORT = Option(
+    "mesh_report",
+    "",
+    "folder for what is written of a run: diagnostics bundles of topologies in which something "
+    "failed (default: mesh-report beside the pytest configuration)",
+    metavar="DIR",
+)
+OPTIONS = (
+    PROVIDER,
+    TOPOLOGY,
+    SCENARIOS,
+    KUBECONFIG,
+    INSTALL,
+    IMAGES,
+    KUBERNETES,
+    HELLOWORLD_IMAGE,
+    SLEEP_IMAGE,
+    REVISION,
+    KEEP,
+    REQUESTS,
+    DISRUPTIVE,
+    REPORT,
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +182,8 @@ class Settings:
         topologies: exact ids asked for; empty means all.
         scenarios: folder asked for; None means the default one.
         plan: print runbooks and run nothing.
+        disruptive: verify disruptive requirements, too.
+        report: folder for what is written of the run; None means the default one.
     """
 
     provider: Choice
@@ -120,6 +192,8 @@ class Settings:
     keep: Keep
     requests: int
     plan: bool
+    disruptive: bool = False
+    report: Path | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -128,7 +202,9 @@ def add_options(parser: pytest.Parser) -> None:
     for option in OPTIONS:
         text = f"{option.help} [environment: {option.variable}, ini: {option.name}]"
         keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text}
-        if option.choices:
+        if option.switch:
+            keywords |= {"action": "store_const", "const": ON[0]}
+        elif option.choices:
             keywords["choices"] = option.choices
         else:
             keywords["metavar"] = option.metavar
@@ -152,17 +228,26 @@ def resolve(config: pytest.Config) -> Settings:
     """
     values = {option.name: _look_up(option, config, os.environ) for option in OPTIONS}
     folder = values[SCENARIOS.name]
+    provider = Choice(
+        provider=values[PROVIDER.name][0],
+        images=values[IMAGES.name][0],
+        kubernetes="".join(values[KUBERNETES.name]),
+        kubeconfigs=_references(values[KUBECONFIG.name], config),
+        helloworld_image="".join(values[HELLOWORLD_IMAGE.name]),
+        sleep_image="".join(values[SLEEP_IMAGE.name]),
+        revision="".join(values[REVISION.name]),
+    )
+    plan = bool(config.getoption("mesh_plan"))
+    _require_fit(provider, values[INSTALL.name][0], plan=plan)
     return Settings(
-        provider=Choice(
-            provider=values[PROVIDER.name][0],
-            images=values[IMAGES.name][0],
-            kubernetes="".join(values[KUBERNETES.name]),
-        ),
+        provider=provider,
         topologies=values[TOPOLOGY.name],
         scenarios=_folder(folder[0], config) if folder else None,
         keep=cast("Keep", values[KEEP.name][0]),
         requests=_requests(values[REQUESTS.name][0]),
-        plan=bool(config.getoption("mesh_plan")),
+        plan=plan,
+        disruptive=values[DISRUPTIVE.name][0] in ON,
+        report=_path(values[REPORT.name][0], config) if values[REPORT.name] else None,
     )
 
 
@@ -186,8 +271,39 @@ def _look_up(
     return (value,) if value else ()
 
 
+def _references(values: Sequence[str], config: pytest.Config) -> tuple[Reference, ...]:
+    try:
+        return read_references(values, Path(config.invocation_params.dir))
+    except ValueError as error:
+        raise pytest.UsageError(f"{KUBECONFIG.flag}: {error}") from error
+
+
+def _require_fit(provider: Choice, install: str, *, plan: bool) -> None:
+    """See to it that a mesh is installed exactly where clusters are made for it."""
+    if provider.is_foreign and not provider.kubeconfigs:
+        raise pytest.UsageError(
+            f"{PROVIDER.flag}={FOREIGN}: name each cluster of the mesh by {KUBECONFIG.flag} {FORM}"
+        )
+    if provider.is_foreign and install not in (AUTO, SKIP):
+        raise pytest.UsageError(
+            f"{INSTALL.flag}={install}: nothing is installed in somebody else's clusters; "
+            f"valid value with the provider {FOREIGN}: {SKIP}"
+        )
+    if install == SKIP and not provider.is_foreign:
+        raise pytest.UsageError(
+            f"{INSTALL.flag}={SKIP}: clusters that are made for a run have no mesh; "
+            f"name those that have one by {KUBECONFIG.flag}"
+        )
+    if provider.is_foreign and plan:
+        raise pytest.UsageError("--mesh-plan: nothing is installed in somebody else's clusters")
+
+
+def _path(value: str, config: pytest.Config) -> Path:
+    return Path(config.invocation_params.dir, value)
+
+
 def _folder(value: str, config: pytest.Config) -> Path:
-    folder = Path(config.invocation_params.dir, value)
+    folder = _path(value, config)
     if not folder.is_dir():
         raise pytest.UsageError(f"{SCENARIOS.flag}: {folder} is not a folder")
     return folder

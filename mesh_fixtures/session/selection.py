@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
+from mesh_fixtures.session.options import DISRUPTIVE
 
 if TYPE_CHECKING:
+    from mesh_fixtures.lab.kubeconfig.reference import Reference
     from mesh_fixtures.requirements import Requirement
 
 REQUIREMENT: pytest.StashKey[Requirement] = pytest.StashKey()
@@ -47,6 +49,52 @@ def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:
                 f"valid values: {', '.join(known)}"
             )
     return tuple(s for s in scenarios if not topologies or s.id in topologies)
+
+
+def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[Reference]) -> Scenario:
+    """The scenario that is asked for, of a mesh that somebody else installed.
+
+    Args:
+        clusters: all that the mesh has.
+
+    Raises:
+        pytest.UsageError: as `choose`; or it is not one scenario, or one of other clusters.
+    """
+    chosen = choose(folder, topologies)
+    if len(chosen) > 1:
+        raise pytest.UsageError(
+            f"--mesh-topology: {', '.join(topologies)}: clusters have one mesh; name one of these"
+        )
+    (scenario,) = chosen
+    given = sorted(each.cluster for each in clusters)
+    wanted = sorted(each.name for each in scenario.clusters)
+    if given != wanted:
+        raise pytest.UsageError(
+            f"--mesh-kubeconfig: {scenario.id} has the clusters {', '.join(wanted)}; "
+            f"given: {', '.join(given)}"
+        )
+    return scenario
+
+
+def discover(folder: Path, clusters: Sequence[Reference]) -> tuple[Scenario, tuple[str, ...]]:
+    """The scenario that says what is found of a mesh that somebody else installed, and what is odd
+    about the mesh. One of the folder, if there is one that says the same.
+
+    Args:
+        clusters: all that the mesh has.
+
+    Raises:
+        pytest.UsageError: there is no mesh, or the clusters cannot be looked into.
+    """
+    from mesh_fixtures.lab.kubeconfig import discovery
+
+    try:
+        discovered = discovery.discover(clusters)
+    except MeshConformanceError as error:
+        raise pytest.UsageError(str(error)) from error
+    known = choose(folder, ()) if folder.is_dir() else ()
+    same = [each for each in known if discovery.describes(each, discovered.scenario)]
+    return (same or [discovered.scenario])[0], discovered.notes
 
 
 def is_parametrized(markers: Iterable[pytest.Mark]) -> bool:
@@ -115,6 +163,21 @@ def mark_by_requirement(item: pytest.Item) -> None:
         item.add_marker(_skipped(scenario, lacking))
 
 
+def spare(item: pytest.Item) -> None:
+    """Skip a test that would disrupt the mesh."""
+    if item.get_closest_marker("disruptive") is not None:
+        reason = f"disrupts the mesh; {DISRUPTIVE.flag} verifies it"
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def spare_foreign(item: pytest.Item) -> None:
+    """Skip a test that would change what somebody else made."""
+    requirement = item.stash.get(REQUIREMENT, None)
+    if requirement is not None and requirement.disruptive:
+        reason = f"{requirement.id} disrupts the mesh, which is somebody else's"
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def topology_of(item: pytest.Item) -> str:
     """Id of the scenario that a test runs on; empty when it runs on none."""
     scenario = _scenario_of(item)
@@ -136,12 +199,18 @@ def needs_lab(item: pytest.Item) -> bool:
 def group_by_topology(items: list[pytest.Item]) -> None:
     """Bring tests of one topology together, where its first one stands, so one lab is up at a time.
 
-    Tests that run on no scenario keep their places before, and among each other.
+    Disruptive ones come last, in their order. Tests that run on no scenario keep their places
+    before, and among each other.
     """
     order: dict[str, int] = {"": 0}
     for item in items:
         order.setdefault(topology_of(item), len(order))
-    items.sort(key=lambda item: order[topology_of(item)])
+    items.sort(key=lambda item: (order[topology_of(item)], _is_disruptive(item)))
+
+
+def _is_disruptive(item: pytest.Item) -> bool:
+    """Whether other tests of its topology should be through before."""
+    return bool(topology_of(item)) and item.get_closest_marker("disruptive") is not None
 
 
 def properties(item: pytest.Item) -> list[tuple[str, object]]:

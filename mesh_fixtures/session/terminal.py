@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,7 @@ import pytest
 from mesh_fixtures.progress import both
 from mesh_fixtures.progress.display import Display
 from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class TerminalProgress:
         self._step_times = step_times
         self._lock = Lock()
         self._display = Display(self._write_line)
+        self._explained: dict[str, Explained] = {}
         self.sink = both(step_times, self._display)
 
     def _write_line(self, line: str) -> None:
@@ -49,6 +52,12 @@ class TerminalProgress:
         reporter.flush()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        new = attached(report)
+        if new is not None:
+            known = self._explained.get(new.topology, new)
+            self._explained[new.topology] = replace(
+                known, lines=new.lines or known.lines, bundle=new.bundle or known.bundle
+            )
         properties = dict(report.user_properties)
         has_verdict = report.when == "call" and (report.passed or report.failed)
         if has_verdict and "topology" in properties:
@@ -76,8 +85,21 @@ class TerminalProgress:
             for subject in subjects:
                 for line in self._step_times.table(subject):
                     terminalreporter.write_line(line)
+        self._explain(terminalreporter)
         ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for topology in self._unverified() if ran else ():
             terminalreporter.write_line(
                 f"{topology}: nothing was verified, no test of it passed or failed", yellow=True
             )
+
+    def _explain(self, reporter: TerminalReporter) -> None:
+        """The root causes of each topology, once, and where its evidence is."""
+        if not self._explained or reporter.verbosity < -1:
+            return
+        reporter.section("diagnosis")
+        for topology, each in self._explained.items():
+            reporter.write_line(f"{topology}:")
+            for line in each.lines:
+                reporter.write_line(f"  {line}")
+            if each.bundle:
+                reporter.write_line(f"  diagnostics bundle: {each.bundle}")

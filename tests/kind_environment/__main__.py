@@ -32,6 +32,9 @@ LOCK_DEADLINE = 3600.0
 
 _LOCK_REMINDER = 30.0
 
+_PART_DEADLINE = 60.0
+"""Seconds for a process that looks at a part, e.g. whether to evict it, to let go of it."""
+
 _MOUNTED = ("debian", packages.NAME, node_image.NAME)
 """Parts that are in use for as long as an environment runs."""
 
@@ -117,7 +120,9 @@ def _in_use(root: Path, built: Mapping[str, Built]) -> Iterator[None]:
     """Keep the parts that are mounted from being evicted."""
     with contextlib.ExitStack() as held:
         for name in _MOUNTED:
-            held.enter_context(Entry(root / name, built[name].key).lock)
+            held.enter_context(
+                Entry(root / name, built[name].key).lock.acquire(timeout=_PART_DEADLINE)
+            )
         yield
 
 

@@ -11,6 +11,9 @@ from mesh_fixtures.errors import LabError
 _OF_ENGINE: Final = ("boot", "dev", "etc", "proc", "run", "sys", "usr", "var")
 """Top folders that are not the machine's for the engine."""
 
+_MODULES: Final = "usr/lib/modules"
+"""Modules of the kernel, which kind mounts into nodes."""
+
 
 def mount(*arguments: str | Path) -> None:
     """mount(8).
@@ -51,6 +54,9 @@ def engine_root(folder: Path, lowers: list[str]) -> Path:
     mount("--bind", "/run", root / "run")
     for name in ("dev", "proc", "sys"):
         mount("--rbind", f"/{name}", root / name)
+    (root / _MODULES).mkdir(parents=True, exist_ok=True)
+    if Path("/", _MODULES).is_dir():
+        mount("--rbind", Path("/", _MODULES), root / _MODULES)
     data = [top for top in sorted(Path("/").iterdir()) if top.name not in _OF_ENGINE]
     for outside in (*data, folder):
         inside = root / outside.relative_to("/")

@@ -108,6 +108,8 @@ class StubLab:
     behaviour: Behaviour
     id: str = "stub"
     provider: str = "stub"
+    sample_namespace: str = "sample"
+    is_foreign: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     installed: bool = False
 

@@ -74,9 +74,8 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "valid"),
     [
-        ("--mesh-provider=kubeconfig", "auto*netns*kind"),
-        ("--mesh-install=helm", "istioctl"),
-        ("--mesh-install=skip", "istioctl"),
+        ("--mesh-provider=cloud", "auto*netns*kind*kubeconfig"),
+        ("--mesh-install=helm", "auto*istioctl*skip"),
         ("--mesh-images=pulled", "auto*built*released"),
     ],
 )

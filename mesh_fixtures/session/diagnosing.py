@@ -1,0 +1,147 @@
+"""What the pytest plugin says of failures: their causes, and where the evidence is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from mesh_fixtures.errors import LabError, ProbeError, StepFailed
+
+if TYPE_CHECKING:
+    import pytest
+
+    from mesh_fixtures.diagnosis import Diagnosis
+    from mesh_fixtures.diagnosis.diagnostician import Diagnostician
+    from mesh_fixtures.lab.provider import Lab
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.requirements import ObservedMesh
+
+_SECTION: Final = "diagnosis"
+_ATTRIBUTE: Final = "mesh_diagnosis"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is to be said of a topology at the end of a run; goes with a test's report.
+
+    Attributes:
+        lines: its root causes with evidence; empty when they are not known yet.
+        bundle: path of the diagnostics bundle; empty while there is none.
+    """
+
+    topology: str
+    lines: tuple[str, ...] = ()
+    bundle: str = ""
+
+
+@dataclass
+class Diagnosing:
+    """Explains the failures of one pytest process. What cannot be explained is still a failure."""
+
+    _watched: dict[str, Diagnostician] = field(default_factory=dict)
+    _steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    _untold: dict[str, Explained] = field(default_factory=dict)
+
+    def watch(self, mesh: ObservedMesh) -> None:
+        """Have failures of requirements of this mesh explained."""
+        from mesh_fixtures.diagnosis.diagnostician import Diagnostician
+
+        self._watched[mesh.scenario.id] = Diagnostician(mesh)
+
+    def explain(
+        self, report: pytest.TestReport, topology: str, requirement: str, error: BaseException
+    ) -> None:
+        """Add the causes of a failed requirement to the report of its test."""
+        watching = self._watched.get(topology)
+        if watching is None or not requirement:
+            return
+        # Importing probes takes a moment, which tests without requirements are spared.
+        from mesh_fixtures.diagnosis import in_short
+        from mesh_fixtures.verdict.findings import Unmet
+
+        if not isinstance(error, Unmet | ProbeError | LabError):
+            return
+        findings = error.findings if isinstance(error, Unmet) else ()
+        try:
+            roots = watching.failed(requirement, findings)
+            self._tell(topology, watching.diagnosis)
+        except Exception as trouble:  # a verdict must not get lost for want of its explanation
+            _append(report, f"could not be made: {trouble!r}")
+            return
+        report.user_properties.extend(("cause", root.id) for root in roots)
+        _append(report, "\n".join(in_short(roots)))
+
+    @contextmanager
+    def steps(self, lab: Lab) -> Iterator[None]:
+        """Add the cause to the error of a step of the installation that fails within this."""
+        try:
+            yield
+        except StepFailed as error:
+            self._explain_step(lab, error)
+            raise
+
+    def _explain_step(self, lab: Lab, error: StepFailed) -> None:
+        from mesh_fixtures.diagnosis import explained, in_short
+        from mesh_fixtures.diagnosis.installation import why_step_failed
+
+        try:
+            recording, diagnosis = why_step_failed(lab, error)
+        except Exception as trouble:  # as above
+            error.args = (f"{error}\n  {_SECTION} could not be made: {trouble!r}",)
+            return
+        self._steps[lab.scenario.id] = {
+            "diagnosis.txt": "\n".join(explained(diagnosis)),
+            "recordings/1.json": recording.to_json().decode(),
+        }
+        self._tell(lab.scenario.id, diagnosis)
+        error.args = (
+            "\n".join((str(error), *(f"  {line}" for line in in_short(diagnosis.roots)))),
+        )
+
+    def keep_evidence(self, lab: Lab, folder: Path, progress: Progress) -> None:
+        """Write the diagnostics bundle of a lab in which something failed."""
+        from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
+        from mesh_fixtures.diagnosis.diagnostician import documents
+        from mesh_fixtures.probe.view import MeshView
+
+        topology = lab.scenario.id
+        watching = self._watched.get(topology)
+        told = documents(watching) if watching is not None else self._steps.get(topology, {})
+        file = file_of(folder, topology)
+        try:
+            with progress.phase("diagnostics bundle"), MeshView(lab) as view:
+                write_bundle(file, view, told)
+        except Exception as trouble:  # as above, and the lab is still to be removed
+            progress.note("diagnostics bundle", f"could not be written: {trouble!r}")
+            return
+        self._untold[topology] = Explained(topology, bundle=str(file))
+
+    def attach(self, report: pytest.TestReport, topology: str) -> None:
+        """Let a report carry what is new about its topology, from a worker to its controller."""
+        new = self._untold.pop(topology, None)
+        if new is not None:
+            told = {"topology": topology, "lines": list(new.lines), "bundle": new.bundle}
+            setattr(report, _ATTRIBUTE, told)
+
+    def _tell(self, topology: str, diagnosis: Diagnosis) -> None:
+        from mesh_fixtures.diagnosis import explained
+
+        self._untold[topology] = Explained(topology, tuple(explained(diagnosis)))
+
+
+def attached(report: pytest.TestReport) -> Explained | None:
+    """What a report carries; None when there is nothing new."""
+    told: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
+    if told is None:
+        return None
+    return Explained(told["topology"], tuple(told["lines"]), told["bundle"])
+
+
+def _append(report: pytest.TestReport, text: str) -> None:
+    if report.longrepr is None or isinstance(report.longrepr, str):
+        report.longrepr = f"{report.longrepr or ''}\n{text}".strip()
+    else:
+        cast("Any", report.longrepr).addsection(_SECTION, text, sep="-")
