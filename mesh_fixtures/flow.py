@@ -126,14 +126,18 @@ def bring_up(lab: Lab, progress: Progress) -> None:
 
 
 def runbook(scenario: Scenario, images: ImageSet) -> str:
-    """The installation and its check as a person would do them by hand, in Markdown."""
+    """The installation and its check as a person would do them by hand, and what is verified of it,
+    in Markdown.
+    """
     from mesh_fixtures.install import runbook as runbooks
     from mesh_fixtures.install.plan import plan
+    from mesh_fixtures.requirements import applicable, table
     from mesh_fixtures.workloads import check_plan, workload_plan
 
-    return runbooks.render(
+    steps = runbooks.render(
         plan(scenario, images),
         workload_plan(scenario, images),
         check_plan(scenario),
         title=f"{scenario.title} ({scenario.id})",
     )
+    return f"{steps}\n## What must hold\n\n{table.markdown(applicable(scenario))}\n"

@@ -27,7 +27,6 @@ class Fault:
         unaffected: ids of requirements that must still be met.
         cause: id of the cause that must be named; the fault's own id when empty.
         provider: the only provider whose labs can be broken like this; empty for any.
-        undetected: why no requirement fails, where none does yet; `fails` says which one should.
     """
 
     id: str
@@ -38,7 +37,6 @@ class Fault:
     unaffected: tuple[str, ...]
     cause: str = ""
     provider: str = ""
-    undetected: str = ""
 
     @property
     def named(self) -> str:

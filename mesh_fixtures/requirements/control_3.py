@@ -1,9 +1,11 @@
-"""CONTROL-3: what the proxies say that they belong to."""
+"""CONTROL-3: what the proxies say that they belong to, and what pods without a proxy belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ask_each, node_metadata
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -19,6 +21,8 @@ def judge(mesh: ObservedMesh) -> Outcome:
             findings.append(Finding(cluster, "a ready proxy", "none"))
         for proxy, told in those:
             findings += _judged(mesh.scenario, proxy, told)
+    for kube in mesh.view.kube.values():
+        findings += _labelled(mesh.scenario, kube)
     return Outcome.judged(
         findings, {f"{cluster}.proxies": len(those) for cluster, those in found.items()}
     )
@@ -36,9 +40,26 @@ def _judged(scenario: Scenario, proxy: Proxy, told: NodeMetadata) -> Iterator[Fi
             yield Finding(proxy.cluster, expected, seen or "none", told.source)
 
 
+def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
+    """The network of what has no proxy to tell it. Where there is only one, nobody needs to say so.
+
+    Source: Istio, Install Multi-Primary on different networks (Set the default network).
+    """
+    namespace = kube.namespace(SYSTEM_NAMESPACE)
+    seen = "" if namespace is None else namespace.meta.labels.get(NETWORK_LABEL, "")
+    wanted = scenario.cluster(kube.name).network
+    if seen != wanted and (seen or scenario.is_multi_network):
+        expected = f"{SYSTEM_NAMESPACE} to have the label {NETWORK_LABEL}={wanted}"
+        source = kube.source("namespaces", "", f"{SYSTEM_NAMESPACE} --show-labels")
+        yield Finding(kube.name, expected, seen or "no such label", source)
+
+
 REQUIREMENT = Requirement(
     id="CONTROL-3",
     level="core",
-    title="Every proxy tells istiod the cluster id, the network and the mesh id of the scenario.",
+    title=(
+        "Every proxy tells istiod the cluster id, the network and the mesh id of the scenario; "
+        "istio-system is labelled with its cluster's network where there are several."
+    ),
     judge=judge,
 )

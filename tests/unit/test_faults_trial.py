@@ -63,7 +63,7 @@ def test_a_fault_is_detected_once_all_its_requirements_are_unmet() -> None:
     assert [line.split()[0] for line in seen.unmet] == ["A-1", "B-1"]
 
 
-def test_an_undetected_fault_is_not_waited_for_any_longer() -> None:
+def test_a_fault_that_shows_nowhere_is_not_waited_for_without_an_end() -> None:
     mesh = Mesh(A_1=[MET])
     seen = detect(mesh.as_mesh(), ["A-1"], [], seconds=0.0)
     assert seen.outcomes["A-1"].result == "met"

@@ -75,7 +75,7 @@ def test_selection_leaves_nothing_of_a_topology_out(start: Start) -> None:
 def test_without_root_there_is_one_line_and_nothing_is_made(
     start: Start, pytester: pytest.Pytester, workers: str
 ) -> None:
-    result = start("-k", "multi-network", "-n", workers)
+    result = start("-k", "multi-network", "-n", workers, "--mesh-provider", "netns")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]
     assert line.startswith("ERROR: provider netns: needs root; seen: linux, user id 1000; run ")
@@ -94,4 +94,12 @@ def test_the_runbook_needs_no_root(start: Start) -> None:
     assert result.ret == pytest.ExitCode.OK
     (title,) = [line for line in result.outlines if line.startswith("# ")]
     assert title.endswith("(multi-primary-multi-network)")
-    result.stdout.fnmatch_lines(["*istioctl install --context=*", "## Deploy HelloWorld v1"])
+    result.stdout.fnmatch_lines(
+        [
+            "*istioctl install --context=*",
+            "## Deploy HelloWorld v1",
+            "## What must hold",
+            "| TRAFFIC-1 | core | *",
+            "| RESILIENCE-4 | extended, disruptive | *",
+        ]
+    )

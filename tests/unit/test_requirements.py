@@ -7,13 +7,21 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.errors import LabError, ProbeError
-from mesh_fixtures.requirements import REQUIREMENTS, Outcome, Requirement, applicable, by_id
+from mesh_fixtures.requirements import (
+    REQUIREMENTS,
+    Outcome,
+    Requirement,
+    applicable,
+    by_id,
+    table,
+)
 from mesh_fixtures.scenario import FEATURES
 from mesh_fixtures.verdict.findings import Finding, Unmet
 
@@ -51,6 +59,11 @@ def test_look_up() -> None:
         assert by_id(each.id) is each
     with pytest.raises(LookupError, match=r"no requirement 'PONY-1'; valid values: TRUST-1, "):
         by_id("PONY-1")
+
+
+def test_the_readme_lists_them_all() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert table.markdown(REQUIREMENTS) in readme
 
 
 def test_applicability_follows_from_features() -> None:

@@ -17,6 +17,7 @@ from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.identities import Identity
 from mesh_fixtures.probe.proxies import NodeMetadata, Proxy
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
+from mesh_fixtures.scenario import Scenario
 
 PRIMARY_REMOTE = SCENARIOS["primary-remote-multi-network"]
 MULTI_PRIMARY = SCENARIOS["multi-primary"]
@@ -133,6 +134,32 @@ def test_what_proxies_belong_to(told: tuple[str, str, str], said: str) -> None:
         (SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),
     )
     assert holds_unless(said, checked(control, mesh(FakeView(PRIMARY_REMOTE))))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "label", "said"),
+    [
+        (PRIMARY_REMOTE, "network2", ""),
+        (PRIMARY_REMOTE, None, "topology.istio.io/network=network2, but saw no such label"),
+        (PRIMARY_REMOTE, "network1", "topology.istio.io/network=network2, but saw network1"),
+        (MULTI_PRIMARY, None, ""),
+        (MULTI_PRIMARY, "network1", ""),
+        (MULTI_PRIMARY, "network2", "topology.istio.io/network=network1, but saw network2"),
+    ],
+)
+def test_what_pods_without_a_proxy_belong_to(
+    scenario: Scenario, label: str | None, said: str
+) -> None:
+    control = module("control_3")
+    networks = {each.name: each.network for each in scenario.clusters}
+    control.ask_each = lambda kube, ask: (
+        (
+            SLEEPS[kube.name],
+            NodeMetadata(SOURCE, kube.name, networks[kube.name], scenario.mesh_id),
+        ),
+    )
+    labels = {"cluster1": networks["cluster1"], "cluster2": label}
+    assert holds_unless(said, checked(control, mesh(FakeView(scenario, labels=labels))))
 
 
 @pytest.mark.parametrize("name", ["control_3", "trust_2"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,8 @@ from typing import Any
 from fake_kube import pod, result
 
 from mesh_fixtures import requirements
-from mesh_fixtures.kube import Meta, Pod, Service
+from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.kube import Meta, Namespace, Pod, Service
 from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.requirements import Outcome, Requirement
@@ -40,10 +41,13 @@ def module(name: str) -> Any:
 
 @dataclass
 class FakeView:
-    """Clusters whose clients know no more than their names."""
+    """Clusters whose clients know no more than their names, and how istio-system is labelled: as
+    `labels` says by cluster, None for not at all, else by the scenario.
+    """
 
     scenario: Scenario
     pool: AddressPool | None = None
+    labels: Mapping[str, str | None] = field(default_factory=dict)
     kube: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class FakeView:
                 name=cluster.name,
                 sample_namespace="sample",
                 pod_of=self._pod_of(cluster.name),
+                namespace=self._namespace(self.labels.get(cluster.name, cluster.network)),
+                source=lambda kind, namespace, detail="": SOURCE,
             )
             for cluster in self.scenario.clusters
         }
@@ -59,6 +65,11 @@ class FakeView:
     @staticmethod
     def _pod_of(cluster: str) -> Callable[[str, str], Pod]:
         return lambda namespace, selector: pod(f"{selector.partition('=')[2]}-{cluster}")
+
+    @staticmethod
+    def _namespace(network: str | None) -> Callable[[str], Namespace]:
+        labels = {} if network is None else {NETWORK_LABEL: network}
+        return lambda name: Namespace(Meta(name, "", labels), "uid")
 
     @property
     def lab(self) -> Any:
