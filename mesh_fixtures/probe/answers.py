@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any, Final
 
-_BEGINNING: Final = re.compile(r"^[\[{]", re.MULTILINE)
+_BEGINNING: Final = re.compile(r"^(?:[\[{]|null$)", re.MULTILINE)
+"""Of a list, of an object, or of what Go writes for a list that nobody has made."""
 
 
 def answer_in(output: str) -> Any:

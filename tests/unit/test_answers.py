@@ -17,7 +17,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
-answers = st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5)
+answers = st.none() | st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5)
 logs = st.lists(st.sampled_from([LOGGED, LOGGED_AS_JSON, "[warn] text\n", "{half\n"])).map("".join)
 
 

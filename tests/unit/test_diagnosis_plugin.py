@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from plugin_stub import QUICK, Behaviour, conftest
 
+# A run within this process would import them anew each time, apart from what it patches.
+import mesh_fixtures.diagnosis.diagnostician
+import mesh_fixtures.diagnosis.installation  # noqa: F401
+
 SCENARIO = """\
 title: any
 mesh: mesh1
@@ -20,7 +24,6 @@ clusters:
 
 RECORDED = """
 from diagnosis_recordings import recorded
-from mesh_fixtures.diagnosis import diagnostician, installation
 from mesh_fixtures.errors import ProbeError, StepFailed
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh
@@ -32,7 +35,12 @@ def gather(view):
     gathered.append(view)
     return recorded("remote-secret-missing").facts
 
-diagnostician.gather = installation.gather = gather
+patches = pytest.MonkeyPatch()
+for module in ("diagnostician", "installation"):
+    patches.setattr(f"mesh_fixtures.diagnosis.{module}.gather", gather)
+
+def pytest_sessionfinish():
+    patches.undo()  # this process may go on to test something else
 
 @pytest.fixture(scope="session")
 def observed(mesh, pytestconfig):

@@ -554,7 +554,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         half("pod", open=10, timed_out=0),
         "networks-not-isolated",
     ),
-    "lost packets": (MULTI, half("gateway", open=8, slow=3, timed_out=2), "packet-loss"),
+    "lost packets": (
+        MULTI,
+        half("gateway", open=8, slow=3, timed_out=2, resent=5),
+        "packet-loss",
+    ),
     "connections that are refused": (
         MULTI,
         half("gateway", open=6, refused=4),
@@ -585,6 +589,12 @@ def test_nothing_is_wrong_with_a_healthy_mesh(base: str) -> None:
     recording = recorded(base)
     failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
     assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
+    slow = half("gateway", open=8, slow=3, timed_out=2, resent=0)(recorded(MULTI))
+    found = diagnose(slow.scenario, slow.facts, {"TRAFFIC-1": (FINDING,)})
+    assert "packet-loss" not in found.ids
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
