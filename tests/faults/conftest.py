@@ -1,12 +1,8 @@
-"""What the fault tests of one topology share: the mesh that is broken and mended.
-
-They run only where their folder is named, as in `pytest tests/faults`.
-"""
+"""What the fault tests of one topology share: the mesh that is broken and mended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -17,19 +13,11 @@ from mesh_fixtures.requirements import control_2, discovery_1, gateway_1
 from mesh_fixtures.session.labs import RUN, Sample
 from mesh_fixtures.session.selection import topology_of
 
-FOLDER: Final = Path(__file__).parent
-
 REQUESTS: Final = 100
 """From each cluster; a share of 90 % is found out by far fewer."""
 
 PATIENCE_SECONDS: Final = 5.0
 """How long a requirement waits for a mesh that may be broken. Who watches it asks again."""
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    named = [Path(config.invocation_params.dir, each.split("::")[0]) for each in config.args]
-    asked_for = any(each.resolve().is_relative_to(FOLDER) for each in named)
-    return None if asked_for else True
 
 
 @pytest.hookimpl(tryfirst=True)
