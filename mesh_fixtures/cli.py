@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from mesh_fixtures.commands import Command
-from mesh_fixtures.errors import MeshConformanceError, ScenarioError
+from mesh_fixtures.errors import MeshConformanceError, ReportError, ScenarioError
 from mesh_fixtures.progress.display import Display
 
 COMMANDS = (
@@ -23,6 +23,8 @@ COMMANDS = (
     "diagnose",
     "discover",
     "rbac",
+    "report",
+    "gate",
     "clean",
     "bench",
 )
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = modules[parsed.command].run(parsed, display)
         sys.stdout.flush()
         return status
-    except ScenarioError as error:
+    except (ScenarioError, ReportError) as error:
         print(error, file=sys.stderr)
         return USAGE
     except MeshConformanceError as error:

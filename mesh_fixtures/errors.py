@@ -42,6 +42,23 @@ class ScenarioError(MeshConformanceError):
     """A scenario file that cannot be used; raised before anything is created."""
 
 
+class ReportError(MeshConformanceError):
+    """A report or baseline that cannot be used, or not with the others. Its text is one line."""
+
+    def __init__(self, *, wanted: str, seen: str, where: str, remedy: str = "") -> None:
+        super().__init__(wanted=wanted, seen=seen, where=where, remedy=remedy)
+        line = f"{where}: wanted {wanted}; seen: {seen}"
+        self.args = (f"{line}; what to do: {remedy}" if remedy else line,)
+
+    @classmethod
+    def together(cls, errors: Sequence[ReportError]) -> ReportError:
+        """All of at least one, a line each."""
+        whole = cls(wanted="", seen="", where="")
+        whole.wanted, whole.seen, whole.where = errors[0].wanted, errors[0].seen, errors[0].where
+        whole.args = ("\n".join(map(str, errors)),)
+        return whole
+
+
 class MachineError(MeshConformanceError):
     """This machine lacks something that the provider needs; raised before anything is created."""
 

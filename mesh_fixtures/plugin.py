@@ -15,7 +15,7 @@ from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario, default_folder
-from mesh_fixtures.session import hookspecs, selection
+from mesh_fixtures.session import hookspecs, outcomes, selection, versions
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.labs import (
     RUN,
@@ -28,6 +28,7 @@ from mesh_fixtures.session.labs import (
     usage_errors,
 )
 from mesh_fixtures.session.options import Settings, add_options, resolve
+from mesh_fixtures.session.reporting import Reporting
 from mesh_fixtures.session.terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     terminal = TerminalProgress(config, step_times)
     config.stash[RUN] = Run(settings, step_times, terminal.sink)
     config.pluginmanager.register(terminal, "mesh-terminal")
+    config.pluginmanager.register(Reporting(config), "mesh-reporting")
     if _distributes(config):
         from mesh_fixtures.session.distribution import Distribution
 
@@ -139,10 +141,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash[RUN]
     labs = {i.nodeid: selection.topology_of(i) for i in session.items if selection.needs_lab(i)}
-    run.selected = {selection.topology_of(item) for item in session.items} - {""}
+    collected = Collected(
+        topologies=labs,
+        selected=tuple({selection.topology_of(item) for item in session.items} - {""}),
+        usage_error=run.usage_error,
+        verifying=selection.verifying(session.items),
+        scenarios=selection.scenarios_of(session.items),
+    )
+    run.select(collected)
     if run.exchange is not None:
         worker = str(session.config.workerinput["workerid"])  # type: ignore[attr-defined]
-        run.exchange.tell_collected(worker, Collected(labs, tuple(run.selected), run.usage_error))
+        run.exchange.tell_collected(worker, collected)
         return
     if run.usage_error:
         raise pytest.UsageError(run.usage_error)
@@ -185,6 +194,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if selection.needs_lab(item):
         item.user_properties.append(("provider", _provider(item.config).name))
+        item.user_properties.append(("install", item.config.stash[RUN].settings.install))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -202,10 +212,19 @@ def pytest_runtest_makereport(
             # Only what goes wrong before or after a test is an error on the terminal, in JUnit and
             # for other plugins; in the test itself it would be a failure.
             report.when = "setup"
-    if report.failed and call.excinfo is not None and call.excinfo.value is not None:
-        requirement = item.stash.get(selection.REQUIREMENT, None)
-        name = requirement.id if requirement is not None else ""
-        run.diagnosing.explain(report, topology, name, call.excinfo.value)
+    error = call.excinfo.value if call.excinfo is not None else None
+    requirement = item.stash.get(selection.REQUIREMENT, None)
+    name = requirement.id if requirement is not None else ""
+    causes: tuple[str, ...] = ()
+    if report.failed and error is not None:
+        causes = run.diagnosing.explain(report, topology, name, error)
+    told = [("cause", cause) for cause in causes]
+    if name and topology:
+        result = outcomes.attach(report, name, error, causes)
+        told += [("result", result)] if result else []
+    for each in told:  # JUnit takes those of the last phase, which are the test's
+        report.user_properties.append(each)
+        item.user_properties.append(each)
     run.diagnosing.attach(report, topology)
     return report
 
@@ -258,9 +277,12 @@ def _starting_lab(scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[L
     """The lab as soon as an installation can begin."""
     run = pytestconfig.stash[RUN]
     with open_lab(run, _provider(pytestconfig), scenario) as opened:
+        run.tell_versions(scenario.id, versions.to_be_installed(opened))
         yield opened
+        if not interruption.interrupted:
+            run.tell_versions(scenario.id, versions.seen_in(opened))
         if scenario.id in run.failed and not interruption.interrupted:
-            folder = run.settings.report or pytestconfig.rootpath / "mesh-report"
+            folder = run.settings.report_folder(pytestconfig.rootpath)
             run.diagnosing.keep_evidence(opened, folder, run.progress(scenario))
 
 

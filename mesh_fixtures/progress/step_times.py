@@ -11,17 +11,19 @@ from mesh_fixtures.progress.events import Event
 
 @dataclass(frozen=True)
 class StepTime:
-    """A phase that ended.
+    """A phase.
 
     Attributes:
         cluster: empty when the phase spans the whole topology.
         failed: whether it ended with an error.
+        began: seconds since the subject's first event.
     """
 
     phase: str
     cluster: str
     seconds: float
     failed: bool
+    began: float
 
 
 class StepTimes:
@@ -31,22 +33,22 @@ class StepTimes:
         self._lock = Lock()
         self._steps: dict[str, list[StepTime]] = {}
         self._span: dict[str, tuple[float, float]] = {}
+        self._running: dict[str, dict[tuple[str, str], float]] = {}
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             first, _ = self._span.get(event.subject, (event.at, event.at))
             self._span[event.subject] = (first, event.at)
             steps = self._steps.setdefault(event.subject, [])
-            if event.outcome in ("done", "failed"):
+            running = self._running.setdefault(event.subject, {})
+            phase = event.phase.removesuffix(f"/{event.cluster}")
+            if event.outcome == "started":
+                running[phase, event.cluster] = event.at - first
+            elif event.outcome in ("done", "failed"):
+                running.pop((phase, event.cluster), None)
+                began = max(event.at - event.seconds - first, 0.0)
                 failed = event.outcome == "failed"
-                steps.append(
-                    StepTime(
-                        event.phase.removesuffix(f"/{event.cluster}"),
-                        event.cluster,
-                        event.seconds,
-                        failed,
-                    )
-                )
+                steps.append(StepTime(phase, event.cluster, event.seconds, failed, began))
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -58,6 +60,15 @@ class StepTimes:
         """Ended phases of one subject, in the order in which they ended."""
         with self._lock:
             return tuple(self._steps.get(subject, ()))
+
+    def unfinished(self, subject: str) -> tuple[StepTime, ...]:
+        """Phases of one subject that have not ended, as long as they have taken so far."""
+        with self._lock:
+            first, last = self._span.get(subject, (0.0, 0.0))
+            return tuple(
+                StepTime(phase, cluster, last - first - began, False, began)
+                for (phase, cluster), began in self._running.get(subject, {}).items()
+            )
 
     def total(self, subject: str) -> float:
         """Seconds from the subject's first event to its last; phases overlap, so no sum."""

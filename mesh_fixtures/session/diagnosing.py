@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,11 +30,22 @@ class Explained:
     Attributes:
         lines: its root causes with evidence; empty when they are not known yet.
         bundle: path of the diagnostics bundle; empty while there is none.
+        causes: the same root causes as data: `report.model.CauseReport` as JSON.
     """
 
     topology: str
     lines: tuple[str, ...] = ()
     bundle: str = ""
+    causes: tuple[Mapping[str, Any], ...] = ()
+
+    def updated(self, new: Explained) -> Explained:
+        """What is known once more has been said."""
+        return replace(
+            self,
+            lines=new.lines or self.lines,
+            bundle=new.bundle or self.bundle,
+            causes=new.causes or self.causes,
+        )
 
 
 @dataclass
@@ -43,6 +54,7 @@ class Diagnosing:
 
     _watched: dict[str, Diagnostician] = field(default_factory=dict)
     _steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    _step_causes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _untold: dict[str, Explained] = field(default_factory=dict)
 
     def watch(self, mesh: ObservedMesh) -> None:
@@ -53,26 +65,30 @@ class Diagnosing:
 
     def explain(
         self, report: pytest.TestReport, topology: str, requirement: str, error: BaseException
-    ) -> None:
-        """Add the causes of a failed requirement to the report of its test."""
+    ) -> tuple[str, ...]:
+        """Add the causes of a failed requirement to the report of its test.
+
+        Returns:
+            Their ids; also where a step of the installation failed, which has said so by itself.
+        """
         watching = self._watched.get(topology)
         if watching is None or not requirement:
-            return
+            return self._step_causes.get(topology, ()) if requirement else ()
         # Importing probes takes a moment, which tests without requirements are spared.
         from mesh_fixtures.diagnosis import in_short
         from mesh_fixtures.verdict.findings import Unmet
 
         if not isinstance(error, Unmet | ProbeError | LabError):
-            return
+            return self._step_causes.get(topology, ())
         findings = error.findings if isinstance(error, Unmet) else ()
         try:
             roots = watching.failed(requirement, findings)
             self._tell(topology, watching.diagnosis)
         except Exception as trouble:  # a verdict must not get lost for want of its explanation
             _append(report, f"could not be made: {trouble!r}")
-            return
-        report.user_properties.extend(("cause", root.id) for root in roots)
+            return ()
         _append(report, "\n".join(in_short(roots)))
+        return tuple(dict.fromkeys(root.id for root in roots))
 
     @contextmanager
     def steps(self, lab: Lab) -> Iterator[None]:
@@ -96,6 +112,7 @@ class Diagnosing:
             "diagnosis.txt": "\n".join(explained(diagnosis)),
             "recordings/1.json": recording.to_json().decode(),
         }
+        self._step_causes[lab.scenario.id] = diagnosis.ids
         self._tell(lab.scenario.id, diagnosis)
         error.args = (
             "\n".join((str(error), *(f"  {line}" for line in in_short(diagnosis.roots)))),
@@ -117,19 +134,29 @@ class Diagnosing:
         except Exception as trouble:  # as above, and the lab is still to be removed
             progress.note("diagnostics bundle", f"could not be written: {trouble!r}")
             return
-        self._untold[topology] = Explained(topology, bundle=str(file))
+        self._add(Explained(topology, bundle=str(file)))
 
     def attach(self, report: pytest.TestReport, topology: str) -> None:
         """Let a report carry what is new about its topology, from a worker to its controller."""
         new = self._untold.pop(topology, None)
         if new is not None:
-            told = {"topology": topology, "lines": list(new.lines), "bundle": new.bundle}
+            told = {
+                "topology": topology,
+                "lines": list(new.lines),
+                "bundle": new.bundle,
+                "causes": list(new.causes),
+            }
             setattr(report, _ATTRIBUTE, told)
 
     def _tell(self, topology: str, diagnosis: Diagnosis) -> None:
         from mesh_fixtures.diagnosis import explained
+        from mesh_fixtures.report import cause_report
 
-        self._untold[topology] = Explained(topology, tuple(explained(diagnosis)))
+        causes = tuple(cause_report(root).model_dump(mode="json") for root in diagnosis.roots)
+        self._add(Explained(topology, tuple(explained(diagnosis)), causes=causes))
+
+    def _add(self, new: Explained) -> None:
+        self._untold[new.topology] = self._untold.get(new.topology, new).updated(new)
 
 
 def attached(report: pytest.TestReport) -> Explained | None:
@@ -137,7 +164,7 @@ def attached(report: pytest.TestReport) -> Explained | None:
     told: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
     if told is None:
         return None
-    return Explained(told["topology"], tuple(told["lines"]), told["bundle"])
+    return Explained(told["topology"], tuple(told["lines"]), told["bundle"], tuple(told["causes"]))
 
 
 def _append(report: pytest.TestReport, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,7 +61,7 @@ class Distribution:
         collected = self._exchange.collected_by(node.gateway.id)
         if collected.usage_error:
             raise pytest.UsageError(collected.usage_error)
-        self._run.selected.update(collected.selected)
+        self._run.select(collected)
         if collected.topologies and not self._checked:
             self._checked = True
             self._check_machine(self._config)
@@ -78,11 +78,9 @@ class Distribution:
                     "run: mesh-conformance clean",
                     red=True,
                 )
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_terminal_summary(self) -> Generator[None]:
         self._follower.close()
-        yield
+        for topology in self._run.scenarios:
+            self._run.versions[topology] = self._exchange.versions_of(topology)
 
     def pytest_unconfigure(self) -> None:
         self._follower.close()

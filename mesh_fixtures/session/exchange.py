@@ -27,6 +27,7 @@ from mesh_fixtures.progress import Event, Sink
 _POLL = 0.2
 _EVENTS = "events.jsonl"
 _HOLDS_LAB = "holds-lab-"
+_VERSIONS = "versions-"
 
 
 def exchanges_folder() -> Path:
@@ -42,11 +43,15 @@ class Collected:
         topologies: topology by id of each test that needs a lab.
         selected: topologies of all tests, also of those that will be skipped.
         usage_error: why nothing can run; empty when all is well.
+        verifying: topology and requirement by id of each test that verifies one.
+        scenarios: what these topologies are, as JSON of `Scenario`, by id.
     """
 
     topologies: Mapping[str, str] = field(default_factory=dict)
     selected: Sequence[str] = ()
     usage_error: str = ""
+    verifying: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Exchange:
@@ -105,6 +110,18 @@ class Exchange:
         if not path.exists():
             return Collected()
         return Collected(**json.loads(path.read_text(encoding="utf-8")))
+
+    def tell_versions(self, topology: str, versions: Mapping[str, str]) -> None:
+        """Record what was seen to run in the lab of a topology, before it is removed."""
+        path = self.folder / f"{_VERSIONS}{topology}.json"
+        path.write_text(json.dumps(dict(versions)), encoding="utf-8")
+
+    def versions_of(self, topology: str) -> Mapping[str, str]:
+        """What was seen to run in the lab of a topology; nothing when nobody said."""
+        path = self.folder / f"{_VERSIONS}{topology}.json"
+        if not path.exists():
+            return {}
+        return cast("dict[str, str]", json.loads(path.read_text(encoding="utf-8")))
 
     @contextmanager
     def holding_lab(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.session.diagnosing import Diagnosing
-from mesh_fixtures.session.exchange import Exchange
+from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.options import Keep, Settings
 
 
@@ -53,6 +53,9 @@ class Run:
         selected: topologies of the selected tests.
         usage_error: why nothing can run, found while collecting.
         diagnosing: explains failures.
+        verifying: topology and requirement by id of each selected test that verifies one.
+        scenarios: what these topologies are, by id.
+        versions: what was seen to run in labs that this process opened, by topology.
     """
 
     settings: Settings
@@ -64,6 +67,23 @@ class Run:
     selected: set[str] = field(default_factory=set)
     usage_error: str = ""
     diagnosing: Diagnosing = field(default_factory=Diagnosing)
+    verifying: dict[str, tuple[str, str]] = field(default_factory=dict)
+    scenarios: dict[str, Scenario] = field(default_factory=dict)
+    versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def select(self, collected: Collected) -> None:
+        """Take note of what is going to be verified."""
+        self.selected.update(collected.selected)
+        for test, (topology, requirement) in collected.verifying.items():
+            self.verifying[test] = topology, requirement
+        for name, content in collected.scenarios.items():
+            self.scenarios.setdefault(name, Scenario.model_validate(content))
+
+    def tell_versions(self, topology: str, versions: Mapping[str, str]) -> None:
+        """Take note of what is seen to run in a lab."""
+        self.versions[topology] = versions
+        if self.exchange is not None:
+            self.exchange.tell_versions(topology, versions)
 
     def progress(self, scenario: Scenario) -> Progress:
         return Progress(scenario.id, self.sink)

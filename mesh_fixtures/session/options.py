@@ -17,7 +17,8 @@ from mesh_fixtures.providers import KUBECONFIG as FOREIGN
 
 Keep = Literal["never", "failed", "always"]
 
-SKIP = "skip"
+SKIP: Final = "skip"
+ISTIOCTL: Final = "istioctl"
 
 MINIMUM_REQUESTS = 50
 """Out of fewer than 22 answers, no count is too unlikely for an even split; the rest is for
@@ -92,7 +93,7 @@ INSTALL = Option(
     "auto",
     "how the mesh is installed; skip: it is there already, and nothing changes but a namespace of "
     "the run's own (kubeconfig); auto: skip with kubeconfig, else istioctl",
-    choices=(AUTO, "istioctl", SKIP),
+    choices=(AUTO, ISTIOCTL, SKIP),
 )
 HELLOWORLD_IMAGE = Option(
     "mesh_helloworld_image",
@@ -152,8 +153,8 @@ DISRUPTIVE = Option(
 REPORT = Option(
     "mesh_report",
     "",
-    "folder for what is written of a run: diagnostics bundles of topologies in which something "
-    "failed (default: mesh-report beside the pytest configuration)",
+    "folder for what is written of a run: a report of each topology, a page of all, and bundles of "
+    "diagnostics where something failed (default: mesh-report beside the pytest configuration)",
     metavar="DIR",
 )
 OPTIONS = (
@@ -184,6 +185,7 @@ class Settings:
         plan: print runbooks and run nothing.
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
+        install: how the mesh is installed, or `SKIP`.
     """
 
     provider: Choice
@@ -194,6 +196,15 @@ class Settings:
     plan: bool
     disruptive: bool = False
     report: Path | None = None
+    install: str = ISTIOCTL
+
+    def report_folder(self, root: Path) -> Path:
+        """Where what is written of the run goes.
+
+        Args:
+            root: folder of the pytest configuration.
+        """
+        return self.report or root / "mesh-report"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -248,6 +259,7 @@ def resolve(config: pytest.Config) -> Settings:
         plan=plan,
         disruptive=values[DISRUPTIVE.name][0] in ON,
         report=_path(values[REPORT.name][0], config) if values[REPORT.name] else None,
+        install=SKIP if provider.is_foreign else ISTIOCTL,
     )
 
 

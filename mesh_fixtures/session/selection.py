@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -211,6 +211,27 @@ def group_by_topology(items: list[pytest.Item]) -> None:
 def _is_disruptive(item: pytest.Item) -> bool:
     """Whether other tests of its topology should be through before."""
     return bool(topology_of(item)) and item.get_closest_marker("disruptive") is not None
+
+
+RESERVED: Final = frozenset(
+    {"requirement", "level", "title", "topology", "provider", "install", "result", "cause"}
+)
+"""Properties of tests that are no figures."""
+
+
+def verifying(items: Iterable[pytest.Item]) -> dict[str, tuple[str, str]]:
+    """Topology and requirement of each test that verifies one on a scenario, by the test's id."""
+    return {
+        item.nodeid: (topology_of(item), item.stash[REQUIREMENT].id)
+        for item in items
+        if topology_of(item) and REQUIREMENT in item.stash
+    }
+
+
+def scenarios_of(items: Iterable[pytest.Item]) -> dict[str, Mapping[str, Any]]:
+    """JSON of the scenarios that tests run on, by id."""
+    found = dict.fromkeys(scenario for item in items if (scenario := _scenario_of(item)))
+    return {each.id: each.model_dump(mode="json", by_alias=True) for each in found}
 
 
 def properties(item: pytest.Item) -> list[tuple[str, object]]:

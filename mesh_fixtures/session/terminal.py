@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -55,9 +54,7 @@ class TerminalProgress:
         new = attached(report)
         if new is not None:
             known = self._explained.get(new.topology, new)
-            self._explained[new.topology] = replace(
-                known, lines=new.lines or known.lines, bundle=new.bundle or known.bundle
-            )
+            self._explained[new.topology] = known.updated(new)
         properties = dict(report.user_properties)
         has_verdict = report.when == "call" and (report.passed or report.failed)
         if has_verdict and "topology" in properties:

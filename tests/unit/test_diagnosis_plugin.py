@@ -139,10 +139,10 @@ def test_the_folder_of_reports_can_be_chosen(start: Start, pytester: pytest.Pyte
     assert not (pytester.path / "mesh-report").exists()
 
 
-def test_nothing_is_written_where_nothing_fails(start: Start, pytester: pytest.Pytester) -> None:
+def test_there_is_no_bundle_where_nothing_fails(start: Start, pytester: pytest.Pytester) -> None:
     result = start("-k", "test_control")
     result.assert_outcomes(passed=1)
-    assert not (pytester.path / "mesh-report").exists()
+    assert not (pytester.path / "mesh-report" / BUNDLE).exists()
     result.stdout.no_fnmatch_line("*= diagnosis =*")
 
 

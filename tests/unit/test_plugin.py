@@ -307,6 +307,8 @@ def test_junit_says_what_was_verified(
         "title": by_id("TRAFFIC-1").title,
         "topology": "one",
         "provider": "stub",
+        "install": "istioctl",
+        "result": "met",
         "share": "0.5",
     }
     assert found["test_gateway[one]"] == {"topology": "one"}

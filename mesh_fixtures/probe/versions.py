@@ -1,0 +1,57 @@
+"""Which versions run in a cluster."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.envoy import admin
+from mesh_fixtures.probe.istiod import CONTAINER, SELECTOR
+
+_METALLB: Final = "/apis/apps/v1/namespaces/metallb-system/deployments/controller"
+
+
+def kubernetes(kube: KubeClient) -> str:
+    """Version of the API server.
+
+    Raises:
+        ProbeError: it did not answer. So for the others, where there is nothing to ask too.
+    """
+    return str(kube.read(kube.source("version", ""), "/version")["gitVersion"]).removeprefix("v")
+
+
+def istio(kube: KubeClient) -> str:
+    """Version that istiod's program tells of itself (Istio: `pilot-discovery version`)."""
+    pod = kube.pod_of(SYSTEM_NAMESPACE, SELECTOR)
+    argv = ("pilot-discovery", "version", "--short")
+    result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
+    if result.exit_status != 0:
+        raise ProbeError(
+            wanted="istiod's version",
+            seen=result.stderr.strip() or f"exit {result.exit_status}",
+            where=f"{result.source.cluster} {result.source.subject}",
+            remedy=f"by hand: {result.source.asked}",
+        )
+    return result.stdout.strip()
+
+
+def proxy(kube: KubeClient) -> str:
+    """Version of Envoy in Sleep's pod (Envoy: Administration interface, `/server_info`)."""
+    _, answer = admin(kube, kube.pod_of(kube.sample_namespace, "app=sleep"), "server_info")
+    return envoy_version(str(answer["version"]))
+
+
+def envoy_version(said: str) -> str:
+    """The version in what Envoy says: commit, version, state of the source, build, TLS library."""
+    parts = said.split("/")
+    return parts[1] if len(parts) > 1 else said
+
+
+def metallb(kube: KubeClient) -> str:
+    """Version of MetalLB by its controller's image."""
+    source = kube.source("deployments", "metallb-system", "controller")
+    found: Any = kube.read(source, _METALLB)
+    image = str(found["spec"]["template"]["spec"]["containers"][0]["image"])
+    return image.partition("@")[0].rpartition(":")[2].removeprefix("v")

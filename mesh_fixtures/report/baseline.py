@@ -1,0 +1,200 @@
+"""What reports are held to: the schema of a baseline, and how one is made of reports.
+
+    apiVersion: mesh-conformance.dev/v1alpha1
+    kind: ConformanceBaseline
+    tolerances:                        # the first whose pattern fits a figure's name counts
+      - {figures: '*.failures', better: lower, absolute: 5, relative: 0.5}
+    topologies:
+      - topology: multi-primary        # id of the scenario
+        provider: netns                # left out: whichever
+        install: istioctl              # left out: however
+        scenario: 2c26b46b...          # digest
+        istio: 1.31.1
+        requirements:
+          TRUST-1: {result: met}
+          RESILIENCE-1: {result: met, figures: {cluster1.failures: 0}}
+
+A requirement has to be as good as here: `met` makes it required, `unmet` lets it go on failing,
+`not run` is what all those are that are not named. A figure without a tolerance is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Final, Literal, TypeGuard
+
+from pydantic import Field, model_validator
+
+from mesh_fixtures.errors import ReportError
+from mesh_fixtures.report.document import API_VERSION, Document, Part
+from mesh_fixtures.report.merging import Combined, Verdict
+from mesh_fixtures.report.model import Figure, RequirementId
+
+Number = int | float
+
+Accepted = Literal["met", "not applicable", "not run", "unmet"]
+
+
+class Tolerance(Part):
+    """How much worse a figure may be than in the baseline: by the larger of both.
+
+    Attributes:
+        figures: pattern of names, as in a shell: `*.failures`.
+        better: whether less or more of it is better.
+        absolute: in the figure's own unit.
+        relative: part of the baseline's figure.
+    """
+
+    figures: Annotated[str, Field(min_length=1)]
+    better: Literal["lower", "higher"] = "lower"
+    absolute: Annotated[float, Field(ge=0)] = 0.0
+    relative: Annotated[float, Field(ge=0)] = 0.0
+
+    def fits(self, name: str) -> bool:
+        return fnmatchcase(name, self.figures)
+
+    def limit(self, accepted: Number) -> float:
+        """The worst figure that is tolerated."""
+        slack = max(self.absolute, self.relative * abs(accepted))
+        return accepted + slack if self.better == "lower" else accepted - slack
+
+    def tolerates(self, figure: Number, accepted: Number) -> bool:
+        limit = self.limit(accepted)
+        return figure <= limit if self.better == "lower" else figure >= limit
+
+
+TOLERANCES: Final = (
+    Tolerance(figures="*.failures", absolute=5, relative=0.5),
+    Tolerance(figures="*.errored_seconds", absolute=2, relative=0.5),
+    Tolerance(figures="*.seconds_to_converge", absolute=5, relative=0.5),
+    Tolerance(figures="*.seconds_to_restore", absolute=10, relative=0.5),
+)
+"""Of a baseline that has none of its own. Requirements have limits by themselves, e.g. no failed
+request at all where nothing is taken down; these are for what gets worse within the limits. Times
+depend on the machine, so that half as much again is still the same."""
+
+
+class Expectation(Part):
+    """What a requirement has to be as good as.
+
+    Attributes:
+        figures: those that have a tolerance, of a requirement that is met.
+    """
+
+    result: Accepted
+    figures: Mapping[str, Number] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _figures_of_success(self) -> Expectation:
+        if self.figures and self.result != "met":
+            raise ValueError(f"figures are only compared where it is met, and it is {self.result}")
+        return self
+
+
+class TopologyBaseline(Part):
+    """A topology that must have been verified.
+
+    Attributes:
+        provider: empty for whichever. So `install`.
+        scenario: digest.
+        istio: version.
+    """
+
+    topology: str
+    provider: str = ""
+    install: str = ""
+    scenario: str
+    istio: str
+    requirements: Mapping[RequirementId, Expectation] = Field(min_length=1)
+
+    def is_about(self, found: Combined) -> bool:
+        key = found.key
+        return (
+            self.topology == key.topology
+            and self.provider in ("", key.provider)
+            and self.install in ("", key.install)
+        )
+
+    def __str__(self) -> str:
+        kind = ", ".join(each for each in (self.provider, self.install) if each)
+        return f"{self.topology} ({kind})" if kind else self.topology
+
+
+class Baseline(Document):
+    """All that must have been verified, and with what outcome."""
+
+    api_version: Literal["mesh-conformance.dev/v1alpha1"] = API_VERSION
+    kind: Literal["ConformanceBaseline"] = "ConformanceBaseline"
+    tolerances: tuple[Tolerance, ...] = TOLERANCES
+    topologies: tuple[TopologyBaseline, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Baseline:
+        keys = [(each.topology, each.provider, each.install) for each in self.topologies]
+        if len({*keys}) < len(keys):
+            raise ValueError("a topology is there twice with the same provider and install")
+        return self
+
+    def tolerance(self, figure: str) -> Tolerance | None:
+        """The tolerance of a figure; None where it is not compared."""
+        return tolerance_of(figure, self.tolerances)
+
+
+def tolerance_of(figure: str, tolerances: Iterable[Tolerance]) -> Tolerance | None:
+    """The first tolerance that fits a figure's name."""
+    return next((each for each in tolerances if each.fits(figure)), None)
+
+
+def make(found: Iterable[Combined], tolerances: tuple[Tolerance, ...] = TOLERANCES) -> Baseline:
+    """The baseline by which these reports pass, but for what is inconclusive in them.
+
+    Raises:
+        ReportError: reports of one topology are of several scenarios or versions, or there is
+            nothing to be held to.
+    """
+    return Baseline(
+        tolerances=tolerances, topologies=tuple(_topology(each, tolerances) for each in found)
+    )
+
+
+def _topology(found: Combined, tolerances: tuple[Tolerance, ...]) -> TopologyBaseline:
+    key = found.key
+    if not any(each.result in ("met", "unmet") for each in found.verdicts.values()):
+        raise _unusable(key, "a requirement that was verified", "none")
+    for what, known in (("scenario", found.digests), ("version of Istio", found.istio)):
+        if len(known) != 1 or known == {""}:
+            seen = ", ".join(sorted(known - {""})) or "an unknown one"
+            raise _unusable(key, f"reports of one {what}", seen)
+    return TopologyBaseline(
+        topology=key.topology,
+        provider=key.provider,
+        install=key.install,
+        scenario=min(found.digests),
+        istio=min(found.istio),
+        requirements={
+            name: _expectation(verdict, tolerances) for name, verdict in found.verdicts.items()
+        },
+    )
+
+
+def _expectation(verdict: Verdict, tolerances: tuple[Tolerance, ...]) -> Expectation:
+    if verdict.result == "inconclusive":
+        return Expectation(result="not run")
+    if verdict.result != "met":
+        return Expectation(result=verdict.result)
+    figures: dict[str, Number] = {}
+    for name, values in sorted(verdict.figures.items()):
+        tolerance = tolerance_of(name, tolerances)
+        numbers = [each for each in values if is_number(each)]
+        if tolerance is not None and numbers:
+            figures[name] = max(numbers) if tolerance.better == "lower" else min(numbers)
+    return Expectation(result="met", figures=figures)
+
+
+def is_number(figure: Figure) -> TypeGuard[Number]:
+    return isinstance(figure, int | float)
+
+
+def _unusable(key: object, wanted: str, seen: str) -> ReportError:
+    return ReportError(wanted=wanted, seen=seen, where=str(key))

@@ -1,0 +1,164 @@
+"""YAML documents of this room: how they are written, and how foreign ones are read safely."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from mesh_fixtures.errors import ReportError
+
+API_VERSION: Final = "mesh-conformance.dev/v1alpha1"
+
+LARGEST_FILE: Final = 16 * 1024 * 1024
+"""Bytes that are read of a file; a report has about a hundredth of it."""
+
+DEEPEST: Final = 32
+"""Levels of nesting that are read; a report needs ten."""
+
+_LONGEST_QUOTE: Final = 60
+_SHOWN: Final = 3
+
+Model = TypeVar("Model", bound="Document")
+
+_Safe: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Part(BaseModel):
+    """Something in a document. Keys are the names in camel case, and unknown ones are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+
+
+class Document(Part):
+    """A whole document."""
+
+    def as_yaml(self) -> str:
+        """The file's text, by which `read` returns the same."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Loader(_Safe):  # type: ignore[misc]
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise _at(node.start_mark, f"the key {key!r} is there twice")
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return found
+
+
+def read(kind: type[Model], path: Path) -> Model:
+    """Read and check a file.
+
+    Raises:
+        ReportError: it cannot be used; one line says why.
+    """
+    value = _parsed(path)
+    wanted = str(kind.model_fields["kind"].default)
+    if not isinstance(value, dict) or value.get("kind") != wanted:
+        seen = value.get("kind", "no kind") if isinstance(value, dict) else "no mapping"
+        raise _refusal(path, f"a {wanted}", _quote(seen))
+    if value.get("apiVersion") != API_VERSION:
+        seen = _quote(value.get("apiVersion", "no apiVersion"))
+        raise _refusal(path, f"{wanted} of {API_VERSION}", seen)
+    try:
+        return kind.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise _refusal(path, f"a valid {wanted}", _defects(error)) from error
+
+
+def write(document: Document, path: Path) -> None:
+    """Write a file, as a whole or not at all; its folder is made.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(document.as_yaml(), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """As `write`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        if path.exists() and not path.is_file():
+            raise _refusal(path, "a file", "something else")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise _refusal(path, f"a file of at most {LARGEST_FILE} bytes", "a larger one")
+        text = content.decode("utf-8")
+        _require_harmless(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
+    except OSError as error:
+        raise _refusal(path, "a readable file", error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _refusal(path, "a text in YAML", f"byte {error.start} is not UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise _refusal(path, "plain YAML", f"{error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _refusal(path, "plain YAML", str(error).partition("\n")[0]) from error
+
+
+def _require_harmless(text: str) -> None:
+    """Refuse what makes a small file a large document."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Safe):
+        if isinstance(event, yaml.AliasEvent):
+            raise _at(event.start_mark, "aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise _at(event.start_mark, "nested too deeply")
+
+
+def _at(mark: object, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=cast("yaml.Mark", mark))
+
+
+def _refusal(path: Path, wanted: str, seen: str) -> ReportError:
+    return ReportError(wanted=wanted, seen=re.sub(r"\s+", " ", seen).strip(), where=str(path))
+
+
+def _defects(error: ValidationError) -> str:
+    found = error.errors(include_url=False)
+    told = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return "; ".join(told[:_SHOWN]) + more
+
+
+def _defect(kind: str, keys: tuple[int | str, ...], message: str, value: object) -> str:
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key"
+    if kind == "missing":
+        return f"{place}: missing"
+    said = message.removeprefix("Value error, ")
+    return f"{place}: {said}, not {_quote(value)}" if place else said
+
+
+def _quote(value: object) -> str:
+    if isinstance(value, dict | list | BaseModel):
+        return "a mapping" if not isinstance(value, list) else "a list"
+    text = str(value)
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")

@@ -1,0 +1,192 @@
+"""Holds what was verified to a baseline: a pure function, and monotone. Whatever gets worse in a
+report, a gate that is shut stays shut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mesh_fixtures.errors import ReportError
+from mesh_fixtures.report.baseline import (
+    Baseline,
+    Expectation,
+    Number,
+    Tolerance,
+    TopologyBaseline,
+    is_number,
+)
+from mesh_fixtures.report.building import BEST_FIRST
+from mesh_fixtures.report.merging import Combined, Verdict
+from mesh_fixtures.report.model import Figure
+
+Change = Literal["worse", "better", "same"]
+
+_UNKNOWN: Final = "unknown"
+_SHOWN: Final = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """A difference between a report and the baseline, or something that a person should know.
+
+    Attributes:
+        topology: with provider and way of installation.
+        what: requirement, its figure, or empty for the topology as a whole.
+        accepted: in the baseline; empty where it is not there.
+        seen: in the reports.
+        change: only `worse` shuts the gate.
+        why: what is known of it, in a line.
+    """
+
+    topology: str
+    what: str
+    accepted: str
+    seen: str
+    change: Change
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What came of it.
+
+    Attributes:
+        rows: all differences, topology by topology.
+        required: number of requirements that had to be met, in all topologies.
+    """
+
+    rows: tuple[Row, ...]
+    required: int
+
+    @property
+    def passes(self) -> bool:
+        return all(row.change != "worse" for row in self.rows)
+
+
+def require_comparable(
+    found: Iterable[Combined],
+    baseline: Baseline,
+    *,
+    scenario_change: bool = False,
+    version_change: bool = False,
+) -> None:
+    """Refuse what was verified by another scenario, or of another version of Istio.
+
+    Args:
+        scenario_change: whether the scenario may be another. So `version_change` for the version.
+
+    Raises:
+        ReportError: it may not, and is; names all that are.
+    """
+    refused: list[ReportError] = []
+    for each in found:
+        for accepted in baseline.topologies:
+            if not accepted.is_about(each):
+                continue
+            others = each.digests - {accepted.scenario}
+            if others and not scenario_change:
+                short = [other[:12] for other in others]
+                refused.append(_refusal(each, "scenario", accepted.scenario[:12], short))
+            versions = each.istio - {accepted.istio}
+            if versions and not version_change:
+                refused.append(_refusal(each, "version", accepted.istio, versions))
+    if refused:
+        raise ReportError.together(refused)
+
+
+def _refusal(found: Combined, what: str, accepted: str, others: Iterable[str]) -> ReportError:
+    name = {"scenario": "scenario", "version": "version of Istio"}[what]
+    return ReportError(
+        wanted=f"reports of the baseline's {name}, {accepted}",
+        seen=", ".join(sorted(each or _UNKNOWN for each in others)),
+        where=str(found.key),
+        remedy=f"gate with --allow-{what}-change, or make a new baseline by --write-baseline",
+    )
+
+
+def judge(found: Sequence[Combined], baseline: Baseline) -> Judgement:
+    """Compare what was verified with what has to be.
+
+    Args:
+        found: each topology, provider and way of installation once.
+    """
+    rows: list[Row] = []
+    required = 0
+    for accepted in baseline.topologies:
+        required += sum(each.result == "met" for each in accepted.requirements.values())
+        those = [each for each in found if accepted.is_about(each)]
+        if not those:
+            rows.append(Row(str(accepted), "", "verified", "missing", "worse", "no report of it"))
+        for each in those:
+            rows += _topology(each, accepted, baseline)
+    for each in found:
+        if not any(accepted.is_about(each) for accepted in baseline.topologies):
+            rows.append(Row(str(each.key), "", "", "verified", "better", "not in the baseline"))
+            rows += _unaccepted(each, each.verdicts)
+        rows += (
+            Row(str(each.key), "", "", "", "same", f"note: {note}") for note in sorted(each.notes)
+        )
+    return Judgement(tuple(dict.fromkeys(rows)), required)
+
+
+def _topology(found: Combined, accepted: TopologyBaseline, baseline: Baseline) -> Iterator[Row]:
+    topology = str(found.key)
+    if found.digests - {accepted.scenario}:
+        digests = ", ".join(sorted(each[:12] for each in found.digests))
+        yield Row(topology, "scenario", accepted.scenario[:12], digests, "same", "as allowed")
+    if found.istio - {accepted.istio}:
+        versions = ", ".join(sorted(each or _UNKNOWN for each in found.istio))
+        yield Row(topology, "Istio", accepted.istio, versions, "same", "as allowed")
+    for name, expectation in accepted.requirements.items():
+        verdict = found.verdicts.get(name, Verdict("not run", frozenset({"not in the report"})))
+        yield from _requirement(topology, name, verdict, expectation)
+        if verdict.result == "met":
+            yield from _figures(topology, name, verdict, expectation, baseline)
+    others = [name for name in found.verdicts if name not in accepted.requirements]
+    yield from _unaccepted(found, others)
+
+
+def _unaccepted(found: Combined, names: Iterable[str]) -> Iterator[Row]:
+    """What is to be said of requirements that the baseline does not know: they need not be
+    verified, but where they are, they must not fail.
+    """
+    for name in names:
+        verdict = found.verdicts[name]
+        if verdict.result in ("unmet", "inconclusive"):
+            yield from _requirement(str(found.key), name, verdict, Expectation(result="not run"))
+
+
+def _requirement(
+    topology: str, name: str, verdict: Verdict, expectation: Expectation
+) -> Iterator[Row]:
+    accepted, seen = map(BEST_FIRST.index, (expectation.result, verdict.result))
+    if accepted != seen:
+        change: Change = "worse" if seen > accepted else "better"
+        why = "; ".join(sorted(verdict.reasons)[:_SHOWN])
+        yield Row(topology, name, expectation.result, verdict.result, change, why)
+
+
+def _figures(
+    topology: str, name: str, verdict: Verdict, expectation: Expectation, baseline: Baseline
+) -> Iterator[Row]:
+    for figure, accepted in expectation.figures.items():
+        tolerance = baseline.tolerance(figure)
+        if tolerance is None:
+            continue
+        values = verdict.figures.get(figure, frozenset())
+        bad = [each for each in values if not _is_tolerable(each, accepted, tolerance)]
+        if bad or not values:
+            seen = ", ".join(sorted(map(_text, bad))) or "missing"
+            at = "at most" if tolerance.better == "lower" else "at least"
+            why = f"{at} {_text(tolerance.limit(accepted))} is tolerated"
+            yield Row(topology, f"{name} {figure}", _text(accepted), seen, "worse", why)
+
+
+def _is_tolerable(figure: Figure, accepted: Number, tolerance: Tolerance) -> bool:
+    return is_number(figure) and tolerance.tolerates(figure, accepted)
+
+
+def _text(figure: Figure) -> str:
+    return f"{figure:g}" if isinstance(figure, float) else str(figure)

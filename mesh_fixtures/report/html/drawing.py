@@ -1,0 +1,203 @@
+"""Draws a scenario as SVG: clusters within networks, and who depends on whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from markupsafe import Markup
+
+from mesh_fixtures.scenario import ClusterSpec, Scenario
+
+WIDTH: Final = 230
+"""Of a cluster's card, in pixels; so for the others."""
+
+_LINE: Final = 19
+_PADDING: Final = 14
+_GUTTER: Final = 96
+_INNER_GUTTER: Final = 56
+_HEADING: Final = 34
+_BETWEEN: Final = 24
+_SPREAD: Final = 14
+_LANE: Final = 10
+
+Kind = Literal["remote-secret", "control-plane"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A cluster's place."""
+
+    column: int
+    left: int
+    top: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        return self.left + WIDTH
+
+    @property
+    def middle(self) -> int:
+        return self.top + self.height // 2
+
+
+@dataclass(frozen=True)
+class Link:
+    """An arrow from one cluster to another.
+
+    Attributes:
+        both: whether there is the same one in the other direction.
+    """
+
+    kind: Kind
+    begin: str
+    end: str
+    both: bool = False
+
+
+def links(scenario: Scenario) -> tuple[Link, ...]:
+    """Who depends on whom: a remote's proxies on its primary's istiod, an istiod on each API
+    server of which it has a remote secret.
+    """
+    found = [
+        Link("control-plane", each.name, scenario.control_plane_of(each.name))
+        for each in scenario.remotes
+    ]
+    reads = {(each.installed_in, each.of) for each in scenario.remote_secrets}
+    for secret in scenario.remote_secrets:
+        reader, of = secret.installed_in, secret.of
+        mutual = (of, reader) in reads
+        if not mutual or reader < of:
+            found.append(Link("remote-secret", reader, of, mutual))
+    return tuple(found)
+
+
+def topology_svg(scenario: Scenario) -> Markup:
+    """The drawing, whose colours a style sheet gives to its classes."""
+    arrows = links(scenario)
+    lanes = sum(abs(_column(scenario, e.begin) - _column(scenario, e.end)) > 1 for e in arrows)
+    top = 8 + lanes * _LANE
+    cards: dict[str, Card] = {}
+    parts: list[Markup] = []
+    left = 8
+    bottom = top
+    for column, network in enumerate(scenario.networks):
+        inside = [each for each in scenario.clusters if each.network == network.name]
+        gutter = _INNER_GUTTER if len(inside) > 1 else _PADDING
+        at = top + _HEADING
+        for cluster in inside:
+            height = _PADDING * 2 + _LINE * (1 + len(_contents(scenario, cluster)))
+            cards[cluster.name] = Card(column, left + _PADDING, at, height)
+            at += height + _BETWEEN
+        width, height = _PADDING + WIDTH + gutter, at - _BETWEEN + _PADDING - top
+        parts.append(
+            Markup(
+                '<rect class="network" x="{}" y="{}" width="{}" height="{}" rx="10"/>'
+                '<text class="network-name" x="{}" y="{}">{}</text>'
+            ).format(left, top, width, height, left + _PADDING, top + 22, network.name)
+        )
+        bottom = max(bottom, top + height)
+        left += width + _GUTTER
+    parts += _arrows(arrows, cards)
+    parts += [
+        part
+        for cluster in scenario.clusters
+        for part in _card(scenario, cluster, cards[cluster.name])
+    ]
+    width, height = left - _GUTTER + 8, bottom + 8
+    opening = Markup(
+        '<svg class="topology" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
+        'aria-label="{2}"><defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" '
+        'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
+        '<path class="head" d="M0 0L10 5L0 10z"/></marker></defs>'
+    ).format(width, height, described(scenario))
+    return opening + Markup("").join(parts) + Markup("</svg>")
+
+
+def described(scenario: Scenario) -> str:
+    """The drawing in words, for those who cannot see it."""
+    places = ", ".join(f"{each.name} ({each.role}) on {each.network}" for each in scenario.clusters)
+    return f"{scenario.title}: {places}"
+
+
+def _column(scenario: Scenario, cluster: str) -> int:
+    names = [network.name for network in scenario.networks]
+    return names.index(scenario.cluster(cluster).network)
+
+
+def _contents(scenario: Scenario, cluster: ClusterSpec) -> tuple[tuple[str, str], ...]:
+    """Class and text of what runs in a cluster."""
+    found: list[tuple[str, str]] = []
+    if cluster.is_primary:
+        found.append(("istiod", "istiod"))
+    if scenario.needs_gateway(cluster.name):
+        ports = ", ".join(map(str, sorted(scenario.gateway_ports(cluster.name))))
+        found.append(("gateway", f"east-west gateway {ports}".rstrip()))
+    found.append(("workload", f"HelloWorld {cluster.helloworld}, Sleep"))
+    return tuple(found)
+
+
+def _card(scenario: Scenario, cluster: ClusterSpec, card: Card) -> Iterator[Markup]:
+    nodes = f", {cluster.nodes} nodes" if cluster.nodes > 1 else ""
+    yield Markup('<rect class="cluster" x="{}" y="{}" width="{}" height="{}" rx="7"/>').format(
+        card.left, card.top, WIDTH, card.height
+    )
+    line = card.top + _PADDING + 12
+    yield Markup(
+        '<text class="cluster-name" x="{}" y="{}">{}<tspan class="role"> {}{}</tspan></text>'
+    ).format(card.left + 12, line, _short(cluster.name), cluster.role, nodes)
+    for kind, text in _contents(scenario, cluster):
+        line += _LINE
+        yield Markup(
+            '<circle class="{0}" cx="{1}" cy="{2}" r="4"/><text class="content" x="{3}" y="{4}">{5}'
+            "</text>"
+        ).format(kind, card.left + 17, line - 4, card.left + 28, line, _short(text, 32))
+
+
+def _short(text: str, most: int = 18) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _arrows(arrows: tuple[Link, ...], cards: Mapping[str, Card]) -> Iterator[Markup]:
+    seen: dict[str, int] = {}
+    lane = 0
+    for arrow in arrows:
+        begin, end = cards[arrow.begin], cards[arrow.end]
+        shifts: list[int] = []
+        for name in (arrow.begin, arrow.end):
+            count = seen.get(name, 0)
+            seen[name] = count + 1
+            shifts.append((count + 1) // 2 * _SPREAD * (-1 if count % 2 else 1))
+        if abs(begin.column - end.column) > 1:
+            lane += 1
+        path = _path(begin, end, begin.middle + shifts[0], end.middle + shifts[1], lane)
+        start = Markup(' marker-start="url(#head)"') if arrow.both else Markup("")
+        yield Markup(
+            '<path class="link {}" d="{}" marker-end="url(#head)"{}><title>{}</title></path>'
+        ).format(arrow.kind, path, start, _told(arrow))
+
+
+def _path(begin: Card, end: Card, y1: int, y2: int, lane: int) -> str:
+    if begin.column == end.column:
+        bulge = _INNER_GUTTER - 8 + 4 * lane
+        out = begin.right + bulge
+        return f"M{begin.right} {y1}C{out} {y1} {out} {y2} {end.right} {y2}"
+    forward = begin.column < end.column
+    x1, x2 = (begin.right, end.left) if forward else (begin.left, end.right)
+    if abs(begin.column - end.column) == 1:
+        middle = (x1 + x2) // 2
+        return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
+    step = _GUTTER // 2 + _INNER_GUTTER // 2 + 3 * lane
+    out = x1 + step if forward else x1 - step // 2
+    back = x2 - step // 2 if forward else x2 + step
+    above = 4 + (lane - 1) * _LANE
+    return f"M{x1} {y1}H{out}V{above}H{back}V{y2}H{x2}"
+
+
+def _told(arrow: Link) -> str:
+    if arrow.kind == "control-plane":
+        return f"proxies in {arrow.begin} are configured by istiod in {arrow.end}"
+    also = ", and the other way round" if arrow.both else ""
+    return f"istiod in {arrow.begin} reads the API server of {arrow.end} by a remote secret{also}"

@@ -1,0 +1,318 @@
+"""The schema of a report: what was verified of one topology on one provider, and what came of it.
+
+A report contains its scenario, so that it can be read, drawn and compared without anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from mesh_fixtures.report.document import API_VERSION, Document, Part
+from mesh_fixtures.scenario import Scenario
+
+Result = Literal["met", "unmet", "inconclusive", "not applicable", "not run"]
+"""Inconclusive: trouble kept the check from seeing whether it holds. Not applicable: the scenario
+lacks a feature. Not run: it was not selected, would have disrupted the mesh, or was not reached."""
+
+LevelResult = Literal["success", "partial", "failure"]
+"""Success: every requirement that applies is met, and at least one is. Failure: one is unmet.
+Partial: neither, as some were not run or are inconclusive."""
+
+Level = Literal["core", "extended"]
+
+LEVELS: Final[tuple[Level, ...]] = ("core", "extended")
+
+Figure = bool | int | float | str
+"""Something measured; shares and bands are texts such as `1/2` and `66 to 134 of 200`."""
+
+RequirementId = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*$")]
+FileNamePart = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+
+class Topology(Part):
+    """The scenario.
+
+    Attributes:
+        id: name of the scenario's file.
+        digest: SHA-256 (hex) of its content.
+        spec: its content, as in its file.
+    """
+
+    id: FileNamePart
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    spec: Mapping[str, object]
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Topology:
+        """The scenario as a part of a report."""
+        spec = scenario.model_dump(
+            mode="json", by_alias=True, exclude={"id"}, exclude_defaults=True
+        )
+        return cls(id=scenario.id, digest=scenario.digest, spec=spec)
+
+    @property
+    def scenario(self) -> Scenario:
+        return Scenario.model_validate({"id": self.id, **self.spec})
+
+    @model_validator(mode="after")
+    def _is_a_scenario(self) -> Topology:
+        if self.scenario.digest != self.digest:
+            raise ValueError("the digest is another scenario's than spec")
+        return self
+
+
+class Provider(Part):
+    """What made the clusters.
+
+    Attributes:
+        chosen: why it was this one, e.g. `auto: root on Linux`; empty when nobody chose.
+        install: how the mesh was installed: `istioctl`, or `skip` where it was there already.
+    """
+
+    name: FileNamePart
+    chosen: str = ""
+    install: FileNamePart
+
+
+class Versions(Part):
+    """Versions of what was verified. Empty where it is not known; several, as where clusters
+    differ, are separated by commas.
+
+    Attributes:
+        harness: of this project.
+        istio: what istiod says of itself; where it could not be asked, what was to be installed.
+        proxy: Envoy's, as the proxies say.
+        images: `built`, `released`, or empty for a mesh that somebody else installed.
+    """
+
+    harness: str
+    istio: str = ""
+    kubernetes: str = ""
+    proxy: str = ""
+    metallb: str = ""
+    images: str = ""
+
+
+class Run(Part):
+    """When, and with which options.
+
+    Attributes:
+        interrupted: why the run ended before all that was selected; empty where it did not.
+        requests: from each cluster, when traffic is observed.
+        disruptive: whether parts of the mesh were taken down.
+        errors: trouble that is no requirement's, e.g. when the lab was removed.
+        bundle: name of the diagnostics bundle beside the report; empty where there is none.
+    """
+
+    began: AwareDatetime
+    ended: AwareDatetime
+    interrupted: str = ""
+    requests: int
+    disruptive: bool
+    errors: tuple[str, ...] = ()
+    bundle: str = ""
+
+
+class Found(Part):
+    """A difference between what must hold and what was seen.
+
+    Attributes:
+        cluster: where it was seen, or from where.
+        source: the command that shows it again; empty when there is none.
+    """
+
+    cluster: str
+    expected: str
+    seen: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cluster}: expected {self.expected}, but saw {self.seen}"
+
+
+class RequirementReport(Part):
+    """What came of one requirement.
+
+    Attributes:
+        reason: why there is no verdict, in a line or more; empty where there is one.
+        seconds: that its tests took.
+        figures: what was measured, by name.
+        causes: ids of `Report.causes`.
+    """
+
+    id: RequirementId
+    level: Level
+    title: str
+    result: Result
+    reason: str = ""
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    findings: tuple[Found, ...] = ()
+    figures: Mapping[str, Figure] = Field(default_factory=dict)
+    causes: tuple[str, ...] = ()
+
+
+class Observation(Part):
+    """Something that was seen, and the command that shows it again where there is one."""
+
+    seen: str
+    source: str = ""
+
+
+class CauseReport(Part):
+    """Why requirements, or a step of the installation, failed.
+
+    Attributes:
+        step: id of the installation step that would have set it right; empty when there is none.
+        consequences: ids of the requirements that fail because of it.
+        followed_by: what else was found that is only its consequence.
+    """
+
+    id: str
+    certainty: Literal["certain", "likely", "possible"]
+    clusters: tuple[str, ...] = ()
+    statement: str
+    evidence: tuple[Observation, ...] = ()
+    remedy: str
+    step: str = ""
+    consequences: tuple[str, ...] = ()
+    followed_by: tuple[str, ...] = ()
+
+
+class Answers(Part):
+    """Answers from one destination: a version, or versions behind a gateway.
+
+    Attributes:
+        share: observed.
+        expected: share that the client's endpoint weights predict.
+        low: fewest answers that are in the band. So `high`.
+    """
+
+    name: str
+    count: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    expected: Annotated[float, Field(ge=0, le=1)]
+    low: Annotated[int, Field(ge=0)]
+    high: Annotated[int, Field(ge=0)]
+
+    @property
+    def holds(self) -> bool:
+        return self.low <= self.count <= self.high
+
+
+class Distribution(Part):
+    """Who answered the requests from one cluster.
+
+    Attributes:
+        total: answers in all.
+        failures: requests without an answer.
+    """
+
+    cluster: str
+    total: Annotated[int, Field(ge=0)]
+    failures: Annotated[int, Field(ge=0)] = 0
+    answers: tuple[Answers, ...]
+
+
+class StepReport(Part):
+    """A phase of the run.
+
+    Attributes:
+        cluster: empty when it spans the whole topology.
+        began: seconds since the first.
+        outcome: unfinished when the run ended before it.
+    """
+
+    phase: str
+    cluster: str = ""
+    began: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+    outcome: Literal["done", "failed", "unfinished"] = "done"
+
+
+class Statistics(Part):
+    """Numbers of requirements: passed are met, failed unmet, skipped not run."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    inconclusive: int = 0
+    not_applicable: int = 0
+
+
+class LevelReport(Part):
+    """What came of all requirements of a level."""
+
+    result: LevelResult
+    statistics: Statistics
+
+    @classmethod
+    def of(cls, results: Iterable[Result]) -> LevelReport:
+        """What follows from the results of its requirements."""
+        found = list(results)
+        counted = Statistics(
+            passed=found.count("met"),
+            failed=found.count("unmet"),
+            skipped=found.count("not run"),
+            inconclusive=found.count("inconclusive"),
+            not_applicable=found.count("not applicable"),
+        )
+        if counted.failed:
+            return cls(result="failure", statistics=counted)
+        whole = counted.passed and not counted.skipped and not counted.inconclusive
+        return cls(result="success" if whole else "partial", statistics=counted)
+
+
+class Report(Document):
+    """One run of one topology on one provider.
+
+    Attributes:
+        levels: follow from `requirements`.
+        causes: most certain first, among equals the most upstream.
+        steps: in the order in which they began.
+    """
+
+    api_version: Literal["mesh-conformance.dev/v1alpha1"] = API_VERSION
+    kind: Literal["ConformanceReport"] = "ConformanceReport"
+    topology: Topology
+    provider: Provider
+    versions: Versions
+    run: Run
+    levels: Mapping[Level, LevelReport]
+    requirements: tuple[RequirementReport, ...]
+    causes: tuple[CauseReport, ...] = ()
+    distribution: tuple[Distribution, ...] = ()
+    steps: tuple[StepReport, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Report:
+        ids = [each.id for each in self.requirements]
+        if len({*ids}) < len(ids):
+            raise ValueError("a requirement is there twice")
+        if self.levels != levels_of(self.requirements):
+            raise ValueError("levels contradict the results of the requirements")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """Holds what tells a report from the others of a run."""
+        return file_name(self.topology.id, self.provider.name, self.provider.install)
+
+
+SUFFIX: Final = "-report.yaml"
+
+
+def file_name(topology: str, provider: str, install: str) -> str:
+    """Name of the file of a report."""
+    return f"{topology}-{provider}-{install}{SUFFIX}"
+
+
+def levels_of(requirements: Iterable[RequirementReport]) -> dict[Level, LevelReport]:
+    """What came of each level."""
+    found = list(requirements)
+    return {
+        level: LevelReport.of(each.result for each in found if each.level == level)
+        for level in LEVELS
+    }
