@@ -48,7 +48,16 @@ class Document(Part):
     def as_yaml(self) -> str:
         """The file's text, by which `read` returns the same."""
         content = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        dumped: str = yaml.dump(
+            content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
+        return dumped
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        del data
+        return True
 
 
 class _Loader(_Safe):  # type: ignore[misc]

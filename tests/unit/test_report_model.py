@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -158,7 +159,7 @@ def changed(change: Callable[[dict[str, object]], object]) -> bytes:
             "levels contradict the results of the requirements",
         ),
         (
-            changed(lambda c: c["requirements"].append(c["requirements"][0].copy())),  # type: ignore[attr-defined, index]
+            changed(lambda c: c["requirements"].append(copy.deepcopy(c["requirements"][0]))),  # type: ignore[attr-defined, index]
             "a requirement is there twice",
         ),
         (
