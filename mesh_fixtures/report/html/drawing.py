@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 
-WIDTH: Final = 230
+WIDTH: Final = 290
 """Of a cluster's card, in pixels; so for the others."""
 
 _LINE: Final = 19
@@ -153,10 +153,10 @@ def _card(scenario: Scenario, cluster: ClusterSpec, card: Card) -> Iterator[Mark
         yield Markup(
             '<circle class="{0}" cx="{1}" cy="{2}" r="4"/><text class="content" x="{3}" y="{4}">{5}'
             "</text>"
-        ).format(kind, card.left + 17, line - 4, card.left + 28, line, _short(text, 32))
+        ).format(kind, card.left + 17, line - 4, card.left + 28, line, _short(text, 40))
 
 
-def _short(text: str, most: int = 18) -> str:
+def _short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
