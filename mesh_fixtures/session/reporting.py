@@ -16,6 +16,7 @@ from mesh_fixtures.lab.provider import Provider as LabProvider
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
+from mesh_fixtures.session.options import REPORT
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -57,17 +58,24 @@ class Reporting:
         self._begin()
 
     def _begin(self) -> None:
-        """Remove what this run is going to write: nobody may take an old report for a new one."""
+        """Remove what this run is going to write: nobody may take an old report for a new one.
+
+        Raises:
+            pytest.UsageError: the folder cannot be written to.
+        """
         if self._begun or not self._topologies:
             return
         from mesh_fixtures.report import file_name
 
         self._begun = True
         provider = self._provider()
-        for topology in self._topologies:
-            name = file_name(topology, provider.name, provider.install)
-            (self._folder / name).unlink(missing_ok=True)
-        (self._folder / PAGE).unlink(missing_ok=True)
+        names = [file_name(each, provider.name, provider.install) for each in self._topologies]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name in (*names, PAGE):
+                (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"{REPORT.flag}: {self._folder}: {error.strerror}") from error
 
     @property
     def _topologies(self) -> tuple[str, ...]:
@@ -102,13 +110,15 @@ class Reporting:
         return Checked(requirement, "inconclusive", report.longreprtext.strip())
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if exitstatus in _NOTHING_BEGAN or not self._begun:
             return
         try:
             self._write(exitstatus)
         except OSError as error:
             self._trouble = f"reports could not be written: {error}"
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _write(self, exitstatus: int) -> None:
         # All that follows takes a moment to import, which runs without requirements are spared.

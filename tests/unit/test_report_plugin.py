@@ -1,0 +1,362 @@
+"""What runs write: reports by a provider that makes nothing, with and without pytest-xdist."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import pytest
+from plugin_stub import PATIENCE, QUICK, Behaviour, conftest, recorded, wait_until
+
+from mesh_fixtures.report import Report, read
+from mesh_fixtures.report.model import RequirementReport
+from mesh_fixtures.requirements import by_id
+
+SCENARIO = """\
+title: {title}
+mesh: mesh1
+networks: [{{name: network1}}]
+clusters:
+  - {{name: cluster1, network: network1, role: primary}}
+  - {{name: cluster2, network: network1, role: primary}}
+"""
+
+TESTS = """\
+import pytest
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Source
+from mesh_fixtures.verdict.findings import Finding, Unmet
+
+@pytest.mark.requirement("TRUST-1")
+def test_trust(mesh):
+    pass
+
+@pytest.mark.requirement("CONTROL-1")
+def test_control(mesh, scenario, record_property):
+    record_property("cluster1.istiods", 1)
+    if scenario.id == "two":
+        source = Source("cluster1", "pods", "kubectl get pods")
+        raise Unmet((Finding("cluster1", "one istiod", "two", source),))
+
+@pytest.mark.requirement("DISCOVERY-1")
+def test_discovery(mesh, scenario):
+    if scenario.id == "two":
+        raise ProbeError(wanted="an answer", seen="none", where="cluster1")
+
+@pytest.mark.requirement("GATEWAY-1")
+def test_gateway(mesh):
+    pass
+
+@pytest.mark.requirement("RESILIENCE-1")
+def test_resilience(mesh):
+    pass
+
+def test_plain():
+    pass
+"""
+
+Start = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Runs pytest on tests with two scenarios, `one` and `two`."""
+    for name in ("PROVIDER", "TOPOLOGY", "SCENARIOS", "KEEP", "REQUESTS", "REPORT", "DISRUPTIVE"):
+        monkeypatch.delenv(f"MESH_{name}", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
+    folder = pytester.mkdir("scenarios")
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text(SCENARIO.format(title=name), encoding="utf-8")
+
+    def run(
+        *arguments: str,
+        behaviour: Behaviour | None = None,
+        tests: str = TESTS,
+        more: str = "",
+        apart: bool = False,
+    ) -> pytest.RunResult:
+        pytester.makepyfile(test_mesh=tests)
+        source = conftest(pytester.path / "log", behaviour or Behaviour())
+        pytester.makeconftest(source + more)
+        begin = pytester.runpytest_subprocess if apart else pytester.runpytest
+        return begin(*QUICK, *arguments)
+
+    return run
+
+
+def report_of(pytester: pytest.Pytester, topology: str, folder: str = "mesh-report") -> Report:
+    return read(Report, pytester.path / folder / f"{topology}-stub-istioctl-report.yaml")
+
+
+def requirement(report: Report, name: str) -> RequirementReport:
+    return next(each for each in report.requirements if each.id == name)
+
+
+def results(report: Report) -> dict[str, str]:
+    """By requirement, of those that the tests are about."""
+    about = ("TRUST-1", "CONTROL-1", "DISCOVERY-1", "GATEWAY-1", "RESILIENCE-1", "TRAFFIC-1")
+    return {each.id: each.result for each in report.requirements if each.id in about}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_each_topology_has_a_report(start: Start, pytester: pytest.Pytester, workers: str) -> None:
+    result = start("-n", workers)
+    good, bad = report_of(pytester, "one"), report_of(pytester, "two")
+    assert results(good) == {
+        "TRUST-1": "met",
+        "CONTROL-1": "met",
+        "DISCOVERY-1": "met",
+        "GATEWAY-1": "not applicable",
+        "RESILIENCE-1": "not run",
+        "TRAFFIC-1": "not run",
+    }
+    assert results(bad) == {**results(good), "CONTROL-1": "unmet", "DISCOVERY-1": "inconclusive"}
+    assert {name: each.result for name, each in bad.levels.items()} == {
+        "core": "failure",
+        "extended": "partial",
+    }
+    control = requirement(bad, "CONTROL-1")
+    (found,) = control.findings
+    assert (str(found), found.source) == (
+        "cluster1: expected one istiod, but saw two",
+        "kubectl get pods",
+    )
+    assert control.figures == {"cluster1.istiods": 1}
+    assert control.title == by_id("CONTROL-1").title
+    assert "wanted an answer" in requirement(bad, "DISCOVERY-1").reason
+    assert requirement(good, "RESILIENCE-1").reason.startswith("disrupts the mesh")
+    assert requirement(good, "TRAFFIC-1").reason == "not selected"
+    assert good.run.interrupted == bad.run.interrupted == ""
+    assert good.run.ended > good.run.began
+    assert not good.run.disruptive
+    assert (good.provider.name, good.provider.install) == ("stub", "istioctl")
+    assert (good.versions.istio, good.versions.images) == ("1.31.0", "stub")
+    assert good.topology.scenario.title == "one"
+    assert [(step.phase, step.cluster) for step in good.steps] == [("istiod", "cluster1")]
+    page = pytester.path / "mesh-report" / "index.html"
+    assert "cluster1: expected one istiod, but saw two" in page.read_text(encoding="utf-8")
+    place = pytester.path / "mesh-report" / good.file_name
+    result.stdout.fnmatch_lines(
+        ["*= reports =*", f"one: core partial, extended partial: {place}", f"page: {page}"]
+    )
+
+
+def test_what_is_not_selected_is_not_run(start: Start, pytester: pytest.Pytester) -> None:
+    start("-k", "trust", "--mesh-topology", "one", "--mesh-report", "elsewhere")
+    found = report_of(pytester, "one", "elsewhere")
+    assert results(found)["TRUST-1"] == "met"
+    assert requirement(found, "CONTROL-1").reason == "not selected"
+    assert found.run.interrupted == ""
+    assert not (pytester.path / "elsewhere" / "two-stub-istioctl-report.yaml").exists()
+
+
+def test_disruptive_requirements_are_run_on_request(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    start("--mesh-topology", "one", "--mesh-disruptive")
+    found = report_of(pytester, "one")
+    assert results(found)["RESILIENCE-1"] == "met"
+    assert found.run.disruptive
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_nothing_is_known_where_the_installation_fails(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    start("-n", workers, behaviour=Behaviour(install_fails="one"))
+    found = report_of(pytester, "one")
+    assert {results(found)[name] for name in ("TRUST-1", "CONTROL-1")} == {"inconclusive"}
+    assert "wanted an installed mesh" in requirement(found, "TRUST-1").reason
+    assert found.levels["core"].result == "partial"
+    assert found.levels["core"].statistics.inconclusive == 3
+    assert (found.steps[0].phase, found.steps[0].outcome) == ("istiod", "failed")
+    assert results(report_of(pytester, "two"))["TRUST-1"] == "met"
+
+
+def test_nothing_is_known_where_clusters_cannot_be_made(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    start("--mesh-topology=one", behaviour=Behaviour(open_fails="one"))
+    found = report_of(pytester, "one")
+    assert results(found)["TRUST-1"] == "inconclusive"
+    assert found.versions.istio == ""
+
+
+STOPPING = """
+def pytest_runtest_logreport(report):
+    if report.when == "teardown" and "test_trust" in report.nodeid:
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_interrupted_run_reports_what_it_has(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    start("-n", workers, "--mesh-topology=one", more=STOPPING, apart=True)
+    found = report_of(pytester, "one")
+    assert results(found)["TRUST-1"] == "met"
+    assert requirement(found, "CONTROL-1").reason == "the run ended before it"
+    assert found.run.interrupted == "it was interrupted before 4 of 5 tests of requirements"
+    assert found.levels["core"].result == "partial"
+
+
+def test_a_run_that_stops_at_the_first_failure_says_so(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    start("-x", "--mesh-topology=two")
+    found = report_of(pytester, "two")
+    assert results(found)["CONTROL-1"] == "unmet"
+    assert results(found)["DISCOVERY-1"] == "not run"
+    assert found.run.interrupted == "it was stopped before 3 of 5 tests of requirements"
+
+
+def test_a_worker_that_dies_leaves_its_requirement_inconclusive(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    dying = TESTS.replace("def test_trust(mesh):\n    pass", "def test_trust(mesh):\n    die()")
+    start(
+        *("-n", "1", "--mesh-topology=one", "--max-worker-restart=0"),
+        tests=f"import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n{dying}",
+    )
+    found = report_of(pytester, "one")
+    assert results(found)["TRUST-1"] == "inconclusive"
+    assert "crashed" in requirement(found, "TRUST-1").reason
+    assert results(found)["CONTROL-1"] == "not run"
+    assert found.run.interrupted
+
+
+@pytest.mark.parametrize(
+    ("test", "result", "said"),
+    [
+        ("assert 1 == 2", "unmet", "assert 1 == 2"),
+        ("pytest.fail('no')", "unmet", "no"),
+        ("pytest.fail('Timeout (>1.0s) from pytest-timeout.')", "inconclusive", "Timeout"),
+        ("{}['pony']", "inconclusive", "pony"),
+        ("pytest.skip('not today')", "not run", "not today"),
+        ("pytest.xfail('known')", "unmet", "known"),
+    ],
+)
+def test_what_other_ends_of_a_test_mean(
+    start: Start, pytester: pytest.Pytester, test: str, result: str, said: str
+) -> None:
+    tests = f"import pytest\n@pytest.mark.requirement('TRUST-1')\ndef test_it(mesh):\n    {test}\n"
+    start("--mesh-topology=one", tests=tests)
+    found = requirement(report_of(pytester, "one"), "TRUST-1")
+    assert found.result == result
+    assert said in found.reason
+
+
+def test_trouble_after_a_verdict_is_told_beside_it(start: Start, pytester: pytest.Pytester) -> None:
+    tests = """
+    import pytest
+    @pytest.fixture
+    def messy():
+        yield
+        raise RuntimeError("not cleaned up")
+    @pytest.mark.requirement('TRUST-1')
+    def test_it(mesh, messy): pass
+    """
+    start("--mesh-topology=one", tests=textwrap.dedent(tests))
+    found = report_of(pytester, "one")
+    assert results(found)["TRUST-1"] == "met"
+    (error,) = found.run.errors
+    assert "not cleaned up" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-k", "plain"), ("--collect-only",), ("--setup-only",), ("-k", "pony"), ("--mesh-keep=odd",)],
+)
+def test_nothing_is_written_where_no_requirement_is_verified(
+    start: Start, pytester: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    start(*arguments)
+    assert not (pytester.path / "mesh-report").exists()
+
+
+def test_nothing_is_written_where_the_run_cannot_start(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    assert start(behaviour=Behaviour(missing="root")).ret == pytest.ExitCode.USAGE_ERROR
+    assert not (pytester.path / "mesh-report").exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_killed_run_leaves_no_report_of_an_earlier_one(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    start()
+    first = pytester.path / "mesh-report" / "one-stub-istioctl-report.yaml"
+    other = pytester.path / "mesh-report" / "two-stub-istioctl-report.yaml"
+    assert first.exists()
+    log = pytester.path / "log"
+    log.unlink()
+    pytester.makepyfile(test_mesh=TESTS.replace("    pass", "    import time; time.sleep(100)", 1))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *QUICK, "-n", workers, "--mesh-topology=one"],
+        cwd=pytester.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: "install one" in recorded(log))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+    assert not first.exists()
+    assert not (pytester.path / "mesh-report" / "index.html").exists()
+    assert other.exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    (pytester.path / "taken").write_text("a file")
+    result = start("--mesh-report", "taken", "-n", workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --mesh-report: *taken: File exists"])
+    assert recorded(pytester.path / "log") == []
+
+
+def test_reports_that_cannot_be_written_are_told(start: Start, pytester: pytest.Pytester) -> None:
+    spoiling = TESTS.replace(
+        "    pass",
+        "    import pathlib; pathlib.Path('mesh-report').rmdir()\n"
+        "    pathlib.Path('mesh-report').touch()",
+        1,
+    )
+    result = start("--mesh-topology=one", tests=spoiling)
+    result.stdout.fnmatch_lines(["reports could not be written: *mesh-report*"])
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_junit_holds_the_result_and_the_figures(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    start("-n", workers, "--junit-xml=junit.xml", "-o", "junit_family=xunit1")
+    cases = ElementTree.parse(pytester.path / "junit.xml").getroot().iter("testcase")
+    found = {
+        case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")}
+        for case in cases
+    }
+    assert found["test_control[two]"] == {
+        "requirement": "CONTROL-1",
+        "level": "core",
+        "title": by_id("CONTROL-1").title,
+        "topology": "two",
+        "provider": "stub",
+        "install": "istioctl",
+        "result": "unmet",
+        "cluster1.istiods": "1",
+    }
+    assert found["test_discovery[two]"]["result"] == "inconclusive"
+    assert found["test_gateway[one]"]["result"] == "not run"
