@@ -12,6 +12,7 @@ from plugin_stub import QUICK, Behaviour, conftest
 # A run within this process would import them anew each time, apart from what it patches.
 import mesh_fixtures.diagnosis.diagnostician
 import mesh_fixtures.diagnosis.installation  # noqa: F401
+from mesh_fixtures.report import Report, read
 
 SCENARIO = """\
 title: any
@@ -161,6 +162,37 @@ def test_a_step_of_the_installation_that_fails_is_explained(
             f"*diagnostics bundle: *{BUNDLE}",
         ]
     )
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1")])
+def test_reports_tell_the_cause_of_a_failure_with_its_evidence(
+    start: Start, pytester: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    start(*arguments)
+    found = read(Report, pytester.path / "mesh-report" / "any-stub-istioctl-report.yaml")
+    (cause,) = found.causes
+    assert (cause.id, cause.consequences) == ("remote-secret-missing", ("DISCOVERY-1", "TRAFFIC-1"))
+    assert cause.evidence
+    assert cause.remedy.startswith("istioctl create-remote-secret --context=cluster2")
+    causes = {each.id: each.causes for each in found.requirements if each.causes}
+    assert causes == dict.fromkeys(("DISCOVERY-1", "TRAFFIC-1"), ("remote-secret-missing",))
+    assert found.run.bundle == BUNDLE
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1")])
+def test_after_a_failed_step_every_requirement_is_inconclusive_by_its_cause(
+    start: Start, pytester: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    start(*arguments, "--junit-xml=junit.xml", "-o", "junit_family=xunit1", more=FAILING_STEP)
+    found = read(Report, pytester.path / "mesh-report" / "any-stub-istioctl-report.yaml")
+    assert [each.id for each in found.causes] == ["remote-secret-missing"]
+    about = {each.id: each for each in found.requirements}
+    for name in ("DISCOVERY-1", "TRAFFIC-1", "CONTROL-1"):
+        assert about[name].result == "inconclusive"
+        assert about[name].causes == ("remote-secret-missing",)
+        assert "wanted step remote-secret/cluster2/cluster1 to succeed" in about[name].reason
+    junit = (pytester.path / "junit.xml").read_text(encoding="utf-8")
+    assert junit.count('name="cause" value="remote-secret-missing"') == 3
 
 
 def test_failures_without_a_requirement_are_left_as_they_are(start: Start, tmp_path: Path) -> None:

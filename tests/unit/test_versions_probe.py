@@ -1,0 +1,59 @@
+"""Which versions are seen to run in a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_kube import FakeKube, pod
+from mesh_examples import SCENARIOS
+from plugin_stub import Behaviour, StubLab
+
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Source
+from mesh_fixtures.probe import versions
+from mesh_fixtures.session.versions import seen_in, to_be_installed
+
+ANSWERS = {
+    "/version": {"gitVersion": "v1.36.3"},
+    "/apis/apps/v1/namespaces/metallb-system/deployments/controller": {
+        "spec": {
+            "template": {"spec": {"containers": [{"image": "localhost:5000/metallb:v0.15.2"}]}}
+        }
+    },
+}
+ENVOY = '{"version": "e2f1/1.40.0/Clean/RELEASE/BoringSSL"}'
+
+
+@dataclass
+class Kube(FakeKube):
+    def source(self, kind: str, namespace: str, detail: str = "") -> Source:
+        return Source(self.name, kind, f"kubectl get {kind}")
+
+    def read(self, source: Source, path: str) -> Any:
+        return ANSWERS[path]
+
+
+def test_versions() -> None:
+    client = Kube(lambda argv: "1.31.1\n" if "version" in argv else ENVOY, [pod("any")]).as_client()
+    assert versions.kubernetes(client) == "1.36.3"
+    assert versions.istio(client) == "1.31.1"
+    assert versions.proxy(client) == "1.40.0"
+    assert versions.metallb(client) == "0.15.2"
+
+
+def test_an_istiod_that_does_not_say() -> None:
+    client = Kube(lambda argv: (1, "", "no such command"), [pod("any")]).as_client()
+    with pytest.raises(ProbeError, match="no such command"):
+        versions.istio(client)
+
+
+def test_another_way_of_telling_a_version() -> None:
+    assert versions.envoy_version("1.40.0") == "1.40.0"
+
+
+def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) -> None:
+    lab = StubLab(SCENARIOS["multi-primary"], tmp_path / "log", Behaviour())
+    assert seen_in(lab) == to_be_installed(lab) == {"istio": "1.31.0", "images": "stub"}
