@@ -37,7 +37,7 @@ def attach(
             {
                 "cluster": each.cluster,
                 "expected": each.expected,
-                "seen": each.seen,
+                "seen": readable(each.seen),
                 "source": str(each.source or ""),
             }
             for each in getattr(error, "findings", ())
@@ -67,8 +67,15 @@ def _result(report: pytest.TestReport, error: BaseException | None) -> str:
 def _reason(report: pytest.TestReport, error: BaseException | None) -> str:
     if report.skipped and isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
-    text = str(error) if error is not None and str(error) else report.longreprtext
-    return text[:_LONGEST_REASON]
+    return readable(str(error) if error is not None and str(error) else report.longreprtext)
+
+
+def readable(text: str) -> str:
+    """What a report says of trouble: without secrets, and not at any length."""
+    # Importing the diagnosis takes a moment, which tests that pass are spared.
+    from mesh_fixtures.diagnosis.redaction import redacted
+
+    return redacted(text.strip())[:_LONGEST_REASON]
 
 
 def attached(report: pytest.TestReport) -> Checked | None:

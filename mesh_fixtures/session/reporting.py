@@ -99,7 +99,8 @@ class Reporting:
         elif report.failed and report.when not in ("setup", "call", "teardown") and requirement:
             checked = self._lost(requirement, report)  # its process has died
         elif report.failed and topology:
-            self._errors.setdefault(topology, []).append(report.longreprtext.strip())
+            told = outcomes.readable(report.longreprtext)
+            self._errors.setdefault(topology, []).append(told)
         if checked is not None:
             self._checked.setdefault(topology, []).append(checked)
 
@@ -107,7 +108,7 @@ class Reporting:
         from mesh_fixtures.report import Checked
 
         self._ended.add(report.nodeid)
-        return Checked(requirement, "inconclusive", report.longreprtext.strip())
+        return Checked(requirement, "inconclusive", outcomes.readable(report.longreprtext))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

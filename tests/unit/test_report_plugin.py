@@ -235,6 +235,7 @@ def test_a_worker_that_dies_leaves_its_requirement_inconclusive(
     ("test", "result", "said"),
     [
         ("assert 1 == 2", "unmet", "assert 1 == 2"),
+        ("pytest.fail('eyJhbGciOiJ9.eyJzdWIiOiJ9.x-y')", "unmet", "[redacted]"),
         ("pytest.fail('no')", "unmet", "no"),
         ("pytest.fail('Timeout (>1.0s) from pytest-timeout.')", "inconclusive", "Timeout"),
         ("{}['pony']", "inconclusive", "pony"),

@@ -16,6 +16,7 @@ from mesh_fixtures.kube import Source
 from mesh_fixtures.probe import versions
 from mesh_fixtures.session.versions import seen_in, to_be_installed
 
+IMAGE = "localhost:5000/metallb:v0.15.2"
 ANSWERS = {
     "/version": {"gitVersion": "v1.36.3"},
     "/apis/apps/v1/namespaces/metallb-system/deployments/controller": {
