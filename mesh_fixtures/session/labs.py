@@ -55,6 +55,7 @@ class Run:
         diagnosing: explains failures.
         verifying: topology and requirement by id of each selected test that verifies one.
         scenarios: what these topologies are, by id.
+        needing_labs: those of them for which a lab is made.
         versions: what was seen to run in labs that this process opened, by topology.
     """
 
@@ -69,11 +70,13 @@ class Run:
     diagnosing: Diagnosing = field(default_factory=Diagnosing)
     verifying: dict[str, tuple[str, str]] = field(default_factory=dict)
     scenarios: dict[str, Scenario] = field(default_factory=dict)
+    needing_labs: set[str] = field(default_factory=set)
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def select(self, collected: Collected) -> None:
         """Take note of what is going to be verified."""
         self.selected.update(collected.selected)
+        self.needing_labs.update(collected.topologies.values())
         for test, (topology, requirement) in collected.verifying.items():
             self.verifying[test] = topology, requirement
         for name, content in collected.scenarios.items():

@@ -79,11 +79,13 @@ class Reporting:
 
     @property
     def _topologies(self) -> tuple[str, ...]:
-        """Those of which a requirement is going to be verified, in order."""
+        """Those of which a requirement is going to be verified in a lab, in order."""
         option = self._config.option
         if option.collectonly or option.setuponly or self._run.settings.plan:
             return ()
-        return tuple(dict.fromkeys(each for each, _ in self._run.verifying.values()))
+        with_lab = self._run.needing_labs
+        named = (each for each, _ in self._run.verifying.values() if each in with_lab)
+        return tuple(dict.fromkeys(named))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         new = attached(report)

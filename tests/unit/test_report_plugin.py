@@ -272,7 +272,14 @@ def test_trouble_after_a_verdict_is_told_beside_it(start: Start, pytester: pytes
 
 @pytest.mark.parametrize(
     "arguments",
-    [("-k", "plain"), ("--collect-only",), ("--setup-only",), ("-k", "pony"), ("--mesh-keep=odd",)],
+    [
+        ("-k", "plain"),
+        ("-k", "gateway"),
+        ("--collect-only",),
+        ("--setup-only",),
+        ("-k", "pony"),
+        ("--mesh-keep=odd",),
+    ],
 )
 def test_nothing_is_written_where_no_requirement_is_verified(
     start: Start, pytester: pytest.Pytester, arguments: tuple[str, ...]
