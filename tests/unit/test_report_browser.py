@@ -37,13 +37,14 @@ addEventListener("load", () => {
     for (const each of page.querySelectorAll("details")) each.open = true;
     const sticksOut = [...page.body.querySelectorAll("*")].filter(each =>
       !each.closest(".wide, defs") && each.getBoundingClientRect().right > width + 1);
-    const boxes = [...page.querySelectorAll("svg.topology rect")];
+    const boxes = kind => [...page.querySelectorAll(`svg.topology rect.${kind}`)];
     const holds = (box, text) => {
       const [a, b] = [box, text].map(each => each.getBoundingClientRect());
       return a.left <= b.left && b.right <= a.right && a.top <= b.top && b.bottom <= a.bottom;
     };
     const uncovered = [...page.querySelectorAll("svg.topology text")].filter(
-      text => !boxes.some(box => holds(box, text)));
+      text => !boxes(text.matches(".network-name") ? "network" : "cluster").some(
+        box => holds(box, text)));
     const bars = [...page.querySelectorAll(".bar, .share")].map(
       each => each.getBoundingClientRect().width);
     seen.push({

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 
-WIDTH: Final = 290
+WIDTH: Final = 320
 """Of a cluster's card, in pixels; so for the others."""
 
 _LINE: Final = 19
