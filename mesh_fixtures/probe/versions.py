@@ -34,7 +34,7 @@ def istio(kube: KubeClient) -> str:
             where=f"{result.source.cluster} {result.source.subject}",
             remedy=f"by hand: {result.source.asked}",
         )
-    return result.stdout.strip()
+    return result.stdout.strip().removeprefix("client version: ")
 
 
 def proxy(kube: KubeClient) -> str:
