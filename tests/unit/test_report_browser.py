@@ -21,7 +21,7 @@ from mesh_fixtures.report import Report
 from mesh_fixtures.report.html import page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTHS = (360, 800, 1060, 1280)
+WIDTHS = (360, 800, 1010, 1280)
 SCHEMES: Mapping[str, int] = {"dark": 0, "light": 1}
 
 PROBE = """
@@ -36,7 +36,8 @@ addEventListener("load", () => {
     const page = frame.contentDocument, width = frame.clientWidth;
     for (const each of page.querySelectorAll("details")) each.open = true;
     const sticksOut = [...page.body.querySelectorAll("*")].filter(each =>
-      !each.closest(".wide, defs") && each.getBoundingClientRect().right > width + 1);
+      !each.closest(".wide, defs") && each.getBoundingClientRect().right >
+        page.querySelector("main").getBoundingClientRect().right + 1);
     const boxes = kind => [...page.querySelectorAll(`svg.topology rect.${kind}`)];
     const holds = (box, text) => {
       const [a, b] = [box, text].map(each => each.getBoundingClientRect());
