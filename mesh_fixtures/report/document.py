@@ -150,10 +150,17 @@ def _refusal(path: Path, wanted: str, seen: str) -> ReportError:
 
 
 def _defects(error: ValidationError) -> str:
-    found = error.errors(include_url=False)
+    every = error.errors(include_url=False)
+    places = [each["loc"] for each in every]
+    found = [each for each in every if not any(_is_within(at, each["loc"]) for at in places)]
     told = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return "; ".join(told[:_SHOWN]) + more
+
+
+def _is_within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    """Whether a defect is within another place, which is refused because of it."""
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _defect(kind: str, keys: tuple[int | str, ...], message: str, value: object) -> str:
@@ -162,6 +169,8 @@ def _defect(kind: str, keys: tuple[int | str, ...], message: str, value: object)
         return f"{place}: unknown key"
     if kind == "missing":
         return f"{place}: missing"
+    if kind == "string_type":
+        return f"{place}: a text is wanted, in quotes where it may be a number, not {_quote(value)}"
     said = message.removeprefix("Value error, ")
     return f"{place}: {said}, not {_quote(value)}" if place else said
 

@@ -199,6 +199,17 @@ def test_the_schema_that_is_shipped_is_the_models(name: str) -> None:
     assert {"apiVersion", "kind"} <= made["properties"].keys()
 
 
+def test_a_version_that_looks_like_a_number_is_to_be_in_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.yaml"
+    text = make(merge([report(istio="1.30")])).as_yaml()
+    file.write_text(text.replace("istio: '1.30'", "istio: 1.30"))
+    with pytest.raises(ReportError) as refused:
+        read(Baseline, file)
+    assert str(refused.value).endswith(
+        "topologies[0].istio: a text is wanted, in quotes where it may be a number, not '1.3'"
+    )
+
+
 def test_a_baseline_is_read_as_it_is_written(tmp_path: Path) -> None:
     made = make(merge([report()]))
     write(made, tmp_path / "baseline.yaml")
