@@ -10,6 +10,7 @@ from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress
 
 if TYPE_CHECKING:
+    from mesh_fixtures.charts import Charts
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.install.step import Plan
     from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
@@ -36,7 +37,7 @@ def install(lab: Lab, progress: Progress) -> None:
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
     try:
-        run_in_lab(plan(lab.scenario, lab.images), lab, progress)
+        run_in_lab(plan(lab.scenario, lab.images, lab.charts), lab, progress)
     except StepFailed:
         # A lab that is not ready is the cause then, and not the mesh.
         lab.wait_ready()
@@ -125,7 +126,7 @@ def bring_up(lab: Lab, progress: Progress) -> None:
     deploy_sample(lab, progress)
 
 
-def runbook(scenario: Scenario, images: ImageSet) -> str:
+def runbook(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> str:
     """The installation and its check as a person would do them by hand, and what is verified of it,
     in Markdown.
     """
@@ -135,7 +136,7 @@ def runbook(scenario: Scenario, images: ImageSet) -> str:
     from mesh_fixtures.workloads import check_plan, workload_plan
 
     steps = runbooks.render(
-        plan(scenario, images),
+        plan(scenario, images, charts),
         workload_plan(scenario, images),
         check_plan(scenario),
         title=f"{scenario.title} ({scenario.id})",

@@ -183,11 +183,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
     with usage_errors():
-        images = providers.images_of(session.config.stash[RUN].settings.provider)
+        images = providers.images_of(run.settings.provider)
+        charts = providers.charts_of(run.settings.provider)
     for scenario in _scenarios(session.config):
         if scenario.id in run.selected:
             reporter.ensure_newline()
-            reporter.write_line(flow.runbook(scenario, images))
+            reporter.write_line(flow.runbook(scenario, images, charts))
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from mesh_fixtures import supported
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Problem, Provider
 
 if TYPE_CHECKING:
+    from mesh_fixtures.charts import Charts
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.lab.kind.parts import ImageChoice
     from mesh_fixtures.lab.kubeconfig.reference import Reference
@@ -29,6 +30,12 @@ KUBECONFIG: Final[Name] = "kubeconfig"
 ALL_PROVIDERS: Final[tuple[Name, ...]] = (*PROVIDERS, KUBECONFIG)
 IMAGES: Final = ("built", "released")
 AUTO: Final = "auto"
+HELM: Final = "helm"
+METHODS: Final = ("istioctl", HELM)
+"""How a mesh is installed; the first by default."""
+
+SKIP: Final = "skip"
+"""The mesh is there already."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,11 @@ class Choice:
         helloworld_image: of every version of HelloWorld there; empty for the released ones.
         sleep_image: likewise.
         revision: of the istiod that injects there; empty for the default one.
+        install: one of `METHODS`, `SKIP` or `AUTO`.
+        charts: where Helm takes Istio's charts from: a folder, or a repository's URL; empty for
+            those that belong to the images.
+        istioctl: of the released images: a release's version, a file, or a URL; empty for the one
+            in PATH.
     """
 
     provider: str = AUTO
@@ -52,6 +64,19 @@ class Choice:
     helloworld_image: str = ""
     sleep_image: str = ""
     revision: str = ""
+    install: str = AUTO
+    charts: str = ""
+    istioctl: str = ""
+
+    @property
+    def method(self) -> str:
+        """How clusters that are made get their mesh."""
+        return HELM if self.install == HELM else METHODS[0]
+
+    @property
+    def chart_source(self) -> str | None:
+        """`charts` where Helm installs; None where it does not."""
+        return self.charts if self.method == HELM else None
 
     @property
     def is_foreign(self) -> bool:
@@ -110,6 +135,7 @@ def make(choice: Choice) -> Provider:
         MachineError: this kind of machine cannot run it at all, or it cannot do what is asked for.
     """
     name = choose(choice).name
+    require_fit(choice)
     if name == "kind":
         return _kind(choice)
     if name == KUBECONFIG:
@@ -127,8 +153,16 @@ def make(choice: Choice) -> Provider:
 
 def _kind(choice: Choice) -> Provider:
     from mesh_fixtures.lab.kind import KindProvider
+    from mesh_fixtures.lab.kind.parts import Wanted
 
-    return KindProvider(cast("ImageChoice", choice.images), choice.kubernetes)
+    if not is_image(choice.kubernetes) and choice.kubernetes:
+        supported.KUBERNETES.require(
+            choice.kubernetes,
+            where="--mesh-kubernetes",
+            remedy="name a node image for any other version",
+        )
+    images = cast("ImageChoice", choice.images)
+    return KindProvider(Wanted(images, choice.kubernetes, choice.istioctl, choice.chart_source))
 
 
 def _kubeconfig(choice: Choice) -> Provider:
@@ -155,24 +189,80 @@ def _kubeconfig(choice: Choice) -> Provider:
 
 
 def _netns(choice: Choice) -> Provider:
-    from mesh_fixtures.artifacts import versions
     from mesh_fixtures.lab.netns import NetnsProvider
 
-    if choice.images == "released":
+    if choice.images == "released" or choice.istioctl:
+        asked = "--mesh-istioctl" if choice.istioctl else "--mesh-images released"
         raise MachineError(
             wanted="images that are built on this machine: the embedded lab pulls none",
-            seen="--mesh-images released",
+            seen=asked,
             where="provider netns",
             remedy="use --mesh-provider kind for released images",
         )
-    if choice.kubernetes.removeprefix("v") not in ("", versions.KUBERNETES):
+    return NetnsProvider(embedded_kubernetes(choice.kubernetes), choice.chart_source)
+
+
+def embedded_kubernetes(asked: str) -> str:
+    """The version that the embedded lab builds for the one that is asked for.
+
+    Args:
+        asked: major and minor number, or a full version; empty for the default.
+
+    Raises:
+        MachineError: it cannot be built.
+    """
+    from mesh_fixtures.artifacts import versions
+
+    if not asked:
+        return versions.KUBERNETES
+    known = (versions.KUBERNETES, *versions.OLDER_KUBERNETES)
+    wanted = asked.removeprefix("v")
+    for version in known:
+        if wanted in (version, version.rpartition(".")[0]):
+            return version
+    raise MachineError(
+        wanted=f"a version of Kubernetes that the embedded lab runs: {', '.join(known)}",
+        seen=f"--mesh-kubernetes {asked}",
+        where="provider netns",
+        remedy="name one of these, or its minor version; or use --mesh-provider kind for others",
+    )
+
+
+def require_fit(choice: Choice) -> None:
+    """See to it that what is asked for goes together.
+
+    Raises:
+        MachineError: it does not.
+    """
+    if choice.charts and choice.install != HELM:
         raise MachineError(
-            wanted=f"Kubernetes {versions.KUBERNETES}, which the embedded lab runs",
-            seen=f"--mesh-kubernetes {choice.kubernetes}",
-            where="provider netns",
-            remedy="use --mesh-provider kind for other versions",
+            wanted="--mesh-install helm, which installs charts",
+            seen="--mesh-charts",
+            where="how the mesh is installed",
+            remedy="add --mesh-install helm, or leave out --mesh-charts",
         )
-    return NetnsProvider()
+    if choice.istioctl and choice.images == "built":
+        raise MachineError(
+            wanted="released images, which are those of an istioctl",
+            seen="--mesh-istioctl with --mesh-images built",
+            where="which images run",
+            remedy="leave one of them out",
+        )
+
+
+def located(source: str, folder: Path) -> str:
+    """A file or folder by its full path; a version or a URL as it is.
+
+    Args:
+        folder: what a relative path begins at.
+    """
+    path = folder / source
+    return str(path) if source and "://" not in source and path.exists() else source
+
+
+def is_image(kubernetes: str) -> bool:
+    """Whether `--mesh-kubernetes` names a node image, and not a version."""
+    return "/" in kubernetes or ":" in kubernetes
 
 
 def embedded_lacks() -> Sequence[Problem]:
@@ -195,28 +285,36 @@ def builds(choice: Choice) -> bool:
         return name == "netns"
     from mesh_fixtures.lab.kind.parts import image_source
 
-    return image_source(cast("ImageChoice", choice.images)) == "built"
+    return image_source(cast("ImageChoice", choice.images), choice.istioctl) == "built"
 
 
 def images_of(choice: Choice) -> ImageSet:
     """The image set that labs run, described without building or fetching it.
 
     Raises:
+        ArtifactError: the istioctl that is asked for cannot be fetched.
         MachineError: released images are asked for, and there is no istioctl.
     """
-    from mesh_fixtures.artifacts import images, released
+    from mesh_fixtures.artifacts import images, istioctl, released
 
-    if choice.images != "released":
+    require_fit(choice)
+    if choice.images != "released" and not choice.istioctl:
         return images.image_set()
-    istioctl = shutil.which("istioctl")
-    if istioctl is None:
-        raise MachineError(
-            wanted="the istioctl of a release in PATH",
-            seen="none",
-            where="released images",
-            remedy="install istioctl, or use --mesh-images built",
-        )
-    return released.image_set(Path(istioctl))
+    return released.image_set(istioctl.find(choice.istioctl))
+
+
+def charts_of(choice: Choice) -> Charts | None:
+    """What Helm installs, described without building or asking for it; None for istioctl.
+
+    Raises:
+        ArtifactError: as `images_of`.
+        MachineError: as `images_of`; or charts are not there, or not of one supported release.
+    """
+    from mesh_fixtures.artifacts import helm_install
+
+    if choice.chart_source is None:
+        return None
+    return helm_install.describe(choice.chart_source, images_of(choice))
 
 
 def check_machine(provider: Provider) -> None:

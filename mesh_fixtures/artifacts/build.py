@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts import catalog, images, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
-from mesh_fixtures.artifacts.parts import Built, keys_of
+from mesh_fixtures.artifacts.parts import Built, Part, keys_of
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
@@ -37,10 +37,12 @@ class Artifacts:
     Attributes:
         digest: over the keys of all parts.
         parts: what is known of each part, by name.
+        kubernetes: version of the nodes' programs.
     """
 
     digest: str
     parts: Mapping[str, Built]
+    kubernetes: str = versions.KUBERNETES
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -53,7 +55,7 @@ class Artifacts:
     @property
     def binaries(self) -> Path:
         """Folder of the programs of nodes and of this machine, each under its own name."""
-        return self.folder_of("programs")
+        return self.folder_of(catalog.programs_part(self.kubernetes))
 
     @property
     def root_lowers(self) -> tuple[Path, ...]:
@@ -96,34 +98,41 @@ class Artifacts:
         )
 
 
-def ensure_artifacts(progress: Progress, root: Path | None = None) -> Artifacts:
+def ensure_artifacts(
+    progress: Progress, root: Path | None = None, kubernetes: str = versions.KUBERNETES
+) -> Artifacts:
     """Build what is missing and return where everything is.
 
     Parts of other versions that nothing has used for a long time are removed: see `eviction`.
 
     Args:
         root: folder to keep parts in; the user's cache folder by default.
+        kubernetes: version of the nodes' programs.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
     root = root or catalog.cache_root()
-    parts = catalog.parts()
+    parts = catalog.parts(kubernetes)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
         progress.note("cache", f"removed {removed}, which nothing has used for a long time")
-    return _artifacts(built)
+    return _artifacts(built, kubernetes)
 
 
-def _artifacts(built: Mapping[str, Built]) -> Artifacts:
+def _artifacts(built: Mapping[str, Built], kubernetes: str) -> Artifacts:
     told = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
-    return Artifacts(hashlib.sha256(told.encode()).hexdigest()[:20], dict(built))
+    return Artifacts(hashlib.sha256(told.encode()).hexdigest()[:20], dict(built), kubernetes)
 
 
-def problems(root: Path | None = None) -> Sequence[Problem]:
-    """What this machine lacks to build what is missing; empty when nothing has to be built."""
+def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
+    """What this machine lacks to build what is missing; empty when nothing has to be built.
+
+    Args:
+        parts: what is needed; by default what every lab needs.
+    """
     root = root or catalog.cache_root()
-    parts = catalog.parts()
+    parts = catalog.parts() if parts is None else parts
     missing = set(keys_of(parts)) - set(Cache(root).find(parts))
     if not missing:
         return ()

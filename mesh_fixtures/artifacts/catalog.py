@@ -7,7 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import debian, envoy, gobuild, images, manifests, store
+from mesh_fixtures.artifacts import (
+    debian,
+    envoy,
+    gobuild,
+    images,
+    manifests,
+    store,
+    versions,
+)
 from mesh_fixtures.artifacts.parts import Part, Work
 
 KUBERNETES_PROGRAMS: Final = (
@@ -30,9 +38,13 @@ def cache_root() -> Path:
     return Path(home) / "mesh-conformance" / "artifacts"
 
 
-def parts() -> tuple[Part, ...]:
-    """Every part, each after those that it needs; in a lane, those first that others wait for."""
-    compiled = [programs.part() for programs in gobuild.programs()]
+def parts(kubernetes: str = versions.KUBERNETES) -> tuple[Part, ...]:
+    """Every part, each after those that it needs; in a lane, those first that others wait for.
+
+    Args:
+        kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
+    """
+    compiled = [programs.part() for programs in gobuild.programs(kubernetes)]
     return (
         debian.root_file_systems(),
         envoy.envoy(),
@@ -40,11 +52,26 @@ def parts() -> tuple[Part, ...]:
         manifests.manifests(),
         images.images(),
         store.store(),
-        _programs({part.name for part in compiled}),
+        _programs({part.name for part in compiled}, kubernetes),
     )
 
 
-def _programs(compiled: set[str]) -> Part:
+def programs_part(kubernetes: str) -> str:
+    """Name of the part that has all programs; a folder of its own for each version."""
+    return gobuild.kubernetes(kubernetes).name.replace("kubernetes", "programs")
+
+
+def on_request() -> tuple[Part, ...]:
+    """The parts of which every lab can do without, and that are current all the same."""
+    from mesh_fixtures.artifacts import helm
+
+    older: dict[str, Part] = {}
+    for version in versions.OLDER_KUBERNETES:
+        older |= {part.name: part for part in parts(version)}
+    return (gobuild.kind().part(), *helm.parts(), *older.values())
+
+
+def _programs(compiled: set[str], kubernetes: str) -> Part:
     """One folder with every program that nodes and this machine run, under its own name.
 
     They are hard links: the folder can be mounted into a node by itself.
@@ -53,17 +80,19 @@ def _programs(compiled: set[str]) -> Part:
         name: part for part, names in PROGRAM_PARTS.items() if part in compiled for name in names
     }
 
+    multiple = gobuild.kubernetes(kubernetes).name
+
     def build(work: Work) -> None:
-        for name, part in ({"kubernetes": "kubernetes"} | sources).items():
+        for name, part in ({"kubernetes": multiple} | sources).items():
             _link(work.needs[part] / name, work.into / name)
         for name in KUBERNETES_PROGRAMS:
             (work.into / name).symlink_to("kubernetes")
 
     return Part(
-        name="programs",
+        name=programs_part(kubernetes),
         inputs={"links": " ".join(KUBERNETES_PROGRAMS), "programs": str(sorted(sources.items()))},
         build=build,
-        needs=tuple(sorted({"kubernetes", *sources.values()})),
+        needs=tuple(sorted({multiple, *sources.values()})),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts import catalog, gobuild
+from mesh_fixtures.artifacts import catalog
 from mesh_fixtures.artifacts.entry import entries
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import keys_of
@@ -105,7 +105,7 @@ def _on_request() -> dict[str, str]:
     """Keys of the parts that only some labs need, and that are current though the catalog lacks
     them.
     """
-    return keys_of([gobuild.kind().part()])
+    return keys_of(catalog.on_request())
 
 
 def _labs() -> list[str]:

@@ -47,6 +47,7 @@ class Programs:
             with "./" is our own.
         settings: linker `-X` settings, value by variable.
         also: files to copy out of modules that it requires, "module path:file" by target name.
+        requirements: name of the module's go.mod, whose go.sum has the same name but for its end.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Programs:
     settings: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1500.0
+    requirements: str = "go.mod"
 
     def part(self) -> Part:
         """The part whose folder holds each program under its name, and the files of `also`."""
@@ -78,7 +80,8 @@ class Programs:
             "packages": json.dumps(dict(self.packages), sort_keys=True),
             "also": json.dumps(dict(self.also), sort_keys=True),
         }
-        files = [self._folder / "go.mod", self._folder / "go.sum"]
+        requirements = self._folder / self.requirements
+        files = [requirements, requirements.with_suffix(".sum")]
         for package in self.packages.values():
             if package.startswith("./"):
                 sources = sorted((self._folder / package).glob("*.go"))
@@ -92,11 +95,17 @@ class Programs:
         settings = [f"-X {variable}={value}" for variable, value in sorted(self.settings.items())]
         return ["-ldflags", " ".join(["-s", "-w", *settings])]
 
+    @property
+    def _module_flags(self) -> tuple[str, ...]:
+        if self.requirements == "go.mod":
+            return ("-mod=readonly",)
+        return ("-mod=readonly", f"-modfile={self.requirements}")
+
     def _prefetch(self, work: Work) -> None:
         """Download exactly the modules whose packages are compiled."""
         packages = [self.packages[name] for name in sorted(self.packages)]
         work.run(
-            ["go", "list", "-mod=readonly", "-deps", "-f", "", *packages],
+            ["go", "list", *self._module_flags, "-deps", "-f", "", *packages],
             what=f"to download the Go modules of {self.name}",
             env=ENVIRONMENT,
             cwd=self._folder,
@@ -105,7 +114,10 @@ class Programs:
     def _build(self, work: Work) -> None:
         for name, package in self.packages.items():
             work.run(
-                ["go", "build", *FLAGS, *self._link_flags(), "-o", work.into / name, package],
+                [
+                    *("go", "build", *FLAGS, *self._module_flags, *self._link_flags()),
+                    *("-o", work.into / name, package),
+                ],
                 what=f"to build {name} from {package}",
                 remedy=REMEDY,
                 env=ENVIRONMENT,
@@ -114,7 +126,7 @@ class Programs:
         for target, source in self.also.items():
             module, _, file = source.partition(":")
             found = work.run(
-                ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module],
+                ["go", "list", *self._module_flags, "-m", "-f", "{{.Dir}}", module],
                 what=f"to find the folder of the Go module {module}",
                 remedy=REMEDY,
                 env=ENVIRONMENT,
@@ -124,14 +136,32 @@ class Programs:
             copied.chmod(0o644)
 
 
-def kubernetes_settings() -> dict[str, str]:
+def kubernetes(version: str) -> Programs:
+    """The programs of Kubernetes in one; another version than the default has a name of its own.
+
+    Raises:
+        KeyError: there are no requirements of that version.
+    """
+    packages = {"kubernetes": "./cmd/kubernetes"}
+    settings = kubernetes_settings(version)
+    if version == versions.KUBERNETES:
+        return Programs("kubernetes", "kubernetes", packages, settings)
+    if version not in versions.OLDER_KUBERNETES:
+        raise KeyError(version)
+    minor = version.rpartition(".")[0]
+    return Programs(
+        f"kubernetes-{minor}", "kubernetes", packages, settings, requirements=f"{minor}.mod"
+    )
+
+
+def kubernetes_settings(version: str) -> dict[str, str]:
     """What the programs of Kubernetes say of their version.
 
     Without it they call themselves v0.0.0 and refuse feature gates of their own release.
     """
-    major, minor, _ = versions.KUBERNETES.split(".")
+    major, minor, _ = version.split(".")
     told = {
-        "gitVersion": f"v{versions.KUBERNETES}",
+        "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "clean",
@@ -157,7 +187,14 @@ def kind() -> Programs:
     return Programs("kind", "kind", {"kind": "sigs.k8s.io/kind"})
 
 
-def programs() -> tuple[Programs, ...]:
+def helm() -> Programs:
+    """The program helm, which only installations by Helm need."""
+    told = {"version": f"v{versions.HELM}", "gitTreeState": "clean"}
+    settings = {f"helm.sh/helm/v3/internal/version.{name}": value for name, value in told.items()}
+    return Programs("helm", "helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, settings)
+
+
+def programs(kubernetes_version: str = versions.KUBERNETES) -> tuple[Programs, ...]:
     """Everything that every lab needs compiled, those first that others wait for."""
     ours = "./cmd/"
     found = [
@@ -185,9 +222,7 @@ def programs() -> tuple[Programs, ...]:
             },
         ),
         Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
-        Programs(
-            "kubernetes", "kubernetes", {"kubernetes": ours + "kubernetes"}, kubernetes_settings()
-        ),
+        kubernetes(kubernetes_version),
     ]
     if any((SOURCES / "tools/cmd/mesh-node").glob("*.go")):
         found.append(Programs("mesh-node", "tools", {"mesh-node": ours + "mesh-node"}))

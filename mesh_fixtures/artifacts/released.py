@@ -14,7 +14,9 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures.artifacts import catalog, versions
+from mesh_fixtures.artifacts.charts import run_helm
 from mesh_fixtures.artifacts.manifests import fit_metallb
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.progress import Progress
@@ -62,17 +64,34 @@ def image_set(istioctl: Path) -> ImageSet:
 
 def istio_images(istioctl: Path) -> tuple[str, ...]:
     """Full names of the images that istioctl installs: pilot, and the proxy of the same release."""
-    manifests = yaml.safe_load_all(_ask(istioctl, "manifest", "generate"))
-    pilots = [image for image in _images_in(manifests) if "/pilot:" in image]
+    return _with_proxies(_ask(istioctl, "manifest", "generate"))
+
+
+def chart_images(helm: Path, charts: Charts) -> tuple[str, ...]:
+    """Full names of the images that charts install, as `istio_images`.
+
+    Raises:
+        MachineError: helm cannot render them.
+    """
+    return _with_proxies(run_helm(helm, "template", "istiod", *charts.reference("istiod")))
+
+
+def _with_proxies(manifests: str) -> tuple[str, ...]:
+    images = _images_in(yaml.safe_load_all(manifests))
+    pilots = [image for image in images if "/pilot:" in image]
     return (*pilots, *(pilot.replace("/pilot:", "/proxyv2:") for pilot in pilots))
 
 
 def images_of(
-    images: ImageSet, metallb: Sequence[Mapping[str, Any]], istioctl: Path
+    images: ImageSet, metallb: Sequence[Mapping[str, Any]], istio: Sequence[str]
 ) -> tuple[str, ...]:
-    """Every image that a lab's nodes will want."""
+    """Every image that a lab's nodes will want.
+
+    Args:
+        istio: Istio's own.
+    """
     found = [
-        *istio_images(istioctl),
+        *istio,
         *_images_in(metallb),
         *images.helloworld.values(),
         images.sleep,

@@ -14,6 +14,9 @@ GO_MINIMUM: Final = (1, 26)
 KUBERNETES: Final = "1.36.3"
 """Go module `k8s.io/kubernetes`."""
 
+OLDER_KUBERNETES: Final = ("1.35.4", "1.34.4", "1.33.13")
+"""The same, built when asked for; newest first, one of each minor version."""
+
 ETCD: Final = "3.6.8"
 """Go module `go.etcd.io/etcd/server/v3`."""
 
@@ -32,6 +35,9 @@ that the module's VERSION file names, and the commit."""
 
 ISTIO_REVISION: Final = "eed52ebb66ad"
 """Commit of `ISTIO_MODULE`."""
+
+HELM: Final = "3.22.0"
+"""Go module `helm.sh/helm/v3`."""
 
 KIND: Final = "0.33.0"
 """Go module `sigs.k8s.io/kind`."""

@@ -97,6 +97,26 @@ def add_provider(
         help="version of Kubernetes, or kind's node image (default: $MESH_KUBERNETES, else the "
         "provider's own choice)",
     )
+    parser.add_argument(
+        "--istioctl",
+        metavar="VERSION|PATH|URL",
+        default=os.environ.get("MESH_ISTIOCTL", ""),
+        help="istioctl of the release whose images are used: the release's version, a file, or a "
+        "URL (default: $MESH_ISTIOCTL, else the one in PATH)",
+    )
+    parser.add_argument(
+        "--install",
+        choices=(providers.AUTO, *providers.METHODS),
+        default=default("INSTALL"),
+        help="how the mesh is installed (default: $MESH_INSTALL, else istioctl)",
+    )
+    parser.add_argument(
+        "--charts",
+        metavar="PATH|URL",
+        default=os.environ.get("MESH_CHARTS", ""),
+        help="Istio's Helm charts for --install helm: a folder, or a repository's URL (default: "
+        "$MESH_CHARTS, else those that belong to the images)",
+    )
 
 
 def choices(arguments: Namespace, *, foreign: bool = False) -> list[providers.Choice]:
@@ -115,16 +135,25 @@ def choices(arguments: Namespace, *, foreign: bool = False) -> list[providers.Ch
     for value, valid in (
         *((each, (providers.AUTO, *valid_providers)) for each in asked),
         (arguments.images, (providers.AUTO, *providers.IMAGES)),
+        (arguments.install, (providers.AUTO, *providers.METHODS, providers.SKIP)),
     ):
         if value not in valid:
             raise MachineError(
                 wanted=f"one of {', '.join(valid)}",
                 seen=str(value),
-                where="environment variable MESH_PROVIDER or MESH_IMAGES",
+                where="environment variable MESH_PROVIDER, MESH_IMAGES or MESH_INSTALL",
             )
     kubeconfigs = references(arguments) if foreign else ()
     return [
-        providers.Choice(each, arguments.images, arguments.kubernetes, kubeconfigs)
+        providers.Choice(
+            provider=each,
+            images=arguments.images,
+            kubernetes=arguments.kubernetes,
+            kubeconfigs=kubeconfigs,
+            install=arguments.install,
+            charts=providers.located(arguments.charts, Path.cwd()),
+            istioctl=providers.located(arguments.istioctl, Path.cwd()),
+        )
         for each in asked
     ]
 

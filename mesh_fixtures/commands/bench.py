@@ -99,8 +99,8 @@ def _asked(arguments: Namespace) -> dict[str, providers.Choice]:
     found: dict[str, providers.Choice] = {}
     for each in choices(arguments):
         name = providers.choose(each).name
-        is_image = "/" in each.kubernetes or ":" in each.kubernetes
-        kubernetes = "" if name == "netns" and is_image else each.kubernetes
+        is_kinds = name == "netns" and providers.is_image(each.kubernetes)
+        kubernetes = "" if is_kinds else each.kubernetes
         found[name] = replace(each, provider=name, kubernetes=kubernetes)
     return found
 
@@ -140,10 +140,14 @@ def measure(file: Path, choice: providers.Choice, *, keep: bool) -> tuple[Measur
             *(str(conformance_tests()), "--mesh-scenarios", str(file.parent)),
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
             *("--mesh-provider", choice.provider, "--mesh-images", choice.images),
+            *("--mesh-install", choice.install),
             *(("--mesh-kubernetes", choice.kubernetes) if choice.kubernetes else ()),
+            *(("--mesh-charts", choice.charts) if choice.charts else ()),
+            *(("--mesh-istioctl", choice.istioctl) if choice.istioctl else ()),
         ]
-        # the choice says what runs; pytest would read this where no flag is given
-        environment = os.environ | {VARIABLE: str(result), "MESH_KUBERNETES": ""}
+        # the choice says what runs; pytest would read these where no flag is given
+        unset = dict.fromkeys(("MESH_KUBERNETES", "MESH_CHARTS", "MESH_ISTIOCTL"), "")
+        environment = os.environ | {VARIABLE: str(result)} | unset
         begun = time.monotonic()
         with (
             interruption.holding(),

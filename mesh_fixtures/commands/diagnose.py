@@ -40,8 +40,9 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     scenario = find_scenario(arguments.scenario, arguments)
-    _require_kept(scenario)
-    provider = providers.make(choice(arguments))
+    asked = choice(arguments)
+    _require_kept(scenario, asked)
+    provider = providers.make(asked)
     progress = Progress(scenario.id, sink)
     with interruption.holding():
         lab = provider.open(scenario, progress, reuse=True)
@@ -94,8 +95,12 @@ def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
     return 1
 
 
-def _require_kept(scenario: Scenario) -> None:
-    """See to it that there is a lab to take over, so that none is made."""
+def _require_kept(scenario: Scenario, asked: providers.Choice) -> None:
+    """See to it that there is a lab to take over, so that none is made.
+
+    Raises:
+        LabError: there is none, or only one that was installed in another way.
+    """
     with state.exclusive():
         kept = [
             record
@@ -104,6 +109,14 @@ def _require_kept(scenario: Scenario) -> None:
         ]
     if not kept:
         raise _none_kept(scenario)
+    methods = sorted({record.method for record in kept} - {""})
+    if methods and asked.method not in methods:
+        raise LabError(
+            wanted=f"a kept lab of {scenario.id} whose mesh was installed by {asked.method}",
+            seen=f"one whose mesh was installed by {methods[0]}",
+            where="this machine",
+            remedy=f"add --install {methods[0]}",
+        )
 
 
 def _none_kept(scenario: Scenario) -> LabError:

@@ -21,5 +21,7 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     scenario = find_scenario(arguments.scenario, arguments)
-    print(flow.runbook(scenario, providers.images_of(choice(arguments))), end="")
+    asked = choice(arguments)
+    runbook = flow.runbook(scenario, providers.images_of(asked), providers.charts_of(asked))
+    print(runbook, end="")
     return 0

@@ -31,7 +31,7 @@ def why_step_failed(lab: Lab, error: StepFailed) -> tuple[Recording, Diagnosis]:
 
 def done_by(lab: Lab, step: str) -> frozenset[str]:
     """Ids of a step, and of those that have to be done before it, in the scenario's own plans."""
-    installation = plan(lab.scenario, lab.images)
+    installation = plan(lab.scenario, lab.images, lab.charts)
     if any(each.id == step for each in installation.steps):
         return installation.needed_by(step) | {step}
     samples = workload_plan(lab.scenario, lab.images)

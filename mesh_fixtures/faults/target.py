@@ -78,7 +78,7 @@ class Target:
 
     @cached_property
     def installation(self) -> Plan:
-        return plan(self.scenario, self.lab.images)
+        return plan(self.scenario, self.lab.images, self.lab.charts)
 
     @cached_property
     def workloads(self) -> Plan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import ids, names, operators
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.method import Method
 from mesh_fixtures.install.step import Command, Step
 from mesh_fixtures.scenario import Scenario
 
@@ -32,9 +33,9 @@ def network_label(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
     )
 
 
-def istiod(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
+def istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
     """Install istiod and wait until it injects."""
-    file = f"{cluster}.yaml"
+    recipe = method.control_plane(scenario, cluster, images, seconds=210)
     labelled = tuple(step.id for step in network_label(scenario, cluster))
     return Step(
         id=ids.istiod(cluster),
@@ -42,8 +43,8 @@ def istiod(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
         section=names.as_primary(cluster),
         title=f"Install the control plane of {cluster}",
         needs=(ids.cacerts(cluster), *labelled),
-        commands=(Command(names.istioctl_install(cluster, file, readiness_seconds=210)),),
-        files={file: operators.primary(scenario, cluster, images)},
+        commands=recipe.commands,
+        files=recipe.files,
         deadline=240,
         observe=(
             *names.pods_and_events(cluster),

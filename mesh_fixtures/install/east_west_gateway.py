@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import ids, names, operators
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.method import Method
 from mesh_fixtures.install.step import Command, Step
 from mesh_fixtures.scenario import Scenario
 
 
-def steps(scenario: Scenario, cluster: str, images: ImageSet) -> tuple[Step, ...]:
+def steps(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> tuple[Step, ...]:
     """The gateway and the wait for its address; nothing where none is needed."""
     if not scenario.needs_gateway(cluster):
         return ()
-    return (_gateway(scenario, cluster, images), _address(scenario, cluster))
+    return (_gateway(scenario, cluster, images, method), _address(scenario, cluster))
 
 
 def _section(scenario: Scenario, cluster: str) -> str:
@@ -20,16 +21,16 @@ def _section(scenario: Scenario, cluster: str) -> str:
     return names.as_primary(cluster) if primary else names.as_remote(cluster)
 
 
-def _gateway(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
-    file = f"{cluster}.eastwest-gateway.yaml"
+def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+    recipe = method.gateway(scenario, cluster, images, seconds=150)
     return Step(
         id=ids.gateway(cluster),
         cluster=cluster,
         section=_section(scenario, cluster),
         title=f"Install the east-west gateway of {cluster}",
         needs=_injection(scenario, cluster),
-        commands=(Command(names.istioctl_install(cluster, file, readiness_seconds=150)),),
-        files={file: operators.gateway(scenario, cluster, images)},
+        commands=recipe.commands,
+        files=recipe.files,
         deadline=180,
         observe=(
             *names.pods_and_events(cluster),

@@ -45,8 +45,11 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARA
         **lab.environment,
         "KUBECONFIG": str(lab.kubeconfig),
         "KUBECACHEDIR": str(folder / "cache"),
+        "HELM_CACHE_HOME": str(folder / "cache" / "helm"),
     }
     programs = {"kubectl": lab.tools.kubectl, "istioctl": lab.tools.istioctl}
+    if lab.tools.helm is not None:
+        programs["helm"] = lab.tools.helm
     surroundings = Surroundings(folder, environment, programs)
     run(plan, surroundings, lab_variables(lab), progress, parallel=parallel)
 

@@ -40,6 +40,11 @@ def context(cluster: str) -> str:
     return f"--context={reference(context_variable(cluster))}"
 
 
+def kube_context(cluster: str) -> str:
+    """The flag that selects a cluster, for helm."""
+    return f"--kube-context={reference(context_variable(cluster))}"
+
+
 def kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
     """A kubectl call on a cluster."""
     return ("kubectl", context(cluster), *arguments)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import names
+from mesh_fixtures.install import names, values
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
-
-READINESS_PERIOD: Final = 1
-"""Seconds between readiness probes of a proxy. By Istio's default of 15, a gateway that is asked a
-moment before it is ready keeps its installation waiting for that long."""
 
 _DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
 
@@ -25,43 +21,21 @@ GATEWAY_PORTS: Final = {
 }
 """Ports of every east-west gateway's service, by name (source: Istio's gateway generator)."""
 
-Values = Mapping[str, Any]
-
 
 def primary(scenario: Scenario, cluster: str, images: ImageSet) -> str:
     """IstioOperator of a primary, as YAML (guide: Configure cluster1 as a primary)."""
-    own: dict[str, dict[str, Any]] = {
-        "global": {
-            "meshID": scenario.mesh_id,
-            "multiCluster": {"clusterName": cluster},
-            "network": scenario.cluster(cluster).network,
-            "imagePullPolicy": images.pull_policy,
-            "proxy": {"readinessPeriodSeconds": READINESS_PERIOD},
-        }
-    }
-    if scenario.exposes_istiod(cluster):
-        own["global"]["externalIstiod"] = True
-    values = merged(images.istio_values, own)
-    return _operator(images, {"values": values})
+    return _operator(images, {"values": values.primary(scenario, cluster, images)})
 
 
 def remote(scenario: Scenario, cluster: str, images: ImageSet) -> str:
-    """IstioOperator of a remote, as YAML; refers to its primary's discovery address.
-
-    Cluster and network reach the proxies by the injection path
+    """IstioOperator of a remote, as YAML; refers to its primary's discovery address
     (source: Istio, Install Primary-Remote).
     """
-    spec = scenario.cluster(cluster)
-    address = names.discovery_address_variable(scenario.control_plane_of(cluster))
-    own = {
-        "istiodRemote": {"injectionPath": f"/inject/cluster/{cluster}/net/{spec.network}"},
-        "global": {
-            "remotePilotAddress": names.reference(address),
-            "imagePullPolicy": images.pull_policy,
-        },
+    spec = {
+        "profile": values.REMOTE_PROFILE,
+        "values": values.remote(scenario, cluster, images),
     }
-    inherited = {key: value for key, value in images.istio_values.items() if key != "pilot"}
-    return _operator(images, {"profile": "remote", "values": merged(inherited, own)})
+    return _operator(images, spec)
 
 
 def gateway(scenario: Scenario, cluster: str, images: ImageSet) -> str:
@@ -86,27 +60,17 @@ def gateway(scenario: Scenario, cluster: str, images: ImageSet) -> str:
             "service": {"ports": ports},
         },
     }
-    values = {
+    own = {
         "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
         "global": {"network": network, "imagePullPolicy": images.pull_policy},
     }
-    spec = {"profile": "empty", "components": {"ingressGateways": [ingress]}, "values": values}
+    spec = {"profile": "empty", "components": {"ingressGateways": [ingress]}, "values": own}
     return _operator(images, spec, metadata={"name": "eastwest"})
 
 
-def merged(base: Values, over: Values) -> dict[str, Any]:
-    """Both nested mappings in one; where both have a value, the second's."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            result[key] = merged(below, value)
-        else:
-            result[key] = value
-    return result
-
-
-def _operator(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
+def _operator(
+    images: ImageSet, spec: values.Values, metadata: Mapping[str, str] | None = None
+) -> str:
     """As YAML. Names must differ within a cluster: an install prunes what its name left before."""
     return yaml.safe_dump(
         {

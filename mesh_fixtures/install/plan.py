@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures import supported
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import (
     control_plane,
@@ -16,40 +14,44 @@ from mesh_fixtures.install import (
     remote_secret,
     trust,
 )
+from mesh_fixtures.install.by_helm import Helm
+from mesh_fixtures.install.by_istioctl import Istioctl
+from mesh_fixtures.install.method import Method
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.scenario import Scenario
 
-SUPPORTED_ISTIO: Final = ("1.29", "1.30", "1.31", "1.32")
-"""Minor versions that this recipe is written for, oldest first."""
 
-
-def plan(scenario: Scenario, images: ImageSet) -> Plan:
+def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> Plan:
     """The installation of a scenario's mesh, in the guide's order of reading.
 
     Its variables are each cluster's kubeconfig context (`CTX_<CLUSTER>`) and, of clusters that
     another one's istiod observes, the API server's URL (`API_SERVER_<CLUSTER>`).
 
+    Args:
+        charts: what Helm installs; None for an installation by istioctl.
+
     Raises:
-        ArtifactError: the recipe is not valid for the image set's version of Istio.
+        MachineError: the recipe is not valid for the version of Istio.
     """
-    _require_known_istio(images)
+    _require_known_istio(images, charts)
+    method: Method = Istioctl() if charts is None else Helm(charts)
     steps: list[Step] = []
     for cluster in scenario.clusters:
         steps += trust.steps(cluster.name)
     for cluster in scenario.primaries:
         steps += control_plane.network_label(scenario, cluster.name)
-        steps.append(control_plane.istiod(scenario, cluster.name, images))
-        steps += east_west_gateway.steps(scenario, cluster.name, images)
+        steps.append(control_plane.istiod(scenario, cluster.name, images, method))
+        steps += east_west_gateway.steps(scenario, cluster.name, images, method)
         steps += exposure.steps(scenario, cluster.name)
     secrets = remote_secret.steps(scenario)
     for cluster in scenario.remotes:
         section = names.as_remote(cluster.name)
         steps.append(remote.annotation(scenario, cluster.name))
         steps += control_plane.network_label(scenario, cluster.name)
-        steps.append(remote.remote(scenario, cluster.name, images))
+        steps.append(remote.remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
         steps.append(remote.attached(scenario, cluster.name))
-        steps += east_west_gateway.steps(scenario, cluster.name, images)
+        steps += east_west_gateway.steps(scenario, cluster.name, images, method)
     steps += (secret for secret in secrets if secret.section == remote_secret.SECTION)
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=_variables(scenario))
 
@@ -63,14 +65,9 @@ def _variables(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def _require_known_istio(images: ImageSet) -> None:
-    number = re.match(r"v?(\d+\.\d+)", images.istio_version)
-    if number and number[1] in SUPPORTED_ISTIO:
-        return
-    oldest, *_, newest = SUPPORTED_ISTIO
-    raise ArtifactError(
-        wanted=f"Istio {oldest} to {newest}, which this installation recipe is written for",
-        seen=images.istio_version or "no version",
-        where=f"image set {images.name}",
-        remedy=f"use images of one of these versions: {', '.join(SUPPORTED_ISTIO)}",
-    )
+def _require_known_istio(images: ImageSet, charts: Charts | None) -> None:
+    remedy = "choose another by --mesh-istioctl and --mesh-charts"
+    where = f"image set {images.name}"
+    supported.ISTIO.require(images.istio_version, where=where, remedy=remedy)
+    if charts is not None:
+        supported.ISTIO.require(charts.istio_version, where="Helm charts", remedy=remedy)

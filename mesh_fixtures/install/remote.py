@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import control_plane, ids, names, operators
+from mesh_fixtures.install import control_plane, ids, names
+from mesh_fixtures.install.method import Method
 from mesh_fixtures.install.step import Command, Step
 from mesh_fixtures.scenario import Scenario
 
@@ -27,9 +28,9 @@ def annotation(scenario: Scenario, cluster: str) -> Step:
     )
 
 
-def remote(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
+def remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
     """Install the CRDs, accounts and injection webhook that use the primary's istiod."""
-    file = f"{cluster}.yaml"
+    recipe = method.remote(scenario, cluster, images, seconds=90)
     primary = scenario.control_plane_of(cluster)
     labelled = tuple(step.id for step in control_plane.network_label(scenario, cluster))
     return Step(
@@ -43,8 +44,8 @@ def remote(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
             ids.control_plane_annotation(cluster),
             ids.gateway_address(primary),
         ),
-        commands=(Command(names.istioctl_install(cluster, file, readiness_seconds=90)),),
-        files={file: operators.remote(scenario, cluster, images)},
+        commands=recipe.commands,
+        files=recipe.files,
         deadline=120,
         observe=names.pods_and_events(cluster),
     )

@@ -30,6 +30,7 @@ class Blueprint(Generic[AnyLab]):
         slotted: whether it needs addresses that no other lab of this machine has.
         build: the lab of a record, not started.
         trouble: what the machine refuses with.
+        method: how its mesh is installed, `istioctl` or `helm`; empty where it is there.
         minds_abandoned: whether it needs what earlier labs left behind to be gone.
     """
 
@@ -40,6 +41,7 @@ class Blueprint(Generic[AnyLab]):
     slotted: bool
     build: Callable[[state.Record], AnyLab]
     trouble: tuple[type[Exception], ...]
+    method: str = ""
     minds_abandoned: bool = True
 
 
@@ -47,7 +49,8 @@ def open_lab(blueprint: Blueprint[AnyLab], progress: Progress, *, reuse: bool) -
     """A running lab.
 
     Args:
-        reuse: take over a kept one with the same scenario and content, if there is one that works.
+        reuse: take over a kept one with the same scenario, content and method of installation, if
+            there is one that works.
 
     Raises:
         LabError: it did not come up; what was made is removed.
@@ -79,6 +82,7 @@ class _Opening(Generic[AnyLab]):
                 provider=blueprint.provider,
                 engine=blueprint.engine,
                 slotted=blueprint.slotted,
+                method=blueprint.method,
             )
         self._lab = blueprint.build(record)
         try:
@@ -110,8 +114,9 @@ class _Opening(Generic[AnyLab]):
         """A kept lab with the mesh of the same scenario and content, if there is one that works."""
         blueprint = self._blueprint
         wanted = (
-            blueprint.provider, blueprint.engine, blueprint.scenario.digest, blueprint.runs
-        )  # fmt: skip
+            *(blueprint.provider, blueprint.engine, blueprint.scenario.digest),
+            *(blueprint.runs, blueprint.method),
+        )
         with state.exclusive():
             fitting = [
                 record
@@ -120,8 +125,7 @@ class _Opening(Generic[AnyLab]):
                 and record.installed
                 and not record.in_use
                 and not is_disrupted(record.folder)
-                and wanted
-                == (record.provider, record.engine, record.scenario_digest, record.artifacts_digest)
+                and wanted == _content(record)
             ]
             mine = [state.take_over(record) for record in fitting[:1]]
         for record in mine:
@@ -147,3 +151,10 @@ class _Opening(Generic[AnyLab]):
             where=f"scenario {self._blueprint.scenario.id}",
             remedy="mesh-conformance doctor says what this machine lacks",
         )
+
+
+def _content(record: state.Record) -> tuple[str, ...]:
+    return (
+        *(record.provider, record.engine, record.scenario_digest),
+        *(record.artifacts_digest, record.method),
+    )

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Protocol
 
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -58,10 +59,11 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Tools:
-    """Client programs that match the lab's versions."""
+    """Client programs that match the lab's versions; helm only where it installs the mesh."""
 
     kubectl: Path
     istioctl: Path
+    helm: Path | None = None
 
 
 class Lab(Protocol):
@@ -98,6 +100,10 @@ class Lab(Protocol):
 
     @property
     def images(self) -> ImageSet: ...
+
+    @property
+    def charts(self) -> Charts | None:
+        """What Helm installs the mesh from; None where istioctl installs it."""
 
     @property
     def is_foreign(self) -> bool:
@@ -152,8 +158,8 @@ class Provider(Protocol):
         """Boot clusters and networks.
 
         Args:
-            reuse: take over a kept lab of the same scenario and artifacts instead, if there is one
-                that works.
+            reuse: take over a kept lab of the same scenario, artifacts and method of installation
+                instead, if there is one that works.
 
         Raises:
             MachineError: the machine lacks something; nothing was created.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import state
 from mesh_fixtures.lab.processes import marked_environment
@@ -66,6 +67,10 @@ class RecordedLab(ABC):
     @property
     @abstractmethod
     def images(self) -> ImageSet: ...
+
+    @property
+    def charts(self) -> Charts | None:
+        return None
 
     @property
     def is_foreign(self) -> bool:

@@ -49,6 +49,7 @@ class Record:
         booted: whether its clusters came up.
         installed: whether it holds the scenario's mesh.
         ports: loopback port of each cluster's API server.
+        method: how its mesh is installed, `istioctl` or `helm`; empty where it is somebody else's.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Record:
     booted: bool = False
     installed: bool = False
     ports: tuple[tuple[str, int], ...] = ()
+    method: str = ""
 
     @property
     def in_use(self) -> bool:
@@ -115,13 +117,20 @@ def records() -> list[Record]:
 
 
 def claim(
-    scenario: Scenario, runs: str, *, provider: str, engine: str = "", slotted: bool = True
+    scenario: Scenario,
+    runs: str,
+    *,
+    provider: str,
+    engine: str = "",
+    slotted: bool = True,
+    method: str = "",
 ) -> Record:
     """Make the folder and record of a new lab; call under `exclusive`.
 
     Args:
         runs: digest of everything that runs in it.
         slotted: whether it needs addresses that no other lab of this machine has.
+        method: how its mesh will be installed.
 
     Raises:
         LabError: all slots are taken.
@@ -137,6 +146,7 @@ def claim(
         artifacts_digest=runs,
         owner_pid=pid,
         owner_started=started,
+        method=method,
     )
     record.folder.mkdir(mode=0o700)
     record.save()

@@ -11,14 +11,11 @@ from typing import Any, Final, Literal, cast
 import pytest
 
 from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
-from mesh_fixtures.providers import ALL_PROVIDERS, AUTO, Choice
+from mesh_fixtures.providers import ALL_PROVIDERS, AUTO, METHODS, SKIP, Choice, located
 from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
 from mesh_fixtures.providers import KUBECONFIG as FOREIGN
 
 Keep = Literal["never", "failed", "always"]
-
-SKIP: Final = "skip"
-ISTIOCTL: Final = "istioctl"
 
 MINIMUM_REQUESTS = 50
 """Out of fewer than 22 answers, no count is too unlikely for an even split; the rest is for
@@ -93,7 +90,21 @@ INSTALL = Option(
     "auto",
     "how the mesh is installed; skip: it is there already, and nothing changes but a namespace of "
     "the run's own (kubeconfig); auto: skip with kubeconfig, else istioctl",
-    choices=(AUTO, ISTIOCTL, SKIP),
+    choices=(AUTO, *METHODS, SKIP),
+)
+CHARTS = Option(
+    "mesh_charts",
+    "",
+    "Istio's Helm charts for --mesh-install helm: a folder, or a repository's URL (https:// or "
+    "oci://) (default: those that belong to the images)",
+    metavar="PATH|URL",
+)
+ISTIOCTL = Option(
+    "mesh_istioctl",
+    "",
+    "istioctl of the release whose images are used: the release's version, a file, or a URL "
+    "(default: the one in PATH)",
+    metavar="VERSION|PATH|URL",
 )
 HELLOWORLD_IMAGE = Option(
     "mesh_helloworld_image",
@@ -126,7 +137,8 @@ IMAGES = Option(
 KUBERNETES = Option(
     "mesh_kubernetes",
     "",
-    "version of Kubernetes, or kind's node image (default: the provider's own choice)",
+    "version of Kubernetes, for netns its minor version will do, or kind's node image (default: "
+    "the provider's own choice)",
     metavar="VERSION|IMAGE",
 )
 KEEP = Option(
@@ -163,7 +175,9 @@ OPTIONS = (
     SCENARIOS,
     KUBECONFIG,
     INSTALL,
+    CHARTS,
     IMAGES,
+    ISTIOCTL,
     KUBERNETES,
     HELLOWORLD_IMAGE,
     SLEEP_IMAGE,
@@ -196,7 +210,7 @@ class Settings:
     plan: bool
     disruptive: bool = False
     report: Path | None = None
-    install: str = ISTIOCTL
+    install: str = METHODS[0]
 
     def report_folder(self, root: Path) -> Path:
         """Where what is written of the run goes.
@@ -239,6 +253,7 @@ def resolve(config: pytest.Config) -> Settings:
     """
     values = {option.name: _look_up(option, config, os.environ) for option in OPTIONS}
     folder = values[SCENARIOS.name]
+    here = Path(config.invocation_params.dir)
     provider = Choice(
         provider=values[PROVIDER.name][0],
         images=values[IMAGES.name][0],
@@ -247,9 +262,12 @@ def resolve(config: pytest.Config) -> Settings:
         helloworld_image="".join(values[HELLOWORLD_IMAGE.name]),
         sleep_image="".join(values[SLEEP_IMAGE.name]),
         revision="".join(values[REVISION.name]),
+        install=values[INSTALL.name][0],
+        charts=located("".join(values[CHARTS.name]), here),
+        istioctl=located("".join(values[ISTIOCTL.name]), here),
     )
     plan = bool(config.getoption("mesh_plan"))
-    _require_fit(provider, values[INSTALL.name][0], plan=plan)
+    _require_fit(provider, plan=plan)
     return Settings(
         provider=provider,
         topologies=values[TOPOLOGY.name],
@@ -259,7 +277,7 @@ def resolve(config: pytest.Config) -> Settings:
         plan=plan,
         disruptive=values[DISRUPTIVE.name][0] in ON,
         report=_path(values[REPORT.name][0], config) if values[REPORT.name] else None,
-        install=SKIP if provider.is_foreign else ISTIOCTL,
+        install=SKIP if provider.is_foreign else provider.method,
     )
 
 
@@ -290,8 +308,9 @@ def _references(values: Sequence[str], config: pytest.Config) -> tuple[Reference
         raise pytest.UsageError(f"{KUBECONFIG.flag}: {error}") from error
 
 
-def _require_fit(provider: Choice, install: str, *, plan: bool) -> None:
+def _require_fit(provider: Choice, *, plan: bool) -> None:
     """See to it that a mesh is installed exactly where clusters are made for it."""
+    install = provider.install
     if provider.is_foreign and not provider.kubeconfigs:
         raise pytest.UsageError(
             f"{PROVIDER.flag}={FOREIGN}: name each cluster of the mesh by {KUBECONFIG.flag} {FORM}"

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import processes, state
@@ -55,6 +56,10 @@ class KindLab(RecordedLab):
     @property
     def images(self) -> ImageSet:
         return self._parts.images
+
+    @property
+    def charts(self) -> Charts | None:
+        return self._parts.helm.charts if self._parts.helm else None
 
     def stop(self) -> None:
         self._booting.give_up()

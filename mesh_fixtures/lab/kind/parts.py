@@ -12,6 +12,10 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from mesh_fixtures import supported
+from mesh_fixtures.artifacts import helm_install, versions
+from mesh_fixtures.artifacts import istioctl as istioctls
+from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.kind.engine import Engine
@@ -25,6 +29,30 @@ NODE_REPOSITORY: Final = "kindest/node"
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What somebody asks to run in kind clusters.
+
+    Attributes:
+        images: Istio's.
+        kubernetes: a version, or a node image; kind's own choice when empty.
+        istioctl: of the released images: a release's version, a file, or a URL; empty for the one
+            in PATH.
+        charts: where Helm takes Istio's charts from, empty for those that belong to the images;
+            None where istioctl installs.
+    """
+
+    images: ImageChoice = "auto"
+    kubernetes: str = ""
+    istioctl: str = ""
+    charts: str | None = None
+
+    @property
+    def source(self) -> Literal["built", "released"]:
+        """What `auto` means: released images where there is, or somebody names, an istioctl."""
+        return image_source(self.images, self.istioctl)
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything that a lab needs before its clusters are made.
 
@@ -33,6 +61,7 @@ class Parts:
         kind: the program.
         node_image: of every node; empty for the one that `kind` chooses itself.
         metallb: MetalLB's manifests.
+        helm: what Helm installs; None where istioctl does.
         archives: image archives to load into every node.
         images_of_host: images that the mesh and the add-ons want, which nodes pull otherwise.
     """
@@ -43,6 +72,7 @@ class Parts:
     node_image: str
     images: ImageSet
     metallb: Sequence[dict[str, Any]]
+    helm: HelmInstall | None = None
     archives: tuple[Path, ...] = ()
     images_of_host: tuple[str, ...] = ()
 
@@ -59,73 +89,106 @@ def node_image(kubernetes: str) -> str:
     return f"{NODE_REPOSITORY}:v{kubernetes.removeprefix('v')}"
 
 
-def image_source(choice: ImageChoice) -> Literal["built", "released"]:
-    """What `auto` means: released images where somebody has installed istioctl."""
+def image_source(choice: ImageChoice, istioctl: str = "") -> Literal["built", "released"]:
+    """What `auto` means: released images where there is, or somebody names, an istioctl."""
     if choice != "auto":
         return choice
-    return "released" if shutil.which("istioctl") else "built"
+    return "released" if istioctl or shutil.which("istioctl") else "built"
 
 
-def lacks(choice: ImageChoice) -> list[Problem]:
-    """Programs that are missing here; those that are built on this machine do not count."""
+def lacks(wanted: Wanted) -> list[Problem]:
+    """What is missing here or does not fit; what is built on this machine does not count."""
     found = []
-    if image_source(choice) == "released":
-        found = [
-            Problem(f"the program {name}", f"install {name}, or use --mesh-images built")
-            for name in ("kubectl", "istioctl")
-            if shutil.which(name) is None
-        ]
+    if wanted.source == "released":
+        found = [*_missing("kubectl"), *istioctls.problems(wanted.istioctl)]
+        found = found or _unsupported(wanted.istioctl)
+    found += helm_install.problems(wanted.charts, versions.ISTIO)
     if shutil.which("kind") is None and shutil.which("go") is None:
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
 
 
-def gather(choice: ImageChoice, kubernetes: str, progress: Progress) -> Parts:
+def _missing(name: str) -> list[Problem]:
+    if shutil.which(name):
+        return []
+    return [Problem(f"the program {name}", f"install {name}, or use --mesh-images built")]
+
+
+def _unsupported(istioctl: str) -> list[Problem]:
+    """Whether an istioctl that is on this machine is of a release that cannot be installed."""
+    from mesh_fixtures.artifacts import released
+
+    if istioctls.version_in(istioctl) or istioctls.is_url(istioctl):
+        return []
+    version = released.image_set(istioctls.find(istioctl)).istio_version
+    if version in supported.ISTIO:
+        return []
+    return [Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)]
+
+
+def gather(wanted: Wanted, progress: Progress) -> Parts:
     """Build or find the parts.
 
     Raises:
         ArtifactError: one could not be built or fetched.
         MachineError: one is not there.
     """
-    if image_source(choice) == "built":
-        return _built(kubernetes, progress)
-    return _released(kubernetes, progress)
+    return _built(wanted, progress) if wanted.source == "built" else _released(wanted, progress)
 
 
-def _built(kubernetes: str, progress: Progress) -> Parts:
+def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
     from mesh_fixtures.artifacts.images import ARCHIVE
 
     artifacts = ensure_artifacts(progress)
     programs = artifacts.binaries
-    image = node_image(kubernetes)
+    image = node_image(wanted.kubernetes)
+    helm = _helm(wanted, artifacts.images, progress)
+    digest = _digest(artifacts.digest, image)
     return Parts(
-        digest=_digest(artifacts.digest, image),
+        digest=digest if helm is None else helm.digest_with(digest),
         kind=_kind(progress),
-        tools=Tools(kubectl=programs / "kubectl", istioctl=programs / "istioctl"),
+        tools=Tools(programs / "kubectl", programs / "istioctl", helm.program if helm else None),
         node_image=image,
         images=artifacts.images,
         metallb=_manifests(artifacts.metallb_manifest),
+        helm=helm,
         archives=(artifacts.folder_of("images") / ARCHIVE,),
     )
 
 
-def _released(kubernetes: str, progress: Progress) -> Parts:
+def _released(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts import released
 
-    image = node_image(kubernetes)
-    istioctl = _program("istioctl", "of the Istio release to verify")
+    image = node_image(wanted.kubernetes)
+    istioctl = istioctls.find(wanted.istioctl)
     images = released.image_set(istioctl)
+    supported.ISTIO.require(images.istio_version, where=str(istioctl))
+    helm = _helm(wanted, images, progress)
+    pilots = released.istio_images(istioctl)
+    if helm is not None:
+        images = replace(images, istio_version=helm.charts.istio_version)
+        pilots = released.chart_images(helm.program, helm.charts)
     metallb = _manifests(released.metallb_manifest(progress))
+    digest = _digest(images.istio_version, json.dumps(metallb, sort_keys=True), image)
     return Parts(
-        digest=_digest(images.istio_version, json.dumps(metallb, sort_keys=True), image),
+        digest=digest if helm is None else helm.digest_with(digest),
         kind=_kind(progress),
-        tools=Tools(kubectl=_program("kubectl", "for Kubernetes"), istioctl=istioctl),
+        tools=Tools(
+            _program("kubectl", "for Kubernetes"), istioctl, helm.program if helm else None
+        ),
         node_image=image,
         images=images,
         metallb=metallb,
-        images_of_host=released.images_of(images, metallb, istioctl),
+        helm=helm,
+        images_of_host=released.images_of(images, metallb, pilots),
     )
+
+
+def _helm(wanted: Wanted, images: ImageSet, progress: Progress) -> HelmInstall | None:
+    if wanted.charts is None:
+        return None
+    return helm_install.gather(wanted.charts, images, progress, machines_own=True)
 
 
 def _kind(progress: Progress) -> Path:

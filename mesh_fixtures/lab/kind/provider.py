@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
+from mesh_fixtures.artifacts.helm_install import method_name
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.configuration import require_fit
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.lab.kind.lab import KindLab
-from mesh_fixtures.lab.kind.parts import ImageChoice, gather, lacks
+from mesh_fixtures.lab.kind.parts import Wanted, gather, lacks
 from mesh_fixtures.lab.opening import Blueprint, open_lab
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
@@ -22,28 +23,22 @@ _TROUBLE = (OSError, subprocess.SubprocessError)
 class KindProvider:
     """Makes labs of kind clusters; implements `mesh_fixtures.lab.provider.Provider`."""
 
-    def __init__(self, images: ImageChoice = "auto", kubernetes: str = "") -> None:
-        """Choose what runs.
-
-        Args:
-            kubernetes: a version, or a node image; kind's own choice when empty.
-        """
-        self._images = images
-        self._kubernetes = kubernetes
+    def __init__(self, wanted: Wanted | None = None) -> None:
+        self._wanted = wanted or Wanted()
 
     @property
     def name(self) -> str:
         return "kind"
 
     def problems(self) -> Sequence[Problem]:
-        return [*machine.problems(), *lacks(self._images)]
+        return [*machine.problems(), *lacks(self._wanted)]
 
     def prepare(self, progress: Progress) -> None:
-        gather(self._images, self._kubernetes, progress)
+        gather(self._wanted, progress)
 
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> KindLab:
         engine = self._require_machine(scenario)
-        parts = gather(self._images, self._kubernetes, progress).on(engine)
+        parts = gather(self._wanted, progress).on(engine)
         blueprint = Blueprint(
             scenario=scenario,
             provider=self.name,
@@ -52,6 +47,7 @@ class KindProvider:
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
             trouble=_TROUBLE,
+            method=method_name(parts.helm),
         )
         return open_lab(blueprint, progress, reuse=reuse)
 

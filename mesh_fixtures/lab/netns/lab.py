@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import processes, state
@@ -27,10 +29,16 @@ class NetnsLab(RecordedLab):
     """Clusters in network namespaces; implements `mesh_fixtures.lab.provider.Lab`."""
 
     def __init__(
-        self, scenario: Scenario, record: state.Record, artifacts: Artifacts, progress: Progress
+        self,
+        scenario: Scenario,
+        record: state.Record,
+        artifacts: Artifacts,
+        progress: Progress,
+        helm: HelmInstall | None = None,
     ) -> None:
         super().__init__(scenario, record, progress)
         self._artifacts = artifacts
+        self._helm = helm
         self._addresses = assign_addresses(scenario, record.slot)
         self._booting = booting.Boot(
             record.id, record.folder, record.journal, self._addresses, artifacts, progress
@@ -44,11 +52,19 @@ class NetnsLab(RecordedLab):
     @property
     def tools(self) -> Tools:
         folder = self._artifacts.binaries
-        return Tools(kubectl=folder / "kubectl", istioctl=folder / "istioctl")
+        return Tools(
+            kubectl=folder / "kubectl",
+            istioctl=folder / "istioctl",
+            helm=self._helm.program if self._helm else None,
+        )
 
     @property
     def images(self) -> ImageSet:
         return self._artifacts.images
+
+    @property
+    def charts(self) -> Charts | None:
+        return self._helm.charts if self._helm else None
 
     def stop(self) -> None:
         self._booting.give_up()

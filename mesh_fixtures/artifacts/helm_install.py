@@ -1,0 +1,94 @@
+"""What an installation by Helm is made of: the program, and charts from wherever they are asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh_fixtures.artifacts import charts as sources
+from mesh_fixtures.artifacts import helm
+from mesh_fixtures.charts import Charts
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.images import ImageSet
+from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.progress import Progress
+
+
+@dataclass(frozen=True)
+class HelmInstall:
+    """helm, and what it installs."""
+
+    program: Path
+    charts: Charts
+
+    def digest_with(self, runs: str) -> str:
+        """Digest of all that runs in a lab, the charts included.
+
+        Args:
+            runs: digest of the rest.
+        """
+        return hashlib.sha256(f"{runs} {self.charts.digest}".encode()).hexdigest()[:20]
+
+
+def describe(source: str, images: ImageSet) -> Charts:
+    """The charts, without building them or asking a repository.
+
+    Args:
+        source: a folder, or a repository's URL; empty for those that belong to the images.
+
+    Raises:
+        MachineError: the folder has no charts of one supported release.
+    """
+    is_released = images.name == "released"
+    if not source and not is_released:
+        return helm.built_charts()
+    if not source or sources.is_url(source):
+        version = images.istio_version if is_released else ""
+        return sources.in_repository(source or sources.REPOSITORY, version, images.istio_version)
+    return sources.in_folder(Path(source), images.istio_version)
+
+
+def gather(
+    source: str, images: ImageSet, progress: Progress, *, machines_own: bool = False
+) -> HelmInstall:
+    """Build, find or ask for helm and the charts.
+
+    Args:
+        source: as for `describe`.
+        machines_own: whether the helm in PATH will do, if it is of a supported version.
+
+    Raises:
+        ArtifactError: something could not be built.
+        MachineError: the charts are not there, or not of one supported release.
+    """
+    found = helm.helm_in_path() if machines_own else None
+    program = found or helm.ensure_helm(progress)
+    charts = describe(source, images)
+    if not source and images.name != "released":
+        charts = helm.ensure_charts(progress)
+    elif not source or sources.is_url(source):
+        charts = sources.asked(program, charts)
+    return HelmInstall(program, charts)
+
+
+def problems(source: str | None, images_version: str) -> Sequence[Problem]:
+    """What is wrong with the charts of a folder.
+
+    Args:
+        source: as for `describe`; None where nothing is installed by Helm.
+        images_version: release of the images that they are installed with.
+    """
+    if not source or sources.is_url(source):
+        return ()
+    try:
+        sources.in_folder(Path(source), images_version)
+    except MachineError as error:
+        return (Problem(f"{error.wanted} in {error.where}", error.remedy, seen=error.seen),)
+    return ()
+
+
+def method_name(installed_by: HelmInstall | None) -> str:
+    """Name of the method of installation, as options have it."""
+    return "istioctl" if installed_by is None else "helm"

@@ -1,0 +1,115 @@
+"""The istioctl of a release: in PATH, in a file, or fetched once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import platform
+import re
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures import supported
+from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.errors import ArtifactError, MachineError
+from mesh_fixtures.lab.provider import Problem
+
+RELEASES: Final = "https://github.com/istio/istio/releases/download"
+"""Where Istio's releases are (source: Istio, "Download the Istio release")."""
+
+_VERSION: Final = re.compile(r"v?(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)")
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_DEADLINE: Final = 120.0
+_REMEDY: Final = "install the istioctl of a release, or name one by --mesh-istioctl"
+
+
+def version_in(source: str) -> str:
+    """The release that is asked for by its version; empty for a file or a URL."""
+    version = _VERSION.fullmatch(source)
+    return version[1] if version else ""
+
+
+def is_url(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def problems(source: str) -> list[Problem]:
+    """Why there is no istioctl, as far as that is seen without fetching it.
+
+    Args:
+        source: a release's version, a file, or a URL; empty for the one in PATH.
+    """
+    version = version_in(source)
+    if version and version not in supported.ISTIO:
+        return [Problem(str(supported.ISTIO), "choose another release", seen=version)]
+    if version or is_url(source):
+        return []
+    found = shutil.which(source or "istioctl")
+    return [] if found else [Problem(f"the program {source or 'istioctl'}", _REMEDY)]
+
+
+def find(source: str, root: Path | None = None) -> Path:
+    """The program, fetched if it is not there yet.
+
+    Args:
+        source: as for `problems`.
+        root: folder to keep it in; the user's cache folder by default.
+
+    Raises:
+        ArtifactError: it could not be fetched.
+        MachineError: it is not there, or of a release that is not supported.
+    """
+    for problem in problems(source):
+        raise MachineError(
+            wanted=problem.missing, seen=problem.seen, where="istioctl", remedy=problem.remedy
+        )
+    version = version_in(source)
+    if version:
+        return _fetched(_url_of(version), root)
+    if is_url(source):
+        return _fetched(source, root)
+    return Path(str(shutil.which(source or "istioctl")))
+
+
+def _url_of(version: str) -> str:
+    machine = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    return f"{RELEASES}/{version}/istioctl-{version}-linux-{machine}.tar.gz"
+
+
+def _fetched(url: str, root: Path | None) -> Path:
+    folder = root or catalog.cache_root().parent / "released"
+    file = folder / f"istioctl-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+    if file.exists():
+        return file
+    try:
+        with urllib.request.urlopen(url, timeout=_DEADLINE) as answer:  # noqa: S310
+            content = _program_in(answer.read())
+    except (OSError, urllib.error.URLError, tarfile.TarError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            wanted="the istioctl of a release",
+            seen=f"{type(error).__name__}: {error}",
+            where=url,
+            remedy="let this machine reach it, or name a file by --mesh-istioctl",
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.chmod(0o755)
+    beside.replace(file)
+    return file
+
+
+def _program_in(content: bytes) -> bytes:
+    """The program, which may be in an archive: Istio's own, or that of istioctl alone."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names = [name for name in archive.getnames() if name.rpartition("/")[2] == "istioctl"]
+        member = archive.extractfile(names[0]) if names else None
+        if member is None:
+            raise ValueError("the archive holds no istioctl")
+        return member.read()

@@ -1,0 +1,59 @@
+"""Which versions this project is made for: data, and the error for what is outside of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from mesh_fixtures.errors import MachineError
+
+Minor = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Minor versions of a product, both ends included."""
+
+    product: str
+    oldest: Minor
+    newest: Minor
+
+    def __contains__(self, version: object) -> bool:
+        minor = minor_of(version) if isinstance(version, str) else None
+        return minor is not None and self.oldest <= minor <= self.newest
+
+    def __str__(self) -> str:
+        return f"{self.product} {_text(self.oldest)} to {_text(self.newest)}"
+
+    def require(self, version: str, *, where: str, remedy: str = "") -> None:
+        """See to it that a version is in the range.
+
+        Raises:
+            MachineError: it is not, or is no version at all.
+        """
+        if version not in self:
+            raise MachineError(
+                wanted=str(self), seen=version or "no version", where=where, remedy=remedy
+            )
+
+
+ISTIO: Final = Range("Istio", (1, 24), (1, 32))
+"""What the installation recipe is valid for: its guide reads the same for all of these
+(source: Istio, "Install Multicluster"; before 1.24, charts had no profile `remote`)."""
+
+KUBERNETES: Final = Range("Kubernetes", (1, 33), (1, 36))
+"""What labs are made for."""
+
+HELM: Final = Range("Helm", (3, 6), (4, 99))
+"""What Istio's charts need (source: Istio, "Install with Helm: Prerequisites")."""
+
+
+def minor_of(version: str) -> Minor | None:
+    """Major and minor number, whatever follows; None for what is no version."""
+    number = re.match(r"v?(\d+)\.(\d+)(?!\d)", version)
+    return (int(number[1]), int(number[2])) if number else None
+
+
+def _text(minor: Minor) -> str:
+    return ".".join(map(str, minor))
