@@ -67,7 +67,9 @@ def on_request() -> tuple[Part, ...]:
 
     older: dict[str, Part] = {}
     for version in versions.OLDER_KUBERNETES:
-        older |= {part.name: part for part in parts(version)}
+        compiled = [programs.part() for programs in gobuild.programs(version)]
+        linked = _programs({part.name for part in compiled}, version)
+        older |= {part.name: part for part in (*compiled, linked)}
     return (gobuild.kind().part(), *helm.parts(), *older.values())
 
 

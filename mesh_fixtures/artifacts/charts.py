@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -148,7 +149,7 @@ def _candidates(folder: Path, name: str) -> list[Path]:
 def _release(chart: Path, images_version: str) -> str:
     try:
         release = _release_in(_description(chart))
-    except (OSError, KeyError, tarfile.TarError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError, UnicodeError) as error:
         raise MachineError(
             wanted="a Helm chart", seen=f"{type(error).__name__}: {error}", where=str(chart)
         ) from error

@@ -154,7 +154,7 @@ def kubernetes(version: str) -> Programs:
     )
 
 
-def kubernetes_settings(version: str) -> dict[str, str]:
+def kubernetes_settings(version: str = versions.KUBERNETES) -> dict[str, str]:
     """What the programs of Kubernetes say of their version.
 
     Without it they call themselves v0.0.0 and refuse feature gates of their own release.

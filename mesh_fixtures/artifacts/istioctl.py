@@ -8,8 +8,8 @@ import platform
 import re
 import shutil
 import tarfile
-import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +88,7 @@ def _fetched(url: str, root: Path | None) -> Path:
     try:
         with urllib.request.urlopen(url, timeout=_DEADLINE) as answer:  # noqa: S310
             content = _program_in(answer.read())
-    except (OSError, urllib.error.URLError, tarfile.TarError, KeyError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise ArtifactError(
             wanted="the istioctl of a release",
             seen=f"{type(error).__name__}: {error}",

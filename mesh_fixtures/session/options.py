@@ -10,8 +10,18 @@ from typing import Any, Final, Literal, cast
 
 import pytest
 
+from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
-from mesh_fixtures.providers import ALL_PROVIDERS, AUTO, METHODS, SKIP, Choice, located
+from mesh_fixtures.providers import (
+    ALL_PROVIDERS,
+    AUTO,
+    METHODS,
+    SKIP,
+    Choice,
+    as_line,
+    located,
+    require_fit,
+)
 from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
 from mesh_fixtures.providers import KUBECONFIG as FOREIGN
 
@@ -311,6 +321,10 @@ def _references(values: Sequence[str], config: pytest.Config) -> tuple[Reference
 def _require_fit(provider: Choice, *, plan: bool) -> None:
     """See to it that a mesh is installed exactly where clusters are made for it."""
     install = provider.install
+    try:
+        require_fit(provider)
+    except MachineError as error:
+        raise pytest.UsageError(as_line(error)) from error
     if provider.is_foreign and not provider.kubeconfigs:
         raise pytest.UsageError(
             f"{PROVIDER.flag}={FOREIGN}: name each cluster of the mesh by {KUBECONFIG.flag} {FORM}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario, load_scenarios
 
@@ -29,6 +30,13 @@ RELEASED = ImageSet(
     istio_tag="1.31.1",
     helloworld={"v1": "docker.io/istio/examples-helloworld-v1"},
     sleep="curlimages/curl",
+)
+
+FOLDER = Charts("1.32-dev", {name: (f"/charts/{name}",) for name in CHARTS}, "0123")
+REPOSITORY = Charts(
+    "1.31.1",
+    {name: (name, "--repo", "https://charts.example", "--version", "1.31.1") for name in CHARTS},
+    "4567",
 )
 
 SCENARIOS = {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Cluster, Lab, Problem, Provider, Tools
@@ -112,6 +113,7 @@ class StubLab:
     is_foreign: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     installed: bool = False
+    charts: Charts | None = None
 
     @property
     def folder(self) -> Path:

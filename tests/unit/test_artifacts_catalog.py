@@ -33,9 +33,12 @@ def test_go_modules_require_the_pinned_versions(
     assert re.search(rf"^\s*(require )?{re.escape(requirement)} {re.escape(version)}\b", text, re.M)
 
 
-def test_staging_modules_of_kubernetes_follow_its_version() -> None:
-    text = (gobuild.SOURCES / "kubernetes" / "go.mod").read_text()
-    staged = "v0." + versions.KUBERNETES.partition(".")[2]
+@pytest.mark.parametrize("version", [versions.KUBERNETES, *versions.OLDER_KUBERNETES])
+def test_modules_of_kubernetes_follow_its_version(version: str) -> None:
+    programs = gobuild.kubernetes(version)
+    text = (gobuild.SOURCES / "kubernetes" / programs.requirements).read_text()
+    assert re.search(rf"^\s*k8s\.io/kubernetes v{re.escape(version)}$", text, re.M)
+    staged = "v0." + version.partition(".")[2]
     replaced = re.findall(r"^replace (\S+) => (\S+) (\S+)$", text, re.M)
     assert len(replaced) > 20
     assert {version for _, _, version in replaced} == {staged}
@@ -51,6 +54,28 @@ def test_every_part_has_a_key_and_its_lane_order_holds() -> None:
     keys = keys_of(catalog.parts())
     assert len(set(keys.values())) == len(keys)
     assert {"debian", "envoy", "kubernetes", "istio", "images", "store", "programs"} <= set(keys)
+
+
+def test_versions_of_kubernetes_differ_in_its_programs_alone() -> None:
+    current = keys_of(catalog.parts())
+    for version in versions.OLDER_KUBERNETES:
+        keys = keys_of(catalog.parts(version))
+        minor = version.rpartition(".")[0]
+        assert set(keys) - set(current) == {f"kubernetes-{minor}", f"programs-{minor}"}
+        assert {n: k for n, k in keys.items() if current.get(n) not in (k, None)} == {}
+        assert catalog.programs_part(version) == f"programs-{minor}"
+    assert catalog.programs_part(versions.KUBERNETES) == "programs"
+
+
+def test_what_is_built_on_request_is_current_and_no_part_of_every_lab() -> None:
+    on_request = keys_of(catalog.on_request())
+    extra = set(on_request) - set(keys_of(catalog.parts()))
+    assert {"kind", "helm", "charts", "kubernetes-1.33", "programs-1.35"} <= extra
+
+
+def test_helm_requires_the_pinned_version() -> None:
+    text = (gobuild.SOURCES / "helm/go.mod").read_text()
+    assert re.search(rf"helm\.sh/helm/v3 v{re.escape(versions.HELM)}\b", text)
 
 
 def test_go_part_follows_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

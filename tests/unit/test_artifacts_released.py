@@ -110,7 +110,8 @@ def test_an_istioctl_that_does_not_say_its_release(istioctl: Callable[[str], Pat
 def test_all_images_that_nodes_want(istioctl: Callable[[str], Path]) -> None:
     program = istioctl('{"clientVersion": {"version": "1.31.1"}}')
     metallb = list(yaml.safe_load_all(METALLB))
-    assert released.images_of(released.image_set(program), metallb, program) == (
+    istio = released.istio_images(program)
+    assert released.images_of(released.image_set(program), metallb, istio) == (
         "hub/pilot:1.31.1",
         "hub/proxyv2:1.31.1",
         "metallb/controller:v1",

@@ -12,7 +12,7 @@ from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Engine, chosen
-from mesh_fixtures.lab.kind.parts import image_source, lacks
+from mesh_fixtures.lab.kind.parts import Wanted, image_source, lacks
 
 Install = Callable[[str, str], None]
 
@@ -124,7 +124,12 @@ def test_auto_says_what_each_provider_needs(
     ("choice", "wanted"),
     [
         (providers.Choice("netns", images="released"), "images that are built"),
-        (providers.Choice("netns", kubernetes="1.35.0"), "Kubernetes 1.36.3"),
+        (providers.Choice("netns", istioctl="1.30.1"), "images that are built"),
+        (providers.Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
+        (providers.Choice("netns", kubernetes="1.32"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
+        (providers.Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.35.4"),
+        (providers.Choice("netns", charts="/charts"), "--mesh-install helm"),
+        (providers.Choice("kind", images="built", istioctl="1.30.1"), "released images"),
     ],
 )
 def test_what_the_embedded_lab_cannot_do(
@@ -135,10 +140,49 @@ def test_what_the_embedded_lab_cannot_do(
         providers.make(choice)
 
 
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [
+        *(("", "1.36.3"), ("1.36", "1.36.3"), ("1.35", "1.35.4"), ("v1.34", "1.34.4")),
+        *(("1.33.13", "1.33.13"), ("v1.36.3", "1.36.3")),
+    ],
+)
+def test_versions_of_kubernetes_that_the_embedded_lab_builds(asked: str, version: str) -> None:
+    assert providers.embedded_kubernetes(asked) == version
+
+
 def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
     assert image_source("auto") == "built"
     install("istioctl", "")
     assert image_source("auto") == "released"
     assert image_source("built") == "built"
     install("kind", "")
-    assert [each.missing for each in lacks("auto")] == ["the program kubectl"]
+    assert [each.missing for each in lacks(Wanted())] == ["the program kubectl"]
+
+
+def test_released_images_where_an_istioctl_is_named(install: Install) -> None:
+    assert image_source("auto", "1.30.1") == "released"
+    for name in ("kind", "kubectl"):
+        install(name, "")
+    assert lacks(Wanted(istioctl="1.30.1")) == []
+    (problem,) = lacks(Wanted(istioctl="1.23.0"))
+    assert (problem.missing, problem.seen) == ("Istio 1.24 to 1.32", "1.23.0")
+    (problem,) = lacks(Wanted(istioctl="/nowhere/istioctl"))
+    assert problem.missing == "the program /nowhere/istioctl"
+
+
+@pytest.mark.parametrize(("release", "lacking"), [("1.32.0", 0), ("1.23.6", 1), ("1.33.0", 1)])
+def test_the_release_of_the_istioctl_in_path(install: Install, release: str, lacking: int) -> None:
+    for name in ("kind", "kubectl"):
+        install(name, "")
+    install("istioctl", f"""echo '{{"clientVersion": {{"version": "{release}"}}}}'""")
+    found = lacks(Wanted())
+    assert [each.seen for each in found] == [release] * lacking
+
+
+@pytest.mark.parametrize("version", ["1.32.9", "v1.37.0", "latest"])
+def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None:
+    with pytest.raises(MachineError, match=r"wanted Kubernetes 1\.33 to 1\.36"):
+        providers.make(providers.Choice("kind", kubernetes=version))
+    providers.make(providers.Choice("kind", kubernetes=f"registry.example/node:{version}"))
+    providers.make(providers.Choice("kind", kubernetes="1.34.0"))

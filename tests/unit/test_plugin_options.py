@@ -18,7 +18,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults(pytester: pytest.Pytester) -> None:
     settings = resolve(pytester.parseconfig())
-    assert settings.provider == Choice("auto", "auto", "")
+    assert settings.provider == Choice()
     assert settings.topologies == ()
     assert settings.scenarios is None
     assert settings.keep == "never"
@@ -55,12 +55,37 @@ def test_folder_is_looked_up_from_where_pytest_was_started(pytester: pytest.Pyte
     assert settings.scenarios == Path(pytester.path, "mine")
 
 
+def test_charts_and_istioctl_are_looked_up_from_where_pytest_was_started(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.mkdir("charts")
+    flags = ("--mesh-install=helm", "--mesh-charts=charts", "--mesh-istioctl=1.30.1")
+    provider = resolve(pytester.parseconfig(*flags)).provider
+    assert (provider.method, provider.istioctl) == ("helm", "1.30.1")
+    assert provider.chart_source == str(Path(pytester.path, "charts"))
+    url = "oci://hub.example/charts"
+    provider = resolve(pytester.parseconfig("--mesh-install=helm", f"--mesh-charts={url}")).provider
+    assert provider.chart_source == url
+    assert resolve(pytester.parseconfig()).provider.chart_source is None
+
+
+def test_the_runbook_of_an_installation_by_helm(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(mesh): pass")
+    arguments = ("--mesh-plan", "--mesh-install=helm", "--mesh-topology=multi-primary")
+    result = pytester.runpytest(*arguments, "--mesh-charts=https://charts.example")
+    result.stdout.fnmatch_lines(
+        ["helm upgrade --install istiod istiod --repo https://charts.example *"]
+    )
+    result.stdout.no_fnmatch_line("istioctl install*")
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--mesh-requests=49", "--mesh-requests: '49' is not a whole number of at least 50"),
         ("--mesh-requests=many", "--mesh-requests: 'many' is not a whole number of at least 50"),
         ("--mesh-scenarios=nowhere", "--mesh-scenarios: */nowhere is not a folder"),
+        ("--mesh-charts=x", "*needs --mesh-install helm*add --mesh-install helm*"),
         ("--mesh-topology=nowhere", "--mesh-topology: there is no 'nowhere' in *; valid*"),
     ],
 )
@@ -75,7 +100,7 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
     ("flag", "valid"),
     [
         ("--mesh-provider=cloud", "auto*netns*kind*kubeconfig"),
-        ("--mesh-install=helm", "auto*istioctl*skip"),
+        ("--mesh-install=apt", "auto*istioctl*helm*skip"),
         ("--mesh-images=pulled", "auto*built*released"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A lab whose mesh was left disrupted is not taken over."""
+"""Which kept labs are taken over: not those left disrupted, nor those installed otherwise."""
 
 from __future__ import annotations
 
@@ -23,25 +23,34 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.Record:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(opening, "clean_abandoned", lambda *_: None)
     with state.exclusive():
-        record = state.claim(SCENARIO, "artifacts", provider="stub")
+        record = state.claim(SCENARIO, "artifacts", provider="stub", method="istioctl")
     record = replace(record, kept=True, installed=True, owner_pid=0, owner_started=0)
     record.save()
     return record
 
 
-def opened() -> str:
+def opened(method: str = "istioctl") -> str:
     """Id of the lab that a run gets which takes over what it can."""
 
     def build(record: state.Record) -> Any:
         return SimpleNamespace(id=record.id, resume=lambda: True, start=lambda: None)
 
-    blueprint = Blueprint(SCENARIO, "stub", "", "artifacts", True, build, (RuntimeError,))
+    blueprint = Blueprint(SCENARIO, "stub", "", "artifacts", True, build, (RuntimeError,), method)
     lab = open_lab(blueprint, Progress(SCENARIO.id, lambda _: None), reuse=True)
     return cast("str", lab.id)
 
 
 def test_a_kept_lab_is_taken_over(kept: state.Record) -> None:
     assert opened() == kept.id
+
+
+def test_one_that_was_installed_otherwise_is_left_alone(kept: state.Record) -> None:
+    other = opened("helm")
+    assert other != kept.id
+    assert {each.id: each.method for each in state.records()} == {
+        kept.id: "istioctl",
+        other: "helm",
+    }
 
 
 def test_one_that_was_left_disrupted_is_left_alone(kept: state.Record) -> None:
