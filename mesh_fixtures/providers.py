@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from mesh_fixtures import supported
-from mesh_fixtures.errors import MachineError
+from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.lab.provider import Problem, Provider
 
 if TYPE_CHECKING:
@@ -337,6 +337,6 @@ def check_machine(provider: Provider) -> None:
         )
 
 
-def as_line(error: MachineError) -> str:
+def as_line(error: MeshConformanceError) -> str:
     """The error in one line."""
     return f"{error.where}: needs {error.wanted}; seen: {error.seen}; {error.remedy}"

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from mesh_fixtures import supported
 from mesh_fixtures.artifacts import gobuild, images, versions
 from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.catalog import cache_root
-from mesh_fixtures.artifacts.parts import Part, Work, keys_of
+from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.progress import Progress
 
@@ -60,8 +61,17 @@ def ensure_charts(progress: Progress, root: Path | None = None) -> Charts:
     Raises:
         ArtifactError: they could not be packaged.
     """
-    Cache(root or cache_root()).ensure(parts(), progress)
+    ensure_parts(progress, root)
     return built_charts(root)
+
+
+def ensure_parts(progress: Progress, root: Path | None = None) -> Mapping[str, Built]:
+    """Build what is missing of `parts`.
+
+    Raises:
+        ArtifactError: one could not be built.
+    """
+    return Cache(root or cache_root()).ensure(parts(), progress)
 
 
 def built_charts(root: Path | None = None) -> Charts:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 
+from mesh_fixtures import providers
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
@@ -12,6 +15,18 @@ SUMMARY = "build all binaries and images that labs run, and list them"
 
 
 def add(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--kubernetes",
+        metavar="VERSION",
+        default=os.environ.get("MESH_KUBERNETES", ""),
+        help="version of Kubernetes (default: $MESH_KUBERNETES, else the newest)",
+    )
+    parser.add_argument(
+        "--install",
+        choices=(providers.AUTO, *providers.METHODS),
+        default=os.environ.get("MESH_INSTALL") or providers.AUTO,
+        help="with helm, helm and Istio's charts too (default: $MESH_INSTALL, else istioctl)",
+    )
     parser.add_argument(
         "--prune",
         action="store_true",
@@ -24,8 +39,15 @@ def run(arguments: Namespace, sink: Sink) -> int:
         return _prune()
     from mesh_fixtures.artifacts.build import ensure_artifacts
 
+    kubernetes = providers.embedded_kubernetes(arguments.kubernetes)
+    progress = Progress("artifacts", sink)
     with interruption.holding():
-        print(ensure_artifacts(Progress("artifacts", sink)).describe())
+        artifacts = ensure_artifacts(progress, kubernetes=kubernetes)
+        if arguments.install == providers.HELM:
+            from mesh_fixtures.artifacts.helm import ensure_parts
+
+            artifacts = replace(artifacts, parts={**artifacts.parts, **ensure_parts(progress)})
+    print(artifacts.describe())
     return 0
 
 

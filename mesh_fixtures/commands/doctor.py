@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mesh_fixtures import providers
+from mesh_fixtures.artifacts.parts import Part
 from mesh_fixtures.commands import add_kubeconfigs, add_provider, choice
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Problem
@@ -63,5 +64,17 @@ def problems(asked: providers.Choice) -> Sequence[Problem]:
 
         found.extend(providers.make(asked).problems())
         if providers.builds(asked):
-            found.extend(build.problems())
+            found.extend(build.problems(parts=_parts(asked)))
     return tuple(dict.fromkeys(found))
+
+
+def _parts(asked: providers.Choice) -> list[Part]:
+    """What is built of what labs are made of."""
+    from mesh_fixtures.artifacts import catalog, helm, versions
+
+    is_embedded = providers.choose(asked).name == "netns"
+    kubernetes = providers.embedded_kubernetes(asked.kubernetes) if is_embedded else ""
+    parts = [*catalog.parts(kubernetes or versions.KUBERNETES)]
+    if asked.method == providers.HELM:
+        parts += helm.parts()
+    return parts

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from mesh_fixtures import providers
-from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError, ProbeError
+from mesh_fixtures.errors import (
+    ArtifactError,
+    LabError,
+    MachineError,
+    MeshConformanceError,
+    ProbeError,
+)
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress, Sink
@@ -109,7 +115,7 @@ def usage_errors() -> Iterator[None]:
     """Report in one line what this machine lacks, and run nothing."""
     try:
         yield
-    except MachineError as error:
+    except (ArtifactError, MachineError) as error:
         raise pytest.UsageError(providers.as_line(error)) from error
 
 

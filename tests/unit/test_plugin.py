@@ -354,12 +354,13 @@ def test_plan_prints_runbooks_of_selected_topologies(
 ) -> None:
     monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda choice: "images")
     monkeypatch.setattr(
-        "mesh_fixtures.flow.runbook", lambda scenario, images: f"runbook {scenario.id} {images}"
+        "mesh_fixtures.flow.runbook",
+        lambda scenario, images, charts: f"runbook {scenario.id} {images} {charts}",
     )
     behaviour = Behaviour(missing="root")
     result = start("--mesh-plan", "-n", "2", "-k", "trust and multi-network", behaviour=behaviour)
     assert result.ret == pytest.ExitCode.OK
     assert [line for line in result.outlines if line.startswith("runbook")] == [
-        "runbook one-multi-network images"
+        "runbook one-multi-network images None"
     ]
     assert recorded(log) == []
