@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from argparse import ArgumentParser, Namespace
 
@@ -48,7 +49,9 @@ def instructions(lab: Lab) -> str:
     from mesh_fixtures.workloads import hello
 
     first, last = next(iter(lab.clusters)), list(lab.clusters)[-1]
-    path = shlex.quote(str(lab.tools.kubectl.parent))
+    programs = (lab.tools.kubectl, lab.tools.istioctl, lab.tools.helm)
+    folders = dict.fromkeys(str(program.parent) for program in programs if program is not None)
+    path = shlex.quote(os.pathsep.join(folders))
     namespace = lab.sample_namespace
     curl = f"curl -sS '{hello(namespace)}?[1-10]'"
     return "\n".join(
