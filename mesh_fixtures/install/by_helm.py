@@ -30,36 +30,20 @@ class Helm:
     def control_plane(
         self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int
     ) -> Recipe:
-        file = f"{cluster}.yaml"
-        own = values.merged(values.primary(scenario, cluster, images), _source(images))
-        return Recipe(
-            (
-                self._upgrade(cluster, BASE_RELEASE, "base", seconds=_BASE_SECONDS),
-                self._istiod(cluster, file, seconds - _BASE_SECONDS),
-            ),
-            {file: _yaml(own)},
-        )
+        return self._istio(cluster, values.primary(scenario, cluster, images), images, seconds)
 
     def remote(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """Both charts take the profile. `configCluster` is the guide's: accounts and the webhook
         that an istiod needs to be in charge (source: Istio, Install Primary-Remote, Helm).
         """
-        file = f"{cluster}.yaml"
-        profile = {"profile": values.REMOTE_PROFILE}
         network = scenario.cluster(cluster).network
         identity = {"multiCluster": {"clusterName": cluster}, "network": network}
         own = values.merged(
-            values.remote(scenario, cluster, images),
+            {"profile": values.REMOTE_PROFILE, **values.remote(scenario, cluster, images)},
             {"global": {**identity, "configCluster": True}},
         )
         base = ("--set", f"profile={values.REMOTE_PROFILE}")
-        return Recipe(
-            (
-                self._upgrade(cluster, BASE_RELEASE, "base", *base, seconds=_BASE_SECONDS),
-                self._istiod(cluster, file, seconds - _BASE_SECONDS),
-            ),
-            {file: _yaml(profile | values.merged(own, _source(images)))},
-        )
+        return self._istio(cluster, own, images, seconds, base)
 
     def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """Its labels and ports follow from its name and network; its image is injected."""
@@ -72,8 +56,29 @@ class Helm:
         upgrade = self._upgrade(cluster, names.GATEWAY, "gateway", "-f", file, seconds=seconds)
         return Recipe((upgrade,), {file: _yaml(own)})
 
-    def _istiod(self, cluster: str, file: str, seconds: int) -> Command:
-        return self._upgrade(cluster, ISTIOD_RELEASE, "istiod", "-f", file, seconds=seconds)
+    def _istio(
+        self,
+        cluster: str,
+        own: values.Values,
+        images: ImageSet,
+        seconds: int,
+        base: tuple[str, ...] = (),
+    ) -> Recipe:
+        """The charts `base` and `istiod`.
+
+        Args:
+            own: values of istiod.
+            base: options of the other.
+        """
+        file = f"{cluster}.yaml"
+        left = seconds - _BASE_SECONDS
+        return Recipe(
+            (
+                self._upgrade(cluster, BASE_RELEASE, "base", *base, seconds=_BASE_SECONDS),
+                self._upgrade(cluster, ISTIOD_RELEASE, "istiod", "-f", file, seconds=left),
+            ),
+            {file: _yaml(values.merged(own, _source(images)))},
+        )
 
     def _upgrade(
         self, cluster: str, release: str, chart: str, *options: str, seconds: int
