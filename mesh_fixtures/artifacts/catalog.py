@@ -62,15 +62,17 @@ def programs_part(kubernetes: str) -> str:
 
 
 def on_request() -> tuple[Part, ...]:
-    """The parts of which every lab can do without, and that are current all the same."""
+    """The parts of which only some labs are made, and that are current all the same, after those
+    that they need.
+    """
     from mesh_fixtures.artifacts import helm
 
-    older: dict[str, Part] = {}
+    compiled = [programs.part() for programs in gobuild.programs()]
+    names = {part.name for part in compiled}
+    older: list[Part] = []
     for version in versions.OLDER_KUBERNETES:
-        compiled = [programs.part() for programs in gobuild.programs(version)]
-        linked = _programs({part.name for part in compiled}, version)
-        older |= {part.name: part for part in (*compiled, linked)}
-    return (gobuild.kind().part(), *helm.parts(), *older.values())
+        older += (gobuild.kubernetes(version).part(), _programs(names, version))
+    return (gobuild.kind().part(), *helm.parts(), *compiled, *older)
 
 
 def _programs(compiled: set[str], kubernetes: str) -> Part:
