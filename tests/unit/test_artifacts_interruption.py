@@ -32,7 +32,7 @@ script = child + ' echo $$ $! > "$1.new"; mv "$1.new" "$1"; wait'
 def never_end(work):
     work.run(["sh", "-c", script, "sh", sys.argv[1]], what="to build for ever")
 
-catalog.parts = lambda: (Part("a", {}, never_end),)
+catalog.parts = lambda kubernetes="": (Part("a", {}, never_end),)
 sys.exit(cli.main(["artifacts"]))
 """
 
@@ -52,9 +52,12 @@ def building(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     told = tmp_path / "pids"
-    process = subprocess.Popen([sys.executable, "-c", BUILD, told], stderr=subprocess.DEVNULL)
+    said = tmp_path / "said"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen([sys.executable, "-c", BUILD, told], stderr=stderr)
     try:
-        eventually("the program starts", told.exists)
+        eventually("the program starts", lambda: told.exists() or process.poll() is not None)
+        assert told.exists(), said.read_text()
         yield process, [int(pid) for pid in told.read_text().split()]
     finally:
         process.kill()
