@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from mesh_fixtures import flow, providers
-from mesh_fixtures.errors import MachineError
+from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario, default_folder
-from mesh_fixtures.session import hookspecs, outcomes, selection, versions
+from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, versions
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.labs import (
     RUN,
@@ -131,10 +131,27 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     selection.group_by_topology(items)
+    _keep_shard(config, items)
     for item in items:
         item.user_properties.extend(selection.properties(item))
+
+
+def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash[RUN]
+    settings = run.settings
+    if settings.shard is None or run.usage_error:
+        return
+    try:
+        measured = sharding.measured(settings.shard_times)
+    except ReportError as error:
+        run.usage_error = str(error)
+        return
+    others = selection.outside(settings.shard, measured, items)
+    items[:] = [item for item in items if item not in others]
+    if others:
+        config.hook.pytest_deselected(items=list(others))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -170,7 +187,10 @@ def check_machine(config: pytest.Config) -> None:
     reporter = cast("TerminalReporter", config.pluginmanager.get_plugin("terminalreporter"))
     reporter.ensure_newline()
     reporter.write_line(f"provider: {_provider_as_chosen(config)}")
-    for reference in config.stash[RUN].settings.provider.kubeconfigs:
+    run = config.stash[RUN]
+    if run.settings.shard is not None:
+        reporter.write_line(f"shard {run.settings.shard}: {', '.join(sorted(run.selected))}")
+    for reference in run.settings.provider.kubeconfigs:
         reporter.write_line(f"{reference.cluster}: {reference}")
     for note in config.stash.get(_NOTES, ()):
         reporter.write_line(f"discovered: {note}", yellow=True)

@@ -24,6 +24,7 @@ from mesh_fixtures.providers import (
 )
 from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
 from mesh_fixtures.providers import KUBECONFIG as FOREIGN
+from mesh_fixtures.session.sharding import SHARD_FORM, Shard
 
 Keep = Literal["never", "failed", "always"]
 
@@ -179,6 +180,21 @@ REPORT = Option(
     "diagnostics where something failed (default: mesh-report beside the pytest configuration)",
     metavar="DIR",
 )
+SHARD = Option(
+    "mesh_shard",
+    "",
+    "of the selected topologies, verify one of N parts that take about the same time, the first "
+    "being 1; tests of no topology belong to the first",
+    metavar=SHARD_FORM,
+)
+SHARD_TIMES = Option(
+    "mesh_shard_times",
+    "",
+    "for --mesh-shard, how long topologies take: reports of earlier runs, or folders of them; all "
+    "parts must be given the same; repeatable (default: what was measured for this project)",
+    metavar="PATH",
+    repeatable=True,
+)
 OPTIONS = (
     PROVIDER,
     TOPOLOGY,
@@ -196,6 +212,8 @@ OPTIONS = (
     REQUESTS,
     DISRUPTIVE,
     REPORT,
+    SHARD,
+    SHARD_TIMES,
 )
 
 
@@ -210,6 +228,8 @@ class Settings:
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
         install: how the mesh is installed, or `SKIP`.
+        shard: part of the selected topologies that is verified; None means all.
+        shard_times: reports, or folders of them, that say how long topologies take.
     """
 
     provider: Choice
@@ -221,6 +241,8 @@ class Settings:
     disruptive: bool = False
     report: Path | None = None
     install: str = METHODS[0]
+    shard: Shard | None = None
+    shard_times: tuple[Path, ...] = ()
 
     def report_folder(self, root: Path) -> Path:
         """Where what is written of the run goes.
@@ -288,6 +310,8 @@ def resolve(config: pytest.Config) -> Settings:
         disruptive=values[DISRUPTIVE.name][0] in ON,
         report=_path(values[REPORT.name][0], config) if values[REPORT.name] else None,
         install=SKIP if provider.is_foreign else provider.method,
+        shard=_shard("".join(values[SHARD.name])),
+        shard_times=tuple(_path(each, config) for each in values[SHARD_TIMES.name]),
     )
 
 
@@ -360,3 +384,10 @@ def _requests(value: str) -> int:
             f"{REQUESTS.flag}: {value!r} is not a whole number of at least {MINIMUM_REQUESTS}"
         )
     return int(value)
+
+
+def _shard(value: str) -> Shard | None:
+    try:
+        return Shard.read(value) if value else None
+    except ValueError as error:
+        raise pytest.UsageError(f"{SHARD.flag}: {error}") from error

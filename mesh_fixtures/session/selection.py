@@ -12,6 +12,7 @@ import pytest
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
 from mesh_fixtures.session.options import DISRUPTIVE
+from mesh_fixtures.session.sharding import Shard, estimate, split
 
 if TYPE_CHECKING:
     from mesh_fixtures.lab.kubeconfig.reference import Reference
@@ -206,6 +207,28 @@ def group_by_topology(items: list[pytest.Item]) -> None:
     for item in items:
         order.setdefault(topology_of(item), len(order))
     items.sort(key=lambda item: (order[topology_of(item)], _is_disruptive(item)))
+
+
+def outside(
+    shard: Shard, measured: Mapping[str, float], items: Iterable[pytest.Item]
+) -> dict[pytest.Item, None]:
+    """Tests that belong to other shards, in order: those of a topology stay together, and those of
+    none are in the first.
+
+    Args:
+        measured: seconds by topology that earlier runs took.
+    """
+    seconds: dict[str, float] = {}
+    tests = list(items)
+    for item in tests:
+        scenario = _scenario_of(item)
+        if scenario is not None:
+            estimated = estimate(scenario, measured) if needs_lab(item) else 0.0
+            seconds[scenario.id] = max(estimated, seconds.get(scenario.id, 0.0))
+    mine = shard.of(split(seconds, shard.count))
+    if shard.index == 1:
+        mine |= {""}
+    return {item: None for item in tests if topology_of(item) not in mine}
 
 
 def _is_disruptive(item: pytest.Item) -> bool:
