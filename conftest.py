@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 ON_REQUEST = tuple(
-    Path(__file__).parent / "tests" / each for each in ("abuse", "faults", "foreign")
+    Path(__file__).parent / "tests" / each for each in ("abuse", "docs", "faults", "foreign")
 )
 """Folders of tests that run only where they are named, as in `pytest tests/faults`: they break
-things, and take longer than what a user asks for by `pytest -k multi-network`.
+things, or take longer than what a user asks for by `pytest -k multi-network`.
 """
 
 pytest_plugins = ["pytester"]
