@@ -17,9 +17,6 @@ from mesh_fixtures import supported
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.errors import MachineError
 
-REPOSITORY: Final = "https://istio-release.storage.googleapis.com/charts"
-"""Where Istio's releases are (source: Istio, "Install with Helm")."""
-
 UNRELEASED: Final = "1.0.0"
 """Version of the charts in Istio's sources: a release replaces it."""
 

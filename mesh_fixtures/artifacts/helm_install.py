@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mesh_fixtures.artifacts import charts as sources
 from mesh_fixtures.artifacts import helm
@@ -14,6 +15,11 @@ from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
+
+NAME_CHARTS: Final = (
+    "name the repository that Istio's guide gives (Install with Helm: Prerequisites), or a folder, "
+    "by --mesh-charts"
+)
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,25 @@ def describe(source: str, images: ImageSet) -> Charts:
     """The charts, without building them or asking a repository.
 
     Args:
-        source: a folder, or a repository's URL; empty for those that belong to the images.
+        source: a folder, or a repository's URL; empty for those that built images belong to.
 
     Raises:
-        MachineError: the folder has no charts of one supported release.
+        MachineError: the folder has no charts of one supported release, or nobody says where those
+            of released images are.
     """
     is_released = images.name == "released"
-    if not source and not is_released:
+    if not source and is_released:
+        raise MachineError(
+            wanted="charts of the release",
+            seen="none named",
+            where="released images",
+            remedy=NAME_CHARTS,
+        )
+    if not source:
         return helm.built_charts()
-    if not source or sources.is_url(source):
+    if sources.is_url(source):
         version = images.istio_version if is_released else ""
-        return sources.in_repository(source or sources.REPOSITORY, version, images.istio_version)
+        return sources.in_repository(source, version, images.istio_version)
     return sources.in_folder(Path(source), images.istio_version)
 
 
@@ -63,12 +77,12 @@ def gather(
         ArtifactError: something could not be built.
         MachineError: the charts are not there, or not of one supported release.
     """
+    charts = describe(source, images)
     found = helm.helm_in_path() if machines_own else None
     program = found or helm.ensure_helm(progress)
-    charts = describe(source, images)
-    if not source and images.name != "released":
+    if not source:
         charts = helm.ensure_charts(progress)
-    elif not source or sources.is_url(source):
+    elif sources.is_url(source):
         charts = sources.asked(program, charts)
     return HelmInstall(program, charts)
 

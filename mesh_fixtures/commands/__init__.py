@@ -115,7 +115,7 @@ def add_provider(
         metavar="PATH|URL",
         default=os.environ.get("MESH_CHARTS", ""),
         help="Istio's Helm charts for --install helm: a folder, or a repository's URL (default: "
-        "$MESH_CHARTS, else those that belong to the images)",
+        "$MESH_CHARTS, else those of built images)",
     )
 
 

@@ -107,7 +107,7 @@ CHARTS = Option(
     "mesh_charts",
     "",
     "Istio's Helm charts for --mesh-install helm: a folder, or a repository's URL (https:// or "
-    "oci://) (default: those that belong to the images)",
+    "oci://); for released images it has to be named (default: those of built images)",
     metavar="PATH|URL",
 )
 ISTIOCTL = Option(

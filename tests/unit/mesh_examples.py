@@ -26,9 +26,9 @@ BUILT = ImageSet(
 RELEASED = ImageSet(
     name="released",
     istio_version="1.31.1",
-    istio_hub="docker.io/istio",
+    istio_hub="hub.example/istio",
     istio_tag="1.31.1",
-    helloworld={"v1": "docker.io/istio/examples-helloworld-v1"},
+    helloworld={"v1": "hub.example/istio/examples-helloworld-v1"},
     sleep="curlimages/curl",
 )
 

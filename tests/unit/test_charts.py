@@ -132,10 +132,13 @@ def test_repositories_of_both_kinds() -> None:
 def test_charts_go_with_the_images_unless_told_otherwise(tmp_path: Path) -> None:
     built = helm_install.describe("", BUILT)
     assert built.reference("istiod")[0].endswith(f"/istiod-{helm.CHART_VERSION}.tgz")
-    released = helm_install.describe("", replace(RELEASED, istio_version="1.30.1"))
+    release = replace(RELEASED, istio_version="1.30.1")
+    released = helm_install.describe("https://charts.example", release)
     assert released.reference("istiod")[1:] == (
-        *("--repo", charts.REPOSITORY, "--version", "1.30.1"),
+        *("--repo", "https://charts.example", "--version", "1.30.1"),
     )
+    with pytest.raises(MachineError, match=r"charts of the release(.|\n)*--mesh-charts"):
+        helm_install.describe("", release)
     folder = unpacked(tmp_path)
     assert helm_install.describe(str(folder), BUILT).reference("base") == (f"{folder}/base",)
 

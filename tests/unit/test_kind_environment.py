@@ -135,11 +135,11 @@ def test_options_of_runc_are_found_in_both_spellings() -> None:
 
 
 IMAGES = [
-    "registry.k8s.io/kube-apiserver:v1.36.3",
-    "registry.k8s.io/kube-proxy:v1.36.3",
-    "registry.k8s.io/coredns/coredns:v1.14.2",
-    "registry.k8s.io/pause:3.10.2",
-    "registry.k8s.io/etcd:3.6.8-0",
+    "registry.example/kube-apiserver:v1.36.3",
+    "registry.example/kube-proxy:v1.36.3",
+    "registry.example/coredns/coredns:v1.14.2",
+    "registry.example/pause:3.10.2",
+    "registry.example/etcd:3.6.8-0",
 ]
 
 
@@ -162,7 +162,7 @@ def test_images_are_named_as_kubeadm_asks_for_them() -> None:
 
 def test_image_that_nothing_is_known_of_is_an_error() -> None:
     with pytest.raises(ArtifactError, match="kube-novelty"):
-        spec_of([*IMAGES, "registry.k8s.io/kube-novelty:v1"])
+        spec_of([*IMAGES, "registry.example/kube-novelty:v1"])
 
 
 def test_layers_are_found_among_blobs(tmp_path: Path) -> None:

@@ -165,6 +165,9 @@ def test_released_images_where_an_istioctl_is_named(install: Install) -> None:
     for name in ("kind", "kubectl"):
         install(name, "")
     assert lacks(Wanted(istioctl="1.30.1")) == []
+    (problem,) = lacks(Wanted(istioctl="1.30.1", charts=""))
+    assert problem.missing == "charts of the release"
+    assert "--mesh-charts" in problem.remedy
     (problem,) = lacks(Wanted(istioctl="1.23.0"))
     assert (problem.missing, problem.seen) == ("Istio 1.24 to 1.32", "1.23.0")
     (problem,) = lacks(Wanted(istioctl="/nowhere/istioctl"))

@@ -102,6 +102,8 @@ def lacks(wanted: Wanted) -> list[Problem]:
     if wanted.source == "released":
         found = [*_missing("kubectl"), *istioctls.problems(wanted.istioctl)]
         found = found or _unsupported(wanted.istioctl)
+        if wanted.charts == "":
+            found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
     found += helm_install.problems(wanted.charts, versions.ISTIO)
     if shutil.which("kind") is None and shutil.which("go") is None:
         found.append(Problem("the program kind", "install kind, or Go to build it"))
