@@ -142,7 +142,9 @@ def kubernetes(version: str) -> Programs:
     Raises:
         KeyError: there are no requirements of that version.
     """
-    packages = {"kubernetes": "./cmd/kubernetes"}
+    own = f"./cmd/kubernetes-{version.rpartition('.')[0]}"
+    has_own = (SOURCES / "kubernetes" / own).is_dir()
+    packages = {"kubernetes": own if has_own else "./cmd/kubernetes"}
     settings = kubernetes_settings(version)
     if version == versions.KUBERNETES:
         return Programs("kubernetes", "kubernetes", packages, settings)
