@@ -28,14 +28,13 @@ def _lines(reports: Sequence[Report]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for report in reports:
         levels = (_level(report, level) for level in LEVELS)
-        seconds = (report.run.ended - report.run.began).total_seconds()
         cells = (
             report.topology.id,
             f"{report.provider.name}, {report.provider.install}",
             report.versions.istio or "unknown",
             report.versions.kubernetes or "unknown",
             *levels,
-            f"{seconds:.0f} s",
+            f"{report.seconds:.0f} s",
         )
         yield f"| {' | '.join(map(_cell, cells))} |"
     for report in reports:

@@ -296,6 +296,11 @@ class Report(Document):
         return self
 
     @property
+    def seconds(self) -> float:
+        """From the topology's first step to the end of its last one; 0 without steps."""
+        return max((step.began + step.seconds for step in self.steps), default=0.0)
+
+    @property
     def file_name(self) -> str:
         """Holds what tells a report from the others of a run."""
         return file_name(self.topology.id, self.provider.name, self.provider.install)

@@ -11,12 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mesh_fixtures.scenario import Scenario
-
-if TYPE_CHECKING:
-    from mesh_fixtures.report import Report
 
 SHARD_FORM: Final = "I/N"
 
@@ -121,9 +118,5 @@ def measured(paths: Iterable[Path]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for report in load(files):
         if report.steps and not report.run.interrupted:
-            found.setdefault(report.topology.id, []).append(_seconds(report))
+            found.setdefault(report.topology.id, []).append(report.seconds)
     return {topology: median(each) for topology, each in found.items()}
-
-
-def _seconds(report: Report) -> float:
-    return max(step.began + step.seconds for step in report.steps)

@@ -175,7 +175,7 @@ def test_summary_of_success_is_a_table() -> None:
     assert len(lines) == 6
     assert lines[4] == (
         "| multi-primary-multi-network | netns, istioctl | 1.31.1 | 1.36.3 "
-        "| success (11 met) | success (9 met) | 75 s |"
+        "| success (11 met) | success (9 met) | 16 s |"
     )
 
 
