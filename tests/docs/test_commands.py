@@ -7,6 +7,7 @@ Those that need clusters run where the embedded lab can: the mesh that somebody 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,12 +58,9 @@ def somebodys_mesh(netns: None, folder: Path) -> Iterator[Mapping[str, str]]:
     """Kubeconfigs in the folder, and the environment that images of its nodes need."""
     told = run(f"mesh-conformance up {TOPOLOGY} --provider netns", folder)
     try:
-        (kubeconfig,) = (
-            word.removeprefix("KUBECONFIG=")
-            for word in told.split()
-            if word.startswith("KUBECONFIG=")
-        )
-        content = yaml.safe_load(Path(kubeconfig).read_text(encoding="utf-8"))
+        shown = re.search(r"^ *export KUBECONFIG=(\S+)", told, re.MULTILINE)
+        assert shown, told
+        content = yaml.safe_load(Path(shown[1]).read_text(encoding="utf-8"))
         for name, cluster in (("one", "cluster1"), ("two", "cluster2")):
             own = yaml.safe_dump(content | {"current-context": cluster})
             (folder / f"{name}.yaml").write_text(own, encoding="utf-8")
