@@ -16,6 +16,7 @@ from mesh_fixtures.diagnosis.facts import (
     Path,
     Root,
     Traffic,
+    Unread,
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.rules import KINDS
@@ -170,8 +171,19 @@ PRIORITIES = (
     Endpoint("10.64.40.1:15443", 1, 1, "network2/cluster2", ""),
 )
 
+SILENT = Unread("cluster2", "kubectl --context=cluster2 get pods", "Read timed out.")
+FORBIDDEN = Unread("cluster2", "kubectl --context=cluster2 get pods", "pods is forbidden")
+
+
+def silent(unread: Unread) -> Change:
+    """Nothing was read of the second cluster."""
+    known = dict.fromkeys(("namespaces", "pods", "services", "deployments"))
+    return both(of("cluster2", **known), of_mesh(unread=adding(unread)))
+
+
 # What was changed in facts of a healthy mesh, and the cause that this must be taken for.
 CASES: dict[str, tuple[str, Change, str]] = {
+    "an API server that hangs": (MULTI, silent(SILENT), "api-server-unresponsive"),
     "no cacerts": (
         MULTI,
         of("cluster2", authority=lambda known: type(known)(present=False)),
@@ -595,6 +607,12 @@ def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
     slow = half("gateway", open=8, slow=3, timed_out=2, resent=0)(recorded(MULTI))
     found = diagnose(slow.scenario, slow.facts, {"TRAFFIC-1": (FINDING,)})
     assert "packet-loss" not in found.ids
+
+
+def test_what_may_not_be_read_is_no_silence() -> None:
+    recording = silent(FORBIDDEN)(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"WORKLOAD-1": (FINDING,)})
+    assert "api-server-unresponsive" not in found.ids
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from mesh_fixtures.diagnosis.case import Case
 from mesh_fixtures.diagnosis.cause import Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
+    api_servers,
     attachment,
     connections,
     control_plane,
@@ -29,6 +30,7 @@ from mesh_fixtures.diagnosis.rules import (
 Rule = Callable[[Case], Iterator[Cause]]
 
 _MODULES = (
+    api_servers,
     connections,
     control_plane,
     trust,
