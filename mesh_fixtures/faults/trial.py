@@ -9,7 +9,7 @@ from typing import Final
 from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import at_once
-from mesh_fixtures.requirements import ObservedMesh, Outcome, by_id
+from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 
@@ -88,19 +88,8 @@ def detect(
     seconds: float = DETECTION_SECONDS,
 ) -> Detection:
     """Look at a broken mesh until all requirements that must be unmet are, and then at others."""
-    demanded = tuple(fails)
-
-    def looked() -> dict[str, Outcome]:
-        mesh.forget()
-        return check(mesh, demanded)
-
-    settled = settle(
-        looked,
-        lambda seen: all(each.result == "unmet" for each in seen.values()),
-        deadline=seconds,
-        interval=_INTERVAL,
-    )
-    return Detection({**settled.value, **check(mesh, unaffected)}, settled.seconds)
+    seen = _watch(mesh, fails, "unmet", seconds)
+    return Detection({**seen.outcomes, **check(mesh, unaffected)}, seen.seconds)
 
 
 def root_causes(mesh: ObservedMesh, outcomes: Outcomes) -> Diagnosis:
@@ -118,6 +107,11 @@ def root_causes(mesh: ObservedMesh, outcomes: Outcomes) -> Diagnosis:
 
 def await_met(mesh: ObservedMesh, ids: Iterable[str], *, seconds: float) -> Detection:
     """Look at a mesh until all these requirements are met, or the time is over."""
+    return _watch(mesh, ids, "met", seconds)
+
+
+def _watch(mesh: ObservedMesh, ids: Iterable[str], result: Result, seconds: float) -> Detection:
+    """Look at a mesh anew until all these requirements have a result, or the time is over."""
     wanted = tuple(ids)
 
     def looked() -> dict[str, Outcome]:
@@ -126,7 +120,7 @@ def await_met(mesh: ObservedMesh, ids: Iterable[str], *, seconds: float) -> Dete
 
     settled = settle(
         looked,
-        lambda seen: all(each.result == "met" for each in seen.values()),
+        lambda seen: all(each.result == result for each in seen.values()),
         deadline=seconds,
         interval=_INTERVAL,
     )
