@@ -16,16 +16,21 @@ LATEST_SECONDS: Final = 45.0
 SEED: Final = 20261125
 
 
-@pytest.mark.timeout(RUN_SECONDS)
-def test_clean_removes_what_a_killed_run_left(kill: int) -> None:
-    seconds = random.Random(SEED + kill).uniform(0.5, LATEST_SECONDS)
-    before = snapshot()
+def run_and_kill(seconds: float) -> None:
+    """Start a run, and kill it at that time unless it has ended by then."""
     with start() as running:
         try:
             running.wait(seconds)
         except subprocess.TimeoutExpired:
             running.kill()
         ended(running)
+
+
+@pytest.mark.timeout(RUN_SECONDS)
+def test_clean_removes_what_a_killed_run_left(kill: int) -> None:
+    seconds = random.Random(SEED + kill).uniform(0.5, LATEST_SECONDS)
+    before = snapshot()
+    run_and_kill(seconds)
     cleaned = command("clean")
     assert cleaned.returncode == 0, cleaned.stderr
     require_as_before(before)
@@ -34,12 +39,7 @@ def test_clean_removes_what_a_killed_run_left(kill: int) -> None:
 @pytest.mark.timeout(2 * RUN_SECONDS)
 def test_the_next_run_removes_it_too_and_passes() -> None:
     before = snapshot()
-    with start() as running:
-        try:
-            running.wait(LATEST_SECONDS / 2)
-        except subprocess.TimeoutExpired:
-            running.kill()
-        ended(running)
+    run_and_kill(LATEST_SECONDS / 2)
     with start() as running:
         output = ended(running)
     assert running.returncode == pytest.ExitCode.OK, output
