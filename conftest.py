@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,17 @@ things, or take longer than what a user asks for by `pytest -k multi-network`.
 
 pytest_plugins = ["pytester"]
 
-if find_spec("hypothesis"):  # only the unit tests need it
-    from hypothesis import settings
-
-    # How long an example takes says more about the machine than about the code.
-    settings.register_profile("mesh-conformance", deadline=None)
-    settings.load_profile("mesh-conformance")
-
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     apart = [each for each in ON_REQUEST if collection_path.is_relative_to(each)]
     named = [Path(config.invocation_params.dir, each.split("::")[0]) for each in config.args]
     asked_for = any(path.resolve().is_relative_to(each) for path in named for each in apart)
     return True if apart and not asked_for else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Hypothesis's plugin imports all of it to sum up, which takes most of a second, also where no
+    # test has used it.
+    hypothesis = session.config.pluginmanager.get_plugin("hypothesispytest")
+    if hypothesis is not None and "hypothesis" not in sys.modules:
+        session.config.pluginmanager.unregister(hypothesis)

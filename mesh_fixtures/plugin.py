@@ -103,6 +103,11 @@ def _scenario_of_foreign(config: pytest.Config, folder: Path) -> tuple[Scenario,
     return (found,)
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Leave out the rest once the run is refused, so that it is said soon."""
+    return True if config.stash[RUN].usage_error else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = metafunc.definition.iter_markers("parametrize")
     if "scenario" not in metafunc.fixturenames or selection.is_parametrized(own):
@@ -120,6 +125,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     run = item.config.stash[RUN]
+    if run.usage_error:
+        return
     try:
         selection.mark_by_requirement(item)
         if run.settings.provider.is_foreign:
@@ -127,7 +134,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         if not run.settings.disruptive:
             selection.spare(item)
     except pytest.UsageError as error:
-        run.usage_error = run.usage_error or str(error)
+        run.usage_error = str(error)
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,6 +24,7 @@ from mesh_fixtures.providers import (
 )
 from mesh_fixtures.providers import IMAGES as IMAGE_SOURCES
 from mesh_fixtures.providers import KUBECONFIG as FOREIGN
+from mesh_fixtures.session import configuration
 from mesh_fixtures.session.sharding import SHARD_FORM, Shard
 
 Keep = Literal["never", "failed", "always"]
@@ -281,8 +282,9 @@ def resolve(config: pytest.Config) -> Settings:
     """Read the options: a flag wins over the environment, the environment over the ini file.
 
     Raises:
-        pytest.UsageError: a value is not valid.
+        pytest.UsageError: a value is not valid, or has misled pytest.
     """
+    configuration.require_found(config, [option.flag for option in OPTIONS])
     values = {option.name: _look_up(option, config, os.environ) for option in OPTIONS}
     folder = values[SCENARIOS.name]
     here = Path(config.invocation_params.dir)

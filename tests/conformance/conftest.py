@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.requirements import ObservedMesh, by_id
 from mesh_fixtures.session.labs import RUN, Mesh, Sample
 from mesh_fixtures.session.options import Settings
+
+# What takes long to import waits until it is used: what is wrong with a scenario is said before.
+if TYPE_CHECKING:
+    from mesh_fixtures.requirements import ObservedMesh
 
 Verify = Callable[[], None]
 
@@ -20,6 +22,9 @@ def observed(
     mesh: Mesh, mesh_settings: Settings, pytestconfig: pytest.Config
 ) -> Iterator[ObservedMesh]:
     """The installed mesh, with what tests have seen of it so far; its failures are explained."""
+    from mesh_fixtures.probe.view import MeshView
+    from mesh_fixtures.requirements import ObservedMesh
+
     with MeshView(mesh.lab) as view:
         observed = ObservedMesh(view, requests=mesh_settings.requests)
         pytestconfig.stash[RUN].diagnosing.watch(observed)
@@ -45,6 +50,8 @@ def verify(
     record_property: Callable[[str, object], None],
 ) -> Verify:
     """Checks the mesh by the requirement that the test is marked with."""
+    from mesh_fixtures.requirements import by_id
+
     node = cast("pytest.Item", request.node)
     marker = node.get_closest_marker("requirement")
     assert marker is not None, "a test that verifies is marked with the requirement's id"

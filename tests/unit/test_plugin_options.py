@@ -129,3 +129,21 @@ def test_every_option_is_explained(pytester: pytest.Pytester) -> None:
     for option in OPTIONS:
         assert option.flag in text
         assert option.variable in text
+
+
+def test_a_value_must_not_keep_pytest_from_its_configuration(
+    pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pytester.makeini("[pytest]\nmesh_keep = always")
+    elsewhere = str(tmp_path_factory.mktemp("elsewhere"))
+    assert resolve(pytester.parseconfig(f"--mesh-report={elsewhere}")).keep == "always"
+    with pytest.raises(pytest.UsageError, match=f"write --mesh-report={elsewhere}"):
+        resolve(pytester.parseconfig("--mesh-report", elsewhere))
+
+
+def test_without_a_configuration_a_value_is_one(
+    pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    settings = resolve(pytester.parseconfig("--mesh-report", str(elsewhere)))
+    assert settings.report == elsewhere
