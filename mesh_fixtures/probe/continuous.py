@@ -178,7 +178,7 @@ class ContinuousTraffic:
         deadline = time.monotonic() + BEGINNING_SECONDS
         waiting = list(self._clients)
         while waiting:
-            waiting = [client for client in waiting if not client.so_far()]
+            waiting = [client for client in waiting if not client.has_begun()]
             if waiting and time.monotonic() > deadline:
                 raise ProbeError(
                     wanted=f"the end of Sleep's first request within {BEGINNING_SECONDS:g} s",
@@ -215,13 +215,25 @@ class _Client:
     def stop(self) -> None:
         self._run(_STOP, self._file, "the end of Sleep's requests")
 
+    def has_begun(self) -> bool:
+        """Whether its first requests have come to an end; then it may have come to its own."""
+        ended = self._result.done()  # asked first: once it has ended, all of its output is there
+        begun = bool(self._read_so_far())
+        if ended and not begun:
+            self._result.result()
+            raise self._early()
+        return begun
+
     def so_far(self) -> tuple[TimedRequest, ...]:
         if self._result.done():
             self._result.result()
             raise self._early()
+        return self._read_so_far()
+
+    def _read_so_far(self) -> tuple[TimedRequest, ...]:
         with self._lock:
-            output = self._output
-        complete, _, _ = output.decode("utf-8", "replace").rpartition(_PART)
+            output = self._output.decode("utf-8", "replace")
+        complete, _, _ = output.replace(_END, _PART).rpartition(_PART)
         return read_parts(complete, self._source(), self._ahead)
 
     def whole(self) -> Stream:

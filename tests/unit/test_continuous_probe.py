@@ -166,11 +166,29 @@ def test_requests_go_on_until_they_are_stopped(view: MeshView, ports: set[int]) 
 @needs_curl
 def test_clients_that_ended_by_themselves_tell_nothing(view: MeshView, ports: set[int]) -> None:
     with ContinuousTraffic(view, seconds=1) as traffic:
-        time.sleep(2.5)
         with pytest.raises(ProbeError, match="came to an end"):
-            traffic.so_far()
+            enough(traffic, 1_000_000)
         with pytest.raises(ProbeError, match="came to an end"):
             traffic.stop()
+
+
+@needs_curl
+def test_clients_that_ended_before_they_were_looked_at(
+    view: MeshView, ports: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = ContinuousTraffic._wait_for_first
+
+    def late(traffic: ContinuousTraffic) -> None:
+        while not traffic._clients[0]._result.done():
+            time.sleep(0.02)
+        waiting(traffic)
+
+    monkeypatch.setattr(ContinuousTraffic, "_wait_for_first", late)
+    with (
+        ContinuousTraffic(view, seconds=1) as traffic,
+        pytest.raises(ProbeError, match="came to an end"),
+    ):
+        traffic.so_far()
 
 
 @needs_curl
