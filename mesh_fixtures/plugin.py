@@ -13,6 +13,7 @@ from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario, default_folder
 from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, versions
@@ -58,14 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = resolve(config)
     if settings.plan:
         config.option.dist, config.option.tx = "no", []
-    step_times = StepTimes()
+    step_times, retries = StepTimes(), Retries()
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None and "mesh_exchange" in worker:
         exchange = Exchange(Path(worker["mesh_exchange"]))
-        config.stash[RUN] = Run(settings, step_times, exchange.sink, exchange)
+        config.stash[RUN] = Run(settings, step_times, retries, exchange.sink, exchange)
         return
-    terminal = TerminalProgress(config, step_times)
-    config.stash[RUN] = Run(settings, step_times, terminal.sink)
+    terminal = TerminalProgress(config, step_times, retries)
+    config.stash[RUN] = Run(settings, step_times, retries, terminal.sink)
     config.pluginmanager.register(terminal, "mesh-terminal")
     config.pluginmanager.register(Reporting(config), "mesh-reporting")
     if _distributes(config):

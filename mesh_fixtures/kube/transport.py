@@ -19,9 +19,11 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import ws_client
 
+from mesh_fixtures import retries
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.retries import Retry
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
@@ -128,7 +130,7 @@ class Transport:
             ProbeError: the API server was unreachable in every one of `ATTEMPTS` tries.
         """
         try:
-            return self._attempt(lambda: self._send(method, path, body, query or {}))
+            return self._attempt(source, lambda: self._send(method, path, body, query or {}))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
@@ -139,7 +141,7 @@ class Transport:
             ProbeError: refused, or unreachable in every one of `ATTEMPTS` tries.
         """
         try:
-            return _text(self._attempt(lambda: self._exchange("GET", path, None, query)))
+            return _text(self._attempt(source, lambda: self._exchange("GET", path, None, query)))
         except Refused as error:
             raise refusal(source, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -189,7 +191,7 @@ class Transport:
         source = exec_source(self.cluster, namespace, pod, container, argv)
         begun = time.monotonic()
         try:
-            socket = self._attempt(lambda: self._connect(namespace, pod, container, argv))
+            socket = self._attempt(source, lambda: self._connect(namespace, pod, container, argv))
             try:
                 socket.sock.settimeout(timeout)  # for a frame that never becomes complete
                 _follow(socket, timeout, follow or _ignore)
@@ -257,7 +259,7 @@ class Transport:
         source = exec_source(self.cluster, namespace, pod, container, argv)
         try:
             socket = self._attempt(
-                lambda: self._connect(namespace, pod, container, argv, stdin=True)
+                source, lambda: self._connect(namespace, pod, container, argv, stdin=True)
             )
         except (ApiException, websocket.WebSocketException, OSError) as error:
             if _status_of(error) == FORBIDDEN:
@@ -283,7 +285,7 @@ class Transport:
             self._configuration, method, url, headers=headers, binary=True, _preload_content=False
         )
 
-    def _attempt(self, call: Callable[[], Result]) -> Result:
+    def _attempt(self, source: Source, call: Callable[[], Result]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
@@ -293,6 +295,7 @@ class Transport:
                     raise KeyboardInterrupt from error
                 if attempt == ATTEMPTS or not _is_temporary(error):
                     raise
+                retries.tell(Retry(self.cluster, source.subject, _reason(error)))
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 

@@ -16,7 +16,7 @@ _LONGEST_SILENCE = 30.0
 
 
 class Display:
-    """A sink that writes a line for each ended phase and each remark.
+    """A sink that writes a line for each ended phase and each remark, and none for retries.
 
     While phases run and nothing was written for a while, it says what is still running, ever less
     often. Usable from several threads.
@@ -36,6 +36,8 @@ class Display:
         self._reminder: Thread | None = None
 
     def __call__(self, event: Event) -> None:
+        if event.outcome == "retried":
+            return
         with self._lock:
             begun = self._begun.setdefault(event.subject, event.at)
             key = (event.subject, event.cluster, event.phase)

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-Outcome = Literal["started", "done", "failed", "note"]
+from mesh_fixtures.retries import Retry
+
+Outcome = Literal["started", "done", "failed", "note", "retried"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class Event:
 
     Attributes:
         subject: topology or artifact that the work belongs to.
-        phase: e.g. "boot", "istiod", "teardown".
+        phase: e.g. "boot", "istiod", "teardown"; for what was retried, what was wanted.
         cluster: cluster name, empty when the phase spans the whole subject.
-        outcome: start, end or a remark.
+        outcome: start, end, a remark, or a question that is asked again.
         detail: one line more, empty when there is none.
         seconds: duration for done and failed, 0.0 otherwise.
         at: seconds since the epoch.
@@ -74,6 +76,9 @@ class Progress:
             self.sink(Event(self.subject, phase, cluster, "failed", reason, spent))
             raise
         self.sink(Event(self.subject, phase, cluster, "done", detail, time.monotonic() - begun))
+
+    def retried(self, retry: Retry) -> None:
+        self.sink(Event(self.subject, retry.wanted, retry.where, "retried", retry.seen))
 
     def note(self, phase: str, detail: str, cluster: str = "") -> None:
         self.sink(Event(self.subject, phase, cluster, "note", detail))

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from mesh_fixtures.report.document import API_VERSION, Document, Part
+from mesh_fixtures.retries import Retry
 from mesh_fixtures.scenario import Scenario
 
 Result = Literal["met", "unmet", "inconclusive", "not applicable", "not run"]
@@ -96,6 +97,24 @@ class Versions(Part):
     images: str = ""
 
 
+class Retried(Part):
+    """A question that was asked again, as no answer had come, or none yet.
+
+    Attributes:
+        where: whom it was for, e.g. a cluster.
+        wanted: what it was for.
+        seen: what came of it before.
+    """
+
+    where: str
+    wanted: str
+    seen: str
+    times: Annotated[int, Field(ge=1)]
+
+    def __str__(self) -> str:
+        return Retry(self.where, self.wanted, self.seen).line(self.times)
+
+
 class Run(Part):
     """When, and with which options.
 
@@ -104,6 +123,7 @@ class Run(Part):
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
         errors: trouble that is no requirement's, e.g. when the lab was removed.
+        retries: also without a failure, they can announce one.
         bundle: name of the diagnostics bundle beside the report; empty where there is none.
     """
 
@@ -113,6 +133,7 @@ class Run(Part):
     requests: int
     disruptive: bool
     errors: tuple[str, ...] = ()
+    retries: tuple[Retried, ...] = ()
     bundle: str = ""
 
 

@@ -19,7 +19,9 @@ from mesh_fixtures.errors import (
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.retries import told_to
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.exchange import Collected, Exchange
@@ -53,6 +55,7 @@ class Run:
 
     Attributes:
         sink: where progress goes.
+        retries: so far of each topology.
         exchange: set in the controller and the workers of pytest-xdist.
         failed: topologies of which a test failed.
         verified: topologies of which a test passed or failed.
@@ -67,6 +70,7 @@ class Run:
 
     settings: Settings
     step_times: StepTimes
+    retries: Retries
     sink: Sink
     exchange: Exchange | None = None
     failed: set[str] = field(default_factory=set)
@@ -126,6 +130,7 @@ def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
         stack.enter_context(interruption.holding())
         if run.exchange is not None:
             stack.enter_context(run.exchange.holding_lab())
+        stack.enter_context(told_to(run.progress(scenario).retried))
         with readable_errors():
             reuse = run.settings.keep != "never"
             lab = provider.open(scenario, run.progress(scenario), reuse=reuse)

@@ -137,7 +137,7 @@ class Reporting:
 
     def _report(self, topology: str, exitstatus: int) -> Report:
         from mesh_fixtures.report import Seen, build
-        from mesh_fixtures.report.model import CauseReport, Run, Versions
+        from mesh_fixtures.report.model import CauseReport, Retried, Run, Versions
         from mesh_fixtures.requirements import REQUIREMENTS
 
         settings = self._run.settings
@@ -165,6 +165,10 @@ class Reporting:
                 requests=settings.requests,
                 disruptive=settings.disruptive,
                 errors=tuple(self._errors.get(topology, ())),
+                retries=tuple(
+                    Retried(where=each.where, wanted=each.wanted, seen=each.seen, times=times)
+                    for each, times in self._run.retries.of(topology).items()
+                ),
                 bundle=Path(explained.bundle).name,
             ),
             selected=frozenset(verifying.values()),

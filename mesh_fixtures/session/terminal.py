@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +10,7 @@ import pytest
 
 from mesh_fixtures.progress import both
 from mesh_fixtures.progress.display import Display
+from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 class TerminalProgress:
     """Plugin of the process that owns the terminal."""
 
-    def __init__(self, config: pytest.Config, step_times: StepTimes) -> None:
+    def __init__(self, config: pytest.Config, step_times: StepTimes, retries: Retries) -> None:
         self._config = config
         self._step_times = step_times
+        self._retries = retries
         self._lock = Lock()
         self._display = Display(self._write_line)
         self._explained: dict[str, Explained] = {}
-        self.sink = both(step_times, self._display)
+        self.sink = both(step_times, retries, self._display)
 
     def _write_line(self, line: str) -> None:
         plugins = self._config.pluginmanager
@@ -82,12 +85,21 @@ class TerminalProgress:
             for subject in subjects:
                 for line in self._step_times.table(subject):
                     terminalreporter.write_line(line)
+        if terminalreporter.verbosity >= -1:
+            for line in self._retried():
+                terminalreporter.write_line(line, yellow=True)
         self._explain(terminalreporter)
         ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for topology in self._unverified() if ran else ():
             terminalreporter.write_line(
                 f"{topology}: nothing was verified, no test of it passed or failed", yellow=True
             )
+
+    def _retried(self) -> Iterator[str]:
+        """What had to be asked again; also without a failure, it can announce one."""
+        for topology in self._retries.subjects:
+            for each, times in self._retries.of(topology).items():
+                yield f"{topology}: {each.line(times)}"
 
     def _explain(self, reporter: TerminalReporter) -> None:
         """The root causes of each topology, once, and where its evidence is."""

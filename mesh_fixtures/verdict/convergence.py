@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mesh_fixtures import retries
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.retries import Retry
 
 Value = TypeVar("Value")
 
@@ -56,10 +58,11 @@ def settle(
         last_chance = clock() - begun >= deadline
         try:
             value = probe()
-        except ProbeError:
+        except ProbeError as error:
             accepted = 0
             if last_chance:
                 raise
+            retries.tell(Retry(error.where, error.wanted, error.seen))
         else:
             accepted = accepted + 1 if accept(value) else 0
             if accepted == consecutive or last_chance:

@@ -73,7 +73,7 @@ def report(
     """A report of the given results; what is not given is met.
 
     Args:
-        more: attributes of `Seen`, or `istio`, `provider`, `interrupted`, `errors`.
+        more: attributes of `Seen`, or `istio`, `provider`, `interrupted`, `errors`, `retries`.
     """
     given = results or {}
     checked = [
@@ -110,6 +110,7 @@ def seen(scenario: Scenario, checked: Iterable[Checked], **more: object) -> Seen
         ended=BEGAN + timedelta(seconds=75),
         interrupted=str(values.pop("interrupted", "")),
         errors=values.pop("errors", ()),  # type: ignore[arg-type]
+        retries=values.pop("retries", ()),  # type: ignore[arg-type]
         requests=200,
         disruptive=True,
         bundle="any-diagnostics.tar.gz",

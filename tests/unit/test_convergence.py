@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.retries import Retry, told_to
 from mesh_fixtures.verdict.convergence import Settled, settle
 
 
@@ -84,6 +85,14 @@ def test_answers_have_to_be_accepted_in_a_row() -> None:
 def test_a_probe_error_only_delays() -> None:
     assert settled(Clock(), [probe_error(), 3]).value == 3
     assert settled(Clock(), [3, probe_error(), 3, 3], consecutive=2).attempts == 4
+
+
+def test_a_probe_error_that_only_delays_is_told() -> None:
+    told: list[Retry] = []
+    with told_to(told.append):
+        settled(Clock(), [probe_error(), 1, 3])
+    settled(Clock(), [probe_error(), 3])
+    assert told == [Retry("cluster1", "an answer", "none")]
 
 
 def test_a_probe_error_at_the_deadline_is_raised() -> None:

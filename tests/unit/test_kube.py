@@ -9,6 +9,7 @@ from kube_client import PODS, client_of, cluster, pod
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, transport
+from mesh_fixtures.retries import Retry, told_to
 
 
 @pytest.fixture(autouse=True)
@@ -128,9 +129,14 @@ def test_the_pod_of_a_selector_is_one_that_serves(tmp_path: Path) -> None:
 
 def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None:
     server = FakeApiServer({PODS: {"items": []}}, refusals=[503, 429])
-    with client_of(server, tmp_path) as kube:
+    told: list[Retry] = []
+    with client_of(server, tmp_path) as kube, told_to(told.append):
         assert kube.pods("sample") == ()
     assert len(server.asked) == 3
+    assert told == [
+        Retry("cluster1", "pods sample", f"{status}: refused with {status}")
+        for status in (503, 429)
+    ]
 
 
 def test_tries_are_bounded(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mesh_fixtures.report.html import page
 from mesh_fixtures.report.html.drawing import links, topology_svg
 from mesh_fixtures.report.html.timeline import tick_seconds, timeline
 from mesh_fixtures.report.markdown import summary
-from mesh_fixtures.report.model import StepReport
+from mesh_fixtures.report.model import Retried, StepReport
 from mesh_fixtures.scenario import Scenario
 
 VOID = {"meta"}
@@ -168,6 +168,15 @@ def test_an_axis_has_a_readable_number_of_marks(whole: float) -> None:
 
 def test_steps_that_take_no_time_are_laid_out() -> None:
     assert timeline([StepReport(phase="any", began=0, seconds=0)]).lanes[0].bars[0].width == 0
+
+
+def test_retries_are_said_though_all_is_well() -> None:
+    again = Retried(where="cluster1", wanted="pods sample", seen="503: no", times=2)
+    made = report(retries=(again,))
+    assert made.levels["core"].result == "success"
+    said = "cluster1, pods sample: asked again 2 times: 503: no"
+    assert said in Page(page([made])).text
+    assert said in summary([made])
 
 
 def test_summary_of_success_is_a_table() -> None:

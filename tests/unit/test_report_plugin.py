@@ -146,6 +146,28 @@ def test_each_topology_has_a_report(start: Start, pytester: pytest.Pytester, wor
     )
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_was_asked_again_is_told(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    tests = """\
+import pytest
+from mesh_fixtures import retries
+from mesh_fixtures.retries import Retry
+
+@pytest.mark.requirement("TRUST-1")
+def test_trust(mesh, scenario):
+    for _ in range(2 if scenario.id == "two" else 0):
+        retries.tell(Retry("cluster1", "pods sample", "503: no"))
+"""
+    result = start("-n", workers, tests=tests)
+    assert report_of(pytester, "one").run.retries == ()
+    (told,) = report_of(pytester, "two").run.retries
+    said = "cluster1, pods sample: asked again 2 times: 503: no"
+    assert str(told) == said
+    result.stdout.fnmatch_lines([f"two: {said}"])
+
+
 def test_what_is_not_selected_is_not_run(start: Start, pytester: pytest.Pytester) -> None:
     start("-k", "trust", "--mesh-topology", "one", "--mesh-report", "elsewhere")
     found = report_of(pytester, "one", "elsewhere")
