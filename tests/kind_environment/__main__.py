@@ -1,6 +1,6 @@
-"""Runs a command where a real Docker Engine can make kind clusters.
+"""Runs a command where a real container engine, Docker or Podman, can make kind clusters.
 
-usage: python -m tests.kind_environment -- COMMAND [ARGUMENT...]
+usage: python -m tests.kind_environment [--engine docker|podman] -- COMMAND [ARGUMENT...]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final, get_args
 
 from filelock import FileLock, Timeout
 
@@ -22,10 +23,17 @@ from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.display import Display
-from tests.kind_environment import catalog, isolation, machine, node_image, packages
+from tests.kind_environment import (
+    catalog,
+    isolation,
+    machine,
+    node_image,
+    packages,
+    podman_image,
+)
 from tests.kind_environment.status import CANNOT_RUN, INTERRUPTED, UNAVAILABLE, USAGE
 from tests.kind_environment.terminal import say
-from tests.kind_environment.world import World
+from tests.kind_environment.world import Engine, World
 
 LOCK_DEADLINE = 3600.0
 """Seconds to wait for another environment of this user to end."""
@@ -35,8 +43,14 @@ _LOCK_REMINDER = 30.0
 _PART_DEADLINE = 60.0
 """Seconds for a process that looks at a part, e.g. whether to evict it, to let go of it."""
 
-_MOUNTED = ("debian", packages.NAME, node_image.NAME)
+_MOUNTED: Final[Mapping[Engine, Sequence[str]]] = {
+    "docker": ("debian", packages.NAME, node_image.NAME),
+    "podman": ("debian", packages.PODMAN, podman_image.NAME),
+}
 """Parts that are in use for as long as an environment runs."""
+
+_LOWERS: Final = {"docker": node_image.lowers_of_engine, "podman": podman_image.lowers}
+"""Layers of the root of an engine, by the folders of the parts."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,14 +59,15 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status of the command, or one of `status`.
     """
-    if len(arguments) < 2 or arguments[0] != "--":
+    engine, command = _read(arguments)
+    if not command:
         say((__doc__ or "").strip())
         return 0 if list(arguments) in (["-h"], ["--help"]) else USAGE
     display = Display(say)
     try:
         machine.require()
         with interruption.holding():
-            return _run(arguments[1:], Progress("kind environment", display), display)
+            return _run(command, engine, Progress("kind environment", display), display)
     except MachineError as error:
         say(str(error))
         return CANNOT_RUN
@@ -68,16 +83,26 @@ def main(arguments: Sequence[str]) -> int:
         display.close()
 
 
-def _run(command: Sequence[str], progress: Progress, display: Display) -> int:
+def _read(arguments: Sequence[str]) -> tuple[Engine, Sequence[str]]:
+    """The engine and the command; without a command where the arguments cannot be understood."""
+    engine: Engine = "docker"
+    for asked in get_args(Engine):
+        if list(arguments[:2]) == ["--engine", asked]:
+            engine, arguments = asked, arguments[2:]
+    return engine, arguments[1:] if list(arguments[:1]) == ["--"] else ()
+
+
+def _run(command: Sequence[str], engine: Engine, progress: Progress, display: Display) -> int:
     root = cache_root()
-    built = Cache(root).ensure(catalog.parts(), progress)
+    built = Cache(root).ensure(catalog.parts(engine), progress)
     home = catalog.home()
     folder = home / "run"
     cgroup = f"{isolation.CGROUP}-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
-    with _alone(home, progress), _in_use(root, built):
+    with _alone(home, progress), _in_use(root, built, engine):
         isolation.clean(folder, cgroup)
         try:
-            world = _world(command, folder, cgroup, {name: p.folder for name, p in built.items()})
+            parts = {name: part.folder for name, part in built.items()}
+            world = _world(command, engine, folder, cgroup, parts)
             display.close()
             return isolation.run(world)
         finally:
@@ -116,33 +141,36 @@ def _alone(home: Path, progress: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_use(root: Path, built: Mapping[str, Built]) -> Iterator[None]:
+def _in_use(root: Path, built: Mapping[str, Built], engine: Engine) -> Iterator[None]:
     """Keep the parts that are mounted from being evicted."""
     with contextlib.ExitStack() as held:
-        for name in _MOUNTED:
+        for name in _MOUNTED[engine]:
             held.enter_context(
                 Entry(root / name, built[name].key).lock.acquire(timeout=_PART_DEADLINE)
             )
         yield
 
 
-def _world(command: Sequence[str], folder: Path, cgroup: str, parts: Mapping[str, Path]) -> World:
+def _world(
+    command: Sequence[str], engine: Engine, folder: Path, cgroup: str, parts: Mapping[str, Path]
+) -> World:
     programs = folder / "bin"
     programs.mkdir(parents=True)
-    for name, program in catalog.programs(parts).items():
+    for name, program in catalog.programs(parts, engine).items():
         (programs / name).symlink_to(program)
     return World(
         folder=str(folder),
-        lowers=node_image.lowers_of_engine(parts),
+        lowers=_LOWERS[engine](parts),
         cgroup=cgroup,
         command=list(command),
         directory=str(Path.cwd()),
-        store=str(parts[node_image.NAME]),
-        environment=_environment(folder, programs),
+        engine=engine,
+        store=str(parts[_MOUNTED[engine][-1]]),
+        environment=_environment(folder, programs, engine),
     )
 
 
-def _environment(folder: Path, programs: Path) -> dict[str, str]:
+def _environment(folder: Path, programs: Path, engine: Engine) -> dict[str, str]:
     """Variables of the command; empty ones are removed.
 
     What is the user's own elsewhere, a lab's state, kubeconfigs and Docker's settings, is the
@@ -155,7 +183,7 @@ def _environment(folder: Path, programs: Path) -> dict[str, str]:
         **dict.fromkeys(removed, ""),
         "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
         "DOCKER_CONFIG": str(folder / "docker-client"),
-        "KIND_EXPERIMENTAL_PROVIDER": "docker",
+        "KIND_EXPERIMENTAL_PROVIDER": engine,
         "KUBECONFIG": str(folder / "kubeconfig"),
         "XDG_STATE_HOME": str(folder / "state"),
         "MESH_PROVIDER": "kind",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.display import Display
-from tests.kind_environment import docker, mounts, waiting
+from tests.kind_environment import docker, mounts, podman, waiting
+from tests.kind_environment.engine import Started
 from tests.kind_environment.status import INTERRUPTED, NO_SUCH_COMMAND, UNAVAILABLE
 from tests.kind_environment.terminal import say
 from tests.kind_environment.world import World
@@ -28,8 +28,8 @@ def main(world: World) -> int:
     """Run the command; returns its exit status."""
     display = Display(say)
     try:
-        with interruption.holding(), Progress("kind environment", display).phase("Docker"):
-            daemon = _set_up(world)
+        with interruption.holding(), Progress("kind environment", display).phase(world.engine):
+            started = _set_up(world)
     except MeshConformanceError as error:
         say(str(error))
         return UNAVAILABLE
@@ -37,24 +37,23 @@ def main(world: World) -> int:
         return INTERRUPTED
     finally:
         display.close()
-    return _run(world, daemon)
+    return _run(world, started)
 
 
-def _set_up(world: World) -> subprocess.Popen[bytes]:
+def _set_up(world: World) -> Started:
     with IPRoute() as links:
         links.link("set", index=socket.if_nametoindex("lo"), state="up")
     mounts.fresh_run()
-    if world.store:
+    if world.store and world.engine == "docker":
         docker.share_store(Path(world.store), world.docker_root)
     root = mounts.engine_root(Path(world.folder), world.lowers)
-    return docker.start(world, root)
+    return podman.start(world, root) if world.engine == "podman" else docker.start(world, root)
 
 
-def _run(world: World, daemon: subprocess.Popen[bytes]) -> int:
+def _run(world: World, started: Started) -> int:
     def tell(pid: int) -> None:
-        if pid == daemon.pid:
-            log = docker.tail(Path(world.folder) / "dockerd.log")
-            say(f"kind environment: dockerd has ended\n{log}")
+        if pid == started.process.pid:
+            say(f"kind environment: {started.name} has ended\n{started.tail()}")
 
     environment = {**os.environ, **world.environment}
     environment = {name: value for name, value in environment.items() if value}

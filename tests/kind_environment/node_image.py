@@ -26,6 +26,9 @@ FILES: Final = Path(__file__).parent / "node"
 ENTRYPOINT: Final = ("/usr/local/bin/entrypoint", "/usr/lib/systemd/systemd")
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+CHANGES: Final = (f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV {_PATH}")
+"""What an engine is told of the image when it imports it."""
+
 UNITS: Final = ("containerd.service", "kubelet.service", "show-cgroups.service")
 """What multi-user.target starts."""
 
@@ -269,7 +272,7 @@ def _import(work: Work, root: Path) -> None:
     remove(root)
     folder = work.scratch / "engine"
     folder.mkdir()
-    changes = (f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", "ENV container=docker", f"ENV {_PATH}")
+    changes = (CHANGES[0], "ENV container=docker", *CHANGES[1:])
     world = World(
         folder=str(folder),
         lowers=lowers_of_engine(work.needs),

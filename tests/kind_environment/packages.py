@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,9 @@ NAME: Final = "kind-packages"
 TREES: Final = {"engine": ("docker.io",), "node": ("conntrack", "ethtool", "systemd")}
 """What each folder of the part holds, with all that it depends on."""
 
+PODMAN: Final = "kind-podman"
+PODMAN_TREES: Final = {"engine": ("aardvark-dns", "netavark", "podman")}
+
 _LEFT_OUT: Final = ("etc/init.d", "usr/share")
 
 
@@ -24,25 +27,34 @@ def packages() -> Part:
 
     They are layers above the folders of `debian.root_file_systems`, whose packages they lack.
     """
+    return _part(NAME, TREES)
+
+
+def podman() -> Part:
+    """The part with a folder for each of `PODMAN_TREES`, which are layers like the others."""
+    return _part(PODMAN, PODMAN_TREES)
+
+
+def _part(name: str, trees: Mapping[str, Sequence[str]]) -> Part:
     return Part(
-        name=NAME,
+        name=name,
         inputs={
             "suite": versions.DEBIAN_SUITE,
-            "trees": str(sorted(TREES.items())),
+            "trees": str(sorted(trees.items())),
             "left out": " ".join(_LEFT_OUT),
             "revision": "1",
         },
-        build=_build,
+        build=lambda work: _build(work, trees),
         needs=("debian",),
         lane="packages",
         seconds=600.0,
     )
 
 
-def _build(work: Work) -> None:
+def _build(work: Work, trees: Mapping[str, Sequence[str]]) -> None:
     apt = debian.private_apt(work, *options_for(work.needs["debian"] / "base"))
     there = set(_closure(work, apt, debian.NODE_PACKAGES))
-    for tree, wanted in TREES.items():
+    for tree, wanted in trees.items():
         names = [name for name in _closure(work, apt, wanted) if name not in there]
         downloads = work.scratch / tree
         debian.download(work, apt, names, downloads)

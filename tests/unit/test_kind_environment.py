@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,8 @@ from tests.kind_environment import (
     node_programs,
     oci_runtime,
     packages,
+    podman,
+    podman_image,
 )
 from tests.kind_environment.__main__ import main
 from tests.kind_environment.status import CANNOT_RUN, USAGE
@@ -67,6 +72,9 @@ def test_parts_come_after_what_they_need() -> None:
     keys = keys_of(catalog.parts())
     assert len(set(keys.values())) == len(keys)
     assert {"kind", packages.NAME, node_image.NAME, "kubernetes"} <= set(keys)
+    with_podman = keys_of(catalog.parts("podman"))
+    assert set(with_podman) - set(keys) == {packages.PODMAN, podman_image.NAME}
+    assert {name: with_podman[name] for name in keys} == keys
 
 
 SIMULATION = """\
@@ -186,10 +194,51 @@ def test_world_survives_being_told() -> None:
     assert isolation.command_of(world)[-1] == world.to_json()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--"], ["ls"], ["--engine", "x", "--", "ls"]])
+def test_containers_of_podman_are_in_the_environments_control_group(tmp_path: Path) -> None:
+    told = tmp_path / "nsenter"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    told.chmod(0o755)
+    script = tmp_path / "podman"
+    script.write_text(podman.wrapper(42, "group"))
+
+    def run(*arguments: str) -> list[str]:
+        done = subprocess.run(
+            ["sh", str(script), *arguments],
+            env={"PATH": f"{tmp_path}:{os.defpath}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = done.stdout.splitlines()
+        assert lines[0] == "--mount=/proc/42/ns/mnt"
+        return lines[lines.index("podman") + 1 :]
+
+    assert run("run", "-d", "a b") == ["run", "--cgroup-parent=/group", "-d", "a b"]
+    assert run("create", "image") == ["create", "--cgroup-parent=/group", "image"]
+    assert run("exec", "run") == ["exec", "run"]
+    assert run() == []
+
+
+def test_podman_asks_for_no_more_than_the_machine_grants() -> None:
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = tomllib.loads(podman.containers_conf())
+    assert f"nofile={files}:{files}" in told["containers"]["default_ulimits"]
+    world = World("/f", ["/a"], "group", ["ls"], "/", "/store", engine="podman")
+    options = tomllib.loads(podman.storage_conf(world))["storage"]
+    assert options["graphroot"] == "/f/podman"
+    assert options["options"]["additionalimagestores"] == ["/store"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--"], ["ls"], ["--engine", "x", "--", "ls"], ["--engine", "podman"]],
+)
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == USAGE
-    assert "usage: python -m tests.kind_environment -- COMMAND" in capsys.readouterr().err
+    assert (
+        "usage: python -m tests.kind_environment [--engine docker|podman] --"
+        in capsys.readouterr().err
+    )
 
 
 def test_machine_that_cannot_run_it(

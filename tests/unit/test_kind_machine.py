@@ -11,7 +11,7 @@ from mesh_fixtures import providers
 from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
-from mesh_fixtures.lab.kind.engine import CHOICE, Engine, chosen
+from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
 from mesh_fixtures.lab.kind.parts import Wanted, image_source, lacks
 
 Install = Callable[[str, str], None]
@@ -189,3 +189,25 @@ def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None
         providers.make(providers.Choice("kind", kubernetes=version))
     providers.make(providers.Choice("kind", kubernetes=f"registry.example/node:{version}"))
     providers.make(providers.Choice("kind", kubernetes="1.34.0"))
+
+
+def test_nodes_are_found_by_their_names(install: Install) -> None:
+    install("docker", "printf 'a1 mesh-1234-east-worker\\nb2 mesh-9999-east-control-plane\\n'")
+    assert Engine("docker").containers("mesh-1234-") == [Container("a1", "mesh-1234-east-worker")]
+
+
+def test_volumes_of_nodes_are_found_by_their_labels(install: Install) -> None:
+    labels = '{"mesh-1234-east-worker": "true"}', '{"mesh-9999-east-worker": "true"}', "null"
+    listed = ", ".join(
+        f'{{"Name": "v{number}", "Labels": {each}}}' for number, each in enumerate(labels)
+    )
+    install("podman", f"echo '[{listed}]'")
+    install("docker", "exit 1")
+    assert Engine("podman").volumes("mesh-1234-") == ["v0"]
+    assert Engine("docker").volumes("mesh-1234-") == []
+
+
+@pytest.mark.parametrize("said", ["", "[]", "null"])
+def test_where_there_are_no_volumes(install: Install, said: str) -> None:
+    install("podman", f"echo '{said}'")
+    assert Engine("podman").volumes("mesh-1234-") == []

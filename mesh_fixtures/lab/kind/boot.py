@@ -144,7 +144,7 @@ def _refuse_namesakes(boot: Boot) -> None:
     Raises:
         LabError: something has a name that the lab would use.
     """
-    there = [each.cluster for each in boot.engine.containers(cluster_name(boot.lab, ""))]
+    there = [each.name for each in boot.engine.containers(cluster_name(boot.lab, ""))]
     if boot.engine.has_network(boot.lab):
         there.append(f"network {boot.lab}")
     if there:
@@ -166,13 +166,24 @@ def _create(boot: Boot, cluster: str, addresses: LabAddresses) -> None:
 
 
 def _load_images(boot: Boot, cluster: str) -> None:
-    name = cluster_name(boot.lab, cluster)
     for archive in boot.parts.archives:
-        command = [str(boot.parts.kind), "load", "image-archive", str(archive), "--name", name]
-        _run(boot, cluster, command, what=f"{archive.name} to be loaded", deadline=LOAD_DEADLINE)
+        _load_archive(boot, cluster, archive, f"{archive.name} to be loaded")
     for image in boot.parts.images_of_host:
         what = f"the image {image} to be loaded"
-        _call(boot, cluster, "load-docker-image", image, what=what, deadline=LOAD_DEADLINE)
+        if boot.engine.name == "docker":
+            _call(boot, cluster, "load-docker-image", image, what=what, deadline=LOAD_DEADLINE)
+        else:  # which kind asks Docker for, whatever engine runs its nodes
+            archive = boot.folder / f"{cluster}.image.tar"
+            archive.unlink(missing_ok=True)  # Podman adds to an archive, or refuses to
+            boot.engine.save_image(image, archive)
+            _load_archive(boot, cluster, archive, what)
+            archive.unlink()
+
+
+def _load_archive(boot: Boot, cluster: str, archive: Path, what: str) -> None:
+    name = cluster_name(boot.lab, cluster)
+    command = [str(boot.parts.kind), "load", "image-archive", str(archive), "--name", name]
+    _run(boot, cluster, command, what=what, deadline=LOAD_DEADLINE)
 
 
 def _call(boot: Boot, cluster: str, call: str, subject: str, *, what: str, deadline: float) -> None:

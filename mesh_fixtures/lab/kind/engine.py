@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from mesh_fixtures.errors import LabError
@@ -23,16 +25,18 @@ CHOICE: Final = "KIND_EXPERIMENTAL_PROVIDER"
 CLUSTER_LABEL: Final = "io.x-k8s.kind.cluster"
 """Label that kind gives to the containers of a cluster."""
 
+SAVE_DEADLINE: Final = 120.0
+
 _DEADLINE: Final = 60.0
 _ASKING_DEADLINE: Final = 15.0
 
 
 @dataclass(frozen=True)
 class Container:
-    """A node: the id of its container, and the name of its cluster."""
+    """A node: its container's id, and its name, which begins with its cluster's."""
 
     id: str
-    cluster: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,45 @@ class Engine:
     def containers(self, prefix: str) -> list[Container]:
         """The nodes of all clusters whose names begin like that, running or not."""
         told = self.run(
-            "ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}",
-            "--format", '{{.ID}} {{.Label "' + CLUSTER_LABEL + '"}}',
-        )  # fmt: skip
+            *("ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}"),
+            *("--format", "{{.ID}} {{.Names}}"),
+        )
         pairs = [line.split() for line in told.splitlines() if line.strip()]
         return [Container(*pair) for pair in pairs if pair[-1].startswith(prefix)]
 
+    def volumes(self, prefix: str) -> list[str]:
+        """Volumes that kind made for nodes whose names begin like that.
+
+        With Podman they have names of their own, and the node's as a label. Docker's are anonymous
+        and go with their containers.
+        """
+        if self.name != "podman":
+            return []
+        told = json.loads(self.run("volume", "ls", "--format", "json").strip() or "[]")
+        return [
+            each["Name"]
+            for each in told or ()
+            if any(label.startswith(prefix) for label in each.get("Labels") or ())
+        ]
+
+    def remove_volumes(self, names: Sequence[str]) -> None:
+        if names:
+            self.run("volume", "rm", "--force", *names)
+
+    def save_image(self, image: str, file: Path) -> None:
+        """Write an image into an archive that containerd can import.
+
+        Raises:
+            LabError: there is no such image, or no room.
+        """
+        form = ("--format", "docker-archive") if self.name == "podman" else ()
+        self.run("save", *form, "--output", str(file), image, deadline=SAVE_DEADLINE)
+
     def remove_containers(self, ids: Sequence[str]) -> None:
         """Remove containers and their anonymous volumes, running or not."""
+        if ids and self.name == "podman":
+            with suppress(LabError):  # one that does not run; unlike Docker, `rm` waits for others
+                self.run("kill", "--signal", "KILL", *ids)
         if ids:
             self.run("rm", "--force", "--volumes", *ids, deadline=2 * _DEADLINE)
 

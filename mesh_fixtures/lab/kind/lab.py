@@ -89,8 +89,8 @@ class KindLab(RecordedLab):
                     said = self._engine.execute(container.id, *argv)
                 except LabError as error:
                     said = f"{error}\n"
-                name = f"{container.cluster}-{container.id[:12]}"
-                seen[name] = f"{seen.get(name, '')}$ {' '.join(argv)}\n{said}\n"
+                before = seen.get(container.name, "")
+                seen[container.name] = f"{before}$ {' '.join(argv)}\n{said}\n"
         return seen
 
     @property

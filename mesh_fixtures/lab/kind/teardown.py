@@ -27,6 +27,7 @@ def tear_down(record: Record) -> None:
         (
             lambda: end_processes(record.id, record.journal),
             lambda: _remove_clusters(engine, record.id),
+            lambda: engine.remove_volumes(engine.volumes(cluster_name(record.id, ""))),
             lambda: _remove_network(engine, record.id),
         )
     )
@@ -39,6 +40,7 @@ def leftovers(engine: engines.Engine, lab: str) -> list[str]:
     """What of a lab still exists, one line each."""
     found = [f"process {pid} carries the lab's mark" for pid in marked_with(lab)]
     found += [f"container {each.id[:12]}" for each in engine.containers(cluster_name(lab, ""))]
+    found += [f"volume {each[:12]}" for each in engine.volumes(cluster_name(lab, ""))]
     if engine.has_network(lab):
         found.append(f"{engine.title}'s network {lab}")
     return found
