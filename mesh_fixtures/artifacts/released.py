@@ -99,6 +99,12 @@ def images_of(
     return tuple(dict.fromkeys(found))
 
 
+def kept_manifest(folder: Path, url: str = _METALLB_URL) -> Path:
+    """Where MetalLB's manifest from there is kept."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:8]
+    return folder / f"metallb-{versions.METALLB}-{key}.yaml"
+
+
 def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _METALLB_URL) -> Path:
     """MetalLB's manifest with its released images, fetched once.
 
@@ -108,8 +114,7 @@ def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _M
         ArtifactError: it could not be fetched, or is not what it should be.
     """
     folder = root or catalog.cache_root().parent / "released"
-    source = hashlib.sha256(url.encode()).hexdigest()[:8]
-    file = folder / f"metallb-{versions.METALLB}-{source}.yaml"
+    file = kept_manifest(folder, url)
     if file.exists():
         return file
     with progress.phase("MetalLB's manifest"):

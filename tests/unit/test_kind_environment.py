@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from tests.kind_environment import (
     packages,
     podman,
     podman_image,
+    release,
 )
 from tests.kind_environment.__main__ import main
 from tests.kind_environment.status import CANNOT_RUN, USAGE
@@ -140,6 +143,54 @@ def test_options_of_runc_are_found_in_both_spellings() -> None:
     assert oci_runtime.option(arguments, "--pid-file") == "/p"
     assert oci_runtime.option(arguments, "--process", "-p") is None
     assert oci_runtime.option(["--bundle"], "--bundle") is None
+
+
+@pytest.mark.parametrize(
+    ("image", "own"),
+    [
+        ("registry.example/istio/pilot:1.31", "pilot"),
+        ("proxyv2:1", "proxyv2"),
+        ("registry.example:5000/metallb/speaker:v1", "metallb-speaker"),
+        ("istio/examples-helloworld-v2:1.0", "helloworld-v2"),
+        ("curlimages/curl:8", "sleep"),
+    ],
+)
+def test_what_stands_in_for_a_released_image(image: str, own: str) -> None:
+    assert release.built_as(image) == f"{versions.IMAGE_HUB}/{own}"
+
+
+def test_nothing_stands_in_for_an_image_that_is_not_known() -> None:
+    with pytest.raises(ValueError, match="kube-novelty"):
+        release.built_as("istio/kube-novelty:1")
+
+
+def test_docker_is_told_what_an_archive_of_oci_images_holds(tmp_path: Path) -> None:
+    contents = {
+        "index.json": {
+            "manifests": [
+                {"digest": "sha256:m", "annotations": {"io.containerd.image.name": "hub/a:1"}}
+            ]
+        },
+        "blobs/sha256/m": {"config": {"digest": "sha256:c"}, "layers": [{"digest": "sha256:l"}]},
+    }
+    with tarfile.open(tmp_path / "oci.tar", "w") as archive:
+        for name, content in contents.items():
+            data = json.dumps(content).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    release.make_loadable(tmp_path / "oci.tar", tmp_path / "both.tar")
+    with tarfile.open(tmp_path / "both.tar") as archive:
+        assert set(archive.getnames()) == {*contents, "manifest.json"}
+        told = archive.extractfile("manifest.json")
+        assert told is not None
+        assert json.load(told) == [
+            {
+                "Config": "blobs/sha256/c",
+                "RepoTags": ["hub/a:1"],
+                "Layers": ["blobs/sha256/l"],
+            }
+        ]
 
 
 IMAGES = [

@@ -1,0 +1,156 @@
+"""Runs a command where Docker holds the images of an Istio release, under their own names.
+
+usage, in the environment: python -m tests.kind_environment.release COMMAND [ARGUMENT...]
+
+What is in them are the project's own images, as no registry is at hand; so this shows all of
+`--mesh-images released` but the pulling. `istioctl` and `kubectl` are in PATH; that istioctl adds
+what a stock Envoy needs, which a release does not have.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import yaml
+
+from mesh_fixtures.artifacts import catalog, released, versions
+from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.images import ARCHIVE, image_set
+from mesh_fixtures.progress import Progress
+from tests.kind_environment.status import USAGE
+from tests.kind_environment.terminal import say
+
+HUB: Final = versions.IMAGE_HUB
+
+
+def built_as(image: str) -> str:
+    """Name, without its tag, of the project's own image that stands in for a released one.
+
+    Raises:
+        ValueError: none does.
+    """
+    name = image.rpartition("/")[2].partition(":")[0]
+    if name in ("pilot", "proxyv2"):
+        return f"{HUB}/{name}"
+    if name in ("controller", "speaker"):
+        return f"{HUB}/metallb-{name}"
+    if name.startswith("examples-helloworld-"):
+        return f"{HUB}/{name.removeprefix('examples-')}"
+    if name == "curl":
+        return f"{HUB}/sleep"
+    raise ValueError(f"nothing stands in for {image}")
+
+
+def main(command: Sequence[str]) -> int:
+    """Run the command; returns its exit status."""
+    if not command:
+        say((__doc__ or "").strip())
+        return USAGE
+    built = Cache(catalog.cache_root()).ensure(catalog.parts(), Progress("release"))
+    folders = {name: part.folder for name, part in built.items()}
+    with tempfile.TemporaryDirectory() as cache:
+        manifest = _fetch_metallb(folders["metallb"] / "metallb-native.yaml", Path(cache))
+        archive = Path(cache, "images.tar")
+        make_loadable(folders["images"] / ARCHIVE, archive)
+        _name_images(folders, archive, manifest)
+        programs = folders["programs"]
+        path = (_wrap_istioctl(programs / "istioctl", Path(cache)), programs, os.environ["PATH"])
+        environment = {
+            **os.environ,
+            "PATH": ":".join(map(str, path)),
+            "XDG_CACHE_HOME": cache,
+            "MESH_IMAGES": "released",
+        }
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _wrap_istioctl(istioctl: Path, scratch: Path) -> Path:
+    """A folder with an istioctl that installs what a stock Envoy understands."""
+    overlay = scratch / "stock-envoy.yaml"
+    operator = {
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "spec": {"values": dict(image_set().istio_values)},
+    }
+    overlay.write_text(yaml.safe_dump(operator))
+    folder = scratch / "bin"
+    folder.mkdir()
+    program = folder / "istioctl"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" != install ] || set -- "$@" -f {overlay}\nexec {istioctl} "$@"\n'
+    )
+    program.chmod(0o755)
+    return folder
+
+
+def _fetch_metallb(source: Path, cache: Path) -> Path:
+    """Put MetalLB's manifest, out of its Go module, where a run keeps it that has fetched it."""
+    folder = cache / "mesh-conformance/released"
+    fetched = released.metallb_manifest(Progress("release"), folder, source.as_uri())
+    return fetched.rename(released.kept_manifest(folder))
+
+
+def make_loadable(archive: Path, copy: Path) -> None:
+    """Copy an archive of OCI images, and add what Docker wants to know of it.
+
+    Source: OCI image layout; Docker image specification 1.2, combined image JSON.
+    """
+    shutil.copyfile(archive, copy)
+    with tarfile.open(copy) as layout:
+
+        def read(path: str) -> Any:
+            return json.load(cast("IO[bytes]", layout.extractfile(path)))
+
+        images = []
+        for listed in read("index.json")["manifests"]:
+            manifest = read(_blob(listed))
+            images.append(
+                {
+                    "Config": _blob(manifest["config"]),
+                    "RepoTags": [listed["annotations"]["io.containerd.image.name"]],
+                    "Layers": [_blob(layer) for layer in manifest["layers"]],
+                }
+            )
+    told = json.dumps(images).encode()
+    with tarfile.open(copy, "a") as layout:
+        entry = tarfile.TarInfo("manifest.json")
+        entry.size = len(told)
+        layout.addfile(entry, io.BytesIO(told))
+
+
+def _blob(descriptor: Mapping[str, str]) -> str:
+    return f"blobs/{descriptor['digest'].replace(':', '/')}"
+
+
+def _name_images(folders: Mapping[str, Path], archive: Path, manifest: Path) -> None:
+    subprocess.run(
+        ["docker", "load", "--quiet", "--input", archive], stdout=subprocess.DEVNULL, check=True
+    )
+    listed = subprocess.run(
+        ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.split()
+    istioctl = folders["programs"] / "istioctl"
+    metallb = list(yaml.safe_load_all(manifest.read_text(encoding="utf-8")))
+    for image in released.images_of(
+        released.image_set(istioctl), metallb, released.istio_images(istioctl)
+    ):
+        own = next(name for name in listed if name.rpartition(":")[0] == built_as(image))
+        subprocess.run(["docker", "tag", own, image], check=True)
+        say(f"{image} is {own}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
