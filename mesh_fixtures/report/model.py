@@ -98,12 +98,10 @@ class Versions(Part):
 
 
 class Retried(Part):
-    """A question that was asked again, as no answer had come, or none yet.
+    """A question that was asked again: see `mesh_fixtures.retries.Retry`.
 
     Attributes:
-        where: whom it was for, e.g. a cluster.
-        wanted: what it was for.
-        seen: what came of it before.
+        times: how often it was.
     """
 
     where: str
