@@ -59,17 +59,14 @@ def _level(report: Report, level: str) -> str:
 
 def _details(report: Report) -> Iterator[str]:
     bad = [each for each in report.requirements if each.result in ("unmet", "inconclusive")]
-    troubles = [report.run.interrupted, *report.run.errors]
-    if not bad and not any(troubles) and not report.run.retries:
+    troubles = [report.run.interrupted, *report.run.errors, *map(str, report.run.retries)]
+    if not bad and not any(troubles):
         return
     yield ""
     yield f"### {_cell(report.topology.id)}"
     for trouble in filter(None, troubles):
         yield ""
         yield f"- {_cell(trouble)}"
-    for retry in report.run.retries:
-        yield ""
-        yield f"- {_cell(str(retry))}"
     if bad:
         yield ""
         yield "| | requirement | |"

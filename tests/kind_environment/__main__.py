@@ -43,14 +43,8 @@ _LOCK_REMINDER = 30.0
 _PART_DEADLINE = 60.0
 """Seconds for a process that looks at a part, e.g. whether to evict it, to let go of it."""
 
-_MOUNTED: Final[Mapping[Engine, Sequence[str]]] = {
-    "docker": ("debian", packages.NAME, node_image.NAME),
-    "podman": ("debian", packages.PODMAN, podman_image.NAME),
-}
-"""Parts that are in use for as long as an environment runs."""
-
-_LOWERS: Final = {"docker": node_image.lowers_of_engine, "podman": podman_image.lowers}
-"""Layers of the root of an engine, by the folders of the parts."""
+_STORES: Final[Mapping[Engine, str]] = {"docker": node_image.NAME, "podman": podman_image.NAME}
+"""The part with the node image for an engine."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -144,7 +138,7 @@ def _alone(home: Path, progress: Progress) -> Iterator[None]:
 def _in_use(root: Path, built: Mapping[str, Built], engine: Engine) -> Iterator[None]:
     """Keep the parts that are mounted from being evicted."""
     with contextlib.ExitStack() as held:
-        for name in _MOUNTED[engine]:
+        for name in ("debian", packages.OF_ENGINE[engine], _STORES[engine]):
             held.enter_context(
                 Entry(root / name, built[name].key).lock.acquire(timeout=_PART_DEADLINE)
             )
@@ -160,12 +154,12 @@ def _world(
         (programs / name).symlink_to(program)
     return World(
         folder=str(folder),
-        lowers=_LOWERS[engine](parts),
+        lowers=packages.lowers_of_engine(parts, engine),
         cgroup=cgroup,
         command=list(command),
         directory=str(Path.cwd()),
         engine=engine,
-        store=str(parts[_MOUNTED[engine][-1]]),
+        store=str(parts[_STORES[engine]]),
         environment=_environment(folder, programs, engine),
     )
 

@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, NOT_IN_IMAGES
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 from tests.kind_environment import docker, isolation, packages
-from tests.kind_environment.world import World
+from tests.kind_environment.world import Engine, World
 
 NAME: Final = "kind-node-image"
 IMAGE: Final = f"localhost/mesh-conformance/kind-node:v{versions.KUBERNETES}"
@@ -25,9 +25,6 @@ FILES: Final = Path(__file__).parent / "node"
 
 ENTRYPOINT: Final = ("/usr/local/bin/entrypoint", "/usr/lib/systemd/systemd")
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-CHANGES: Final = (f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV {_PATH}")
-"""What an engine is told of the image when it imports it."""
 
 UNITS: Final = ("containerd.service", "kubelet.service", "show-cgroups.service")
 """What multi-user.target starts."""
@@ -90,17 +87,6 @@ def _digest(files: Iterable[Path]) -> str:
         told.update(f"{file.relative_to(FILES)} {mode:o} {file.stat().st_size}\n".encode())
         told.update(file.read_bytes())
     return told.hexdigest()
-
-
-def lowers_of_engine(folders: Mapping[str, Path]) -> list[str]:
-    """Layers of the root in which Docker runs.
-
-    Args:
-        folders: of the parts, by name.
-    """
-    debian = folders["debian"]
-    layers = (folders[packages.NAME] / "engine", debian / "node", debian / "base")
-    return [str(layer) for layer in layers]
 
 
 def _build(work: Work) -> None:
@@ -265,32 +251,49 @@ def layer_digests(blobs: Path) -> set[str]:
 
 
 def _import(work: Work, root: Path) -> None:
+    archive = pack(work, root)
+    remove(root)
+    world = import_archive(work, archive, "docker")
+    for name in docker.STORED:
+        (world.docker_root / name).rename(work.into / name)
+
+
+def pack(work: Work, root: Path) -> Path:
+    """An archive of a node's root file system."""
     archive = work.scratch / "node.tar"
     work.run(
         ["tar", "--directory", root, "--create", "--file", archive, "."], what="to pack a node"
     )
-    remove(root)
+    return archive
+
+
+def import_archive(work: Work, archive: Path, engine: Engine) -> World:
+    """Make `IMAGE` of a node's archive, in a new store of the engine.
+
+    Returns:
+        The environment in which that was done; the store is in its folder.
+    """
     folder = work.scratch / "engine"
     folder.mkdir()
-    changes = (CHANGES[0], "ENV container=docker", *CHANGES[1:])
+    lowers = packages.lowers_of_engine(work.needs, engine)
+    options = (f"--change={each}" for each in changes(engine))
     world = World(
         folder=str(folder),
-        lowers=lowers_of_engine(work.needs),
+        lowers=lowers,
         cgroup=f"{isolation.CGROUP}-build",  # never made: no container is started
-        command=[
-            "docker",
-            "import",
-            *(f"--change={each}" for each in changes),
-            str(archive),
-            IMAGE,
-        ],
+        command=[engine, "import", *options, str(archive), IMAGE],
         directory="/",
-        environment={"PATH": f"{lowers_of_engine(work.needs)[0]}/usr/bin:{os.defpath}"},
+        environment={"PATH": f"{folder / 'bin'}:{lowers[0]}/usr/bin:{os.defpath}"},
+        engine=engine,
     )
     work.run(
         isolation.command_of(world),
-        what="to import the image of a node with Docker",
+        what=f"to import the image of a node with {engine.capitalize()}",
         remedy="`mesh-conformance doctor` says what this machine lacks",
     )
-    for name in docker.STORED:
-        (world.docker_root / name).rename(work.into / name)
+    return world
+
+
+def changes(engine: Engine) -> list[str]:
+    """What an engine is told of the image when it imports it."""
+    return [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV container={engine}", f"ENV {_PATH}"]

@@ -10,6 +10,7 @@ from typing import Final
 from mesh_fixtures.artifacts import debian, versions
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work
+from tests.kind_environment.world import Engine
 
 NAME: Final = "kind-packages"
 
@@ -18,6 +19,9 @@ TREES: Final = {"engine": ("docker.io",), "node": ("conntrack", "ethtool", "syst
 
 PODMAN: Final = "kind-podman"
 PODMAN_TREES: Final = {"engine": ("aardvark-dns", "netavark", "podman")}
+
+OF_ENGINE: Final[Mapping[Engine, str]] = {"docker": NAME, "podman": PODMAN}
+"""The part with an engine's programs."""
 
 _LEFT_OUT: Final = ("etc/init.d", "usr/share")
 
@@ -33,6 +37,17 @@ def packages() -> Part:
 def podman() -> Part:
     """The part with a folder for each of `PODMAN_TREES`, which are layers like the others."""
     return _part(PODMAN, PODMAN_TREES)
+
+
+def lowers_of_engine(folders: Mapping[str, Path], engine: Engine) -> list[str]:
+    """Layers of the root in which an engine runs.
+
+    Args:
+        folders: of the parts, by name.
+    """
+    debian = folders["debian"]
+    layers = (folders[OF_ENGINE[engine]] / "engine", debian / "node", debian / "base")
+    return [str(layer) for layer in layers]
 
 
 def _part(name: str, trees: Mapping[str, Sequence[str]]) -> Part:

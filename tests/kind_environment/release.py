@@ -25,7 +25,7 @@ import yaml
 
 from mesh_fixtures.artifacts import catalog, released, versions
 from mesh_fixtures.artifacts.cache import Cache
-from mesh_fixtures.artifacts.images import ARCHIVE, image_set
+from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, image_set
 from mesh_fixtures.progress import Progress
 from tests.kind_environment.status import USAGE
 from tests.kind_environment.terminal import say
@@ -136,18 +136,13 @@ def _name_images(folders: Mapping[str, Path], archive: Path, manifest: Path) -> 
     subprocess.run(
         ["docker", "load", "--quiet", "--input", archive], stdout=subprocess.DEVNULL, check=True
     )
-    listed = subprocess.run(
-        ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.split()
+    built = json.loads((folders["images"] / NAMES).read_text(encoding="utf-8"))
     istioctl = folders["programs"] / "istioctl"
     metallb = list(yaml.safe_load_all(manifest.read_text(encoding="utf-8")))
     for image in released.images_of(
         released.image_set(istioctl), metallb, released.istio_images(istioctl)
     ):
-        own = next(name for name in listed if name.rpartition(":")[0] == built_as(image))
+        own = next(name for name in built if name.rpartition(":")[0] == built_as(image))
         subprocess.run(["docker", "tag", own, image], check=True)
         say(f"{image} is {own}")
 

@@ -174,10 +174,9 @@ def _load_images(boot: Boot, cluster: str) -> None:
             _call(boot, cluster, "load-docker-image", image, what=what, deadline=LOAD_DEADLINE)
         else:  # which kind asks Docker for, whatever engine runs its nodes
             archive = boot.folder / f"{cluster}.image.tar"
-            archive.unlink(missing_ok=True)  # Podman adds to an archive, or refuses to
             boot.engine.save_image(image, archive)
             _load_archive(boot, cluster, archive, what)
-            archive.unlink()
+            archive.unlink()  # Podman does not write over one
 
 
 def _load_archive(boot: Boot, cluster: str, archive: Path, what: str) -> None:

@@ -25,9 +25,8 @@ CHOICE: Final = "KIND_EXPERIMENTAL_PROVIDER"
 CLUSTER_LABEL: Final = "io.x-k8s.kind.cluster"
 """Label that kind gives to the containers of a cluster."""
 
-SAVE_DEADLINE: Final = 120.0
-
 _DEADLINE: Final = 60.0
+_SAVE_DEADLINE: Final = 120.0
 _ASKING_DEADLINE: Final = 15.0
 
 
@@ -137,7 +136,7 @@ class Engine:
         """
         if self.name != "podman":
             return []
-        told = json.loads(self.run("volume", "ls", "--format", "json").strip() or "[]")
+        told = json.loads(self.run("volume", "ls", "--format", "json").strip() or "null")
         return [
             each["Name"]
             for each in told or ()
@@ -155,15 +154,16 @@ class Engine:
             LabError: there is no such image, or no room.
         """
         form = ("--format", "docker-archive") if self.name == "podman" else ()
-        self.run("save", *form, "--output", str(file), image, deadline=SAVE_DEADLINE)
+        self.run("save", *form, "--output", str(file), image, deadline=_SAVE_DEADLINE)
 
     def remove_containers(self, ids: Sequence[str]) -> None:
         """Remove containers and their anonymous volumes, running or not."""
-        if ids and self.name == "podman":
+        if not ids:
+            return
+        if self.name == "podman":
             with suppress(LabError):  # one that does not run; unlike Docker, `rm` waits for others
                 self.run("kill", "--signal", "KILL", *ids)
-        if ids:
-            self.run("rm", "--force", "--volumes", *ids, deadline=2 * _DEADLINE)
+        self.run("rm", "--force", "--volumes", *ids, deadline=2 * _DEADLINE)
 
     def execute(self, container: str, *command: str) -> str:
         """Standard output of a command inside a container.
