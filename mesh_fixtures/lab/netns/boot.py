@@ -25,6 +25,9 @@ from mesh_fixtures.progress import Progress
 
 _TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"
 
+ROUTER = "router"
+"""What the lab runs beside its nodes is filed under this name, which no node can have."""
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -146,6 +149,7 @@ def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, i
     with boot.progress.phase("nodes"):
         keys = {name: ClusterKeys.make(name) for name in clusters}
         router = network.router_namespace(boot.lab)
+        _create_groups(boot, ROUTER)
         mesh_node = boot.artifacts.binaries / "mesh-node"
         for cluster in clusters.values():
             for node in cluster.nodes:
@@ -156,9 +160,10 @@ def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, i
             router,
             {name: str(c.control_plane.address) for name, c in clusters.items()},
             boot.folder / "forwarder.log",
+            cgroups.services_group(boot.lab, ROUTER),
         )
         _write_kubeconfigs(boot, keys, ports)
-        spec = write_router(boot.node_folder("router"), boot.lab, boot.addresses, boot.artifacts)
+        spec = write_router(boot.node_folder(ROUTER), boot.lab, boot.addresses, boot.artifacts)
         launch.set_up(boot.lab, router, mesh_node, spec)
     return ports
 
@@ -171,7 +176,7 @@ def _start_node(
     services: tuple[Service, ...],
     etcd: Path | None,
 ) -> None:
-    cgroups.create(boot.lab, node.name, boot.journal.record)
+    _create_groups(boot, node.name)
     folder = boot.node_folder(node.name)
     spec = write_node(
         folder, boot.lab, boot.addresses, cluster, node, keys, boot.artifacts, services
@@ -184,7 +189,13 @@ def _start_node(
         network.node_namespace(boot.lab, node.name),
         boot.artifacts.binaries / "mesh-node",
         spec,
+        cgroups.services_group(boot.lab, node.name),
     )
+
+
+def _create_groups(boot: Boot, node: str) -> None:
+    nodes = sum(len(cluster.nodes) for cluster in boot.addresses.clusters.values())
+    cgroups.create(boot.lab, node, nodes, boot.journal.record)
 
 
 def _write_kubeconfigs(boot: Boot, keys: dict[str, ClusterKeys], ports: dict[str, int]) -> None:

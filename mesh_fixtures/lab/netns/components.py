@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -67,7 +68,13 @@ class Mount:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What mesh-node is told: the node's file system, settings and services."""
+    """What mesh-node is told: the node's file system, settings and services.
+
+    Attributes:
+        rules: path inside the node that nft loads first.
+        group: folder outside the node of the control group that its services run in; empty for the
+            one that mesh-node is started in.
+    """
 
     hostname: str
     root: str
@@ -77,12 +84,14 @@ class NodeSpec:
     sysctls: Mapping[str, str]
     rules: str
     services: tuple[Service, ...]
+    group: str = ""
 
     def as_json(self) -> str:
-        """JSON in mesh-node's form; `rules` is a path inside the node that nft loads first."""
+        """JSON in mesh-node's form."""
         return json.dumps(
             {
                 "hostname": self.hostname,
+                "group": self.group,
                 "root": self.root,
                 "lowers": self.lowers,
                 "mounts": [asdict(mount) for mount in self.mounts],
@@ -216,6 +225,8 @@ disabled_plugins = [{disabled}]
   sandbox_image = "{pause_image}"
   # A machine may lack the capability to make a process less likely to be killed for memory.
   restrict_oom_score_adj = true
+  # A node's root has no apparmor_parser to load the runtime's profile with.
+  disable_apparmor = true
   tolerate_missing_hugetlb_controller = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -303,6 +314,15 @@ def kube_proxy_configuration(cluster: ClusterAddresses, node: NodeAddresses) -> 
             "mode": "iptables",
         }
     )
+
+
+def with_clock_speed(cpuinfo: str) -> str:
+    """The content of /proc/cpuinfo, with a clock speed for each processor of a virtual x86 machine
+    that does not tell one; the kubelet does not start without (cAdvisor: `GetClockSpeed`).
+    """
+    if "cpu MHz" in cpuinfo:
+        return cpuinfo
+    return re.sub(r"^(processor\s*:.*)$", r"\1\ncpu MHz\t\t: 1000.000", cpuinfo, flags=re.MULTILINE)
 
 
 # Settings of the whole machine that a kubelet would change (kubelet: setupKernelTunables). A node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -42,8 +43,14 @@ def node_command(namespace: str, mesh_node: Path, spec: Path) -> list[str]:
     ]
 
 
-def start_node(lab: str, journal: Journal, namespace: str, mesh_node: Path, spec: Path) -> None:
-    """Start a node; its own output goes to `node.log` beside its description."""
+def start_node(
+    lab: str, journal: Journal, namespace: str, mesh_node: Path, spec: Path, group: Path
+) -> None:
+    """Start a node; its own output goes to `node.log` beside its description.
+
+    Args:
+        group: the control group of its processes.
+    """
     log = spec.parent / "node.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -56,6 +63,7 @@ def start_node(lab: str, journal: Journal, namespace: str, mesh_node: Path, spec
             cwd="/",
         )
     _record(journal, process.pid, f"node {spec.parent.name}")
+    _move(process.pid, group)
 
 
 def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
@@ -84,12 +92,18 @@ def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
 
 
 def start_forwarder(
-    lab: str, journal: Journal, namespace: str, targets: Mapping[str, str], log: Path
+    lab: str,
+    journal: Journal,
+    namespace: str,
+    targets: Mapping[str, str],
+    log: Path,
+    group: Path,
 ) -> dict[str, int]:
     """Make addresses inside a namespace reachable on loopback ports of this machine.
 
     Args:
         targets: address of an API server by cluster.
+        group: the control group of the process that does it.
 
     Returns:
         The loopback port by cluster.
@@ -118,6 +132,7 @@ def start_forwarder(
                 env=marked_environment(lab),
             )
         _record(journal, process.pid, "forwarder")
+        _move(process.pid, group)
         return {name: listener.getsockname()[1] for name, listener in listeners.items()}
     finally:
         for listener in listeners.values():
@@ -127,6 +142,14 @@ def start_forwarder(
 def _node_environment(lab: str) -> dict[str, str]:
     """A node's own environment: what is set on this machine, e.g. a proxy, is not for it."""
     return {MARK: lab, "HOME": "/root", "PATH": os.defpath, "LANG": "C.UTF-8"}
+
+
+def _move(pid: int, group: Path) -> None:
+    """Move a process out of whatever group it was started in, which may end before a kept lab does:
+    that of a systemd service, or of a login session.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        (group / "cgroup.procs").write_text(str(pid))
 
 
 def _record(journal: Journal, pid: int, name: str) -> None:

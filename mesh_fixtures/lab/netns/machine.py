@@ -10,17 +10,18 @@ from pathlib import Path
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab import inotify
-from mesh_fixtures.lab.netns import cgroups
+from mesh_fixtures.lab.netns import cgroups, modules
 from mesh_fixtures.lab.provider import Problem
 
 _PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 _CAP_SYS_ADMIN = 21
 _CAP_NET_ADMIN = 12
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
+"""What a node needs of version 1."""
+
 _WATCHERS_OF_NODE = 13
 """inotify instances of the kubelet, the API server, kube-proxy, containerd and pods that run as
 root."""
-_BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def problems() -> list[Problem]:
@@ -36,29 +37,28 @@ def problems() -> list[Problem]:
     for program, package in _PROGRAMS.items():
         if shutil.which(program) is None:
             found.append(Problem(f"the program {program}", f"apt-get install -y {package}"))
-    if not cgroups.MOUNT.is_dir():
-        found.append(Problem(f"control groups at {cgroups.MOUNT}", ""))
-    else:
-        found += _control_group_problems()
-    if not _BRIDGE_FILTER.exists():
-        found.append(Problem("the kernel module br_netfilter", "modprobe br_netfilter"))
-    if "overlay" not in Path("/proc/filesystems").read_text():
-        found.append(Problem("the overlay file system", "modprobe overlay"))
-    return found
+    found += control_group_problems()
+    return [*found, *modules.problems()]
 
 
-def _control_group_problems() -> list[Problem]:
-    if cgroups.is_version_2():
-        present = (cgroups.MOUNT / "cgroup.controllers").read_text().split()
-        missing = [name for name in cgroups.CONTROLLERS if name not in present]
+def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
+    """What the control groups of this machine, or container, lack.
+
+    Args:
+        mount: where they are.
+    """
+    if not mount.is_dir():
+        return [Problem(f"control groups at {mount}", "")]
+    if cgroups.is_version_2(mount):
+        missing = cgroups.missing_controllers(mount)
     else:
-        missing = [name for name in _CONTROLLERS if not (cgroups.MOUNT / name).is_dir()]
+        missing = [name for name in _CONTROLLERS if not (mount / name).is_dir()]
     if missing:
         remedy = "enable them on the kernel's command line, or for this container"
         return [Problem(f"cgroup controllers {', '.join(missing)}", remedy)]
-    if cgroups.is_version_2() and cgroups.is_own_root_busy():
-        remedy = "run it outside the container, or with the machine's own cgroup namespace"
-        return [Problem("a control group root without processes", remedy)]
+    if not os.access(mount / "cgroup.subtree_control", os.W_OK) and cgroups.is_version_2(mount):
+        remedy = f"mount {mount} writable, e.g. by docker run --privileged"
+        return [Problem("control groups that can be written", remedy, seen=f"{mount} read-only")]
     return []
 
 

@@ -22,6 +22,7 @@ from mesh_fixtures.lab.netns.components import (
     containerd_configuration,
     kube_proxy_configuration,
     kubelet_configuration,
+    with_clock_speed,
 )
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
 from mesh_fixtures.lab.pki import (
@@ -131,6 +132,7 @@ def write_node(
         sysctls=NODE_SYSCTLS,
         rules=_RULES,
         services=services,
+        group=str(cgroups.services_group(lab, node.name)),
     )
     return _write_spec(folder, spec)
 
@@ -166,6 +168,10 @@ def _share_plugin(source: Path, target: Path) -> None:
 
 def _write_tunables(folder: Path) -> list[Mount]:
     mounts = []
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    if with_clock_speed(cpuinfo) != cpuinfo:
+        (folder / "cpuinfo").write_text(with_clock_speed(cpuinfo))
+        mounts.append(Mount("bind", "/proc/cpuinfo", str(folder / "cpuinfo")))
     for path, value in MACHINE_TUNABLES.items():
         file = folder / path.replace("/", ".")
         file.write_text(f"{value}\n")

@@ -22,7 +22,7 @@ from mesh_fixtures.artifacts.catalog import cache_root
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab import state
 from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.netns import launch
+from mesh_fixtures.lab.netns import cgroups, launch
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.boot import Boot, start_bare
 from mesh_fixtures.lab.netns.components import services_of
@@ -99,7 +99,14 @@ def _start_etcd_alone(boot: Boot, node: str) -> None:
     content["services"] = [s for s in content["services"] if s["name"] == "etcd"]
     spec.write_text(json.dumps(content))
     mesh_node = boot.artifacts.binaries / "mesh-node"
-    launch.start_node(boot.lab, boot.journal, node_namespace(boot.lab, node), mesh_node, spec)
+    launch.start_node(
+        boot.lab,
+        boot.journal,
+        node_namespace(boot.lab, node),
+        mesh_node,
+        spec,
+        cgroups.services_group(boot.lab, node),
+    )
 
 
 def _scrub(namespace: str) -> None:

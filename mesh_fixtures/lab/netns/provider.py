@@ -11,7 +11,7 @@ from mesh_fixtures.artifacts import helm_install, images, versions
 from mesh_fixtures.artifacts.build import Artifacts, ensure_artifacts
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.netns import machine
+from mesh_fixtures.lab.netns import machine, modules
 from mesh_fixtures.lab.netns.lab import NetnsLab
 from mesh_fixtures.lab.opening import Blueprint, open_lab
 from mesh_fixtures.lab.provider import Problem
@@ -47,6 +47,9 @@ class NetnsProvider:
         self._gather(progress)
 
     def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> NetnsLab:
+        loaded = modules.load()
+        if loaded:
+            progress.note("modules", f"loaded into the kernel: {', '.join(loaded)}")
         machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))
         assign_addresses(scenario, slot=0)
         artifacts, helm = self._gather(progress)

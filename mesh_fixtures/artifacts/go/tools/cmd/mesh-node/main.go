@@ -8,16 +8,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
 // Spec describes one node; the lab writes it as JSON.
 type Spec struct {
-	Hostname string   `json:"hostname"`
-	Root     string   `json:"root"`
-	Lowers   []string `json:"lowers"`
-	Mounts   []Mount  `json:"mounts"`
-	Path     string   `json:"path"`
+	Hostname string `json:"hostname"`
+	// Group is the folder of the control group that the node's services run in; empty for that of the start.
+	Group  string   `json:"group"`
+	Root   string   `json:"root"`
+	Lowers []string `json:"lowers"`
+	Mounts []Mount  `json:"mounts"`
+	Path   string   `json:"path"`
 	// Sysctls are settings of the network namespace, by their path below /proc/sys.
 	Sysctls  map[string]string `json:"sysctls"`
 	Setup    []Command         `json:"setup"`
@@ -55,6 +58,9 @@ func main() {
 	if err != nil {
 		fail("read the node's description", err)
 	}
+	if err := joinGroup(spec.Group); err != nil {
+		fail("join the control group", err)
+	}
 	if err := syscall.Sethostname([]byte(spec.Hostname)); err != nil {
 		fail("set the host name", err)
 	}
@@ -83,6 +89,14 @@ func main() {
 		go children.keepRunning(service)
 	}
 	select {}
+}
+
+// joinGroup moves this process, and so all that it will start, into a control group.
+func joinGroup(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0)
 }
 
 func readSpec(path string) (*Spec, error) {

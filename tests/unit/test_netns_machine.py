@@ -1,0 +1,99 @@
+"""What the embedded lab asks of a kernel and does to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mesh_fixtures.lab.netns import modules
+from mesh_fixtures.lab.netns.components import with_clock_speed
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """/proc of a kernel that has neither module."""
+    (tmp_path / "filesystems").write_text("nodev\tproc\n\text4\n")
+    return tmp_path
+
+
+def add_overlay(proc: Path) -> None:
+    (proc / "filesystems").write_text("nodev\tproc\nnodev\toverlay\n")
+
+
+def add_bridge_filter(proc: Path) -> list[Path]:
+    folder = proc / "sys/net/bridge"
+    folder.mkdir(parents=True)
+    switches = [folder / f"bridge-nf-call-{each}" for each in ("arptables", "iptables")]
+    for switch in switches:
+        switch.write_text("1\n")
+    return switches
+
+
+def modprobe(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    program = folder / "modprobe"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name, path: str(program))
+
+
+def test_what_is_built_in_or_loaded_is_not_missing(proc: Path) -> None:
+    assert list(modules.missing(proc)) == ["br_netfilter", "overlay"]
+    add_overlay(proc)
+    assert list(modules.missing(proc)) == ["br_netfilter"]
+    add_bridge_filter(proc)
+    assert list(modules.missing(proc)) == []
+
+
+def test_bridges_of_the_machine_work_as_before(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_overlay(proc)
+    folder = proc / "sys/net/bridge"
+    script = f"mkdir -p {folder}; echo 1 > {folder}/bridge-nf-call-iptables"
+    modprobe(monkeypatch, tmp_path, script)
+    assert list(modules.load(proc)) == ["br_netfilter"]
+    assert (folder / "bridge-nf-call-iptables").read_text() == "0"
+
+
+def test_setting_of_somebody_who_loaded_it_before_stays(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switches = add_bridge_filter(proc)
+    modprobe(monkeypatch, tmp_path, "exit 0")
+    assert list(modules.load(proc)) == ["overlay"]
+    assert [switch.read_text() for switch in switches] == ["1\n", "1\n"]
+
+
+@pytest.mark.parametrize(("script", "missing"), [("exit 0", []), ("exit 1", ["br_netfilter"])])
+def test_module_that_can_be_loaded_is_no_problem(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, missing: Sequence[str]
+) -> None:
+    modprobe(monkeypatch, tmp_path, script)
+    monkeypatch.setattr(modules, "missing", lambda: ["br_netfilter"])
+    found = modules.problems()
+    assert [problem.missing for problem in found] == [f"the kernel module {n}" for n in missing]
+
+
+def test_module_is_a_problem_where_nothing_loads_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "missing", lambda: ["overlay"])
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    (problem,) = modules.problems()
+    assert "overlay" in problem.missing
+
+
+CPUINFO = "processor\t: 0\nmodel name\t: virtual\n\nprocessor\t: 1\nmodel name\t: virtual\n"
+
+
+def test_each_processor_without_a_clock_speed_gets_one() -> None:
+    lines = with_clock_speed(CPUINFO).splitlines()
+    assert lines[1].startswith("cpu MHz")
+    assert lines[5].startswith("cpu MHz")
+    assert [line for line in lines if not line.startswith("cpu MHz")] == CPUINFO.splitlines()
+
+
+def test_clock_speed_of_the_machine_is_kept() -> None:
+    known = CPUINFO.replace("model name", "cpu MHz")
+    assert with_clock_speed(known) == known
