@@ -78,7 +78,6 @@ def root_file_systems() -> Part:
 
 
 def _build(work: Work) -> None:
-    tool = _fetch_mmdebstrap(work)
     packages = work.scratch / "packages"
     (packages / "partial").mkdir(parents=True)
     base = work.into / "base"
@@ -87,19 +86,40 @@ def _build(work: Work) -> None:
         f"--download-only -o Dir::Cache::archives={shlex.quote(str(packages))} "
         f"-o APT::Sandbox::User=root install {' '.join(NODE_PACKAGES)}"
     )
+    install(work, base, BASE_PACKAGES, variant="custom", hooks=[fetch])
+    _tidy_base(base)
+    node = work.into / "node"
+    unpack(work, packages, node)
+    _tidy_node(node)
+
+
+def install(
+    work: Work, root: Path, packages: Sequence[str], *, variant: str, hooks: Sequence[str] = ()
+) -> None:
+    """Make a root file system with packages set up in it, and without documentation.
+
+    Args:
+        root: a new folder.
+        variant: mmdebstrap's choice of packages beside these (mmdebstrap(1), "VARIANTS").
+        hooks: shell commands that run when all is set up, with the folder as `$1`.
+
+    Raises:
+        ArtifactError: mmdebstrap or apt failed.
+    """
+    tool = _fetch_mmdebstrap(work)
     temporary = work.scratch / "tmp"
     temporary.mkdir(mode=0o1777)
     work.run(
         # A mount namespace of its own: whatever stays mounted inside goes away with the process.
         ["unshare", "--mount", "--propagation", "private", "--fork", "--kill-child",
-         "perl", tool / "usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=custom",
-         "--format=directory", f"--include={','.join(BASE_PACKAGES)}",
+         "perl", tool / "usr/bin/mmdebstrap", "--quiet", "--mode=root", f"--variant={variant}",
+         "--format=directory", f"--include={','.join(packages)}",
          f"--hook-dir={tool / 'usr/share/mmdebstrap/hooks/merged-usr'}",
          "--aptopt=APT::Install-Recommends \"false\"",
          "--aptopt=APT::Sandbox::User \"root\"",
          *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-         f"--customize-hook={fetch}",
-         versions.DEBIAN_SUITE, base, *_sources()],
+         *(f"--customize-hook={hook}" for hook in hooks),
+         versions.DEBIAN_SUITE, root, *_sources()],
         what=f"to make a root file system of Debian {versions.DEBIAN_SUITE}",
         remedy=REMEDY,
         env={
@@ -107,10 +127,6 @@ def _build(work: Work) -> None:
             "TMPDIR": str(temporary),
         },
     )  # fmt: skip
-    _tidy_base(base)
-    node = work.into / "node"
-    unpack(work, packages, node)
-    _tidy_node(node)
 
 
 def _fetch_mmdebstrap(work: Work) -> Path:

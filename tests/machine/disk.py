@@ -1,0 +1,116 @@
+"""The second machine's disk: its system with the project, its environment and built artifacts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mesh_fixtures.artifacts import debian
+from mesh_fixtures.artifacts.folders import remove
+from mesh_fixtures.errors import LabError
+from tests.machine import system
+
+GUEST: Final = Path(__file__).parent / "guest"
+"""What the second machine runs."""
+
+_SIZE: Final = "16G"
+_CACHE: Final = "root/.cache/mesh-conformance"
+_UNIT: Final = "machine.service"
+_SECONDS: Final = 300.0
+
+
+def write(
+    image: Path,
+    scratch: Path,
+    *,
+    root: Path,
+    environment: Path,
+    artifacts: Sequence[Path],
+    control_planes: Path,
+) -> None:
+    """Write the image of a file system, in which everything is where a user would have it.
+
+    Args:
+        scratch: an empty folder; emptied again.
+        root: the system.
+        environment: the folder of virtual environments.
+        artifacts: folders `artifacts/NAME/KEY` of the cache.
+        control_planes: the cache's folder of prepared control planes; need not be there.
+
+    Raises:
+        LabError: a program failed.
+    """
+    upper, work, merged = (scratch / name for name in ("upper", "work", "root"))
+    for folder in (upper, work, merged):
+        folder.mkdir()
+    _copy_project(upper / system.INSIDE.relative_to("/"))
+    shutil.copytree(GUEST, upper / "machine")
+    wanted = upper / "etc/systemd/system/multi-user.target.wants" / _UNIT
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to(f"/machine/{_UNIT}")
+    mounts = {upper / _CACHE / "venv": environment}
+    mounts |= {upper / _CACHE / "artifacts" / f.parent.name / f.name: f for f in artifacts}
+    if control_planes.is_dir():
+        mounts[upper / _CACHE / "control-planes"] = control_planes
+    for folder in mounts:
+        folder.mkdir(parents=True)
+    try:
+        _write(image, f"lowerdir={root},upperdir={upper},workdir={work}", merged, upper, mounts)
+    finally:
+        for folder in (upper, work, merged):
+            remove(folder)
+
+
+def _write(
+    image: Path, layers: str, merged: Path, upper: Path, mounts: Mapping[Path, Path]
+) -> None:
+    """Mounts are in a namespace of their own, which ends with the program that writes the image."""
+    script = (
+        "mount --make-rprivate /; image=$1; layers=$2; root=$3; shift 3; "
+        'mount -t overlay overlay -o "$layers" "$root"; '
+        'while [ "$#" -gt 0 ]; do mount --bind "$1" "$root/$2"; shift 2; done; '
+        f'truncate --size={_SIZE} "$image"; '
+        'exec mke2fs -q -F -t ext4 -O ^has_journal -d "$root" "$image"'
+    )
+    pairs = [
+        text
+        for target, source in mounts.items()
+        for text in (str(source), str(target.relative_to(upper)))
+    ]
+    image.unlink(missing_ok=True)
+    done = subprocess.run(
+        ["unshare", "--mount", "--fork", "--kill-child", "sh", "-euc", script, "sh",
+         str(image), layers, str(merged), *pairs],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        env={"PATH": debian.PATH},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise LabError(
+            wanted="an image of the second machine's disk",
+            seen=done.stderr.strip()[-500:] or f"exit status {done.returncode}",
+            where=str(image),
+            remedy="mke2fs comes with Debian's package e2fsprogs",
+        )
+
+
+def _copy_project(target: Path) -> None:
+    """Copy what belongs to the project, and not what was made in its folder."""
+    listed = subprocess.run(
+        ["git", "-C", str(system.PROJECT), "ls-files", "--cached", "--others", "-z",
+         "--exclude-standard"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        source = system.PROJECT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
