@@ -15,6 +15,7 @@ from typing import Final
 
 from mesh_fixtures.artifacts import catalog
 from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
@@ -74,7 +75,7 @@ def _run(asked: argparse.Namespace, progress: Progress) -> int:
                 Path(scratch),
                 root=built[system.SYSTEM].folder / "root",
                 environment=built[system.ENVIRONMENT].folder / "venv",
-                artifacts=[built[part.name].folder for part in catalog.parts()],
+                artifacts=[Entry(root / p.name, built[p.name].key) for p in catalog.parts()],
                 control_planes=root.parent / "control-planes",
             )
         return _boot(asked, built[system.SYSTEM].folder / "root", Path(scratch), progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import debian
+from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.errors import LabError
 from tests.machine import system
@@ -28,7 +29,7 @@ def write(
     *,
     root: Path,
     environment: Path,
-    artifacts: Sequence[Path],
+    artifacts: Sequence[Entry],
     control_planes: Path,
 ) -> None:
     """Write the image of a file system, in which everything is where a user would have it.
@@ -37,7 +38,7 @@ def write(
         scratch: an empty folder; emptied again.
         root: the system.
         environment: the folder of virtual environments.
-        artifacts: folders `artifacts/NAME/KEY` of the cache.
+        artifacts: of the cache.
         control_planes: the cache's folder of prepared control planes; need not be there.
 
     Raises:
@@ -48,11 +49,16 @@ def write(
         folder.mkdir()
     _copy_project(upper / system.INSIDE.relative_to("/"))
     shutil.copytree(GUEST, upper / "machine")
-    wanted = upper / "etc/systemd/system/multi-user.target.wants" / _UNIT
-    wanted.parent.mkdir(parents=True)
-    wanted.symlink_to(f"/machine/{_UNIT}")
+    units = upper / "etc/systemd/system"
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    (units / "multi-user.target.wants" / _UNIT).symlink_to(f"../{_UNIT}")
+    shutil.copy2(GUEST / _UNIT, units)
     mounts = {upper / _CACHE / "venv": environment}
-    mounts |= {upper / _CACHE / "artifacts" / f.parent.name / f.name: f for f in artifacts}
+    for entry in artifacts:
+        home = upper / _CACHE / "artifacts" / entry.home.name
+        home.mkdir(parents=True)
+        shutil.copy2(entry.record, home)
+        mounts[home / entry.key] = entry.folder
     if control_planes.is_dir():
         mounts[upper / _CACHE / "control-planes"] = control_planes
     for folder in mounts:

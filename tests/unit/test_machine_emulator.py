@@ -58,11 +58,11 @@ def test_machine_that_ends_early_or_says_nothing_is_not_up() -> None:
 def test_machine_that_does_not_boot_is_ended_and_the_next_choice_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scripts = {"kvm": "input()", "tcg": "print('machine: up'); print('0 passed')"}
+    scripts = {"kvm": "import time; time.sleep(60)", "tcg": "print('machine: up')"}
     monkeypatch.setattr(
         emulator, "command", lambda _, how, log: [sys.executable, "-uc", scripts[how]]
     )
-    monkeypatch.setattr(emulator, "BOOT_SECONDS", 2.0)
+    monkeypatch.setattr(emulator, "BOOT_SECONDS", {"kvm": 0.2, "tcg": 20.0})
     with emulator.booted(HARDWARE, tmp_path / "log", ["kvm", "tcg"]) as (how, output):
         assert how == "tcg"
         assert output.process.wait() == 0
