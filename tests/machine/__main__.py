@@ -6,6 +6,7 @@ usage: python -m tests.machine [--init small|systemd] [--checks NAME,...] [--pat
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -13,17 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.artifacts import catalog, gobuild
 from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.display import Display
+from tests.kind_environment import catalog as kind_environment
+from tests.kind_environment import docker, node_image
 from tests.kind_environment.terminal import say
 from tests.machine import disk, emulator, system
 
-CHECKS: Final = ("doctor", "killed", "nodes", "interrupted", "container", "topology")
+KIND: Final = "kind"
+CHECKS: Final = ("doctor", "killed", "nodes", "interrupted", "container", "topology", KIND)
 MEMORY: Final = 6144
 """MiB; a topology takes 3 GiB, and a node's root is in memory."""
 
@@ -33,6 +37,7 @@ PATIENCE: Final = 20.0
 SECONDS: Final = 3600.0
 """For all checks; beyond that the machine is ended."""
 
+_VERDICT: Final = re.compile(r"machine: \d+ passed, (?P<failed>\d+) failed")
 _PARAMETERS: Final = ("mitigations=off", "panic=-1", "quiet")
 _INIT: Final = {"small": ("init=/machine/init",), "systemd": ()}
 
@@ -63,8 +68,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(asked: argparse.Namespace, progress: Progress) -> int:
     root = catalog.cache_root()
-    parts = (*catalog.parts(), system.system(), system.environment())
-    built = Cache(root).ensure(parts, progress)
+    parts = (*catalog.parts(), gobuild.kind().part())
+    images = kind_environment.parts() if KIND in asked.checks.split(",") else parts
+    built = Cache(root).ensure((*images, system.system(), system.environment()), progress)
+    folders = {f"/{system.CACHE}/venv": built[system.ENVIRONMENT].folder / "venv"}
+    control_planes = root.parent / "control-planes"
+    if control_planes.is_dir():
+        folders[f"/{system.CACHE}/control-planes"] = control_planes
+    if node_image.NAME in built:
+        image = built[node_image.NAME].folder
+        folders |= {f"/var/lib/docker/{name}": image / name for name in docker.STORED}
     home = root.parent / "machine"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=home) as scratch:
@@ -74,9 +87,8 @@ def _run(asked: argparse.Namespace, progress: Progress) -> int:
                 image,
                 Path(scratch),
                 root=built[system.SYSTEM].folder / "root",
-                environment=built[system.ENVIRONMENT].folder / "venv",
-                artifacts=[Entry(root / p.name, built[p.name].key) for p in catalog.parts()],
-                control_planes=root.parent / "control-planes",
+                artifacts=[Entry(root / part.name, built[part.name].key) for part in parts],
+                folders=folders,
             )
         return _boot(asked, built[system.SYSTEM].folder / "root", Path(scratch), progress)
 
@@ -94,16 +106,16 @@ def _boot(asked: argparse.Namespace, root: Path, scratch: Path, progress: Progre
     choices = emulator.accelerations()
     with emulator.booted(hardware, scratch / "kernel.log", choices) as (how, output):
         progress.note("booted", f"by {how} after {time.monotonic() - begun:.1f} s")
-        last = ""
+        verdict = None
         for line in output.following(SECONDS):
             say(line)
-            last = line
-        if " passed, " not in last:
+            verdict = _VERDICT.fullmatch(line) or verdict
+        if verdict is None:
             log = (scratch / "kernel.log").read_text(errors="replace")
             say("\n".join(log.splitlines()[-30:]))
             say(f"the machine ended early, or ran for {SECONDS:g} s")
             return 4
-    return 0 if last.endswith(" 0 failed") else 1
+    return 0 if verdict["failed"] == "0" else 1
 
 
 def _parser() -> argparse.ArgumentParser:

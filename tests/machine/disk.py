@@ -18,7 +18,6 @@ GUEST: Final = Path(__file__).parent / "guest"
 """What the second machine runs."""
 
 _SIZE: Final = "16G"
-_CACHE: Final = "root/.cache/mesh-conformance"
 _UNIT: Final = "machine.service"
 _SECONDS: Final = 300.0
 
@@ -28,18 +27,16 @@ def write(
     scratch: Path,
     *,
     root: Path,
-    environment: Path,
     artifacts: Sequence[Entry],
-    control_planes: Path,
+    folders: Mapping[str, Path],
 ) -> None:
     """Write the image of a file system, in which everything is where a user would have it.
 
     Args:
         scratch: an empty folder; emptied again.
         root: the system.
-        environment: the folder of virtual environments.
-        artifacts: of the cache.
-        control_planes: the cache's folder of prepared control planes; need not be there.
+        artifacts: of the cache; they are in the second machine's cache.
+        folders: what else is there, by its path on the second machine.
 
     Raises:
         LabError: a program failed.
@@ -53,14 +50,12 @@ def write(
     (units / "multi-user.target.wants").mkdir(parents=True)
     (units / "multi-user.target.wants" / _UNIT).symlink_to(f"../{_UNIT}")
     shutil.copy2(GUEST / _UNIT, units)
-    mounts = {upper / _CACHE / "venv": environment}
+    mounts = {upper / path.removeprefix("/"): folder for path, folder in folders.items()}
     for entry in artifacts:
-        home = upper / _CACHE / "artifacts" / entry.home.name
+        home = upper / system.CACHE / "artifacts" / entry.home.name
         home.mkdir(parents=True)
         shutil.copy2(entry.record, home)
         mounts[home / entry.key] = entry.folder
-    if control_planes.is_dir():
-        mounts[upper / _CACHE / "control-planes"] = control_planes
     for folder in mounts:
         folder.mkdir(parents=True)
     try:

@@ -17,14 +17,17 @@ PROJECT: Final = Path(__file__).parents[2]
 INSIDE: Final = Path("/project")
 """Where the second machine has the project."""
 
+CACHE: Final = Path("root/.cache/mesh-conformance")
+"""The project's cache there, below the root."""
+
 SYSTEM: Final = "machine-system"
 ENVIRONMENT: Final = "machine-environment"
 
 _PACKAGES: Final = (
     "linux-image-cloud-amd64", "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "procps",
-    "util-linux", "ca-certificates", "python3", "python3-venv",
+    "util-linux", "ca-certificates", "python3", "python3-venv", "docker.io",
 )  # fmt: skip
-_VENV: Final = Path("root/.cache/mesh-conformance/venv")
+_STARTED_BY_CHECKS: Final = ("docker.service", "docker.socket", "containerd.service")
 _SHOWN: Final = ("bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "scenarios")
 """What the project's environment is made from."""
 
@@ -36,6 +39,7 @@ def system() -> Part:
         inputs={
             "suite": versions.DEBIAN_SUITE,
             "packages": " ".join(_PACKAGES),
+            "disabled": " ".join(_STARTED_BY_CHECKS),
             "revision": "1",
         },
         build=_build_system,
@@ -71,7 +75,8 @@ def kernel_of(root: Path) -> tuple[Path, Path]:
 
 
 def _build_system(work: Work) -> None:
-    debian.install(work, work.into / "root", _PACKAGES, variant="minbase")
+    disable = f'chroot "$1" systemctl disable {" ".join(_STARTED_BY_CHECKS)}'
+    debian.install(work, work.into / "root", _PACKAGES, variant="minbase", hooks=[disable])
 
 
 def _build_environment(work: Work) -> None:
@@ -101,7 +106,7 @@ def _build_environment(work: Work) -> None:
         remedy="bootstrap says why above; the registry of Python packages must be reachable",
         env=_variables(os.environ),
     )  # fmt: skip
-    (layers["upper"] / _VENV).rename(work.into / "venv")
+    (layers["upper"] / CACHE / "venv").rename(work.into / "venv")
     remove(layers["upper"])
 
 

@@ -179,8 +179,21 @@ def topology() -> None:
         run("pytest", "tests/conformance", "--mesh-topology", TOPOLOGY, "--color=no")
 
 
+def kind() -> None:
+    """The same clusters in an ordinary Docker, whose only image is that of their nodes."""
+    subprocess.run(["systemctl", "start", "docker"], check=True)
+    listing = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]
+    (image,) = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split()
+    with leaving_nothing():
+        run(
+            "mesh-conformance", "up", "--bare", "--provider=kind", f"--kubernetes={image}", TOPOLOGY
+        )
+        run("mesh-conformance", "down", TOPOLOGY)
+
+
 CHECKS: dict[str, Callable[[], None]] = {
-    check.__name__: check for check in (doctor, killed, nodes, interrupted, container, topology)
+    check.__name__: check
+    for check in (doctor, killed, nodes, interrupted, container, topology, kind)
 }
 
 
@@ -197,7 +210,7 @@ def main() -> None:
         try:
             CHECKS[name]()
             verdict = "passed"
-        except (Failed, OSError, KeyError) as error:
+        except (Failed, OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
             verdict = f"failed: {error!r}"
             failed += 1
         say(f"machine: {name} {verdict} after {time.monotonic() - begun:.1f} s")
