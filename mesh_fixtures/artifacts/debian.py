@@ -94,7 +94,13 @@ def _build(work: Work) -> None:
 
 
 def install(
-    work: Work, root: Path, packages: Sequence[str], *, variant: str, hooks: Sequence[str] = ()
+    work: Work,
+    root: Path,
+    packages: Sequence[str],
+    *,
+    variant: str,
+    hooks: Sequence[str] = (),
+    suite: str = versions.DEBIAN_SUITE,
 ) -> None:
     """Make a root file system with packages set up in it, and without documentation.
 
@@ -102,6 +108,7 @@ def install(
         root: a new folder.
         variant: mmdebstrap's choice of packages beside these (mmdebstrap(1), "VARIANTS").
         hooks: shell commands that run when all is set up, with the folder as `$1`.
+        suite: a release of Debian, by its code name.
 
     Raises:
         ArtifactError: mmdebstrap or apt failed.
@@ -119,8 +126,8 @@ def install(
          "--aptopt=APT::Sandbox::User \"root\"",
          *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
          *(f"--customize-hook={hook}" for hook in hooks),
-         versions.DEBIAN_SUITE, root, *_sources()],
-        what=f"to make a root file system of Debian {versions.DEBIAN_SUITE}",
+         suite, root, *_sources(suite)],
+        what=f"to make a root file system of Debian {suite}",
         remedy=REMEDY,
         env={
             "PATH": f"{tool / 'usr/bin'}:{PATH}",
@@ -187,9 +194,9 @@ def unpack(work: Work, packages: Path, into: Path) -> None:
     merge_usr(into)
 
 
-def _sources(etc: Path = Path("/etc/apt")) -> list[Path]:
-    """This machine's own apt sources that serve the suite; none lets mmdebstrap choose."""
-    suite = re.compile(rf"\b{versions.DEBIAN_SUITE}\b.*?\bmain\b", re.DOTALL)
+def _sources(suite: str, etc: Path = Path("/etc/apt")) -> list[Path]:
+    """This machine's own apt sources that serve a suite; none lets mmdebstrap choose."""
+    serves = re.compile(rf"\b{suite}\b.*?\bmain\b", re.DOTALL)
     candidates = [etc / "sources.list"]
     for pattern in ("*.list", "*.sources"):
         candidates += sorted((etc / "sources.list.d").glob(pattern))
@@ -198,7 +205,7 @@ def _sources(etc: Path = Path("/etc/apt")) -> list[Path]:
         if not file.is_file():
             continue
         lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
-        if suite.search("\n".join(lines)):
+        if serves.search("\n".join(lines)):
             found.append(file)
     return found
 

@@ -1,6 +1,7 @@
 """Runs the product on a second machine: Debian's own kernel, control groups of version 2.
 
-usage: python -m tests.machine [--init small|systemd] [--checks NAME,...] [--patience N]
+usage: python -m tests.machine [--init small|systemd] [--suite SUITE] [--checks NAME,...]
+       [--patience N]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import catalog, gobuild
+from mesh_fixtures.artifacts import catalog, gobuild, versions
 from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.errors import MachineError, MeshConformanceError
@@ -70,7 +71,9 @@ def _run(asked: argparse.Namespace, progress: Progress) -> int:
     root = catalog.cache_root()
     parts = (*catalog.parts(), gobuild.kind().part())
     images = kind_environment.parts() if KIND in asked.checks.split(",") else parts
-    built = Cache(root).ensure((*images, system.system(), system.environment()), progress)
+    built = Cache(root).ensure(
+        (*images, system.system(asked.suite), system.environment()), progress
+    )
     folders = {f"/{system.CACHE}/venv": built[system.ENVIRONMENT].folder / "venv"}
     control_planes = root.parent / "control-planes"
     if control_planes.is_dir():
@@ -121,6 +124,7 @@ def _boot(asked: argparse.Namespace, root: Path, scratch: Path, progress: Progre
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
     parser.add_argument("--init", choices=sorted(_INIT), default="small", help="its first process")
+    parser.add_argument("--suite", default=versions.DEBIAN_SUITE, help="of Debian: %(default)s")
     parser.add_argument("--checks", default=",".join(CHECKS), help="in this order: %(default)s")
     parser.add_argument(
         "--patience", type=float, default=PATIENCE, help="factor of all deadlines: %(default)g"

@@ -32,17 +32,21 @@ _SHOWN: Final = ("bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "s
 """What the project's environment is made from."""
 
 
-def system() -> Part:
-    """The part with the folder `root`: Debian, a stock kernel of it, and systemd."""
+def system(suite: str = versions.DEBIAN_SUITE) -> Part:
+    """The part with the folder `root`: Debian, a stock kernel of it, and systemd.
+
+    Args:
+        suite: a release of Debian, by its code name.
+    """
     return Part(
         name=SYSTEM,
         inputs={
-            "suite": versions.DEBIAN_SUITE,
+            "suite": suite,
             "packages": " ".join(_PACKAGES),
             "disabled": " ".join(_STARTED_BY_CHECKS),
             "revision": "1",
         },
-        build=_build_system,
+        build=lambda work: _build_system(work, suite),
         lane="machine",
         seconds=900.0,
     )
@@ -74,9 +78,11 @@ def kernel_of(root: Path) -> tuple[Path, Path]:
     return kernel, ramdisk
 
 
-def _build_system(work: Work) -> None:
+def _build_system(work: Work, suite: str) -> None:
     disable = f'chroot "$1" systemctl disable {" ".join(_STARTED_BY_CHECKS)}'
-    debian.install(work, work.into / "root", _PACKAGES, variant="minbase", hooks=[disable])
+    debian.install(
+        work, work.into / "root", _PACKAGES, variant="minbase", hooks=[disable], suite=suite
+    )
 
 
 def _build_environment(work: Work) -> None:

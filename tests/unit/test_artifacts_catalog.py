@@ -213,4 +213,4 @@ def test_only_sources_of_the_suite_are_handed_on(tmp_path: Path) -> None:
     (folder / "other.sources").write_text(f"Types: deb\nSuites: {suite}\nComponents: stable\n")
     (folder / "off.list").write_text(f"# deb x {suite} main\n")
     (folder / "old.list.disabled").write_text(f"deb x {suite} main\n")
-    assert debian._sources(tmp_path) == [wanted]
+    assert debian._sources(versions.DEBIAN_SUITE, tmp_path) == [wanted]
