@@ -20,6 +20,7 @@ COMMANDS = (
     "certificates",
     "up",
     "down",
+    "load-image",
     "diagnose",
     "discover",
     "rbac",
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _module(name: str) -> Command:
-    return cast("Command", importlib.import_module(f"mesh_fixtures.commands.{name}"))
+    return cast(
+        "Command", importlib.import_module(f"mesh_fixtures.commands.{name.replace('-', '_')}")
+    )
 
 
 def _parser(modules: dict[str, Command]) -> ArgumentParser:

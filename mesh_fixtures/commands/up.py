@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from mesh_fixtures import flow, providers
 from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
@@ -14,11 +15,26 @@ from mesh_fixtures.progress import Progress, Sink
 
 SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave them running"
 
+HOST, LAB = "host", "lab"
+"""Whose addresses of the API servers a kubeconfig has."""
+
 
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
     add_provider(parser)
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="clusters with DNS and load balancer only: no mesh, no sample workloads",
+    )
+    parser.add_argument(
+        "--addresses",
+        choices=(HOST, LAB),
+        default=HOST,
+        help="where the printed kubeconfig reaches API servers: on this machine's loopback, or at "
+        "their own addresses inside the lab's networks (default: %(default)s)",
+    )
     parser.epilog = (
         "Where such a lab runs already, it is taken over and its use is printed again. "
         "`down` removes it."
@@ -31,21 +47,40 @@ def run(arguments: Namespace, sink: Sink) -> int:
     providers.check_machine(provider)
     progress = Progress(scenario.id, sink)
     with interruption.holding():
-        lab = provider.open(scenario, progress, reuse=True)
+        lab = provider.open(scenario, progress, reuse=True, bare=arguments.bare)
         # a lab that somebody kept is theirs, whatever happens here
-        up = lab.installed
+        up = lab.kept
         try:
-            flow.bring_up(lab, progress)
+            if arguments.bare:
+                lab.wait_ready()
+            else:
+                flow.bring_up(lab, progress)
             up = True
         finally:
             with interruption.removing():
                 lab.close(keep=up)
-    print(instructions(lab))
+    kubeconfig = lab.kubeconfig if arguments.addresses == HOST else write_lab_kubeconfig(lab)
+    prefix = () if arguments.addresses == HOST else lab.network_command
+    print(instructions(lab, kubeconfig, shlex.join(prefix), bare=arguments.bare))
     return 0
 
 
-def instructions(lab: Lab) -> str:
-    """How to use a lab."""
+def write_lab_kubeconfig(lab: Lab) -> Path:
+    """The lab's kubeconfig with the API servers' own addresses, in a file beside it."""
+    from mesh_fixtures.lab.pki import with_servers, write_private
+
+    servers = {name: cluster.api_server or "" for name, cluster in lab.clusters.items()}
+    file = lab.folder / "kubeconfig.lab"
+    write_private(file, with_servers(lab.kubeconfig.read_text(), servers).encode())
+    return file
+
+
+def instructions(lab: Lab, kubeconfig: Path, prefix: str, *, bare: bool) -> str:
+    """How to use a lab.
+
+    Args:
+        prefix: what commands are preceded by to reach the kubeconfig's addresses; empty for none.
+    """
     from mesh_fixtures.workloads import hello
 
     first, last = next(iter(lab.clusters)), list(lab.clusters)[-1]
@@ -54,13 +89,20 @@ def instructions(lab: Lab) -> str:
     path = shlex.quote(os.pathsep.join(folders))
     namespace = lab.sample_namespace
     curl = f"curl -sS '{hello(namespace)}?[1-10]'"
+    commands = (
+        (f"kubectl --context={last} get pods --all-namespaces",)
+        if bare
+        else (
+            f"kubectl --context={first} -n {namespace} exec deploy/sleep -- {curl}",
+            f"istioctl --context={last} proxy-status",
+        )
+    )
     return "\n".join(
         (
             f"{lab.scenario.id} is up; its contexts are {', '.join(lab.clusters)}. For example:",
             "",
-            f"  export KUBECONFIG={shlex.quote(str(lab.kubeconfig))} PATH={path}:$PATH",
-            f"  kubectl --context={first} -n {namespace} exec deploy/sleep -- {curl}",
-            f"  istioctl --context={last} proxy-status",
+            f"  export KUBECONFIG={shlex.quote(str(kubeconfig))} PATH={path}:$PATH",
+            *(f"  {prefix} {command}" if prefix else f"  {command}" for command in commands),
             "",
             f"Remove it: mesh-conformance down {lab.scenario.id}",
         )

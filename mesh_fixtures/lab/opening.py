@@ -31,6 +31,7 @@ class Blueprint(Generic[AnyLab]):
         build: the lab of a record, not started.
         trouble: what the machine refuses with.
         method: how its mesh is installed, `istioctl` or `helm`; empty where it is there.
+        bare: whether no mesh will be installed.
         minds_abandoned: whether it needs what earlier labs left behind to be gone.
     """
 
@@ -42,6 +43,7 @@ class Blueprint(Generic[AnyLab]):
     build: Callable[[state.Record], AnyLab]
     trouble: tuple[type[Exception], ...]
     method: str = ""
+    bare: bool = False
     minds_abandoned: bool = True
 
 
@@ -83,6 +85,7 @@ class _Opening(Generic[AnyLab]):
                 engine=blueprint.engine,
                 slotted=blueprint.slotted,
                 method=blueprint.method,
+                bare=blueprint.bare,
             )
         self._lab = blueprint.build(record)
         try:
@@ -111,7 +114,9 @@ class _Opening(Generic[AnyLab]):
             self._progress.note("clean", str(error))
 
     def _take_over(self) -> AnyLab | None:
-        """A kept lab with the mesh of the same scenario and content, if there is one that works."""
+        """A kept lab of the same scenario and content, with its mesh or made to have none, if there
+        is one that works.
+        """
         blueprint = self._blueprint
         wanted = (
             *(blueprint.provider, blueprint.engine, blueprint.scenario.digest),
@@ -122,7 +127,7 @@ class _Opening(Generic[AnyLab]):
                 record
                 for record in state.records()
                 if record.kept
-                and record.installed
+                and (record.bare if blueprint.bare else record.installed)
                 and not record.in_use
                 and not is_disrupted(record.folder)
                 and wanted == _content(record)

@@ -6,7 +6,7 @@ Source: Kubernetes documentation, "PKI certificates and requirements".
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -185,6 +185,18 @@ def kubeconfig(context: str, server: str, authority: bytes, client: Pair) -> str
         },
         sort_keys=False,
     )
+
+
+def with_servers(kubeconfig: str, servers: Mapping[str, str]) -> str:
+    """YAML of a kubeconfig that reaches its clusters elsewhere.
+
+    Args:
+        servers: URL of an API server by cluster.
+    """
+    document = yaml.safe_load(kubeconfig)
+    for entry in document["clusters"]:
+        entry["cluster"]["server"] = servers[entry["name"]]
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def merge_kubeconfigs(contents: Sequence[str]) -> str:

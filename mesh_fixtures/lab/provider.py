@@ -114,6 +114,16 @@ class Lab(Protocol):
         """Namespace of HelloWorld and Sleep, the same in every cluster."""
 
     @property
+    def kept(self) -> bool:
+        """Whether somebody kept it before it was opened now."""
+
+    @property
+    def network_command(self) -> Sequence[str]:
+        """What a command is preceded by to run where the API servers' own addresses are reached;
+        empty where that is this machine itself.
+        """
+
+    @property
     def installed(self) -> bool:
         """Whether a kept lab already holds the installed mesh of this scenario."""
 
@@ -154,12 +164,15 @@ class Provider(Protocol):
             MachineError: this machine lacks one.
         """
 
-    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
+    def open(
+        self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
+    ) -> Lab:
         """Boot clusters and networks.
 
         Args:
             reuse: take over a kept lab of the same scenario, artifacts and method of installation
                 instead, if there is one that works.
+            bare: no mesh will be installed; what is taken over then is a lab without one.
 
         Raises:
             MachineError: the machine lacks something; nothing was created.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +79,14 @@ class RecordedLab(ABC):
     @property
     def sample_namespace(self) -> str:
         return NAMESPACE
+
+    @property
+    def kept(self) -> bool:
+        return self._record.kept
+
+    @property
+    @abstractmethod
+    def network_command(self) -> Sequence[str]: ...
 
     def mark_installed(self) -> None:
         self._update(installed=True)

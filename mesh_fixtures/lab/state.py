@@ -50,6 +50,7 @@ class Record:
         installed: whether it holds the scenario's mesh.
         ports: loopback port of each cluster's API server.
         method: how its mesh is installed, `istioctl` or `helm`; empty where it is somebody else's.
+        bare: whether it was made to hold no mesh of ours.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Record:
     installed: bool = False
     ports: tuple[tuple[str, int], ...] = ()
     method: str = ""
+    bare: bool = False
 
     @property
     def in_use(self) -> bool:
@@ -124,6 +126,7 @@ def claim(
     engine: str = "",
     slotted: bool = True,
     method: str = "",
+    bare: bool = False,
 ) -> Record:
     """Make the folder and record of a new lab; call under `exclusive`.
 
@@ -131,6 +134,7 @@ def claim(
         runs: digest of everything that runs in it.
         slotted: whether it needs addresses that no other lab of this machine has.
         method: how its mesh will be installed.
+        bare: whether none will be.
 
     Raises:
         LabError: all slots are taken.
@@ -147,6 +151,7 @@ def claim(
         owner_pid=pid,
         owner_started=started,
         method=method,
+        bare=bare,
     )
     record.folder.mkdir(mode=0o700)
     record.save()

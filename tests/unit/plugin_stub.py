@@ -113,6 +113,8 @@ class StubLab:
     is_foreign: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     installed: bool = False
+    kept: bool = False
+    network_command: Sequence[str] = ()
     charts: Charts | None = None
 
     @property
@@ -171,7 +173,9 @@ class StubProvider:
     def prepare(self, progress: Progress) -> None:
         pass
 
-    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> Lab:
+    def open(
+        self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
+    ) -> Lab:
         record(self.log, "open", scenario.id)
         if self.behaviour.open_fails == scenario.id:
             raise LabError(wanted="clusters", seen="none", where="boot", remedy="look at the log")

@@ -93,7 +93,7 @@ def test_up_keeps_the_lab(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress: None)
-    monkeypatch.setattr(up, "instructions", lambda lab: f"use {lab.id}")
+    monkeypatch.setattr(up, "instructions", lambda lab, *_, **__: f"use {lab.id}")
     assert cli.main(["up", *NAMED]) == 0
     assert capsys.readouterr().out == "use stub\n"
     assert recorded(provider.log) == ["open multi-primary", "keep multi-primary"]
@@ -118,10 +118,28 @@ def test_instructions_name_kubeconfig_and_contexts(tmp_path: Path) -> None:
     scenario = load_scenario(SCENARIOS / "multi-primary.yaml")
     clusters = {name: cluster(name) for name in ("cluster1", "cluster2")}
     lab = StubLab(scenario, tmp_path / "log", Behaviour(), clusters=clusters)
-    text = up.instructions(lab)
+    text = up.instructions(lab, lab.kubeconfig, "", bare=False)
     assert f"export KUBECONFIG={tmp_path}/kubeconfig " in text
     assert "kubectl --context=cluster1 -n sample exec deploy/sleep -- curl" in text
     assert "mesh-conformance down multi-primary" in text
+    bare = up.instructions(lab, tmp_path / "other", "nsenter --net=/there", bare=True)
+    assert f"export KUBECONFIG={tmp_path}/other " in bare
+    assert "  nsenter --net=/there kubectl --context=cluster2 get pods" in bare
+    assert "sleep" not in bare
+    assert "istioctl" not in bare
+
+
+def test_bare_lab_gets_no_mesh(
+    provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(lab: Lab, progress: Progress) -> None:
+        raise AssertionError("a mesh is installed")
+
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", refuse)
+    monkeypatch.setattr(up, "instructions", lambda lab, *_, bare: f"use {lab.id}, bare: {bare}")
+    assert cli.main(["up", "--bare", *NAMED]) == 0
+    assert capsys.readouterr().out == "use stub, bare: True\n"
+    assert recorded(provider.log) == ["open multi-primary", "keep multi-primary"]
 
 
 def test_doctor_lists_what_is_missing(
@@ -185,7 +203,8 @@ def test_help_says_what_a_command_does(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as exit_:
         cli.main([command, "--help"])
     assert exit_.value.code == 0
-    summary = importlib.import_module(f"mesh_fixtures.commands.{command}").SUMMARY
+    module = command.replace("-", "_")
+    summary = importlib.import_module(f"mesh_fixtures.commands.{module}").SUMMARY
     assert summary[1:] in " ".join(capsys.readouterr().out.split())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -60,6 +60,10 @@ class KindLab(RecordedLab):
     @property
     def charts(self) -> Charts | None:
         return self._parts.helm.charts if self._parts.helm else None
+
+    @property
+    def network_command(self) -> Sequence[str]:
+        return ()
 
     def stop(self) -> None:
         self._booting.give_up()

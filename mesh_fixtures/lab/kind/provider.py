@@ -36,7 +36,9 @@ class KindProvider:
     def prepare(self, progress: Progress) -> None:
         gather(self._wanted, progress)
 
-    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> KindLab:
+    def open(
+        self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
+    ) -> KindLab:
         engine = self._require_machine(scenario)
         parts = gather(self._wanted, progress).on(engine)
         blueprint = Blueprint(
@@ -48,6 +50,7 @@ class KindProvider:
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
             trouble=_TROUBLE,
             method=method_name(parts.helm),
+            bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)
 

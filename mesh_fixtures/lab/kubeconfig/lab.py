@@ -92,6 +92,10 @@ class KubeconfigLab(RecordedLab):
             self._stopping.set,
         )
 
+    @property
+    def network_command(self) -> Sequence[str]:
+        return ()
+
     def stop(self) -> None:
         self._stopping.set()
         processes.end_processes(self.id, self._record.journal)

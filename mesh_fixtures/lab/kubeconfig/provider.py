@@ -60,7 +60,10 @@ class KubeconfigProvider:
     def prepare(self, progress: Progress) -> None:
         """Nothing is built or fetched."""
 
-    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> KubeconfigLab:
+    def open(
+        self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
+    ) -> KubeconfigLab:
+        del bare  # whether there is a mesh is not decided here
         self._require_clusters(scenario)
         self._require_access(progress)
         blueprint = Blueprint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.helm_install import HelmInstall
@@ -14,7 +14,8 @@ from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
 from mesh_fixtures.lab.netns import readiness
 from mesh_fixtures.lab.netns.inspection import network_state
-from mesh_fixtures.lab.netns.network import API_SERVER_PORT
+from mesh_fixtures.lab.netns.launch import path_of
+from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
 from mesh_fixtures.lab.provider import Cluster, Tools
@@ -65,6 +66,10 @@ class NetnsLab(RecordedLab):
     @property
     def charts(self) -> Charts | None:
         return self._helm.charts if self._helm else None
+
+    @property
+    def network_command(self) -> Sequence[str]:
+        return ("nsenter", f"--net={path_of(router_namespace(self.id))}")
 
     def stop(self) -> None:
         self._booting.give_up()

@@ -46,7 +46,9 @@ class NetnsProvider:
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
 
-    def open(self, scenario: Scenario, progress: Progress, *, reuse: bool = False) -> NetnsLab:
+    def open(
+        self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
+    ) -> NetnsLab:
         loaded = modules.load()
         if loaded:
             progress.note("modules", f"loaded into the kernel: {', '.join(loaded)}")
@@ -62,6 +64,7 @@ class NetnsProvider:
             build=lambda record: NetnsLab(scenario, record, artifacts, progress, helm),
             trouble=_TROUBLE,
             method=helm_install.method_name(helm),
+            bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)
 
