@@ -45,6 +45,13 @@ _UNUSED_CONTAINERD_PLUGINS = (
 )
 
 
+AWAIT_SECONDS = 60.0
+"""Until a service answers that another one wants."""
+
+ANSWER_SECONDS = 5.0
+"""For one of its answers by HTTPS."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A process that the node keeps running once all the addresses in `wants` answer."""
@@ -67,7 +74,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What mesh-node is told: the node's file system, settings and services."""
+    """What mesh-node reads: the node's file system, settings and services.
+
+    Attributes:
+        await_seconds: how long a service waits for those that it wants.
+        answer_seconds: how long one of their answers by HTTPS may take.
+    """
 
     hostname: str
     root: str
@@ -77,6 +89,8 @@ class NodeSpec:
     sysctls: Mapping[str, str]
     rules: str
     services: tuple[Service, ...]
+    await_seconds: float
+    answer_seconds: float
 
     def as_json(self) -> str:
         """JSON in mesh-node's form; `rules` is a path inside the node that nft loads first."""
@@ -90,6 +104,8 @@ class NodeSpec:
                 "sysctls": dict(self.sysctls),
                 "setup": [{"argv": ["nft", "-f", self.rules]}],
                 "services": [asdict(service) for service in self.services],
+                "await_seconds": self.await_seconds,
+                "answer_seconds": self.answer_seconds,
             },
             indent=1,
         )

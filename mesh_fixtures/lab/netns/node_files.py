@@ -10,6 +10,8 @@ from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.netns.components import (
+    ANSWER_SECONDS,
+    AWAIT_SECONDS,
     CONFIGURATION,
     LOGS,
     MACHINE_TUNABLES,
@@ -31,6 +33,7 @@ from mesh_fixtures.lab.pki import (
     service_account_keys,
     write_private,
 )
+from mesh_fixtures.patience import patient
 
 _RULES = f"{CONFIGURATION}/rules.nft"
 
@@ -63,6 +66,8 @@ def write_router(folder: Path, lab: str, addresses: LabAddresses, artifacts: Art
         sysctls=ROUTER_SYSCTLS,
         rules=_RULES,
         services=(),
+        await_seconds=patient(AWAIT_SECONDS),
+        answer_seconds=patient(ANSWER_SECONDS),
     )
     return _write_spec(folder, spec)
 
@@ -131,6 +136,8 @@ def write_node(
         sysctls=NODE_SYSCTLS,
         rules=_RULES,
         services=services,
+        await_seconds=patient(AWAIT_SECONDS),
+        answer_seconds=patient(ANSWER_SECONDS),
     )
     return _write_spec(folder, spec)
 
