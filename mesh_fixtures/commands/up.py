@@ -7,7 +7,13 @@ import shlex
 from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures import flow, providers
-from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
+from mesh_fixtures.commands import (
+    add_patience,
+    add_provider,
+    add_scenarios_folder,
+    choice,
+    find_scenario,
+)
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress, Sink
@@ -19,6 +25,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="id of a scenario, or its file")
     add_scenarios_folder(parser)
     add_provider(parser)
+    add_patience(parser)
     parser.epilog = (
         "Where such a lab runs already, it is taken over and its use is printed again. "
         "`down` removes it."

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pyroute2
 import pytest
 from fake_api_server import FakeApiServer
 from fake_kube import FakeKube, pod
@@ -26,6 +29,7 @@ from mesh_fixtures.kube import client
 from mesh_fixtures.lab import state
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubectl import Kubectl
+from mesh_fixtures.lab.netns import network
 from mesh_fixtures.lab.netns.node_files import write_router
 from mesh_fixtures.lab.provider import Tools
 from mesh_fixtures.patience import Patience
@@ -78,6 +82,26 @@ def test_a_lock_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         state.exclusive(),
     ):
         pytest.fail("the lock was given away twice")
+
+
+class _Entered(Exception):
+    """A namespace would be entered now."""
+
+
+@pytest.mark.parametrize("enter", [network.inside, partial(network._create, record=lambda _: None)])
+def test_namespaces_may_be_entered_later(
+    monkeypatch: pytest.MonkeyPatch, enter: Callable[[str], object]
+) -> None:
+    def entered(*_: object, **__: object) -> None:
+        raise _Entered
+
+    monkeypatch.setattr("mesh_fixtures.lab.netns.network.IPRoute", entered)
+    monkeypatch.setattr("pyroute2.netns.create", entered)
+    monkeypatch.setattr(pyroute2.config, "default_communicate_timeout", 2)
+    slow(3)
+    with pytest.raises(_Entered):
+        enter("lab-router")
+    assert pyroute2.config.default_communicate_timeout == 90
 
 
 def test_nodes_wait_longer_for_their_services(tmp_path: Path) -> None:

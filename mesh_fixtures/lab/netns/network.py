@@ -145,6 +145,7 @@ def _build_network(
 
 def _create(namespace: str, record: Callable[[Entry], None]) -> None:
     record(Entry("namespace", namespace))
+    _allow_time()
     netns.create(namespace)
     with inside(namespace) as links:
         links.link("set", index=_index(links, "lo"), state="up")
@@ -172,8 +173,13 @@ def _configure(namespace: str, interface: str, address: str) -> None:
 
 def inside(namespace: str) -> IPRoute:
     """Routes and links of a namespace; to be closed."""
-    pyroute2.config.default_communicate_timeout = patient(_ENTRY_SECONDS)
+    _allow_time()
     return IPRoute(netns=namespace)
+
+
+def _allow_time() -> None:
+    """Give pyroute2 its limit, which it reads whenever it enters a namespace."""
+    pyroute2.config.default_communicate_timeout = patient(_ENTRY_SECONDS)
 
 
 def _index(links: IPRoute, interface: str) -> int:
