@@ -91,8 +91,8 @@ def detect(
     """Look at a broken mesh until all requirements that must be unmet are, and then at others.
 
     Args:
-        seconds: after which they are not waited for any longer; None for `DETECTION_SECONDS`, by
-            patience.
+        seconds: after which they are not waited for any longer; None for
+            `patient(DETECTION_SECONDS)`.
     """
     if seconds is None:
         seconds = patient(DETECTION_SECONDS)

@@ -190,7 +190,7 @@ class KubeClient:
         """Run a command in a container, once, and wait for its end.
 
         Args:
-            timeout: seconds that it may take; None for `EXEC_SECONDS`, by patience.
+            timeout: seconds that it may take; None for `patient(EXEC_SECONDS)`.
             follow: told whenever more has come of all that the command has printed so far.
 
         Raises:

@@ -104,8 +104,8 @@ class Kubectl:
         """Wait for a Deployment or DaemonSet.
 
         Raises:
-            LabError: not within `ADD_ON_DEADLINE`, by patience; its text has the namespace's pods
-                and events.
+            LabError: not within `patient(ADD_ON_DEADLINE)`; its text has the namespace's pods and
+                events.
         """
         seconds = patient(ADD_ON_DEADLINE)
         try:

@@ -69,7 +69,7 @@ def kill(pids: Mapping[int, int], *, deadline: float | None = None) -> None:
 
     Args:
         pids: start time in clock ticks by pid; a pid whose start time differs is left alone.
-        deadline: seconds; None for `_KILL_DEADLINE`, by patience.
+        deadline: seconds; None for `patient(_KILL_DEADLINE)`.
 
     Raises:
         LabError: one of them is still there at the deadline.

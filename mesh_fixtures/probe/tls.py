@@ -111,7 +111,7 @@ def attempt(
 
     Args:
         hello: None for plain text.
-        seconds: to wait for an end or for an answer; None for `SECONDS`, by patience.
+        seconds: to wait for an end or for an answer; None for `patient(SECONDS)`.
 
     Raises:
         ProbeError: the pod could not try, or nothing accepts connections there.

@@ -151,8 +151,9 @@ def requests(
     Args:
         count: at least 1.
         target: URL; empty for HelloWorld's.
-        request_seconds: after which a request counts as failed.
-        budget_seconds: after which no further requests are begun. None, for both: what should do.
+        request_seconds: after which a request counts as failed; None for
+            `patient(REQUEST_SECONDS)`.
+        budget_seconds: after which no further requests are begun; None for what suits `count`.
 
     Raises:
         ProbeError: there is no ready Sleep, it could not send, not every request is accounted for

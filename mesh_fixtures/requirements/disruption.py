@@ -114,8 +114,8 @@ class Disruption:
             what: was taken down; begins the name of the figure.
 
         Raises:
-            LabError: it is not sound after `RESTORE_SECONDS`, by patience; nothing more can be
-                learnt from it.
+            LabError: it is not sound after `patient(RESTORE_SECONDS)`; nothing more can be learnt
+                from it.
         """
 
         def looked() -> list[str]:

@@ -37,8 +37,8 @@ start within that where their images are."""
 ERRORED_SECONDS: Final = 5
 """Error budget of a client whose requests go through the gateway: so many errored seconds more than
 it takes until a new pod is ready. One request that waits in vain touches 3; connections that old
-pods pass on are cut off once, when those end. Where requests may take longer, by patience, one that
-waits in vain touches more. Other clients' budget is no error at all."""
+pods pass on are cut off once, when those end. On a slow machine, where requests are given longer,
+one that waits in vain touches more. Other clients' budget is no error at all."""
 
 _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * RESTART_SECONDS) + 30
 

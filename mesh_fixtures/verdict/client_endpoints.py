@@ -61,7 +61,7 @@ def client_endpoints(
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
 
     Args:
-        deadline: seconds; None for `DEADLINE_SECONDS`, by patience.
+        deadline: seconds; None for `patient(DEADLINE_SECONDS)`.
         service: by which clients ask for HelloWorld.
 
     Raises:

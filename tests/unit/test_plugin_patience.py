@@ -138,3 +138,14 @@ def test_a_bad_variable_is_refused(
     monkeypatch.setenv("MESH_PATIENCE", "much")
     with pytest.raises(pytest.UsageError, match="environment variable MESH_PATIENCE: 'much'"):
         resolve(pytester.parseconfig())
+
+
+def test_a_runbook_is_the_same_with_any_factor(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(mesh): pass")
+    plan = (*QUICK, "--mesh-plan", "--mesh-topology=multi-primary")
+    usual, slow = (
+        [line for line in pytester.runpytest(*plan, more).outlines if "timeout=" in line]
+        for more in ("--mesh-patience=1", "--mesh-patience=20")
+    )
+    assert usual
+    assert usual == slow

@@ -62,7 +62,7 @@ class Engine:
         """Standard output of a command of the engine.
 
         Args:
-            deadline: seconds; None for what should do.
+            deadline: seconds; None for `patient(_DEADLINE)`.
 
         Raises:
             LabError: it failed or did not end in time.

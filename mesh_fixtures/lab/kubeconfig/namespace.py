@@ -67,7 +67,7 @@ def remove(cluster: Cluster, lab: str) -> None:
     """Remove it, if it is there, and wait until it is gone.
 
     Raises:
-        LabError: it is still there after `REMOVAL_SECONDS`, by patience.
+        LabError: it is still there after `patient(REMOVAL_SECONDS)`.
         ProbeError: the API server cannot be asked or refuses.
     """
     name = name_of(lab)

@@ -58,7 +58,7 @@ def remove(path: str, *, deadline: float | None = None) -> None:
     Args:
         path: relative to the hierarchies, e.g. the lab's name.
         deadline: seconds; the kernel lets go of a group a moment after its last process ended. None
-            for what should do.
+            for `patient(_REMOVAL_DEADLINE)`.
 
     Raises:
         LabError: a group is still there at the deadline.
