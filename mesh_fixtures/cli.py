@@ -9,7 +9,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import cast
 
-from mesh_fixtures.commands import Command
+from mesh_fixtures import patience
+from mesh_fixtures.commands import Command, chosen_patience
 from mesh_fixtures.errors import MeshConformanceError, ReportError, ScenarioError
 from mesh_fixtures.progress.display import Display
 
@@ -44,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modules = {name: _module(name) for name in COMMANDS}
     parser = _parser(modules)
     parsed = parser.parse_args(arguments)
+    if "patience" in parsed:
+        try:
+            patience.use(chosen_patience(parsed))
+        except ValueError as error:
+            parser.error(str(error))
+        if patience.current().factor != 1:
+            print(f"patience: {patience.current()}", file=sys.stderr)
     display = Display(lambda line: print(line, file=sys.stderr, flush=True))
     try:
         status = modules[parsed.command].run(parsed, display)

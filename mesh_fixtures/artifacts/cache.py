@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from filelock import Timeout
 
@@ -27,7 +28,11 @@ from mesh_fixtures.artifacts.eviction import remove_leftovers
 from mesh_fixtures.artifacts.folders import remove, size_of
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError, MeshConformanceError
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
+
+_DEADLINE: Final = 3600.0
+_POLL_SECONDS: Final = 0.5
 
 
 @dataclass
@@ -40,7 +45,7 @@ class Cache:
     """
 
     root: Path
-    deadline: float = 3600.0
+    deadline: float = field(default_factory=lambda: patient(_DEADLINE))
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def find(self, parts: Sequence[Part]) -> dict[str, Built]:
@@ -98,7 +103,9 @@ class Cache:
             return
         with tempfile.TemporaryDirectory(prefix="mesh-prefetch-") as name:
             folder = Path(name)
-            work = Work(folder, folder, {}, limits.within(part.seconds), progress, part.name)
+            work = Work(
+                folder, folder, {}, limits.within(patient(part.seconds)), progress, part.name
+            )
             with contextlib.suppress(MeshConformanceError, OSError):
                 part.prefetch(work)
 
@@ -143,7 +150,7 @@ def _build(
         partial / "content",
         partial / "scratch",
         needs,
-        limits.within(part.seconds),
+        limits.within(patient(part.seconds)),
         progress,
         part.name,
     )
@@ -189,7 +196,7 @@ def _locked(entry: Entry, name: str, limits: Limits, progress: Progress) -> Iter
     told = False
     while True:
         try:
-            lock.acquire(timeout=0.5)
+            lock.acquire(timeout=_POLL_SECONDS)
             break
         except Timeout:
             if not told:

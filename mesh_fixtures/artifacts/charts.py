@@ -16,6 +16,7 @@ import yaml
 from mesh_fixtures import supported
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.patience import patient
 
 UNRELEASED: Final = "1.0.0"
 """Version of the charts in Istio's sources: a release replaces it."""
@@ -102,7 +103,11 @@ def run_helm(helm: Path, *arguments: str) -> str:
     """
     try:
         return subprocess.run(
-            [str(helm), *arguments], capture_output=True, text=True, timeout=_DEADLINE, check=True
+            [str(helm), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=patient(_DEADLINE),
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.patience import patient
 
 OUTPUT_SHOWN: Final = 2500
 """Characters of a failed program's output that its error carries."""
@@ -28,6 +29,14 @@ DISK_REMEDY: Final = (
     f"free space until there are {DISK_NEEDED // 2**30} GiB (`mesh-conformance artifacts --prune`, "
     "`go clean -cache`), or point XDG_CACHE_HOME at a larger disk"
 )
+
+END_SECONDS: Final = 5.0
+"""For a program to end by itself when it is asked to."""
+
+KILL_SECONDS: Final = 10.0
+"""For the kernel to end it."""
+
+_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits) -> str:
     try:
         while True:
             try:
-                status = process.wait(timeout=0.1)
+                status = process.wait(timeout=_POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 if limits.stop.is_set():
                     return "stopped: another part failed, or the run was interrupted"
@@ -151,12 +160,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     The first process is not waited for until the end, so that the group's number stays its own.
     """
     os.killpg(process.pid, signal.SIGTERM)
-    patience = time.monotonic() + 5.0
-    while not _has_ended(process) and time.monotonic() < patience:
+    end = time.monotonic() + patient(END_SECONDS)
+    while not _has_ended(process) and time.monotonic() < end:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=10.0)
+        process.wait(timeout=patient(KILL_SECONDS))
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -16,6 +16,7 @@ from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.catalog import cache_root
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.charts import CHARTS, Charts
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
 SOURCES: Final = {
@@ -95,7 +96,7 @@ def version_of(helm: Path) -> str:
             [str(helm), "version", "--short"],
             capture_output=True,
             text=True,
-            timeout=_ASK_SECONDS,
+            timeout=patient(_ASK_SECONDS),
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):

@@ -17,6 +17,7 @@ from mesh_fixtures import supported
 from mesh_fixtures.artifacts import catalog
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.patience import patient
 
 RELEASES: Final = "https://github.com/istio/istio/releases/download"
 """Where Istio's releases are (source: Istio, "Download the Istio release")."""
@@ -86,7 +87,7 @@ def _fetched(url: str, root: Path | None) -> Path:
     if file.exists():
         return file
     try:
-        with urllib.request.urlopen(url, timeout=_DEADLINE) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=patient(_DEADLINE)) as answer:  # noqa: S310
             content = _program_in(answer.read())
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise ArtifactError(

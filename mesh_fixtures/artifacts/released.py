@@ -19,6 +19,7 @@ from mesh_fixtures.artifacts.manifests import fit_metallb
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
 HELLOWORLD: Final = {
@@ -119,7 +120,7 @@ def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _M
         return file
     with progress.phase("MetalLB's manifest"):
         try:
-            with urllib.request.urlopen(url, timeout=_DEADLINE) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=patient(_DEADLINE)) as answer:  # noqa: S310
                 manifests = [m for m in yaml.safe_load_all(answer.read()) if m]
             fitted = fit_metallb(manifests, _by_container(manifests), file)
         except (OSError, urllib.error.URLError, yaml.YAMLError, KeyError, TypeError) as error:
@@ -157,7 +158,7 @@ def _ask(istioctl: Path, *arguments: str) -> str:
             [str(istioctl), *arguments],
             capture_output=True,
             text=True,
-            timeout=_DEADLINE,
+            timeout=patient(_DEADLINE),
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Protocol
 
-from mesh_fixtures import providers
+from mesh_fixtures import patience, providers
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
 from mesh_fixtures.progress import Sink
@@ -117,6 +117,28 @@ def add_provider(
         help="Istio's Helm charts for --install helm: a folder, or a repository's URL (default: "
         "$MESH_CHARTS, else those of built images)",
     )
+
+
+def add_patience(parser: ArgumentParser) -> None:
+    """Declare what deadlines are multiplied by; pytest's option has the same name."""
+    parser.add_argument(
+        "--patience",
+        metavar="N",
+        help=f"multiply every deadline by N, {patience.FORM}, where a machine is slow (default: "
+        "$MESH_PATIENCE, else by how busy this machine is)",
+    )
+
+
+def chosen_patience(arguments: Namespace) -> patience.Patience:
+    """What `add_patience` declared.
+
+    Raises:
+        ValueError: the value is not valid; the text says where it comes from.
+    """
+    if arguments.patience:
+        return patience.chosen(arguments.patience, "--patience")
+    variable = os.environ.get("MESH_PATIENCE", "").strip()
+    return patience.chosen(variable, "environment variable MESH_PATIENCE")
 
 
 def choices(arguments: Namespace, *, foreign: bool = False) -> list[providers.Choice]:

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
 from mesh_fixtures import providers
+from mesh_fixtures.commands import add_patience
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
@@ -32,6 +33,7 @@ def add(parser: ArgumentParser) -> None:
         action="store_true",
         help="build nothing; remove what earlier versions left, unless a lab exists",
     )
+    add_patience(parser)
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mesh_fixtures
-from mesh_fixtures import providers
+from mesh_fixtures import patience, providers
 from mesh_fixtures.commands import (
+    add_patience,
     add_provider,
     add_scenarios_folder,
     choices,
@@ -64,6 +65,7 @@ def add(parser: ArgumentParser) -> None:
     )
     add_scenarios_folder(parser)
     add_provider(parser, repeatable=True)
+    add_patience(parser)
     parser.epilog = (
         "Each run is one of pytest: all conformance tests on one topology. Providers are measured "
         "in turn, so that a change of the machine's load meets all of them. The table "
@@ -141,6 +143,7 @@ def measure(file: Path, choice: providers.Choice, *, keep: bool) -> tuple[Measur
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
             *("--mesh-provider", choice.provider, "--mesh-images", choice.images),
             *("--mesh-install", choice.install),
+            *("--mesh-patience", repr(patience.current().factor)),
             *(("--mesh-kubernetes", choice.kubernetes) if choice.kubernetes else ()),
             *(("--mesh-charts", choice.charts) if choice.charts else ()),
             *(("--mesh-istioctl", choice.istioctl) if choice.istioctl else ()),

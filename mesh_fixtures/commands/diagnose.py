@@ -10,7 +10,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
+from mesh_fixtures.commands import (
+    add_patience,
+    add_provider,
+    add_scenarios_folder,
+    choice,
+    find_scenario,
+)
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab import state
@@ -35,6 +41,7 @@ def add(parser: ArgumentParser) -> None:
     )
     add_scenarios_folder(parser)
     add_provider(parser)
+    add_patience(parser)
     parser.epilog = "Exit status 0: every requirement that could be checked is met; 1: not so."
 
 

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_kubeconfigs, references
+from mesh_fixtures.commands import add_kubeconfigs, add_patience, references
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import as_yaml
 
@@ -15,6 +15,7 @@ SUMMARY = "print the scenario of a mesh that is installed in clusters of somebod
 
 def add(parser: ArgumentParser) -> None:
     add_kubeconfigs(parser)
+    add_patience(parser)
     parser.epilog = (
         "Changes nothing. Give all clusters of the mesh. What is printed is a scenario file; what "
         "contradicts each other in the clusters is told beside it. It says what is there, not what "

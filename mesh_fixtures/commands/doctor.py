@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from mesh_fixtures import providers
 from mesh_fixtures.artifacts.parts import Part
-from mesh_fixtures.commands import add_kubeconfigs, add_provider, choice
+from mesh_fixtures.commands import add_kubeconfigs, add_patience, add_provider, choice
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Sink
@@ -21,6 +21,7 @@ _OLDEST_PYTHON = (3, 11)
 def add(parser: ArgumentParser) -> None:
     add_provider(parser, foreign=True)
     add_kubeconfigs(parser)
+    add_patience(parser)
     parser.epilog = (
         "Changes nothing. With --kubeconfig, asks each cluster whether it permits what verifying "
         "its mesh takes. Exit status 1: something is missing."

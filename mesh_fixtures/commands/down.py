@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures.commands import id_of
+from mesh_fixtures.commands import add_patience, id_of
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
@@ -16,6 +16,7 @@ def add(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("scenario", nargs="?", help="id of the scenario, or its file")
     which.add_argument("--all", action="store_true", help="remove all kept labs")
+    add_patience(parser)
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.commands import id_of
+from mesh_fixtures.commands import add_patience, id_of
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
@@ -32,6 +32,7 @@ def add(parser: ArgumentParser) -> None:
         metavar="ID",
         help="id of the lab's scenario, or the lab's own (default: the only lab there is)",
     )
+    add_patience(parser)
     parser.epilog = (
         "Nodes of labs pull no images. A pod uses what is loaded if its imagePullPolicy is "
         "IfNotPresent or Never."

@@ -8,7 +8,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mesh_fixtures import flow, providers
-from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
+from mesh_fixtures.commands import (
+    add_patience,
+    add_provider,
+    add_scenarios_folder,
+    choice,
+    find_scenario,
+)
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress, Sink
@@ -35,6 +41,7 @@ def add(parser: ArgumentParser) -> None:
         help="where the printed kubeconfig reaches API servers: on this machine's loopback, or at "
         "their own addresses inside the lab's networks (default: %(default)s)",
     )
+    add_patience(parser)
     parser.epilog = (
         "Where such a lab runs already, it is taken over and its use is printed again. "
         "`down` removes it."

@@ -19,6 +19,7 @@ from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -86,7 +87,9 @@ class Target:
 
     def kubectl(self, cluster: str, *arguments: str, stdin: str = "") -> str:
         """Standard output of kubectl on a cluster."""
-        return self._kubectl[cluster].run(*arguments, deadline=COMMAND_SECONDS, stdin=stdin)
+        return self._kubectl[cluster].run(
+            *arguments, deadline=patient(COMMAND_SECONDS), stdin=stdin
+        )
 
     def system(self, cluster: str, *arguments: str) -> str:
         """As `kubectl`, in istio-system."""
@@ -108,7 +111,7 @@ class Target:
 
     def delete(self, cluster: str, namespace: str, *objects: str) -> None:
         """Delete objects, each `kind/name`, and wait until they are gone; there may be none."""
-        gone = ("--ignore-not-found", f"--timeout={COMMAND_SECONDS - 2:g}s")
+        gone = ("--ignore-not-found", f"--timeout={patient(COMMAND_SECONDS - 2):g}s")
         self.kubectl(cluster, "-n", namespace, "delete", *objects, *gone)
 
     def restart(self, cluster: str, *deployments: tuple[str, str]) -> None:
@@ -136,15 +139,13 @@ class Target:
         cluster: str,
         ask: Callable[[KubeClient], Value],
         accept: Callable[[Value], bool],
-        *,
-        seconds: float = EFFECT_SECONDS,
     ) -> Value:
         """Ask a cluster until an answer is accepted, which is returned.
 
         Args:
             what: is waited for, in words.
         """
-        kube = self.kube[cluster]
+        kube, seconds = self.kube[cluster], patient(EFFECT_SECONDS)
         settled = settle(lambda: ask(kube), accept, deadline=seconds, interval=_INTERVAL)
         if not settled.accepted:
             raise LabError(

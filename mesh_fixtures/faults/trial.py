@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
@@ -43,13 +44,13 @@ class ImpatientMesh(ObservedMesh):
 
 
 def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
-    return client_endpoints(mesh.view, ENDPOINT_SECONDS)
+    return client_endpoints(mesh.view, patient(ENDPOINT_SECONDS))
 
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
     _ = mesh.endpoints
     return mesh.view.each(
-        lambda kube: requests(kube, mesh.requests, budget_seconds=TRAFFIC_SECONDS)
+        lambda kube: requests(kube, mesh.requests, budget_seconds=whole(TRAFFIC_SECONDS))
     )
 
 
@@ -85,9 +86,16 @@ def detect(
     fails: Iterable[str],
     unaffected: Iterable[str],
     *,
-    seconds: float = DETECTION_SECONDS,
+    seconds: float | None = None,
 ) -> Detection:
-    """Look at a broken mesh until all requirements that must be unmet are, and then at others."""
+    """Look at a broken mesh until all requirements that must be unmet are, and then at others.
+
+    Args:
+        seconds: after which they are not waited for any longer; None for
+            `patient(DETECTION_SECONDS)`.
+    """
+    if seconds is None:
+        seconds = patient(DETECTION_SECONDS)
     seen = _watch(mesh, fails, "unmet", seconds)
     return Detection({**seen.outcomes, **check(mesh, unaffected)}, seen.seconds)
 

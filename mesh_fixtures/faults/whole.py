@@ -7,6 +7,7 @@ from typing import Final
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.faults.target import Target
 from mesh_fixtures.faults.trial import MENDED_SECONDS, ImpatientMesh, await_met
+from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import applicable
 
 BASIC: Final = (
@@ -51,11 +52,12 @@ class WholeMesh:
         """
         known = {each.id for each in applicable(self.mesh.scenario)}
         wanted = [each for each in (*BASIC, *also) if each in known]
-        seen = await_met(self.mesh, wanted, seconds=MENDED_SECONDS)
+        seconds = patient(MENDED_SECONDS)
+        seen = await_met(self.mesh, wanted, seconds=seconds)
         self.is_whole = not seen.unmet
         if seen.unmet:
             error = LabError(
-                wanted=f"a whole mesh within {MENDED_SECONDS:g} s",
+                wanted=f"a whole mesh within {seconds:g} s",
                 seen="\n  ".join(seen.unmet),
                 where=f"{self.mesh.scenario.id} ({self.target.lab.id})",
             )

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from pyroute2 import IPRoute
-
 from mesh_fixtures.faults.fault import Injection
 from mesh_fixtures.faults.target import Target
 from mesh_fixtures.lab.netns import launch
-from mesh_fixtures.lab.netns.network import node_namespace, router_namespace
+from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import SERVICES_PORT
 
 PROVIDER: Final = "netns"
@@ -97,7 +95,7 @@ def pod_routes(target: Target, cluster: str) -> list[Route]:
 
 
 def _route(what: str, namespace: str, routes: list[Route]) -> None:
-    with IPRoute(netns=namespace) as links:
+    with inside(namespace) as links:
         for destination, gateway in routes:
             links.route(what, dst=str(destination), gateway=str(gateway))
 

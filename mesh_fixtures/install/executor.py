@@ -18,7 +18,9 @@ from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
 from mesh_fixtures.install.process import Ended, Running, Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
+from mesh_fixtures.install.stretching import stretched
 from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.patience import current, patient
 from mesh_fixtures.progress import Progress
 
 PARALLEL_STEPS: Final = 6
@@ -34,7 +36,8 @@ def working_folder(lab: Lab) -> Path:
 
 
 def run_in_lab(plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARALLEL_STEPS) -> None:
-    """Run a plan on a lab's clusters. The steps' output is kept in `install/logs` of its folder.
+    """Run a plan on a lab's clusters, its deadlines multiplied by `mesh_fixtures.patience`. The
+    steps' output is kept in `install/logs` of its folder.
 
     Raises:
         StepFailed: a step did not succeed in time; the others are ended.
@@ -51,7 +54,8 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress, *, parallel: int = PARA
     if lab.tools.helm is not None:
         programs["helm"] = lab.tools.helm
     surroundings = Surroundings(folder, environment, programs)
-    run(plan, surroundings, lab_variables(lab), progress, parallel=parallel)
+    in_time = stretched(plan, current().factor, lab.images.istio_version)
+    run(in_time, surroundings, lab_variables(lab), progress, parallel=parallel)
 
 
 def lab_variables(lab: Lab) -> Mapping[str, str]:
@@ -268,7 +272,10 @@ class _Execution:
 
     def _observed(self, step: Step) -> str:
         seen: list[str] = []
-        with self._bounded(OBSERVATION_SECONDS) as running, tempfile.TemporaryFile() as log:
+        with (
+            self._bounded(patient(OBSERVATION_SECONDS)) as running,
+            tempfile.TemporaryFile() as log,
+        ):
             for template in step.observe:
                 command = self._valued(Command(template))
                 start = log.seek(0, os.SEEK_END)

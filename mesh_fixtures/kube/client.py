@@ -23,6 +23,7 @@ from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import Refused, Transport, refusal
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
 from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.patience import patient
 from mesh_fixtures.workloads import NAMESPACE
 
 EXEC_SECONDS: Final = 30.0
@@ -183,20 +184,21 @@ class KubeClient:
         pod: str,
         container: str,
         argv: Sequence[str],
-        timeout: float = EXEC_SECONDS,
+        timeout: float | None = None,
         follow: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
         """Run a command in a container, once, and wait for its end.
 
         Args:
-            timeout: seconds that it may take.
+            timeout: seconds that it may take; None for `patient(EXEC_SECONDS)`.
             follow: told whenever more has come of all that the command has printed so far.
 
         Raises:
             ProbeError: it could not be started, did not end in time, or the connection was lost. A
                 command that ran and exited with another status than 0 is a result.
         """
-        return self._transport.exec(namespace, pod, container, argv, timeout, follow)
+        seconds = patient(EXEC_SECONDS) if timeout is None else timeout
+        return self._transport.exec(namespace, pod, container, argv, seconds, follow)
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it. Close it when done."""

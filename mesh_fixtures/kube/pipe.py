@@ -10,8 +10,12 @@ import websocket
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.source import Source
+from mesh_fixtures.patience import patient
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+CLOSE_SECONDS: Final = 1.0
+"""For the other side to say that it closes, too."""
+
 _POLL_SECONDS: Final = 1.0
 
 
@@ -88,7 +92,7 @@ class Pipe:
     def close(self) -> None:
         """Let go of the command, which sees the end of its input."""
         with suppress(OSError, websocket.WebSocketException):
-            self._socket.close(timeout=1)
+            self._socket.close(timeout=patient(CLOSE_SECONDS))
         self._socket.sock.shutdown()
 
     def _lost(self, error: Exception) -> ProbeError:

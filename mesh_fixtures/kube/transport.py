@@ -21,8 +21,9 @@ from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotPermitted, ProbeError
-from mesh_fixtures.kube.pipe import Pipe
+from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
 from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
 
 CONNECT_SECONDS: Final = 5.0
@@ -160,9 +161,7 @@ class Transport:
         url = f"{configuration.host}/version"
         asking = _library.ApiClient(configuration)
         try:
-            response = asking.call_api(
-                "GET", url, headers, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
-            )
+            response = asking.call_api("GET", url, headers, _request_timeout=_request_timeout())
             return bool(response.status != NOT_AUTHENTICATED)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _failed(source, "an API server that judges a token", _reason(error)) from error
@@ -201,7 +200,7 @@ class Transport:
                 stdout, stderr = socket.read_channel(_STDOUT), socket.read_channel(_STDERR)
             finally:
                 with suppress(OSError, websocket.WebSocketException):
-                    socket.close(timeout=1)
+                    socket.close(timeout=patient(CLOSE_SECONDS))
                 socket.sock.shutdown()  # which close() leaves out when the server closed first
         except (ApiException, websocket.WebSocketException, OSError) as error:
             if _status_of(error) == FORBIDDEN:
@@ -244,7 +243,7 @@ class Transport:
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str]
     ) -> bytes:
         request = self._request(method, path, list(query.items()), body)
-        response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+        response = self._client.call_api(*request, _request_timeout=_request_timeout())
         content: bytes = response.read()
         if not 200 <= response.status < 300:
             raise Refused(response.status, _message(content) or response.reason)
@@ -298,6 +297,11 @@ class Transport:
                 retries.tell(Retry(self.cluster, source.subject, _reason(error)))
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
+
+
+def _request_timeout() -> tuple[float, float]:
+    """Seconds to connect and to read."""
+    return patient(CONNECT_SECONDS), patient(READ_SECONDS)
 
 
 def _follow(socket: Any, timeout: float, told: Callable[[bytes], None]) -> None:

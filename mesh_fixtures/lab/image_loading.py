@@ -11,6 +11,7 @@ from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.image_archives import ImageArchive
 from mesh_fixtures.lab.processes import is_alive
 from mesh_fixtures.lab.state import Record
+from mesh_fixtures.patience import patient
 
 _SECONDS: Final = 300.0
 _CTR: Final = ("ctr", "--namespace=k8s.io", "images")
@@ -59,6 +60,7 @@ def _nodes(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
 
 def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) -> None:
     """Run a command, which reads `content` from its beginning."""
+    seconds = patient(_SECONDS)
     if content is not None:
         os.lseek(content.fileno(), 0, os.SEEK_SET)
     try:
@@ -68,7 +70,7 @@ def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) ->
             stdin=subprocess.DEVNULL if content is None else content,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
+            timeout=seconds,
             text=True,
             errors="replace",
         )
@@ -76,7 +78,7 @@ def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) ->
         if done.returncode == 0:
             return
     except subprocess.TimeoutExpired:
-        failure = f"still running after {_SECONDS:g} s"
+        failure = f"still running after {seconds:g} s"
     raise LabError(
         wanted="images to be imported",
         seen=failure,

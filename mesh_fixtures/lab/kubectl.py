@@ -11,9 +11,14 @@ from typing import Any
 import yaml
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.patience import patient
 
 ADD_ON_DEADLINE = 90.0
 """Seconds for what a cluster needs besides Kubernetes itself."""
+
+EVIDENCE_DEADLINE = 10.0
+_MARGIN = 5.0
+"""Seconds in which kubectl says that what it waits for has not come."""
 
 
 class Kubectl:
@@ -69,6 +74,17 @@ class Kubectl:
             )
         return done.stdout
 
+    def wait(self, *arguments: str, seconds: float) -> str:
+        """Standard output of a command that waits for something, and knows by itself how long.
+
+        Args:
+            arguments: without `--timeout`.
+
+        Raises:
+            LabError: what it waits for has not come.
+        """
+        return self.run(*arguments, f"--timeout={seconds:g}s", deadline=seconds + patient(_MARGIN))
+
     def create(self, manifests: Sequence[dict[str, Any]]) -> None:
         """Create objects in the given order.
 
@@ -81,37 +97,31 @@ class Kubectl:
             "-f",
             "-",
             stdin=yaml.safe_dump_all(manifests),
-            deadline=ADD_ON_DEADLINE,
+            deadline=patient(ADD_ON_DEADLINE),
         )
 
     def await_rollout(self, namespace: str, kind: str, name: str) -> None:
         """Wait for a Deployment or DaemonSet.
 
         Raises:
-            LabError: not within `ADD_ON_DEADLINE`; its text has the namespace's pods and events.
+            LabError: not within `patient(ADD_ON_DEADLINE)`; its text has the namespace's pods and
+                events.
         """
-        timeout = f"--timeout={ADD_ON_DEADLINE:g}s"
+        seconds = patient(ADD_ON_DEADLINE)
         try:
-            self.run(
-                "-n",
-                namespace,
-                "rollout",
-                "status",
-                f"{kind}/{name}",
-                timeout,
-                deadline=ADD_ON_DEADLINE + 5,
-            )
+            self.wait("-n", namespace, "rollout", "status", f"{kind}/{name}", seconds=seconds)
         except LabError as error:
             raise LabError(
-                wanted=f"{kind} {name} to be ready within {ADD_ON_DEADLINE:g} s",
+                wanted=f"{kind} {name} to be ready within {seconds:g} s",
                 seen=f"{error.seen}\n{self._evidence(namespace)}",
                 where=self._cluster,
             ) from error
 
     def _evidence(self, namespace: str) -> str:
         try:
-            pods = self.run("-n", namespace, "get", "pods", "-o", "wide", deadline=10)
-            events = self.run("-n", namespace, "get", "events", deadline=10)
+            seconds = patient(EVIDENCE_DEADLINE)
+            pods = self.run("-n", namespace, "get", "pods", "-o", "wide", deadline=seconds)
+            events = self.run("-n", namespace, "get", "events", deadline=seconds)
         except LabError as error:
             return error.seen
         return f"{pods}\n" + "\n".join(events.splitlines()[-10:])

@@ -11,6 +11,7 @@ from pathlib import Path
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.journal import Entry, Journal
 from mesh_fixtures.ownership import started_at
+from mesh_fixtures.patience import patient
 
 MARK = "MESH_CONFORMANCE_LAB"
 """Environment variable by which a lab's processes can be told from any other."""
@@ -63,12 +64,12 @@ def marked_with(lab: str) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def kill(pids: Mapping[int, int], *, deadline: float = _KILL_DEADLINE) -> None:
+def kill(pids: Mapping[int, int], *, deadline: float | None = None) -> None:
     """Kill processes and wait until they are gone.
 
     Args:
         pids: start time in clock ticks by pid; a pid whose start time differs is left alone.
-        deadline: seconds.
+        deadline: seconds; None for `patient(_KILL_DEADLINE)`.
 
     Raises:
         LabError: one of them is still there at the deadline.
@@ -79,12 +80,13 @@ def kill(pids: Mapping[int, int], *, deadline: float = _KILL_DEADLINE) -> None:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-    end = time.monotonic() + deadline
+    seconds = patient(_KILL_DEADLINE) if deadline is None else deadline
+    end = time.monotonic() + seconds
     left = dict(pids)
     while left := {pid: started for pid, started in left.items() if is_alive(pid, started)}:
         if time.monotonic() > end:
             raise LabError(
-                wanted=f"processes {sorted(left)} to end within {deadline:g} s of SIGKILL",
+                wanted=f"processes {sorted(left)} to end within {seconds:g} s of SIGKILL",
                 seen="they are still running",
                 where="teardown",
             )

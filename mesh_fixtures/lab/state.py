@@ -19,6 +19,7 @@ from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import SLOTS
 from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.ownership import Owner, state_folder
+from mesh_fixtures.patience import patient
 from mesh_fixtures.scenario import Scenario
 
 _RECORD = "lab.json"
@@ -97,13 +98,14 @@ def exclusive() -> Iterator[None]:
     """
     folder = labs_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(folder / ".lock", timeout=_LOCK_DEADLINE)
+    seconds = patient(_LOCK_DEADLINE)
+    lock = FileLock(folder / ".lock", timeout=seconds)
     try:
         with lock:
             yield
     except Timeout as error:
         raise LabError(
-            wanted=f"the lock {lock.lock_file} within {_LOCK_DEADLINE:g} s",
+            wanted=f"the lock {lock.lock_file} within {seconds:g} s",
             seen="another process holds it",
             where="labs of this machine",
             remedy="wait for that process, or end it",

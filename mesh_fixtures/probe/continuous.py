@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import (
     CONTAINER,
     FORMAT,
@@ -44,6 +45,7 @@ BEGINNING_SECONDS: Final = 15.0
 _MANY: Final = 4
 _PAUSE: Final = "0.05"
 _MARGIN_SECONDS: Final = 15
+_RESOLVE_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.1
 
 _PART: Final = "\x1c"
@@ -51,7 +53,7 @@ _END: Final = "\x1d"
 # The file that it runs for is there before it, so that it can be stopped from its beginning on.
 _CLOCK: Final = 'echo running > "$1" && cat /proc/uptime'
 _STOP: Final = 'rm -f "$1"'
-_RESOLVE: Final = 'curl -s --noproxy "*" -m 10 -o /dev/null -w "%{remote_ip}" "$1"'
+_RESOLVE: Final = 'curl -s --noproxy "*" -m "$2" -o /dev/null -w "%{remote_ip}" "$1"'
 _SCRIPT: Final = """
 read -r now rest < /proc/uptime
 end=$((${now%.*} + $1)) next=1 many=1
@@ -175,13 +177,14 @@ class ContinuousTraffic:
         return {client.kube.name: client.whole() for client in self._clients}
 
     def _wait_for_first(self) -> None:
-        deadline = time.monotonic() + BEGINNING_SECONDS
+        seconds = patient(BEGINNING_SECONDS)
+        deadline = time.monotonic() + seconds
         waiting = list(self._clients)
         while waiting:
             waiting = [client for client in waiting if not client.has_begun()]
             if waiting and time.monotonic() > deadline:
                 raise ProbeError(
-                    wanted=f"the end of Sleep's first request within {BEGINNING_SECONDS:g} s",
+                    wanted=f"the end of Sleep's first request within {seconds:g} s",
                     seen="no output",
                     where=", ".join(client.kube.name for client in waiting),
                 )
@@ -205,15 +208,17 @@ class _Client:
         self._lock = threading.Lock()
         self._output = b""
         self._pod = kube.pod_of(kube.sample_namespace, SLEEP)
-        address = self._run(_RESOLVE, self._target, "an address of HelloWorld").stdout.strip()
+        limit = f"{patient(_RESOLVE_SECONDS):g}"
+        resolved = self._run(_RESOLVE, self._target, limit, wanted="an address of HelloWorld")
+        address = resolved.stdout.strip()
         self._resolved = f"{urlsplit(self._target).netloc}:{address}"
         asked = time.monotonic()
-        clock = self._run(_CLOCK, self._file, "a file in /tmp of Sleep")
+        clock = self._run(_CLOCK, self._file, wanted="a file in /tmp of Sleep")
         self._ahead = uptime(clock) - (asked + time.monotonic()) / 2
         self._result = threads.submit(self._send)
 
     def stop(self) -> None:
-        self._run(_STOP, self._file, "the end of Sleep's requests")
+        self._run(_STOP, self._file, wanted="the end of Sleep's requests")
 
     def has_begun(self) -> bool:
         """Whether its first requests have come to an end; then it may have come to its own."""
@@ -250,8 +255,9 @@ class _Client:
         return Stream(self._source(), self.kube.name, requests)
 
     def _send(self) -> ExecResult:
+        seconds = patient(REQUEST_SECONDS)
         arguments = (
-            *(str(self._seconds), f"{REQUEST_SECONDS:g}", FORMAT, self._target, self._file),
+            *(str(self._seconds), f"{seconds:g}", FORMAT, self._target, self._file),
             *(str(_MANY), _PAUSE, self._resolved),
         )
         return self.kube.exec(
@@ -259,7 +265,7 @@ class _Client:
             self._pod.name,
             CONTAINER,
             ("sh", "-c", _SCRIPT, "requests", *arguments),
-            timeout=self._seconds + _MANY * REQUEST_SECONDS + _MARGIN_SECONDS,
+            timeout=self._seconds + _MANY * seconds + patient(_MARGIN_SECONDS),
             follow=self._read,
         )
 
@@ -267,8 +273,8 @@ class _Client:
         with self._lock:
             self._output = output
 
-    def _run(self, script: str, argument: str, wanted: str) -> ExecResult:
-        argv = ("sh", "-c", script, "requests", argument)
+    def _run(self, script: str, *arguments: str, wanted: str) -> ExecResult:
+        argv = ("sh", "-c", script, "requests", *arguments)
         result = self.kube.exec(self._pod.meta.namespace, self._pod.name, CONTAINER, argv)
         if result.exit_status != 0:
             raise ProbeError(

@@ -12,6 +12,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 
 REFUSED: Final = frozenset({7, 12, 16})
@@ -80,17 +81,18 @@ def call(
         ProbeError: the pod could not call, or as `read_answer`.
     """
     url = f"https://{target}/{method}"
+    seconds = patient(SECONDS)
     framed = b"" if message is None else b"\0" + len(message).to_bytes(4, "big") + message
     credentials = ("--header", f"authorization: Bearer {token}") if token else ()
     curl = (
         *("--silent", "--show-error", "--insecure", "--http2", "--noproxy", "*"),
-        *("--max-time", f"{SECONDS:g}", "--request", "POST"),
+        *("--max-time", f"{seconds:g}", "--request", "POST"),
         *("--header", "content-type: application/grpc", "--header", "te: trailers"),
         *("--dump-header", "-", "--output", "/dev/null", url),
     )
     where = (pod.meta.namespace, pod.name, PROXY)
     argv = ("sh", "-c", _SCRIPT, "call", base64.b64encode(framed).decode(), *credentials, *curl)
-    result = kube.exec(*where, argv, timeout=SECONDS + _MARGIN_SECONDS)
+    result = kube.exec(*where, argv, timeout=seconds + patient(_MARGIN_SECONDS))
     return read_answer(replace(result, source=exec_source(kube.name, *where, ("curl", *curl))))
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 
 READY_PATH: Final = "/healthz/ready"
@@ -97,7 +98,8 @@ def connections(
         *("--max-time", f"{seconds:g}", "--write-out", _FORMAT),
         *(part for url in urls for part in ("--output", "/dev/null", url)),
     )
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv, timeout=seconds + _MARGIN_SECONDS)
+    timeout = seconds + patient(_MARGIN_SECONDS)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv, timeout=timeout)
     return read_connections(result, wanted)
 
 

@@ -22,6 +22,7 @@ from cryptography import x509
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pipe, Pod, Source, exec_source
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_ids
 from mesh_fixtures.probe.strangers import Stranger
@@ -104,17 +105,18 @@ def attempt(
     port: int,
     request: bytes,
     hello: Hello | None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Attempt:
     """Send a request from a pod and see what comes of it.
 
     Args:
         hello: None for plain text.
-        seconds: to wait for an end or for an answer.
+        seconds: to wait for an end or for an answer; None for `patient(SECONDS)`.
 
     Raises:
         ProbeError: the pod could not try, or nothing accepts connections there.
     """
+    seconds = patient(SECONDS) if seconds is None else seconds
     with _connected(kube, pod, address, port, seconds) as pipe:
         deadline = time.monotonic() + seconds
         if hello is None:
@@ -141,7 +143,8 @@ def _by_hand(kube: KubeClient, pod: Pod, target: str, hello: Hello | None) -> So
 def _connected(
     kube: KubeClient, pod: Pod, address: str, port: int, seconds: float
 ) -> Iterator[Pipe]:
-    argv = ("timeout", str(_LIMIT_SECONDS), "bash", "-c", _SCRIPT, "pipe", address, str(port))
+    limit = str(whole(_LIMIT_SECONDS))
+    argv = ("timeout", limit, "bash", "-c", _SCRIPT, "pipe", address, str(port))
     pipe = kube.pipe(pod.meta.namespace, pod.name, PROXY, argv)
     try:
         deadline = time.monotonic() + seconds

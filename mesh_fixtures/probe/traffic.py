@@ -16,6 +16,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.workloads import SERVICE, hello
 
@@ -142,7 +143,7 @@ def requests(
     count: int,
     *,
     target: str = "",
-    request_seconds: float = REQUEST_SECONDS,
+    request_seconds: float | None = None,
     budget_seconds: int | None = None,
 ) -> TrafficSample:
     """Send requests from the cluster's Sleep, one after the other, each over a fresh connection.
@@ -150,15 +151,18 @@ def requests(
     Args:
         count: at least 1.
         target: URL; empty for HelloWorld's.
-        request_seconds: after which a request counts as failed.
-        budget_seconds: after which no further requests are begun; None for what should do.
+        request_seconds: after which a request counts as failed; None for
+            `patient(REQUEST_SECONDS)`.
+        budget_seconds: after which no further requests are begun; None for what suits `count`.
 
     Raises:
         ProbeError: there is no ready Sleep, it could not send, not every request is accounted for
             although none failed, or a connection was used twice.
     """
+    if request_seconds is None:
+        request_seconds = patient(REQUEST_SECONDS)
     if budget_seconds is None:
-        budget_seconds = LEAST_SECONDS + count // LEAST_PER_SECOND
+        budget_seconds = whole(LEAST_SECONDS + count // LEAST_PER_SECOND)
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
     pod = kube.pod_of(namespace, SLEEP)
@@ -168,7 +172,7 @@ def requests(
         pod.name,
         CONTAINER,
         ("sh", "-c", _SCRIPT, "requests", *arguments),
-        timeout=budget_seconds + _LARGEST_PART * request_seconds + _MARGIN_SECONDS,
+        timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
     )
     by_hand = exec_source(kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", target))
     return read_sample(replace(result, source=by_hand), count, budget_seconds)

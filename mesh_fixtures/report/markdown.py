@@ -59,7 +59,8 @@ def _level(report: Report, level: str) -> str:
 
 def _details(report: Report) -> Iterator[str]:
     bad = [each for each in report.requirements if each.result in ("unmet", "inconclusive")]
-    troubles = [report.run.interrupted, *report.run.errors, *map(str, report.run.retries)]
+    slowed = report.run.slowed and f"deadlines multiplied by {report.run.slowed}"
+    troubles = [report.run.interrupted, slowed, *report.run.errors, *map(str, report.run.retries)]
     if not bad and not any(troubles):
         return
     yield ""

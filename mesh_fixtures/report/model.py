@@ -120,6 +120,8 @@ class Run(Part):
         interrupted: why the run ended before all that was selected; empty where it did not.
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
+        patience: what every deadline was multiplied by.
+        patience_reason: the option that said so, or what was measured; empty for an old report.
         errors: trouble that is no requirement's, e.g. when the lab was removed.
         retries: also without a failure, they can announce one.
         bundle: name of the diagnostics bundle beside the report; empty where there is none.
@@ -130,9 +132,16 @@ class Run(Part):
     interrupted: str = ""
     requests: int
     disruptive: bool
+    patience: Annotated[float, Field(ge=1)] = 1.0
+    patience_reason: str = ""
     errors: tuple[str, ...] = ()
     retries: tuple[Retried, ...] = ()
     bundle: str = ""
+
+    @property
+    def slowed(self) -> str:
+        """What deadlines were multiplied by, and why; empty where they were not."""
+        return "" if self.patience == 1 else f"{self.patience:g} ({self.patience_reason})"
 
 
 class Found(Part):

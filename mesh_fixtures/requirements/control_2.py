@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.proxies import Proxy, proxies
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients, xds_clients
@@ -42,7 +43,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
             ),
         ]
 
-    settled = settle(looked, lambda seen: not seen[1], deadline=SYNC_SECONDS, interval=0.5)
+    settled = settle(looked, lambda seen: not seen[1], deadline=patient(SYNC_SECONDS), interval=0.5)
     found, findings = settled.value
     return Outcome.judged(
         findings,

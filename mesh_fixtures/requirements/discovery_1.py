@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -20,7 +21,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         return settle(
             lambda: _judged(mesh.scenario, kube.name, remote_clusters(kube)),
             lambda findings: not findings,
-            deadline=SYNC_SECONDS,
+            deadline=patient(SYNC_SECONDS),
             interval=0.5,
         )
 

@@ -11,6 +11,7 @@ from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.kube import Deployment, KubeEditor
 from mesh_fixtures.lab import disrupted
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.requirements import (
     control_1,
@@ -113,7 +114,8 @@ class Disruption:
             what: was taken down; begins the name of the figure.
 
         Raises:
-            LabError: it is not sound after `RESTORE_SECONDS`; nothing more can be learnt from it.
+            LabError: it is not sound after `patient(RESTORE_SECONDS)`; nothing more can be learnt
+                from it.
         """
 
         def looked() -> list[str]:
@@ -121,7 +123,9 @@ class Disruption:
             self._mesh.forget()
             return left or defects(self._mesh)
 
-        settled = settle(looked, lambda found: not found, deadline=RESTORE_SECONDS, interval=1.0)
+        settled = settle(
+            looked, lambda found: not found, deadline=patient(RESTORE_SECONDS), interval=1.0
+        )
         self.figures[f"{what}.seconds_to_restore"] = round(settled.seconds, 3)
         if not settled.accepted:
             self._give_up(settled.value)
@@ -161,8 +165,8 @@ class Disruption:
     def _give_up(self, found: list[str]) -> None:
         error = LabError(
             wanted=(
-                f"the mesh to be as it was, within {RESTORE_SECONDS:g} s after a disruptive "
-                "requirement had taken a part of it down"
+                f"the mesh to be as it was, within {patient(RESTORE_SECONDS):g} s after a "
+                "disruptive requirement had taken a part of it down"
             ),
             seen=_some(found),
             where=f"{self._mesh.scenario.id} ({self._lab.id})",

@@ -7,6 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import Listeners
 from mesh_fixtures.probe.gateways import OWN_PORTS, Gateway, gateways, listening
 from mesh_fixtures.probe.network import Connection, connections
@@ -103,7 +104,7 @@ def _listening(view: MeshView, kube: KubeClient, those: tuple[Gateway, ...]) -> 
         ]
 
     return settle(
-        differing, lambda findings: not findings, deadline=SETTLING_SECONDS, interval=0.5
+        differing, lambda findings: not findings, deadline=patient(SETTLING_SECONDS), interval=0.5
     ).value
 
 
@@ -133,7 +134,7 @@ def _reaching(
     sleep = kube.pod_of(kube.sample_namespace, SLEEP)
 
     def judged() -> list[Finding]:
-        seen = connections(kube, sleep, targets, seconds=CONNECT_SECONDS)
+        seen = connections(kube, sleep, targets, seconds=patient(CONNECT_SECONDS))
         return [
             finding
             for each in seen
@@ -141,7 +142,7 @@ def _reaching(
         ]
 
     return settle(
-        judged, lambda findings: not findings, deadline=SETTLING_SECONDS, interval=0.5
+        judged, lambda findings: not findings, deadline=patient(SETTLING_SECONDS), interval=0.5
     ).value
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
 from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -50,7 +51,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
 
 
 def _tried(kube: KubeClient, client: Pod, server: Pod, near: bool) -> Connection:
-    seconds = REACHABLE_SECONDS if near else UNREACHABLE_SECONDS
+    seconds = patient(REACHABLE_SECONDS if near else UNREACHABLE_SECONDS)
     return connection(kube, client, server.ip, STATUS_PORT, seconds=seconds)
 
 

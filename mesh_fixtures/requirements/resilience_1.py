@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
 from mesh_fixtures.probe.workloads import HELLOWORLD
 from mesh_fixtures.requirements import traffic_2
@@ -77,6 +78,7 @@ class Absence:
             ProbeError: too few requests were sent to tell.
         """
         gone = f"HelloWorld {self.version} of {self.cluster}"
+        convergence = patient(CONVERGENCE_SECONDS)
         findings: list[Finding] = []
         measured: dict[str, Figure] = {}
         astray = _failed_or_by(self.instances)
@@ -84,12 +86,12 @@ class Absence:
             away = aftermath(stream.requests, self.left, self.back, astray)
             measured |= figures(f"{self.cluster}.away.{client}", away)
             expected = (
-                f"all requests to go elsewhere without an error, {CONVERGENCE_SECONDS:g} s after "
+                f"all requests to go elsewhere without an error, {convergence:g} s after "
                 f"{gone} went away at the latest"
             )
-            findings += overdue(stream, away, CONVERGENCE_SECONDS, expected)
+            findings += overdue(stream, away, convergence, expected)
         if self.returned is None:
-            expected = f"{gone} to answer within {READY_SECONDS} s when it is back"
+            expected = f"{gone} to answer within {patient(READY_SECONDS):g} s when it is back"
             findings.append(Finding(self.cluster, expected, "no answer by it"))
             return judged(self.streams, findings, measured)
         seconds = self.returned - self.back
@@ -97,10 +99,8 @@ class Absence:
         for client, stream in self.streams.items():
             back = aftermath(stream.requests, self.back)
             measured |= figures(f"{self.cluster}.back.{client}", back)
-            expected = (
-                f"no error any more, {CONVERGENCE_SECONDS:g} s after {gone} is back at the latest"
-            )
-            findings += overdue(stream, back, seconds + CONVERGENCE_SECONDS, expected)
+            expected = f"no error any more, {convergence:g} s after {gone} is back at the latest"
+            findings += overdue(stream, back, seconds + convergence, expected)
         return judged(self.streams, findings, measured)
 
 
@@ -115,25 +115,25 @@ def _without(mesh: ObservedMesh, disruption: Disruption, cluster: str) -> Absenc
     )
     everywhere = frozenset().union(*known.values())
     kube = mesh.view.kube[cluster]
-    with ContinuousTraffic(mesh.view, seconds=_MOST_SECONDS) as traffic:
+    with ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS)) as traffic:
         begin(traffic)
 
         left = now()
         for each in kube.deployments(kube.sample_namespace, HELLOWORLD):
             disruption.scale(cluster, each, 0)
         astray = _failed_or_by(known[cluster])
-        watch(traffic, left, CONVERGENCE_SECONDS + SLOWEST_SECONDS, astray)
+        watch(traffic, left, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS), astray)
 
         back = now()
         disruption.scale_back()
         returned = settle(
             lambda: _first_answer(traffic, everywhere),
             lambda at: at is not None,
-            deadline=READY_SECONDS,
+            deadline=patient(READY_SECONDS),
             interval=0.25,
         ).value
         if returned is not None:
-            watch(traffic, returned, CONVERGENCE_SECONDS + SLOWEST_SECONDS)
+            watch(traffic, returned, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS))
         streams = traffic.stop()
     version = mesh.scenario.cluster(cluster).helloworld
     return Absence(cluster, version, known[cluster], streams, left, back, returned)

@@ -9,6 +9,7 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.istiod import SELECTOR, istiods
 from mesh_fixtures.probe.workloads import control_plane
@@ -107,7 +108,7 @@ def _outage(mesh: ObservedMesh, disruption: Disruption, primary: str) -> Outage:
     """Take the istiod of a primary down, and bring it back."""
     kube = mesh.view.kube[primary]
     deployments = kube.deployments(SYSTEM_NAMESPACE, SELECTOR)
-    with ContinuousTraffic(mesh.view, seconds=_MOST_SECONDS) as traffic:
+    with ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS)) as traffic:
         begin(traffic)
 
         change = now()
@@ -116,9 +117,9 @@ def _outage(mesh: ObservedMesh, disruption: Disruption, primary: str) -> Outage:
             editor.end_pod(pod.meta.namespace, pod.name, _GRACE_SECONDS)
         for each in deployments:
             disruption.scale(primary, each, 0)
-        _require_down(kube, END_SECONDS)
+        _require_down(kube, patient(END_SECONDS))
         down = now()
-        settle(traffic.so_far, lambda _: False, deadline=DOWN_SECONDS, interval=1.0)
+        settle(traffic.so_far, lambda _: False, deadline=patient(DOWN_SECONDS), interval=1.0)
         _require_down(kube, 0.0)
 
         back = now()
@@ -126,10 +127,10 @@ def _outage(mesh: ObservedMesh, disruption: Disruption, primary: str) -> Outage:
         settle(
             lambda: control_plane(kube),
             lambda seen: seen.is_running,
-            deadline=RESTORE_SECONDS,
+            deadline=patient(RESTORE_SECONDS),
             interval=0.5,
         )
-        watch(traffic, now(), SLOWEST_SECONDS)
+        watch(traffic, now(), patient(SLOWEST_SECONDS))
         streams = traffic.stop()
     return Outage(primary, streams, change, down, back)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic
 from mesh_fixtures.probe.envoy import Endpoints, endpoints
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -63,13 +64,13 @@ def _rotated(
 ) -> list[Outcome]:
     """Put new tokens into all remote secrets."""
     tokens = [new_token(mesh, disruption, each) for each in rotations]
-    with ContinuousTraffic(mesh.view, seconds=_MOST_SECONDS) as traffic:
+    with ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS)) as traffic:
         begin(traffic)
         change = now()
         for each, token in zip(rotations, tokens, strict=True):
             replace(disruption, each, token)
         outcomes = [taken_up(mesh, each, change) for each in rotations]
-        watch(traffic, now(), SLOWEST_SECONDS)
+        watch(traffic, now(), patient(SLOWEST_SECONDS))
         streams = traffic.stop()
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
@@ -91,11 +92,12 @@ def _all_away(mesh: ObservedMesh, disruption: Disruption) -> Outcome:
             disruption.scale(cluster, each, 0)
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
+    seconds = patient(CONVERGENCE_SECONDS)
     for client, settled in mesh.view.each(_without_endpoints).items():
         measured[f"{client}.seconds_to_lose_endpoints"] = round(settled.seconds, 3)
         if not settled.accepted:
             seen = settled.value
-            expected = f"no endpoint, {CONVERGENCE_SECONDS:g} s after every HelloWorld went away"
+            expected = f"no endpoint, {seconds:g} s after every HelloWorld went away"
             findings.append(Finding(client, expected, str(seen), seen.source))
     return Outcome.judged(findings, measured)
 
@@ -107,12 +109,11 @@ def _all_back(mesh: ObservedMesh, disruption: Disruption) -> Outcome:
     mesh.view.each(_await_helloworld)
     findings: list[Finding] = []
     measured: dict[str, Figure] = {"seconds_to_ready": round(now() - asked, 3)}
-    for client, known in client_endpoints(mesh.view, CONVERGENCE_SECONDS).items():
+    seconds = patient(CONVERGENCE_SECONDS)
+    for client, known in client_endpoints(mesh.view, seconds).items():
         measured[f"{client}.seconds_to_regain_endpoints"] = round(known.seconds, 3)
         if not known.verdict.complete:
-            expected = (
-                f"an endpoint for every HelloWorld, {CONVERGENCE_SECONDS:g} s after they came back"
-            )
+            expected = f"an endpoint for every HelloWorld, {seconds:g} s after they came back"
             seen = f"{known.seen} ({known.verdict})"
             findings.append(Finding(client, expected, seen, known.seen.source))
     return Outcome.judged(findings, measured)
@@ -123,21 +124,22 @@ def _without_endpoints(kube: KubeClient) -> Settled[Endpoints]:
     return settle(
         lambda: endpoints(kube, sleep),
         lambda seen: not seen.endpoints,
-        deadline=CONVERGENCE_SECONDS,
+        deadline=patient(CONVERGENCE_SECONDS),
         interval=0.25,
     )
 
 
 def _await_helloworld(kube: KubeClient) -> None:
+    seconds = patient(READY_SECONDS)
     settled = settle(
         lambda: kube.pods(kube.sample_namespace, HELLOWORLD),
         lambda pods: any(pod.serving for pod in pods),
-        deadline=READY_SECONDS,
+        deadline=seconds,
         interval=0.25,
     )
     if not settled.accepted:
         raise ProbeError(
-            wanted=f"HelloWorld to be back within {READY_SECONDS} s",
+            wanted=f"HelloWorld to be back within {seconds:g} s",
             seen=", ".join(f"{pod.name} {pod.state}" for pod in settled.value) or "no pod",
             where=kube.name,
         )

@@ -13,6 +13,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Meta
 from mesh_fixtures.kube.credentials import LAST_USED, service_account, with_token
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -93,11 +94,12 @@ def new_token(mesh: ObservedMesh, disruption: Disruption, rotation: Rotation) ->
         secret = kube.secret(namespace, name)
         return secret.data.get("token", b"").decode() if secret else ""
 
-    made = settle(token, bool, deadline=TOKEN_SECONDS, interval=0.1)
+    seconds = patient(TOKEN_SECONDS)
+    made = settle(token, bool, deadline=seconds, interval=0.1)
     if not made.accepted:
         raise ProbeError(
             wanted=f"a token for service account {namespace}/{account}",
-            seen=f"none in secret {name} after {TOKEN_SECONDS:g} s",
+            seen=f"none in secret {name} after {seconds:g} s",
             where=of,
         )
     return made.value
@@ -126,8 +128,10 @@ def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
     namespace, _ = rotation.account
     server, istiod = mesh.view.kube[of], mesh.view.kube[installed_in]
 
+    seconds = patient(ROTATION_SECONDS)
+
     def left() -> float:
-        return max(change + ROTATION_SECONDS - now(), 0.0)
+        return max(change + seconds - now(), 0.0)
 
     def is_used() -> bool:
         secret = server.secret(namespace, rotation.token)
@@ -141,11 +145,11 @@ def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
         interval=0.25,
     )
     if used.accepted and known.accepted:
-        seconds = round(now() - change, 3)
-        return Outcome.judged((), {f"{installed_in}.seconds_to_read_{of}": seconds})
+        taken = round(now() - change, 3)
+        return Outcome.judged((), {f"{installed_in}.seconds_to_read_{of}": taken})
     expected = (
         f"istiod to read {of} by the token that its remote secret was given, "
-        f"{ROTATION_SECONDS:g} s later at the latest"
+        f"{seconds:g} s later at the latest"
     )
     said = f"that istiod says: {'; '.join(map(str, known.value)) or 'nothing'}"
     source = known.value[0].source if known.value else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
 from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Trouble
@@ -47,7 +48,7 @@ def begin(traffic: ContinuousTraffic) -> None:
         ProbeError: a request failed already.
     """
     begun = -float("inf")
-    watch(traffic, begun, SLOWEST_SECONDS)
+    watch(traffic, begun, patient(SLOWEST_SECONDS))
     for cluster, requests in traffic.so_far().items():
         seen = aftermath(requests, begun)
         if seen.bad or not seen.is_over:
@@ -105,10 +106,11 @@ def judged(
     found = list(findings)
     pauses = {client: longest_pause(stream.requests) for client, stream in streams.items()}
     client, pause = max(pauses.items(), key=lambda item: item[1])
-    if not found or pause <= PAUSE_SECONDS:
+    longest = patient(PAUSE_SECONDS)
+    if not found or pause <= longest:
         return Outcome.judged(found, measured)
     trouble = ProbeError(
-        wanted=f"machines on which Sleep waits for less than {PAUSE_SECONDS:g} s for its turn",
+        wanted=f"machines on which Sleep waits for less than {longest:g} s for its turn",
         seen=f"{pause:.1f} s, so that this may not be the mesh's fault: {found[0]}",
         where=client,
         remedy="machines with less to do",

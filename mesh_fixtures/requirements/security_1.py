@@ -11,6 +11,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set_log_level
@@ -125,8 +126,8 @@ def _requests(kube: KubeClient, query: str) -> TrafficSample:
         kube,
         REQUESTS,
         target=helloworld_url(kube.sample_namespace) + _tagged(kube.name, query),
-        request_seconds=REQUEST_SECONDS,
-        budget_seconds=BUDGET_SECONDS,
+        request_seconds=patient(REQUEST_SECONDS),
+        budget_seconds=whole(BUDGET_SECONDS),
     )
 
 
@@ -161,7 +162,7 @@ def _known(view: MeshView, servers: Sequence[Server], answers: Answers, query: s
             for (client, server), peers in known.items()
         )
 
-    settled = settle(logged, is_whole, deadline=SETTLING_SECONDS, interval=0.2)
+    settled = settle(logged, is_whole, deadline=patient(SETTLING_SECONDS), interval=0.2)
     if lacking(settled.value):
         raise ProbeError(
             wanted="each request that HelloWorld answered to be in its proxy's log",

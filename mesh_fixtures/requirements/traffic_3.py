@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import endpoints, helloworld, requests_per_connection
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
@@ -111,7 +112,7 @@ def _await_service(view: MeshView, gates: Mapping[str, tuple[Pod, ...]]) -> None
     settled = settle(
         lambda: view.each(lambda kube: _is_known(kube, gates[kube.name])),
         lambda known: all(known.values()),
-        deadline=SETTLING_SECONDS,
+        deadline=patient(SETTLING_SECONDS),
         interval=0.2,
     )
     if not settled.accepted:
@@ -122,7 +123,7 @@ def _await_service(view: MeshView, gates: Mapping[str, tuple[Pod, ...]]) -> None
             where=", ".join(lacking),
             remedy="see CONTROL-2 and DISCOVERY-1 first",
         )
-    client_endpoints(view, SETTLING_SECONDS, SERVICE)
+    client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
 
 
 def _is_known(kube: KubeClient, gates: tuple[Pod, ...]) -> bool:
@@ -171,8 +172,8 @@ def _requests(kube: KubeClient) -> TrafficSample:
         kube,
         REQUESTS,
         target=helloworld_url(kube.sample_namespace, SERVICE),
-        request_seconds=REQUEST_SECONDS,
-        budget_seconds=BUDGET_SECONDS,
+        request_seconds=patient(REQUEST_SECONDS),
+        budget_seconds=whole(BUDGET_SECONDS),
     )
 
 

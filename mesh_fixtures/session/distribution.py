@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.patience import patient
 from mesh_fixtures.session.exchange import Exchange, Follower, remove_abandoned
 from mesh_fixtures.session.labs import RUN
+from mesh_fixtures.session.options import PATIENCE
 from mesh_fixtures.session.scheduling import TopologyScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
-PATIENCE = 60.0
-"""Seconds that workers get to remove their labs when the run is interrupted."""
+REMOVAL_SECONDS: Final = 60.0
+"""What workers get to remove their labs when the run is interrupted."""
 
 
 class Distribution:
@@ -43,6 +45,8 @@ class Distribution:
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         node.workerinput["mesh_exchange"] = str(self._exchange.folder)
+        patience = self._run.settings.patience
+        node.workerinput[PATIENCE.name] = (patience.factor, patience.reason)
 
     def pytest_xdist_make_scheduler(
         self, config: pytest.Config, log: Producer
@@ -69,12 +73,13 @@ class Distribution:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if not self._exchange.stop_holders(PATIENCE):
+        seconds = patient(REMOVAL_SECONDS)
+        if not self._exchange.stop_holders(seconds):
             left = ", ".join(str(pid) for pid in self._exchange.holders())
             reporter = self._config.pluginmanager.get_plugin("terminalreporter")
             if reporter is not None:
                 reporter.write_line(
-                    f"processes {left} did not remove their labs within {PATIENCE:.0f} s; "
+                    f"processes {left} did not remove their labs within {seconds:.0f} s; "
                     "run: mesh-conformance clean",
                     red=True,
                 )

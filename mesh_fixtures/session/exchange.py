@@ -143,8 +143,8 @@ class Exchange:
         """Whether its controller is gone, and no worker is still removing a lab."""
         return not Owner.named(self.folder.name).is_alive and not self.holders()
 
-    def stop_holders(self, patience: float) -> bool:
-        """Ask processes that hold a lab to stop, and wait until they have removed it.
+    def stop_holders(self, seconds: float) -> bool:
+        """Ask processes that hold a lab to stop, and wait that long until they have removed it.
 
         Returns:
             Whether all of them did in time.
@@ -152,7 +152,7 @@ class Exchange:
         for pid in self.holders():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds
         while self.holders():
             if time.monotonic() > deadline:
                 return False

@@ -12,6 +12,8 @@ import pytest
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
+from mesh_fixtures.patience import FORM as FACTOR_FORM
+from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.providers import (
     ALL_PROVIDERS,
     AUTO,
@@ -196,6 +198,13 @@ SHARD_TIMES = Option(
     metavar="PATH",
     repeatable=True,
 )
+PATIENCE = Option(
+    "mesh_patience",
+    "",
+    f"multiply every deadline by N, {FACTOR_FORM}, where a machine is slow, e.g. emulated "
+    "(default: by how busy this machine is at the start; 1 when it is idle)",
+    metavar="N",
+)
 OPTIONS = (
     PROVIDER,
     TOPOLOGY,
@@ -212,6 +221,7 @@ OPTIONS = (
     KEEP,
     REQUESTS,
     DISRUPTIVE,
+    PATIENCE,
     REPORT,
     SHARD,
     SHARD_TIMES,
@@ -231,6 +241,7 @@ class Settings:
         install: how the mesh is installed, or `SKIP`.
         shard: part of the selected topologies that is verified; None means all.
         shard_times: reports, or folders of them, that say how long topologies take.
+        patience: what deadlines are multiplied by; the same in all workers of pytest-xdist.
     """
 
     provider: Choice
@@ -244,6 +255,7 @@ class Settings:
     install: str = METHODS[0]
     shard: Shard | None = None
     shard_times: tuple[Path, ...] = ()
+    patience: Patience = UNCHANGED
 
     def report_folder(self, root: Path) -> Path:
         """Where what is written of the run goes.
@@ -314,20 +326,14 @@ def resolve(config: pytest.Config) -> Settings:
         install=SKIP if provider.is_foreign else provider.method,
         shard=_shard("".join(values[SHARD.name])),
         shard_times=tuple(_path(each, config) for each in values[SHARD_TIMES.name]),
+        patience=_patience(config),
     )
 
 
 def _look_up(
     option: Option, config: pytest.Config, environment: Mapping[str, str]
 ) -> tuple[str, ...]:
-    flag: str | Sequence[str] | None = config.getoption(option.name)
-    source, given = option.flag, flag
-    if not given:
-        source, given = f"environment variable {option.variable}", environment.get(option.variable)
-    if not given:
-        source, given = f"ini setting {option.name}", str(config.getini(option.name))
-    if not given:
-        given = option.default
+    source, given = _given(option, config, environment)
     if option.repeatable:
         return tuple(given.split()) if isinstance(given, str) else tuple(given)
     value = str(given).strip()
@@ -335,6 +341,30 @@ def _look_up(
         valid = ", ".join(option.choices)
         raise pytest.UsageError(f"{source}: {value!r} is not valid; valid values: {valid}")
     return (value,) if value else ()
+
+
+def _given(
+    option: Option, config: pytest.Config, environment: Mapping[str, str]
+) -> tuple[str, str | Sequence[str]]:
+    """A value and where it comes from; the default comes from the ini setting."""
+    flag: str | Sequence[str] | None = config.getoption(option.name)
+    if flag:
+        return option.flag, flag
+    if variable := environment.get(option.variable):
+        return f"environment variable {option.variable}", variable
+    return f"ini setting {option.name}", str(config.getini(option.name)) or option.default
+
+
+def _patience(config: pytest.Config) -> Patience:
+    """What deadlines are multiplied by; a worker of pytest-xdist uses its controller's factor."""
+    sent: tuple[float, str] | None = getattr(config, "workerinput", {}).get(PATIENCE.name)
+    if sent is not None:
+        return Patience(*sent)
+    source, value = _given(PATIENCE, config, os.environ)
+    try:
+        return chosen(str(value).strip(), source)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _references(values: Sequence[str], config: pytest.Config) -> tuple[Reference, ...]:

@@ -164,6 +164,8 @@ class Reporting:
                 interrupted=interrupted,
                 requests=settings.requests,
                 disruptive=settings.disruptive,
+                patience=settings.patience.factor,
+                patience_reason=settings.patience.reason,
                 errors=tuple(self._errors.get(topology, ())),
                 retries=tuple(
                     Retried(where=each.where, wanted=each.wanted, seen=each.seen, times=times)

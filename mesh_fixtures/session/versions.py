@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.patience import patient
 
 SECONDS: Final = 10.0
 """For all that is asked."""
@@ -37,7 +38,7 @@ def seen_in(lab: Lab) -> Mapping[str, str]:
     }
     found: dict[str, set[str]] = {name: set() for name in asked}
     try:
-        with MeshView(lab) as view, Enquiry(SECONDS) as enquiry:
+        with MeshView(lab) as view, Enquiry(patient(SECONDS)) as enquiry:
             questions = {
                 (name, cluster): Question(cluster, name, partial(ask, kube))
                 for cluster, kube in view.kube.items()

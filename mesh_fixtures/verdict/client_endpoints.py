@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld
 from mesh_fixtures.probe.gateways import Gateway, gateways, resolved
 from mesh_fixtures.probe.view import MeshView
@@ -54,18 +55,19 @@ def passing_on(namespace: str, service: str = SERVICE) -> str:
 
 
 def client_endpoints(
-    view: MeshView, deadline: float = DEADLINE_SECONDS, service: str = SERVICE
+    view: MeshView, deadline: float | None = None, service: str = SERVICE
 ) -> dict[str, ClientEndpoints]:
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
 
     Args:
-        deadline: seconds.
+        deadline: seconds; None for `patient(DEADLINE_SECONDS)`.
         service: by which clients ask for HelloWorld.
 
     Raises:
         ProbeError: a proxy or an API server did not answer.
     """
+    seconds = patient(DEADLINE_SECONDS) if deadline is None else deadline
     found = view.each(lambda kube: (workloads(kube), gateways(kube)))
     pods = backends(each for running, _ in found.values() for each in running)
     passing = {cluster: those for cluster, (_, those) in found.items()}
@@ -82,7 +84,7 @@ def client_endpoints(
             sleep,
             helloworld(kube.sample_namespace, service),
             lambda held: judge_endpoints(wanted, held).complete,
-            deadline,
+            seconds,
         )
         behind = {
             f"{pod.address}:{PORT}"
@@ -91,7 +93,7 @@ def client_endpoints(
         }
         passed_on_as = passing_on(kube.sample_namespace, service)
         passed_on = [
-            _settled(kube, proxy, passed_on_as, lambda held: behind <= _healthy(held), deadline)
+            _settled(kube, proxy, passed_on_as, lambda held: behind <= _healthy(held), seconds)
             for proxy in _gateway_pods(view, passing[kube.name])
         ]
         return ClientEndpoints(

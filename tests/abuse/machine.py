@@ -71,7 +71,10 @@ def start(*arguments: str, topology: str = TOPOLOGY) -> subprocess.Popen[str]:
             *arguments,
         ],
         cwd=PROJECT,
-        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
+        env={
+            **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
+            "MESH_PATIENCE": "1",  # the limits of these tests are made for these deadlines
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

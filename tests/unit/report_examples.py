@@ -113,6 +113,8 @@ def seen(scenario: Scenario, checked: Iterable[Checked], **more: object) -> Seen
         retries=values.pop("retries", ()),  # type: ignore[arg-type]
         requests=200,
         disruptive=True,
+        patience=float(str(values.pop("patience", 1))),
+        patience_reason="--mesh-patience",
         bundle="any-diagnostics.tar.gz",
     )
     return Seen(

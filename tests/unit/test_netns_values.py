@@ -118,7 +118,7 @@ def test_kubelet_uses_its_own_control_group_and_the_clusters_dns() -> None:
 
 
 def test_node_description_loads_the_rules_before_any_service() -> None:
-    spec = NodeSpec("node", "/root", ("/lower",), (), "/usr/bin", {}, "/rules.nft", ())
+    spec = NodeSpec("node", "/root", ("/lower",), (), "/usr/bin", {}, "/rules.nft", (), 60, 5)
     assert json.loads(spec.as_json())["setup"] == [{"argv": ["nft", "-f", "/rules.nft"]}]
 
 

@@ -179,6 +179,13 @@ def test_retries_are_said_though_all_is_well() -> None:
     assert said in summary([made])
 
 
+def test_more_time_than_usual_is_said() -> None:
+    slow, usual = report(patience=2.5), report()
+    assert "2.5 (--mesh-patience)" in Page(page([slow])).text
+    assert "deadlines multiplied by 2.5 (--mesh-patience)" in summary([slow])
+    assert "deadlines" not in Page(page([usual])).text + summary([usual])
+
+
 def test_summary_of_success_is_a_table() -> None:
     lines = summary([report(), report(scenario=ONE_NETWORK)]).splitlines()
     assert len(lines) == 6

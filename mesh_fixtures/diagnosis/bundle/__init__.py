@@ -20,6 +20,7 @@ from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.executor import working_folder
 from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 
 SECONDS: Final = 40.0
@@ -33,9 +34,7 @@ def file_of(folder: Path, topology: str) -> Path:
     return folder / f"{topology}-diagnostics.tar.gz"
 
 
-def write_bundle(
-    file: Path, view: MeshView, told: Mapping[str, str], seconds: float = SECONDS
-) -> None:
+def write_bundle(file: Path, view: MeshView, told: Mapping[str, str]) -> None:
     """Write the archive; what cannot be read is listed in its `unread.txt`.
 
     Args:
@@ -45,7 +44,7 @@ def write_bundle(
     Raises:
         OSError: the file cannot be written.
     """
-    with Enquiry(seconds) as enquiry:
+    with Enquiry(patient(SECONDS)) as enquiry:
         values = secret_values(enquiry, view)
         asked = enquiry.all(contents.questions(enquiry, view))
         unread = enquiry.unread

@@ -15,6 +15,7 @@ from typing import Final
 from mesh_fixtures.diagnosis.facts import Facts, Traffic
 from mesh_fixtures.diagnosis.gather import objects, paths, programs
 from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.probe.view import MeshView
 
@@ -26,9 +27,9 @@ _NUMBERS: Final = re.compile(r"^request \d+: ")
 __all__ = ["SECONDS", "gather", "with_traffic"]
 
 
-def gather(view: MeshView, seconds: float = SECONDS) -> Facts:
+def gather(view: MeshView) -> Facts:
     """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
-    with Enquiry(seconds) as enquiry:
+    with Enquiry(patient(SECONDS)) as enquiry:
         clusters = objects.read(enquiry, view)
         answers = enquiry.all(
             {**paths.questions(view, clusters), **programs.questions(view, clusters)}

@@ -21,6 +21,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
 from mesh_fixtures.diagnosis.gather.enquiry import Question
 from mesh_fixtures.diagnosis.gather.programs import Key
 from mesh_fixtures.kube import ExecResult, KubeClient
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.network import READY_PATH
 from mesh_fixtures.probe.view import MeshView
@@ -131,18 +132,19 @@ def _tried(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tup
 
 
 def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tuple[Path, ...]:
+    seconds = patient(SECONDS)
     urls = [
         f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
     ]
     # --verbose tells refused from unreachable, which the exit code does not.
     curl = (
-        *("curl", "--silent", "--verbose", "--noproxy", "*", "--max-time", f"{SECONDS:g}"),
+        *("curl", "--silent", "--verbose", "--noproxy", "*", "--max-time", f"{seconds:g}"),
         *("--parallel", "--parallel-immediate", "--parallel-max", "200"),
         *("--header", "Connection: close", "--write-out", _FORMAT),
         *(part for url in urls for part in ("--output", "/dev/null", url)),
     )
     argv = ("sh", "-c", _SCRIPT, *curl)
-    result = kube.exec(pod.namespace, pod.name, PROXY, argv, SECONDS + _MARGIN_SECONDS)
+    result = kube.exec(pod.namespace, pod.name, PROXY, argv, seconds + patient(_MARGIN_SECONDS))
     return read_paths(kube.name, pod, targets, result)
 
 
@@ -218,6 +220,6 @@ def _path(
         resent=resent,
         message=messages.get((target.address, target.port), "").strip(),
         source=f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {PROXY} -- "
-        f"curl -v -m {SECONDS:g} '{url}#[1-{target.attempts}]'",
+        f"curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
     )
     return replace(path, message=path.message[:200])

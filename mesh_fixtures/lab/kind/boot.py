@@ -30,6 +30,7 @@ from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.lab.provider import AddressPool, Cluster, Node
 from mesh_fixtures.lab.together import together
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -38,6 +39,7 @@ CREATION_DEADLINE: Final = 420.0
 
 LOAD_DEADLINE: Final = 300.0
 POD_CIDR_DEADLINE: Final = 60.0
+LIST_DEADLINE: Final = 30.0
 _CLUSTER_PROCESS = Path(__file__).with_name("cluster_process.py")
 _POLL = 0.5
 
@@ -126,11 +128,8 @@ def settle(boot: Boot) -> None:
     def await_add_ons(cluster: str) -> None:
         with boot.progress.phase("DNS and load balancer", cluster):
             kubectl = boot.kubectl(cluster)
-            timeout = f"--timeout={ADD_ON_DEADLINE:g}s"
-            kubectl.run(
-                "wait", "--for=condition=Ready", "node", "--all", timeout,
-                deadline=ADD_ON_DEADLINE + 5,
-            )  # fmt: skip
+            seconds = patient(ADD_ON_DEADLINE)
+            kubectl.wait("wait", "--for=condition=Ready", "node", "--all", seconds=seconds)
             kubectl.await_rollout("kube-system", "deployment", "coredns")
             kubectl.await_rollout(load_balancer.NAMESPACE, "deployment", "controller")
             kubectl.await_rollout(load_balancer.NAMESPACE, "daemonset", "speaker")
@@ -161,7 +160,8 @@ def _create(boot: Boot, cluster: str, addresses: LabAddresses) -> None:
     told = configuration.cluster_configuration(boot.scenario, cluster, addresses)
     file.write_text(yaml.safe_dump(told, sort_keys=False))
     of_kind = boot.folder / f"{cluster}.kind.kubeconfig"
-    _call(boot, cluster, "create", str(file), what="the cluster", deadline=CREATION_DEADLINE)
+    seconds = patient(CREATION_DEADLINE)
+    _call(boot, cluster, "create", str(file), what="the cluster", deadline=seconds)
     write_private(boot.kubeconfig_of(cluster), for_cluster(of_kind.read_text(), cluster).encode())
 
 
@@ -171,7 +171,8 @@ def _load_images(boot: Boot, cluster: str) -> None:
     for image in boot.parts.images_of_host:
         what = f"the image {image} to be loaded"
         if boot.engine.name == "docker":
-            _call(boot, cluster, "load-docker-image", image, what=what, deadline=LOAD_DEADLINE)
+            seconds = patient(LOAD_DEADLINE)
+            _call(boot, cluster, "load-docker-image", image, what=what, deadline=seconds)
         else:  # which kind asks Docker for, whatever engine runs its nodes
             archive = boot.folder / f"{cluster}.image.tar"
             boot.engine.save_image(image, archive)
@@ -182,7 +183,7 @@ def _load_images(boot: Boot, cluster: str) -> None:
 def _load_archive(boot: Boot, cluster: str, archive: Path, what: str) -> None:
     name = cluster_name(boot.lab, cluster)
     command = [str(boot.parts.kind), "load", "image-archive", str(archive), "--name", name]
-    _run(boot, cluster, command, what=what, deadline=LOAD_DEADLINE)
+    _run(boot, cluster, command, what=what, deadline=patient(LOAD_DEADLINE))
 
 
 def _call(boot: Boot, cluster: str, call: str, subject: str, *, what: str, deadline: float) -> None:
@@ -249,10 +250,8 @@ def _add_load_balancer(boot: Boot, cluster: str, pool: AddressPool) -> None:
     others = [m for m in manifests if m not in definitions and m not in webhooks]
     kubectl.create([*definitions, *others])
     names = [f"crd/{m['metadata']['name']}" for m in definitions]
-    timeout = f"--timeout={ADD_ON_DEADLINE:g}s"
-    kubectl.run(
-        "wait", "--for=condition=Established", *names, timeout, deadline=ADD_ON_DEADLINE + 5
-    )
+    seconds = patient(ADD_ON_DEADLINE)
+    kubectl.wait("wait", "--for=condition=Established", *names, seconds=seconds)
     kubectl.create([*load_balancer.pool_manifests(pool), *webhooks])
 
 
@@ -315,11 +314,10 @@ def _nodes(boot: Boot, cluster: str) -> list[NodeNetwork]:
         LabError: one of them is given no pod CIDR in time.
     """
     kubectl = boot.kubectl(cluster)
-    kubectl.run(
-        "wait", "--for=jsonpath={.spec.podCIDR}", "node", "--all",
-        f"--timeout={POD_CIDR_DEADLINE:g}s", deadline=POD_CIDR_DEADLINE + 5,
-    )  # fmt: skip
-    listed = yaml.safe_load(kubectl.run("get", "nodes", "--output=yaml", deadline=30))
+    seconds = patient(POD_CIDR_DEADLINE)
+    kubectl.wait("wait", "--for=jsonpath={.spec.podCIDR}", "node", "--all", seconds=seconds)
+    seconds = patient(LIST_DEADLINE)
+    listed = yaml.safe_load(kubectl.run("get", "nodes", "--output=yaml", deadline=seconds))
     found = [
         NodeNetwork(
             container=item["metadata"]["name"],

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, cast
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.patience import patient
 
 Name = Literal["docker", "podman"]
 NAMES: Final[tuple[Name, ...]] = ("docker", "podman")
@@ -55,13 +56,16 @@ class Engine:
     def run(
         self,
         *arguments: str,
-        deadline: float = _DEADLINE,
+        deadline: float | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> str:
         """Standard output of a command of the engine.
 
+        Args:
+            deadline: seconds; None for `patient(_DEADLINE)`.
+
         Raises:
-            LabError: it failed or did not end within `deadline` seconds.
+            LabError: it failed or did not end in time.
         """
         command = [self.name, *arguments]
         try:
@@ -71,7 +75,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=deadline,
+                timeout=patient(_DEADLINE) if deadline is None else deadline,
                 env=dict(environment or os.environ),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -154,7 +158,7 @@ class Engine:
             LabError: there is no such image, or no room.
         """
         form = ("--format", "docker-archive") if self.name == "podman" else ()
-        self.run("save", *form, "--output", str(file), image, deadline=_SAVE_DEADLINE)
+        self.run("save", *form, "--output", str(file), image, deadline=patient(_SAVE_DEADLINE))
 
     def remove_containers(self, ids: Sequence[str]) -> None:
         """Remove containers and their anonymous volumes, running or not."""
@@ -163,7 +167,7 @@ class Engine:
         if self.name == "podman":
             with suppress(LabError):  # one that does not run; unlike Docker, `rm` waits for others
                 self.run("kill", "--signal", "KILL", *ids)
-        self.run("rm", "--force", "--volumes", *ids, deadline=2 * _DEADLINE)
+        self.run("rm", "--force", "--volumes", *ids, deadline=patient(2 * _DEADLINE))
 
     def execute(self, container: str, *command: str) -> str:
         """Standard output of a command inside a container.
@@ -198,7 +202,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_ASKING_DEADLINE,
+                timeout=patient(_ASKING_DEADLINE),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return [Problem(f"an answer from {self.title} ({error})", f"restart {self.title}")]

@@ -20,6 +20,7 @@ from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kind.teardown import tear_down
 from mesh_fixtures.lab.provider import AddressPool, Cluster, Node, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -73,7 +74,8 @@ class KindLab(RecordedLab):
             self._clusters = _read_clusters(self._facts)
             for name in self._clusters:
                 kubectl = self._booting.kubectl(name)
-                kubectl.run("get", "--raw", "/readyz", deadline=_TAKE_OVER_DEADLINE)
+                seconds = patient(_TAKE_OVER_DEADLINE)
+                kubectl.run("get", "--raw", "/readyz", deadline=seconds)
         except (MeshConformanceError, OSError, ValueError, KeyError, TypeError):
             return False
         return True

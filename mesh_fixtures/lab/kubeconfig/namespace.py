@@ -11,6 +11,7 @@ from mesh_fixtures.kube import KubeClient, KubeWriter, Namespace
 from mesh_fixtures.lab.journal import Entry
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.patience import patient
 
 OWNER_LABEL: Final = "mesh-conformance/lab"
 """Label with the id of the lab that a namespace belongs to."""
@@ -66,19 +67,20 @@ def remove(cluster: Cluster, lab: str) -> None:
     """Remove it, if it is there, and wait until it is gone.
 
     Raises:
-        LabError: it is still there after `REMOVAL_SECONDS`.
+        LabError: it is still there after `patient(REMOVAL_SECONDS)`.
         ProbeError: the API server cannot be asked or refuses.
     """
     name = name_of(lab)
     with KubeClient(cluster) as kube, KubeWriter(cluster) as writer:
-        deadline = time.monotonic() + REMOVAL_SECONDS
+        seconds = patient(REMOVAL_SECONDS)
+        deadline = time.monotonic() + seconds
         there = kube.namespace(name)
         if there is not None and belongs(there, lab):
             writer.delete(f"{_NAMESPACES}/{name}", there.uid)
         while there is not None and belongs(there, lab):
             if time.monotonic() > deadline:
                 raise LabError(
-                    wanted=f"the namespace {name} to be gone within {REMOVAL_SECONDS:g} s",
+                    wanted=f"the namespace {name} to be gone within {seconds:g} s",
                     seen="; ".join(there.remaining) or "it is still there",
                     where=cluster.name,
                     remedy=f"kubectl delete namespace {name}",

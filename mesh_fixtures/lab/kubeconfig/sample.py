@@ -21,6 +21,7 @@ from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors
 from mesh_fixtures.lab.provider import Cluster
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
@@ -165,7 +166,7 @@ def _await(
             return ""
         pods, events = kube.pods(namespace), kube.events(namespace)
         hindrance = obstacle(pods, events, len(names))
-        over = time.monotonic() - begun > (READY_SECONDS if pods else MADE_SECONDS)
+        over = time.monotonic() - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
         if hindrance and (over or any(reason in hindrance for reason in _HOPELESS)):
             raise LabError(
                 wanted="HelloWorld and Sleep to run",

@@ -17,13 +17,12 @@ from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.components import Service, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
-from mesh_fixtures.lab.netns.readiness import await_api_server
+from mesh_fixtures.lab.netns.readiness import API_SERVER_DEADLINE, await_api_server
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.lab.together import together
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
-
-_TIMEOUT = f"--timeout={ADD_ON_DEADLINE:g}s"
 
 ROUTER = "router"
 """What the lab runs beside its nodes is filed under this name, which no node can have."""
@@ -117,9 +116,8 @@ def start_bare(boot: Boot) -> None:
         namespaces = [m for m in parts.of_cluster if m["kind"] == "Namespace"]
         kubectl.create([*parts.definitions, *namespaces, *parts.shared])
         names = [f"crd/{m['metadata']['name']}" for m in parts.definitions]
-        kubectl.run(
-            "wait", "--for=condition=Established", *names, _TIMEOUT, deadline=ADD_ON_DEADLINE + 5
-        )
+        seconds = patient(ADD_ON_DEADLINE)
+        kubectl.wait("wait", "--for=condition=Established", *names, seconds=seconds)
 
     boot.on_every_cluster(create_shared, all_or_nothing=True)
 
@@ -223,18 +221,18 @@ def _await_api_server(boot: Boot, cluster: ClusterAddresses, port: int) -> None:
             (folder / "admin.crt", folder / "admin.key"),
             boot.node_folder(cluster.control_plane.name),
             stopping=boot.stopping,
+            deadline=patient(API_SERVER_DEADLINE),
         )
 
 
 def _await_add_ons(boot: Boot, cluster: ClusterAddresses) -> None:
     kubectl = boot.kubectl(cluster.name)
     with boot.progress.phase("DNS and load balancer", cluster.name):
-        kubectl.run(
+        kubectl.wait(
             "wait",
             "--for=condition=Ready",
             *(f"node/{node.name}" for node in cluster.nodes),
-            _TIMEOUT,
-            deadline=ADD_ON_DEADLINE + 5,
+            seconds=patient(ADD_ON_DEADLINE),
         )
         kubectl.await_rollout("kube-system", "deployment", "coredns")
         kubectl.await_rollout(load_balancer.NAMESPACE, "deployment", "controller")

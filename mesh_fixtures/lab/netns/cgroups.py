@@ -22,6 +22,7 @@ from typing import Final
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.journal import Entry
+from mesh_fixtures.patience import patient
 
 MOUNT: Final = Path("/sys/fs/cgroup")
 NEEDED: Final = ("cpu", "memory", "pids")
@@ -43,6 +44,8 @@ _NICE_0: Final = 1024
 _MOST_SHARES: Final = 262144
 _DEFAULT_WEIGHT: Final = 100
 _MOST_WEIGHT: Final = 10000
+
+_REMOVAL_DEADLINE = 5.0
 
 
 def is_version_2(root: Path = MOUNT) -> bool:
@@ -107,24 +110,26 @@ def create(lab: str, node: str, nodes: int, record: Callable[[Entry], None]) -> 
         ) from error
 
 
-def remove(path: str, *, deadline: float = 5.0) -> None:
+def remove(path: str, *, deadline: float | None = None) -> None:
     """Remove a control group and everything below it, in every hierarchy.
 
     Args:
         path: relative to the hierarchies, e.g. the lab's name.
-        deadline: seconds; the kernel lets go of a group a moment after its last process ended.
+        deadline: seconds; the kernel lets go of a group a moment after its last process ended. None
+            for `patient(_REMOVAL_DEADLINE)`.
 
     Raises:
         LabError: a group is still there at the deadline.
     """
-    end = time.monotonic() + deadline
+    seconds = patient(_REMOVAL_DEADLINE) if deadline is None else deadline
+    end = time.monotonic() + seconds
     for hierarchy in (MOUNT,) if is_version_2() else _hierarchies():
         top = hierarchy / path
         while top.exists():
             busy = _remove_tree(top)
             if busy is not None and time.monotonic() > end:
                 raise LabError(
-                    wanted=f"control group {top} to be removed within {deadline:g} s",
+                    wanted=f"control group {top} to be removed within {seconds:g} s",
                     seen=str(busy),
                     where="teardown",
                 )

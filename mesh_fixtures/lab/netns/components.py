@@ -46,6 +46,13 @@ _UNUSED_CONTAINERD_PLUGINS = (
 )
 
 
+AWAIT_SECONDS = 60.0
+"""Until a service answers that another one wants."""
+
+ANSWER_SECONDS = 5.0
+"""For one of its answers by HTTPS."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A process that the node keeps running once all the addresses in `wants` answer."""
@@ -68,10 +75,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What mesh-node is told: the node's file system, settings and services.
+    """What mesh-node reads: the node's file system, settings and services.
 
     Attributes:
         rules: path inside the node that nft loads first.
+        await_seconds: how long a service waits for those that it wants.
+        answer_seconds: how long one of their answers by HTTPS may take.
         group: folder outside the node of the control group that its services run in; empty for the
             one that mesh-node is started in.
     """
@@ -84,6 +93,8 @@ class NodeSpec:
     sysctls: Mapping[str, str]
     rules: str
     services: tuple[Service, ...]
+    await_seconds: float
+    answer_seconds: float
     group: str = ""
 
     def as_json(self) -> str:
@@ -99,6 +110,8 @@ class NodeSpec:
                 "sysctls": dict(self.sysctls),
                 "setup": [{"argv": ["nft", "-f", self.rules]}],
                 "services": [asdict(service) for service in self.services],
+                "await_seconds": self.await_seconds,
+                "answer_seconds": self.answer_seconds,
             },
             indent=1,
         )

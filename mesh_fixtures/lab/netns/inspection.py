@@ -11,6 +11,7 @@ from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
 from mesh_fixtures.lab.together import together
+from mesh_fixtures.patience import patient
 
 _QUESTIONS: Final = (
     ("ip", "-statistics", "link"),
@@ -53,7 +54,7 @@ def _programs(journal: Journal) -> tuple[str, ...]:
 def _asked(command: list[str], argv: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=patient(_SECONDS), check=False
         )
         said = done.stdout + done.stderr
     except (OSError, subprocess.TimeoutExpired) as error:

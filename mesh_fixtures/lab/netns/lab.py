@@ -20,6 +20,7 @@ from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
 from mesh_fixtures.lab.provider import Cluster, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -85,7 +86,7 @@ class NetnsLab(RecordedLab):
                     admin / "ca.crt",
                     (admin / "admin.crt", admin / "admin.key"),
                     self._booting.node_folder(self._addresses.clusters[name].control_plane.name),
-                    deadline=_TAKE_OVER_DEADLINE,
+                    deadline=patient(_TAKE_OVER_DEADLINE),
                     stopping=self._booting.stopping,
                 )
         except (MeshConformanceError, OSError):

@@ -15,6 +15,7 @@ from mesh_fixtures.lab.journal import Entry, Journal
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.processes import MARK, marked_environment
 from mesh_fixtures.ownership import started_at
+from mesh_fixtures.patience import patient
 
 _NETNS = Path("/run/netns")
 _FORWARDER = Path(__file__).with_name("forwarder.py")
@@ -72,6 +73,7 @@ def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
     Raises:
         LabError: it failed.
     """
+    seconds = patient(_SETUP_DEADLINE)
     try:
         done = subprocess.run(
             node_command(namespace, mesh_node, spec),
@@ -80,13 +82,13 @@ def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_SETUP_DEADLINE,
+            timeout=seconds,
             env=_node_environment(lab),
             cwd="/",
         )
         failure = f"exit status {done.returncode}: {done.stdout}" if done.returncode else ""
     except subprocess.TimeoutExpired:
-        failure = f"still running after {_SETUP_DEADLINE:g} s"
+        failure = f"still running after {seconds:g} s"
     if failure:
         raise LabError(wanted=f"namespace {namespace} to be set up", seen=failure, where=str(spec))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.patience import patient
 
 _PROC: Final = Path("/proc")
 _BRIDGE: Final = "sys/net/bridge"
@@ -65,7 +66,7 @@ def _modprobe(name: str, *options: str) -> bool:
             [program, "--quiet", *options, name],
             check=False,
             capture_output=True,
-            timeout=_SECONDS,
+            timeout=patient(_SECONDS),
         )
     except subprocess.TimeoutExpired:
         return False

@@ -14,10 +14,11 @@ from pyroute2 import IPRoute, netns
 
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
 from mesh_fixtures.lab.journal import Entry
+from mesh_fixtures.patience import patient
 
-# How long pyroute2 waits for the process that enters a namespace for it; its own 2 s are too short
-# on a machine that is busy building.
-pyroute2.config.default_communicate_timeout = 30
+_ENTRY_SECONDS = 30.0
+"""For the process that enters a namespace for pyroute2; its own 2 s are too short on a machine that
+is busy building."""
 
 NODE_INTERFACE = "eth0"
 API_SERVER_PORT = 6443
@@ -57,7 +58,7 @@ def build_networks(lab: str, addresses: LabAddresses, record: Callable[[Entry], 
                 port += 1
     for cluster in addresses.clusters.values():
         for node in cluster.nodes:
-            with IPRoute(netns=node_namespace(lab, node.name)) as routes:
+            with inside(node_namespace(lab, node.name)) as routes:
                 # Service addresses need a route before they are translated.
                 routes.route("add", dst="default", gateway=str(cluster.network.gateway))
                 for destination, via in pod_routes(addresses, cluster, node.name):
@@ -134,7 +135,7 @@ def _build_network(
 ) -> None:
     namespace = network_namespace(lab, network.name)
     _create(namespace, record)
-    with IPRoute(netns=namespace) as links:
+    with inside(namespace) as links:
         links.link("add", ifname="bridge", kind="bridge")
         links.link("set", index=_index(links, "bridge"), state="up")
     leg = f"network{position}"
@@ -144,14 +145,15 @@ def _build_network(
 
 def _create(namespace: str, record: Callable[[Entry], None]) -> None:
     record(Entry("namespace", namespace))
+    _allow_time()
     netns.create(namespace)
-    with IPRoute(netns=namespace) as links:
+    with inside(namespace) as links:
         links.link("set", index=_index(links, "lo"), state="up")
 
 
 def _join(namespace: str, interface: str, network: str, port: str) -> None:
     """A link between a namespace and the bridge of a network's namespace."""
-    with IPRoute(netns=network) as links:
+    with inside(network) as links:
         links.link(
             "add",
             ifname=port,
@@ -163,10 +165,21 @@ def _join(namespace: str, interface: str, network: str, port: str) -> None:
 
 def _configure(namespace: str, interface: str, address: str) -> None:
     host, prefix = address.split("/")
-    with IPRoute(netns=namespace) as links:
+    with inside(namespace) as links:
         index = _index(links, interface)
         links.addr("add", index=index, address=host, prefixlen=int(prefix))
         links.link("set", index=index, state="up")
+
+
+def inside(namespace: str) -> IPRoute:
+    """Routes and links of a namespace; to be closed."""
+    _allow_time()
+    return IPRoute(netns=namespace)
+
+
+def _allow_time() -> None:
+    """Give pyroute2 its limit, which it reads whenever it enters a namespace."""
+    pyroute2.config.default_communicate_timeout = patient(_ENTRY_SECONDS)
 
 
 def _index(links: IPRoute, interface: str) -> int:

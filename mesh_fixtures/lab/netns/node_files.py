@@ -10,6 +10,8 @@ from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.netns.components import (
+    ANSWER_SECONDS,
+    AWAIT_SECONDS,
     CONFIGURATION,
     LOGS,
     MACHINE_TUNABLES,
@@ -32,6 +34,7 @@ from mesh_fixtures.lab.pki import (
     service_account_keys,
     write_private,
 )
+from mesh_fixtures.patience import patient
 
 _RULES = f"{CONFIGURATION}/rules.nft"
 
@@ -64,6 +67,8 @@ def write_router(folder: Path, lab: str, addresses: LabAddresses, artifacts: Art
         sysctls=ROUTER_SYSCTLS,
         rules=_RULES,
         services=(),
+        await_seconds=patient(AWAIT_SECONDS),
+        answer_seconds=patient(ANSWER_SECONDS),
     )
     return _write_spec(folder, spec)
 
@@ -133,6 +138,8 @@ def write_node(
         rules=_RULES,
         services=services,
         group=str(cgroups.services_group(lab, node.name)),
+        await_seconds=patient(AWAIT_SECONDS),
+        answer_seconds=patient(ANSWER_SECONDS),
     )
     return _write_spec(folder, spec)
 

@@ -29,11 +29,14 @@ from mesh_fixtures.lab.netns.components import services_of
 from mesh_fixtures.lab.netns.network import node_namespace
 from mesh_fixtures.lab.netns.teardown import tear_down
 from mesh_fixtures.lab.processes import end_processes
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
 _SCRUB = Path(__file__).with_name("scrub.py")
 _SCRUB_DEADLINE = 60.0
+_ETCD_START_DEADLINE = 20.0
+_ETCD_REQUEST_DEADLINE = 10.0
 _LOCK_DEADLINE = 180.0
 _SCENARIO = Scenario.model_validate(
     {
@@ -59,13 +62,13 @@ def prepared_etcd(artifacts: Artifacts, progress: Progress) -> Path:
     folder = parent / _key(artifacts)
     if not folder.exists():
         try:
-            with FileLock(parent / ".lock", timeout=_LOCK_DEADLINE):
+            with FileLock(parent / ".lock", timeout=patient(_LOCK_DEADLINE)):
                 if not folder.exists():
                     with progress.phase("prepare control plane"):
                         _make(folder, artifacts, progress)
         except Timeout as error:
             raise LabError(
-                wanted=f"the lock {parent / '.lock'} within {_LOCK_DEADLINE:g} s",
+                wanted=f"the lock {parent / '.lock'} within {patient(_LOCK_DEADLINE):g} s",
                 seen="another process holds it",
                 where="prepared control plane",
                 remedy="wait for that process, or end it",
@@ -110,14 +113,20 @@ def _start_etcd_alone(boot: Boot, node: str) -> None:
 
 
 def _scrub(namespace: str) -> None:
-    command = ["nsenter", f"--net={launch.path_of(namespace)}", sys.executable, "-I", str(_SCRUB)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=_SCRUB_DEADLINE
-    )
-    if done.returncode != 0:
+    command = [
+        *("nsenter", f"--net={launch.path_of(namespace)}", sys.executable, "-I", str(_SCRUB)),
+        *(f"{patient(_ETCD_START_DEADLINE):g}", f"{patient(_ETCD_REQUEST_DEADLINE):g}"),
+    ]
+    seconds = patient(_SCRUB_DEADLINE)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
+        failure = done.stderr.strip()[-500:] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        failure = f"still running after {seconds:g} s"
+    if failure:
         raise LabError(
             wanted="the prepared control plane to be cleared of one cluster's data",
-            seen=done.stderr.strip()[-500:],
+            seen=failure,
             where=namespace,
         )
 

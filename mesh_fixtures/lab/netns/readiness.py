@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.patience import patient
 
 API_SERVER_DEADLINE = 60.0
+_REQUEST_DEADLINE = 2.0
 _POLL = 0.05
 
 
@@ -21,7 +23,7 @@ def await_api_server(
     node: Path,
     *,
     stopping: threading.Event,
-    deadline: float = API_SERVER_DEADLINE,
+    deadline: float,
 ) -> None:
     """Wait until an API server says that it is ready (Kubernetes: "API health endpoints").
 
@@ -53,7 +55,9 @@ def await_api_server(
 
 
 def _readyz(port: int, context: ssl.SSLContext) -> str:
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=patient(_REQUEST_DEADLINE), context=context
+    )
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()

@@ -5,11 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+var enough = Limits{AwaitSeconds: 60, AnswerSeconds: 5}
 
 func answering(t *testing.T, address string) bool {
 	t.Helper()
@@ -17,7 +20,7 @@ func answering(t *testing.T, address string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answers(parsed)
+	return answers(parsed, enough.answer())
 }
 
 func TestListenersAnswer(t *testing.T) {
@@ -66,7 +69,7 @@ func TestAwaitReturnsWhenTheAddressAnswers(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "late")
 	done := make(chan struct{})
 	go func() {
-		await("service", "unix://"+socket)
+		await("service", "unix://"+socket, enough)
 		close(done)
 	}()
 	select {
@@ -83,5 +86,37 @@ func TestAwaitReturnsWhenTheAddressAnswers(t *testing.T) {
 }
 
 func TestAwaitDoesNotWaitForWhatIsNoAddress(t *testing.T) {
-	await("service", "tcp://a b:c")
+	await("service", "tcp://a b:c", enough)
+}
+
+func TestAwaitGivesUpWhenTheDescriptionSaysSo(t *testing.T) {
+	begun := time.Now()
+	await("service", "unix://"+filepath.Join(t.TempDir(), "never"), Limits{AwaitSeconds: 0.1, AnswerSeconds: 5})
+	if taken := time.Since(begun); taken < 100*time.Millisecond || taken > 30*time.Second {
+		t.Errorf("gave up after %s", taken)
+	}
+}
+
+func TestAnswersMayTakeAsLongAsTheDescriptionSays(t *testing.T) {
+	hold := make(chan struct{})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
+	defer server.Close()
+	defer close(hold)
+	if saysOK(server.URL, Limits{AnswerSeconds: 0.1}.answer()) {
+		t.Error("a server that does not answer says OK")
+	}
+}
+
+func TestADescriptionSetsTheLimits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "node.json")
+	if err := os.WriteFile(file, []byte(`{"await_seconds": 150, "answer_seconds": 12.5}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := readSpec(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spec.await() != 150*time.Second || spec.answer() != 12500*time.Millisecond {
+		t.Errorf("limits are %v", spec.Limits)
+	}
 }

@@ -108,9 +108,9 @@ func (c *children) runOnce(command Command) error {
 }
 
 // keepRunning starts a service when what it wants is there, and again whenever it ends.
-func (c *children) keepRunning(service Service) {
+func (c *children) keepRunning(service Service, limits Limits) {
 	for _, address := range service.Wants {
-		await(service.Name, address)
+		await(service.Name, address, limits)
 	}
 	pause := time.Duration(0)
 	for {

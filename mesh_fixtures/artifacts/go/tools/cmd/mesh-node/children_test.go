@@ -115,7 +115,7 @@ func TestServiceIsStartedAgainAndItsLogContinued(t *testing.T) {
 	starts, log := filepath.Join(folder, "starts"), filepath.Join(folder, "log")
 	// the third start stays, so that nothing goes on after the test
 	script := `echo $$ >> "$1"; echo said; [ "$(wc -l < "$1")" -lt 3 ] || exec sleep 1000`
-	go theChildren().keepRunning(Service{Name: "service", Argv: shell(script, starts), Log: log})
+	go theChildren().keepRunning(Service{Name: "service", Argv: shell(script, starts), Log: log}, Limits{})
 	eventually(t, "the service starts three times", func() bool { return len(lines(log)) == 3 })
 	pids := lines(starts)
 	last, err := strconv.Atoi(pids[2])

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Spec describes one node; the lab writes it as JSON.
@@ -25,6 +26,23 @@ type Spec struct {
 	Sysctls  map[string]string `json:"sysctls"`
 	Setup    []Command         `json:"setup"`
 	Services []Service         `json:"services"`
+	Limits
+}
+
+// Limits are how long services wait for each other, as the machine's speed demands.
+type Limits struct {
+	// AwaitSeconds is how long an address may take until it answers; after that, whoever wants it starts.
+	AwaitSeconds float64 `json:"await_seconds"`
+	// AnswerSeconds is how long one answer by HTTPS may take.
+	AnswerSeconds float64 `json:"answer_seconds"`
+}
+
+func (l Limits) await() time.Duration {
+	return time.Duration(l.AwaitSeconds * float64(time.Second))
+}
+
+func (l Limits) answer() time.Duration {
+	return time.Duration(l.AnswerSeconds * float64(time.Second))
 }
 
 // Mount is one mount of the node's file system: Source is a path outside, Target one inside.
@@ -86,7 +104,7 @@ func main() {
 	}
 	report("supervising %d services", len(spec.Services))
 	for _, service := range spec.Services {
-		go children.keepRunning(service)
+		go children.keepRunning(service, spec.Limits)
 	}
 	select {}
 }
