@@ -22,8 +22,9 @@ BASE_PACKAGES: Final = (
     # what other packages' own scripts need while they are set up
     "base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "diffutils",
     "findutils", "grep", "gzip", "hostname", "libc-bin", "perl-base", "sed", "tar", "usr-is-merged",
-    # what workloads, proxies, kubelet, kube-proxy and CNI plugins call
-    "curl", "iproute2", "iptables", "mount", "procps", "python3-flask", "util-linux",
+    # what workloads, proxies, kubelet, kube-proxy and CNI plugins call, and whom they trust
+    "ca-certificates", "curl", "iproute2", "iptables", "mount", "procps", "python3-flask",
+    "util-linux",
 )  # fmt: skip
 
 NODE_PACKAGES: Final = ("containerd", "containernetworking-plugins", "nftables", "runc")

@@ -89,10 +89,21 @@ class Kubectl:
         """Create objects in the given order.
 
         Raises:
+            LabError: one was refused, or is there already.
+        """
+        self._submit(("create",), manifests)
+
+    def apply(self, manifests: Sequence[dict[str, Any]]) -> None:
+        """Make objects have the given fields, whether they are there or not.
+
+        Raises:
             LabError: one was refused.
         """
+        self._submit(("apply", "--server-side", "--force-conflicts"), manifests)
+
+    def _submit(self, how: Sequence[str], manifests: Sequence[dict[str, Any]]) -> None:
         self.run(
-            "create",
+            *how,
             "--validate=false",
             "-f",
             "-",

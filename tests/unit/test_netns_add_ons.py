@@ -73,7 +73,7 @@ def kinds(manifests: tuple[dict[str, Any], ...]) -> list[str]:
 
 
 def test_nothing_is_lost_or_made_twice(made: AddOns) -> None:
-    everything = [*made.definitions, *made.shared, *made.of_cluster]
+    everything = [*made.nodes, *made.definitions, *made.shared, *made.of_cluster]
     identities = [(m["kind"], m["metadata"]["name"]) for m in everything]
     assert len(set(identities)) == len(identities)
     assert {(m["kind"], m["metadata"]["name"]) for m in METALLB} <= set(identities)
@@ -96,7 +96,7 @@ def test_what_is_shared_has_no_address_and_no_key(made: AddOns) -> None:
 
 
 def test_the_node_is_there_for_kube_proxy(made: AddOns, cluster: ClusterAddresses) -> None:
-    (node,) = [m for m in made.of_cluster if m["kind"] == "Node"]
+    (node,) = made.nodes
     assert node["spec"]["podCIDR"] == str(cluster.nodes[0].pod_cidr)
     assert node["status"]["addresses"][0]["address"] == str(cluster.nodes[0].address)
 

@@ -30,11 +30,13 @@ class AddOns:
     """Manifests of the add-ons, in the order in which they can be created.
 
     Attributes:
+        nodes: may be there already, when their kubelets were first.
         definitions: CustomResourceDefinitions.
         shared: the same in every cluster.
         of_cluster: with addresses of the cluster or, like namespaces, with an identity of its own.
     """
 
+    nodes: tuple[Manifest, ...]
     definitions: tuple[Manifest, ...]
     shared: tuple[Manifest, ...]
     of_cluster: tuple[Manifest, ...]
@@ -59,10 +61,10 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     webhooks = _of_kinds(everything, [_WEBHOOK])
     apart = ("CustomResourceDefinition", *_OF_ONE_CLUSTER, *_WORKLOADS, _WEBHOOK)
     return AddOns(
+        nodes=tuple(_node(cluster, node) for node in cluster.nodes),
         definitions=definitions,
         shared=tuple(m for m in everything if m["kind"] not in apart),
         of_cluster=(
-            *(_node(cluster, node) for node in cluster.nodes),
             *own,
             *workloads,
             *load_balancer.pool_manifests(cluster.pool),

@@ -95,7 +95,9 @@ def start(boot: Boot, etcd: Path) -> dict[str, int]:
     def await_cluster(cluster: ClusterAddresses) -> None:
         _await_api_server(boot, cluster, ports[cluster.name])
         with boot.progress.phase("add-ons", cluster.name):
-            boot.kubectl(cluster.name).create(add_ons(boot.artifacts, cluster).of_cluster)
+            parts, kubectl = add_ons(boot.artifacts, cluster), boot.kubectl(cluster.name)
+            kubectl.apply(parts.nodes)
+            kubectl.create(parts.of_cluster)
 
     boot.on_every_cluster(await_cluster, all_or_nothing=True)
     return ports

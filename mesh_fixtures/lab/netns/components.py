@@ -17,12 +17,10 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 LOGS = "/var/log/node"
 _ETCD = "127.0.0.1:2379"
 
-# Controllers of what an embedded cluster does not have: persistent volumes, dynamic resources,
-# certificate requests, metrics, and node CIDRs (the lab assigns those itself).
+# Controllers of what an embedded cluster does not have: provisioners of persistent volumes, dynamic
+# resources, metrics, and node CIDRs (the lab assigns those itself). What the API server protects by
+# a finalizer has its controller, or it could not be deleted.
 _ABSENT_CONTROLLERS = (
-    "certificatesigningrequest-approving-controller",
-    "certificatesigningrequest-cleaner-controller",
-    "certificatesigningrequest-signing-controller",
     "device-taint-eviction-controller",
     "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",
@@ -30,10 +28,7 @@ _ABSENT_CONTROLLERS = (
     "persistentvolume-attach-detach-controller",
     "persistentvolume-binder-controller",
     "persistentvolume-expander-controller",
-    "persistentvolume-protection-controller",
-    "persistentvolumeclaim-protection-controller",
     "resourceclaim-controller",
-    "volumeattributesclass-protection-controller",
 )
 
 
@@ -194,6 +189,8 @@ def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
             "kube-controller-manager",
             f"--kubeconfig={CONFIGURATION}/controller-manager.conf",
             f"--root-ca-file={pki}/ca.crt",
+            f"--cluster-signing-cert-file={pki}/ca.crt",
+            f"--cluster-signing-key-file={pki}/ca.key",
             f"--service-account-private-key-file={pki}/sa.key",
             "--use-service-account-credentials=true",
             # Every controller asks for a token at the start; the default limit spreads that over

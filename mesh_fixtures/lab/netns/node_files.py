@@ -189,6 +189,7 @@ def _write_tunables(folder: Path) -> list[Mount]:
 def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys) -> None:
     pki = etc / "pki"
     private, public = keys.service_accounts
+    write_private(pki / "ca.key", keys.authority.pair.key)
     write_private(pki / "sa.key", private)
     (pki / "sa.pub").write_bytes(public)
     service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
