@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,6 +100,40 @@ def test_limits_of_file_watches(tmp_path: Path) -> None:
     (tmp_path / "max_user_instances").write_text("1000000\n")
     (tmp_path / "max_user_watches").write_text("1000000\n")
     assert inotify.problems(100, 25, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "users"),
+    [({}, []), ({1337: 125}, ["1337"]), ({0: 80}, ["0"]), ({0: 127, 1337: 127}, ["0", "1337"])],
+)
+def test_instances_are_counted_by_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[int, int], users: list[str]
+) -> None:
+    (tmp_path / "max_user_instances").write_text("128\n")
+    (tmp_path / "max_user_watches").write_text("1000000\n")
+    monkeypatch.setattr(inotify, "_instances_in_use", lambda proc: Counter(held))
+    found = inotify.problems(2, 25, tmp_path)
+    assert [re.findall(r"for user (\d+)", each.missing) for each in found] == (
+        [users] if users else []
+    )
+    for problem in found:
+        better = int(problem.remedy.rpartition("=")[2])
+        (tmp_path / "max_user_instances").write_text(f"{better}\n")
+        assert inotify.problems(2, 25, tmp_path) == []
+
+
+def test_instances_of_a_process_are_its_users(tmp_path: Path) -> None:
+    files = tmp_path / "proc/7/fd"
+    files.mkdir(parents=True)
+    for number, target in enumerate(("anon_inode:inotify", "/dev/null", "anon_inode:inotify")):
+        (files / str(number)).symlink_to(target)
+    (tmp_path / "proc/version").touch()
+    (tmp_path / "max_user_instances").write_text("1\n")
+    (tmp_path / "max_user_watches").write_text("1000000\n")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "proc/7", 1337, 1337)
+    (problem,) = inotify.problems(1, 0, tmp_path, tmp_path / "proc")
+    assert ("holds 2" in problem.missing) == (os.geteuid() == 0)
 
 
 def test_auto_is_the_embedded_lab_for_root(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,16 @@ _CAP_NET_ADMIN = 12
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 """What a node needs of version 1."""
 
+_SMALLEST_LAB = 2
+"""Nodes."""
+
 _WATCHERS_OF_NODE = 13
 """inotify instances of the kubelet, the API server, kube-proxy, containerd and pods that run as
 root."""
 
 
-def problems() -> list[Problem]:
-    """What this machine lacks, most basic first; nothing is changed."""
+def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
+    """What this machine lacks for so many nodes, most basic first; nothing is changed."""
     if platform.system() != "Linux":
         return [Problem(f"Linux (this is {platform.system()})", "")]
     if os.geteuid() != 0:
@@ -38,7 +41,7 @@ def problems() -> list[Problem]:
         if shutil.which(program) is None:
             found.append(Problem(f"the program {program}", f"apt-get install -y {package}"))
     found += control_group_problems()
-    return [*found, *modules.problems()]
+    return [*found, *modules.problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
 
 
 def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
@@ -63,12 +66,12 @@ def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
 
 
 def require_machine(nodes: int) -> None:
-    """Check `problems`, and the limits that depend on the number of nodes.
+    """Check `problems`.
 
     Raises:
         MachineError: there is one.
     """
-    found = [*problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
+    found = problems(nodes)
     if found:
         raise MachineError(
             wanted="a machine that can run the embedded lab",
