@@ -18,6 +18,7 @@ class Container:
         restarts: how often the kubelet started it again.
         waiting: why it does not run, e.g. `ImagePullBackOff`, with what is said about it; empty
             when it runs or has ended.
+        restarted: when its last run before this one ended, RFC 3339; empty for none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Container:
     ready: bool = False
     restarts: int = 0
     waiting: str = ""
+    restarted: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _unscheduled(status: Json) -> str:
 def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
     status = statuses.get(spec["name"], {})
     waiting = (status.get("state") or {}).get("waiting") or {}
+    last = (status.get("lastState") or {}).get("terminated") or {}
     return Container(
         name=spec["name"],
         image=spec.get("image", ""),
@@ -118,4 +121,5 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
         waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
+        restarted=str(last.get("finishedAt") or ""),
     )

@@ -66,6 +66,21 @@ class Tools:
     helm: Path | None = None
 
 
+@dataclass(frozen=True)
+class EndedService:
+    """A process of a node that ended, and was started again.
+
+    Attributes:
+        at: when, RFC 3339.
+        how: its status, and how long it had run.
+    """
+
+    node: str
+    name: str
+    at: str
+    how: str
+
+
 class Lab(Protocol):
     """Clusters joined by networks, ready for an installation."""
 
@@ -112,6 +127,12 @@ class Lab(Protocol):
     @property
     def sample_namespace(self) -> str:
         """Namespace of HelloWorld and Sleep, the same in every cluster."""
+
+    @property
+    def ended_services(self) -> Mapping[str, Sequence[EndedService]]:
+        """What of nodes' own processes ended since the lab was made, by cluster; what is healthy
+        ends with the lab. Empty where that is not known.
+        """
 
     @property
     def kept(self) -> bool:

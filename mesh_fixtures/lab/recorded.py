@@ -12,7 +12,7 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import state
 from mesh_fixtures.lab.processes import marked_environment
-from mesh_fixtures.lab.provider import Cluster, Tools
+from mesh_fixtures.lab.provider import Cluster, EndedService, Tools
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import NAMESPACE
@@ -79,6 +79,10 @@ class RecordedLab(ABC):
     @property
     def sample_namespace(self) -> str:
         return NAMESPACE
+
+    @property
+    def ended_services(self) -> Mapping[str, Sequence[EndedService]]:
+        return {}
 
     @property
     def kept(self) -> bool:

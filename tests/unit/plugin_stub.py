@@ -11,7 +11,7 @@ from pathlib import Path
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.provider import Cluster, Lab, Problem, Provider, Tools
+from mesh_fixtures.lab.provider import Cluster, EndedService, Lab, Problem, Provider, Tools
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -115,6 +115,7 @@ class StubLab:
     installed: bool = False
     kept: bool = False
     network_command: Sequence[str] = ()
+    ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
     charts: Charts | None = None
 
     @property

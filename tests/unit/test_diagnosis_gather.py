@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
+from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.probe.view import MeshView
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
@@ -36,6 +37,8 @@ class OneCluster:
 
     scenario: Any
     sample_namespace: str = "sample"
+    is_foreign: bool = False
+    ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -103,6 +106,40 @@ def test_a_cluster_that_holds_nothing_has_empty_facts(tmp_path: Path) -> None:
         assert getattr(cluster, part) == ()
     assert cluster.authority == facts.Authority(present=False)
     assert cluster.client is None
+
+
+def test_parts_of_a_lab_are_its_pods_and_its_nodes_processes(tmp_path: Path) -> None:
+    at = "2026-01-02T03:04:05Z"
+    status = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [
+            {
+                "name": "coredns",
+                "restartCount": 2,
+                "lastState": {"terminated": {"finishedAt": at}},
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            }
+        ],
+    }
+    pod = {
+        "metadata": {"namespace": "kube-system", "name": "coredns-1"},
+        "spec": {"containers": [{"name": "coredns"}]},
+        "status": status,
+    }
+    server = FakeApiServer(answers={"/api/v1/namespaces/kube-system/pods": listed(pod)})
+    with view_of(server, tmp_path) as view:
+        ends = {"cluster1": [EndedService("node1", "kubelet", at, "status 1 after 9.0 s")]}
+        view.lab = cast("Any", OneCluster(MULTI, ended_services=ends))
+        found = gather(view).clusters["cluster1"].parts
+        view.lab = cast("Any", OneCluster(MULTI, is_foreign=True))
+        assert gather(view).clusters["cluster1"].parts is None
+    assert found == (
+        facts.Part(
+            "kube-system", "coredns-1", "0/1 Running", False, 2, at, "coredns: CrashLoopBackOff"
+        ),
+        facts.Part("", "kubelet on node1", "status 1 after 9.0 s", True, 1, at),
+    )
 
 
 def test_what_an_api_server_refuses_is_unknown_and_not_absent(tmp_path: Path) -> None:

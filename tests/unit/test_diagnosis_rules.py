@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mesh_fixtures.diagnosis import UNKNOWN, Recording, diagnose
 from mesh_fixtures.diagnosis.facts import (
     Configuration,
     Endpoint,
+    Part,
     Path,
     Root,
     Traffic,
@@ -160,6 +162,16 @@ def gateway(port: int, **server: Any) -> Any:
         "servers": [{"port": {"number": port}, **server}],
     }
     return Configuration("Gateway", "istio-system", "another", spec)
+
+
+def parts(cluster: str, *found: Part) -> Change:
+    return of(cluster, parts=found)
+
+
+def ended(namespace: str, name: str, ago: float) -> Part:
+    """A part of the lab that runs, and ended so many seconds before the facts of `MULTI`."""
+    at = datetime.fromtimestamp(recorded(MULTI).facts.at - ago, UTC).isoformat()
+    return Part(namespace, name, "1/1 Running", True, 1, at)
 
 
 def no(kind: str, name: str = "") -> Callable[[Any], Any]:
@@ -566,6 +578,21 @@ CASES: dict[str, tuple[str, Change, str]] = {
         half("pod", open=10, timed_out=0),
         "networks-not-isolated",
     ),
+    "a name server that is down": (
+        MULTI,
+        parts("cluster2", Part("kube-system", "coredns-1", "0/1 Running", False)),
+        "lab-dns-failing",
+    ),
+    "a load balancer that was killed a minute ago": (
+        MULTI,
+        parts("cluster1", ended("metallb-system", "speaker-1", 60)),
+        "lab-load-balancer-failing",
+    ),
+    "a kubelet that ended a minute ago": (
+        MULTI,
+        parts("cluster1", ended("", "kubelet on cluster1-node1", 60)),
+        "lab-component-failing",
+    ),
     "lost packets": (
         MULTI,
         half("gateway", open=8, slow=3, timed_out=2, resent=5),
@@ -607,6 +634,21 @@ def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
     slow = half("gateway", open=8, slow=3, timed_out=2, resent=0)(recorded(MULTI))
     found = diagnose(slow.scenario, slow.facts, {"TRAFFIC-1": (FINDING,)})
     assert "packet-loss" not in found.ids
+
+
+def test_part_of_the_lab_that_ended_long_ago_explains_nothing() -> None:
+    old = parts("cluster1", ended("kube-system", "coredns-1", 3600))(recorded(MULTI))
+    found = diagnose(old.scenario, old.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == (UNKNOWN,)
+
+
+def test_what_follows_from_a_part_of_the_lab_is_put_below_it() -> None:
+    down = Part("metallb-system", "controller-1", "0/1 Pending", False)
+    pending, _ = recording_of("a gateway without an address")
+    changed = parts("cluster2", down)(pending)
+    found = diagnose(changed.scenario, changed.facts, {"GATEWAY-1": (FINDING,)})
+    assert found.ids == ("lab-load-balancer-failing",)
+    assert [each.id for each in found.roots[0].followed_by] == ["gateway-address-pending"]
 
 
 def test_what_may_not_be_read_is_no_silence() -> None:

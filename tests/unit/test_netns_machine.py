@@ -10,6 +10,8 @@ import pytest
 
 from mesh_fixtures.lab.netns import modules
 from mesh_fixtures.lab.netns.components import with_clock_speed
+from mesh_fixtures.lab.netns.inspection import ended_services
+from mesh_fixtures.lab.provider import EndedService
 
 
 @pytest.fixture
@@ -97,3 +99,19 @@ def test_each_processor_without_a_clock_speed_gets_one() -> None:
 def test_clock_speed_of_the_machine_is_kept() -> None:
     known = CPUINFO.replace("model name", "cpu MHz")
     assert with_clock_speed(known) == known
+
+
+def test_services_that_ended_are_read_from_the_log_of_their_node(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster1-node1"
+    assert ended_services(folder) == []
+    folder.mkdir()
+    (folder / "node.log").write_text(
+        "mesh-node: supervising 7 services\n"
+        "mesh-node: kubelet ended at 2026-01-02T03:04:05Z with signal killed after 9.0 s\n"
+        "mesh-node: etcd starts although tcp://x does not answer after 60 s\n"
+    )
+    assert ended_services(folder) == [
+        EndedService(
+            "cluster1-node1", "kubelet", "2026-01-02T03:04:05Z", "signal killed after 9.0 s"
+        )
+    ]

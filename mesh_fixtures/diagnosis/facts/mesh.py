@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.facts.objects import (
     Labels,
     Namespace,
     Node,
+    Part,
     Pod,
     RemoteSecret,
     Service,
@@ -59,6 +60,7 @@ class ClusterFacts:
         configuration: Istio's, of all namespaces.
         gateways: what the proxies of east-west gateways listen at.
         proxies: of the samples and of the gateways.
+        parts: of the lab itself, where it is ours; None elsewhere, too.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ClusterFacts:
     client: Client | None = None
     gateways: tuple[Listening, ...] | None = None
     proxies: tuple[ProxyIdentity, ...] | None = None
+    parts: tuple[Part, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

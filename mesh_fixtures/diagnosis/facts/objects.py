@@ -73,6 +73,31 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A pod, or a process of a node, of what a cluster of the lab has besides a mesh.
+
+    Attributes:
+        namespace: empty for a process.
+        restarts: of all its containers.
+        restarted: when one of them last ended, RFC 3339; empty for never.
+        trouble: why it does not run, as far as its status says.
+    """
+
+    namespace: str
+    name: str
+    state: str
+    serving: bool
+    restarts: int = 0
+    restarted: str = ""
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        times = f", restarted {self.restarts} times, at last at {self.restarted}"
+        said = f" ({self.trouble})" if self.trouble else ""
+        return f"{self.name} {self.state}{said}" + (times if self.restarts else "")
+
+
+@dataclass(frozen=True)
 class Deployment:
     """How many pods a Deployment wants, and how many of them are ready."""
 

@@ -21,6 +21,7 @@ from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, WebhookConfiguration
 from mesh_fixtures.kube.objects import Json, texts
+from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import injection_of
 
@@ -45,6 +46,7 @@ _OF_TOOLS: Final = (
     *("chart", "heritage", "release", "service.istio.io/"),
 )
 _OWN: Final = ("istiod", GATEWAY)
+_OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
 _WARNINGS_KEPT: Final = 20
 _REGION: Final = "topology.kubernetes.io/region"
@@ -65,6 +67,9 @@ def read(enquiry: Enquiry, view: MeshView) -> dict[str, ClusterFacts]:
     parts: dict[str, dict[str, Any]] = {name: {} for name in view.kube}
     for (name, part), answer in answers.items():
         parts[name][part] = answer
+    for name, ends in view.lab.ended_services.items():
+        if ends and name in parts:
+            parts[name]["parts"] = (*(parts[name].get("parts") or ()), *map(_ended, ends))
     return {
         name: replace(
             ClusterFacts(
@@ -94,7 +99,9 @@ def _questions(
             if each != SYSTEM_NAMESPACE or _is_istio(item)
         )
 
+    ours = [] if view.lab.is_foreign else [("parts", f"{where} pods -A", _parts)]
     return [
+        *ours,
         ("namespaces", f"{where} namespaces -o yaml", partial(_namespaces, both)),
         ("authority", f"{where} secret cacerts -n {SYSTEM_NAMESPACE}", read_authority),
         ("root_bundles", f"{where} configmap {ROOT_BUNDLE} -A", partial(read_root_bundles, both)),
@@ -216,6 +223,37 @@ def _pod(item: Json) -> facts.Pod:
             "mesh": told.mesh_id,
             "discovery": told.discovery,
         },
+    )
+
+
+def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:
+    return tuple(
+        _part(item) for namespace in _OF_LAB for item in _list(kube, _CORE, "pods", namespace)
+    )
+
+
+def _part(item: Json) -> facts.Part:
+    pod = _pod(item)
+    containers = Pod.read(item).containers
+    return facts.Part(
+        namespace=pod.namespace,
+        name=pod.name,
+        state=pod.state,
+        serving=pod.serving,
+        restarts=sum(each.restarts for each in containers),
+        restarted=max((each.restarted for each in containers), default=""),
+        trouble=pod.trouble,
+    )
+
+
+def _ended(service: EndedService) -> facts.Part:
+    return facts.Part(
+        namespace="",
+        name=f"{service.name} on {service.node}",
+        state=service.how,
+        serving=True,
+        restarts=1,
+        restarted=service.at,
     )
 
 

@@ -20,6 +20,7 @@ from mesh_fixtures.diagnosis.rules import (
     gateways,
     identity,
     injection,
+    lab_parts,
     policies,
     remote_secrets,
     routing,
@@ -31,6 +32,7 @@ Rule = Callable[[Case], Iterator[Cause]]
 
 _MODULES = (
     api_servers,
+    lab_parts,
     connections,
     control_plane,
     trust,

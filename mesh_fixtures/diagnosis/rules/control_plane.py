@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.case import Case, get, listed
 from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.rules import lab_parts
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 
-NOT_RUNNING = Kind("istiod-not-running", Rung.CONTROL_PLANE, ("CONTROL-1",))
+NOT_RUNNING = Kind(
+    "istiod-not-running", Rung.CONTROL_PLANE, ("CONTROL-1",), (lab_parts.COMPONENT.id,)
+)
 REJECTED = Kind("configuration-rejected", Rung.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
 IN_REMOTE = Kind("istiod-in-remote", Rung.CONTROL_PLANE, ("CONTROL-1",))
 

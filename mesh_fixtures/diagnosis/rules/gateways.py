@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mesh_fixtures.diagnosis.case import Case, get, listed
 from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.rules import lab_parts
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
@@ -33,13 +34,16 @@ _UNATTACHED = (
 MISSING = Kind("gateway-missing", Rung.GATEWAY, _BROKEN)
 SCALED = Kind("gateway-scaled-to-zero", Rung.GATEWAY, _BROKEN)
 NOT_READY = Kind("gateway-not-ready", Rung.GATEWAY, _BROKEN, (*_UNATTACHED, "remote-not-attached"))
-PENDING = Kind("gateway-address-pending", Rung.GATEWAY, _BROKEN)
+PENDING = Kind("gateway-address-pending", Rung.GATEWAY, _BROKEN, (lab_parts.LOAD_BALANCER.id,))
 SHARED = Kind("gateway-address-shared", Rung.GATEWAY, _BROKEN)
 UNREACHABLE = Kind(
     "gateway-unreachable",
     Rung.GATEWAY,
     _BROKEN,
-    (NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
+    (
+        *(NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
+        lab_parts.LOAD_BALANCER.id,
+    ),
 )
 
 _SHOW = "services,deployments,pods -l istio=eastwestgateway"

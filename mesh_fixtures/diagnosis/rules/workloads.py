@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mesh_fixtures.diagnosis.case import Case, get, listed
 from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
-from mesh_fixtures.diagnosis.rules import injection
+from mesh_fixtures.diagnosis.rules import injection, lab_parts
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.workloads import PORT
@@ -26,7 +26,10 @@ NOT_READY = Kind(
     "workload-not-ready",
     Rung.WORKLOAD,
     ("WORKLOAD-1",),
-    (*injection.FAILING.follows, injection.FAILING.id, "different-roots", "cacerts-missing"),
+    (
+        *(*injection.FAILING.follows, injection.FAILING.id, "different-roots", "cacerts-missing"),
+        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+    ),
 )
 
 _PROTOCOLS = ("http", "http2", "https", "tcp", "tls", "grpc", "grpc-web", "mongo", "mysql", "redis")
@@ -133,7 +136,10 @@ def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deploymen
     ]
     why = warnings[0].message if warnings and not found else listed(found, "no pod")
     show = get(spec.name, "deployments,pods", case.samples)
-    own = ("istiod-not-running", "different-roots", "cacerts-missing", injection.FAILING.id)
+    own = (
+        *("istiod-not-running", "different-roots", "cacerts-missing", injection.FAILING.id),
+        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+    )
     return Cause(
         NOT_READY.following(*own) if spec.is_primary else NOT_READY,
         (spec.name, case.scenario.control_plane_of(spec.name)),

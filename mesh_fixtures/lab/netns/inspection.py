@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
+from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.lab.together import together
 from mesh_fixtures.patience import patient
 
@@ -20,7 +22,23 @@ _QUESTIONS: Final = (
     ("ip", "neighbour"),
     ("nft", "list", "ruleset"),
 )
+_ENDED: Final = re.compile(
+    r"^mesh-node: (?P<name>\S+) ended at (?P<at>\S+) with (?P<how>.*)$", re.M
+)
 _SECONDS: Final = 5.0
+
+
+def ended_services(folder: Path) -> list[EndedService]:
+    """Services that ended and were started again, as mesh-node says in its own log.
+
+    Args:
+        folder: of a node; the last part of it is the node's name.
+    """
+    log = folder / "node.log"
+    if not log.exists():
+        return []
+    found = _ENDED.finditer(log.read_text(errors="replace"))
+    return [EndedService(folder.name, each["name"], each["at"], each["how"]) for each in found]
 
 
 def network_state(journal: Journal) -> Mapping[str, str]:

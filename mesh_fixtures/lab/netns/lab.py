@@ -13,12 +13,12 @@ from mesh_fixtures.lab import processes, state
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
 from mesh_fixtures.lab.netns import readiness
-from mesh_fixtures.lab.netns.inspection import network_state
+from mesh_fixtures.lab.netns.inspection import ended_services, network_state
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
-from mesh_fixtures.lab.provider import Cluster, Tools
+from mesh_fixtures.lab.provider import Cluster, EndedService, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -67,6 +67,17 @@ class NetnsLab(RecordedLab):
     @property
     def charts(self) -> Charts | None:
         return self._helm.charts if self._helm else None
+
+    @property
+    def ended_services(self) -> Mapping[str, Sequence[EndedService]]:
+        return {
+            cluster.name: [
+                ended
+                for node in cluster.nodes
+                for ended in ended_services(self._booting.node_folder(node.name))
+            ]
+            for cluster in self._addresses.clusters.values()
+        }
 
     @property
     def network_command(self) -> Sequence[str]:

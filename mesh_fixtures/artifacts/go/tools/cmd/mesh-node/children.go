@@ -119,7 +119,8 @@ func (c *children) keepRunning(service Service, limits Limits) {
 		if err != nil {
 			report("%s cannot start: %v", service.Name, err)
 		} else {
-			report("%s ended with %s after %.1f s", service.Name, describe(status), time.Since(begun).Seconds())
+			now := time.Now().UTC().Format(time.RFC3339)
+			report("%s ended at %s with %s after %.1f s", service.Name, now, describe(status), time.Since(begun).Seconds())
 		}
 		pause = nextPause(pause, time.Since(begun))
 		time.Sleep(pause)

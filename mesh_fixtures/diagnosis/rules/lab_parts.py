@@ -1,0 +1,68 @@
+"""What a cluster of the lab is itself made of: while that fails, little is said about the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from mesh_fixtures.diagnosis.case import Case, get
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.facts import Part
+
+DNS = Kind("lab-dns-failing", Rung.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
+LOAD_BALANCER = Kind("lab-load-balancer-failing", Rung.UNDERLAY, ("GATEWAY-1",))
+COMPONENT = Kind(
+    "lab-component-failing",
+    Rung.UNDERLAY,
+    ("CONTROL-1", "WORKLOAD-1", "CONTROL-2", "DISCOVERY-1", "GATEWAY-1"),
+)
+
+_RECENT_SECONDS: Final = 300.0
+"""A part that ended longer ago has nothing to do with what is seen now."""
+
+_SHOWN: Final = 4
+_WHAT: Final = {
+    DNS: "DNS",
+    LOAD_BALANCER: "the load balancer",
+    COMPONENT: "Kubernetes itself",
+}
+
+
+def failing(case: Case) -> Iterator[Cause]:
+    """Parts that do not run, or ended a moment ago, once for each sort."""
+    for spec, facts in case.clusters:
+        seen: dict[Kind, list[tuple[bool, Evidence]]] = {}
+        for part in facts.parts or ():
+            if not part.serving or _is_recent(part, case.facts.at):
+                show = get(spec.name, "pods", part.namespace) if part.namespace else ""
+                seen.setdefault(_kind(part), []).append(
+                    (not part.serving, Evidence(str(part), show))
+                )
+        for kind, found in seen.items():
+            is_down = any(down for down, _ in found)
+            state = "does not work" if is_down else "was interrupted"
+            yield Cause(
+                kind,
+                (spec.name,),
+                f"{_WHAT[kind]} of {spec.name}, a part of the lab and not of the mesh, {state}",
+                tuple(evidence for _, evidence in found[-_SHOWN:]),
+                "give the machine more room, or fewer labs at a time, and run it again; if it "
+                f"stays: kubectl --context={spec.name} get pods -A, and the logs of what fails",
+                certainty="certain" if is_down else "likely",
+            )
+
+
+def _kind(part: Part) -> Kind:
+    if part.namespace == "metallb-system":
+        return LOAD_BALANCER
+    return DNS if part.name.startswith("coredns") else COMPONENT
+
+
+def _is_recent(part: Part, now: float) -> bool:
+    if not part.restarted:
+        return False
+    return now - datetime.fromisoformat(part.restarted).timestamp() < _RECENT_SECONDS
+
+
+RULES = (failing,)
