@@ -7,6 +7,7 @@ from typing import Final
 
 from mesh_fixtures.faults import (
     gateways,
+    lab_parts,
     networks,
     policies,
     remote_secrets,
@@ -315,7 +316,28 @@ _POLICIES: Final = (
     ),
 )
 
+_LAB: Final = (
+    Fault(
+        id="lab-dns-failing",
+        broken="The cluster2 of the lab has no name server.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.no_dns,
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, *_PATHS, "DISCOVERY-2"),
+    ),
+    Fault(
+        id="lab-load-balancer-failing",
+        broken="Nothing announces the addresses of the load balancers of cluster2 of the lab.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.no_load_balancer,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        provider=wires.PROVIDER,
+    ),
+)
+
 FAULTS: Final[tuple[Fault, ...]] = (
+    *_LAB,
     *_REMOTES,
     *_POLICIES,
     *_WORKLOADS,

@@ -164,8 +164,16 @@ def gateway(port: int, **server: Any) -> Any:
     return Configuration("Gateway", "istio-system", "another", spec)
 
 
+ALL_PARTS = (
+    Part("kube-system", "coredns-0", "1/1 Running", True),
+    Part("metallb-system", "controller-0", "1/1 Running", True),
+    Part("metallb-system", "speaker-0", "1/1 Running", True),
+)
+
+
 def parts(cluster: str, *found: Part) -> Change:
-    return of(cluster, parts=found)
+    """Parts of the lab beside those that are well."""
+    return of(cluster, parts=(*ALL_PARTS, *found))
 
 
 def ended(namespace: str, name: str, ago: float) -> Part:
@@ -581,6 +589,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
     "a name server that is down": (
         MULTI,
         parts("cluster2", Part("kube-system", "coredns-1", "0/1 Running", False)),
+        "lab-dns-failing",
+    ),
+    "no name server": (
+        MULTI,
+        of("cluster1", parts=ALL_PARTS[1:]),
         "lab-dns-failing",
     ),
     "a load balancer that was killed a minute ago": (

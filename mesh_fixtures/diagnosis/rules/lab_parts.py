@@ -22,6 +22,13 @@ _RECENT_SECONDS: Final = 300.0
 """A part that ended longer ago has nothing to do with what is seen now."""
 
 _SHOWN: Final = 4
+_EXPECTED: Final = (
+    ("kube-system", "coredns", DNS),
+    ("metallb-system", "controller", LOAD_BALANCER),
+    ("metallb-system", "speaker", LOAD_BALANCER),
+)
+"""Namespace, and how the names of pods begin that are never without one."""
+
 _WHAT: Final = {
     DNS: "DNS",
     LOAD_BALANCER: "the load balancer",
@@ -39,6 +46,11 @@ def failing(case: Case) -> Iterator[Cause]:
                 seen.setdefault(_kind(part), []).append(
                     (not part.serving, Evidence(str(part), show))
                 )
+        for namespace, name, kind in _EXPECTED if facts.parts is not None else ():
+            there = [each.name for each in facts.parts or () if each.namespace == namespace]
+            if not any(each.startswith(name) for each in there):
+                evidence = Evidence(f"no pod of {name}", get(spec.name, "pods", namespace))
+                seen.setdefault(kind, []).append((True, evidence))
         for kind, found in seen.items():
             is_down = any(down for down, _ in found)
             state = "does not work" if is_down else "was interrupted"
