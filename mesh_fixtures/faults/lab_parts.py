@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mesh_fixtures.faults.target import Target
 
 _SYSTEM = "kube-system"
-_LOAD_BALANCER = "metallb-system"
 
 
 @contextmanager
@@ -32,28 +30,3 @@ def no_dns(target: Target) -> Iterator[None]:
         yield
     finally:
         scale(1)
-
-
-@contextmanager
-def no_load_balancer(target: Target) -> Iterator[None]:
-    """Nothing announces the addresses of the last cluster's load balancers."""
-    cluster = target.scenario.clusters[-1].name
-
-    def place(node: str | None) -> None:
-        patch = {"spec": {"template": {"spec": {"nodeSelector": {"nobody": node}}}}}
-        arguments = ("patch", "daemonset/speaker", "--patch", json.dumps(patch))
-        target.kubectl(cluster, "-n", _LOAD_BALANCER, *arguments)
-        target.until(
-            "the speaker of MetalLB to go" if node else "the speaker of MetalLB to be back",
-            cluster,
-            lambda kube: [
-                pod for pod in kube.pods(_LOAD_BALANCER) if pod.name.startswith("speaker")
-            ],
-            lambda pods: not pods if node else bool(pods) and all(pod.serving for pod in pods),
-        )
-
-    try:
-        place("here")
-        yield
-    finally:
-        place(None)

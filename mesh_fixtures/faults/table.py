@@ -325,15 +325,6 @@ _LAB: Final = (
         fails=("TRAFFIC-1",),
         unaffected=(*_ACCESS, *_PATHS, "DISCOVERY-2"),
     ),
-    Fault(
-        id="lab-load-balancer-failing",
-        broken="Nothing announces the addresses of the load balancers of cluster2 of the lab.",
-        topology=TWO_NETWORKS,
-        inject=lab_parts.no_load_balancer,
-        fails=("GATEWAY-1",),
-        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
-        provider=wires.PROVIDER,
-    ),
 )
 
 FAULTS: Final[tuple[Fault, ...]] = (
