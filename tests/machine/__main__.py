@@ -1,7 +1,7 @@
 """Runs the product on a second machine: Debian's own kernel, control groups of version 2.
 
 usage: python -m tests.machine [--init small|systemd] [--suite SUITE] [--checks NAME,...]
-       [--patience N]
+       [--patience N] [--kernel PARAMETER]
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def _boot(asked: argparse.Namespace, root: Path, scratch: Path, progress: Progre
     parameters = (
         *_PARAMETERS,
         *_INIT[asked.init],
+        *asked.kernel,
         f"machine.checks={asked.checks}",
         f"machine.patience={asked.patience:g}",
     )
@@ -124,6 +125,9 @@ def _boot(asked: argparse.Namespace, root: Path, scratch: Path, progress: Progre
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
     parser.add_argument("--init", choices=sorted(_INIT), default="small", help="its first process")
+    parser.add_argument(
+        "--kernel", metavar="PARAMETER", action="append", default=[], help="repeatable"
+    )
     parser.add_argument("--suite", default=versions.DEBIAN_SUITE, help="of Debian: %(default)s")
     parser.add_argument("--checks", default=",".join(CHECKS), help="in this order: %(default)s")
     parser.add_argument(

@@ -26,6 +26,7 @@ ENVIRONMENT: Final = "machine-environment"
 _PACKAGES: Final = (
     "linux-image-cloud-amd64", "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "procps",
     "util-linux", "ca-certificates", "python3", "python3-venv", "docker.io",
+    "nftables",
 )  # fmt: skip
 _STARTED_BY_CHECKS: Final = ("docker.service", "docker.socket", "containerd.service")
 _SHOWN: Final = ("bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "scenarios")
