@@ -104,6 +104,12 @@ def test_a_worker_waits_for_the_control_planes_api_server() -> None:
     assert kubelet.wants[0] == f"https://{b.nodes[0].address}:6443/readyz"
 
 
+def test_api_server_of_a_slow_machine_works_longer_on_a_request() -> None:
+    a = addresses().clusters["a"]
+    (server,) = (s for s in services_of(a, a.nodes[0], 900.0) if s.name == "kube-apiserver")
+    assert "--request-timeout=900s" in server.argv
+
+
 def test_nodes_of_one_cluster_hand_out_different_pod_addresses() -> None:
     first, second = (json.loads(cni_configuration(n)) for n in addresses().clusters["b"].nodes)
     subnets = [c["plugins"][0]["ipam"]["ranges"][0][0]["subnet"] for c in (first, second)]

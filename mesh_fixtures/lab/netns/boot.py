@@ -15,7 +15,7 @@ from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons
-from mesh_fixtures.lab.netns.components import Service, services_of
+from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, Service, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
 from mesh_fixtures.lab.netns.readiness import API_SERVER_DEADLINE, await_api_server
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
@@ -90,7 +90,7 @@ def start(boot: Boot, etcd: Path) -> dict[str, int]:
     Raises:
         LabError: something did not come up in time.
     """
-    ports = _power_on(boot, services_of, etcd)
+    ports = _power_on(boot, _services, etcd)
 
     def await_cluster(cluster: ClusterAddresses) -> None:
         _await_api_server(boot, cluster, ports[cluster.name])
@@ -136,9 +136,13 @@ def settle(boot: Boot) -> None:
 _Services = Callable[[ClusterAddresses, NodeAddresses], tuple[Service, ...]]
 
 
+def _services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
+    return services_of(cluster, node, patient(REQUEST_SECONDS))
+
+
 def _storage_services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
     wanted = ("etcd", "kube-apiserver")
-    return tuple(s for s in services_of(cluster, node) if s.name in wanted)
+    return tuple(s for s in _services(cluster, node) if s.name in wanted)
 
 
 def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, int]:

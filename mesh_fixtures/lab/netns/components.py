@@ -15,6 +15,9 @@ from mesh_fixtures.lab.netns.network import API_SERVER_PORT, NODE_INTERFACE
 CONFIGURATION = "/etc/kubernetes"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 LOGS = "/var/log/node"
+REQUEST_SECONDS = 60.0
+"""What an API server gives a request unless it is told otherwise (kube-apiserver's reference)."""
+
 _ETCD = "127.0.0.1:2379"
 
 # Controllers of what an embedded cluster does not have: provisioners of persistent volumes, dynamic
@@ -120,8 +123,14 @@ def node_labels(cluster: ClusterAddresses) -> dict[str, str]:
     }
 
 
-def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
-    """The components of a node, a control plane's when it is the cluster's first."""
+def services_of(
+    cluster: ClusterAddresses, node: NodeAddresses, request_seconds: float = REQUEST_SECONDS
+) -> tuple[Service, ...]:
+    """The components of a node, a control plane's when it is the cluster's first.
+
+    Args:
+        request_seconds: how long the API server works on a request.
+    """
     on_control_plane = node == cluster.control_plane
     ready = _api_server_ready("127.0.0.1" if on_control_plane else cluster.control_plane.address)
     # Before kube-proxy's rules are there, a pod's connection to a service would hang for long.
@@ -145,10 +154,16 @@ def services_of(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service
             wants=(ready,),
         ),
     )
-    return (*_control_plane_services(cluster), *worker) if on_control_plane else worker
+    return (
+        (*_control_plane_services(cluster, request_seconds), *worker)
+        if on_control_plane
+        else worker
+    )
 
 
-def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
+def _control_plane_services(
+    cluster: ClusterAddresses, request_seconds: float
+) -> tuple[Service, ...]:
     pki = f"{CONFIGURATION}/pki"
     ready = _api_server_ready("127.0.0.1")
     return (
@@ -182,6 +197,7 @@ def _control_plane_services(cluster: ClusterAddresses) -> tuple[Service, ...]:
             f"--kubelet-certificate-authority={pki}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
+            f"--request-timeout={request_seconds:g}s",
             wants=(f"tcp://{_ETCD}",),
         ),
         _service(
