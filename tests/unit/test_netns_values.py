@@ -93,14 +93,14 @@ def test_no_two_namespaces_of_a_lab_share_a_name() -> None:
 
 def test_a_worker_has_no_control_plane() -> None:
     b = addresses().clusters["b"]
-    first, second = ([s.name for s in services_of(b, node)] for node in b.nodes)
+    first, second = ([s.name for s in services_of(b, node, 60.0)] for node in b.nodes)
     assert {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= set(first)
     assert second == ["containerd", "kubelet", "kube-proxy"]
 
 
 def test_a_worker_waits_for_the_control_planes_api_server() -> None:
     b = addresses().clusters["b"]
-    kubelet = next(s for s in services_of(b, b.nodes[1]) if s.name == "kubelet")
+    kubelet = next(s for s in services_of(b, b.nodes[1], 60.0) if s.name == "kubelet")
     assert kubelet.wants[0] == f"https://{b.nodes[0].address}:6443/readyz"
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from mesh_fixtures.diagnosis.case import Case, get
 from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
 from mesh_fixtures.diagnosis.facts import Part
+from mesh_fixtures.patience import patient
 
 DNS = Kind("lab-dns-failing", Rung.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
 LOAD_BALANCER = Kind("lab-load-balancer-failing", Rung.UNDERLAY, ("GATEWAY-1",))
@@ -74,7 +75,7 @@ def _kind(part: Part) -> Kind:
 def _is_recent(part: Part, now: float) -> bool:
     if not part.restarted:
         return False
-    return now - datetime.fromisoformat(part.restarted).timestamp() < _RECENT_SECONDS
+    return now - datetime.fromisoformat(part.restarted).timestamp() < patient(_RECENT_SECONDS)
 
 
 RULES = (failing,)

@@ -124,7 +124,7 @@ def node_labels(cluster: ClusterAddresses) -> dict[str, str]:
 
 
 def services_of(
-    cluster: ClusterAddresses, node: NodeAddresses, request_seconds: float = REQUEST_SECONDS
+    cluster: ClusterAddresses, node: NodeAddresses, request_seconds: float
 ) -> tuple[Service, ...]:
     """The components of a node, a control plane's when it is the cluster's first.
 

@@ -25,7 +25,7 @@ from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.netns import cgroups, launch
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.boot import Boot, start_bare
-from mesh_fixtures.lab.netns.components import services_of
+from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, services_of
 from mesh_fixtures.lab.netns.network import node_namespace
 from mesh_fixtures.lab.netns.teardown import tear_down
 from mesh_fixtures.lab.processes import end_processes
@@ -137,7 +137,7 @@ def _key(artifacts: Artifacts) -> str:
     parts = add_ons(artifacts, cluster)
     content = [
         artifacts.digest,
-        [service.argv for service in services_of(cluster, cluster.control_plane)],
+        [s.argv for s in services_of(cluster, cluster.control_plane, REQUEST_SECONDS)],
         parts.definitions,
         parts.shared,
         _SCRUB.read_text(),
