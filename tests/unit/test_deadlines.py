@@ -47,6 +47,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "install/stretching.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
     "kube/pipe.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
+    "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
     "lab/netns/readiness.py": {"_POLL": "a poll interval"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},
     "progress/display.py": {"1.0": "a poll interval"},
