@@ -79,14 +79,19 @@ def execute(folder: Path, events: list[Event]) -> Run:
 
 @pytest.fixture
 def deadline_after(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets deadlines come as soon as a file of the working folder is written, and not before."""
+    """Lets a deadline come as soon as a file of the working folder is written, and not before; those
+    that begin later, as that of looking at what a step has left, come when they would.
+    """
 
     def deadline_after(name: str) -> None:
+        ordinary = threading.Timer
+
         class Timer(threading.Timer):
             def run(self) -> None:
                 while not self.finished.wait(0.01):
                     file = folder / name
                     if file.exists() and file.stat().st_size:
+                        monkeypatch.setattr(threading, "Timer", ordinary)
                         self.function()
                         return
 
