@@ -79,8 +79,9 @@ def execute(folder: Path, events: list[Event]) -> Run:
 
 @pytest.fixture
 def deadline_after(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets a deadline come as soon as a file of the working folder is written, and not before; those
-    that begin later, as that of looking at what a step has left, come when they would.
+    """Lets a deadline come as soon as a file of the working folder is written, and not before.
+
+    Those that begin later, as that of looking at what a step has left, come when they would.
     """
 
     def deadline_after(name: str) -> None:
@@ -279,7 +280,7 @@ def test_a_deadline_ends_the_whole_process_group(
     stubborn = "trap '' TERM; sleep 1000 & echo $! > child; echo waiting; echo $$ > own; wait"
     deadline_after("own")
     with pytest.raises(StepFailed) as caught:
-        execute(step("a", sh(stubborn), observe=(("echo", "seen"),)))
+        execute(step("a", sh(stubborn), observe=(("sh", "-c", "sleep 0.1; echo seen"),)))
     assert caught.value.exit_status is None
     assert caught.value.output == "waiting\n"
     assert caught.value.state.endswith("seen")
