@@ -33,6 +33,7 @@ NOT_IN_IMAGES: Final = ["dev", "proc", "run", "sys", "tmp"]
 
 PAUSE: Final = _ours("pause")
 COREDNS: Final = _ours("coredns", f"v{versions.COREDNS}")
+PROXY: Final = _ours("proxyv2", versions.ISTIO)
 SLEEP: Final = _ours("sleep")
 HELLOWORLD: Final = {version: _ours(f"helloworld-{version}") for version in ("v1", "v2")}
 
@@ -122,7 +123,7 @@ def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = ""
             "env": [path],
         },
         {
-            "name": _ours("proxyv2", versions.ISTIO),
+            "name": PROXY,
             "layers": ["base", "proxy"],
             "entrypoint": ["/usr/local/bin/pilot-agent"],
             "env": [path, f"ISTIO_META_ISTIO_VERSION={ISTIO_SEMANTIC}"],

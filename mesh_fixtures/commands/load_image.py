@@ -1,4 +1,4 @@
-"""Gives images to a lab's nodes, which pull none."""
+"""Loads images into the nodes of a lab, which pull none."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def add(parser: ArgumentParser) -> None:
     )
     add_patience(parser)
     parser.epilog = (
-        "Nodes of labs pull no images. A pod uses what is loaded if its imagePullPolicy is "
-        "IfNotPresent or Never."
+        "A lab's nodes pull no images. Pods use loaded ones by the names that are printed, with "
+        "imagePullPolicy IfNotPresent or Never."
     )
 
 
@@ -50,8 +50,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
             with progress.phase("load", detail=archive.path.name):
                 image_loading.load(record, archive)
     for archive in archives:
-        for image in archive.images or ["an image without a name"]:
-            print(image)
+        print(*archive.images.values(), sep="\n")
     print(f"loaded into every node of {record.id} ({record.scenario})", file=sys.stderr)
     return 0
 

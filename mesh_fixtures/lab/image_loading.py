@@ -21,7 +21,7 @@ _MANAGED: Final = "io.cri-containerd.image=managed"
 
 
 def load(record: Record, archive: ImageArchive) -> None:
-    """Import an archive into every node; what is there under the same names is replaced.
+    """Import an archive into every node; images of the same names are replaced.
 
     Raises:
         LabError: a node refused it, or there is no node.
@@ -31,19 +31,21 @@ def load(record: Record, archive: ImageArchive) -> None:
     if not nodes:
         raise LabError(
             wanted=f"nodes of {record.id}",
-            seen="none that runs",
+            seen="none that is running",
             where=f"provider {record.provider}",
             remedy=f"mesh-conformance down {record.scenario}",
         )
     with archive.plain() as content:
         for name, enter in nodes:
             _run(name, [*enter, *_IMPORT], content)
-            for image in archive.images:
+            for imported, image in archive.images.items():
+                if imported != image:
+                    _run(name, [*enter, *_CTR, "tag", "--force", imported, image])
                 _run(name, [*enter, *_CTR, "label", image, _MANAGED])
 
 
 def _nodes(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
-    """Each node, and what a command is preceded by to run in it."""
+    """Each node, and the prefix of a command that runs in it."""
     if record.provider == "kind":
         from mesh_fixtures.lab.kind.configuration import cluster_name
         from mesh_fixtures.lab.kind.engine import Engine, Name
@@ -59,7 +61,7 @@ def _nodes(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) -> None:
-    """Run a command, which reads `content` from its beginning."""
+    """Run a command with `content`, from its start, as standard input."""
     seconds = patient(_SECONDS)
     if content is not None:
         os.lseek(content.fileno(), 0, os.SEEK_SET)
@@ -83,5 +85,5 @@ def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) ->
         wanted="images to be imported",
         seen=failure,
         where=node,
-        remedy="the archive may be cut off, or of images for another processor",
+        remedy="write the archive again: it may be cut off, or of another processor architecture",
     )

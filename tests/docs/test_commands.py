@@ -22,10 +22,14 @@ from mesh_fixtures import providers
 from mesh_fixtures.artifacts.images import HELLOWORLD, SLEEP
 from mesh_fixtures.errors import MachineError
 from tests.docs.pages import PAGES, ROOT, blocks
+from tests.lab.image_archives import docker_archive
 
 DEADLINE: Final = 280.0
 TOPOLOGY: Final = "multi-primary"
 """Of the mesh that is there already."""
+
+IMAGES: Final = "agnhost.tar"
+"""An archive that somebody saved."""
 
 USED: Final = ("conftest.py", "docs", "pyproject.toml", "scenarios", "tests/conformance")
 SHOWING: Final = [page for page in PAGES if any(not each.lab for each in blocks(page))]
@@ -105,7 +109,10 @@ def test_commands_that_need_clusters(
     page: Path, folder: Path, netns: None, request: pytest.FixtureRequest
 ) -> None:
     environment: Mapping[str, str] = {}
-    if "one.yaml" in page.read_text(encoding="utf-8"):
+    text = page.read_text(encoding="utf-8")
+    if "one.yaml" in text:
         environment = request.getfixturevalue("somebodys_mesh")
+    if IMAGES in text:
+        docker_archive(folder / IMAGES, "agnhost:1", Path("/bin/true"))
     for block in blocks(page):
         run(block.commands, folder, environment)

@@ -29,13 +29,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.Record:
     return record
 
 
-def opened(method: str = "istioctl") -> str:
+def opened(method: str = "istioctl", *, bare: bool = False) -> str:
     """Id of the lab that a run gets which takes over what it can."""
 
     def build(record: state.Record) -> Any:
         return SimpleNamespace(id=record.id, resume=lambda: True, start=lambda: None)
 
-    blueprint = Blueprint(SCENARIO, "stub", "", "artifacts", True, build, (RuntimeError,), method)
+    blueprint = Blueprint(
+        SCENARIO, "stub", "", "artifacts", True, build, (RuntimeError,), method, bare
+    )
     lab = open_lab(blueprint, Progress(SCENARIO.id, lambda _: None), reuse=True)
     return cast("str", lab.id)
 
@@ -63,3 +65,16 @@ def test_one_that_was_restored_is_taken_over(kept: state.Record) -> None:
     disrupted.unmark(kept.folder)
     disrupted.unmark(kept.folder)
     assert opened() == kept.id
+
+
+def test_one_with_a_mesh_is_not_taken_for_a_bare_one(kept: state.Record) -> None:
+    assert opened(bare=True) != kept.id
+
+
+def test_a_bare_one_is_taken_over_as_such_and_never_as_one_with_a_mesh(
+    kept: state.Record,
+) -> None:
+    replace(kept, installed=False, bare=True).save()
+    other = opened()
+    assert other != kept.id
+    assert opened(bare=True) == kept.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -13,22 +14,26 @@ import pytest
 from mesh_fixtures import cli
 from mesh_fixtures.commands.load_image import find_lab
 from mesh_fixtures.errors import ArtifactError, LabError
-from mesh_fixtures.lab.image_archives import read_archive
+from mesh_fixtures.lab.image_archives import full_name, read_archive
 from mesh_fixtures.lab.state import Record
 
-DOCKER = [{"Config": "x.json", "RepoTags": ["a:1", "b:2"], "Layers": []}]
+DOCKER = [{"Config": "x.json", "RepoTags": ["a:1", "example.com/b:2"], "Layers": []}]
+LAYOUT = {"imageLayoutVersion": "1.0.0"}
 OCI = {
     "manifests": [
         {
             "annotations": {
                 "org.opencontainers.image.ref.name": "1",
-                "io.containerd.image.name": "c:1",
+                "io.containerd.image.name": "localhost/c:1",
             }
         },
         {"annotations": {"org.opencontainers.image.ref.name": "d:1"}},
+        {"annotations": {"org.opencontainers.image.ref.name": "tag-alone"}},
         {"digest": "sha256:0"},
     ]
 }
+OF_DOCKER = {name: name for name in ("docker.io/library/a:1", "example.com/b:2")}
+OF_OCI = {"localhost/c:1": "localhost/c:1", "d:1": "docker.io/library/d:1"}
 
 
 def archive(path: Path, files: dict[str, object]) -> Path:
@@ -44,13 +49,15 @@ def archive(path: Path, files: dict[str, object]) -> Path:
 @pytest.mark.parametrize(
     ("files", "images"),
     [
-        ({"manifest.json": DOCKER}, ["a:1", "b:2"]),
-        ({"./index.json": OCI}, ["c:1", "d:1"]),
-        ({"index.json": OCI, "manifest.json": DOCKER}, ["a:1", "b:2"]),
-        ({"manifest.json": [{"RepoTags": None}]}, []),
+        ({"manifest.json": DOCKER}, OF_DOCKER),
+        ({"./oci-layout": LAYOUT, "./index.json": OCI}, OF_OCI),
+        ({"oci-layout": LAYOUT, "index.json": OCI, "manifest.json": DOCKER}, OF_OCI),
+        ({"index.json": OCI, "manifest.json": DOCKER}, OF_DOCKER),
     ],
 )
-def test_names_in_an_archive(tmp_path: Path, files: dict[str, object], images: list[str]) -> None:
+def test_names_in_an_archive(
+    tmp_path: Path, files: dict[str, object], images: dict[str, str]
+) -> None:
     plain = archive(tmp_path / "x.tar", files)
     assert read_archive(plain).images == images
     packed = tmp_path / "x.tar.gz"
@@ -60,6 +67,22 @@ def test_names_in_an_archive(tmp_path: Path, files: dict[str, object], images: l
         with read_archive(path).plain() as file:
             file.seek(0)
             assert file.read() == plain.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("curlimages/curl:8", "docker.io/curlimages/curl:8"),
+        ("docker.io/busybox", "docker.io/library/busybox:latest"),
+        ("localhost/mine:1", "localhost/mine:1"),
+        ("registry:5000/mine", "registry:5000/mine:latest"),
+        ("example.com/mine@sha256:0", "example.com/mine@sha256:0"),
+    ],
+)
+def test_full_name_is_the_one_that_a_runtime_looks_up(name: str, full: str) -> None:
+    assert full_name(name) == full
 
 
 @pytest.mark.parametrize(
@@ -73,14 +96,25 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
         read_archive(path)
 
 
+def test_compression_that_nodes_are_not_given_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.tar", {"manifest.json": DOCKER})
+    path.write_bytes(lzma.compress(path.read_bytes()))
+    with pytest.raises(ArtifactError):
+        read_archive(path)
+
+
 @pytest.mark.parametrize(
     "files",
     [
         {"other.json": {}},
+        {"oci-layout": LAYOUT},
+        {"index.json": OCI},
+        {"manifest.json": [{"RepoTags": None}]},
+        {"oci-layout": LAYOUT, "index.json": {"manifests": OCI["manifests"][2:]}},
         {"manifest.json": {"RepoTags": []}},
         {"manifest.json": [1]},
-        {"index.json": []},
-        {"index.json": {"manifests": [{"annotations": "x"}]}},
+        {"oci-layout": LAYOUT, "index.json": []},
+        {"oci-layout": LAYOUT, "index.json": {"manifests": [{"annotations": "x"}]}},
     ],
 )
 def test_archive_of_something_else_is_refused(tmp_path: Path, files: dict[str, object]) -> None:

@@ -30,7 +30,7 @@ class AddOns:
     """Manifests of the add-ons, in the order in which they can be created.
 
     Attributes:
-        nodes: may be there already, when their kubelets were first.
+        nodes: to be applied, as a kubelet may have registered its own first.
         definitions: CustomResourceDefinitions.
         shared: the same in every cluster.
         of_cluster: with addresses of the cluster or, like namespaces, with an identity of its own.
@@ -61,7 +61,7 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     webhooks = _of_kinds(everything, [_WEBHOOK])
     apart = ("CustomResourceDefinition", *_OF_ONE_CLUSTER, *_WORKLOADS, _WEBHOOK)
     return AddOns(
-        nodes=tuple(_node(cluster, node) for node in cluster.nodes),
+        nodes=tuple(node_manifest(cluster, node) for node in cluster.nodes),
         definitions=definitions,
         shared=tuple(m for m in everything if m["kind"] not in apart),
         of_cluster=(
@@ -73,8 +73,10 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     )
 
 
-def _node(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
-    """The node before its kubelet registers it: with its pod CIDR, and ready for kube-proxy."""
+def node_manifest(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
+    """What the lab decides about a node: its pod CIDR and labels, and its addresses, so that
+    kube-proxy need not wait for the kubelet to register it.
+    """
     labels = {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}
     return {
         "apiVersion": "v1",
