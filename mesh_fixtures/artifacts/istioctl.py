@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import platform
 import re
 import shutil
@@ -49,8 +50,20 @@ def problems(source: str) -> list[Problem]:
         return [Problem(str(supported.ISTIO), "choose another release", seen=version)]
     if version or is_url(source):
         return []
-    found = shutil.which(source or "istioctl")
+    found = shutil.which(source) if source else in_path()
     return [] if found else [Problem(f"the program {source or 'istioctl'}", _REMEDY)]
+
+
+def in_path() -> str | None:
+    """The istioctl of a release in PATH; None without one.
+
+    The one that this project builds is of no release. `mesh-conformance up` shows how to put it
+    into PATH, which must not change what later commands run.
+    """
+    root = catalog.cache_root()
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    others = [folder for folder in folders if not Path(folder).is_relative_to(root)]
+    return shutil.which("istioctl", path=os.pathsep.join(others))
 
 
 def find(source: str, root: Path | None = None) -> Path:
@@ -73,7 +86,7 @@ def find(source: str, root: Path | None = None) -> Path:
         return _fetched(_url_of(version), root)
     if is_url(source):
         return _fetched(source, root)
-    return Path(str(shutil.which(source or "istioctl")))
+    return Path(str(shutil.which(source) if source else in_path()))
 
 
 def _url_of(version: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -117,3 +119,18 @@ def test_a_file_and_the_one_in_path(install: Callable[[], Path]) -> None:
     assert istioctl.find(str(program)) == program
     with pytest.raises(MachineError, match="wanted the program /nowhere"):
         istioctl.find("/nowhere")
+
+
+def test_the_one_that_is_built_here_is_of_no_release(
+    install: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache/mesh-conformance/artifacts/programs/0"
+    folder.mkdir(parents=True)
+    shutil.copy(install(), folder)
+    monkeypatch.setenv("PATH", str(folder))
+    assert istioctl.in_path() is None
+    with pytest.raises(MachineError, match="wanted the program istioctl"):
+        istioctl.find("")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{tmp_path}")
+    assert istioctl.find("") == tmp_path / "istioctl"

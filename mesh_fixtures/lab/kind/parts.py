@@ -93,7 +93,7 @@ def image_source(choice: ImageChoice, istioctl: str = "") -> Literal["built", "r
     """What `auto` means: released images where there is, or somebody names, an istioctl."""
     if choice != "auto":
         return choice
-    return "released" if istioctl or shutil.which("istioctl") else "built"
+    return "released" if istioctl or istioctls.in_path() else "built"
 
 
 def lacks(wanted: Wanted) -> list[Problem]:
