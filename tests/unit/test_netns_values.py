@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import threading
 from ipaddress import IPv4Address
+from pathlib import Path
 
+import pytest
 import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
+from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.lab.netns.components import (
     NodeSpec,
     cni_configuration,
@@ -23,7 +28,7 @@ from mesh_fixtures.lab.netns.network import (
     router_namespace,
     router_rules,
 )
-from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs
+from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs, with_servers
 from mesh_fixtures.scenario import Scenario
 
 
@@ -168,3 +173,42 @@ def test_merged_kubeconfig_has_a_context_for_each_cluster() -> None:
     merged = yaml.safe_load(merge_kubeconfigs(parts))
     assert [c["name"] for c in merged["contexts"]] == ["cluster1", "cluster2"]
     assert merged["current-context"] == "cluster1"
+
+
+@pytest.mark.parametrize(
+    "controller",
+    [
+        "certificatesigningrequest-signing-controller",
+        "persistentvolume-protection-controller",
+        "persistentvolumeclaim-protection-controller",
+        "volumeattributesclass-protection-controller",
+    ],
+)
+def test_what_the_api_server_leaves_to_a_controller_has_it(controller: str) -> None:
+    cluster = addresses().clusters["a"]
+    services = services_of(cluster, cluster.control_plane, 60.0)
+    (manager,) = [each for each in services if each.name == "kube-controller-manager"]
+    options = dict(option.partition("=")[::2] for option in manager.argv)
+    assert f"-{controller}" not in options["--controllers"].split(",")
+    assert options["--cluster-signing-key-file"].startswith("/etc/kubernetes/pki/")
+
+
+def test_nodes_are_applied_whoever_made_them_first(tmp_path: Path) -> None:
+    program, seen = tmp_path / "kubectl", tmp_path / "seen"
+    program.write_text(f'#!/bin/sh\necho "$@" >{shlex.quote(str(seen))}\n')
+    program.chmod(0o755)
+    kubectl = Kubectl(program, tmp_path / "kubeconfig", "a", {}, threading.Event())
+    kubectl.apply([{"kind": "Node", "metadata": {"name": "a-node1"}}])
+    assert {"apply", "--server-side", "--force-conflicts"} <= set(seen.read_text().split())
+
+
+def test_kubeconfig_inside_the_lab_has_the_servers_own_addresses() -> None:
+    authority = Authority("a-ca")
+    user = authority.issue("somebody")
+    certificate = authority.pair.certificate
+    contents = [kubeconfig(name, "https://127.0.0.1:1", certificate, user) for name in "ab"]
+    servers = {"a": "https://10.0.0.2:6443", "b": "https://10.0.1.2:6443"}
+    before = yaml.safe_load(merge_kubeconfigs(contents))
+    after = yaml.safe_load(with_servers(merge_kubeconfigs(contents), servers))
+    assert {each["name"]: each["cluster"]["server"] for each in after["clusters"]} == servers
+    assert {**after, "clusters": before["clusters"]} == before
