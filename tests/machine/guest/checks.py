@@ -111,8 +111,8 @@ def firewalled() -> Iterator[None]:
     chains = "".join(
         f"chain {hook} {{ type filter hook {hook} priority 0; policy drop; {accept} }}\n"
         for hook, accept in (
-            ("input", "iif lo accept"),
-            ("output", "oif lo accept"),
+            ("input", "iif lo accept;"),
+            ("output", "oif lo accept;"),
             ("forward", ""),
         )
     )
