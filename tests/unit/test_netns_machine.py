@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from mesh_fixtures.lab.netns import modules
+from mesh_fixtures.lab import inotify
+from mesh_fixtures.lab.netns import machine, modules
 from mesh_fixtures.lab.netns.components import with_clock_speed
 from mesh_fixtures.lab.netns.inspection import ended_services
 from mesh_fixtures.lab.provider import EndedService
@@ -84,6 +86,16 @@ def test_module_is_a_problem_where_nothing_loads_modules(monkeypatch: pytest.Mon
     monkeypatch.setattr(shutil, "which", lambda name, path: None)
     (problem,) = modules.problems()
     assert "overlay" in problem.missing
+
+
+def test_nine_control_planes_are_too_many_for_the_usual_limit_of_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "max_user_instances").write_text("128\n")
+    (tmp_path / "max_user_watches").write_text("1000000\n")
+    monkeypatch.setattr(inotify, "_instances_in_use", lambda proc: Counter())
+    (problem,) = inotify.problems(9, machine._WATCHERS_OF_NODE, tmp_path)
+    assert "for user 0" in problem.missing
 
 
 CPUINFO = "processor\t: 0\nmodel name\t: virtual\n\nprocessor\t: 1\nmodel name\t: virtual\n"
