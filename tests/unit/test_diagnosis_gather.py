@@ -131,15 +131,24 @@ def test_parts_of_a_lab_are_its_pods_and_its_nodes_processes(tmp_path: Path) -> 
     with view_of(server, tmp_path) as view:
         ends = {"cluster1": [EndedService("node1", "kubelet", at, "status 1 after 9.0 s")]}
         view.lab = cast("Any", OneCluster(MULTI, ended_services=ends))
-        found = gather(view).clusters["cluster1"].parts
+        found = gather(view).clusters["cluster1"]
         view.lab = cast("Any", OneCluster(MULTI, is_foreign=True))
         assert gather(view).clusters["cluster1"].parts is None
-    assert found == (
+    assert found.parts == (
         facts.Part(
             "kube-system", "coredns-1", "0/1 Running", False, 2, at, "coredns: CrashLoopBackOff"
         ),
-        facts.Part("", "kubelet on node1", "status 1 after 9.0 s", True, 1, at),
     )
+    assert found.ended == (facts.Part("", "kubelet on node1", "status 1 after 9.0 s", True, 1, at),)
+
+
+def test_pods_of_a_lab_that_cannot_be_read_stay_unknown(tmp_path: Path) -> None:
+    with view_of(FakeApiServer(refusals=[403] * 100), tmp_path) as view:
+        end = EndedService("node1", "kube-apiserver", "2026-01-02T03:04:05Z", "signal killed")
+        view.lab = cast("Any", OneCluster(MULTI, ended_services={"cluster1": [end]}))
+        found = gather(view).clusters["cluster1"]
+    assert found.parts is None
+    assert [each.name for each in found.ended] == ["kube-apiserver on node1"]
 
 
 def test_what_an_api_server_refuses_is_unknown_and_not_absent(tmp_path: Path) -> None:

@@ -603,7 +603,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a kubelet that ended a minute ago": (
         MULTI,
-        parts("cluster1", ended("", "kubelet on cluster1-node1", 60)),
+        of("cluster1", ended=(ended("", "kubelet on cluster1-node1", 60),)),
         "lab-component-failing",
     ),
     "lost packets": (
@@ -652,6 +652,12 @@ def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
 def test_part_of_the_lab_that_ended_long_ago_explains_nothing() -> None:
     old = parts("cluster1", ended("kube-system", "coredns-1", 3600))(recorded(MULTI))
     found = diagnose(old.scenario, old.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == (UNKNOWN,)
+
+
+def test_pods_of_the_lab_that_could_not_be_read_are_not_missing() -> None:
+    old = of("cluster1", ended=(ended("", "kube-apiserver on node1", 3600),))(recorded(MULTI))
+    found = diagnose(old.scenario, old.facts, dict.fromkeys(("GATEWAY-1", "TRAFFIC-1"), (FINDING,)))
     assert found.ids == (UNKNOWN,)
 
 

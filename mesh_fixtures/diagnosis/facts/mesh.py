@@ -60,7 +60,8 @@ class ClusterFacts:
         configuration: Istio's, of all namespaces.
         gateways: what the proxies of east-west gateways listen at.
         proxies: of the samples and of the gateways.
-        parts: of the lab itself, where it is ours; None elsewhere, too.
+        parts: pods of the lab itself, where it is ours; None elsewhere, too.
+        ended: processes of the lab's nodes that ended and were started again.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ClusterFacts:
     gateways: tuple[Listening, ...] | None = None
     proxies: tuple[ProxyIdentity, ...] | None = None
     parts: tuple[Part, ...] | None = None
+    ended: tuple[Part, ...] = ()
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

@@ -68,8 +68,8 @@ def read(enquiry: Enquiry, view: MeshView) -> dict[str, ClusterFacts]:
     for (name, part), answer in answers.items():
         parts[name][part] = answer
     for name, ends in view.lab.ended_services.items():
-        if ends and name in parts:
-            parts[name]["parts"] = (*(parts[name].get("parts") or ()), *map(_ended, ends))
+        if name in parts:
+            parts[name]["ended"] = tuple(map(_ended, ends))
     return {
         name: replace(
             ClusterFacts(

@@ -41,7 +41,7 @@ def failing(case: Case) -> Iterator[Cause]:
     """Parts that do not run, or ended a moment ago, once for each sort."""
     for spec, facts in case.clusters:
         seen: dict[Kind, list[tuple[bool, Evidence]]] = {}
-        for part in facts.parts or ():
+        for part in (*(facts.parts or ()), *facts.ended):
             if not part.serving or _is_recent(part, case.facts.at):
                 show = get(spec.name, "pods", part.namespace) if part.namespace else ""
                 seen.setdefault(_kind(part), []).append(
