@@ -79,8 +79,8 @@ def _run(asked: argparse.Namespace, progress: Progress) -> int:
     if control_planes.is_dir():
         folders[f"/{system.CACHE}/control-planes"] = control_planes
     if node_image.NAME in built:
-        image = built[node_image.NAME].folder
-        folders |= {f"/var/lib/docker/{name}": image / name for name in docker.STORED}
+        store = built[node_image.NAME].folder
+        folders |= {f"/var/lib/docker/{name}": store / name for name in docker.STORED}
     home = root.parent / "machine"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=home) as scratch:

@@ -141,10 +141,10 @@ class Output:
         """Whether a line comes before the machine ends, and in time."""
         return any(line == wanted for line in self.following(seconds))
 
-    def following(self, seconds: float, *, begin: int = 0) -> Iterator[str]:
-        """Lines from the given one on, as they come, until the machine ends or time is over."""
+    def following(self, seconds: float) -> Iterator[str]:
+        """All lines, as they come, until the machine ends or time is over."""
         end = time.monotonic() + seconds
-        position = begin
+        position = 0
         while True:
             with self._changed:
                 while len(self.lines) <= position and not self._ended and time.monotonic() < end:

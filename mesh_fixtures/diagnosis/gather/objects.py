@@ -206,7 +206,6 @@ def _nodes(kube: KubeClient) -> tuple[facts.Node, ...]:
 def _pod(item: Json) -> facts.Pod:
     pod = Pod.read(item)
     told = injection_of(pod)
-    waiting = [f"{each.name}: {each.waiting}" for each in pod.containers if each.waiting]
     return facts.Pod(
         namespace=pod.meta.namespace,
         name=pod.name,
@@ -214,7 +213,7 @@ def _pod(item: Json) -> facts.Pod:
         ip=pod.ip,
         state=pod.state,
         serving=pod.serving,
-        trouble=_short("; ".join([*([pod.unscheduled] if pod.unscheduled else []), *waiting])),
+        trouble=_trouble(pod),
         told=None
         if told is None
         else {
@@ -226,6 +225,12 @@ def _pod(item: Json) -> facts.Pod:
     )
 
 
+def _trouble(pod: Pod) -> str:
+    """Why a pod does not run, as far as its status says."""
+    waiting = [f"{each.name}: {each.waiting}" for each in pod.containers if each.waiting]
+    return _short("; ".join([*([pod.unscheduled] if pod.unscheduled else []), *waiting]))
+
+
 def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:
     return tuple(
         _part(item) for namespace in _OF_LAB for item in _list(kube, _CORE, "pods", namespace)
@@ -233,16 +238,15 @@ def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:
 
 
 def _part(item: Json) -> facts.Part:
-    pod = _pod(item)
-    containers = Pod.read(item).containers
+    pod = Pod.read(item)
     return facts.Part(
-        namespace=pod.namespace,
+        namespace=pod.meta.namespace,
         name=pod.name,
         state=pod.state,
         serving=pod.serving,
-        restarts=sum(each.restarts for each in containers),
-        restarted=max((each.restarted for each in containers), default=""),
-        trouble=pod.trouble,
+        restarts=sum(each.restarts for each in pod.containers),
+        restarted=max((each.restarted for each in pod.containers), default=""),
+        trouble=_trouble(pod),
     )
 
 

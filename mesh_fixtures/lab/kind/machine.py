@@ -26,8 +26,8 @@ def usable_engine() -> Engine | None:
     return next((engine for engine in chosen() if not engine.problems()), None)
 
 
-def problems() -> list[Problem]:
-    """What this machine lacks, most basic first; nothing is changed."""
+def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
+    """What this machine lacks for so many nodes, most basic first; nothing is changed."""
     if sys.platform != "linux":
         return [Problem(f"Linux (this is {sys.platform})", "run it on a Linux machine")]
     found = []
@@ -37,12 +37,7 @@ def problems() -> list[Problem]:
     engine = usable_engine()
     if engine is None:
         return [*found, *_why_no_engine()]
-    return [*found, *_disk_problems(engine), *watch_problems(_SMALLEST_LAB)]
-
-
-def watch_problems(nodes: int) -> list[Problem]:
-    """What the limits of file watches lack for so many nodes."""
-    return inotify.problems(nodes, _INSTANCES_OF_NODE)
+    return [*found, *_disk_problems(engine), *inotify.problems(nodes, _INSTANCES_OF_NODE)]
 
 
 def _why_no_engine() -> list[Problem]:

@@ -57,7 +57,7 @@ class KindProvider:
     def _require_machine(self, scenario: Scenario) -> Engine:
         require_fit(scenario)
         nodes = sum(cluster.nodes for cluster in scenario.clusters)
-        found = [*machine.problems(), *machine.watch_problems(nodes)]
+        found = machine.problems(nodes)
         engine = machine.usable_engine()
         if found or engine is None:
             raise MachineError(

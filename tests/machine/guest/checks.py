@@ -72,10 +72,10 @@ def show(process: subprocess.Popen[str], until: str = "") -> None:
         raise Failed(f"it ended with {process.wait()} before it said {until!r}")
 
 
-def run(*command: str, prefix: tuple[str, ...] = (), status: int = 0) -> None:
+def run(*command: str, prefix: tuple[str, ...] = ()) -> None:
     process = start(*command, prefix=prefix)
     show(process)
-    if process.wait() != status:
+    if process.wait() != 0:
         raise Failed(f"{' '.join(command)}: exit status {process.returncode}")
 
 
@@ -190,9 +190,10 @@ def interrupted() -> None:
 
 
 def killed() -> None:
+    before = traces()
     with leaving_nothing():
         stopped(signal.SIGKILL)
-        if not traces():
+        if not traces() - before:
             raise Failed("nothing was there to be removed")
         run("mesh-conformance", "clean")
 
