@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.patience import current
 from mesh_fixtures.progress import Progress
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from mesh_fixtures.charts import Charts
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.install.step import Plan
-    from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
     from mesh_fixtures.scenario import Scenario
 
 
 def install(lab: Lab, progress: Progress) -> None:
-    """Install the mesh of the lab's scenario, and wait until the whole lab is ready. Where the mesh
-    is somebody else's, only see that there is one.
+    """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
+    mesh is only checked to be there.
 
     Raises:
         StepFailed: a step of the plan failed.
         LabError: a part of the lab did not become ready.
-        NotInstalled: somebody else's clusters have nothing of Istio.
+        NotInstalled: existing clusters have nothing of Istio.
     """
-    if lab.is_foreign:
-        _find_installed(lab, progress)
+    if lab.external:
+        with progress.phase("mesh", detail="existing"):
+            lab.require_installed()
         return
 
     from mesh_fixtures.install.certificates import write_certificates
@@ -48,23 +48,16 @@ def install(lab: Lab, progress: Progress) -> None:
     lab.wait_ready()
 
 
-def _find_installed(lab: Lab, progress: Progress) -> None:
-    from mesh_fixtures.lab.kubeconfig.discovery import require_installed
-
-    with progress.phase("mesh", detail="somebody else's"):
-        require_installed(list(lab.clusters.values()))
-
-
 def deploy_sample(lab: Lab, progress: Progress) -> None:
     """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
 
     Raises:
         StepFailed: they did not become ready.
-        LabError: somebody else's clusters do not run them.
-        ProbeError: an API server of somebody else's cannot be asked or refuses.
+        LabError: existing clusters do not run them.
+        ProbeError: the API server of an existing cluster cannot be asked or refuses.
     """
-    if lab.is_foreign:
-        cast("KubeconfigLab", lab).deploy_sample()
+    if lab.external:
+        lab.deploy_sample()
         return
 
     from mesh_fixtures.install.executor import run_in_lab, working_folder
@@ -98,15 +91,14 @@ def _removal(scenario: Scenario) -> Plan:
     """Removes what is left of workloads whose deployment did not succeed."""
     from mesh_fixtures.install import names
     from mesh_fixtures.install.step import Command, Plan, Step
-    from mesh_fixtures.workloads import NAMESPACE
 
     def step(cluster: str) -> Step:
-        argv = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        argv = ("delete", "namespace", SAMPLE_NAMESPACE, "--ignore-not-found")
         return Step(
             id=f"sample-removal/{cluster}",
             cluster=cluster,
             section="Start again",
-            title=f"Remove the namespace {NAMESPACE} from {cluster}",
+            title=f"Remove the namespace {SAMPLE_NAMESPACE} from {cluster}",
             needs=(),
             commands=(Command(names.kubectl(cluster, *argv)),),
             deadline=120,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from mesh_fixtures import flow, patience, providers
+from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
@@ -89,21 +89,22 @@ def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
     if _SCENARIOS not in config.stash:
         settings = config.stash[RUN].settings
         folder = settings.scenarios or default_folder(config.rootpath)
-        if settings.provider.is_foreign:
-            config.stash[_SCENARIOS] = _scenario_of_foreign(config, folder)
+        if settings.external:
+            config.stash[_SCENARIOS] = _scenario_of_existing(config, folder)
         else:
             config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
     return config.stash[_SCENARIOS]
 
 
-def _scenario_of_foreign(config: pytest.Config, folder: Path) -> tuple[Scenario, ...]:
+def _scenario_of_existing(config: pytest.Config, folder: Path) -> tuple[Scenario, ...]:
     settings = config.stash[RUN].settings
-    clusters = settings.provider.kubeconfigs
+    with usage_errors():
+        existing = providers.make(settings.provider)
     if settings.topologies:
-        return (selection.choose_for(folder, settings.topologies, clusters),)
+        return (selection.choose_for(folder, settings.topologies, existing.cluster_names),)
     with usage_errors():
         providers.check_machine(_provider(config))
-    found, config.stash[_NOTES] = selection.discover(folder, clusters)
+    found, config.stash[_NOTES] = selection.discover(folder, existing)
     return (found,)
 
 
@@ -133,10 +134,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     try:
         selection.mark_by_requirement(item)
-        if run.settings.provider.is_foreign:
-            selection.spare_foreign(item)
+        if run.settings.external:
+            selection.skip_on_existing(item)
         if not run.settings.disruptive:
-            selection.spare(item)
+            selection.skip_disruptive(item)
     except pytest.UsageError as error:
         run.usage_error = str(error)
 
@@ -206,8 +207,9 @@ def check_machine(config: pytest.Config) -> None:
         reporter.write_line(f"patience: {run.settings.patience}")
     if run.settings.shard is not None:
         reporter.write_line(f"shard {run.settings.shard}: {', '.join(sorted(run.selected))}")
-    for reference in run.settings.provider.kubeconfigs:
-        reporter.write_line(f"{reference.cluster}: {reference}")
+    if run.settings.external:
+        for line in providers.make(run.settings.provider).about_clusters():
+            reporter.write_line(line)
     for note in config.stash.get(_NOTES, ()):
         reporter.write_line(f"discovered: {note}", yellow=True)
 

@@ -7,13 +7,11 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.contract import SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.scenario import Scenario
-
-NAMESPACE: Final = "sample"
-"""The guide's namespace of the workloads; that of a lab is `Lab.sample_namespace`."""
 
 SERVICE: Final = "helloworld"
 """The guide's service of HelloWorld."""
@@ -79,7 +77,7 @@ def check_plan(scenario: Scenario) -> Plan:
     """
     clusters = [cluster.name for cluster in scenario.clusters]
     curl = ("exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-sS")
-    url = f"{hello(NAMESPACE)}?[1-{_CHECKED_REQUESTS}]"
+    url = f"{hello(SAMPLE_NAMESPACE)}?[1-{_CHECKED_REQUESTS}]"
     steps = tuple(
         Step(
             id=ids.check(cluster),
@@ -115,7 +113,7 @@ def service_manifest(name: str = SERVICE) -> str:
     return _yaml(service)
 
 
-def fresh_connections_manifest(namespace: str = NAMESPACE, service: str = SERVICE) -> str:
+def fresh_connections_manifest(namespace: str = SAMPLE_NAMESPACE, service: str = SERVICE) -> str:
     """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML.
 
     An east-west gateway chooses a server for each connection, not for each request
@@ -190,17 +188,19 @@ def _yaml(*objects: Mapping[str, Any]) -> str:
 
 
 def _kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
-    return names.kubectl(cluster, "-n", NAMESPACE, *arguments)
+    return names.kubectl(cluster, "-n", SAMPLE_NAMESPACE, *arguments)
 
 
 def _namespace(cluster: str) -> Step:
-    create = names.kubectl(cluster, "create", "namespace", NAMESPACE)
-    label = names.kubectl(cluster, "label", "namespace", NAMESPACE, "istio-injection=enabled")
+    create = names.kubectl(cluster, "create", "namespace", SAMPLE_NAMESPACE)
+    label = names.kubectl(
+        cluster, "label", "namespace", SAMPLE_NAMESPACE, "istio-injection=enabled"
+    )
     return Step(
         id=ids.sample_namespace(cluster),
         cluster=cluster,
         section="Deploy the HelloWorld Service",
-        title=f"Create the namespace {NAMESPACE} in {cluster}, with sidecar injection",
+        title=f"Create the namespace {SAMPLE_NAMESPACE} in {cluster}, with sidecar injection",
         needs=(),
         commands=(Command(create), Command(label)),
         deadline=30,
@@ -246,7 +246,7 @@ def _deployed(step_id: str, cluster: str, section: str, file: str, manifest: str
         commands=(Command(_kubectl(cluster, "apply", "-f", file)),),
         files={file: manifest},
         deadline=30,
-        observe=names.pods_and_events(cluster, NAMESPACE),
+        observe=names.pods_and_events(cluster, SAMPLE_NAMESPACE),
     )
 
 
@@ -263,7 +263,7 @@ def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step
         commands=(Command(_kubectl(cluster, "rollout", "status", deployment, timeout)),),
         deadline=READY_SECONDS + 10,
         observe=(
-            *names.pods_and_events(cluster, NAMESPACE),
+            *names.pods_and_events(cluster, SAMPLE_NAMESPACE),
             _kubectl(cluster, "describe", "pods"),
         ),
     )

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import catalog, images, manifests, versions
-from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -115,7 +115,7 @@ def ensure_artifacts(
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
-    root = root or catalog.cache_root()
+    root = root or cache_root()
     parts = catalog.parts(kubernetes)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
@@ -134,7 +134,7 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
     Args:
         parts: what is needed; by default what every lab needs.
     """
-    root = root or catalog.cache_root()
+    root = root or cache_root()
     parts = catalog.parts() if parts is None else parts
     missing = set(keys_of(parts)) - set(Cache(root).find(parts))
     if not missing:

@@ -23,8 +23,7 @@ from typing import Final
 from filelock import Timeout
 
 from mesh_fixtures.artifacts.command import DISK_REMEDY, Limits
-from mesh_fixtures.artifacts.entry import Entry
-from mesh_fixtures.artifacts.eviction import remove_leftovers
+from mesh_fixtures.artifacts.entry import Entry, remove_leftovers
 from mesh_fixtures.artifacts.folders import remove, size_of
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError, MeshConformanceError
@@ -33,6 +32,12 @@ from mesh_fixtures.progress import Progress
 
 _DEADLINE: Final = 3600.0
 _POLL_SECONDS: Final = 0.5
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/mesh-conformance/artifacts`, or the same below ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "mesh-conformance" / "artifacts"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""All parts, and where they are kept."""
+"""All parts that labs are made of."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ KUBERNETES_PROGRAMS: Final = (
 
 PROGRAM_PARTS: Final = {"etcd": ("etcd",), "istio": ("istioctl",), "mesh-node": ("mesh-node",)}
 """Programs of nodes and of this machine, by the part that has them."""
-
-
-def cache_root() -> Path:
-    """`$XDG_CACHE_HOME/mesh-conformance/artifacts`, or the same below ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "mesh-conformance" / "artifacts"
 
 
 def parts(kubernetes: str = versions.KUBERNETES) -> tuple[Part, ...]:

@@ -121,3 +121,12 @@ def entries(root: Path) -> Iterator[Entry]:
             left = [path.name for path in home.iterdir() if path.suffix not in (".lock", ".owner")]
             for key in sorted({name.partition(".")[0] for name in left}):
                 yield Entry(home, key)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what dead builds left; a build that is under way holds its lock and is left alone."""
+    for entry in entries(root):
+        if any(entry.home.glob(f"{entry.key}.partial-*")):
+            with entry.locked_if_free() as held:
+                if held:
+                    entry.remove_partial()

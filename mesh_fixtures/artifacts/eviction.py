@@ -16,7 +16,8 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from mesh_fixtures.artifacts import catalog
-from mesh_fixtures.artifacts.entry import entries
+from mesh_fixtures.artifacts.cache import cache_root
+from mesh_fixtures.artifacts.entry import entries, remove_leftovers
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import keys_of
 
@@ -41,15 +42,6 @@ class Pruned:
 
     removed: Sequence[str] = ()
     labs: Sequence[str] = ()
-
-
-def remove_leftovers(root: Path) -> None:
-    """Remove what dead builds left; a build that is under way holds its lock and is left alone."""
-    for entry in entries(root):
-        if any(entry.home.glob(f"{entry.key}.partial-*")):
-            with entry.locked_if_free() as held:
-                if held:
-                    entry.remove_partial()
 
 
 def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[str]:
@@ -88,11 +80,11 @@ def prune() -> Pruned:
     Raises:
         LabError: another process holds the lock of this machine's labs for too long.
     """
-    from mesh_fixtures.lab import state
+    from mesh_fixtures import records
 
-    root = catalog.cache_root()
+    root = cache_root()
     remove_leftovers(root)
-    with state.exclusive():
+    with records.exclusive():
         labs = _labs()
         if labs:
             return Pruned(labs=labs)
@@ -109,9 +101,9 @@ def _on_request() -> dict[str, str]:
 
 
 def _labs() -> list[str]:
-    from mesh_fixtures.lab import state
+    from mesh_fixtures import records
 
-    return [record.id for record in state.records()]
+    return [record.id for record in records.load_all()]
 
 
 def _remove_control_planes(folder: Path) -> list[str]:

@@ -12,8 +12,7 @@ from typing import Final
 
 from mesh_fixtures import supported
 from mesh_fixtures.artifacts import gobuild, images, versions
-from mesh_fixtures.artifacts.cache import Cache
-from mesh_fixtures.artifacts.catalog import cache_root
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.patience import patient

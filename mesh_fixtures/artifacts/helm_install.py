@@ -11,9 +11,9 @@ from typing import Final
 from mesh_fixtures.artifacts import charts as sources
 from mesh_fixtures.artifacts import helm
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
 
 NAME_CHARTS: Final = (

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import supported
-from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.artifacts.cache import cache_root
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import ArtifactError, MachineError
-from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.patience import patient
 
 RELEASES: Final = "https://github.com/istio/istio/releases/download"
@@ -60,7 +60,7 @@ def in_path() -> str | None:
     The one that this project builds is of no release. `mesh-conformance up` shows how to put it
     into PATH, which must not change what later commands run.
     """
-    root = catalog.cache_root()
+    root = cache_root()
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     others = [folder for folder in folders if not Path(folder).is_relative_to(root)]
     return shutil.which("istioctl", path=os.pathsep.join(others))
@@ -95,7 +95,7 @@ def _url_of(version: str) -> str:
 
 
 def _fetched(url: str, root: Path | None) -> Path:
-    folder = root or catalog.cache_root().parent / "released"
+    folder = root or cache_root().parent / "released"
     file = folder / f"istioctl-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     if file.exists():
         return file

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mesh_fixtures.artifacts import gobuild
-from mesh_fixtures.artifacts.cache import Cache
-from mesh_fixtures.artifacts.catalog import cache_root
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.progress import Progress
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import catalog, versions
+from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.charts import run_helm
 from mesh_fixtures.artifacts.manifests import fit_metallb
 from mesh_fixtures.charts import Charts
@@ -114,7 +115,7 @@ def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _M
     Raises:
         ArtifactError: it could not be fetched, or is not what it should be.
     """
-    folder = root or catalog.cache_root().parent / "released"
+    folder = root or cache_root().parent / "released"
     file = kept_manifest(folder, url)
     if file.exists():
         return file

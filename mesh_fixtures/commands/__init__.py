@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mesh_fixtures import patience, providers
+from mesh_fixtures import options, patience, providers
 from mesh_fixtures.errors import MachineError, ScenarioError
-from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
+from mesh_fixtures.options import AUTO, Choice, Option
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
@@ -28,105 +30,35 @@ class Command(Protocol):
 
 def add_scenarios_folder(parser: ArgumentParser) -> None:
     """Declare where scenarios are looked up by id."""
-    parser.add_argument(
-        "--scenarios",
-        metavar="DIR",
-        type=Path,
-        help="folder of the scenario files (default: scenarios/ here, else the project's own)",
-    )
+    options.declare(parser, options.SCENARIOS)
 
 
-def add_kubeconfigs(parser: ArgumentParser) -> None:
-    """Declare where somebody else's clusters are reached; pytest's option has the same name."""
-    parser.add_argument(
-        "--kubeconfig",
-        metavar=FORM,
-        action="append",
-        help="where a cluster is reached, by the mesh's name of it; without FILE, by what kubectl "
-        "would read; repeatable (default: $MESH_KUBECONFIG, split at white space)",
-    )
-
-
-def references(arguments: Namespace) -> tuple[Reference, ...]:
-    """What `add_kubeconfigs` declared; empty where nothing is given.
-
-    Raises:
-        MachineError: one of them is not of the right form.
-    """
-    given = arguments.kubeconfig or os.environ.get("MESH_KUBECONFIG", "").split()
-    try:
-        return read_references(given, Path.cwd())
-    except ValueError as error:
-        raise MachineError(
-            wanted=f"{FORM}, once for each cluster", seen=str(error), where="--kubeconfig"
-        ) from error
+def add_external(parser: ArgumentParser) -> None:
+    """Declare which existing clusters are meant."""
+    for option in providers.options():
+        options.declare(parser, option)
 
 
 def add_provider(
-    parser: ArgumentParser, *, repeatable: bool = False, foreign: bool = False
+    parser: ArgumentParser, *, repeatable: bool = False, external: bool = False
 ) -> None:
-    """Declare what makes the labs, and what runs in them; pytest's options have the same names.
+    """Declare what makes the labs, and what runs in them.
 
     Args:
-        foreign: whether clusters that somebody else made will do.
+        external: whether existing clusters are possible too.
     """
-    valid = providers.ALL_PROVIDERS if foreign else providers.PROVIDERS
-
-    def default(name: str) -> str:
-        return os.environ.get(f"MESH_{name}") or providers.AUTO
-
-    parser.add_argument(
-        "--provider",
-        choices=(providers.AUTO, *valid),
-        action="append" if repeatable else "store",
-        default=None if repeatable else default("PROVIDER"),
-        help="what makes clusters (default: $MESH_PROVIDER, else auto: netns for root, else kind)"
-        + ("; repeatable" if repeatable else ""),
-    )
-    parser.add_argument(
-        "--images",
-        choices=(providers.AUTO, *providers.IMAGES),
-        default=default("IMAGES"),
-        help="Istio's images: built here, or those of the istioctl in PATH (default: "
-        "$MESH_IMAGES, else auto)",
-    )
-    parser.add_argument(
-        "--kubernetes",
-        metavar="VERSION|IMAGE",
-        default=os.environ.get("MESH_KUBERNETES", ""),
-        help="version of Kubernetes, or kind's node image (default: $MESH_KUBERNETES, else the "
-        "provider's own choice)",
-    )
-    parser.add_argument(
-        "--istioctl",
-        metavar="VERSION|PATH|URL",
-        default=os.environ.get("MESH_ISTIOCTL", ""),
-        help="istioctl of the release whose images are used: the release's version, a file, or a "
-        "URL (default: $MESH_ISTIOCTL, else the one in PATH)",
-    )
-    parser.add_argument(
-        "--install",
-        choices=(providers.AUTO, *providers.METHODS),
-        default=default("INSTALL"),
-        help="how the mesh is installed (default: $MESH_INSTALL, else istioctl)",
-    )
-    parser.add_argument(
-        "--charts",
-        metavar="PATH|URL",
-        default=os.environ.get("MESH_CHARTS", ""),
-        help="Istio's Helm charts for --install helm: a folder, or a repository's URL (default: "
-        "$MESH_CHARTS, else those of built images)",
-    )
+    valid = (AUTO, *providers.names(external=None if external else False))
+    provider = replace(options.PROVIDER, repeatable=repeatable)
+    options.declare(parser, provider, choices=valid)
+    for option in options.SELECTION[1:]:
+        options.declare(parser, option)
+    if external:
+        add_external(parser)
 
 
 def add_patience(parser: ArgumentParser) -> None:
-    """Declare what deadlines are multiplied by; pytest's option has the same name."""
-    parser.add_argument(
-        "--patience",
-        metavar="N",
-        help=f"multiply every deadline by N, {patience.FORM}, where a machine is slow (default: "
-        "$MESH_PATIENCE, else by how busy this machine is)",
-    )
+    """Declare what deadlines are multiplied by."""
+    options.declare(parser, options.PATIENCE)
 
 
 def chosen_patience(arguments: Namespace) -> patience.Patience:
@@ -136,54 +68,91 @@ def chosen_patience(arguments: Namespace) -> patience.Patience:
         ValueError: the value is not valid; the text says where it comes from.
     """
     if arguments.patience:
-        return patience.chosen(arguments.patience, "--patience")
-    variable = os.environ.get("MESH_PATIENCE", "").strip()
-    return patience.chosen(variable, "environment variable MESH_PATIENCE")
+        return patience.chosen(arguments.patience, options.PATIENCE.short_flag)
+    variable = options.PATIENCE.variable
+    return patience.chosen(os.environ.get(variable, "").strip(), f"environment variable {variable}")
 
 
-def choices(arguments: Namespace, *, foreign: bool = False) -> list[providers.Choice]:
+def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
     """What `add_provider` declared, one for each provider that is asked for.
 
     Args:
-        foreign: whether it, and `add_kubeconfigs`, declared that somebody else's clusters will do.
+        external: as it was declared.
 
     Raises:
-        MachineError: an environment variable has a value that is not valid.
+        MachineError: a value is not valid.
     """
-    valid_providers = providers.ALL_PROVIDERS if foreign else providers.PROVIDERS
-    asked = arguments.provider
-    if not isinstance(asked, list):
-        asked = [asked or os.environ.get("MESH_PROVIDER") or providers.AUTO]
-    for value, valid in (
-        *((each, (providers.AUTO, *valid_providers)) for each in asked),
-        (arguments.images, (providers.AUTO, *providers.IMAGES)),
-        (arguments.install, (providers.AUTO, *providers.METHODS, providers.SKIP)),
-    ):
-        if value not in valid:
-            raise MachineError(
-                wanted=f"one of {', '.join(valid)}",
-                seen=str(value),
-                where="environment variable MESH_PROVIDER, MESH_IMAGES or MESH_INSTALL",
-            )
-    kubeconfigs = references(arguments) if foreign else ()
+    names = (AUTO, *providers.names(external=None if external else False))
+    asked = given(arguments, options.PROVIDER, valid=names) or (AUTO,)
+
+    def single(option: Option) -> str:
+        return "".join(given(arguments, option, valid=option.choices)) or option.default
+
     return [
-        providers.Choice(
+        Choice(
             provider=each,
-            images=arguments.images,
-            kubernetes=arguments.kubernetes,
-            kubeconfigs=kubeconfigs,
-            install=arguments.install,
-            charts=providers.located(arguments.charts, Path.cwd()),
-            istioctl=providers.located(arguments.istioctl, Path.cwd()),
+            images=single(options.IMAGES),
+            kubernetes=single(options.KUBERNETES),
+            install=single(options.INSTALL),
+            charts=providers.located(single(options.CHARTS), Path.cwd()),
+            istioctl=providers.located(single(options.ISTIOCTL), Path.cwd()),
+            own=own(arguments) if external else {},
         )
         for each in asked
     ]
 
 
-def choice(arguments: Namespace, *, foreign: bool = False) -> providers.Choice:
+def choice(arguments: Namespace, *, external: bool = False) -> Choice:
     """`choices` of a command that works with one provider."""
-    (only,) = choices(arguments, foreign=foreign)
+    (only,) = choices(arguments, external=external)
     return only
+
+
+def own(arguments: Namespace) -> Mapping[str, Any]:
+    """What `add_external` declared, by the option's name.
+
+    Raises:
+        MachineError: a value is not valid.
+    """
+    found: dict[str, Any] = {}
+    for option in providers.options():
+        values = given(arguments, option)
+        try:
+            if values:
+                found[option.name] = option.value(values, Path.cwd())
+        except ValueError as error:
+            raise MachineError(
+                wanted=f"{option.metavar}, once for each cluster"
+                if option.repeatable
+                else option.metavar,
+                seen=str(error),
+                where=option.short_flag,
+            ) from error
+    return found
+
+
+def given(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> tuple[str, ...]:
+    """The values of an option: those of its flag, else of its environment variable.
+
+    Args:
+        valid: valid values; empty when anything goes.
+
+    Raises:
+        MachineError: the variable's is not valid; the parser has seen to the flag's.
+    """
+    flag: str | Sequence[str] | None = getattr(arguments, option.short_name, None)
+    if flag:
+        return (flag,) if isinstance(flag, str) else tuple(flag)
+    variable = os.environ.get(option.variable, "").strip()
+    values = tuple(variable.split()) if option.repeatable else (variable,) if variable else ()
+    for value in values:
+        if valid and value not in valid:
+            raise MachineError(
+                wanted=f"one of {', '.join(valid)}",
+                seen=value,
+                where=f"environment variable {option.variable}",
+            )
+    return values
 
 
 def find_scenario(name: str, arguments: Namespace) -> Scenario:
@@ -230,8 +199,8 @@ def is_file(name: str) -> bool:
 
 def folder_of(arguments: Namespace) -> Path:
     """Folder in which scenarios are looked up by id."""
-    chosen: Path | None = arguments.scenarios
-    return chosen or default_folder(Path.cwd())
+    chosen = "".join(given(arguments, options.SCENARIOS))
+    return Path(chosen) if chosen else default_folder(Path.cwd())
 
 
 def scenario_files(folder: Path) -> list[Path]:

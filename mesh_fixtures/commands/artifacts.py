@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
-from mesh_fixtures import providers
-from mesh_fixtures.commands import add_patience
+from mesh_fixtures.commands import add_patience, given
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.options import AUTO, HELM, INSTALL, KUBERNETES, METHODS, declare
 from mesh_fixtures.progress import Progress, Sink
 
 SUMMARY = "build all binaries and images that labs run, and list them"
 
 
 def add(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--kubernetes",
-        metavar="VERSION",
-        default=os.environ.get("MESH_KUBERNETES", ""),
-        help="version of Kubernetes (default: $MESH_KUBERNETES, else the newest)",
-    )
-    parser.add_argument(
-        "--install",
-        choices=(providers.AUTO, *providers.METHODS),
-        default=os.environ.get("MESH_INSTALL") or providers.AUTO,
-        help="with helm, helm and Istio's charts too (default: $MESH_INSTALL, else istioctl)",
-    )
+    declare(parser, KUBERNETES)
+    declare(parser, INSTALL, choices=(AUTO, *METHODS))
     parser.add_argument(
         "--prune",
         action="store_true",
@@ -40,12 +29,14 @@ def run(arguments: Namespace, sink: Sink) -> int:
     if arguments.prune:
         return _prune()
     from mesh_fixtures.artifacts.build import ensure_artifacts
+    from mesh_fixtures.lab.netns.provider import kubernetes_version
 
-    kubernetes = providers.embedded_kubernetes(arguments.kubernetes)
+    kubernetes = kubernetes_version("".join(given(arguments, KUBERNETES)))
+    installs = given(arguments, INSTALL, valid=INSTALL.choices)
     progress = Progress("artifacts", sink)
     with interruption.holding():
         artifacts = ensure_artifacts(progress, kubernetes=kubernetes)
-        if arguments.install == providers.HELM:
+        if HELM in installs:
             from mesh_fixtures.artifacts.helm import ensure_parts
 
             artifacts = replace(artifacts, parts={**artifacts.parts, **ensure_parts(progress)})
@@ -54,7 +45,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
 
 def _prune() -> int:
-    from mesh_fixtures.artifacts.catalog import cache_root
+    from mesh_fixtures.artifacts.cache import cache_root
     from mesh_fixtures.artifacts.eviction import RECENT, prune
 
     pruned = prune()

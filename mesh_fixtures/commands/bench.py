@@ -27,6 +27,8 @@ from mesh_fixtures.commands import (
 )
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab.kind.provider import is_image
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.scenario import load_scenario
 from mesh_fixtures.session.measuring import VARIABLE, Measurement
@@ -96,19 +98,19 @@ def run(arguments: Namespace, sink: Sink) -> int:
     return 0
 
 
-def _asked(arguments: Namespace) -> dict[str, providers.Choice]:
+def _asked(arguments: Namespace) -> dict[str, Choice]:
     """What is asked for, by the provider that it comes down to; a node image is for kind alone."""
-    found: dict[str, providers.Choice] = {}
+    found: dict[str, Choice] = {}
     for each in choices(arguments):
         name = providers.choose(each).name
-        is_kinds = name == "netns" and providers.is_image(each.kubernetes)
+        is_kinds = name == "netns" and is_image(each.kubernetes)
         kubernetes = "" if is_kinds else each.kubernetes
         found[name] = replace(each, provider=name, kubernetes=kubernetes)
     return found
 
 
 def _measured(
-    file: Path, asked: Mapping[str, providers.Choice], arguments: Namespace, sink: Sink
+    file: Path, asked: Mapping[str, Choice], arguments: Namespace, sink: Sink
 ) -> dict[str, Measured]:
     """What the runs of one scenario take on each provider, one provider after the other."""
     found = {name: Measured() for name in asked}
@@ -126,7 +128,7 @@ def _measured(
     return found
 
 
-def measure(file: Path, choice: providers.Choice, *, keep: bool) -> tuple[Measurement, float]:
+def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, float]:
     """One run of all tests on one topology.
 
     Returns:
@@ -248,9 +250,9 @@ def _refuse_kept(provider: str, topologies: Sequence[str]) -> None:
     Raises:
         MachineError: somebody does.
     """
-    from mesh_fixtures.lab import state
+    from mesh_fixtures import records
 
-    for record in state.records():
+    for record in records.load_all():
         if record.provider == provider and record.scenario in topologies and record.kept:
             raise MachineError(
                 wanted=f"no kept lab of {record.scenario}, so that runs start from nothing",

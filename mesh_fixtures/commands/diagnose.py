@@ -9,7 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from mesh_fixtures import providers
+from mesh_fixtures import providers, records
 from mesh_fixtures.commands import (
     add_patience,
     add_provider,
@@ -17,10 +17,10 @@ from mesh_fixtures.commands import (
     choice,
     find_scenario,
 )
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.lab import state
-from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.scenario import Scenario
 
@@ -102,16 +102,16 @@ def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
     return 1
 
 
-def _require_kept(scenario: Scenario, asked: providers.Choice) -> None:
+def _require_kept(scenario: Scenario, asked: Choice) -> None:
     """See to it that there is a lab to take over, so that none is made.
 
     Raises:
         LabError: there is none, or only one that was installed in another way.
     """
-    with state.exclusive():
+    with records.exclusive():
         kept = [
             record
-            for record in state.records()
+            for record in records.load_all()
             if record.kept and record.installed and record.scenario_digest == scenario.digest
         ]
     if not kept:

@@ -1,20 +1,22 @@
-"""Describes the mesh that somebody else installed, as a scenario."""
+"""Describes an existing mesh as a scenario."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_kubeconfigs, add_patience, references
+from mesh_fixtures.commands import add_external, add_patience, own
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import as_yaml
 
-SUMMARY = "print the scenario of a mesh that is installed in clusters of somebody else's"
+SUMMARY = "show the discovered scenario of an existing mesh"
 
 
 def add(parser: ArgumentParser) -> None:
-    add_kubeconfigs(parser)
+    add_external(parser)
     add_patience(parser)
     parser.epilog = (
         "Changes nothing. Give all clusters of the mesh. What is printed is a scenario file; what "
@@ -25,12 +27,13 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
-    from mesh_fixtures.lab.kubeconfig.discovery import discover
-
-    kubeconfigs = references(arguments)
-    provider = providers.make(providers.Choice(providers.KUBECONFIG, kubeconfigs=kubeconfigs))
+    (default, *_) = providers.names(external=True)
+    asked = Choice(own=own(arguments))
+    provider = providers.make(
+        asked if providers.is_external(asked) else replace(asked, provider=default)
+    )
     providers.check_machine(provider)
-    found = discover(kubeconfigs)
+    found = provider.discover()
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     print(as_yaml(found.scenario), end="")

@@ -14,7 +14,7 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
 if TYPE_CHECKING:
-    from mesh_fixtures.lab.state import Record
+    from mesh_fixtures.records import Record
 
 SUMMARY = "load images from archives into every node of a lab"
 
@@ -40,10 +40,11 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
-    from mesh_fixtures.lab import image_archives, image_loading, state
+    from mesh_fixtures import records
+    from mesh_fixtures.lab import image_archives, image_loading
 
     archives = [image_archives.read_archive(path) for path in arguments.archives]
-    record = find_lab(state.records(), id_of(arguments.lab) if arguments.lab else None)
+    record = find_lab(records.load_all(), id_of(arguments.lab) if arguments.lab else None)
     progress = Progress(record.scenario, sink)
     with interruption.holding():
         for archive in archives:

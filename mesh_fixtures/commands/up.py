@@ -15,8 +15,8 @@ from mesh_fixtures.commands import (
     choice,
     find_scenario,
 )
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Progress, Sink
 
 SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave them running"

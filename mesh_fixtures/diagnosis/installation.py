@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.cause import Diagnosis
 from mesh_fixtures.diagnosis.diagnose import diagnose_step
 from mesh_fixtures.diagnosis.gather import gather
 from mesh_fixtures.diagnosis.recording import Recording
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.plan import plan
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.workloads import workload_plan
 

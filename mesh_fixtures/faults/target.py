@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import names
 from mesh_fixtures.install.executor import run_in_lab
@@ -18,7 +19,6 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubectl import Kubectl
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.progress import Progress

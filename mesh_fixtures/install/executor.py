@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
 from mesh_fixtures.install.process import Ended, Running, Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
 from mesh_fixtures.install.stretching import stretched
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.patience import MOST_MEASURED, current, patient
 from mesh_fixtures.progress import Progress
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final
 
+from mesh_fixtures.contract import SAMPLE_NAMESPACE, Cluster
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.access import Access
 from mesh_fixtures.kube.objects import (
@@ -22,9 +23,7 @@ from mesh_fixtures.kube.pods import Pod
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import Refused, Transport, refusal
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.patience import patient
-from mesh_fixtures.workloads import NAMESPACE
 
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take unless it is told otherwise."""
@@ -44,7 +43,7 @@ class KubeClient:
         ProbeError: the cluster's kubeconfig file cannot be used.
     """
 
-    def __init__(self, cluster: Cluster, sample_namespace: str = NAMESPACE) -> None:
+    def __init__(self, cluster: Cluster, sample_namespace: str = SAMPLE_NAMESPACE) -> None:
         self.cluster = cluster
         self.sample_namespace = sample_namespace
         self._transport = Transport(cluster.name, cluster.kubeconfig)

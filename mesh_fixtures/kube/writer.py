@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.kube.source import Source
 from mesh_fixtures.kube.transport import NOT_FOUND, Refused, Transport, refusal
-from mesh_fixtures.lab.provider import Cluster
 
 CONFLICT: Final = 409
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from mesh_fixtures.contract import AddressPool, Node
 from mesh_fixtures.errors import ScenarioError
-from mesh_fixtures.lab.provider import AddressPool, Node
+from mesh_fixtures.records import SLOTS
 from mesh_fixtures.scenario import Scenario
 
-SLOTS = 16
 _WHOLE = IPv4Network("10.0.0.0/8")
 _SLOT_PREFIX = 12
 _BLOCK_PREFIX = 20

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
-from typing import IO, Final, cast
+from collections.abc import Sequence
+from typing import IO, Final
 
+from mesh_fixtures import providers
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.image_archives import ImageArchive
-from mesh_fixtures.lab.processes import is_alive
-from mesh_fixtures.lab.state import Record
 from mesh_fixtures.patience import patient
+from mesh_fixtures.records import Record
 
 _SECONDS: Final = 300.0
 _CTR: Final = ("ctr", "--namespace=k8s.io", "images")
@@ -27,7 +27,7 @@ def load(record: Record, archive: ImageArchive) -> None:
         LabError: a node refused it, or there is no node.
         OSError: the archive cannot be unpacked.
     """
-    nodes = [*_nodes(record)]
+    nodes = [*providers.by_name(record.provider).node_commands(record)]
     if not nodes:
         raise LabError(
             wanted=f"nodes of {record.id}",
@@ -42,22 +42,6 @@ def load(record: Record, archive: ImageArchive) -> None:
                 if imported != image:
                     _run(name, [*enter, *_CTR, "tag", "--force", imported, image])
                 _run(name, [*enter, *_CTR, "label", image, _MANAGED])
-
-
-def _nodes(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
-    """Each node, and the prefix of a command that runs in it."""
-    if record.provider == "kind":
-        from mesh_fixtures.lab.kind.configuration import cluster_name
-        from mesh_fixtures.lab.kind.engine import Engine, Name
-
-        engine = Engine(cast("Name", record.engine))
-        for container in engine.containers(cluster_name(record.id, "")):
-            yield container.name, (engine.name, "exec", "--interactive", container.id)
-    for entry in record.journal.entries():
-        if entry.kind == "process" and is_alive(entry.pid, entry.started):
-            kind, _, node = entry.name.partition(" ")
-            if kind == "node":
-                yield node, ("nsenter", f"--mount=/proc/{entry.pid}/ns/mnt", "--")
 
 
 def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.contract import Problem
 
 _LIMITS: Final = Path("/proc/sys/fs/inotify")
 _WATCHES_OF_NODE: Final = 2000

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.lab.pki import Authority, rsa_key
-from mesh_fixtures.lab.provider import AddressPool
 
 NAMESPACE = "metallb-system"
 _SECRET = "metallb-webhook-cert"  # noqa: S105 - a name

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mesh_fixtures import records
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.interruption import run_apart
-from mesh_fixtures.lab import state
 from mesh_fixtures.lab.disrupted import is_disrupted
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.lab.upkeep import clean_abandoned, tear_down
@@ -40,7 +40,7 @@ class Blueprint(Generic[AnyLab]):
     engine: str
     runs: str
     slotted: bool
-    build: Callable[[state.Record], AnyLab]
+    build: Callable[[records.Record], AnyLab]
     trouble: tuple[type[Exception], ...]
     method: str = ""
     bare: bool = False
@@ -77,8 +77,8 @@ class _Opening(Generic[AnyLab]):
             return kept
         blueprint = self._blueprint
         self._clean_abandoned()
-        with state.exclusive():
-            record = state.claim(
+        with records.exclusive():
+            record = records.claim(
                 blueprint.scenario,
                 blueprint.runs,
                 provider=blueprint.provider,
@@ -122,17 +122,17 @@ class _Opening(Generic[AnyLab]):
             *(blueprint.provider, blueprint.engine, blueprint.scenario.digest),
             *(blueprint.runs, blueprint.method),
         )
-        with state.exclusive():
+        with records.exclusive():
             fitting = [
                 record
-                for record in state.records()
+                for record in records.load_all()
                 if record.kept
                 and (record.bare if blueprint.bare else record.installed)
                 and not record.in_use
                 and not is_disrupted(record.folder)
                 and wanted == _content(record)
             ]
-            mine = [state.take_over(record) for record in fitting[:1]]
+            mine = [records.take_over(record) for record in fitting[:1]]
         for record in mine:
             lab = blueprint.build(record)
             if lab.resume():
@@ -158,7 +158,7 @@ class _Opening(Generic[AnyLab]):
         )
 
 
-def _content(record: state.Record) -> tuple[str, ...]:
+def _content(record: records.Record) -> tuple[str, ...]:
     return (
         *(record.provider, record.engine, record.scenario_digest),
         *(record.artifacts_digest, record.method),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.journal import Entry, Journal
+from mesh_fixtures.journal import Entry, Journal
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.patience import patient
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mesh_fixtures.charts import Charts
-from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab import state
+from mesh_fixtures import records
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.lab.processes import marked_environment
-from mesh_fixtures.lab.provider import Cluster, EndedService, Tools
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.workloads import NAMESPACE
 
 
-class RecordedLab(ABC):
-    """A lab with a record; implements `mesh_fixtures.lab.provider.Lab` but for what runs in it."""
+class RecordedLab(Lab):
+    """A lab with a record; what runs in it is left to those that extend it."""
 
-    def __init__(self, scenario: Scenario, record: state.Record, progress: Progress) -> None:
+    def __init__(self, scenario: Scenario, record: records.Record, progress: Progress) -> None:
         self._scenario = scenario
         self._record = record
         self._progress = progress
@@ -45,10 +42,6 @@ class RecordedLab(ABC):
         return self._record.folder
 
     @property
-    def kubeconfig(self) -> Path:
-        return self.folder / "kubeconfig"
-
-    @property
     def environment(self) -> Mapping[str, str]:
         return marked_environment(self.id)
 
@@ -57,40 +50,8 @@ class RecordedLab(ABC):
         return self._record.installed
 
     @property
-    @abstractmethod
-    def clusters(self) -> Mapping[str, Cluster]: ...
-
-    @property
-    @abstractmethod
-    def tools(self) -> Tools: ...
-
-    @property
-    @abstractmethod
-    def images(self) -> ImageSet: ...
-
-    @property
-    def charts(self) -> Charts | None:
-        return None
-
-    @property
-    def is_foreign(self) -> bool:
-        return False
-
-    @property
-    def sample_namespace(self) -> str:
-        return NAMESPACE
-
-    @property
-    def ended_services(self) -> Mapping[str, Sequence[EndedService]]:
-        return {}
-
-    @property
     def kept(self) -> bool:
         return self._record.kept
-
-    @property
-    @abstractmethod
-    def network_command(self) -> Sequence[str]: ...
 
     def mark_installed(self) -> None:
         self._update(installed=True)
@@ -126,7 +87,7 @@ class RecordedLab(ABC):
 
     def close(self, *, keep: bool = False) -> None:
         if keep:
-            with state.exclusive():
+            with records.exclusive():
                 self._update(kept=True, owner_pid=0, owner_started=0)
             self._progress.note(
                 "kept",

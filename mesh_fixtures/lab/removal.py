@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mesh_fixtures.errors import LabError, MeshConformanceError
-from mesh_fixtures.lab.state import Record
+from mesh_fixtures.records import Record
 
 
 def attempt(steps: Sequence[Callable[[], None]]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mesh_fixtures import providers, records
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab import state
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import Record
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ def clean_abandoned(progress: Progress, provider: str | None = None) -> Removed:
         LabError: one of them could not be removed.
     """
 
-    def keeps(record: state.Record) -> str:
+    def keeps(record: Record) -> str:
         return f"kept, scenario {record.scenario}" if record.kept and record.booted else ""
 
-    def concerned(record: state.Record) -> bool:
+    def concerned(record: Record) -> bool:
         # A record that cannot be read is of a lab that was never started: any provider removes it.
         return provider is None or record.provider in ("", provider)
 
@@ -51,16 +53,16 @@ def take_down_kept(
         LabError: one of them could not be removed.
     """
 
-    def concerned(record: state.Record) -> bool:
+    def concerned(record: Record) -> bool:
         return scenario_id in (None, record.scenario) and provider in (None, record.provider)
 
     return _remove(concerned, progress)
 
 
 def _remove(
-    concerned: Callable[[state.Record], bool],
+    concerned: Callable[[Record], bool],
     progress: Progress,
-    keeps: Callable[[state.Record], str] | None = None,
+    keeps: Callable[[Record], str] | None = None,
 ) -> Removed:
     """Remove those labs that nobody uses and that nothing keeps.
 
@@ -68,15 +70,17 @@ def _remove(
         keeps: why a lab stays that nobody uses; empty when it goes.
     """
     wanted, left_alone = [], []
-    with state.exclusive():
-        for record in filter(concerned, state.records()):
+    with records.exclusive():
+        for record in filter(concerned, records.load_all()):
             reason = f"in use by process {record.owner_pid}" if record.in_use else ""
+            if not reason and record.provider and providers.maker_of(record) is None:
+                reason = f"its provider {record.provider} is not installed"
             if not reason and keeps is not None:
                 reason = keeps(record)
             if reason:
                 left_alone.append((record.id, reason))
             else:
-                wanted.append(state.take_over(record))
+                wanted.append(records.take_over(record))
     failed: list[LabError] = []
     for record in wanted:
         try:
@@ -102,21 +106,20 @@ def _all_of(failed: Sequence[LabError]) -> LabError:
     )
 
 
-def tear_down(record: state.Record) -> None:
+def tear_down(record: Record) -> None:
     """Remove a lab and check that nothing of it is left.
 
     Raises:
-        LabError: something is still there.
+        LabError: something is still there, or its provider is not installed.
     """
-    if record.provider == "kind":
-        from mesh_fixtures.lab.kind import teardown as kind
-
-        kind.tear_down(record)
-    elif record.provider == "kubeconfig":
-        from mesh_fixtures.lab.kubeconfig import teardown as kubeconfig
-
-        kubeconfig.tear_down(record)
-    else:
-        from mesh_fixtures.lab.netns import teardown as netns
-
-        netns.tear_down(record)
+    if record.provider:
+        providers.tear_down(record)
+        return
+    if any(record.journal.entries()):
+        raise LabError(
+            wanted=f"the record of lab {record.id}, which says how to remove it",
+            seen="a file that cannot be read",
+            where=str(record.folder),
+            remedy="remove by hand what journal.jsonl lists there, then the folder",
+        )
+    shutil.rmtree(record.folder)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.scenario import Scenario
 
 Key = TypeVar("Key")

@@ -36,7 +36,7 @@ def fresh_connections(view: MeshView) -> Iterator[None]:
         at_once(made, lambda cluster: _create(view, cluster, made[cluster]))
         yield
     finally:
-        if not view.lab.is_foreign:
+        if not view.lab.external:
             at_once(made, lambda cluster: _delete(view, cluster, made[cluster]))
 
 

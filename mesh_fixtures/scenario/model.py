@@ -166,6 +166,15 @@ class Scenario(_Spec):
     def is_multi_network(self) -> bool:
         return len(self.networks) > 1
 
+    def describes_same(self, other: Scenario) -> bool:
+        """Whether another scenario describes the same mesh, in whatever words."""
+        return self._essence == other._essence
+
+    @property
+    def _essence(self) -> tuple[object, ...]:
+        clusters = {(each.name, each.network, each.primary) for each in self.clusters}
+        return self.mesh_id, frozenset(clusters)
+
     def same_network(self, one: str, other: str) -> bool:
         """Whether the pods of two clusters reach each other directly."""
         return self.cluster(one).network == self.cluster(other).network

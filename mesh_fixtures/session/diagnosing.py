@@ -13,9 +13,9 @@ from mesh_fixtures.errors import LabError, ProbeError, StepFailed
 if TYPE_CHECKING:
     import pytest
 
+    from mesh_fixtures.contract import Lab
     from mesh_fixtures.diagnosis import Diagnosis
     from mesh_fixtures.diagnosis.diagnostician import Diagnostician
-    from mesh_fixtures.lab.provider import Lab
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.requirements import ObservedMesh
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.options import PATIENCE
 from mesh_fixtures.patience import patient
 from mesh_fixtures.session.exchange import Exchange, Follower, remove_abandoned
 from mesh_fixtures.session.labs import RUN
-from mesh_fixtures.session.options import PATIENCE
 from mesh_fixtures.session.scheduling import TopologyScheduling
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh_fixtures.lab.provider import Lab, Provider
+from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.progress import Progress
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mesh_fixtures import providers
+from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import (
     ArtifactError,
     LabError,
@@ -17,7 +18,6 @@ from mesh_fixtures.errors import (
     ProbeError,
 )
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.lab.provider import Lab, Provider
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.session.labs import RUN
 
 VARIABLE = "MESH_MEASURE_INTO"
@@ -83,5 +82,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def memory_of(lab: Lab) -> float:
     """MiB that the lab's processes use, or 0.0 where its provider does not know."""
-    measure = cast("Callable[[], int] | None", getattr(lab, "memory", None))
-    return measure() / _MEBIBYTE if measure is not None else 0.0
+    return (lab.memory() or 0) / _MEBIBYTE

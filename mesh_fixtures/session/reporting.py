@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 
 from mesh_fixtures import providers
+from mesh_fixtures.contract import Provider as LabProvider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.lab.provider import Provider as LabProvider
+from mesh_fixtures.options import REPORT
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
-from mesh_fixtures.session.options import REPORT
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
+from mesh_fixtures.options import DISRUPTIVE
 from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
-from mesh_fixtures.session.options import DISRUPTIVE
 from mesh_fixtures.session.sharding import Shard, estimate, split
 
 if TYPE_CHECKING:
-    from mesh_fixtures.lab.kubeconfig.reference import Reference
+    from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
 
 REQUIREMENT: pytest.StashKey[Requirement] = pytest.StashKey()
@@ -52,11 +52,11 @@ def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:
     return tuple(s for s in scenarios if not topologies or s.id in topologies)
 
 
-def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[Reference]) -> Scenario:
-    """The scenario that is asked for, of a mesh that somebody else installed.
+def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str]) -> Scenario:
+    """The scenario that is asked for, of an existing mesh.
 
     Args:
-        clusters: all that the mesh has.
+        clusters: names of all that the mesh has.
 
     Raises:
         pytest.UsageError: as `choose`; or it is not one scenario, or one of other clusters.
@@ -67,7 +67,7 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[Refer
             f"--mesh-topology: {', '.join(topologies)}: clusters have one mesh; name one of these"
         )
     (scenario,) = chosen
-    given = sorted(each.cluster for each in clusters)
+    given = sorted(clusters)
     wanted = sorted(each.name for each in scenario.clusters)
     if given != wanted:
         raise pytest.UsageError(
@@ -77,24 +77,19 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[Refer
     return scenario
 
 
-def discover(folder: Path, clusters: Sequence[Reference]) -> tuple[Scenario, tuple[str, ...]]:
-    """The scenario that says what is found of a mesh that somebody else installed, and what is odd
-    about the mesh. One of the folder, if there is one that says the same.
-
-    Args:
-        clusters: all that the mesh has.
+def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...]]:
+    """The scenario that describes an existing mesh, and what is odd about the mesh. One of the
+    folder, if there is one that says the same.
 
     Raises:
         pytest.UsageError: there is no mesh, or the clusters cannot be looked into.
     """
-    from mesh_fixtures.lab.kubeconfig import discovery
-
     try:
-        discovered = discovery.discover(clusters)
+        discovered = provider.discover()
     except MeshConformanceError as error:
         raise pytest.UsageError(str(error)) from error
     known = choose(folder, ()) if folder.is_dir() else ()
-    same = [each for each in known if discovery.describes(each, discovered.scenario)]
+    same = [each for each in known if each.describes_same(discovered.scenario)]
     return (same or [discovered.scenario])[0], discovered.notes
 
 
@@ -164,18 +159,18 @@ def mark_by_requirement(item: pytest.Item) -> None:
         item.add_marker(_skipped(scenario, lacking))
 
 
-def spare(item: pytest.Item) -> None:
+def skip_disruptive(item: pytest.Item) -> None:
     """Skip a test that would disrupt the mesh."""
     if item.get_closest_marker("disruptive") is not None:
         reason = f"disrupts the mesh; {DISRUPTIVE.flag} verifies it"
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def spare_foreign(item: pytest.Item) -> None:
-    """Skip a test that would change what somebody else made."""
+def skip_on_existing(item: pytest.Item) -> None:
+    """Skip a test that would disrupt an existing mesh."""
     requirement = item.stash.get(REQUIREMENT, None)
     if requirement is not None and requirement.disruptive:
-        reason = f"{requirement.id} disrupts the mesh, which is somebody else's"
+        reason = f"{requirement.id} disrupts the mesh, which is an existing one"
         item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from mesh_fixtures.options import SHARD_FORM
 from mesh_fixtures.scenario import Scenario
-
-SHARD_FORM: Final = "I/N"
 
 SECONDS: Final[Mapping[str, float]] = {
     "multi-primary": 43,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from mesh_fixtures.lab.provider import Lab
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.patience import patient
 
 SECONDS: Final = 10.0
@@ -17,7 +17,7 @@ def to_be_installed(lab: Lab) -> Mapping[str, str]:
     """What is known of a lab before anything runs in it."""
     return {
         "istio": lab.images.istio_version,
-        "images": "" if lab.is_foreign else lab.images.name,
+        "images": "" if lab.external else lab.images.name,
     }
 
 

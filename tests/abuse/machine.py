@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mesh_fixtures.lab import processes, state
+from mesh_fixtures import records
+from mesh_fixtures.lab import processes
 from mesh_fixtures.ownership import state_folder
 
 PROGRAMS: Final = Path(sys.executable).parent
@@ -119,10 +120,10 @@ def read_until(running: subprocess.Popen[str], said: str, seconds: float = RUN_S
     raise AssertionError(f"never said {said!r}:\n{''.join(lines)}")
 
 
-def lab_of(running: subprocess.Popen[str]) -> state.Record:
+def lab_of(running: subprocess.Popen[str]) -> records.Record:
     """The lab that a run uses."""
     return eventually(
-        lambda: next((each for each in state.records() if each.owner_pid == running.pid), None)
+        lambda: next((each for each in records.load_all() if each.owner_pid == running.pid), None)
     )
 
 

@@ -21,6 +21,7 @@ import yaml
 from mesh_fixtures import providers
 from mesh_fixtures.artifacts.images import HELLOWORLD, SLEEP
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.options import Choice
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.lab.image_archives import docker_archive
 
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def netns() -> None:
     try:
-        providers.check_machine(providers.make(providers.Choice("netns")))
+        providers.check_machine(providers.make(Choice("netns")))
     except MachineError as error:
         pytest.skip(str(error))
 

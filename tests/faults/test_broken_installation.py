@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis import explained
 from mesh_fixtures.diagnosis.installation import why_step_failed
 from mesh_fixtures.errors import StepFailed
@@ -18,7 +19,6 @@ from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.install.executor import run_in_lab, working_folder
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.session.labs import RUN
 

@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from mesh_fixtures.artifacts import images
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.install import runbook
 from mesh_fixtures.install.executor import lab_variables
 from mesh_fixtures.install.plan import plan
-from mesh_fixtures.lab.provider import Lab
 
 PROGRAMS = Path(sys.executable).parent
 CONFORMANCE = Path(__file__).parents[1] / "conformance"

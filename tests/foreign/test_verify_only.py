@@ -20,6 +20,7 @@ from by_hand import Administrator, Visitor, ended, follow_runbook
 from mesh_fixtures import providers
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
 
@@ -30,7 +31,7 @@ PATIENCE = 90.0
 @pytest.fixture(scope="module")
 def administrator() -> Iterator[Administrator]:
     """Bare clusters."""
-    provider = providers.make(providers.Choice("netns"))
+    provider = providers.make(Choice("netns"))
     try:
         providers.check_machine(provider)
     except MachineError as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesh_fixtures.artifacts import catalog, gobuild
+from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.parts import Part
 from tests.kind_environment import node_image, node_programs, packages, podman_image
 from tests.kind_environment.world import Engine
@@ -41,4 +42,4 @@ def programs(folders: Mapping[str, Path], engine: Engine) -> dict[str, Path]:
 
 def home() -> Path:
     """Folder of environments that run, beside that of the parts."""
-    return catalog.cache_root().parent / "kind-environment"
+    return cache_root().parent / "kind-environment"

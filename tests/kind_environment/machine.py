@@ -6,10 +6,10 @@ import platform
 import shutil
 
 from mesh_fixtures.artifacts import build
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.netns import machine as netns
-from mesh_fixtures.lab.provider import Problem
 
 _INSTEAD = (
     "use this machine's own Docker, without the environment: "

@@ -24,7 +24,7 @@ from typing import IO, Any, Final, cast
 import yaml
 
 from mesh_fixtures.artifacts import catalog, released, versions
-from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, image_set
 from mesh_fixtures.progress import Progress
 from tests.kind_environment.status import USAGE
@@ -56,7 +56,7 @@ def main(command: Sequence[str]) -> int:
     if not command:
         say((__doc__ or "").strip())
         return USAGE
-    built = Cache(catalog.cache_root()).ensure(catalog.parts(), Progress("release"))
+    built = Cache(cache_root()).ensure(catalog.parts(), Progress("release"))
     folders = {name: part.folder for name, part in built.items()}
     with tempfile.TemporaryDirectory() as cache:
         manifest = _fetch_metallb(folders["metallb"] / "metallb-native.yaml", Path(cache))

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mesh_fixtures.artifacts import images
-from mesh_fixtures.artifacts.cache import Cache
-from mesh_fixtures.artifacts.catalog import cache_root, parts
+from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.catalog import parts
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.lab.netns.add_ons import node_manifest

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import catalog, gobuild, versions
-from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(asked: argparse.Namespace, progress: Progress) -> int:
-    root = catalog.cache_root()
+    root = cache_root()
     parts = (*catalog.parts(), gobuild.kind().part())
     images = kind_environment.parts() if KIND in asked.checks.split(",") else parts
     built = Cache(root).ensure(

@@ -10,8 +10,8 @@ from typing import Any
 
 from fake_api_server import FakeApiServer
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab.provider import Cluster
 
 PODS = "/api/v1/namespaces/sample/pods"
 

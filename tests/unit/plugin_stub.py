@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Cluster, EndedService, Lab, Problem, Provider, Tools
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.provider import Cluster, EndedService, Lab, Problem, Provider, Tools
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import Record
 from mesh_fixtures.scenario import Scenario
 
 CONFTEST = """
@@ -110,7 +112,7 @@ class StubLab:
     id: str = "stub"
     provider: str = "stub"
     sample_namespace: str = "sample"
-    is_foreign: bool = False
+    external: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     installed: bool = False
     kept: bool = False
@@ -141,8 +143,17 @@ class StubLab:
                 wanted="an installed mesh", seen="none", where="step istiod", remedy="think"
             )
 
-    def memory(self) -> int:
+    def memory(self) -> int | None:
         return 1000 * 1024 * 1024
+
+    def network_state(self) -> Mapping[str, str]:
+        return {}
+
+    def require_installed(self) -> None:
+        pass
+
+    def deploy_sample(self) -> None:
+        pass
 
     def mark_installed(self) -> None:
         self.installed = True
@@ -162,17 +173,24 @@ class StubLab:
 
 
 @dataclass(frozen=True)
-class StubProvider:
+class StubProvider(Provider):
     log: Path
     behaviour: Behaviour
-    name: str = "stub"
+
+    name = "stub"
+    summary = "makes nothing"
+
+    @classmethod
+    def make(cls, choice: Choice) -> StubProvider:
+        raise NotImplementedError
+
+    @classmethod
+    def tear_down(cls, record: Record) -> None:
+        raise NotImplementedError
 
     def problems(self) -> Sequence[Problem]:
         missing = self.behaviour.missing
         return [Problem(missing, "get it")] if missing else []
-
-    def prepare(self, progress: Progress) -> None:
-        pass
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
@@ -187,8 +205,3 @@ class StubProvider:
             self.behaviour,
             installed=reuse and self.behaviour.kept == scenario.id,
         )
-
-
-def conforms(provider: StubProvider) -> Provider:
-    """For the type checker: the stub is a provider."""
-    return provider

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh_fixtures.errors import ScenarioError
-from mesh_fixtures.lab.addressing import SLOTS, LabAddresses, assign_addresses
+from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
+from mesh_fixtures.records import SLOTS
 from mesh_fixtures.scenario import Scenario
 
 

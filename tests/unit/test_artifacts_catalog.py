@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mesh_fixtures.artifacts import catalog, debian, gobuild, images, manifests, versions
+from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.lab.netns.coredns import dns_manifests
@@ -118,9 +119,9 @@ def test_coredns_has_exactly_the_plugins_of_the_corefile() -> None:
 
 def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert catalog.cache_root() == Path("/somewhere/mesh-conformance/artifacts")
+    assert cache_root() == Path("/somewhere/mesh-conformance/artifacts")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert catalog.cache_root() == Path.home() / ".cache/mesh-conformance/artifacts"
+    assert cache_root() == Path.home() / ".cache/mesh-conformance/artifacts"
 
 
 def described() -> dict[str, object]:

@@ -11,14 +11,14 @@ import pytest
 from filelock import FileLock
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog
-from mesh_fixtures.artifacts.cache import Cache
-from mesh_fixtures.artifacts.entry import Entry
-from mesh_fixtures.artifacts.eviction import DAY, evict, evict_stale, prune, remove_leftovers
+from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.entry import Entry, remove_leftovers
+from mesh_fixtures.artifacts.eviction import DAY, evict, evict_stale, prune
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of
 from mesh_fixtures.commands import artifacts as command
-from mesh_fixtures.lab import state
 from mesh_fixtures.progress import Progress, discard
 
 QUIET = Progress("artifacts")
@@ -48,12 +48,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty machine, without a lab; the cache's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return catalog.cache_root()
+    return cache_root()
 
 
-def make_lab() -> state.Record:
-    with state.exclusive():
-        return state.claim(SCENARIOS["multi-primary"], "artifacts", provider="netns")
+def make_lab() -> records.Record:
+    with records.exclusive():
+        return records.claim(SCENARIOS["multi-primary"], "artifacts", provider="netns")
 
 
 def test_part_that_nothing_uses_goes_and_the_current_one_stays(tmp_path: Path) -> None:

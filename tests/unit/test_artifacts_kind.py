@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures.artifacts import catalog, gobuild, versions
+from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.entry import Entry
 from mesh_fixtures.artifacts.eviction import DAY, evict_stale, prune
 from mesh_fixtures.artifacts.kind import ensure_kind
@@ -21,7 +22,7 @@ from mesh_fixtures.progress import Progress
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return catalog.cache_root()
+    return cache_root()
 
 
 def build(root: Path, key: str) -> Path:

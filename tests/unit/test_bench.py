@@ -10,10 +10,10 @@ import pytest
 from mesh_examples import SCENARIOS as EXAMPLES
 from plugin_stub import QUICK, Behaviour, StubProvider, conftest, recorded
 
-from mesh_fixtures import cli, providers
+from mesh_fixtures import cli, records
 from mesh_fixtures.commands import bench
-from mesh_fixtures.lab import state
 from mesh_fixtures.lab.upkeep import Removed
+from mesh_fixtures.options import Choice
 from mesh_fixtures.session.measuring import Measurement
 
 SCENARIOS = ("--scenarios", str(Path(__file__).parents[2] / "scenarios"))
@@ -25,8 +25,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     stub = StubProvider(tmp_path / "log", Behaviour())
     monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: stub)
-    monkeypatch.setattr("mesh_fixtures.providers.embedded_lacks", tuple)
-    providers._fitting.cache_clear()
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     return stub
 
 
@@ -38,9 +37,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, b
         runs: list[tuple[str, bool]] = []
         left = iter(totals)
 
-        def measure(
-            file: Path, choice: providers.Choice, *, keep: bool
-        ) -> tuple[Measurement, float]:
+        def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, float]:
             runs.append((file.stem, keep))
             total = next(left)
             return Measurement({"clusters": total - 1}, {"boot": total / 2}, 1500.0), total
@@ -140,8 +137,8 @@ def test_a_lab_that_somebody_keeps_is_left_alone(
     measured: Callable[..., list[tuple[str, bool]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = measured()
-    with state.exclusive():
-        record = state.claim(EXAMPLES["multi-primary"], "", provider="netns")
+    with records.exclusive():
+        record = records.claim(EXAMPLES["multi-primary"], "", provider="netns")
         replace(record, kept=True).save()
     assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
     assert "mesh-conformance down multi-primary" in capsys.readouterr().err

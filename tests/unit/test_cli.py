@@ -6,18 +6,18 @@ import importlib
 from argparse import Namespace
 from ipaddress import IPv4Network
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from plugin_stub import Behaviour, StubLab, StubProvider, recorded
 
 from mesh_fixtures import cli, providers
 from mesh_fixtures.commands import doctor, find_scenario, up
+from mesh_fixtures.contract import Cluster, Lab, Problem
 from mesh_fixtures.errors import MachineError, StepFailed
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import upkeep
-from mesh_fixtures.lab.provider import Cluster, Lab, Problem
 from mesh_fixtures.lab.upkeep import Removed
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
 from mesh_fixtures.session.exchange import exchanges_folder
@@ -27,7 +27,7 @@ NAMED = ("multi-primary", "--scenarios", str(SCENARIOS))
 IMAGES = ImageSet("built", "1.31.0", "localhost", "1", {"v1": "one", "v2": "two"}, "sleep")
 
 
-NETNS = providers.Choice("netns")
+NETNS = Choice("netns")
 
 
 @pytest.fixture
@@ -151,9 +151,9 @@ def test_doctor_lists_what_is_missing(
     assert capsys.readouterr().out.splitlines() == [
         "provider: netns (as asked)",
         "missing: the program nsenter",
-        "   mend: apt-get install -y util-linux",
+        "    fix: apt-get install -y util-linux",
         "missing: luck",
-        "   mend: (nothing known)",
+        "    fix: (nothing known)",
     ]
     monkeypatch.setattr(doctor, "problems", lambda choice: [])
     assert cli.main(["doctor"]) == 0
@@ -165,10 +165,10 @@ def test_unfit_machine_is_found_before_all_else(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_other_systems_than_linux_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "sys", SimpleNamespace(platform="darwin"))
-    assert [problem.missing for problem in providers.embedded_lacks()] == ["Linux"]
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    assert [problem.missing for problem in doctor.problems(NETNS)] == ["Linux (this is Darwin)"]
     with pytest.raises(MachineError, match="provider netns: wanted Linux"):
-        providers.make(NETNS)
+        providers.check_machine(providers.make(NETNS))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_scenarios_are_found_in_the_projects_own_folder(
 def test_both_endings_of_a_scenario_file(tmp_path: Path) -> None:
     text = (SCENARIOS / "multi-primary.yaml").read_text(encoding="utf-8")
     (tmp_path / "mine.yml").write_text(text, encoding="utf-8")
-    assert find_scenario("mine", Namespace(scenarios=tmp_path)).id == "mine"
+    assert find_scenario("mine", Namespace(scenarios=str(tmp_path))).id == "mine"
     assert find_scenario(str(tmp_path / "mine.yml"), Namespace(scenarios=None)).id == "mine"
 
 

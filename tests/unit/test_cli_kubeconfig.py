@@ -1,4 +1,4 @@
-"""The console script on clusters that somebody else made."""
+"""The console script on existing clusters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from fake_api_server import FakeApiServer
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures import cli
+from mesh_fixtures.contract import Discovered
 from mesh_fixtures.lab.kubeconfig import discovery
-from mesh_fixtures.lab.kubeconfig.inference import Discovered
+from mesh_fixtures.lab.kubeconfig.provider import KUBECONFIG
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.providers import Choice, choose, make
+from mesh_fixtures.options import Choice
+from mesh_fixtures.providers import choose, make
 from mesh_fixtures.scenario import as_yaml
 
 
@@ -90,19 +92,19 @@ def test_doctor_looks_into_clusters(
         assert "nothing is missing" in capsys.readouterr().out
         server.reviews = lambda asked: asked["resource"] != "secrets"
         assert cli.main(["doctor"]) == 0
-        assert "without: TRUST-1 and TRUST-2 cannot be verified" in capsys.readouterr().out
+        assert " impact: TRUST-1 and TRUST-2 cannot be verified" in capsys.readouterr().out
         server.reviews = lambda asked: asked["resource"] != "events"
         assert cli.main(["doctor"]) == 1
         assert "missing: permission in a to list events" in capsys.readouterr().out
 
 
-def test_labs_are_not_made_of_somebody_elses_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labs_are_not_made_of_existing_clusters(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         cli.main(["up", "multi-primary", "--provider", "kubeconfig"])
     assert exit_.value.code == 2
 
 
 def test_the_provider_follows_from_kubeconfigs(tmp_path: Path) -> None:
-    choice = Choice(kubeconfigs=(Reference("a", (tmp_path,), ""),))
+    choice = Choice(own={KUBECONFIG.name: (Reference("a", (tmp_path,), ""),)})
     assert str(choose(choice)) == "kubeconfig (auto: kubeconfigs are given)"
     assert make(choice).name == "kubeconfig"

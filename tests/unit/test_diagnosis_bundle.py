@@ -15,7 +15,7 @@ from kube_client import pod
 from test_diagnosis_gather import SECRETS, listed, view_of
 
 from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
-from mesh_fixtures.lab.journal import Entry, Journal
+from mesh_fixtures.journal import Entry, Journal
 from mesh_fixtures.lab.netns.inspection import network_state
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
@@ -76,7 +76,7 @@ def members(tmp_path: Path) -> dict[str, bytes]:
         logs = tmp_path / "install" / "logs"
         logs.mkdir(parents=True)
         (logs / "cacerts.cluster1.log").write_text(f"secret created {PASSWORD}")
-        view.lab.network_state = lambda: {"router": "$ ip route\n"}  # type: ignore[attr-defined]
+        view.lab.network_state = lambda: {"router": "$ ip route\n"}  # type: ignore[method-assign]
         write_bundle(file, view, told)
     with tarfile.open(file) as archive:
         return {

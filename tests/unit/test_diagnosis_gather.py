@@ -17,13 +17,13 @@ from fake_kube import result
 from kube_client import client_of
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
-from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.probe.view import MeshView
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
@@ -37,7 +37,7 @@ class OneCluster:
 
     scenario: Any
     sample_namespace: str = "sample"
-    is_foreign: bool = False
+    external: bool = False
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
 
 
@@ -132,7 +132,7 @@ def test_parts_of_a_lab_are_its_pods_and_its_nodes_processes(tmp_path: Path) -> 
         ends = {"cluster1": [EndedService("node1", "kubelet", at, "status 1 after 9.0 s")]}
         view.lab = cast("Any", OneCluster(MULTI, ended_services=ends))
         found = gather(view).clusters["cluster1"]
-        view.lab = cast("Any", OneCluster(MULTI, is_foreign=True))
+        view.lab = cast("Any", OneCluster(MULTI, external=True))
         assert gather(view).clusters["cluster1"].parts is None
     assert found.parts == (
         facts.Part(

@@ -13,7 +13,6 @@ from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.kube import ConfigMap, Meta, Webhook
-from mesh_fixtures.lab.kubeconfig.discovery import describes
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer
 from mesh_fixtures.lab.kubeconfig.survey import (
     Injector,
@@ -68,7 +67,7 @@ def changed(scenario: Scenario, cluster: str, **changes: object) -> list[Install
 def test_what_the_guide_installs_is_described_without_a_doubt(scenario: Scenario) -> None:
     found = infer(installed(scenario))
     assert found.notes == ()
-    assert describes(scenario, found.scenario)
+    assert scenario.describes_same(found.scenario)
     assert [each.name for each in found.scenario.clusters] == [c.name for c in scenario.clusters]
     assert found.scenario.id == DISCOVERED
 
@@ -78,13 +77,13 @@ def test_only_scenarios_that_say_the_same_describe_it(data: st.DataObject) -> No
     names = sorted(SCENARIOS)
     one, other = data.draw(st.sampled_from(names)), data.draw(st.sampled_from(names))
     found = infer(installed(SCENARIOS[one])).scenario
-    assert describes(SCENARIOS[other], found) == (one == other)
+    assert SCENARIOS[other].describes_same(found) == (one == other)
 
 
 def test_the_order_of_clusters_does_not_matter() -> None:
     found = infer(list(reversed(installed(TWO)))).scenario
     assert [each.name for each in found.clusters] == ["cluster2", "cluster1"]
-    assert describes(TWO, found)
+    assert TWO.describes_same(found)
 
 
 def test_another_mesh_id_is_another_mesh() -> None:
@@ -93,7 +92,7 @@ def test_another_mesh_id_is_another_mesh() -> None:
     notes = infer(found).notes
     assert notes == ("the mesh has more than one id: other in cluster1, mesh1 in cluster2",)
     both = [replace(each, values=(Values("other", each.cluster),)) for each in installed(TWO)]
-    assert not describes(TWO, infer(both).scenario)
+    assert not TWO.describes_same(infer(both).scenario)
 
 
 def test_a_mesh_without_an_id_goes_by_its_trust_domain() -> None:
@@ -136,7 +135,7 @@ def test_clusters_go_by_the_meshs_names(scenario: Scenario, changes: dict[str, o
 def test_a_wrong_injection_path_is_odd_and_no_wrong_name() -> None:
     wrong = (Injector("default", "cluster9", "network9", NO_WEBHOOK),)
     found = infer(changed(REMOTE, "cluster2", injectors=wrong))
-    assert describes(REMOTE, found.scenario)
+    assert REMOTE.describes_same(found.scenario)
     name, network = found.notes
     assert name == "cluster2: its injection path calls it cluster9"
     assert "is network2 by the label topology.istio.io/network" in network

@@ -22,7 +22,7 @@ def made(
 ) -> list[str]:
     """What is there while the block runs."""
     with server.running(folder) as kubeconfig:
-        lab = SimpleNamespace(clusters={name: cluster(kubeconfig)}, is_foreign=foreign)
+        lab = SimpleNamespace(clusters={name: cluster(kubeconfig)}, external=foreign)
         kube = {name: SimpleNamespace(sample_namespace="ours")}
         scenario = SCENARIOS["primary-remote-multi-network"]
         view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=scenario)
@@ -63,7 +63,7 @@ def test_in_a_mesh_of_others_it_goes_with_the_namespace(tmp_path: Path) -> None:
 def test_it_is_removed_whatever_happens(tmp_path: Path) -> None:
     server = FakeApiServer()
     with server.running(tmp_path) as kubeconfig:
-        lab = SimpleNamespace(clusters={"cluster1": cluster(kubeconfig)}, is_foreign=False)
+        lab = SimpleNamespace(clusters={"cluster1": cluster(kubeconfig)}, external=False)
         kube = {"cluster1": SimpleNamespace(sample_namespace="ours")}
         view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=SCENARIOS["multi-primary"])
         with pytest.raises(KeyboardInterrupt), fresh_connections(view):

@@ -16,6 +16,9 @@ from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
 from mesh_fixtures.lab.kind.parts import Wanted, image_source, lacks
+from mesh_fixtures.lab.kind.provider import answering_engine
+from mesh_fixtures.lab.netns.provider import kubernetes_version
+from mesh_fixtures.options import Choice
 
 Install = Callable[[str, str], None]
 
@@ -38,9 +41,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.fixture(autouse=True)
 def forget_provider() -> Iterator[None]:
-    providers._fitting.cache_clear()  # what other tests made of this machine
+    answering_engine.cache_clear()  # what other tests made of this machine
     yield
-    providers._fitting.cache_clear()
+    answering_engine.cache_clear()
 
 
 def test_no_engine(install: Install) -> None:
@@ -137,14 +140,14 @@ def test_instances_of_a_process_are_its_users(tmp_path: Path) -> None:
 
 
 def test_auto_is_the_embedded_lab_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "embedded_lacks", tuple)
-    assert str(providers.choose(providers.Choice())) == "netns (auto: root on Linux)"
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert str(providers.choose(Choice())) == "netns (auto: root on Linux)"
 
 
 def test_auto_is_kind_for_others(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     install("podman", "echo '{}'")
-    assert str(providers.choose(providers.Choice())) == "kind (auto: not root, Podman answers)"
+    assert str(providers.choose(Choice())) == "kind (auto: not root, Podman answers)"
 
 
 def test_auto_says_what_each_provider_needs(
@@ -152,7 +155,7 @@ def test_auto_says_what_each_provider_needs(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(MachineError) as error:
-        providers.choose(providers.Choice())
+        providers.choose(Choice())
     assert "netns needs Linux and root" in error.value.remedy
     assert "kind needs Linux and Docker or Podman" in error.value.remedy
 
@@ -160,19 +163,16 @@ def test_auto_says_what_each_provider_needs(
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
-        (providers.Choice("netns", images="released"), "images that are built"),
-        (providers.Choice("netns", istioctl="1.30.1"), "images that are built"),
-        (providers.Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
-        (providers.Choice("netns", kubernetes="1.32"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
-        (providers.Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.35.4"),
-        (providers.Choice("netns", charts="/charts"), "--mesh-install helm"),
-        (providers.Choice("kind", images="built", istioctl="1.30.1"), "released images"),
+        (Choice("netns", images="released"), "images that are built"),
+        (Choice("netns", istioctl="1.30.1"), "images that are built"),
+        (Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
+        (Choice("netns", kubernetes="1.32"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
+        (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.35.4"),
+        (Choice("netns", charts="/charts"), "--mesh-install helm"),
+        (Choice("kind", images="built", istioctl="1.30.1"), "released images"),
     ],
 )
-def test_what_the_embedded_lab_cannot_do(
-    choice: providers.Choice, wanted: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(providers, "embedded_lacks", tuple)
+def test_what_the_embedded_lab_cannot_do(choice: Choice, wanted: str) -> None:
     with pytest.raises(MachineError, match=wanted):
         providers.make(choice)
 
@@ -185,7 +185,7 @@ def test_what_the_embedded_lab_cannot_do(
     ],
 )
 def test_versions_of_kubernetes_that_the_embedded_lab_builds(asked: str, version: str) -> None:
-    assert providers.embedded_kubernetes(asked) == version
+    assert kubernetes_version(asked) == version
 
 
 def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
@@ -223,9 +223,9 @@ def test_the_release_of_the_istioctl_in_path(install: Install, release: str, lac
 @pytest.mark.parametrize("version", ["1.32.9", "v1.37.0", "latest"])
 def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None:
     with pytest.raises(MachineError, match=r"wanted Kubernetes 1\.33 to 1\.36"):
-        providers.make(providers.Choice("kind", kubernetes=version))
-    providers.make(providers.Choice("kind", kubernetes=f"registry.example/node:{version}"))
-    providers.make(providers.Choice("kind", kubernetes="1.34.0"))
+        providers.make(Choice("kind", kubernetes=version))
+    providers.make(Choice("kind", kubernetes=f"registry.example/node:{version}"))
+    providers.make(Choice("kind", kubernetes="1.34.0"))
 
 
 def test_nodes_are_found_by_their_names(install: Install) -> None:

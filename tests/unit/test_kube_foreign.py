@@ -10,9 +10,9 @@ import yaml
 from fake_api_server import FakeApiServer
 from kube_client import PODS, client_of, pod
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.probe.gateways import resolved
 
 

@@ -14,15 +14,16 @@ import yaml
 from fake_api_server import FakeApiServer
 from mesh_examples import RELEASED, SCENARIOS
 
+from mesh_fixtures import records
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
 from mesh_fixtures.kube import Container, Event, KubeWriter, Meta, Pod
 from mesh_fixtures.kube import transport as transports
-from mesh_fixtures.lab import state, upkeep
+from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kubeconfig import namespace, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
 from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.progress import Event as ProgressEvent
 from mesh_fixtures.progress import Progress
 
@@ -99,7 +100,7 @@ def namespace_of(server: FakeApiServer) -> dict[str, Any] | None:
 
 def test_opening_a_lab_makes_nothing(servers: Servers) -> None:
     lab = opened(servers)
-    assert lab.is_foreign
+    assert lab.external
     assert not lab.installed
     assert list(lab.clusters) == ["cluster1", "cluster2"]
     contexts = yaml.safe_load(lab.kubeconfig.read_text())["contexts"]
@@ -127,7 +128,7 @@ def test_all_that_is_made_is_in_a_namespace_of_its_own_and_goes_with_it(
     for server, _ in servers.values():
         assert server.changes[-1][:2] == ("DELETE", f"/api/v1/namespaces/{name}")
         assert namespace_of(server) is None
-    assert state.records() == []
+    assert records.load_all() == []
 
 
 def test_a_kept_lab_is_taken_over_with_its_namespace(
@@ -141,7 +142,7 @@ def test_a_kept_lab_is_taken_over_with_its_namespace(
     assert second.id == first.id
     second.deploy_sample()
     second.close()
-    assert state.records() == []
+    assert records.load_all() == []
 
 
 def test_a_kept_lab_whose_namespace_is_gone_is_not(
@@ -156,7 +157,7 @@ def test_a_kept_lab_whose_namespace_is_gone_is_not(
     second = opened(servers, reuse=True)
     assert second.id != first.id
     second.close()
-    assert state.records() == []
+    assert records.load_all() == []
 
 
 def test_somebody_elses_namespace_of_that_name_stays(
@@ -173,9 +174,9 @@ def test_somebody_elses_namespace_of_that_name_stays(
     assert server.answers[path] is theirs
 
 
-def abandoned(lab: KubeconfigLab) -> state.Record:
+def abandoned(lab: KubeconfigLab) -> records.Record:
     """As if the process that used a lab had been killed."""
-    (record,) = (each for each in state.records() if each.id == lab.id)
+    (record,) = (each for each in records.load_all() if each.id == lab.id)
     gone = replace(record, owner_pid=0, owner_started=0)
     gone.save()
     return gone
@@ -189,7 +190,7 @@ def test_the_next_run_removes_what_a_killed_one_left(
     abandoned(lost)
     opened(servers).close()
     assert [namespace_of(server) for server, _ in servers.values()] == [None, None]
-    assert state.records() == []
+    assert records.load_all() == []
 
 
 def test_a_cluster_that_is_gone_hinders_no_later_run(servers: Servers, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_one_lab_that_cannot_be_removed_does_not_keep_others(
         abandoned(lab)
     stuck = min(lab.id for lab in labs)
 
-    def tear_down(record: state.Record) -> None:
+    def tear_down(record: records.Record) -> None:
         if record.id == stuck:
             raise LabError(wanted="nothing", seen="something", where="here")
         shutil.rmtree(record.folder)
@@ -229,7 +230,7 @@ def test_one_lab_that_cannot_be_removed_does_not_keep_others(
     monkeypatch.setattr(upkeep, "tear_down", tear_down)
     with pytest.raises(LabError, match="something"):
         upkeep.clean_abandoned(Progress("test"))
-    assert [record.id for record in state.records()] == [stuck]
+    assert [record.id for record in records.load_all()] == [stuck]
 
 
 def test_nothing_more_is_made_once_it_is_stopped(
@@ -261,7 +262,7 @@ def test_a_scenario_of_other_clusters_is_refused(
 ) -> None:
     with pytest.raises(MachineError, match="cluster1, cluster2, cluster3, and no other"):
         provider(servers).open(SCENARIOS["three-clusters-two-networks"], Progress("test"))
-    assert state.records() == []
+    assert records.load_all() == []
 
 
 def test_a_refusal_for_lack_of_permission_is_told_apart(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 from mesh_examples import SCENARIOS
 
-from mesh_fixtures.lab import disrupted, opening, state
+from mesh_fixtures import records
+from mesh_fixtures.lab import disrupted, opening
 from mesh_fixtures.lab.opening import Blueprint, open_lab
 from mesh_fixtures.progress import Progress
 
@@ -18,12 +19,12 @@ SCENARIO = SCENARIOS["multi-primary"]
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.Record:
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> records.Record:
     """A kept lab with the mesh of the scenario."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(opening, "clean_abandoned", lambda *_: None)
-    with state.exclusive():
-        record = state.claim(SCENARIO, "artifacts", provider="stub", method="istioctl")
+    with records.exclusive():
+        record = records.claim(SCENARIO, "artifacts", provider="stub", method="istioctl")
     record = replace(record, kept=True, installed=True, owner_pid=0, owner_started=0)
     record.save()
     return record
@@ -32,7 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.Record:
 def opened(method: str = "istioctl", *, bare: bool = False) -> str:
     """Id of the lab that a run gets which takes over what it can."""
 
-    def build(record: state.Record) -> Any:
+    def build(record: records.Record) -> Any:
         return SimpleNamespace(id=record.id, resume=lambda: True, start=lambda: None)
 
     blueprint = Blueprint(
@@ -42,37 +43,37 @@ def opened(method: str = "istioctl", *, bare: bool = False) -> str:
     return cast("str", lab.id)
 
 
-def test_a_kept_lab_is_taken_over(kept: state.Record) -> None:
+def test_a_kept_lab_is_taken_over(kept: records.Record) -> None:
     assert opened() == kept.id
 
 
-def test_one_that_was_installed_otherwise_is_left_alone(kept: state.Record) -> None:
+def test_one_that_was_installed_otherwise_is_left_alone(kept: records.Record) -> None:
     other = opened("helm")
     assert other != kept.id
-    assert {each.id: each.method for each in state.records()} == {
+    assert {each.id: each.method for each in records.load_all()} == {
         kept.id: "istioctl",
         other: "helm",
     }
 
 
-def test_one_that_was_left_disrupted_is_left_alone(kept: state.Record) -> None:
+def test_one_that_was_left_disrupted_is_left_alone(kept: records.Record) -> None:
     disrupted.mark(kept.folder)
     assert opened() != kept.id
 
 
-def test_one_that_was_restored_is_taken_over(kept: state.Record) -> None:
+def test_one_that_was_restored_is_taken_over(kept: records.Record) -> None:
     disrupted.mark(kept.folder)
     disrupted.unmark(kept.folder)
     disrupted.unmark(kept.folder)
     assert opened() == kept.id
 
 
-def test_one_with_a_mesh_is_not_taken_for_a_bare_one(kept: state.Record) -> None:
+def test_one_with_a_mesh_is_not_taken_for_a_bare_one(kept: records.Record) -> None:
     assert opened(bare=True) != kept.id
 
 
 def test_a_bare_one_is_taken_over_as_such_and_never_as_one_with_a_mesh(
-    kept: state.Record,
+    kept: records.Record,
 ) -> None:
     replace(kept, installed=False, bare=True).save()
     other = opened()

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import ClusterAddresses, assign_addresses
 from mesh_fixtures.lab.netns.add_ons import AddOns, add_ons
 from mesh_fixtures.lab.netns.scrub import is_kept
-from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.scenario import Scenario
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mesh_fixtures.contract import EndedService
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.netns import machine, modules
 from mesh_fixtures.lab.netns.components import with_clock_speed
 from mesh_fixtures.lab.netns.inspection import ended_services
-from mesh_fixtures.lab.provider import EndedService
 
 
 @pytest.fixture

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures import records
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab import processes, state
-from mesh_fixtures.lab.addressing import SLOTS
-from mesh_fixtures.lab.journal import Entry, Journal
+from mesh_fixtures.journal import Entry, Journal
+from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.netns.node_files import share_store
 from mesh_fixtures.lab.netns.teardown import leftovers, tear_down
 from mesh_fixtures.lab.upkeep import clean_abandoned, take_down_kept
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import SLOTS
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +36,17 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def claim(scenario: str = "example") -> state.Record:
-    with state.exclusive():
+def claim(scenario: str = "example") -> records.Record:
+    with records.exclusive():
         known = SCENARIOS["multi-primary"].model_copy(update={"id": scenario})
-        return state.claim(known, "artifacts", provider="netns")
+        return records.claim(known, "artifacts", provider="netns")
 
 
-def abandon(record: state.Record, **changes: object) -> state.Record:
+def abandon(record: records.Record, **changes: object) -> records.Record:
     content = json.loads((record.folder / "lab.json").read_text())
     content |= {"owner_pid": 0, "owner_started": 0, **changes}
     (record.folder / "lab.json").write_text(json.dumps(content))
-    return next(r for r in state.records() if r.id == record.id)
+    return next(r for r in records.load_all() if r.id == record.id)
 
 
 def test_journal_keeps_entries_in_order(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_more_labs_than_slots_are_refused() -> None:
 
 def test_a_record_survives_writing_and_reading() -> None:
     record = claim()
-    assert state.records() == [record]
+    assert records.load_all() == [record]
     assert record.in_use
 
 
@@ -113,7 +114,7 @@ def test_down_removes_labs_that_nobody_uses_and_says_which_are_used() -> None:
     taken = take_down_kept("example", Progress("down"))
     assert taken.removed == (kept.id,)
     assert [lab for lab, _ in taken.left_alone] == [used.id]
-    assert {record.id for record in state.records()} == {used.id, other.id}
+    assert {record.id for record in records.load_all()} == {used.id, other.id}
 
 
 def test_start_time_tells_a_process_from_its_successor(sleeper: subprocess.Popen[bytes]) -> None:

@@ -21,17 +21,16 @@ from plugin_stub import Behaviour, StubLab
 from test_verdicts_resilience import BOTH, COMES_BACK, EVERY_OTHER_FAILS, ONE, absence, restart
 from test_verdicts_resilience import said as judged
 
-from mesh_fixtures import patience
+from mesh_fixtures import patience, records
+from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, ProbeError, StepFailed
 from mesh_fixtures.install import executor
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.kube import client
-from mesh_fixtures.lab import state
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.lab.netns import network
 from mesh_fixtures.lab.netns.node_files import write_router
-from mesh_fixtures.lab.provider import Tools
 from mesh_fixtures.patience import Patience
 from mesh_fixtures.probe.network import connections
 from mesh_fixtures.probe.traffic import requests
@@ -73,13 +72,13 @@ def test_an_error_says_how_long_kubectl_has_waited(tmp_path: Path) -> None:
 
 def test_a_lock_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(state, "_LOCK_DEADLINE", 0.05)
+    monkeypatch.setattr(records, "_LOCK_DEADLINE", 0.05)
     slow(3)
-    state.labs_folder().mkdir(parents=True)
+    records.labs_folder().mkdir(parents=True)
     with (
-        FileLock(state.labs_folder() / ".lock"),
+        FileLock(records.labs_folder() / ".lock"),
         pytest.raises(LabError, match=r"within 0\.15 s"),
-        state.exclusive(),
+        records.exclusive(),
     ):
         pytest.fail("the lock was given away twice")
 

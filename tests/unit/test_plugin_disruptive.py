@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
-from mesh_fixtures.session.options import DISRUPTIVE, resolve
+from mesh_fixtures.options import DISRUPTIVE
+from mesh_fixtures.session.options import resolve
 
 Start = Callable[..., pytest.RunResult]
 

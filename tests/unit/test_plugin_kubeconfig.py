@@ -1,4 +1,4 @@
-"""The pytest plugin on a mesh that somebody else installed, with a provider that makes nothing."""
+"""The pytest plugin on a existing mesh, with a provider that makes nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 from mesh_examples import SCENARIOS
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
+from mesh_fixtures.contract import Discovered
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.lab.kubeconfig import discovery
-from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, Discovered
+from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.requirements import REQUIREMENTS, registry
 from mesh_fixtures.scenario import Scenario, as_yaml
-from mesh_fixtures.session.options import OPTIONS, resolve
+from mesh_fixtures.session.options import all_options, resolve
 
 TESTS = """\
 import pytest
@@ -36,7 +37,7 @@ Start = Callable[..., pytest.RunResult]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for option in OPTIONS:
+    for option in all_options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
@@ -78,18 +79,19 @@ def test_options(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> 
     settings = resolve(
         pytester.parseconfig(*FILES, "--mesh-sleep-image=curl", "--mesh-revision=canary")
     )
-    assert settings.provider.kubeconfigs == (one, two)
-    assert settings.provider.is_foreign
-    assert (settings.provider.sleep_image, settings.provider.revision) == ("curl", "canary")
+    assert settings.provider.own["mesh_kubeconfig"] == (one, two)
+    assert settings.external
+    assert settings.provider.own["mesh_sleep_image"] == "curl"
+    assert settings.provider.own["mesh_revision"] == "canary"
     monkeypatch.setenv("MESH_KUBECONFIG", "cluster2=two@there")
-    assert resolve(pytester.parseconfig()).provider.kubeconfigs == (two,)
-    assert not resolve(pytester.parseconfig("--mesh-provider=netns")).provider.is_foreign
+    assert resolve(pytester.parseconfig()).provider.own == {"mesh_kubeconfig": (two,)}
+    assert not resolve(pytester.parseconfig("--mesh-provider=netns")).external
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--mesh-provider=kubeconfig"], "*name each cluster of the mesh by --mesh-kubeconfig*"),
+        (["--mesh-provider=kubeconfig"], "*the kubeconfig of each cluster: --mesh-kubeconfig*"),
         (["--mesh-kubeconfig=one"], "--mesh-kubeconfig: 'one' is not CLUSTER=FILE*"),
         ([*FILES, "--mesh-install=istioctl"], "--mesh-install=istioctl: nothing is installed*"),
         (["--mesh-install=skip"], "--mesh-install=skip: *have no mesh*--mesh-kubeconfig"),
@@ -154,11 +156,11 @@ def test_without_a_mesh_nothing_is_begun(start: Start, log: Path, found: list[Di
     assert recorded(log) == []
 
 
-def test_somebody_elses_mesh_is_not_disrupted(
+def test_an_existing_mesh_is_not_disrupted(
     start: Start, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = tuple(replace(each, disruptive=each.id == "TRUST-1") for each in REQUIREMENTS)
     monkeypatch.setattr(registry, "REQUIREMENTS", changed)
     result = start(*FILES, "--mesh-topology=multi-primary", "-rs")
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["SKIPPED *TRUST-1 disrupts the mesh, which is somebody else's"])
+    result.stdout.fnmatch_lines(["SKIPPED *TRUST-1 disrupts the mesh, which is an existing one"])

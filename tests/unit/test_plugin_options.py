@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mesh_fixtures.providers import Choice
-from mesh_fixtures.session.options import OPTIONS, resolve
+from mesh_fixtures.options import Choice
+from mesh_fixtures.session.options import all_options, resolve
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in OPTIONS:
+    for option in all_options():
         monkeypatch.delenv(option.variable, raising=False)
 
 
@@ -99,7 +99,7 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "valid"),
     [
-        ("--mesh-provider=cloud", "auto*netns*kind*kubeconfig"),
+        ("--mesh-provider=cloud", "auto*kubeconfig*netns*kind"),
         ("--mesh-install=apt", "auto*istioctl*helm*skip"),
         ("--mesh-images=pulled", "auto*built*released"),
     ],
@@ -126,7 +126,7 @@ def test_bad_environment_is_named(
 
 def test_every_option_is_explained(pytester: pytest.Pytester) -> None:
     text = " ".join(pytester.runpytest("--help").outlines)
-    for option in OPTIONS:
+    for option in all_options():
         assert option.flag in text
         assert option.variable in text
 

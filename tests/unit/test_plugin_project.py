@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plugin_stub import QUICK
 
-from mesh_fixtures.session.options import OPTIONS
+from mesh_fixtures.session.options import all_options
 
 PROJECT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ Start = Callable[..., pytest.RunResult]
 @pytest.fixture
 def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs pytest on the conformance tests as a person without root."""
-    for option in OPTIONS:
+    for option in all_options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     monkeypatch.setattr("os.geteuid", lambda: 1000)

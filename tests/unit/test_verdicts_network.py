@@ -10,9 +10,9 @@ from fake_kube import pod
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, found, gateway, mesh, module
 
+from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
-from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.envoy import Listener, Listeners
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.network import Connection, Reach

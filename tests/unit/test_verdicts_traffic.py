@@ -11,9 +11,9 @@ from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, holds_unless, mesh, module
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
-from mesh_fixtures.session.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
 from mesh_fixtures.verdict.statistics import judge_shares

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from mesh_examples import BUILT, SCENARIOS
 
+from mesh_fixtures.contract import SAMPLE_NAMESPACE
 from mesh_fixtures.install import ids
 from mesh_fixtures.probe import envoy, traffic
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict import client_endpoints
 from mesh_fixtures.workloads import (
-    NAMESPACE,
     helloworld_image,
     helloworld_manifest,
     service_manifest,
@@ -52,7 +52,7 @@ def test_clusters_do_not_wait_for_each_other() -> None:
 def test_injection_is_on_before_a_pod_is_made() -> None:
     made = workload_plan(SCENARIOS["multi-primary"], BUILT)
     create, label = made[ids.sample_namespace("cluster1")].commands
-    assert create.argv[-2:] == ("namespace", NAMESPACE)
+    assert create.argv[-2:] == ("namespace", SAMPLE_NAMESPACE)
     assert label.argv[-1] == "istio-injection=enabled"
 
 

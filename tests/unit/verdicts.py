@@ -13,9 +13,9 @@ from typing import Any
 from fake_kube import pod, result
 
 from mesh_fixtures import requirements
+from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import Meta, Namespace, Pod, Service
-from mesh_fixtures.lab.provider import AddressPool
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.requirements import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario

@@ -10,16 +10,16 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.bundle import contents
 from mesh_fixtures.diagnosis.bundle.secrets import secret_values
 from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.executor import working_folder
-from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 
@@ -50,7 +50,7 @@ def write_bundle(file: Path, view: MeshView, told: Mapping[str, str]) -> None:
         unread = enquiry.unread
     texts = dict(told)
     texts |= {name: text for name, text in asked.items() if text is not None}
-    texts |= {f"lab/networks/{name}.txt": text for name, text in _networks(view.lab).items()}
+    texts |= {f"lab/networks/{name}.txt": text for name, text in view.lab.network_state().items()}
     texts |= _steps(view.lab)
     texts["unread.txt"] = "\n".join(map(str, unread)) + "\n"
     _write(file, {name: redacted(text, values) for name, text in sorted(texts.items())})
@@ -67,12 +67,6 @@ def _write(file: Path, texts: Mapping[str, str]) -> None:
             entry.size, entry.mtime = len(content), int(time.time())
             archive.addfile(entry, io.BytesIO(content))
     unfinished.replace(file)
-
-
-def _networks(lab: Lab) -> Mapping[str, str]:
-    """What the lab knows of its networks, where its provider tells."""
-    state = cast("Callable[[], Mapping[str, str]] | None", getattr(lab, "network_state", None))
-    return state() if state is not None else {}
 
 
 def _steps(lab: Lab) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
 from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
@@ -21,7 +22,6 @@ from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, WebhookConfiguration
 from mesh_fixtures.kube.objects import Json, texts
-from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import injection_of
 
@@ -99,7 +99,7 @@ def _questions(
             if each != SYSTEM_NAMESPACE or _is_istio(item)
         )
 
-    ours = [] if view.lab.is_foreign else [("parts", f"{where} pods -A", _parts)]
+    ours = [] if view.lab.external else [("parts", f"{where} pods -A", _parts)]
     return [
         *ours,
         ("namespaces", f"{where} namespaces -o yaml", partial(_namespaces, both)),

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import LabAddresses
-from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.kind import configuration
 from mesh_fixtures.lab.kind.configuration import API_SERVER_PORT, NodeNetwork, cluster_name
 from mesh_fixtures.lab.kind.engine import Engine
@@ -28,7 +29,6 @@ from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
-from mesh_fixtures.lab.provider import AddressPool, Cluster, Node
 from mesh_fixtures.lab.together import together
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress

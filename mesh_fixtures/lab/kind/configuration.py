@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
+from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
-from mesh_fixtures.lab.addressing import SLOTS, LabAddresses, assign_addresses, pool_of
-from mesh_fixtures.lab.provider import AddressPool
+from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses, pool_of
+from mesh_fixtures.records import SLOTS
 from mesh_fixtures.scenario import Scenario
 
 API_SERVER_PORT: Final = 6443

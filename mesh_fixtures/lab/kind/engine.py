@@ -13,8 +13,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.patience import patient
 
 Name = Literal["docker", "podman"]

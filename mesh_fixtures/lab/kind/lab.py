@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from mesh_fixtures import records
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import AddressPool, Cluster, Node, Tools
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab import processes, state
+from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kind import boot as booting
 from mesh_fixtures.lab.kind.configuration import cluster_name
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kind.teardown import tear_down
-from mesh_fixtures.lab.provider import AddressPool, Cluster, Node, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -28,12 +29,12 @@ _TAKE_OVER_DEADLINE = 10.0
 
 
 class KindLab(RecordedLab):
-    """kind clusters in containers; implements `mesh_fixtures.lab.provider.Lab`."""
+    """kind clusters in containers."""
 
     def __init__(
         self,
         scenario: Scenario,
-        record: state.Record,
+        record: records.Record,
         engine: Engine,
         parts: Parts,
         progress: Progress,
@@ -61,10 +62,6 @@ class KindLab(RecordedLab):
     @property
     def charts(self) -> Charts | None:
         return self._parts.helm.charts if self._parts.helm else None
-
-    @property
-    def network_command(self) -> Sequence[str]:
-        return ()
 
     def stop(self) -> None:
         self._booting.give_up()

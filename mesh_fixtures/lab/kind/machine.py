@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind.engine import NAMES, Engine, chosen
-from mesh_fixtures.lab.provider import Problem
 
 _DISK_NEEDED: Final = 6 * 2**30
 _INSTANCES_OF_NODE: Final = 25

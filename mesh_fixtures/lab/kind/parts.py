@@ -16,10 +16,10 @@ from mesh_fixtures import supported
 from mesh_fixtures.artifacts import helm_install, versions
 from mesh_fixtures.artifacts import istioctl as istioctls
 from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.contract import Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.kind.engine import Engine
-from mesh_fixtures.lab.provider import Problem, Tools
 from mesh_fixtures.progress import Progress
 
 ImageChoice = Literal["auto", "built", "released"]

@@ -2,43 +2,104 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
-from mesh_fixtures.artifacts.helm_install import method_name
+from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.lab.kind import machine
-from mesh_fixtures.lab.kind.configuration import require_fit
-from mesh_fixtures.lab.kind.engine import Engine
-from mesh_fixtures.lab.kind.lab import KindLab
-from mesh_fixtures.lab.kind.parts import Wanted, gather, lacks
-from mesh_fixtures.lab.opening import Blueprint, open_lab
-from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import Record
 from mesh_fixtures.scenario import Scenario
 
-_TROUBLE = (OSError, subprocess.SubprocessError)
+if TYPE_CHECKING:
+    from mesh_fixtures.lab.kind.engine import Engine
+    from mesh_fixtures.lab.kind.lab import KindLab
+    from mesh_fixtures.lab.kind.parts import ImageChoice, Wanted
 
 
-class KindProvider:
-    """Makes labs of kind clusters; implements `mesh_fixtures.lab.provider.Provider`."""
+class KindProvider(Provider):
+    """Kubernetes in containers of Docker or Podman."""
 
-    def __init__(self, wanted: Wanted | None = None) -> None:
-        self._wanted = wanted or Wanted()
+    name = "kind"
+    summary = "containers of Docker or Podman"
+    needs = (
+        "kind needs Linux and Docker or Podman: start one, or see "
+        "mesh-conformance doctor --provider kind"
+    )
+    priority = 10
 
-    @property
-    def name(self) -> str:
-        return "kind"
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+
+    @classmethod
+    def fits(cls, choice: Choice) -> str:
+        del choice
+        engine = answering_engine() if sys.platform == "linux" else ""
+        return f"not root, {engine} answers" if engine else ""
+
+    @classmethod
+    def make(cls, choice: Choice) -> KindProvider:
+        from mesh_fixtures import supported
+        from mesh_fixtures.lab.kind.parts import Wanted
+
+        if choice.kubernetes and not is_image(choice.kubernetes):
+            supported.KUBERNETES.require(
+                choice.kubernetes,
+                where="--mesh-kubernetes",
+                remedy="name a node image for any other version",
+            )
+        images = cast("ImageChoice", choice.images)
+        return cls(Wanted(images, choice.kubernetes, choice.istioctl, choice.chart_source))
+
+    @classmethod
+    def tear_down(cls, record: Record) -> None:
+        from mesh_fixtures.lab.kind import teardown
+
+        teardown.tear_down(record)
+
+    @classmethod
+    def node_commands(cls, record: Record) -> Iterable[tuple[str, Sequence[str]]]:
+        from mesh_fixtures.lab.kind.configuration import cluster_name
+        from mesh_fixtures.lab.kind.engine import Engine, Name
+
+        engine = Engine(cast("Name", record.engine))
+        for container in engine.containers(cluster_name(record.id, "")):
+            yield container.name, (engine.name, "exec", "--interactive", container.id)
 
     def problems(self) -> Sequence[Problem]:
+        from mesh_fixtures.lab.kind import machine
+        from mesh_fixtures.lab.kind.parts import lacks
+
         return [*machine.problems(), *lacks(self._wanted)]
 
+    def problems_of_building(self) -> Sequence[Problem]:
+        from mesh_fixtures.artifacts import build, catalog, helm
+
+        if self._wanted.source != "built":
+            return ()
+        parts = [*catalog.parts()]
+        if self._wanted.charts is not None:
+            parts += helm.parts()
+        return build.problems(parts=parts)
+
     def prepare(self, progress: Progress) -> None:
+        from mesh_fixtures.lab.kind.parts import gather
+
         gather(self._wanted, progress)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KindLab:
+        import subprocess
+
+        from mesh_fixtures.artifacts.helm_install import method_name
+        from mesh_fixtures.lab.kind.lab import KindLab
+        from mesh_fixtures.lab.kind.parts import gather
+        from mesh_fixtures.lab.opening import Blueprint, open_lab
+
         engine = self._require_machine(scenario)
         parts = gather(self._wanted, progress).on(engine)
         blueprint = Blueprint(
@@ -48,13 +109,16 @@ class KindProvider:
             runs=parts.digest,
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
-            trouble=_TROUBLE,
+            trouble=(OSError, subprocess.SubprocessError),
             method=method_name(parts.helm),
             bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)
 
     def _require_machine(self, scenario: Scenario) -> Engine:
+        from mesh_fixtures.lab.kind import machine
+        from mesh_fixtures.lab.kind.configuration import require_fit
+
         require_fit(scenario)
         nodes = sum(cluster.nodes for cluster in scenario.clusters)
         found = machine.problems(nodes)
@@ -67,3 +131,17 @@ class KindProvider:
                 remedy="; ".join(dict.fromkeys(p.remedy for p in found if p.remedy)),
             )
         return engine
+
+
+@cache
+def answering_engine() -> str:
+    """What people call the first container engine that answers; empty where none does."""
+    from mesh_fixtures.lab.kind import machine
+
+    engine = machine.usable_engine()
+    return "" if engine is None else engine.title
+
+
+def is_image(kubernetes: str) -> bool:
+    """Whether `--mesh-kubernetes` names a node image, and not a version."""
+    return "/" in kubernetes or ":" in kubernetes

@@ -9,7 +9,7 @@ from mesh_fixtures.lab.kind import engine as engines
 from mesh_fixtures.lab.kind.configuration import cluster_name
 from mesh_fixtures.lab.processes import end_processes, marked_with
 from mesh_fixtures.lab.removal import attempt, require_nothing_left
-from mesh_fixtures.lab.state import Record
+from mesh_fixtures.records import Record
 
 _ROUNDS = 3
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from mesh_fixtures.contract import Cluster, Problem
 from mesh_fixtures.errors import MachineError, ProbeError
 from mesh_fixtures.kube import Access, KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.permissions import RULES, Rule
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.lab.provider import Cluster, Problem
 from mesh_fixtures.probe.view import at_once
 
 _REMEDY: Final = (

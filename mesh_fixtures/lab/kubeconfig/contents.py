@@ -17,9 +17,9 @@ from urllib.request import getproxies_environment
 import yaml
 from kubernetes.client import rest
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.lab.provider import Cluster
 
 _FILES: Final = {
     "clusters": ("certificate-authority",),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from mesh_fixtures.contract import Cluster, Discovered
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
-from mesh_fixtures.lab.kubeconfig.inference import Discovered, infer
+from mesh_fixtures.lab.kubeconfig.inference import infer
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.probe.view import at_once
-from mesh_fixtures.scenario import Scenario
 
 
 def discover(references: Iterable[Reference]) -> Discovered:
@@ -57,13 +56,3 @@ def require_installed(clusters: Collection[Cluster]) -> None:
             where=", ".join(cluster.name for cluster in clusters),
             remedy="install the mesh first; this run installs nothing",
         )
-
-
-def describes(scenario: Scenario, discovered: Scenario) -> bool:
-    """Whether a scenario says the same of the mesh as what was found, in whatever words."""
-    return _essence(scenario) == _essence(discovered)
-
-
-def _essence(scenario: Scenario) -> tuple[object, ...]:
-    clusters = {(each.name, each.network, each.primary) for each in scenario.clusters}
-    return scenario.mesh_id, frozenset(clusters)

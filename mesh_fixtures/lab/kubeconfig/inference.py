@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
 
+from mesh_fixtures.contract import Discovered
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
 from mesh_fixtures.lab.kubeconfig.survey import Installation
@@ -21,18 +21,6 @@ UNNAMED_NETWORK: Final = "network1"
 
 _UNNAMED_MESH: Final = "mesh1"
 _ANY: Final = "*"
-
-
-@dataclass(frozen=True)
-class Discovered:
-    """What was found.
-
-    Attributes:
-        notes: what a person should know of it, e.g. what contradicts each other.
-    """
-
-    scenario: Scenario
-    notes: tuple[str, ...]
 
 
 def infer(found: Sequence[Installation]) -> Discovered:

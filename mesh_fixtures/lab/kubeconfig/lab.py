@@ -7,15 +7,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mesh_fixtures import records
+from mesh_fixtures.contract import Cluster, Tools
 from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab import processes, state
-from mesh_fixtures.lab.kubeconfig import contents, namespace, sample
+from mesh_fixtures.lab import processes
+from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
-from mesh_fixtures.lab.provider import Cluster, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.progress import Progress
@@ -23,12 +24,12 @@ from mesh_fixtures.scenario import Scenario
 
 
 class KubeconfigLab(RecordedLab):
-    """Somebody else's clusters; implements `mesh_fixtures.lab.provider.Lab`."""
+    """Somebody else's clusters."""
 
     def __init__(
         self,
         scenario: Scenario,
-        record: state.Record,
+        record: records.Record,
         references: Sequence[Reference],
         images: ImageSet,
         revision: str,
@@ -62,12 +63,15 @@ class KubeconfigLab(RecordedLab):
         return self._images
 
     @property
-    def is_foreign(self) -> bool:
+    def external(self) -> bool:
         return True
 
     @property
     def sample_namespace(self) -> str:
         return namespace.name_of(self.id)
+
+    def require_installed(self) -> None:
+        discovery.require_installed(list(self._clusters.values()))
 
     def deploy_sample(self) -> None:
         """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.
@@ -91,10 +95,6 @@ class KubeconfigLab(RecordedLab):
             ),
             self._stopping.set,
         )
-
-    @property
-    def network_command(self) -> Sequence[str]:
-        return ()
 
     def stop(self) -> None:
         self._stopping.set()

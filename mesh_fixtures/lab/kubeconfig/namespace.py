@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.journal import Entry
 from mesh_fixtures.kube import KubeClient, KubeWriter, Namespace
-from mesh_fixtures.lab.journal import Entry
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.patience import patient
 
 OWNER_LABEL: Final = "mesh-conformance/lab"

@@ -1,20 +1,52 @@
-"""Takes clusters that somebody else made for labs."""
+"""Takes existing clusters for labs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mesh_fixtures.artifacts import released
+from mesh_fixtures.contract import Discovered, Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.kubeconfig import access
-from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
-from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference
-from mesh_fixtures.lab.opening import Blueprint, open_lab
-from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
+from mesh_fixtures.options import Choice, Option
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import Record
 from mesh_fixtures.scenario import Scenario
+
+if TYPE_CHECKING:
+    from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+
+KUBECONFIG = Option(
+    "mesh_kubeconfig",
+    "",
+    "kubeconfig of a cluster of an existing mesh, by the mesh's name of the cluster; without FILE, "
+    "what kubectl would read; repeatable",
+    metavar=FORM,
+    repeatable=True,
+    parse=read_references,
+)
+HELLOWORLD_IMAGE = Option(
+    "mesh_helloworld_image",
+    "",
+    "image of HelloWorld that nodes of existing clusters can pull (default: the released ones of "
+    "Istio's samples)",
+    metavar="IMAGE",
+)
+SLEEP_IMAGE = Option(
+    "mesh_sleep_image",
+    "",
+    "image with curl and a shell that nodes of existing clusters can pull (default: that of curl)",
+    metavar="IMAGE",
+)
+REVISION = Option(
+    "mesh_revision",
+    "",
+    "revision or tag of the istiod that injects the sample workloads in existing clusters "
+    "(default: the default one, else the only one)",
+    metavar="REVISION",
+)
 
 
 def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
@@ -24,6 +56,8 @@ def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
         helloworld: image of every version; empty for the released ones.
         sleep: image with curl and a shell; empty for the released one.
     """
+    from mesh_fixtures.artifacts import released
+
     return ImageSet(
         name="released",
         istio_version="",
@@ -34,8 +68,14 @@ def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
     )
 
 
-class KubeconfigProvider:
-    """Labs of somebody else's clusters; implements `mesh_fixtures.lab.provider.Provider`."""
+class KubeconfigProvider(Provider):
+    """Existing clusters, with their mesh."""
+
+    name = "kubeconfig"
+    summary = "existing clusters, with their mesh"
+    external = True
+    options = (KUBECONFIG, HELLOWORLD_IMAGE, SLEEP_IMAGE, REVISION)
+    priority = 30
 
     def __init__(
         self, references: Sequence[Reference], images: ImageSet, revision: str = ""
@@ -50,19 +90,62 @@ class KubeconfigProvider:
         self._images = images
         self._revision = revision
 
+    @classmethod
+    def fits(cls, choice: Choice) -> str:
+        return "kubeconfigs are given" if choice.own.get(KUBECONFIG.name) else ""
+
+    @classmethod
+    def make(cls, choice: Choice) -> KubeconfigProvider:
+        references: Sequence[Reference] = choice.own.get(KUBECONFIG.name, ())
+        if not references:
+            raise MachineError(
+                wanted=f"the kubeconfig of each cluster: {KUBECONFIG.flag} {FORM}",
+                seen="none",
+                where="provider kubeconfig",
+            )
+        if choice.images == "built" or choice.kubernetes:
+            asked = "--mesh-images built" if choice.images == "built" else "--mesh-kubernetes"
+            raise MachineError(
+                wanted="existing clusters and their mesh, as they are",
+                seen=asked,
+                where="provider kubeconfig",
+                remedy="leave it out; images of the sample workloads are chosen by "
+                f"{HELLOWORLD_IMAGE.flag} and {SLEEP_IMAGE.flag}",
+            )
+        images = sample_images(
+            choice.own.get(HELLOWORLD_IMAGE.name, ""), choice.own.get(SLEEP_IMAGE.name, "")
+        )
+        return cls(references, images, choice.own.get(REVISION.name, ""))
+
+    @classmethod
+    def tear_down(cls, record: Record) -> None:
+        from mesh_fixtures.lab.kubeconfig import teardown
+
+        teardown.tear_down(record)
+
     @property
-    def name(self) -> str:
-        return "kubeconfig"
+    def cluster_names(self) -> Sequence[str]:
+        return tuple(each.cluster for each in self._references)
+
+    def about_clusters(self) -> Sequence[str]:
+        return tuple(f"{each.cluster}: {each}" for each in self._references)
+
+    def discover(self) -> Discovered:
+        from mesh_fixtures.lab.kubeconfig import discovery
+
+        return discovery.discover(self._references)
 
     def problems(self) -> Sequence[Problem]:
-        return access.problems(self._references)
+        from mesh_fixtures.lab.kubeconfig import access
 
-    def prepare(self, progress: Progress) -> None:
-        """Nothing is built or fetched."""
+        return access.problems(self._references)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KubeconfigLab:
+        from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+        from mesh_fixtures.lab.opening import Blueprint, open_lab
+
         del bare  # whether there is a mesh is not decided here
         self._require_clusters(scenario)
         self._require_access(progress)
@@ -97,6 +180,8 @@ class KubeconfigProvider:
             )
 
     def _require_access(self, progress: Progress) -> None:
+        from mesh_fixtures.lab.kubeconfig import access
+
         found = access.problems(self._references)
         for problem in found:
             if problem.without:

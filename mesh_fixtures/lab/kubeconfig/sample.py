@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, NotPermitted, ProbeError
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import Event, KubeClient, KubeWriter, Pod
-from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.lab.kubeconfig import namespace
 from mesh_fixtures.lab.processes import end_processes
-from mesh_fixtures.lab.provider import Cluster
 from mesh_fixtures.lab.removal import attempt
-from mesh_fixtures.lab.state import Record
 from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.records import Record
 
 
 def kubeconfig_of(record: Record, cluster: str) -> Path:

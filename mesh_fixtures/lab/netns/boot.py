@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
-from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.journal import Entry
+from mesh_fixtures.journal import Entry
 from mesh_fixtures.patience import patient
 
 MOUNT: Final = Path("/sys/fs/cgroup")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.lab.journal import Journal
+from mesh_fixtures.contract import EndedService
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
-from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.lab.together import together
 from mesh_fixtures.patience import patient
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mesh_fixtures import records
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Cluster, EndedService, Tools
 from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab import processes, state
+from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.lab.netns import boot as booting
 from mesh_fixtures.lab.netns import readiness
@@ -18,7 +20,6 @@ from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
-from mesh_fixtures.lab.provider import Cluster, EndedService, Tools
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -28,12 +29,12 @@ _TAKE_OVER_DEADLINE = 10.0
 
 
 class NetnsLab(RecordedLab):
-    """Clusters in network namespaces; implements `mesh_fixtures.lab.provider.Lab`."""
+    """Clusters in network namespaces."""
 
     def __init__(
         self,
         scenario: Scenario,
-        record: state.Record,
+        record: records.Record,
         artifacts: Artifacts,
         progress: Progress,
         helm: HelmInstall | None = None,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.journal import Entry, Journal
+from mesh_fixtures.journal import Entry, Journal
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.processes import MARK, marked_environment
 from mesh_fixtures.ownership import started_at

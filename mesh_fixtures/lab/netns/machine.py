@@ -6,12 +6,13 @@ import ctypes
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.netns import cgroups, modules
-from mesh_fixtures.lab.provider import Problem
 
 _PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 _CAP_SYS_ADMIN = 21
@@ -32,7 +33,8 @@ def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
     if platform.system() != "Linux":
         return [Problem(f"Linux (this is {platform.system()})", "")]
     if os.geteuid() != 0:
-        return [Problem("root", "run it as root, e.g. with sudo")]
+        seen = f"{sys.platform}, user id {os.geteuid()}"
+        return [Problem("root", "run it as root, e.g. with sudo", seen)]
     found = []
     for capability, name in ((_CAP_SYS_ADMIN, "CAP_SYS_ADMIN"), (_CAP_NET_ADMIN, "CAP_NET_ADMIN")):
         if not _has_capability(capability):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.patience import patient
 
 _PROC: Final = Path("/proc")

@@ -12,8 +12,8 @@ from ipaddress import IPv4Network
 import pyroute2
 from pyroute2 import IPRoute, netns
 
+from mesh_fixtures.journal import Entry
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
-from mesh_fixtures.lab.journal import Entry
 from mesh_fixtures.patience import patient
 
 _ENTRY_SECONDS = 30.0

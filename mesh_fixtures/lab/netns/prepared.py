@@ -17,10 +17,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mesh_fixtures import records
 from mesh_fixtures.artifacts.build import Artifacts
-from mesh_fixtures.artifacts.catalog import cache_root
+from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab import state
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.netns import cgroups, launch
 from mesh_fixtures.lab.netns.add_ons import add_ons
@@ -78,8 +78,8 @@ def prepared_etcd(artifacts: Artifacts, progress: Progress) -> Path:
 
 def _make(folder: Path, artifacts: Artifacts, progress: Progress) -> None:
     """Boot a cluster, keep its etcd without what is its own, and remove the cluster."""
-    with state.exclusive():
-        record = state.claim(_SCENARIO, artifacts.digest, provider="netns")
+    with records.exclusive():
+        record = records.claim(_SCENARIO, artifacts.digest, provider="netns")
     addresses = assign_addresses(_SCENARIO, record.slot)
     node = addresses.clusters["cluster"].control_plane
     boot = Boot(record.id, record.folder, record.journal, addresses, artifacts, progress)

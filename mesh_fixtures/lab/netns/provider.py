@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from pyroute2 import NetlinkError
-
-from mesh_fixtures.artifacts import helm_install, images, versions
-from mesh_fixtures.artifacts.build import Artifacts, ensure_artifacts
-from mesh_fixtures.artifacts.helm_install import HelmInstall
-from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.netns import machine, modules
-from mesh_fixtures.lab.netns.lab import NetnsLab
-from mesh_fixtures.lab.opening import Blueprint, open_lab
-from mesh_fixtures.lab.provider import Problem
+from mesh_fixtures.artifacts import versions
+from mesh_fixtures.contract import Problem, Provider
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.records import Record
 from mesh_fixtures.scenario import Scenario
 
-_TROUBLE = (OSError, RuntimeError, NetlinkError, subprocess.SubprocessError)
-"""What the machine's kernel and programs refuse with."""
+if TYPE_CHECKING:
+    from mesh_fixtures.artifacts.build import Artifacts
+    from mesh_fixtures.artifacts.helm_install import HelmInstall
+    from mesh_fixtures.lab.netns.lab import NetnsLab
 
 
-class NetnsProvider:
-    """Makes embedded labs; implements `mesh_fixtures.lab.provider.Provider`."""
+class NetnsProvider(Provider):
+    """Real Kubernetes nodes in network namespaces of this machine."""
+
+    name = "netns"
+    summary = "network namespaces of this machine, as root"
+    needs = "netns needs Linux and root: run the same command with sudo"
+    priority = 20
 
     def __init__(self, kubernetes: str = versions.KUBERNETES, charts: str | None = None) -> None:
         """Choose what runs.
@@ -36,12 +40,52 @@ class NetnsProvider:
         self._kubernetes = kubernetes
         self._charts = charts
 
-    @property
-    def name(self) -> str:
-        return "netns"
+    @classmethod
+    def fits(cls, choice: Choice) -> str:
+        del choice
+        return "root on Linux" if sys.platform == "linux" and os.geteuid() == 0 else ""
+
+    @classmethod
+    def make(cls, choice: Choice) -> NetnsProvider:
+        if choice.images == "released" or choice.istioctl:
+            asked = "--mesh-istioctl" if choice.istioctl else "--mesh-images released"
+            raise MachineError(
+                wanted="images that are built on this machine: the embedded lab pulls none",
+                seen=asked,
+                where="provider netns",
+                remedy="use --mesh-provider kind for released images",
+            )
+        return cls(kubernetes_version(choice.kubernetes), choice.chart_source)
+
+    @classmethod
+    def tear_down(cls, record: Record) -> None:
+        from mesh_fixtures.lab.netns import teardown
+
+        teardown.tear_down(record)
+
+    @classmethod
+    def node_commands(cls, record: Record) -> Iterable[tuple[str, Sequence[str]]]:
+        from mesh_fixtures.lab.processes import is_alive
+
+        for entry in record.journal.entries():
+            if entry.kind == "process" and is_alive(entry.pid, entry.started):
+                kind, _, node = entry.name.partition(" ")
+                if kind == "node":
+                    yield node, ("nsenter", f"--mount=/proc/{entry.pid}/ns/mnt", "--")
 
     def problems(self) -> Sequence[Problem]:
+        from mesh_fixtures.artifacts import helm_install
+        from mesh_fixtures.lab.netns import machine
+
         return [*machine.problems(), *helm_install.problems(self._charts, versions.ISTIO)]
+
+    def problems_of_building(self) -> Sequence[Problem]:
+        from mesh_fixtures.artifacts import build, catalog, helm
+
+        parts = [*catalog.parts(self._kubernetes)]
+        if self._charts is not None:
+            parts += helm.parts()
+        return build.problems(parts=parts)
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
@@ -49,6 +93,16 @@ class NetnsProvider:
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> NetnsLab:
+        import subprocess
+
+        from pyroute2 import NetlinkError
+
+        from mesh_fixtures.artifacts.helm_install import method_name
+        from mesh_fixtures.lab.addressing import assign_addresses
+        from mesh_fixtures.lab.netns import machine, modules
+        from mesh_fixtures.lab.netns.lab import NetnsLab
+        from mesh_fixtures.lab.opening import Blueprint, open_lab
+
         loaded = modules.load()
         if loaded:
             progress.note("modules", f"loaded into the kernel: {', '.join(loaded)}")
@@ -62,14 +116,42 @@ class NetnsProvider:
             runs=artifacts.digest if helm is None else helm.digest_with(artifacts.digest),
             slotted=True,
             build=lambda record: NetnsLab(scenario, record, artifacts, progress, helm),
-            trouble=_TROUBLE,
-            method=helm_install.method_name(helm),
+            # what the machine's kernel and programs refuse with
+            trouble=(OSError, RuntimeError, NetlinkError, subprocess.SubprocessError),
+            method=method_name(helm),
             bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)
 
     def _gather(self, progress: Progress) -> tuple[Artifacts, HelmInstall | None]:
+        from mesh_fixtures.artifacts import helm_install, images
+        from mesh_fixtures.artifacts.build import ensure_artifacts
+
         artifacts = ensure_artifacts(progress, kubernetes=self._kubernetes)
         if self._charts is None:
             return artifacts, None
         return artifacts, helm_install.gather(self._charts, images.image_set(), progress)
+
+
+def kubernetes_version(asked: str) -> str:
+    """The version that the embedded lab builds for the one that is asked for.
+
+    Args:
+        asked: major and minor number, or a full version; empty for the default.
+
+    Raises:
+        MachineError: it cannot be built.
+    """
+    if not asked:
+        return versions.KUBERNETES
+    known = (versions.KUBERNETES, *versions.OLDER_KUBERNETES)
+    wanted = asked.removeprefix("v")
+    for version in known:
+        if wanted in (version, version.rpartition(".")[0]):
+            return version
+    raise MachineError(
+        wanted=f"a version of Kubernetes that the embedded lab runs: {', '.join(known)}",
+        seen=f"--mesh-kubernetes {asked}",
+        where="provider netns",
+        remedy="name one of these, or its minor version; or use --mesh-provider kind for others",
+    )

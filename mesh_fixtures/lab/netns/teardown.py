@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pyroute2 import netns
 
-from mesh_fixtures.lab.journal import Entry
+from mesh_fixtures.journal import Entry
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.processes import end_processes, is_alive, marked_with
 from mesh_fixtures.lab.removal import attempt, require_nothing_left
-from mesh_fixtures.lab.state import Record
+from mesh_fixtures.records import Record
 
 
 def tear_down(record: Record) -> None:

@@ -10,17 +10,19 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab.addressing import SLOTS
-from mesh_fixtures.lab.journal import Journal
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.ownership import Owner, state_folder
 from mesh_fixtures.patience import patient
 from mesh_fixtures.scenario import Scenario
+
+SLOTS = 16
+"""Address ranges for labs on this machine."""
 
 _RECORD = "lab.json"
 _LOCK_DEADLINE = 60.0
@@ -112,7 +114,7 @@ def exclusive() -> Iterator[None]:
         ) from error
 
 
-def records() -> list[Record]:
+def load_all() -> list[Record]:
     """All labs of this machine; a folder whose record cannot be read counts as abandoned."""
     folder = labs_folder()
     if not folder.exists():
@@ -161,12 +163,12 @@ def claim(
 
 
 def _free_slot() -> int:
-    taken = {record.slot for record in records()}
+    taken = {record.slot for record in load_all()}
     free = [slot for slot in range(SLOTS) if slot not in taken]
     if not free:
         raise LabError(
             wanted=f"fewer than {SLOTS} labs on this machine",
-            seen=", ".join(record.id for record in records()),
+            seen=", ".join(record.id for record in load_all()),
             where=str(labs_folder()),
             remedy="mesh-conformance clean, or mesh-conformance down --all for kept labs",
         )
@@ -188,9 +190,11 @@ def own_identity() -> tuple[int, int]:
 
 
 def _read(folder: Path) -> Record:
+    """A lab's record; what a newer version added to it is ignored."""
     try:
         content = json.loads((folder / _RECORD).read_text())
         content["ports"] = tuple((name, port) for name, port in content["ports"])
-        return Record(**content)
-    except (OSError, ValueError, TypeError, KeyError):
+        known = {each.name for each in fields(Record)}
+        return Record(**{name: value for name, value in content.items() if name in known})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Record(folder.name, "", "", _NO_SLOT, "", "", "", 0, 0)

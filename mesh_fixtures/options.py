@@ -1,0 +1,271 @@
+"""The options of this project, once: for the pytest plugin, where each is a flag, an environment
+variable and an ini setting, and for the command line, where most have the same names without
+`mesh`. Providers bring options of their own (`mesh_fixtures.contract.Provider.options`).
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mesh_fixtures.patience import FORM as FACTOR_FORM
+
+AUTO: Final = "auto"
+IMAGE_SOURCES: Final = ("built", "released")
+HELM: Final = "helm"
+METHODS: Final = ("istioctl", HELM)
+"""How a mesh is installed; the first by default."""
+
+SKIP: Final = "skip"
+"""The mesh exists already."""
+
+MINIMUM_REQUESTS: Final = 50
+"""Out of fewer than 22 answers, no count is too unlikely for an even split; the rest is for
+requests that fail."""
+
+SHARD_FORM: Final = "I/N"
+ON: Final = ("yes", "true", "on", "1")
+OFF: Final = ("no", "false", "off", "0")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting under all its names.
+
+    Attributes:
+        name: `mesh_keep` is the ini name; pytest's flag is `--mesh-keep`, the variable `MESH_KEEP`,
+            the command line's flag `--keep`.
+        default: value when none of these is given.
+        choices: valid values; empty when anything goes.
+        repeatable: the flag may be repeated; variable and ini are split at white space.
+        switch: the flag has no value; variable and ini say yes or no, in any of `ON` and `OFF`.
+        parse: makes of the given values, and the folder that relative paths begin at, what
+            `Choice.own` holds of a provider's option; raises ValueError. None to keep them as they
+            are.
+    """
+
+    name: str
+    default: str
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+    switch: bool = False
+    parse: Callable[[Sequence[str], Path], Any] | None = field(default=None, compare=False)
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return self.name.upper()
+
+    @property
+    def short_flag(self) -> str:
+        return "--" + self.short_name.replace("_", "-")
+
+    @property
+    def short_name(self) -> str:
+        return self.name.removeprefix("mesh_")
+
+    def value(self, given: Sequence[str], folder: Path) -> Any:
+        """What `Choice.own` holds.
+
+        Raises:
+            ValueError: as `parse`.
+        """
+        if self.parse is not None:
+            return self.parse(given, folder)
+        return tuple(given) if self.repeatable else "".join(given)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for.
+
+    Attributes:
+        provider: the name of a provider, or `AUTO`.
+        images: one of `IMAGE_SOURCES`, or `AUTO`.
+        kubernetes: version, or node image of kind; empty for the provider's default.
+        install: one of `METHODS`, `SKIP` or `AUTO`.
+        charts: where Helm takes Istio's charts from: a folder, or a repository's URL; empty for
+            those that belong to the images.
+        istioctl: of the released images: a release's version, a file, or a URL; empty for the one
+            in PATH.
+        own: values of providers' options, by the option's name.
+    """
+
+    provider: str = AUTO
+    images: str = AUTO
+    kubernetes: str = ""
+    install: str = AUTO
+    charts: str = ""
+    istioctl: str = ""
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """How clusters that are made get their mesh."""
+        return HELM if self.install == HELM else METHODS[0]
+
+    @property
+    def chart_source(self) -> str | None:
+        """`charts` where Helm installs; None where it does not."""
+        return self.charts if self.method == HELM else None
+
+
+PROVIDER = Option(
+    "mesh_provider",
+    AUTO,
+    "where clusters and networks come from",
+    metavar="PROVIDER",
+)
+"""Its choices are the registered providers, which are not known here."""
+
+IMAGES = Option(
+    "mesh_images",
+    AUTO,
+    "Istio's images; built: on this machine; released: those of the istioctl in PATH (kind); "
+    "auto: released where kind is the provider and there is an istioctl, else built",
+    choices=(AUTO, *IMAGE_SOURCES),
+)
+KUBERNETES = Option(
+    "mesh_kubernetes",
+    "",
+    "version of Kubernetes (for netns, major and minor number suffice), or kind's node image "
+    "(default: the provider's own)",
+    metavar="VERSION|IMAGE",
+)
+INSTALL = Option(
+    "mesh_install",
+    AUTO,
+    "how the mesh is installed; skip: it exists already, and nothing changes but a namespace "
+    "made for the run (kubeconfig); auto: skip with kubeconfig, else istioctl",
+    choices=(AUTO, *METHODS, SKIP),
+)
+CHARTS = Option(
+    "mesh_charts",
+    "",
+    "Istio's Helm charts for helm as the method of installation: a folder, or a repository's URL "
+    "(https:// or oci://); required for released images (default: those of built images)",
+    metavar="PATH|URL",
+)
+ISTIOCTL = Option(
+    "mesh_istioctl",
+    "",
+    "istioctl of the release whose images are used: the release's version, a file, or a URL "
+    "(default: the one in PATH)",
+    metavar="VERSION|PATH|URL",
+)
+SELECTION: Final = (PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL)
+"""Which provider makes clusters, and what runs in them."""
+
+TOPOLOGY = Option(
+    "mesh_topology",
+    "",
+    "run this topology only: the exact name of a scenario file without its suffix; repeatable",
+    metavar="ID",
+    repeatable=True,
+)
+SCENARIOS = Option(
+    "mesh_scenarios",
+    "",
+    "folder of the scenario files (default: scenarios/ beside the pytest configuration, or in the "
+    "current folder, else those that were installed with this project)",
+    metavar="DIR",
+)
+KEEP = Option(
+    "mesh_keep",
+    "never",
+    "keep the lab of a topology: never, when one of its tests failed, or always; unless never, a "
+    "kept lab is reused if its scenario and binaries are unchanged",
+    choices=("never", "failed", "always"),
+)
+REQUESTS = Option(
+    "mesh_requests",
+    "200",
+    f"requests from each cluster in a traffic test, at least {MINIMUM_REQUESTS}: fewer cannot "
+    "tell an even split from a lopsided one, and are an error",
+    metavar="N",
+)
+LEVEL = Option(
+    "mesh_level",
+    "",
+    "verify requirements of this level only; repeatable",
+    choices=("core", "extended"),
+    repeatable=True,
+)
+DISRUPTIVE = Option(
+    "mesh_disruptive",
+    OFF[0],
+    "also verify requirements that take parts of the mesh down; they are brought back",
+    choices=(*ON, *OFF),
+    switch=True,
+)
+REPORT = Option(
+    "mesh_report",
+    "",
+    "folder for the results of a run: a report of each topology, a page of all, and bundles of "
+    "diagnostics where something failed (default: mesh-report beside the pytest configuration)",
+    metavar="DIR",
+)
+SHARD = Option(
+    "mesh_shard",
+    "",
+    "run shard I of N (1-based); shards are balanced by the topologies' expected durations; tests "
+    "of no topology are in the first",
+    metavar=SHARD_FORM,
+)
+SHARD_TIMES = Option(
+    "mesh_shard_times",
+    "",
+    "for --mesh-shard, how long topologies take: reports of earlier runs, or folders of them; give "
+    "all shards the same; repeatable (default: what was measured for this project)",
+    metavar="PATH",
+    repeatable=True,
+)
+PATIENCE = Option(
+    "mesh_patience",
+    "",
+    f"multiply every deadline by N, {FACTOR_FORM}, on a slow machine, e.g. an emulated one "
+    "(default: by how busy this machine is at the start; 1 when it is idle)",
+    metavar="N",
+)
+OF_A_RUN: Final = (
+    TOPOLOGY,
+    SCENARIOS,
+    KEEP,
+    REQUESTS,
+    LEVEL,
+    DISRUPTIVE,
+    PATIENCE,
+    REPORT,
+    SHARD,
+    SHARD_TIMES,
+)
+"""Options of a pytest run that do not depend on the provider."""
+
+
+def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = ()) -> None:
+    """Declare an option of the command line. Its value is None where it is not given; its
+    environment variable counts then.
+
+    Args:
+        choices: valid values, where they are not the option's.
+    """
+    keywords: dict[str, Any] = {
+        "dest": option.short_name,
+        "help": f"{option.help} [environment: {option.variable}]",
+    }
+    valid = tuple(choices) or option.choices
+    if valid:
+        keywords["choices"] = valid
+    else:
+        keywords["metavar"] = option.metavar
+    if option.repeatable:
+        keywords["action"] = "append"
+    parser.add_argument(option.short_flag, **keywords)
