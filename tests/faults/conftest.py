@@ -7,11 +7,13 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.faults import ImpatientMesh, Target, WholeMesh
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import control_2, discovery_1, gateway_1
 from mesh_fixtures.session.labs import RUN, Sample
 from mesh_fixtures.session.selection import topology_of
+from tests.faults.healthy import WholeMesh
+from tests.faults.target import Target
+from tests.faults.trial import ImpatientMesh
 
 REQUESTS: Final = 100
 """From each cluster; a share of 90 % is found out by far fewer."""

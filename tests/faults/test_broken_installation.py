@@ -12,7 +12,6 @@ import pytest
 from mesh_fixtures.diagnosis import explained
 from mesh_fixtures.diagnosis.installation import why_step_failed
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.faults.table import REMOTE
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.install.executor import run_in_lab, working_folder
@@ -21,8 +20,8 @@ from mesh_fixtures.install.step import Plan
 from mesh_fixtures.lab.provider import Lab
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.session.labs import RUN
-
-from .topologies import chosen
+from tests.faults.table import REMOTE
+from tests.faults.topologies import chosen
 
 READINESS_SECONDS: Final = 25
 """For the gateway of the remote, whose pods are never made."""

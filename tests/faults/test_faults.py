@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from mesh_fixtures.diagnosis import explained
-from mesh_fixtures.faults import FAULTS, Detection, Fault, WholeMesh, detect, root_causes
 from mesh_fixtures.requirements import ObservedMesh
-
-from .topologies import chosen
+from tests.faults.fault import Fault
+from tests.faults.healthy import WholeMesh
+from tests.faults.table import FAULTS
+from tests.faults.topologies import chosen
+from tests.faults.trial import Detection, detect, root_causes
 
 
 def parameter(fault: Fault) -> object:

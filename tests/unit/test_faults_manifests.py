@@ -9,15 +9,15 @@ import pytest
 import yaml
 from mesh_examples import BUILT, SCENARIOS
 
-from mesh_fixtures.faults.gateways import unassigned
-from mesh_fixtures.faults.policies import weights
-from mesh_fixtures.faults.remote_secrets import named_after, pointed_at, token_of
-from mesh_fixtures.faults.target import applicable_again, only, reference, references
-from mesh_fixtures.faults.trust import cacerts
-from mesh_fixtures.faults.wires import table
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import istiod_manifest
 from mesh_fixtures.install.plan import plan
+from tests.faults.gateways import unassigned
+from tests.faults.policies import weights
+from tests.faults.remote_secrets import named_after, pointed_at, token_of
+from tests.faults.target import applicable_again, only, reference, references
+from tests.faults.trust import cacerts
+from tests.faults.underlay import table
 
 KUBECONFIG = {
     "clusters": [{"name": "cluster2", "cluster": {"server": "https://10.0.0.2:6443"}}],

@@ -9,10 +9,12 @@ from typing import Any, cast
 import pytest
 
 from mesh_fixtures.errors import LabError, ProbeError
-from mesh_fixtures.faults import ImpatientMesh, Target, WholeMesh, trial, whole
-from mesh_fixtures.faults.trial import await_met, detect
 from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.verdict.findings import Finding
+from tests.faults import healthy, trial
+from tests.faults.healthy import WholeMesh
+from tests.faults.target import Target
+from tests.faults.trial import ImpatientMesh, await_met, detect
 
 MET = Outcome.judged(())
 UNMET = Outcome.judged([Finding("cluster1", "two endpoints", "one")])
@@ -83,9 +85,9 @@ def basic(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mesh], WholeMesh]:
         target = SimpleNamespace(lab=SimpleNamespace(id="lab-1"))
         return WholeMesh(mesh.as_mesh(), cast("Target", target))
 
-    monkeypatch.setattr(whole, "BASIC", ("A-1", "OTHER-1"))
+    monkeypatch.setattr(healthy, "BASIC", ("A-1", "OTHER-1"))
     known = [SimpleNamespace(id="A-1"), SimpleNamespace(id="B-1")]
-    monkeypatch.setattr(whole, "applicable", lambda scenario: known)
+    monkeypatch.setattr(healthy, "applicable", lambda scenario: known)
     return make
 
 
@@ -100,7 +102,7 @@ def test_a_mesh_is_whole_when_what_applies_is_met(basic: Callable[[Mesh], WholeM
 def test_a_mesh_that_is_not_whole_again_is_spoilt(
     basic: Callable[[Mesh], WholeMesh], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "MENDED_SECONDS", 0.0)
+    monkeypatch.setattr(healthy, "MENDED_SECONDS", 0.0)
     mesh = Mesh(A_1=[UNMET])
     of = basic(mesh)
     with pytest.raises(LabError, match="A-1 unmet: cluster1: expected two endpoints"):

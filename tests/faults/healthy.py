@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.faults.target import Target
-from mesh_fixtures.faults.trial import MENDED_SECONDS, ImpatientMesh, await_met
 from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import applicable
+from tests.faults.target import Target
+from tests.faults.trial import MENDED_SECONDS, ImpatientMesh, await_met
 
 BASIC: Final = (
     "TRUST-1",

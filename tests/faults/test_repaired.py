@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mesh_fixtures.faults import TOPOLOGIES, WholeMesh
 from mesh_fixtures.requirements import applicable
-
-from .topologies import chosen
+from tests.faults.healthy import WholeMesh
+from tests.faults.table import TOPOLOGIES
+from tests.faults.topologies import chosen
 
 
 @pytest.mark.timeout(420)
