@@ -39,7 +39,7 @@ def test_istiod_not_exposed(
         pytest.skip("the lab was kept by an earlier run, with its mesh")
     remote = lab.scenario.remotes[0].name
     exposure = ids.expose_istiod(lab.scenario.control_plane_of(remote))
-    whole = plan(lab.scenario, lab.images)
+    complete = plan(lab.scenario, lab.images)
     done: set[str] = set()
 
     def note(event: Event) -> None:
@@ -51,10 +51,10 @@ def test_istiod_not_exposed(
     write_certificates(lab.scenario, working_folder(lab))
     begun = time.monotonic()
     with pytest.raises(StepFailed) as failed:
-        run_in_lab(impatient(whole.without(exposure), ids.gateway(remote)), lab, progress)
+        run_in_lab(impatient(complete.without(exposure), ids.gateway(remote)), lab, progress)
     record_property("seconds_to_detection", round(time.monotonic() - begun, 1))
     _, diagnosis = why_step_failed(lab, failed.value)
-    run_in_lab(left(whole, done), lab, progress)
+    run_in_lab(left(complete, done), lab, progress)
     lab.mark_installed()
 
     assert failed.value.step == ids.gateway(remote)

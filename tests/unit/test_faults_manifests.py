@@ -115,20 +115,20 @@ def test_cacerts_hold_the_files() -> None:
 
 
 def test_some_steps_of_a_plan_follow_each_other() -> None:
-    whole = plan(SCENARIOS["multi-primary-multi-network"], BUILT)
-    some = only(whole, ids.gateway("cluster2"), ids.gateway_address("cluster2"))
+    complete = plan(SCENARIOS["multi-primary-multi-network"], BUILT)
+    some = only(complete, ids.gateway("cluster2"), ids.gateway_address("cluster2"))
     assert [step.id for step in some.ordered] == [
         ids.gateway("cluster2"),
         ids.gateway_address("cluster2"),
     ]
     with pytest.raises(KeyError):
-        only(whole, "coffee/cluster2")
+        only(complete, "coffee/cluster2")
 
 
 def test_some_steps_lack_a_variable_that_another_captures() -> None:
-    whole = plan(SCENARIOS["primary-remote"], BUILT)
+    complete = plan(SCENARIOS["primary-remote"], BUILT)
     with pytest.raises(ValueError, match="DISCOVERY_ADDRESS_CLUSTER1"):
-        only(whole, ids.remote("cluster2"))
+        only(complete, ids.remote("cluster2"))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
