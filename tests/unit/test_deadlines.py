@@ -15,8 +15,8 @@ import mesh_fixtures
 SOURCE: Final = Path(mesh_fixtures.__file__).parent
 PROJECT: Final = SOURCE.parent
 
-FAULTS: Final = PROJECT / "tests" / "faults"
-"""Not part of the product, but it waits for the same labs."""
+OTHERS: Final = (PROJECT / "tests" / "faults", PROJECT / "tools")
+"""Not part of the product, but they wait for the same labs."""
 
 MULTIPLIED_BY: Final = frozenset({"patient", "whole"})
 
@@ -182,9 +182,10 @@ def _files() -> Iterator[tuple[str, Path]]:
     """Files by their names below the product's folder, others by those below the project's."""
     for file in sorted(SOURCE.rglob("*.py")):
         yield file.relative_to(SOURCE).as_posix(), file
-    for file in sorted(FAULTS.glob("*.py")):
-        if not file.name.startswith("test_"):
-            yield file.relative_to(PROJECT).as_posix(), file
+    for folder in OTHERS:
+        for file in sorted(folder.glob("*.py")):
+            if not file.name.startswith("test_"):
+                yield file.relative_to(PROJECT).as_posix(), file
 
 
 def test_every_deadline_is_multiplied() -> None:
