@@ -28,7 +28,6 @@ COMMANDS = (
     "report",
     "gate",
     "clean",
-    "bench",
 )
 
 FAILED = 1
@@ -42,8 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 for success, 1 for an error, 2 for input that cannot be used, 130 when interrupted.
     """
-    modules = {name: _module(name) for name in COMMANDS}
-    parser = _parser(modules)
+    return execute(_parser(), arguments)
+
+
+def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse arguments and do what they ask for.
+
+    Args:
+        parser: sets `run` to that of a `Command`, and `prog` to its name in messages.
+
+    Returns:
+        As `main`.
+    """
     parsed = parser.parse_args(arguments)
     if "patience" in parsed:
         try:
@@ -54,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"patience: {patience.current()}", file=sys.stderr)
     display = Display(lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        status = modules[parsed.command].run(parsed, display)
+        status: int = parsed.run(parsed, display)
         sys.stdout.flush()
         return status
     except (ScenarioError, ReportError) as error:
@@ -70,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        print(f"{parser.prog} {parsed.command}: {error}", file=sys.stderr)
+        print(f"{parsed.prog}: {error}", file=sys.stderr)
         return FAILED
     finally:
         display.close()
@@ -82,7 +91,7 @@ def _module(name: str) -> Command:
     )
 
 
-def _parser(modules: dict[str, Command]) -> ArgumentParser:
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="mesh-conformance",
         description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
@@ -91,9 +100,12 @@ def _parser(modules: dict[str, Command]) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in modules.items():
+    for name in COMMANDS:
+        module = _module(name)
         description = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
-        module.add(commands.add_parser(name, help=module.SUMMARY, description=description))
+        command = commands.add_parser(name, help=module.SUMMARY, description=description)
+        module.add(command)
+        command.set_defaults(run=module.run, prog=command.prog)
     return parser
 
 

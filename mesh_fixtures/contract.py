@@ -215,7 +215,7 @@ class Lab(Protocol):
             NotInstalled: no cluster has anything of Istio.
             ProbeError: a cluster cannot be asked.
         """
-        raise NotImplementedError(f"labs of {self.provider} get their mesh from a plan")
+        raise RuntimeError(f"labs of {self.provider} get their mesh from a plan")
 
     def deploy_sample(self) -> None:
         """Deploy HelloWorld and Sleep in `sample_namespace`. Called in place of the guide's steps
@@ -225,7 +225,7 @@ class Lab(Protocol):
             LabError: a cluster does not run them.
             ProbeError: an API server cannot be asked or refuses.
         """
-        raise NotImplementedError(f"labs of {self.provider} get their workloads from a plan")
+        raise RuntimeError(f"labs of {self.provider} get their workloads from a plan")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Diagnostician:
             Its root causes, as far as is known by now.
 
         Raises:
-            LabError: the mesh is spoilt.
+            LabError: the mesh is tainted.
         """
         facts = with_traffic(self._facts(), self._mesh.traffic_so_far)
         if not self._episodes or self._episodes[-1].facts.at != facts.at:

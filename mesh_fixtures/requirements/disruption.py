@@ -172,7 +172,7 @@ class Disruption:
             where=f"{self._mesh.scenario.id} ({self._lab.id})",
             remedy="verify in a new lab; to look at this one, run with --mesh-keep failed",
         )
-        self._mesh.spoil(error)
+        self._mesh.taint(error)
         raise error
 
 
@@ -187,7 +187,7 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
     Raises:
         ProbeError: the mesh is not sound to begin with; nothing was done to it.
         LabError: it is not sound at the end. Nothing more can be learnt from it then, as
-            `mesh.spoil` says to everybody; whoever comes later gets the same error.
+            `mesh.taint` says to everybody; whoever comes later gets the same error.
     """
     disruption = Disruption(mesh)
     _require_sound(mesh)

@@ -27,7 +27,7 @@ class ObservedMesh:
     def __init__(self, view: MeshView, *, requests: int) -> None:
         self.requests = requests
         self._view = view
-        self._spoilt: LabError | None = None
+        self._tainted: LabError | None = None
         self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
         self._lock = threading.Lock()
 
@@ -36,19 +36,19 @@ class ObservedMesh:
         """Clients of all clusters, for observations that nobody else needs.
 
         Raises:
-            LabError: the mesh is spoilt.
+            LabError: the mesh is tainted.
         """
-        if self._spoilt is not None:
-            raise self._spoilt
+        if self._tainted is not None:
+            raise self._tainted
         return self._view
 
     @property
     def scenario(self) -> Scenario:
         return self._view.scenario
 
-    def spoil(self, error: LabError) -> None:
+    def taint(self, error: LabError) -> None:
         """Let nothing more be observed: what was done to the mesh could not be undone."""
-        self._spoilt = error
+        self._tainted = error
         self.forget()
 
     @property

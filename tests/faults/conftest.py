@@ -1,4 +1,4 @@
-"""What the fault tests of one topology share: the mesh that is broken and mended."""
+"""What the fault tests of one topology share: the mesh that is broken and repaired."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.faults import ImpatientMesh, Target, WholeMesh
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import control_2, discovery_1, gateway_1
 from mesh_fixtures.session.labs import RUN, Sample
 from mesh_fixtures.session.selection import topology_of
+from tests.faults.healthy import HealthyMesh
+from tests.faults.target import Target
+from tests.faults.trial import ImpatientMesh
 
 REQUESTS: Final = 100
 """From each cluster; a share of 90 % is found out by far fewer."""
@@ -40,9 +42,9 @@ def _impatience() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def whole_mesh(sample: Sample, pytestconfig: pytest.Config) -> Iterator[WholeMesh]:
+def healthy_mesh(sample: Sample, pytestconfig: pytest.Config) -> Iterator[HealthyMesh]:
     """The mesh to break, with its workloads."""
     progress = pytestconfig.stash[RUN].progress(sample.scenario)
     with MeshView(sample.lab) as view:
         mesh = ImpatientMesh(view, requests=REQUESTS)
-        yield WholeMesh(mesh, Target(view, progress))
+        yield HealthyMesh(mesh, Target(view, progress))

@@ -13,7 +13,6 @@ from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis import explained
 from mesh_fixtures.diagnosis.installation import why_step_failed
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.faults.table import REMOTE
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.install.executor import run_in_lab, working_folder
@@ -21,8 +20,8 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.session.labs import RUN
-
-from .topologies import chosen
+from tests.faults.table import REMOTE
+from tests.faults.topologies import chosen
 
 READINESS_SECONDS: Final = 25
 """For the gateway of the remote, whose pods are never made."""
@@ -40,7 +39,7 @@ def test_istiod_not_exposed(
         pytest.skip("the lab was kept by an earlier run, with its mesh")
     remote = lab.scenario.remotes[0].name
     exposure = ids.expose_istiod(lab.scenario.control_plane_of(remote))
-    whole = plan(lab.scenario, lab.images)
+    complete = plan(lab.scenario, lab.images)
     done: set[str] = set()
 
     def note(event: Event) -> None:
@@ -52,10 +51,10 @@ def test_istiod_not_exposed(
     write_certificates(lab.scenario, working_folder(lab))
     begun = time.monotonic()
     with pytest.raises(StepFailed) as failed:
-        run_in_lab(impatient(whole.without(exposure), ids.gateway(remote)), lab, progress)
+        run_in_lab(impatient(complete.without(exposure), ids.gateway(remote)), lab, progress)
     record_property("seconds_to_detection", round(time.monotonic() - begun, 1))
     _, diagnosis = why_step_failed(lab, failed.value)
-    run_in_lab(left(whole, done), lab, progress)
+    run_in_lab(left(complete, done), lab, progress)
     lab.mark_installed()
 
     assert failed.value.step == ids.gateway(remote)

@@ -1,4 +1,4 @@
-"""Each fault makes its requirements fail, is named as their cause, and can be mended."""
+"""Each fault makes its requirements fail, is named as their cause, and can be repaired."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from mesh_fixtures.diagnosis import explained
-from mesh_fixtures.faults import FAULTS, Detection, Fault, WholeMesh, detect, root_causes
 from mesh_fixtures.requirements import ObservedMesh
-
-from .topologies import chosen
+from tests.faults.fault import Fault
+from tests.faults.healthy import HealthyMesh
+from tests.faults.table import FAULTS
+from tests.faults.topologies import chosen
+from tests.faults.trial import Detection, detect, root_causes
 
 
 def parameter(fault: Fault) -> object:
@@ -26,29 +28,29 @@ def parameter(fault: Fault) -> object:
     scope="session",
 )
 def test_fault(
-    fault: Fault, whole_mesh: WholeMesh, record_property: Callable[[str, object], None]
+    fault: Fault, healthy_mesh: HealthyMesh, record_property: Callable[[str, object], None]
 ) -> None:
-    if fault.provider not in ("", whole_mesh.target.lab.provider):
+    if fault.provider not in ("", healthy_mesh.target.lab.provider):
         pytest.skip(f"only labs of the provider {fault.provider} can be broken like this")
-    if not whole_mesh.is_whole:
-        whole_mesh.require_whole()
+    if not healthy_mesh.is_healthy:
+        healthy_mesh.require_healthy()
     begun = time.monotonic()
-    whole_mesh.is_whole = False
-    with fault.inject(whole_mesh.target):
+    healthy_mesh.is_healthy = False
+    with fault.inject(healthy_mesh.target):
         record_property("seconds_to_break", round(time.monotonic() - begun, 1))
-        seen = detect(whole_mesh.mesh, fault.fails, fault.unaffected)
+        seen = detect(healthy_mesh.mesh, fault.fails, fault.unaffected)
         record_property("seconds_to_detection", round(seen.seconds, 1))
         begun = time.monotonic()
-        verdict = Verdict(fault, seen, whole_mesh.mesh)
+        verdict = Verdict(fault, seen, healthy_mesh.mesh)
         record_property("seconds_to_diagnosis", round(time.monotonic() - begun, 1))
         begun = time.monotonic()
-    record_property("seconds_to_mend", round(time.monotonic() - begun, 1))
-    record_property("seconds_to_be_whole", round(whole_mesh.require_whole(*fault.fails), 1))
+    record_property("seconds_to_repair", round(time.monotonic() - begun, 1))
+    record_property("seconds_to_be_healthy", round(healthy_mesh.require_healthy(*fault.fails), 1))
     verdict.require()
 
 
 class Verdict:
-    """What is to be said of a fault once the mesh is mended."""
+    """What is to be said of a fault once the mesh is repaired."""
 
     def __init__(self, fault: Fault, seen: Detection, mesh: ObservedMesh) -> None:
         self.fault = fault

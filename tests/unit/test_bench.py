@@ -1,4 +1,4 @@
-"""The command that measures: one real run of pytest on a stub, and the tables of others."""
+"""What measures runs: one real run of pytest on a stub, and the tables of others."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from mesh_examples import SCENARIOS as EXAMPLES
 from plugin_stub import QUICK, Behaviour, StubProvider, conftest, recorded
 
-from mesh_fixtures import cli, records
-from mesh_fixtures.commands import bench
+from mesh_fixtures import records
 from mesh_fixtures.lab.upkeep import Removed
 from mesh_fixtures.options import Choice
-from mesh_fixtures.session.measuring import Measurement
+from tools import bench
+from tools.measuring import Measurement
 
 SCENARIOS = ("--scenarios", str(Path(__file__).parents[2] / "scenarios"))
 
 
 @pytest.fixture(autouse=True)
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
-    """What the command gets in place of a real one."""
+    """What is measured in place of a real one."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     stub = StubProvider(tmp_path / "log", Behaviour())
     monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: stub)
@@ -60,9 +60,9 @@ def test_a_run_is_measured_from_nothing_to_a_clean_machine(
 ) -> None:
     pytester.makepyfile("def test_it(sample): pass")
     pytester.makeconftest(conftest(provider.log, Behaviour()))
-    monkeypatch.setattr(bench, "conformance_tests", lambda: pytester.path)
+    monkeypatch.setattr(bench, "CONFORMANCE_TESTS", pytester.path)
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(QUICK))
-    assert cli.main(["bench", "multi-primary", *SCENARIOS, "--runs", "1"]) == 0
+    assert bench.main(["multi-primary", *SCENARIOS, "--runs", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["multi-primary,", "1", "run", "minimum", "median", "maximum"]
     assert [line[:24].rstrip() for line in lines[1:-1]] == [
@@ -87,7 +87,7 @@ def test_a_table_has_minimum_median_and_maximum(
     measured: Callable[..., object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured(32.0, 38.0, 33.0)
-    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 0
+    assert bench.main(["multi-primary", *SCENARIOS]) == 0
     assert rows(capsys.readouterr().out.splitlines()) == [
         ["multi-primary,", "3", "runs", "minimum", "median", "maximum"],
         ["clusters", "31.0", "32.0", "37.0"],
@@ -105,7 +105,7 @@ def test_several_scenarios_have_a_sum(
 ) -> None:
     runs = measured(30.0, 40.0)
     names = ("primary-remote", "multi-primary")
-    assert cli.main(["bench", *names, *SCENARIOS, "--runs", "1"]) == 0
+    assert bench.main([*names, *SCENARIOS, "--runs", "1"]) == 0
     assert runs == [(name, False) for name in names]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines if "minimum" in line] == [*names]
@@ -125,7 +125,7 @@ def test_runs_on_a_kept_lab_come_after_one_that_makes_it(
         return Removed((topology,), ())
 
     monkeypatch.setattr("mesh_fixtures.lab.upkeep.take_down_kept", take_down)
-    assert cli.main(["bench", "multi-primary", *SCENARIOS, "--kept", "--runs", "2"]) == 0
+    assert bench.main(["multi-primary", *SCENARIOS, "--kept", "--runs", "2"]) == 0
     assert runs == [("multi-primary", True)] * 3
     assert removed == ["multi-primary"]
     lines = capsys.readouterr().out.splitlines()
@@ -140,19 +140,35 @@ def test_a_lab_that_somebody_keeps_is_left_alone(
     with records.exclusive():
         record = records.claim(EXAMPLES["multi-primary"], "", provider="netns")
         replace(record, kept=True).save()
-    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
+    assert bench.main(["multi-primary", *SCENARIOS]) == 1
     assert "mesh-conformance down multi-primary" in capsys.readouterr().err
     assert runs == []
+
+
+@pytest.mark.parametrize("arguments", [["--runs=0"], ["--patience=0.5"], ["--provider=pony"]])
+def test_bad_arguments(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        bench.main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_what_the_machine_lacks_is_an_error(
+    provider: StubProvider, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = StubProvider(provider.log, Behaviour(missing="root"))
+    monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: lacking)
+    assert bench.main(["multi-primary", *SCENARIOS]) == 1
+    assert "wanted root" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.executable", "false")
-    assert cli.main(["bench", "multi-primary", *SCENARIOS]) == 1
+    assert bench.main(["multi-primary", *SCENARIOS]) == 1
     assert "seen: exit status 1" in capsys.readouterr().err
 
 
 def test_a_folder_without_scenarios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "--scenarios", str(tmp_path)]) == 2
+    assert bench.main(["--scenarios", str(tmp_path)]) == 2
     assert "wanted scenario files" in capsys.readouterr().err

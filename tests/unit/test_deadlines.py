@@ -13,6 +13,10 @@ import pytest
 import mesh_fixtures
 
 SOURCE: Final = Path(mesh_fixtures.__file__).parent
+PROJECT: Final = SOURCE.parent
+
+OTHERS: Final = (PROJECT / "tests" / "faults", PROJECT / "tools")
+"""Not part of the product, but they wait for the same labs."""
 
 MULTIPLIED_BY: Final = frozenset({"patient", "whole"})
 
@@ -43,7 +47,6 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "artifacts/gobuild.py": {"1500.0": "becomes that of a Part, which the cache multiplies"},
     "artifacts/parts.py": {"900.0": "the default of a Part, which the cache multiplies"},
     "diagnosis/gather/paths.py": {"SLOW_SECONDS": "TCP's timer for a first packet (RFC 6298)"},
-    "faults/remotes.py": {"_CLOCK_SECONDS": "what times of objects are rounded to"},
     "install/stretching.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
     "kube/pipe.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
@@ -56,6 +59,8 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "session/exchange.py": {"_POLL": "a poll interval"},
     "session/outcomes.py": {"_TIMEOUT": "words of pytest-timeout"},
     "session/sharding.py": {"SECONDS": "what was measured"},
+    "tests/faults/conftest.py": {"PATIENCE_SECONDS": "multiplied by requirements, as theirs is"},
+    "tests/faults/remotes.py": {"_CLOCK_SECONDS": "what times of objects are rounded to"},
     "verdict/client_endpoints.py": {"INTERVAL_SECONDS": "a poll interval"},
 }
 """What is not multiplied, by file, and why not."""
@@ -166,12 +171,21 @@ def _name(node: ast.AST) -> str:
 
 
 def _found() -> dict[str, set[tuple[int, str]]]:
-    found: dict[str, set[tuple[int, str]]] = {}
+    return {
+        name: set(unmultiplied(file.read_text(encoding="utf-8")))
+        for name, file in _files()
+        if name not in PLANS and not name.startswith("artifacts/files/")
+    }
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    """Files by their names below the product's folder, others by those below the project's."""
     for file in sorted(SOURCE.rglob("*.py")):
-        name = file.relative_to(SOURCE).as_posix()
-        if name not in PLANS and not name.startswith("artifacts/files/"):
-            found[name] = set(unmultiplied(file.read_text(encoding="utf-8")))
-    return found
+        yield file.relative_to(SOURCE).as_posix(), file
+    for folder in OTHERS:
+        for file in sorted(folder.glob("*.py")):
+            if not file.name.startswith("test_"):
+                yield file.relative_to(PROJECT).as_posix(), file
 
 
 def test_every_deadline_is_multiplied() -> None:

@@ -40,6 +40,9 @@ class OneCluster:
     external: bool = False
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
 
+    def network_state(self) -> Mapping[str, str]:
+        return {}
+
 
 @contextmanager
 def view_of(server: FakeApiServer, folder: Path) -> Iterator[MeshView]:

@@ -9,15 +9,15 @@ import pytest
 import yaml
 from mesh_examples import BUILT, SCENARIOS
 
-from mesh_fixtures.faults.gateways import unassigned
-from mesh_fixtures.faults.policies import weights
-from mesh_fixtures.faults.remote_secrets import named_after, pointed_at, token_of
-from mesh_fixtures.faults.target import applicable_again, only, reference, references
-from mesh_fixtures.faults.trust import cacerts
-from mesh_fixtures.faults.wires import table
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import istiod_manifest
 from mesh_fixtures.install.plan import plan
+from tests.faults.gateways import unassigned
+from tests.faults.policies import weights
+from tests.faults.remote_secrets import named_after, pointed_at, token_of
+from tests.faults.target import applicable_again, only, reference, references
+from tests.faults.trust import cacerts
+from tests.faults.underlay import table
 
 KUBECONFIG = {
     "clusters": [{"name": "cluster2", "cluster": {"server": "https://10.0.0.2:6443"}}],
@@ -115,20 +115,20 @@ def test_cacerts_hold_the_files() -> None:
 
 
 def test_some_steps_of_a_plan_follow_each_other() -> None:
-    whole = plan(SCENARIOS["multi-primary-multi-network"], BUILT)
-    some = only(whole, ids.gateway("cluster2"), ids.gateway_address("cluster2"))
+    complete = plan(SCENARIOS["multi-primary-multi-network"], BUILT)
+    some = only(complete, ids.gateway("cluster2"), ids.gateway_address("cluster2"))
     assert [step.id for step in some.ordered] == [
         ids.gateway("cluster2"),
         ids.gateway_address("cluster2"),
     ]
     with pytest.raises(KeyError):
-        only(whole, "coffee/cluster2")
+        only(complete, "coffee/cluster2")
 
 
 def test_some_steps_lack_a_variable_that_another_captures() -> None:
-    whole = plan(SCENARIOS["primary-remote"], BUILT)
+    complete = plan(SCENARIOS["primary-remote"], BUILT)
     with pytest.raises(ValueError, match="DISCOVERY_ADDRESS_CLUSTER1"):
-        only(whole, ids.remote("cluster2"))
+        only(complete, ids.remote("cluster2"))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)

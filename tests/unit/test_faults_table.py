@@ -9,8 +9,9 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures import providers
 from mesh_fixtures.diagnosis.rules import KINDS
-from mesh_fixtures.faults import FAULTS, TOPOLOGIES, Fault, by_id
 from mesh_fixtures.requirements import applicable
+from tests.faults.fault import Fault
+from tests.faults.table import FAULTS, TOPOLOGIES, by_id
 
 EACH = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 

@@ -1,4 +1,4 @@
-"""Watching a mesh that is broken and mended, by requirements that say what they are told to."""
+"""Watching a mesh that is broken and repaired, by requirements that say what they are told to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any, cast
 import pytest
 
 from mesh_fixtures.errors import LabError, ProbeError
-from mesh_fixtures.faults import ImpatientMesh, Target, WholeMesh, trial, whole
-from mesh_fixtures.faults.trial import await_met, detect
 from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.verdict.findings import Finding
+from tests.faults import healthy, trial
+from tests.faults.healthy import HealthyMesh
+from tests.faults.target import Target
+from tests.faults.trial import ImpatientMesh, await_met, detect
 
 MET = Outcome.judged(())
 UNMET = Outcome.judged([Finding("cluster1", "two endpoints", "one")])
@@ -26,13 +28,13 @@ class Mesh:
         self.outcomes = {name.replace("_", "-"): list(each) for name, each in outcomes.items()}
         self.scenario = SimpleNamespace(id="example")
         self.forgotten = 0
-        self.spoilt: LabError | None = None
+        self.tainted: LabError | None = None
 
     def forget(self) -> None:
         self.forgotten += 1
 
-    def spoil(self, error: LabError) -> None:
-        self.spoilt = error
+    def taint(self, error: LabError) -> None:
+        self.tainted = error
 
     def outcome(self, name: str) -> Outcome:
         left = self.outcomes[name]
@@ -78,32 +80,32 @@ def test_what_could_not_be_seen_is_not_met() -> None:
 
 
 @pytest.fixture
-def basic(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mesh], WholeMesh]:
-    def make(mesh: Mesh) -> WholeMesh:
+def basic(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mesh], HealthyMesh]:
+    def make(mesh: Mesh) -> HealthyMesh:
         target = SimpleNamespace(lab=SimpleNamespace(id="lab-1"))
-        return WholeMesh(mesh.as_mesh(), cast("Target", target))
+        return HealthyMesh(mesh.as_mesh(), cast("Target", target))
 
-    monkeypatch.setattr(whole, "BASIC", ("A-1", "OTHER-1"))
+    monkeypatch.setattr(healthy, "BASIC", ("A-1", "OTHER-1"))
     known = [SimpleNamespace(id="A-1"), SimpleNamespace(id="B-1")]
-    monkeypatch.setattr(whole, "applicable", lambda scenario: known)
+    monkeypatch.setattr(healthy, "applicable", lambda scenario: known)
     return make
 
 
-def test_a_mesh_is_whole_when_what_applies_is_met(basic: Callable[[Mesh], WholeMesh]) -> None:
+def test_a_mesh_is_healthy_when_what_applies_is_met(basic: Callable[[Mesh], HealthyMesh]) -> None:
     mesh = Mesh(A_1=[UNMET, MET], B_1=[MET])
     of = basic(mesh)
-    of.require_whole("B-1")
-    assert of.is_whole
-    assert mesh.spoilt is None
+    of.require_healthy("B-1")
+    assert of.is_healthy
+    assert mesh.tainted is None
 
 
-def test_a_mesh_that_is_not_whole_again_is_spoilt(
-    basic: Callable[[Mesh], WholeMesh], monkeypatch: pytest.MonkeyPatch
+def test_a_mesh_that_is_not_healthy_again_is_tainted(
+    basic: Callable[[Mesh], HealthyMesh], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "MENDED_SECONDS", 0.0)
+    monkeypatch.setattr(healthy, "REPAIRED_SECONDS", 0.0)
     mesh = Mesh(A_1=[UNMET])
     of = basic(mesh)
     with pytest.raises(LabError, match="A-1 unmet: cluster1: expected two endpoints"):
-        of.require_whole()
-    assert not of.is_whole
-    assert mesh.spoilt is not None
+        of.require_healthy()
+    assert not of.is_healthy
+    assert mesh.tainted is not None

@@ -210,7 +210,6 @@ PATIENT_COMMANDS = {
     "clean": (),
     "diagnose": ("two",),
     "doctor": (),
-    "bench": (),
     "artifacts": (),
 }
 

@@ -1,4 +1,4 @@
-"""Watches a mesh while it is broken on purpose: what fails, why, and whether it is well again."""
+"""Watches a mesh that is broken on purpose: what fails, why, and whether it is healthy again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mesh_fixtures.verdict.convergence import settle
 DETECTION_SECONDS: Final = 90.0
 """From a broken mesh to the unmet requirements."""
 
-MENDED_SECONDS: Final = 90.0
-"""From a mended mesh to requirements that are met."""
+REPAIRED_SECONDS: Final = 90.0
+"""From a repaired mesh to requirements that are met."""
 
 ENDPOINT_SECONDS: Final = 5.0
 TRAFFIC_SECONDS: Final = 15
@@ -32,7 +32,7 @@ Outcomes = Mapping[str, Outcome]
 
 
 class ImpatientMesh(ObservedMesh):
-    """A mesh that is not waited for as long as one that should be well."""
+    """A mesh that is not waited for as long as one that should be healthy."""
 
     @property
     def endpoints(self) -> Mapping[str, ClientEndpoints]:

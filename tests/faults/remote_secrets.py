@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.faults.fault import Injection
-from mesh_fixtures.faults.target import Manifest, Target
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.scenario import RemoteSecret
+from tests.faults.fault import Injection
+from tests.faults.target import Manifest, Target
 
 NOBODY: Final = "https://192.0.2.1:6443"
 """An address that belongs to nobody (RFC 5737)."""
@@ -24,7 +24,7 @@ LOOPBACK: Final = "https://127.0.0.1:6443"
 """What a kubeconfig for use on the cluster's own machine says."""
 
 CLUSTER_ANNOTATION: Final = "networking.istio.io/cluster"
-READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"  # noqa: S105 - a name
+READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 

@@ -1,4 +1,7 @@
-"""Measures what a run of pytest takes, from nothing to verdicts and a clean machine."""
+"""Measures what a run of pytest takes, from nothing to verdicts and a clean machine.
+
+In a checkout: ./bootstrap python -m tools.bench [ID...]
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
-import mesh_fixtures
-from mesh_fixtures import patience, providers
+from mesh_fixtures import patience, providers, records
+from mesh_fixtures.cli import execute
 from mesh_fixtures.commands import (
     add_patience,
     add_provider,
@@ -27,13 +31,15 @@ from mesh_fixtures.commands import (
 )
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kind.provider import is_image
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.scenario import load_scenario
-from mesh_fixtures.session.measuring import VARIABLE, Measurement
+from tools.measuring import VARIABLE, Measurement
 
-SUMMARY = "measure scenarios, from nothing to verdicts and a clean machine"
+PROJECT: Final = Path(__file__).parents[1]
+CONFORMANCE_TESTS: Final = PROJECT / "tests" / "conformance"
 
 _STANDARD_ERROR = 2
 
@@ -57,7 +63,17 @@ class Measured:
         self.memory.append(run.memory)
 
 
-def add(parser: ArgumentParser) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and return the exit status, as commands of `mesh-conformance` do."""
+    return execute(_parser(), arguments)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m tools.bench",
+        description="Measure scenarios, from nothing to verdicts and a clean machine.",
+    )
+    parser.set_defaults(run=run, prog=parser.prog)
     parser.add_argument("scenario", nargs="*", help="ids or files (default: all of the folder)")
     parser.add_argument("--runs", type=_count, default=3, metavar="N", help="default: 3")
     parser.add_argument(
@@ -74,6 +90,7 @@ def add(parser: ArgumentParser) -> None:
         "has the seconds of what comes one after another, which add up to the total; the memory of "
         "the lab's processes (proportional set size); and the seconds of steps, which overlap."
     )
+    return parser
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
@@ -135,13 +152,13 @@ def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, flo
         What it took by phase, and in all.
 
     Raises:
-        MachineError: the tests are not here, or they did not pass.
+        MachineError: the tests did not pass.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "measurement.json")
         command = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "mesh_fixtures.session.measuring"),
-            *(str(conformance_tests()), "--mesh-scenarios", str(file.parent)),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "tools.measuring"),
+            *(str(CONFORMANCE_TESTS), "--mesh-scenarios", str(file.parent)),
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
             *("--mesh-provider", choice.provider, "--mesh-images", choice.images),
             *("--mesh-install", choice.install),
@@ -152,7 +169,8 @@ def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, flo
         ]
         # the choice says what runs; pytest would read these where no flag is given
         unset = dict.fromkeys(("MESH_KUBERNETES", "MESH_CHARTS", "MESH_ISTIOCTL"), "")
-        environment = os.environ | {VARIABLE: str(result)} | unset
+        path = ":".join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {VARIABLE: str(result), "PYTHONPATH": path} | unset
         begun = time.monotonic()
         with (
             interruption.holding(),
@@ -175,23 +193,6 @@ def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, flo
                 remedy="see pytest's output above",
             )
         return Measurement(**json.loads(result.read_text(encoding="utf-8"))), total
-
-
-def conformance_tests() -> Path:
-    """Folder of the tests.
-
-    Raises:
-        MachineError: the project is installed without them.
-    """
-    folder = Path(mesh_fixtures.__file__).parents[1] / "tests" / "conformance"
-    if not folder.is_dir():
-        raise MachineError(
-            wanted="the conformance tests",
-            seen="none",
-            where=str(folder),
-            remedy="run bench in a checkout of the project",
-        )
-    return folder
 
 
 def table(title: str, measured: Measured) -> Sequence[str]:
@@ -250,8 +251,6 @@ def _refuse_kept(provider: str, topologies: Sequence[str]) -> None:
     Raises:
         MachineError: somebody does.
     """
-    from mesh_fixtures import records
-
     for record in records.load_all():
         if record.provider == provider and record.scenario in topologies and record.kept:
             raise MachineError(
@@ -263,13 +262,15 @@ def _refuse_kept(provider: str, topologies: Sequence[str]) -> None:
 
 
 def _take_down(provider: str, topology: str, sink: Sink) -> None:
-    from mesh_fixtures.lab.upkeep import take_down_kept
-
     with interruption.holding(), interruption.removing():
-        take_down_kept(topology, Progress(topology, sink), provider)
+        upkeep.take_down_kept(topology, Progress(topology, sink), provider)
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

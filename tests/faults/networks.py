@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mesh_fixtures.faults.target import Target
 from mesh_fixtures.install import ids, names
+from tests.faults.target import Target
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mesh_fixtures.faults.target import Target
+from tests.faults.target import Target
 
 _SYSTEM = "kube-system"
 

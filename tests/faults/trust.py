@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from mesh_fixtures.faults.target import Manifest, Target
 from mesh_fixtures.install import names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, make_certificates
+from tests.faults.target import Manifest, Target
 
 SELF_SIGNED: Final = "istio-ca-secret"
 """Where istiod keeps the authority that it makes when it is given none (Istio: pilot-discovery)."""

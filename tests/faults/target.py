@@ -37,7 +37,7 @@ _INTERVAL: Final = 0.3
 
 
 class Target:
-    """A mesh to be broken and mended.
+    """A mesh to be broken and repaired.
 
     Every method raises LabError where a change is refused, or does not show in time.
 

@@ -1,14 +1,14 @@
-"""A mesh that has to be whole before a fault is injected, and again after it was mended."""
+"""A mesh that has to be healthy before a fault is injected, and again after it was repaired."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.faults.target import Target
-from mesh_fixtures.faults.trial import MENDED_SECONDS, ImpatientMesh, await_met
 from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import applicable
+from tests.faults.target import Target
+from tests.faults.trial import REPAIRED_SECONDS, ImpatientMesh, await_met
 
 BASIC: Final = (
     "TRUST-1",
@@ -26,19 +26,19 @@ nothing.
 """
 
 
-class WholeMesh:
+class HealthyMesh:
     """A mesh to inject faults into, one after another.
 
     Attributes:
-        is_whole: whether it was, when it was last looked at.
+        is_healthy: whether it was, when it was last looked at.
     """
 
     def __init__(self, mesh: ImpatientMesh, target: Target) -> None:
         self.mesh = mesh
         self.target = target
-        self.is_whole = False
+        self.is_healthy = False
 
-    def require_whole(self, *also: str) -> float:
+    def require_healthy(self, *also: str) -> float:
         """Wait until the basic requirements are met.
 
         Args:
@@ -52,15 +52,15 @@ class WholeMesh:
         """
         known = {each.id for each in applicable(self.mesh.scenario)}
         wanted = [each for each in (*BASIC, *also) if each in known]
-        seconds = patient(MENDED_SECONDS)
+        seconds = patient(REPAIRED_SECONDS)
         seen = await_met(self.mesh, wanted, seconds=seconds)
-        self.is_whole = not seen.unmet
+        self.is_healthy = not seen.unmet
         if seen.unmet:
             error = LabError(
-                wanted=f"a whole mesh within {seconds:g} s",
+                wanted=f"a healthy mesh within {seconds:g} s",
                 seen="\n  ".join(seen.unmet),
                 where=f"{self.mesh.scenario.id} ({self.target.lab.id})",
             )
-            self.mesh.spoil(error)
+            self.mesh.taint(error)
             raise error
         return seen.seconds

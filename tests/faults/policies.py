@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mesh_fixtures.faults.fault import Injection
-from mesh_fixtures.faults.target import Manifest, Target, reference
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import SERVICE
+from tests.faults.fault import Injection
+from tests.faults.target import Manifest, Target, reference
 
 
 def _policy(group: str, kind: str, **spec: Any) -> Manifest:

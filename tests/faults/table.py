@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from mesh_fixtures.faults import (
+from tests.faults import (
     gateways,
     lab_parts,
     networks,
@@ -13,10 +13,10 @@ from mesh_fixtures.faults import (
     remote_secrets,
     remotes,
     trust,
-    wires,
+    underlay,
     workloads,
 )
-from mesh_fixtures.faults.fault import Fault
+from tests.faults.fault import Fault
 
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
@@ -125,37 +125,37 @@ _NETWORKS: Final = (
         id="networks-not-isolated",
         broken="Pods of one network are routed to those of the other.",
         topology=TWO_NETWORKS,
-        inject=wires.not_isolated,
+        inject=underlay.not_isolated,
         fails=("NETWORK-1",),
         unaffected=(*_ACCESS, "GATEWAY-1", "WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2"),
-        provider=wires.PROVIDER,
+        provider=underlay.PROVIDER,
     ),
     Fault(
         id="pod-route-missing",
         broken="The nodes of cluster1 have no route to the pods of cluster2, on one network.",
         topology=ONE_NETWORK,
-        inject=wires.pod_route_missing,
+        inject=underlay.pod_route_missing,
         fails=("NETWORK-1",),
         unaffected=(*_ACCESS, "WORKLOAD-1", "DISCOVERY-2"),
-        provider=wires.PROVIDER,
+        provider=underlay.PROVIDER,
     ),
     Fault(
         id="packet-loss",
         broken="Half of the packets between the networks are lost.",
         topology=TWO_NETWORKS,
-        inject=wires.filtered(wires.LOSS),
+        inject=underlay.filtered(underlay.LOSS),
         fails=("TRAFFIC-1",),
         unaffected=(*_CONTROL, "WORKLOAD-1"),
-        provider=wires.PROVIDER,
+        provider=underlay.PROVIDER,
     ),
     Fault(
         id="gateway-connection-resets",
         broken="Some connections to gateways are reset after they were opened.",
         topology=TWO_NETWORKS,
-        inject=wires.filtered(wires.RESETS),
+        inject=underlay.filtered(underlay.RESETS),
         fails=("TRAFFIC-1",),
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "DISCOVERY-2"),
-        provider=wires.PROVIDER,
+        provider=underlay.PROVIDER,
     ),
 )
 

@@ -1,6 +1,6 @@
-"""A pytest plugin for `mesh-conformance bench`: writes what one run took to a JSON file.
+"""A pytest plugin for `tools.bench`: writes what one run took to a JSON file.
 
-Started by `-p mesh_fixtures.session.measuring`, with the file's name in `MESH_MEASURE_INTO`.
+Started by `-p tools.measuring`, with the file's name in `MESH_MEASURE_INTO`.
 """
 
 from __future__ import annotations

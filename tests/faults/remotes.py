@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from mesh_fixtures.faults import remote_secrets
-from mesh_fixtures.faults.fault import Injection
-from mesh_fixtures.faults.target import Target
-from mesh_fixtures.faults.trust import ROOT_MAP
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.scenario import RemoteSecret
+from tests.faults import remote_secrets
+from tests.faults.fault import Injection
+from tests.faults.target import Target
+from tests.faults.trust import ROOT_MAP
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _CLOCK_SECONDS: Final = 1.1

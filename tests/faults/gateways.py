@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mesh_fixtures.faults.target import Manifest, Target, references
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.probe.gateways import gateways as find_gateways
+from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"

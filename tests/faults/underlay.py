@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from mesh_fixtures.faults.fault import Injection
-from mesh_fixtures.faults.target import Target
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import SERVICES_PORT
+from tests.faults.fault import Injection
+from tests.faults.target import Target
 
 PROVIDER: Final = "netns"
 

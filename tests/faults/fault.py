@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from mesh_fixtures.faults.target import Target
+from tests.faults.target import Target
 
 Injection = Callable[[Target], AbstractContextManager[None]]
-"""Breaks a mesh when it is entered, and mends it when it is left, whatever happened meanwhile.
+"""Breaks a mesh when it is entered, and repairs it when it is left, whatever happened meanwhile.
 
-Raises LabError or StepFailed where the mesh could not be broken, or not be mended.
+Raises LabError or StepFailed where the mesh could not be broken, or not be repaired.
 """
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mesh_fixtures.faults.target import Target
 from mesh_fixtures.install import ids
 from mesh_fixtures.probe.workloads import HELLOWORLD
+from tests.faults.target import Target
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mesh_fixtures.faults import TOPOLOGIES, WholeMesh
 from mesh_fixtures.requirements import applicable
-
-from .topologies import chosen
+from tests.faults.healthy import HealthyMesh
+from tests.faults.table import TOPOLOGIES
+from tests.faults.topologies import chosen
 
 
 @pytest.mark.timeout(420)
@@ -17,8 +17,8 @@ from .topologies import chosen
     indirect=True,
     scope="session",
 )
-def test_the_mended_mesh_meets_everything(whole_mesh: WholeMesh) -> None:
-    mesh = whole_mesh.mesh
+def test_the_repaired_mesh_meets_everything(healthy_mesh: HealthyMesh) -> None:
+    mesh = healthy_mesh.mesh
     mesh.forget()
     for requirement in applicable(mesh.scenario):
         if not requirement.disruptive:
