@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from mesh_fixtures.charts import Charts
-from mesh_fixtures.images import ImageSet
-from mesh_fixtures.options import Choice, Option
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
-from mesh_fixtures.scenario import Scenario
+if TYPE_CHECKING:
+    from mesh_fixtures.charts import Charts
+    from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.options import Choice, Option
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
+    from mesh_fixtures.scenario import Scenario
 
 SAMPLE_NAMESPACE: Final = "sample"
 """The guide's namespace of HelloWorld and Sleep; that of a lab is `Lab.sample_namespace`."""

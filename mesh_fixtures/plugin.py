@@ -15,7 +15,6 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.scenario import Scenario, default_folder
 from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, timeouts, versions
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.labs import (
@@ -34,6 +33,8 @@ from mesh_fixtures.session.terminal import TerminalProgress
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+    from mesh_fixtures.scenario import Scenario
 
 _SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
 _NOTES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
@@ -87,6 +88,8 @@ def _distributes(config: pytest.Config) -> bool:
 
 def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
     if _SCENARIOS not in config.stash:
+        from mesh_fixtures.scenario import default_folder
+
         settings = config.stash[RUN].settings
         folder = settings.scenarios or default_folder(config.rootpath)
         if settings.external:

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.ownership import Owner, state_folder
 from mesh_fixtures.patience import patient
-from mesh_fixtures.scenario import Scenario
+
+if TYPE_CHECKING:
+    from mesh_fixtures.scenario import Scenario
 
 SLOTS = 16
 """Address ranges for labs on this machine."""
@@ -98,6 +99,8 @@ def exclusive() -> Iterator[None]:
     Raises:
         LabError: another process holds it for too long.
     """
+    from filelock import FileLock, Timeout  # takes a moment, which runs without labs are spared
+
     folder = labs_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     seconds = patient(_LOCK_DEADLINE)

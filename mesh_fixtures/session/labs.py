@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,10 +23,12 @@ from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.retries import Retries
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.retries import told_to
-from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.options import Keep, Settings
+
+if TYPE_CHECKING:
+    from mesh_fixtures.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Run:
 
     def select(self, collected: Collected) -> None:
         """Take note of what is going to be verified."""
+        # Importing it takes a moment, which runs without scenarios are spared.
+        if collected.scenarios:
+            from mesh_fixtures.scenario import Scenario
+
         self.selected.update(collected.selected)
         self.needing_labs.update(collected.topologies.values())
         for test, (topology, requirement) in collected.verifying.items():

@@ -11,12 +11,12 @@ import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.options import DISRUPTIVE
-from mesh_fixtures.scenario import FEATURES, Scenario, load_scenarios
 from mesh_fixtures.session.sharding import Shard, estimate, split
 
 if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
+    from mesh_fixtures.scenario import Scenario
 
 REQUIREMENT: pytest.StashKey[Requirement] = pytest.StashKey()
 """The requirement that a test verifies, where its marker names one."""
@@ -38,6 +38,8 @@ def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:
     Raises:
         pytest.UsageError: a file cannot be used, or an id is not there.
     """
+    from mesh_fixtures.scenario import load_scenarios
+
     try:
         scenarios = load_scenarios(folder)
     except ScenarioError as error:
@@ -108,6 +110,8 @@ def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) ->
     Raises:
         pytest.UsageError: a `requires` marker names a feature that no scenario can have.
     """
+    from mesh_fixtures.scenario import FEATURES
+
     required: list[str] = []
     for mark in markers:
         for feature in mark.args:

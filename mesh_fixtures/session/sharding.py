@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.options import SHARD_FORM
-from mesh_fixtures.scenario import Scenario
+
+if TYPE_CHECKING:
+    from mesh_fixtures.scenario import Scenario
 
 SECONDS: Final[Mapping[str, float]] = {
     "multi-primary": 43,

@@ -13,10 +13,10 @@ from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_referen
 from mesh_fixtures.options import Choice, Option
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.records import Record
-from mesh_fixtures.scenario import Scenario
 
 if TYPE_CHECKING:
     from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+    from mesh_fixtures.scenario import Scenario
 
 KUBECONFIG = Option(
     "mesh_kubeconfig",

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.scenario.model import DNS_LABEL
-
 FORM: Final = "CLUSTER=FILE[@CONTEXT]"
 
 
@@ -53,6 +51,9 @@ def read_references(texts: Iterable[str], folder: Path) -> tuple[Reference, ...]
 
 
 def _read(text: str, folder: Path) -> Reference:
+    # Importing it takes a moment, which runs without kubeconfigs are spared.
+    from mesh_fixtures.scenario.model import DNS_LABEL
+
     cluster, equals, place = text.partition("=")
     if not equals or not re.fullmatch(DNS_LABEL, cluster):
         raise ValueError(
