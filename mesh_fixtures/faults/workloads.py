@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from mesh_fixtures.faults.target import Target
 from mesh_fixtures.install import ids
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.workloads import HELLOWORLD
 
 
@@ -43,7 +44,7 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
         target.until(
             "HelloWorld's pods to go",
             cluster,
-            lambda kube: kube.pods(target.namespace, HELLOWORLD),
+            lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
             lambda pods: all(pod.terminating for pod in pods),
         )
         yield

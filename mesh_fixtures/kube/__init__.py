@@ -1,8 +1,6 @@
-"""A thin, typed client of one cluster over the official one: reads, and exec."""
+"""A thin, typed client of one cluster over the official one: objects, logs and commands."""
 
-from mesh_fixtures.kube.access import Access
-from mesh_fixtures.kube.client import KubeClient
-from mesh_fixtures.kube.editor import KubeEditor
+from mesh_fixtures.kube.client import KubeClient, KubeEditor
 from mesh_fixtures.kube.objects import (
     ConfigMap,
     Deployment,
@@ -15,10 +13,10 @@ from mesh_fixtures.kube.objects import (
 )
 from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.pods import Container, Pod
+from mesh_fixtures.kube.resources import Access, Resource
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import exec_source
 from mesh_fixtures.kube.webhooks import Webhook, WebhookConfiguration
-from mesh_fixtures.kube.writer import KubeWriter
 
 __all__ = [
     "Access",
@@ -30,11 +28,11 @@ __all__ = [
     "ExecResult",
     "KubeClient",
     "KubeEditor",
-    "KubeWriter",
     "Meta",
     "Namespace",
     "Pipe",
     "Pod",
+    "Resource",
     "Secret",
     "Service",
     "Source",

@@ -209,10 +209,16 @@ class Secret:
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: _decoded(value) for key, value in data.items()})
+        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
 
 
-def _decoded(value: str) -> bytes:
+def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:
+    """Data as a Secret has it."""
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def decoded(value: str) -> bytes:
+    """A value of a Secret's data; empty where it is no base64."""
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.probe.envoy import admin
 from mesh_fixtures.probe.istiod import CONTAINER, SELECTOR
-
-_METALLB: Final = "/apis/apps/v1/namespaces/metallb-system/deployments/controller"
 
 
 def kubernetes(kube: KubeClient) -> str:
@@ -52,6 +51,6 @@ def envoy_version(said: str) -> str:
 def metallb(kube: KubeClient) -> str:
     """Version of MetalLB by its controller's image."""
     source = kube.source("deployments", "metallb-system", "controller")
-    found: Any = kube.read(source, _METALLB)
+    found: Any = kube.read(source, DEPLOYMENTS.path("metallb-system", "controller"))
     image = str(found["spec"]["template"]["spec"]["containers"][0]["image"])
     return image.partition("@")[0].rpartition(":")[2].removeprefix("v")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Source, exec_source
+from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Resource, Source, exec_source
 
 Said = str | tuple[int, str, str]
 
@@ -32,7 +32,7 @@ class FakeKube:
     sample_namespace: str = "sample"
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
+    def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
         return tuple(self.found)
 
     def pod_of(self, namespace: str, selector: str) -> Pod:

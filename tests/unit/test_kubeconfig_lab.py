@@ -15,8 +15,9 @@ from fake_api_server import FakeApiServer
 from mesh_examples import RELEASED, SCENARIOS
 
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
-from mesh_fixtures.kube import Container, Event, KubeWriter, Meta, Pod
+from mesh_fixtures.kube import Container, Event, KubeEditor, Meta, Pod, Resource
 from mesh_fixtures.kube import transport as transports
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import state, upkeep
 from mesh_fixtures.lab.kubeconfig import namespace, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
@@ -265,22 +266,22 @@ def test_a_scenario_of_other_clusters_is_refused(
 
 
 def test_a_refusal_for_lack_of_permission_is_told_apart(tmp_path: Path) -> None:
-    item = {"kind": "Service", "metadata": {"name": "x"}}
+    item = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
     server = FakeApiServer(refusals=[403, 422])
     with server.running(tmp_path) as kubeconfig:
         cluster = Cluster("cluster1", network="", kubeconfig=kubeconfig)
-        with KubeWriter(cluster) as writer:
+        with KubeEditor(cluster) as editor:
             with pytest.raises(NotPermitted, match="mesh-conformance rbac"):
-                writer.create("/api/v1/namespaces/x/services", item)
+                editor.create(item, "x")
             with pytest.raises(ProbeError, match="422") as raised:
-                writer.create("/api/v1/namespaces/x/services", item)
+                editor.create(item, "x")
             assert not isinstance(raised.value, NotPermitted)
-            assert writer.create("/api/v1/namespaces/x/services", item)
-            assert not writer.create("/api/v1/namespaces/x/services", item)
-            writer.delete("/api/v1/namespaces/x/services/x", "another")
+            assert editor.create(item, "x")
+            assert not editor.create(item, "x")
+            editor.delete(SERVICES, "x", "x", uid="another")
             assert "/api/v1/namespaces/x/services/x" in server.answers
-            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
-            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
+            editor.delete(SERVICES, "x", "x", uid="uid-3")
+            editor.delete(SERVICES, "x", "x", uid="uid-3")
             assert "/api/v1/namespaces/x/services/x" not in server.answers
 
 
@@ -356,11 +357,16 @@ def test_only_a_cluster_that_does_not_run_them_is_an_error(
     hinders: bool,
 ) -> None:
     monkeypatch.setattr(sample, "READY_SECONDS", 0.1)
-    monkeypatch.setattr(
-        "mesh_fixtures.kube.KubeClient.deployments", lambda self, namespace, selector="": ()
-    )
     pods = (waiting(container, reason), waiting(container, reason))
-    monkeypatch.setattr("mesh_fixtures.kube.KubeClient.pods", lambda self, namespace: pods)
+    listed = KubeEditor.list
+
+    def without_deployments(
+        self: KubeEditor, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> tuple[Any, ...]:
+        there = {DEPLOYMENTS: (), PODS: pods}
+        return there[resource] if resource in there else listed(self, resource, namespace, selector)
+
+    monkeypatch.setattr(KubeEditor, "list", without_deployments)
     lab = opened(servers)
     said: list[ProgressEvent] = []
     lab._progress = Progress("test", said.append)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fake_kube import pod
@@ -15,6 +15,7 @@ from mesh_fixtures.kube import (
     KubeClient,
     Meta,
     Pod,
+    Resource,
     Service,
     Source,
 )
@@ -39,22 +40,21 @@ class FakeObjects:
     name: str = "cluster1"
     sample_namespace: str = "sample"
 
-    def pods(self, namespace: str, selector: str) -> tuple[Pod, ...]:
+    def list(self, resource: Resource[Any], namespace: str, selector: str) -> Sequence[object]:
         key, _, value = selector.partition("=")
-        return tuple(each for each in self.pods_there if each.meta.labels.get(key) == value)
-
-    def services(self, namespace: str, selector: str) -> tuple[Service, ...]:
-        return self.services_there
-
-    def service(self, namespace: str, name: str) -> Service | None:
-        found = (each for each in self.services_there if str(each.meta) == f"{namespace}/{name}")
-        return next(found, None)
-
-    def deployments(self, namespace: str, selector: str) -> tuple[Deployment, ...]:
+        match resource.kind:
+            case "Pod":
+                return [each for each in self.pods_there if each.meta.labels.get(key) == value]
+            case "EndpointSlice":
+                assert key == "kubernetes.io/service-name"
+                return self.slices.get(value, ())
+            case "Service":
+                return self.services_there
         return self.deployments_there
 
-    def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
-        return self.slices.get(service, ())
+    def get(self, resource: Resource[Service], namespace: str, name: str) -> Service | None:
+        found = (each for each in self.services_there if str(each.meta) == f"{namespace}/{name}")
+        return next(found, None)
 
     def source(self, kind: str, namespace: str = "", detail: str = "") -> Source:
         return Source(self.name, kind, "kubectl get")

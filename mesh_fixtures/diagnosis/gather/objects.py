@@ -19,28 +19,26 @@ from mesh_fixtures.diagnosis.gather.trust import (
 )
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient, Pod, WebhookConfiguration
+from mesh_fixtures.kube import KubeClient, Pod, Resource, WebhookConfiguration, resources
 from mesh_fixtures.kube.objects import Json, texts
+from mesh_fixtures.kube.resources import (
+    DEPLOYMENTS,
+    EVENTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+)
 from mesh_fixtures.lab.provider import EndedService
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import injection_of
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
 
-_CORE: Final = "/api/v1"
-_ISTIO: Final = {
-    "networking.istio.io/v1": (
-        ("Gateway", "gateways"),
-        ("VirtualService", "virtualservices"),
-        ("DestinationRule", "destinationrules"),
-        ("Sidecar", "sidecars"),
-        ("EnvoyFilter", "envoyfilters"),
-    ),
-    "security.istio.io/v1": (
-        ("PeerAuthentication", "peerauthentications"),
-        ("AuthorizationPolicy", "authorizationpolicies"),
-    ),
-}
-_ALPHA: Final = {"envoyfilters": "networking.istio.io/v1alpha3"}
-
+_ISTIO: Final = (
+    *(resources.GATEWAYS, resources.VIRTUAL_SERVICES, resources.DESTINATION_RULES),
+    *(resources.SIDECARS, resources.ENVOY_FILTERS),
+    *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
+)
 _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
@@ -89,13 +87,12 @@ def _questions(
     """Field of `ClusterFacts`, how a person would ask, and how it is read."""
     both = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
     where = f"kubectl --context={kube.name} get"
-    apps = "/apis/apps/v1"
 
-    def in_both(api: str, kind: str, made: Callable[[Json], Any]) -> Read:
+    def in_both(resource: Resource[Any], made: Callable[[Json], Any]) -> Read:
         return lambda kube: tuple(
             made(item)
             for each in both
-            for item in _list(kube, api, kind, each)
+            for item in kube.items(resource, each)
             if each != SYSTEM_NAMESPACE or _is_istio(item)
         )
 
@@ -112,9 +109,9 @@ def _questions(
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
         ("nodes", f"{where} nodes --show-labels", _nodes),
-        ("pods", f"{where} pods -A", in_both(_CORE, "pods", _pod)),
-        ("deployments", f"{where} deployments -A", in_both(apps, "deployments", _deployment)),
-        ("services", f"{where} services -A", in_both(_CORE, "services", _service)),
+        ("pods", f"{where} pods -A", in_both(PODS, _pod)),
+        ("deployments", f"{where} deployments -A", in_both(DEPLOYMENTS, _deployment)),
+        ("services", f"{where} services -A", in_both(SERVICES, _service)),
         ("warnings", f"{where} events -A --field-selector=type=Warning", partial(_warnings, both)),
         ("discovery", f"{where} endpointslices -n {SYSTEM_NAMESPACE}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
@@ -122,7 +119,7 @@ def _questions(
 
 
 def _istio_kinds() -> str:
-    return ",".join(kind for kinds in _ISTIO.values() for _, kind in kinds)
+    return ",".join(each.plural for each in _ISTIO)
 
 
 def _is_istio(item: Json) -> bool:
@@ -145,17 +142,11 @@ def _labels(item: Json) -> Mapping[str, str]:
     }
 
 
-def _list(kube: KubeClient, api: str, kind: str, namespace: str = "") -> list[Json]:
-    within = f"/namespaces/{namespace}" if namespace else ""
-    found = kube.read(kube.source(kind, namespace), f"{api}{within}/{kind}")
-    items: list[Json] = (found or {}).get("items") or []
-    return items
-
-
 def _namespaces(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.Namespace, ...]:
     found = []
     for name in wanted:
-        item = kube.read(kube.source("namespaces", "", name), f"{_CORE}/namespaces/{name}")
+        source = kube.source("namespaces", "", name)
+        item = kube.read(source, NAMESPACES.path("", name))
         if item is not None:
             meta = item["metadata"]
             found.append(
@@ -183,7 +174,7 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
     """Those of injection, with no more of their metadata than the name."""
     return tuple(
         replace(each, meta=replace(each.meta, labels={}, annotations={}))
-        for each in kube.mutating_webhooks()
+        for each in kube.list(MUTATING_WEBHOOKS)
         if any(webhook.path.startswith("/inject") for webhook in each.webhooks)
     )
 
@@ -199,7 +190,7 @@ def _nodes(kube: KubeClient) -> tuple[facts.Node, ...]:
                 for each in item["status"].get("conditions") or ()
             ),
         )
-        for item in _list(kube, _CORE, "nodes")
+        for item in kube.items(NODES)
     )
 
 
@@ -232,9 +223,7 @@ def _trouble(pod: Pod) -> str:
 
 
 def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:
-    return tuple(
-        _part(item) for namespace in _OF_LAB for item in _list(kube, _CORE, "pods", namespace)
-    )
+    return tuple(_part(item) for namespace in _OF_LAB for item in kube.items(PODS, namespace))
 
 
 def _part(item: Json) -> facts.Part:
@@ -296,7 +285,7 @@ def _service(item: Json) -> facts.Service:
 def _warnings(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.WarningEvent, ...]:
     found: dict[tuple[str, str, str, str], facts.WarningEvent] = {}
     for namespace in wanted:
-        for item in _list(kube, _CORE, "events", namespace):
+        for item in kube.items(EVENTS, namespace):
             if item.get("type") != "Warning":
                 continue
             about = item["involvedObject"]
@@ -316,21 +305,19 @@ def _warnings(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.WarningE
 
 def _discovery(kube: KubeClient) -> tuple[str, ...]:
     """What is behind the Service by which proxies find istiod, or what that stands for."""
-    slices = kube.endpoint_slices(SYSTEM_NAMESPACE, "istiod")
-    service = kube.service(SYSTEM_NAMESPACE, "istiod")
-    found = [address for each in slices for address in each.addresses]
-    named = service.external if service is not None and service.kind == "ExternalName" else ()
-    return tuple(sorted({*found, *named}))
+    return tuple(sorted(discovery(kube, DEFAULT_DISCOVERY).addresses))
 
 
 def _configuration(kube: KubeClient) -> tuple[facts.Configuration, ...]:
     return tuple(
         facts.Configuration(
-            kind, item["metadata"]["namespace"], item["metadata"]["name"], item.get("spec") or {}
+            each.kind,
+            item["metadata"]["namespace"],
+            item["metadata"]["name"],
+            item.get("spec") or {},
         )
-        for api, kinds in _ISTIO.items()
-        for kind, plural in kinds
-        for item in _list(kube, f"/apis/{_ALPHA.get(plural, api)}", plural)
+        for each in _ISTIO
+        for item in kube.items(each)
     )
 
 

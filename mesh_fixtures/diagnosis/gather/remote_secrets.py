@@ -5,8 +5,6 @@ Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -19,7 +17,8 @@ from mesh_fixtures.diagnosis.facts import RemoteSecret
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.objects import Json, texts
+from mesh_fixtures.kube.objects import Json, decoded, texts
+from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.probe.view import MeshView
 
 LABEL: Final = "istio/multiCluster"
@@ -40,10 +39,8 @@ def read_remote_secrets(
     Raises:
         ProbeError: the cluster's secrets cannot be read.
     """
-    source = kube.source("secrets", SYSTEM_NAMESPACE)
-    listed = kube.read(source, f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets")
     found: list[RemoteSecret] = []
-    for item in (listed or {}).get("items") or ():
+    for item in kube.items(SECRETS, SYSTEM_NAMESPACE):
         labelled = texts(item["metadata"].get("labels")).get(LABEL) == "true"
         if labelled or item["metadata"]["name"].startswith(_NAMES):
             found += _entries(item, labelled, view, authorities)
@@ -72,7 +69,7 @@ def _entries(
 ) -> Iterator[RemoteSecret]:
     meta = item["metadata"]
     for cluster, encoded in (item.get("data") or {}).items():
-        kubeconfig = _decoded(encoded).decode("utf-8", "replace")
+        kubeconfig = decoded(encoded).decode("utf-8", "replace")
         servers = [str(each.get("server", "")) for each in _entries_of(kubeconfig, "clusters")]
         trusted = authorities_in(kubeconfig)
         leads_to = next((name for name, own in authorities.items() if own & trusted), "")
@@ -111,14 +108,7 @@ def _entries_of(kubeconfig: str, kind: str) -> list[Mapping[str, Any]]:
 
 def _fingerprints(encoded: str) -> list[str]:
     try:
-        certificates = x509.load_pem_x509_certificates(_decoded(encoded))
+        certificates = x509.load_pem_x509_certificates(decoded(encoded))
     except ValueError:
         return []
     return [each.fingerprint(hashes.SHA256()).hex() for each in certificates]
-
-
-def _decoded(value: str) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error:
-        return b""
