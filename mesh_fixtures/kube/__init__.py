@@ -3,16 +3,20 @@
 from mesh_fixtures.kube.client import KubeClient, KubeEditor
 from mesh_fixtures.kube.objects import (
     ConfigMap,
+    Configuration,
+    Container,
     Deployment,
     EndpointSlice,
     Event,
     Meta,
     Namespace,
+    Node,
+    Pod,
     Secret,
     Service,
+    ServicePort,
 )
 from mesh_fixtures.kube.pipe import Pipe
-from mesh_fixtures.kube.pods import Container, Pod
 from mesh_fixtures.kube.resources import Access, Resource
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import exec_source
@@ -21,6 +25,7 @@ from mesh_fixtures.kube.webhooks import Webhook, WebhookConfiguration
 __all__ = [
     "Access",
     "ConfigMap",
+    "Configuration",
     "Container",
     "Deployment",
     "EndpointSlice",
@@ -30,11 +35,13 @@ __all__ = [
     "KubeEditor",
     "Meta",
     "Namespace",
+    "Node",
     "Pipe",
     "Pod",
     "Resource",
     "Secret",
     "Service",
+    "ServicePort",
     "Source",
     "Webhook",
     "WebhookConfiguration",

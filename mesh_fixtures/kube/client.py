@@ -7,9 +7,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.objects import Json, Pod
 from mesh_fixtures.kube.pipe import Pipe
-from mesh_fixtures.kube.pods import Pod
 from mesh_fixtures.kube.resources import (
     ACCESS_REVIEWS,
     DEPLOYMENTS,
@@ -118,9 +117,9 @@ class KubeClient:
         item = self._transport.read(source, resource.path(namespace, name), {})
         return None if item is None else resource.read(item)
 
-    def read(self, source: Source, path: str) -> Any:
-        """The JSON at a path of the API server, as it is; None when there is no such object."""
-        return self._transport.read(source, path, {})
+    def version(self) -> str:
+        """Version of the API server, e.g. `v1.36.3`."""
+        return str(self._transport.read(self.source("version", ""), "/version", {})["gitVersion"])
 
     def log(
         self, namespace: str, pod: str, container: str, *, lines: int, previous: bool = False

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from mesh_fixtures.kube.objects import (
     ConfigMap,
+    Configuration,
     Deployment,
     EndpointSlice,
     Event,
     Json,
     Namespace,
+    Node,
+    Pod,
     Secret,
     Service,
 )
-from mesh_fixtures.kube.pods import Pod
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
 
 Item = TypeVar("Item")
@@ -59,7 +62,7 @@ class Resource(Generic[Item]):
         return "/".join((root, *(part for part in parts if part)))
 
 
-def _unread(item: Json) -> Json:
+def _as_it_is(item: Json) -> Json:
     return item
 
 
@@ -75,48 +78,52 @@ def _webhooks(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[
     return Resource("admissionregistration.k8s.io/v1", kind, plural, read, namespaced=False)
 
 
-def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Json]:
-    return Resource(f"networking.istio.io/{version}", kind, plural, _unread)
+def _istio(api: str, kind: str, plural: str) -> Resource[Configuration]:
+    return Resource(api, kind, plural, partial(Configuration.read, kind))
 
 
-def _security(kind: str, plural: str) -> Resource[Json]:
-    return Resource("security.istio.io/v1", kind, plural, _unread)
+def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Configuration]:
+    return _istio(f"networking.istio.io/{version}", kind, plural)
+
+
+def _security(kind: str, plural: str) -> Resource[Configuration]:
+    return _istio("security.istio.io/v1", kind, plural)
 
 
 def _metallb(kind: str, plural: str) -> Resource[Json]:
-    return Resource("metallb.io/v1beta1", kind, plural, _unread)
+    return Resource("metallb.io/v1beta1", kind, plural, _as_it_is)
 
 
 NAMESPACES: Final = Resource("v1", "Namespace", "namespaces", Namespace.read, namespaced=False)
-NODES: Final = Resource("v1", "Node", "nodes", _unread, namespaced=False)
+NODES: Final = Resource("v1", "Node", "nodes", Node.read, namespaced=False)
 PODS: Final = _core("Pod", "pods", Pod.read)
 SERVICES: Final = _core("Service", "services", Service.read)
-SERVICE_ACCOUNTS: Final = _core("ServiceAccount", "serviceaccounts", _unread)
+SERVICE_ACCOUNTS: Final = _core("ServiceAccount", "serviceaccounts", _as_it_is)
 CONFIG_MAPS: Final = _core("ConfigMap", "configmaps", ConfigMap.read)
 SECRETS: Final = _core("Secret", "secrets", Secret.read)
 EVENTS: Final = _core("Event", "events", Event.read)
 
 DEPLOYMENTS: Final = _apps("Deployment", "deployments", Deployment.read)
-REPLICA_SETS: Final = _apps("ReplicaSet", "replicasets", _unread)
-DAEMON_SETS: Final = _apps("DaemonSet", "daemonsets", _unread)
+REPLICA_SETS: Final = _apps("ReplicaSet", "replicasets", _as_it_is)
+DAEMON_SETS: Final = _apps("DaemonSet", "daemonsets", _as_it_is)
 
 ENDPOINT_SLICES: Final = Resource(
     "discovery.k8s.io/v1", "EndpointSlice", "endpointslices", EndpointSlice.read
 )
 NETWORK_POLICIES: Final = Resource(
-    "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _unread
+    "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _as_it_is
 )
 MUTATING_WEBHOOKS: Final = _webhooks(
     "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", WebhookConfiguration.read
 )
 VALIDATING_WEBHOOKS: Final = _webhooks(
-    "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", _unread
+    "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", _as_it_is
 )
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io/v1",
     "SelfSubjectAccessReview",
     "selfsubjectaccessreviews",
-    _unread,
+    _as_it_is,
     namespaced=False,
 )
 
@@ -130,7 +137,7 @@ ENVOY_FILTERS: Final = _networking("EnvoyFilter", "envoyfilters", "v1alpha3")
 PEER_AUTHENTICATIONS: Final = _security("PeerAuthentication", "peerauthentications")
 AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationpolicies")
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
-TELEMETRIES: Final = Resource("telemetry.istio.io/v1", "Telemetry", "telemetries", _unread)
+TELEMETRIES: Final = _istio("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
 ADDRESS_POOLS: Final = _metallb("IPAddressPool", "ipaddresspools")
 L2_ADVERTISEMENTS: Final = _metallb("L2Advertisement", "l2advertisements")

@@ -13,7 +13,7 @@ Said = str | tuple[int, str, str]
 
 def pod(name: str, namespace: str = "sample", ip: str = "10.1.0.9", **labels: str) -> Pod:
     """A pod that serves."""
-    return Pod(Meta(name, namespace, labels), ip, "node", "Running", False, True, ())
+    return Pod(Meta(name, namespace, labels), ip, "Running", False, True, ())
 
 
 def result(stdout: str = "", stderr: str = "", exit_status: int = 0) -> ExecResult:

@@ -8,8 +8,15 @@ from fake_api_server import FakeApiServer
 from kube_client import PODS_PATH, client_of, cluster, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeClient, resources, transport
-from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SECRETS, SERVICES
+from mesh_fixtures.kube import Container, KubeClient, Node, ServicePort, resources, transport
+from mesh_fixtures.kube.resources import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICES,
+)
 from mesh_fixtures.retries import Retry, told_to
 
 
@@ -74,10 +81,12 @@ def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
 
 def test_other_objects(tmp_path: Path) -> None:
     meta = {"name": "x", "namespace": "s"}
+    discovery = {"name": "discovery", "image": "pilot", "env": [{"name": "A", "value": "1"}]}
+    template = {"spec": {"containers": [discovery]}}
     server = FakeApiServer(
         {
             "/apis/apps/v1/namespaces/s/deployments": {
-                "items": [{"metadata": meta, "spec": {"replicas": 2}, "status": {}}]
+                "items": [{"metadata": meta, "spec": {"replicas": 2, "template": template}}]
             },
             "/api/v1/namespaces/s/services": {
                 "items": [
@@ -92,11 +101,24 @@ def test_other_objects(tmp_path: Path) -> None:
                     },
                 ]
             },
+            "/api/v1/nodes": {
+                "items": [
+                    {
+                        "metadata": {
+                            "name": "n",
+                            "labels": {
+                                "topology.kubernetes.io/region": "r1",
+                                "topology.kubernetes.io/zone": "z1",
+                            },
+                        },
+                        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+                    }
+                ]
+            },
             "/apis/discovery.k8s.io/v1/namespaces/s/endpointslices": {
                 "items": [
                     {
                         "metadata": meta,
-                        "ports": [{"port": 15012}],
                         "endpoints": [
                             {"addresses": ["10.0.0.9"]},
                             {"addresses": ["10.0.0.8"], "conditions": {"ready": False}},
@@ -107,13 +129,16 @@ def test_other_objects(tmp_path: Path) -> None:
         }
     )
     with client_of(server, tmp_path) as kube:
+        (node,) = kube.list(NODES)
         (deployment,) = kube.list(DEPLOYMENTS, "s")
         balanced, named = kube.list(SERVICES, "s")
         (slices,) = kube.list(ENDPOINT_SLICES, "s", "kubernetes.io/service-name=x")
     assert (deployment.wanted, deployment.ready) == (2, 0)
-    assert (balanced.external, balanced.ports) == (("10.0.0.9",), {"80": 80})
+    assert deployment.container("discovery") == Container("discovery", "pilot", {"A": "1"})
+    assert node == Node("n", "r1", "z1", ready=True)
+    assert (balanced.external, balanced.ports) == (("10.0.0.9",), (ServicePort(80, "", ""),))
     assert named.external == ("gw.example",)
-    assert (slices.addresses, slices.ports) == (("10.0.0.9",), (15012,))
+    assert slices.addresses == ("10.0.0.9",)
 
 
 def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:

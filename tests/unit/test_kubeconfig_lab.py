@@ -316,11 +316,15 @@ def test_connections_are_used_once_where_a_gateway_chooses() -> None:
 
 def waiting(name: str, reason: str) -> Pod:
     container = Container(name, image="i", waiting=reason)
-    return Pod(Meta("p"), "", "", "Pending", False, False, (container,))
+    return Pod(Meta("p"), "", "Pending", False, False, (container,))
 
 
-FAILED_BY_QUOTA = Event("ReplicaSet/x", "FailedCreate", "pods is forbidden: exceeded quota", "")
-FAILED_BY_WEBHOOK = Event("ReplicaSet/x", "FailedCreate", 'failed calling webhook "rev"', "")
+FAILED_BY_QUOTA = Event(
+    "Warning", "ReplicaSet/x", "FailedCreate", "pods is forbidden: exceeded quota", ""
+)
+FAILED_BY_WEBHOOK = Event(
+    "Warning", "ReplicaSet/x", "FailedCreate", 'failed calling webhook "rev"', ""
+)
 
 
 @pytest.mark.parametrize(

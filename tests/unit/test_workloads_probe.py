@@ -124,8 +124,8 @@ def test_no_control_plane() -> None:
 
 def test_discovery_by_endpoint_slices() -> None:
     meta = Meta("istiod", "istio-system")
-    service = Service(meta, "ClusterIP", {}, {"tcp-istiod": 15012}, ())
-    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",), (15012, 15017)),)}
+    service = Service(meta, "ClusterIP", {}, (), ())
+    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",)),)}
     kube = FakeObjects(services_there=(service,), slices=slices)
     seen = discovery(kube.as_client(), "istiod.istio-system.svc:15012")
     assert seen.addresses == {"172.18.1.100"}
@@ -134,7 +134,7 @@ def test_discovery_by_endpoint_slices() -> None:
 
 def test_discovery_by_an_external_name() -> None:
     meta = Meta("istiod-x", "istio-system")
-    service = Service(meta, "ExternalName", {}, {}, ("gateway.example",))
+    service = Service(meta, "ExternalName", {}, (), ("gateway.example",))
     seen = discovery(
         FakeObjects(services_there=(service,)).as_client(), "istiod-x.istio-system.svc:15012"
     )
@@ -149,7 +149,7 @@ def test_no_discovery() -> None:
 def test_gateways_with_the_pods_that_they_select() -> None:
     labels = {"istio": "eastwestgateway"}
     meta = Meta("istio-eastwestgateway", "istio-system", labels)
-    balanced = Service(meta, "LoadBalancer", labels, {"tls": 15443}, ("172.18.1.100",))
+    balanced = Service(meta, "LoadBalancer", labels, (), ("172.18.1.100",))
     inner = replace(balanced, kind="ClusterIP", external=())
     gateway_pod = pod("gw-1", "istio-system", **labels)
     kube = FakeObjects((gateway_pod, pod("other", app="other")), (balanced, inner))
@@ -163,6 +163,6 @@ def test_gateways_with_the_pods_that_they_select() -> None:
 
 def test_a_gateway_that_waits_for_its_address() -> None:
     labels = {"istio": "eastwestgateway"}
-    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, {}, ())
+    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, (), ())
     (seen,) = gateways(FakeObjects(services_there=(service,)).as_client())
     assert str(seen) == "service istio-system/gw: no external address; no pod"

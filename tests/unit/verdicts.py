@@ -108,5 +108,5 @@ def holds_unless(said: str, outcome: Outcome) -> bool:
 
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
-    service = Service(GATEWAY, "LoadBalancer", {}, {}, addresses)
+    service = Service(GATEWAY, "LoadBalancer", {}, (), addresses)
     return Gateway(SOURCE, cluster, service, (replace(pod("gw-1"), ready=serving),))

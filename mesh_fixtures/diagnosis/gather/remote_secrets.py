@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from mesh_fixtures.diagnosis.facts import RemoteSecret
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.objects import Json, decoded, texts
+from mesh_fixtures.kube import KubeClient, Secret
+from mesh_fixtures.kube.objects import decoded
 from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.probe.view import MeshView
 
@@ -40,10 +40,10 @@ def read_remote_secrets(
         ProbeError: the cluster's secrets cannot be read.
     """
     found: list[RemoteSecret] = []
-    for item in kube.items(SECRETS, SYSTEM_NAMESPACE):
-        labelled = texts(item["metadata"].get("labels")).get(LABEL) == "true"
-        if labelled or item["metadata"]["name"].startswith(_NAMES):
-            found += _entries(item, labelled, view, authorities)
+    for secret in kube.list(SECRETS, SYSTEM_NAMESPACE):
+        labelled = secret.meta.labels.get(LABEL) == "true"
+        if labelled or secret.meta.name.startswith(_NAMES):
+            found += _entries(secret, labelled, view, authorities)
     return tuple(found)
 
 
@@ -65,11 +65,10 @@ def credentials_in(kubeconfig: str) -> Iterator[str]:
 
 
 def _entries(
-    item: Json, labelled: bool, view: MeshView, authorities: Mapping[str, frozenset[str]]
+    secret: Secret, labelled: bool, view: MeshView, authorities: Mapping[str, frozenset[str]]
 ) -> Iterator[RemoteSecret]:
-    meta = item["metadata"]
-    for cluster, encoded in (item.get("data") or {}).items():
-        kubeconfig = decoded(encoded).decode("utf-8", "replace")
+    for cluster, content in secret.data.items():
+        kubeconfig = content.decode("utf-8", "replace")
         servers = [str(each.get("server", "")) for each in _entries_of(kubeconfig, "clusters")]
         trusted = authorities_in(kubeconfig)
         leads_to = next((name for name, own in authorities.items() if own & trusted), "")
@@ -78,13 +77,13 @@ def _entries(
             leads_to = next((name for name, server in known if server and server in servers), "")
         tokens = [str(each.get("token", "")) for each in _entries_of(kubeconfig, "users")]
         yield RemoteSecret(
-            name=meta["name"],
+            name=secret.meta.name,
             cluster=cluster,
             labelled=labelled,
             server=servers[0] if servers else "",
             leads_to=leads_to,
             accepted=_accepted(view, leads_to, tokens),
-            created=str(meta.get("creationTimestamp", "")),
+            created=secret.meta.created,
         )
 
 

@@ -19,7 +19,7 @@ from mesh_fixtures.install.names import (
     NETWORK_LABEL,
     SYSTEM_NAMESPACE,
 )
-from mesh_fixtures.kube import ConfigMap, KubeClient, Webhook, WebhookConfiguration
+from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -123,7 +123,7 @@ def installation(kube: KubeClient) -> Installation:
         network=namespace.meta.labels.get(NETWORK_LABEL, ""),
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
         istiods={
-            each.meta.name: each.env.get(CONTAINER, {}).get("CLUSTER_ID", "")
+            each.meta.name: _cluster_id(each)
             for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
         },
         values=tuple(injection_values(maps)),
@@ -133,6 +133,11 @@ def installation(kube: KubeClient) -> Installation:
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
     )
+
+
+def _cluster_id(istiod: Deployment) -> str:
+    container = istiod.container(CONTAINER)
+    return "" if container is None else container.env.get("CLUSTER_ID", "")
 
 
 def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Injector]:
