@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.gather import gather, with_traffic
 from mesh_fixtures.diagnosis.recording import Recording
 from mesh_fixtures.diagnosis.text import explained
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.requirements import ObservedMesh
 from mesh_fixtures.verdict.findings import Finding
 
@@ -73,7 +74,9 @@ class Diagnostician:
     def _samples_are_there(self) -> bool:
         known = self._mesh.view.kube.values()
         with suppress(ProbeError):
-            return any(kube.namespace(kube.sample_namespace) is not None for kube in known)
+            return any(
+                kube.get(NAMESPACES, "", kube.sample_namespace) is not None for kube in known
+            )
         return True
 
 

@@ -1,28 +1,31 @@
-"""A thin, typed client of one cluster over the official one: reads, and exec."""
+"""A thin, typed client of one cluster over the official one: objects, logs and commands."""
 
-from mesh_fixtures.kube.access import Access
-from mesh_fixtures.kube.client import KubeClient
-from mesh_fixtures.kube.editor import KubeEditor
+from mesh_fixtures.kube.client import KubeClient, KubeEditor
 from mesh_fixtures.kube.objects import (
     ConfigMap,
+    Configuration,
+    Container,
     Deployment,
     EndpointSlice,
     Event,
     Meta,
     Namespace,
+    Node,
+    Pod,
     Secret,
     Service,
+    ServicePort,
 )
 from mesh_fixtures.kube.pipe import Pipe
-from mesh_fixtures.kube.pods import Container, Pod
+from mesh_fixtures.kube.resources import Access, Resource
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.kube.transport import exec_source
 from mesh_fixtures.kube.webhooks import Webhook, WebhookConfiguration
-from mesh_fixtures.kube.writer import KubeWriter
 
 __all__ = [
     "Access",
     "ConfigMap",
+    "Configuration",
     "Container",
     "Deployment",
     "EndpointSlice",
@@ -30,13 +33,15 @@ __all__ = [
     "ExecResult",
     "KubeClient",
     "KubeEditor",
-    "KubeWriter",
     "Meta",
     "Namespace",
+    "Node",
     "Pipe",
     "Pod",
+    "Resource",
     "Secret",
     "Service",
+    "ServicePort",
     "Source",
     "Webhook",
     "WebhookConfiguration",

@@ -1,34 +1,30 @@
-"""Asks one cluster's API server, and runs commands in its pods."""
+"""Asks one cluster's API server, runs commands in its pods, and changes its objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, Cluster
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube.access import Access
-from mesh_fixtures.kube.objects import (
-    ConfigMap,
-    Deployment,
-    EndpointSlice,
-    Event,
-    Namespace,
-    Secret,
-    Service,
-)
+from mesh_fixtures.kube.objects import Json, Pod
 from mesh_fixtures.kube.pipe import Pipe
-from mesh_fixtures.kube.pods import Pod
+from mesh_fixtures.kube.resources import (
+    ACCESS_REVIEWS,
+    DEPLOYMENTS,
+    PODS,
+    Access,
+    Item,
+    Resource,
+    resource_of,
+)
 from mesh_fixtures.kube.source import ExecResult, Source
-from mesh_fixtures.kube.transport import Refused, Transport, refusal
-from mesh_fixtures.kube.webhooks import WebhookConfiguration
+from mesh_fixtures.kube.transport import CONFLICT, NOT_FOUND, Refused, Transport, refusal
 from mesh_fixtures.patience import patient
 
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take unless it is told otherwise."""
-
-_CORE: Final = "/api/v1"
 
 
 class KubeClient:
@@ -56,7 +52,7 @@ class KubeClient:
     def close(self) -> None:
         self._transport.close()
 
-    def __enter__(self) -> KubeClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -84,63 +80,45 @@ class KubeClient:
         """
         source = Source(self.name, "access", f"kubectl --context={self.name} auth {access}")
         try:
-            answer = self._transport.send(source, "POST", access.REVIEWS, access.review())
+            answer = self._transport.send(source, "POST", ACCESS_REVIEWS.path(), access.review())
         except Refused as error:
             raise refusal(source, error) from error
         return bool(answer.get("status", {}).get("allowed"))
 
-    def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
-        """Pods by name. So for the other lists.
+    def list(
+        self, resource: Resource[Item], namespace: str = "", selector: str = ""
+    ) -> tuple[Item, ...]:
+        """Objects by namespace and name.
 
         Args:
+            namespace: empty for all, or for what is in none.
             selector: labels as `kubectl -l` takes them; empty for all.
         """
-        return tuple(map(Pod.read, self._list(_CORE, "pods", namespace, selector)))
+        items = self.items(resource, namespace, selector)
+        return tuple(map(resource.read, sorted(items, key=_place)))
 
-    def services(self, namespace: str, selector: str = "") -> tuple[Service, ...]:
-        return tuple(map(Service.read, self._list(_CORE, "services", namespace, selector)))
+    def items(
+        self, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> tuple[Json, ...]:
+        """Objects as JSON; none where the API server does not know the kind."""
+        source = self.source(resource.plural, namespace, f"-l {selector}" if selector else "")
+        query = {"labelSelector": selector} if selector else {}
+        found = self._transport.read(source, resource.path(namespace), query)
+        return tuple((found or {}).get("items") or ())
 
-    def deployments(self, namespace: str, selector: str = "") -> tuple[Deployment, ...]:
-        items = self._list("/apis/apps/v1", "deployments", namespace, selector)
-        return tuple(map(Deployment.read, items))
+    def get(self, resource: Resource[Item], namespace: str, name: str) -> Item | None:
+        """An object; None when there is none.
 
-    def config_maps(self, namespace: str, selector: str = "") -> tuple[ConfigMap, ...]:
-        return tuple(map(ConfigMap.read, self._list(_CORE, "configmaps", namespace, selector)))
+        Args:
+            namespace: empty for what is in none.
+        """
+        source = self.source(resource.plural, namespace, name)
+        item = self._transport.read(source, resource.path(namespace, name), {})
+        return None if item is None else resource.read(item)
 
-    def secrets(self, namespace: str, selector: str = "") -> tuple[Secret, ...]:
-        return tuple(map(Secret.read, self._list(_CORE, "secrets", namespace, selector)))
-
-    def events(self, namespace: str) -> tuple[Event, ...]:
-        """Events, oldest first."""
-        found = map(Event.read, self._list(_CORE, "events", namespace, ""))
-        return tuple(sorted(found, key=lambda event: event.at))
-
-    def mutating_webhooks(self, selector: str = "") -> tuple[WebhookConfiguration, ...]:
-        api, kind = "/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations"
-        return tuple(map(WebhookConfiguration.read, self._list(api, kind, "", selector)))
-
-    def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
-        """Endpoint slices of a Service."""
-        selector = f"kubernetes.io/service-name={service}"
-        items = self._list("/apis/discovery.k8s.io/v1", "endpointslices", namespace, selector)
-        return tuple(map(EndpointSlice.read, items))
-
-    def secret(self, namespace: str, name: str) -> Secret | None:
-        """None when there is none. So for a single Service."""
-        item = self._get("secrets", name, namespace)
-        return None if item is None else Secret.read(item)
-
-    def namespace(self, name: str) -> Namespace | None:
-        item = self._get("namespaces", name)
-        return None if item is None else Namespace.read(item)
-
-    def service(self, namespace: str, name: str) -> Service | None:
-        item = self._get("services", name, namespace)
-        return None if item is None else Service.read(item)
-
-    def read(self, source: Source, path: str) -> Any:
-        """The JSON at a path of the API server, as it is; None when there is no such object."""
-        return self._transport.read(source, path, {})
+    def version(self) -> str:
+        """Version of the API server, e.g. `v1.36.3`."""
+        return str(self._transport.read(self.source("version", ""), "/version", {})["gitVersion"])
 
     def log(
         self, namespace: str, pod: str, container: str, *, lines: int, previous: bool = False
@@ -153,7 +131,7 @@ class KubeClient:
         asked = f"kubectl --context={self.name} -n {namespace} logs {pod} -c {container}"
         source = Source(self.name, f"{namespace}/{pod} ({container})", asked)
         query = {"container": container, "tailLines": str(lines), "previous": str(previous).lower()}
-        return self._transport.text(source, f"{_CORE}/namespaces/{namespace}/pods/{pod}/log", query)
+        return self._transport.text(source, PODS.path(namespace, pod, "log"), query)
 
     def accepts(self, token: str) -> bool:
         """Whether the API server takes a bearer token for somebody's."""
@@ -166,7 +144,7 @@ class KubeClient:
         Raises:
             ProbeError: there is none.
         """
-        pods = self.pods(namespace, selector)
+        pods = self.list(PODS, namespace, selector)
         for pod in pods:
             if pod.serving:
                 return pod
@@ -203,15 +181,91 @@ class KubeClient:
         """Start a command in a container, to exchange bytes with it. Close it when done."""
         return self._transport.pipe(namespace, pod, container, argv)
 
-    def _list(self, api: str, kind: str, namespace: str, selector: str) -> list[Any]:
-        source = self.source(kind, namespace, f"-l {selector}" if selector else "")
-        query = {"labelSelector": selector} if selector else {}
-        within = f"/namespaces/{namespace}" if namespace else ""
-        found = self._transport.read(source, f"{api}{within}/{kind}", query)
-        items: list[Any] = (found or {}).get("items") or []
-        return sorted(items, key=lambda item: str(item["metadata"]["name"]))
 
-    def _get(self, kind: str, name: str, namespace: str = "") -> Any:
-        source = self.source(kind, namespace, name)
-        within = f"/namespaces/{namespace}" if namespace else ""
-        return self._transport.read(source, f"{_CORE}{within}/{kind}/{name}", {})
+class KubeEditor(KubeClient):
+    """Changes objects too; its own class, so that what probes get can change nothing.
+
+    What is done twice is as if done once. Every method raises ProbeError when the API server
+    cannot be asked or refuses, and NotPermitted when it does not permit it.
+    """
+
+    def create(self, item: Json, namespace: str = "") -> bool:
+        """Make an object, or leave the one alone that has its name.
+
+        Args:
+            namespace: that it belongs into; empty for what is in none.
+
+        Returns:
+            Whether it was made.
+        """
+        resource = resource_of(item)
+        source = self._change_source("create", namespace, resource, item["metadata"]["name"])
+        return self._send(source, "POST", resource.path(namespace), item, unless=(CONFLICT,))
+
+    def patch(
+        self, resource: Resource[Any], namespace: str, name: str, change: Mapping[str, Any]
+    ) -> None:
+        """Set fields of an object, and leave its others as they are. Source: RFC 7386."""
+        source = self._change_source("patch", namespace, resource, name)
+        self._send(source, "PATCH", resource.path(namespace, name), change)
+
+    def scale(self, namespace: str, deployment: str, replicas: int) -> None:
+        """Have a Deployment want a number of pods. Source: Kubernetes, Scale v1."""
+        verb = f"scale --replicas={replicas}"
+        source = self._change_source(verb, namespace, DEPLOYMENTS, deployment)
+        path = DEPLOYMENTS.path(namespace, deployment, "scale")
+        self._send(source, "PATCH", path, {"spec": {"replicas": replicas}})
+
+    def delete(
+        self,
+        resource: Resource[Any],
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Begin to remove an object, unless it is gone already or another one has its name.
+
+        Args:
+            uid: empty for whichever has its name.
+            grace_seconds: between a pod's signal to stop and its end; None for what the pod itself
+                says.
+        """
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        source = self._change_source("delete", namespace, resource, name)
+        unless = (NOT_FOUND, CONFLICT) if uid else (NOT_FOUND,)
+        self._send(source, "DELETE", resource.path(namespace, name), options, unless)
+
+    def _send(
+        self,
+        source: Source,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        unless: Sequence[int] = (),
+    ) -> bool:
+        """Whether it was done, and not refused with a status by which nothing is left to do."""
+        try:
+            self._transport.send(source, method, path, body)
+        except Refused as error:
+            if error.status in unless:
+                return False
+            raise refusal(source, error) from error
+        return True
+
+    def _change_source(
+        self, verb: str, namespace: str, resource: Resource[Any], name: str
+    ) -> Source:
+        named = f"{resource.kind.lower()}/{name}"
+        where = f" -n {namespace}" if namespace else ""
+        return Source(self.name, named, f"kubectl --context={self.name}{where} {verb} {named}")
+
+
+def _place(item: Json) -> tuple[str, str]:
+    meta = item["metadata"]
+    return str(meta.get("namespace", "")), str(meta["name"])

@@ -1,6 +1,6 @@
-"""Credentials within a kubeconfig, as a remote secret holds it: pure functions of its text.
+"""Credentials within a kubeconfig, as a remote secret holds it, and how others are asked for.
 
-Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1; RFC 7519.
+Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1, Secret types; RFC 7519.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ LAST_USED: Final = "kubernetes.io/legacy-token-last-used"
 """Label that the API server sets on the Secret of a service account's token when somebody uses the
 token (source: Kubernetes, legacy ServiceAccount token tracking)."""
 
+_TOKEN: Final = "kubernetes.io/service-account-token"  # noqa: S105
+_ACCOUNT: Final = "kubernetes.io/service-account.name"
 _SUBJECT: Final = "system:serviceaccount:"
 
 
@@ -44,6 +46,14 @@ def with_token(kubeconfig: bytes, token: str) -> bytes:
     content = _read(kubeconfig)
     _user(content)["token"] = token
     return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def token_request(namespace: str, name: str, account: str) -> dict[str, Any]:
+    """A Secret that the API server fills, a moment after it is made, with a new token of a service
+    account. Once it is deleted, the token is refused.
+    """
+    meta = {"name": name, "namespace": namespace, "annotations": {_ACCOUNT: account}}
+    return {"apiVersion": "v1", "kind": "Secret", "type": _TOKEN, "metadata": meta}
 
 
 def _read(kubeconfig: bytes) -> Any:

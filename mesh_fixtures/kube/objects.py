@@ -1,6 +1,7 @@
-"""Kubernetes objects as the probes see them: only the fields that a question needs, typed.
+"""Objects of Kubernetes and Istio: only the fields that somebody asks for, typed.
 
-Each `read` takes an object as the API server returns it (JSON). Source: Kubernetes API reference.
+Each `read` takes an object as the API server returns it (JSON). Source: Kubernetes API reference;
+Istio, configuration reference.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+_REGION: Final = "topology.kubernetes.io/region"
+_ZONE: Final = "topology.kubernetes.io/zone"
+_PREFERENCE: Final = "networking.istio.io/traffic-distribution"
 
 Json = Mapping[str, Any]
 
@@ -21,12 +26,18 @@ def texts(value: Mapping[str, Any] | None) -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Meta:
-    """Name, namespace (empty for cluster-scoped objects), labels and annotations."""
+    """What every object has.
+
+    Attributes:
+        namespace: empty for an object in none.
+        created: RFC 3339; empty when that is not known.
+    """
 
     name: str
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
 
     @classmethod
     def read(cls, item: Json) -> Meta:
@@ -36,21 +47,147 @@ class Meta:
             namespace=meta.get("namespace", ""),
             labels=texts(meta.get("labels")),
             annotations=texts(meta.get("annotations")),
+            created=str(meta.get("creationTimestamp") or ""),
         )
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-def condition(status: Json, kind: str) -> bool:
+def _condition(status: Json, kind: str) -> bool:
     """Whether a status has a condition of this kind that is true."""
     conditions: Iterable[Json] = status.get("conditions") or ()
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
-def literals(container: Json) -> Mapping[str, str]:
+def _literals(container: Json) -> Mapping[str, str]:
     """Variables of a container that have literal values."""
     return {each["name"]: each["value"] for each in container.get("env") or () if "value" in each}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that runs as long as its pod does.
+
+    Attributes:
+        env: variables with literal values; those from fields, secrets or maps are left out.
+        ready: as the kubelet last reported.
+        restarts: how often the kubelet started it again.
+        waiting: why it does not run, e.g. `ImagePullBackOff`, with what is said about it; empty
+            when it runs or has ended.
+        restarted: when its last run before this one ended, RFC 3339; empty for none.
+    """
+
+    name: str
+    image: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready: bool = False
+    restarts: int = 0
+    waiting: str = ""
+    restarted: str = ""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod.
+
+    Attributes:
+        ip: empty while it has none.
+        phase: Pending, Running, Succeeded, Failed or Unknown.
+        terminating: it is being deleted.
+        ready: its Ready condition is true.
+        containers: native sidecars, which are init containers that keep running, come first; init
+            containers that end are left out.
+        unscheduled: why no node takes it; empty when one does.
+    """
+
+    meta: Meta
+    ip: str
+    phase: str
+    terminating: bool
+    ready: bool
+    containers: tuple[Container, ...]
+    unscheduled: str = ""
+    service_account: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.meta.name
+
+    @property
+    def serving(self) -> bool:
+        """Running, ready and not going away."""
+        return self.phase == "Running" and self.ready and not self.terminating
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not run, as far as its status says."""
+        waiting = [f"{each.name}: {each.waiting}" for each in self.containers if each.waiting]
+        return "; ".join([*([self.unscheduled] if self.unscheduled else []), *waiting])
+
+    @property
+    def ready_containers(self) -> int:
+        return sum(container.ready for container in self.containers)
+
+    @property
+    def state(self) -> str:
+        """As `kubectl get pods` would say it, e.g. `2/2 Running`."""
+        phase = "Terminating" if self.terminating else self.phase
+        return f"{self.ready_containers}/{len(self.containers)} {phase}"
+
+    def container(self, name: str) -> Container | None:
+        return _named(self.containers, name)
+
+    @classmethod
+    def read(cls, item: Json) -> Pod:
+        spec, status = item["spec"], item.get("status", {})
+        statuses = {
+            each["name"]: each
+            for key in ("initContainerStatuses", "containerStatuses")
+            for each in status.get(key) or ()
+        }
+        sidecars = [
+            each
+            for each in spec.get("initContainers") or ()
+            if each.get("restartPolicy") == "Always"
+        ]
+        lasting = (*sidecars, *(spec.get("containers") or ()))
+        return cls(
+            meta=Meta.read(item),
+            ip=status.get("podIP", ""),
+            phase=status.get("phase", "Unknown"),
+            terminating="deletionTimestamp" in item["metadata"],
+            ready=_condition(status, "Ready"),
+            containers=tuple(_container(each, statuses) for each in lasting),
+            unscheduled=_unscheduled(status),
+            service_account=spec.get("serviceAccountName", ""),
+        )
+
+
+def _named(containers: Iterable[Container], name: str) -> Container | None:
+    return next((each for each in containers if each.name == name), None)
+
+
+def _unscheduled(status: Json) -> str:
+    for each in status.get("conditions") or ():
+        if each["type"] == "PodScheduled" and each["status"] == "False":
+            return str(each.get("message") or each.get("reason", "unknown"))
+    return ""
+
+
+def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
+    status = statuses.get(spec["name"], {})
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    last = (status.get("lastState") or {}).get("terminated") or {}
+    return Container(
+        name=spec["name"],
+        image=spec.get("image", ""),
+        env=_literals(spec),
+        ready=bool(status.get("ready")),
+        restarts=int(status.get("restartCount", 0)),
+        waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
+        restarted=str(last.get("finishedAt") or ""),
+    )
 
 
 @dataclass(frozen=True)
@@ -60,11 +197,14 @@ class Namespace:
     Attributes:
         uid: tells it from a later one of the same name, and clusters from each other.
         remaining: what keeps it from going away, while it is being deleted.
+        annotated: when somebody last set its annotations, as the API server remembers it, in
+            RFC 3339; empty when unknown.
     """
 
     meta: Meta
     uid: str
     remaining: tuple[str, ...] = ()
+    annotated: str = ""
 
     @classmethod
     def read(cls, item: Json) -> Namespace:
@@ -77,6 +217,36 @@ class Namespace:
                 for each in conditions
                 if each["status"] == "True"
             ),
+            annotated=_annotated(item["metadata"]),
+        )
+
+
+def _annotated(meta: Json) -> str:
+    times = [
+        each.get("time", "")
+        for each in meta.get("managedFields") or ()
+        if "f:annotations" in ((each.get("fieldsV1") or {}).get("f:metadata") or {})
+    ]
+    return max(times, default="")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node and its place, of which localities are made."""
+
+    name: str
+    region: str
+    zone: str
+    ready: bool
+
+    @classmethod
+    def read(cls, item: Json) -> Node:
+        meta = Meta.read(item)
+        return cls(
+            name=meta.name,
+            region=meta.labels.get(_REGION, ""),
+            zone=meta.labels.get(_ZONE, ""),
+            ready=_condition(item.get("status", {}), "Ready"),
         )
 
 
@@ -97,21 +267,33 @@ class Deployment:
     """A Deployment: how many pods it wants, and how many of them are ready.
 
     Attributes:
-        env: variables with literal values, by container.
+        containers: of its pods, as far as their template says.
     """
 
     meta: Meta
     wanted: int
     ready: int
-    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    containers: tuple[Container, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> Deployment:
         wanted = item["spec"].get("replicas", 1)
         ready = item.get("status", {}).get("readyReplicas", 0)
         pod = item["spec"].get("template", {}).get("spec", {})
-        env = {each["name"]: literals(each) for each in pod.get("containers") or ()}
-        return cls(Meta.read(item), int(wanted), int(ready), env)
+        containers = tuple(_container(each, {}) for each in pod.get("containers") or ())
+        return cls(Meta.read(item), int(wanted), int(ready), containers)
+
+    def container(self, name: str) -> Container | None:
+        return _named(self.containers, name)
+
+
+@dataclass(frozen=True)
+class ServicePort:
+    """A port of a Service; name and protocol are empty where it does not say."""
+
+    number: int
+    name: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -121,15 +303,17 @@ class Service:
     Attributes:
         kind: ClusterIP, NodePort, LoadBalancer or ExternalName.
         selector: labels of its pods; empty when its endpoints are made by somebody else.
-        ports: port numbers by name; a port without a name has its number as name.
         external: addresses or host names that its load balancer got, or its external name.
+        preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
+            that stands for it; empty for nowhere.
     """
 
     meta: Meta
     kind: str
     selector: Mapping[str, str]
-    ports: Mapping[str, int]
+    ports: tuple[ServicePort, ...]
     external: tuple[str, ...]
+    preference: str = ""
 
     @classmethod
     def read(cls, item: Json) -> Service:
@@ -137,15 +321,17 @@ class Service:
         ingress = item.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
         external = [each.get("ip") or each.get("hostname", "") for each in ingress]
         external.append(spec.get("externalName", ""))
+        meta = Meta.read(item)
         return cls(
-            meta=Meta.read(item),
+            meta=meta,
             kind=spec.get("type", "ClusterIP"),
             selector=texts(spec.get("selector")),
-            ports={
-                each.get("name", str(each["port"])): each["port"]
+            ports=tuple(
+                ServicePort(each["port"], each.get("name", ""), each.get("appProtocol", ""))
                 for each in spec.get("ports") or ()
-            },
+            ),
             external=tuple(each for each in external if each),
+            preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
         )
 
 
@@ -154,10 +340,12 @@ class Event:
     """Something that happened to an object.
 
     Attributes:
+        kind: Normal or Warning.
         about: `kind/name` of the object.
         at: when it was last seen, in RFC 3339; empty when that is not known.
     """
 
+    kind: str
     about: str
     reason: str
     message: str
@@ -167,6 +355,7 @@ class Event:
     def read(cls, item: Json) -> Event:
         about = item["involvedObject"]
         return cls(
+            kind=item.get("type") or "",
             about=f"{about.get('kind', '')}/{about.get('name', '')}",
             reason=item.get("reason") or "",
             message=item.get("message") or "",
@@ -179,11 +368,10 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready, and their ports."""
+    """Addresses behind a Service that are ready."""
 
     meta: Meta
     addresses: tuple[str, ...]
-    ports: tuple[int, ...]
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
@@ -195,7 +383,6 @@ class EndpointSlice:
         return cls(
             meta=Meta.read(item),
             addresses=tuple(address for each in ready for address in each["addresses"]),
-            ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
         )
 
 
@@ -209,11 +396,36 @@ class Secret:
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: _decoded(value) for key, value in data.items()})
+        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
 
 
-def _decoded(value: str) -> bytes:
+def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:
+    """Data as a Secret has it."""
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def decoded(value: str) -> bytes:
+    """A value of a Secret's data; empty where it is no base64."""
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error:
         return b""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An object of Istio's configuration."""
+
+    kind: str
+    namespace: str
+    name: str
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, kind: str, item: Json) -> Configuration:
+        """Read one of a kind, which lists leave out."""
+        meta = item["metadata"]
+        return cls(kind, meta["namespace"], meta["name"], item.get("spec") or {})
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"

@@ -22,6 +22,7 @@ from kubernetes.stream import ws_client
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import ExecResult, Source
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
@@ -39,6 +40,7 @@ _STDOUT, _STDERR, _ERROR = 1, 2, 3
 NOT_AUTHENTICATED: Final = 401
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
+CONFLICT: Final = 409
 
 _MERGE: Final = "application/merge-patch+json"
 """What a PATCH is. Source: RFC 7386."""
@@ -278,7 +280,7 @@ class Transport:
         query = [("container", container), ("stdout", "true"), ("stderr", "true")]
         query += [("stdin", "true")] if stdin else []
         query += [("command", argument) for argument in argv]
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        path = PODS.path(namespace, pod, "exec")
         method, url, headers, *_ = self._request("GET", path, query)
         return _websockets.websocket_call(
             self._configuration, method, url, headers=headers, binary=True, _preload_content=False

@@ -19,6 +19,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret, Source
+from mesh_fixtures.kube.resources import SECRETS
 
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
 
@@ -79,7 +80,7 @@ def authority(kube: KubeClient) -> Authority | None:
         ProbeError: the API server cannot be asked, or the secret cannot be read.
     """
     source = kube.source("secrets", SYSTEM_NAMESPACE, CACERTS)
-    secret = kube.secret(SYSTEM_NAMESPACE, CACERTS)
+    secret = kube.get(SECRETS, SYSTEM_NAMESPACE, CACERTS)
     return None if secret is None else read_authority(source, secret)
 
 

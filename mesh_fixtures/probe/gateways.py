@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Service, Source
+from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.probe.envoy import Listeners, listeners
 from mesh_fixtures.scenario import STATUS_PORT
 
@@ -51,8 +52,8 @@ def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
         ProbeError: the API server cannot be asked.
     """
     source = kube.source("services,pods", SYSTEM_NAMESPACE, f"-l {SELECTOR}")
-    services = kube.services(SYSTEM_NAMESPACE, SELECTOR)
-    pods = kube.pods(SYSTEM_NAMESPACE, SELECTOR) if services else ()
+    services = kube.list(SERVICES, SYSTEM_NAMESPACE, SELECTOR)
+    pods = kube.list(PODS, SYSTEM_NAMESPACE, SELECTOR) if services else ()
     return tuple(
         Gateway(source, kube.name, service, tuple(pod for pod in pods if _selects(service, pod)))
         for service in services

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
 
 SELECTOR: Final = "app=istiod"
@@ -64,7 +65,7 @@ def istiods(kube: KubeClient) -> tuple[Pod, ...]:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    return kube.pods(SYSTEM_NAMESPACE, SELECTOR)
+    return kube.list(PODS, SYSTEM_NAMESPACE, SELECTOR)
 
 
 def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:

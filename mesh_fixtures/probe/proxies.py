@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.envoy import PROXY, admin
 from mesh_fixtures.probe.view import at_once
 
@@ -63,7 +64,7 @@ def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
         source = kube.source("pods", namespace)
         running = (
             pod
-            for pod in kube.pods(namespace)
+            for pod in kube.list(PODS, namespace)
             if pod.container(PROXY) and pod.phase == "Running" and not pod.terminating
         )
         found += (Proxy(source, kube.name, pod) for pod in running)

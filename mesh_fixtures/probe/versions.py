@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.probe.envoy import admin
 from mesh_fixtures.probe.istiod import CONTAINER, SELECTOR
-
-_METALLB: Final = "/apis/apps/v1/namespaces/metallb-system/deployments/controller"
 
 
 def kubernetes(kube: KubeClient) -> str:
@@ -19,7 +16,7 @@ def kubernetes(kube: KubeClient) -> str:
     Raises:
         ProbeError: it did not answer. So for the others, where there is nothing to ask too.
     """
-    return str(kube.read(kube.source("version", ""), "/version")["gitVersion"]).removeprefix("v")
+    return kube.version().removeprefix("v")
 
 
 def istio(kube: KubeClient) -> str:
@@ -51,7 +48,10 @@ def envoy_version(said: str) -> str:
 
 def metallb(kube: KubeClient) -> str:
     """Version of MetalLB by its controller's image."""
-    source = kube.source("deployments", "metallb-system", "controller")
-    found: Any = kube.read(source, _METALLB)
-    image = str(found["spec"]["template"]["spec"]["containers"][0]["image"])
-    return image.partition("@")[0].rpartition(":")[2].removeprefix("v")
+    found = kube.get(DEPLOYMENTS, "metallb-system", "controller")
+    images = [each.image for each in found.containers] if found is not None else []
+    if not images:
+        raise ProbeError(
+            wanted="MetalLB's version", seen="no controller of MetalLB", where=kube.name
+        )
+    return images[0].partition("@")[0].rpartition(":")[2].removeprefix("v")

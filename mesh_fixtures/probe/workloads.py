@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
+from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
+
+_SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
 DEFAULT_DISCOVERY: Final = f"istiod.{SYSTEM_NAMESPACE}.svc:15012"
 """Where a proxy looks for istiod when its configuration does not say (Istio: ProxyConfig)."""
@@ -103,7 +106,7 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
     source = kube.source("pods", kube.sample_namespace)
     found = []
     for selector in (HELLOWORLD, SLEEP):
-        for pod in kube.pods(kube.sample_namespace, selector):
+        for pod in kube.list(PODS, kube.sample_namespace, selector):
             if not pod.terminating:
                 app, version = pod.meta.labels["app"], pod.meta.labels.get("version", "")
                 found.append(Workload(source, kube.name, app, version, pod, injection_of(pod)))
@@ -117,7 +120,7 @@ def control_plane(kube: KubeClient) -> ControlPlane:
         ProbeError: the API server cannot be asked.
     """
     source = kube.source("deployments,pods", SYSTEM_NAMESPACE, f"-l {ISTIOD}")
-    deployments = kube.deployments(SYSTEM_NAMESPACE, ISTIOD)
+    deployments = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
     return ControlPlane(source, kube.name, deployments, istiods(kube))
 
 
@@ -134,8 +137,8 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
     name, _, following = host.partition(".")
     namespace = following.partition(".")[0] or SYSTEM_NAMESPACE
     source = kube.source("services,endpointslices", namespace, name)
-    service = kube.service(namespace, name)
-    slices = kube.endpoint_slices(namespace, name)
+    service = kube.get(SERVICES, namespace, name)
+    slices = kube.list(ENDPOINT_SLICES, namespace, f"{_SERVICE_LABEL}={name}")
     addresses = {each for one in slices for each in one.addresses}
     if service is not None and service.kind == "ExternalName":
         addresses |= set(service.external)

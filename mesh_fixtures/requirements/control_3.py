@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ask_each, node_metadata
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -45,7 +46,7 @@ def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
 
     Source: Istio, Install Multi-Primary on different networks (Set the default network).
     """
-    namespace = kube.namespace(SYSTEM_NAMESPACE)
+    namespace = kube.get(NAMESPACES, "", SYSTEM_NAMESPACE)
     seen = "" if namespace is None else namespace.meta.labels.get(NETWORK_LABEL, "")
     wanted = scenario.cluster(kube.name).network
     if seen != wanted and (seen or scenario.is_multi_network):

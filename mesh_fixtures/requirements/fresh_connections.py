@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from mesh_fixtures.kube import KubeWriter
+from mesh_fixtures.kube import KubeEditor
+from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.resources import resource_of
 from mesh_fixtures.probe.view import MeshView, at_once
 from mesh_fixtures.workloads import fresh_connections_manifest, service_manifest
 
 SERVICE: Final = "helloworld-fresh"
 
-_PATHS: Final = {
-    "Service": "/api/v1/namespaces/{}/services",
-    "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
-}
-
-Objects = Sequence[Mapping[str, Any]]
+Objects = Sequence[Json]
 
 
 @contextmanager
@@ -48,18 +45,16 @@ def _objects(view: MeshView, cluster: str) -> Objects:
     return [yaml.safe_load(text) for text in texts]
 
 
-def _path(view: MeshView, cluster: str, item: Mapping[str, Any]) -> str:
-    return _PATHS[item["kind"]].format(view.kube[cluster].sample_namespace)
-
-
 def _create(view: MeshView, cluster: str, items: Objects) -> None:
     """What is there by that name was left by a run that was killed."""
-    with KubeWriter(view.lab.clusters[cluster]) as writer:
+    namespace = view.kube[cluster].sample_namespace
+    with KubeEditor(view.lab.clusters[cluster]) as editor:
         for item in items:
-            writer.create(_path(view, cluster, item), item)
+            editor.create(item, namespace)
 
 
 def _delete(view: MeshView, cluster: str, items: Objects) -> None:
-    with KubeWriter(view.lab.clusters[cluster]) as writer:
+    namespace = view.kube[cluster].sample_namespace
+    with KubeEditor(view.lab.clusters[cluster]) as editor:
         for item in items:
-            writer.delete(f"{_path(view, cluster, item)}/{item['metadata']['name']}")
+            editor.delete(resource_of(item), namespace, item["metadata"]["name"])

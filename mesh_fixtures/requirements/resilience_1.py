@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
 from mesh_fixtures.probe.workloads import HELLOWORLD
@@ -111,7 +112,9 @@ def _failed_or_by(instances: frozenset[str]) -> Callable[[TimedRequest], bool]:
 def _without(mesh: ObservedMesh, disruption: Disruption, cluster: str) -> Absence:
     """Take the HelloWorld of a cluster away, and bring it back."""
     known = mesh.view.each(
-        lambda kube: frozenset(pod.name for pod in kube.pods(kube.sample_namespace, HELLOWORLD))
+        lambda kube: frozenset(
+            pod.name for pod in kube.list(PODS, kube.sample_namespace, HELLOWORLD)
+        )
     )
     everywhere = frozenset().union(*known.values())
     kube = mesh.view.kube[cluster]
@@ -119,7 +122,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, cluster: str) -> Absenc
         begin(traffic)
 
         left = now()
-        for each in kube.deployments(kube.sample_namespace, HELLOWORLD):
+        for each in kube.list(DEPLOYMENTS, kube.sample_namespace, HELLOWORLD):
             disruption.scale(cluster, each, 0)
         astray = _failed_or_by(known[cluster])
         watch(traffic, left, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS), astray)

@@ -9,6 +9,7 @@ from math import ceil
 from typing import Final
 
 from mesh_fixtures.kube import Source
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.gateways import Gateway, gateways
@@ -125,7 +126,7 @@ def _restarted(mesh: ObservedMesh, disruption: Disruption, cluster: str) -> Rest
         change = now()
         for gateway in before:
             for pod in gateway.pods:
-                editor.end_pod(pod.meta.namespace, pod.name)
+                editor.delete(PODS, pod.meta.namespace, pod.name)
         ready = settle(
             lambda: gateways(kube),
             lambda found: _taken_over(before, found),

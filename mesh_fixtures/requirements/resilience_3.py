@@ -9,6 +9,7 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.istiod import SELECTOR, istiods
@@ -107,14 +108,14 @@ class Outage:
 def _outage(mesh: ObservedMesh, disruption: Disruption, primary: str) -> Outage:
     """Take the istiod of a primary down, and bring it back."""
     kube = mesh.view.kube[primary]
-    deployments = kube.deployments(SYSTEM_NAMESPACE, SELECTOR)
+    deployments = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, SELECTOR)
     with ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS)) as traffic:
         begin(traffic)
 
         change = now()
         editor = disruption.editor(primary)
         for pod in istiods(kube):  # first, as a grace that has begun is not cut short everywhere
-            editor.end_pod(pod.meta.namespace, pod.name, _GRACE_SECONDS)
+            editor.delete(PODS, pod.meta.namespace, pod.name, grace_seconds=_GRACE_SECONDS)
         for each in deployments:
             disruption.scale(primary, each, 0)
         _require_down(kube, patient(END_SECONDS))

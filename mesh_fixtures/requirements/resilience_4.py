@@ -6,6 +6,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic
 from mesh_fixtures.probe.envoy import Endpoints, endpoints
@@ -88,7 +89,7 @@ def _all_away(mesh: ObservedMesh, disruption: Disruption) -> Outcome:
     network it learns no more than whether there is any.
     """
     for cluster, kube in mesh.view.kube.items():
-        for each in kube.deployments(kube.sample_namespace, HELLOWORLD):
+        for each in kube.list(DEPLOYMENTS, kube.sample_namespace, HELLOWORLD):
             disruption.scale(cluster, each, 0)
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
@@ -132,7 +133,7 @@ def _without_endpoints(kube: KubeClient) -> Settled[Endpoints]:
 def _await_helloworld(kube: KubeClient) -> None:
     seconds = patient(READY_SECONDS)
     settled = settle(
-        lambda: kube.pods(kube.sample_namespace, HELLOWORLD),
+        lambda: kube.list(PODS, kube.sample_namespace, HELLOWORLD),
         lambda pods: any(pod.serving for pod in pods),
         deadline=seconds,
         interval=0.25,

@@ -12,7 +12,14 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Meta
-from mesh_fixtures.kube.credentials import LAST_USED, service_account, with_token
+from mesh_fixtures.kube.credentials import (
+    LAST_USED,
+    service_account,
+    token_request,
+    with_token,
+)
+from mesh_fixtures.kube.objects import encoded
+from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.requirements.disruption import Disruption
@@ -60,7 +67,9 @@ def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
     """
     kube = mesh.view.kube[which.installed_in]
     holding = [
-        each for each in kube.secrets(SYSTEM_NAMESPACE, REMOTE_SECRET) if which.of in each.data
+        each
+        for each in kube.list(SECRETS, SYSTEM_NAMESPACE, REMOTE_SECRET)
+        if which.of in each.data
     ]
     wanted = f"one remote secret with a service account's token for {which.of}"
     if len(holding) != 1:
@@ -86,12 +95,12 @@ def new_token(mesh: ObservedMesh, disruption: Disruption, rotation: Rotation) ->
     of, name = rotation.which.of, rotation.token
     editor, kube = disruption.editor(of), mesh.view.kube[of]
     disruption.undo_by(
-        f"delete secret {namespace}/{name} in {of}", lambda: editor.delete_secret(namespace, name)
+        f"delete secret {namespace}/{name} in {of}", lambda: editor.delete(SECRETS, namespace, name)
     )
-    editor.create_token(namespace, name, account)
+    editor.create(token_request(namespace, name, account), namespace)
 
     def token() -> str:
-        secret = kube.secret(namespace, name)
+        secret = kube.get(SECRETS, namespace, name)
         return secret.data.get("token", b"").decode() if secret else ""
 
     seconds = patient(TOKEN_SECONDS)
@@ -109,12 +118,15 @@ def replace(disruption: Disruption, rotation: Rotation, token: str) -> None:
     """Let the remote secret hold another token, until the mesh is restored."""
     of, installed_in = rotation.which.of, rotation.which.installed_in
     meta, editor = rotation.secret, disruption.editor(installed_in)
-    before = {of: rotation.kubeconfig}
+    before, after = (
+        {"data": encoded({of: each})}
+        for each in (rotation.kubeconfig, with_token(rotation.kubeconfig, token))
+    )
     disruption.undo_by(
         f"have secret {meta} in {installed_in} hold what it held",
-        lambda: editor.set_data(meta.namespace, meta.name, before),
+        lambda: editor.patch(SECRETS, meta.namespace, meta.name, before),
     )
-    editor.set_data(meta.namespace, meta.name, {of: with_token(rotation.kubeconfig, token)})
+    editor.patch(SECRETS, meta.namespace, meta.name, after)
 
 
 def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
@@ -134,7 +146,7 @@ def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
         return max(change + seconds - now(), 0.0)
 
     def is_used() -> bool:
-        secret = server.secret(namespace, rotation.token)
+        secret = server.get(SECRETS, namespace, rotation.token)
         return secret is not None and LAST_USED in secret.meta.labels
 
     used = settle(is_used, bool, deadline=left(), interval=0.25)

@@ -11,6 +11,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_id
@@ -58,7 +59,7 @@ Known = Mapping[tuple[str, str], Peers]
 
 def judge(mesh: ObservedMesh) -> Outcome:
     view = mesh.view
-    pods = view.each(lambda kube: kube.pods(kube.sample_namespace, HELLOWORLD))
+    pods = view.each(lambda kube: kube.list(PODS, kube.sample_namespace, HELLOWORLD))
     serving = [
         Server(cluster, pod) for cluster, those in pods.items() for pod in those if pod.serving
     ]

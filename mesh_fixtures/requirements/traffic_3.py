@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import endpoints, helloworld, requests_per_connection
 from mesh_fixtures.probe.gateways import gateways
@@ -144,7 +145,7 @@ def _passed(kube: KubeClient, gates: tuple[Pod, ...]) -> Passed:
 
 def _networks(view: MeshView) -> Mapping[str, str]:
     """The network of each pod of HelloWorld."""
-    pods = view.each(lambda kube: kube.pods(kube.sample_namespace, HELLOWORLD))
+    pods = view.each(lambda kube: kube.list(PODS, kube.sample_namespace, HELLOWORLD))
     return {
         pod.name: view.scenario.cluster(cluster).network
         for cluster, those in pods.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mesh_fixtures.kube.resources import PODS
 from tests.faults.target import Target
 
 _SYSTEM = "kube-system"
@@ -21,7 +22,9 @@ def no_dns(target: Target) -> Iterator[None]:
         target.until(
             f"{replicas} name servers",
             cluster,
-            lambda kube: [pod for pod in kube.pods(_SYSTEM) if pod.name.startswith("coredns")],
+            lambda kube: [
+                pod for pod in kube.list(PODS, _SYSTEM) if pod.name.startswith("coredns")
+            ],
             lambda pods: [pod.serving for pod in pods] == [True] * replicas,
         )
 

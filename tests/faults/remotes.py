@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from mesh_fixtures.install import ids, names
+from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.scenario import RemoteSecret
@@ -129,5 +130,5 @@ def _replace_pods(target: Target, remote: str) -> None:
 
 
 def _workloads(target: Target, remote: str) -> list[tuple[str, str]]:
-    deployments = target.kube[remote].deployments(target.namespace)
+    deployments = target.kube[remote].list(DEPLOYMENTS, target.namespace)
     return [(target.namespace, each.meta.name) for each in deployments]

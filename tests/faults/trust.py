@@ -10,6 +10,7 @@ from typing import Final
 
 from mesh_fixtures.install import names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, make_certificates
+from mesh_fixtures.kube.resources import DEPLOYMENTS
 from tests.faults.target import Manifest, Target
 
 SELF_SIGNED: Final = "istio-ca-secret"
@@ -88,6 +89,6 @@ def _with_proxies(target: Target, cluster: str) -> list[tuple[str, str]]:
     return [
         (namespace, each.meta.name)
         for namespace in (names.SYSTEM_NAMESPACE, target.namespace)
-        for each in target.kube[cluster].deployments(namespace)
+        for each in target.kube[cluster].list(DEPLOYMENTS, namespace)
         if each.meta.name != "istiod"
     ]

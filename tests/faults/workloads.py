@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mesh_fixtures.install import ids
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.workloads import HELLOWORLD
 from tests.faults.target import Target
 
@@ -43,7 +44,7 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
         target.until(
             "HelloWorld's pods to go",
             cluster,
-            lambda kube: kube.pods(target.namespace, HELLOWORLD),
+            lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
             lambda pods: all(pod.terminating for pod in pods),
         )
         yield

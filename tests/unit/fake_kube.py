@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Source, exec_source
+from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Resource, Source, exec_source
 
 Said = str | tuple[int, str, str]
 
 
 def pod(name: str, namespace: str = "sample", ip: str = "10.1.0.9", **labels: str) -> Pod:
     """A pod that serves."""
-    return Pod(Meta(name, namespace, labels), ip, "node", "Running", False, True, ())
+    return Pod(Meta(name, namespace, labels), ip, "Running", False, True, ())
 
 
 def result(stdout: str = "", stderr: str = "", exit_status: int = 0) -> ExecResult:
@@ -32,7 +32,7 @@ class FakeKube:
     sample_namespace: str = "sample"
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
+    def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
         return tuple(self.found)
 
     def pod_of(self, namespace: str, selector: str) -> Pod:

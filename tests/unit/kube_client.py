@@ -13,7 +13,7 @@ from fake_api_server import FakeApiServer
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.kube import KubeClient
 
-PODS = "/api/v1/namespaces/sample/pods"
+PODS_PATH = "/api/v1/namespaces/sample/pods"
 
 
 def cluster(kubeconfig: Path) -> Cluster:

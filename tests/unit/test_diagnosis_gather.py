@@ -195,8 +195,14 @@ def test_objects_become_facts(tmp_path: Path) -> None:
                 }
             ),
             f"{ns}/events": listed(
-                {"type": "Normal", "involvedObject": about, "reason": "Pulled"},
                 {
+                    "metadata": {"name": "a"},
+                    "type": "Normal",
+                    "involvedObject": about,
+                    "reason": "Pulled",
+                },
+                {
+                    "metadata": {"name": "b"},
                     "type": "Warning",
                     "involvedObject": about,
                     "reason": "BackOff",

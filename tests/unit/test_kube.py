@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 from fake_api_server import FakeApiServer
-from kube_client import PODS, client_of, cluster, pod
+from kube_client import PODS_PATH, client_of, cluster, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeClient, transport
+from mesh_fixtures.kube import Container, KubeClient, Node, ServicePort, resources, transport
+from mesh_fixtures.kube.resources import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICES,
+)
 from mesh_fixtures.retries import Retry, told_to
 
 
@@ -18,16 +26,44 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lists_by_name_with_the_selector(tmp_path: Path) -> None:
-    server = FakeApiServer({PODS: {"items": [pod("b"), pod("a")]}})
+    server = FakeApiServer({PODS_PATH: {"items": [pod("b"), pod("a")]}})
     with client_of(server, tmp_path) as kube:
-        assert [each.name for each in kube.pods("sample", "app=sleep")] == ["a", "b"]
-    assert server.asked == [(PODS, {"labelSelector": ["app=sleep"]})]
+        assert [each.name for each in kube.list(PODS, "sample", "app=sleep")] == ["a", "b"]
+    assert server.asked == [(PODS_PATH, {"labelSelector": ["app=sleep"]})]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (resources.NAMESPACES.path(), "/api/v1/namespaces"),
+        (resources.NAMESPACES.path("", "s"), "/api/v1/namespaces/s"),
+        (PODS.path(), "/api/v1/pods"),
+        (PODS.path("s", "x", "log"), "/api/v1/namespaces/s/pods/x/log"),
+        (DEPLOYMENTS.path("s", "x", "scale"), "/apis/apps/v1/namespaces/s/deployments/x/scale"),
+        (
+            resources.ENVOY_FILTERS.path("s"),
+            "/apis/networking.istio.io/v1alpha3/namespaces/s/envoyfilters",
+        ),
+        (
+            resources.MUTATING_WEBHOOKS.path("s"),
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+        ),
+    ],
+)
+def test_where_objects_are(path: str, expected: str) -> None:
+    assert path == expected
+
+
+def test_lists_of_all_namespaces_are_by_namespace_first(tmp_path: Path) -> None:
+    there = [pod(name, namespace=where) for name, where in (("a", "t"), ("b", "s"), ("a", "s"))]
+    with client_of(FakeApiServer({"/api/v1/pods": {"items": there}}), tmp_path) as kube:
+        assert [str(each.meta) for each in kube.list(PODS)] == ["s/a", "s/b", "t/a"]
 
 
 def test_one_that_is_not_there_is_none(tmp_path: Path) -> None:
     with client_of(FakeApiServer(), tmp_path) as kube:
-        assert kube.secret("istio-system", "cacerts") is None
-        assert kube.service("sample", "helloworld") is None
+        assert kube.get(SECRETS, "istio-system", "cacerts") is None
+        assert kube.get(SERVICES, "sample", "helloworld") is None
 
 
 def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
@@ -37,7 +73,7 @@ def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
     }
     server = FakeApiServer({"/api/v1/namespaces/istio-system/secrets/cacerts": secret})
     with client_of(server, tmp_path) as kube:
-        seen = kube.secret("istio-system", "cacerts")
+        seen = kube.get(SECRETS, "istio-system", "cacerts")
     assert seen is not None
     assert seen.data == {"ca-key.pem": b"private", "odd": b""}
     assert "private" not in repr(seen)
@@ -45,10 +81,12 @@ def test_secrets_are_decoded_and_not_shown(tmp_path: Path) -> None:
 
 def test_other_objects(tmp_path: Path) -> None:
     meta = {"name": "x", "namespace": "s"}
+    discovery = {"name": "discovery", "image": "pilot", "env": [{"name": "A", "value": "1"}]}
+    template = {"spec": {"containers": [discovery]}}
     server = FakeApiServer(
         {
             "/apis/apps/v1/namespaces/s/deployments": {
-                "items": [{"metadata": meta, "spec": {"replicas": 2}, "status": {}}]
+                "items": [{"metadata": meta, "spec": {"replicas": 2, "template": template}}]
             },
             "/api/v1/namespaces/s/services": {
                 "items": [
@@ -63,11 +101,24 @@ def test_other_objects(tmp_path: Path) -> None:
                     },
                 ]
             },
+            "/api/v1/nodes": {
+                "items": [
+                    {
+                        "metadata": {
+                            "name": "n",
+                            "labels": {
+                                "topology.kubernetes.io/region": "r1",
+                                "topology.kubernetes.io/zone": "z1",
+                            },
+                        },
+                        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+                    }
+                ]
+            },
             "/apis/discovery.k8s.io/v1/namespaces/s/endpointslices": {
                 "items": [
                     {
                         "metadata": meta,
-                        "ports": [{"port": 15012}],
                         "endpoints": [
                             {"addresses": ["10.0.0.9"]},
                             {"addresses": ["10.0.0.8"], "conditions": {"ready": False}},
@@ -78,13 +129,16 @@ def test_other_objects(tmp_path: Path) -> None:
         }
     )
     with client_of(server, tmp_path) as kube:
-        (deployment,) = kube.deployments("s")
-        balanced, named = kube.services("s")
-        (slices,) = kube.endpoint_slices("s", "x")
+        (node,) = kube.list(NODES)
+        (deployment,) = kube.list(DEPLOYMENTS, "s")
+        balanced, named = kube.list(SERVICES, "s")
+        (slices,) = kube.list(ENDPOINT_SLICES, "s", "kubernetes.io/service-name=x")
     assert (deployment.wanted, deployment.ready) == (2, 0)
-    assert (balanced.external, balanced.ports) == (("10.0.0.9",), {"80": 80})
+    assert deployment.container("discovery") == Container("discovery", "pilot", {"A": "1"})
+    assert node == Node("n", "r1", "z1", ready=True)
+    assert (balanced.external, balanced.ports) == (("10.0.0.9",), (ServicePort(80, "", ""),))
     assert named.external == ("gw.example",)
-    assert (slices.addresses, slices.ports) == (("10.0.0.9",), (15012,))
+    assert slices.addresses == ("10.0.0.9",)
 
 
 def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
@@ -105,7 +159,7 @@ def test_a_native_sidecar_counts_as_a_container(tmp_path: Path) -> None:
         {"name": "istio-init", "ready": True},
         {"name": "istio-proxy", "ready": True, "restartCount": 3},
     ]
-    with client_of(FakeApiServer({PODS: {"items": [native]}}), tmp_path) as kube:
+    with client_of(FakeApiServer({PODS_PATH: {"items": [native]}}), tmp_path) as kube:
         seen = kube.pod_of("sample", "app=sleep")
     proxy = seen.container("istio-proxy")
     assert proxy is not None
@@ -119,19 +173,19 @@ def test_the_pod_of_a_selector_is_one_that_serves(tmp_path: Path) -> None:
         pod("b", ready=False),
         pod("c"),
     ]
-    server = FakeApiServer({PODS: {"items": pods}})
+    server = FakeApiServer({PODS_PATH: {"items": pods}})
     with client_of(server, tmp_path) as kube:
         assert kube.pod_of("sample", "app=sleep").name == "c"
-        server.answers[PODS]["items"].pop()
+        server.answers[PODS_PATH]["items"].pop()
         with pytest.raises(ProbeError, match="seen: a 2/2 Terminating, b 1/2 Running"):
             kube.pod_of("sample", "app=sleep")
 
 
 def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None:
-    server = FakeApiServer({PODS: {"items": []}}, refusals=[503, 429])
+    server = FakeApiServer({PODS_PATH: {"items": []}}, refusals=[503, 429])
     told: list[Retry] = []
     with client_of(server, tmp_path) as kube, told_to(told.append):
-        assert kube.pods("sample") == ()
+        assert kube.list(PODS, "sample") == ()
     assert len(server.asked) == 3
     assert told == [
         Retry("cluster1", "pods sample", f"{status}: refused with {status}")
@@ -142,14 +196,14 @@ def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None
 def test_tries_are_bounded(tmp_path: Path) -> None:
     server = FakeApiServer(refusals=[503] * 10)
     with client_of(server, tmp_path) as kube, pytest.raises(ProbeError, match="503: refused"):
-        kube.pods("sample")
+        kube.list(PODS, "sample")
     assert len(server.asked) == transport.ATTEMPTS
 
 
 def test_a_refusal_is_not_tried_again(tmp_path: Path) -> None:
     server = FakeApiServer(refusals=[403])
     with client_of(server, tmp_path) as kube, pytest.raises(ProbeError) as raised:
-        kube.pods("sample", "app=sleep")
+        kube.list(PODS, "sample", "app=sleep")
     assert len(server.asked) == 1
     assert raised.value.seen == "403: refused with 403"
     assert raised.value.where == "cluster1 pods sample"
@@ -161,7 +215,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         pass
     with KubeClient(cluster(kubeconfig)) as kube:
         with pytest.raises(ProbeError, match="refused"):
-            kube.pods("sample")
+            kube.list(PODS, "sample")
         with pytest.raises(ProbeError, match="refused"):
             kube.exec("sample", "sleep-1", "sleep", ["true"])
 

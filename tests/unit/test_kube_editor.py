@@ -14,7 +14,9 @@ from kube_client import client_of, cluster
 from test_kube_exec import SUCCESS
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeEditor, transport
+from mesh_fixtures.kube import KubeEditor, resources, transport
+from mesh_fixtures.kube.credentials import token_request
+from mesh_fixtures.kube.objects import encoded
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/s/deployments/x/scale"
 SECRETS = "/api/v1/namespaces/s/secrets"
@@ -57,9 +59,9 @@ def test_pods_end_with_their_own_grace_or_with_another(tmp_path: Path) -> None:
     pods = "/api/v1/namespaces/s/pods"
     server = FakeApiServer({f"{pods}/a": {}, f"{pods}/b": {}})
     with editor_of(server, tmp_path) as editor:
-        editor.end_pod("s", "a")
-        editor.end_pod("s", "b", 1)
-        editor.end_pod("s", "gone")
+        editor.delete(resources.PODS, "s", "a")
+        editor.delete(resources.PODS, "s", "b", grace_seconds=1)
+        editor.delete(resources.PODS, "s", "gone")
     graces = [body.get("gracePeriodSeconds") for _, _, body in server.changes]
     assert graces == [None, 1, None]
 
@@ -67,7 +69,7 @@ def test_pods_end_with_their_own_grace_or_with_another(tmp_path: Path) -> None:
 def test_a_key_of_a_secret_is_set(tmp_path: Path) -> None:
     server = FakeApiServer({f"{SECRETS}/x": {}})
     with editor_of(server, tmp_path) as editor:
-        editor.set_data("s", "x", {"cluster2": b"\xff access"})
+        editor.patch(resources.SECRETS, "s", "x", {"data": encoded({"cluster2": b"\xff access"})})
     ((_, path, body),) = server.changes
     assert path == f"{SECRETS}/x"
     assert base64.b64decode(body["data"]["cluster2"]) == b"\xff access"
@@ -76,9 +78,9 @@ def test_a_key_of_a_secret_is_set(tmp_path: Path) -> None:
 def test_a_token_is_asked_for_and_withdrawn(tmp_path: Path) -> None:
     server = FakeApiServer()
     with editor_of(server, tmp_path) as editor:
-        editor.create_token("s", "t", "reader")
-        editor.delete_secret("s", "t")
-        editor.delete_secret("s", "t")
+        editor.create(token_request("s", "t", "reader"), "s")
+        editor.delete(resources.SECRETS, "s", "t")
+        editor.delete(resources.SECRETS, "s", "t")
     method, path, body = server.changes[0]
     assert (method, path) == ("POST", SECRETS)
     assert body["type"] == "kubernetes.io/service-account-token"

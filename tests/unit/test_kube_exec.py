@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from fake_api_server import ERROR, STDERR, STDOUT, FakeApiServer, failed
-from kube_client import PODS, client_of, pod
+from kube_client import PODS_PATH, client_of, pod
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import transport
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.verdict.convergence import settle
 
-EXEC = f"{PODS}/sleep-1/exec"
+EXEC = f"{PODS_PATH}/sleep-1/exec"
 SUCCESS = (ERROR, b'{"metadata":{},"status":"Success"}')
 
 
@@ -108,12 +109,12 @@ def test_connecting_is_tried_again_but_a_refusal_is_not(tmp_path: Path) -> None:
 
 
 def test_commands_and_reads_at_the_same_time(tmp_path: Path) -> None:
-    server = FakeApiServer({PODS: {"items": [pod("a")]}}, frames=[(STDOUT, b"x"), SUCCESS])
+    server = FakeApiServer({PODS_PATH: {"items": [pod("a")]}}, frames=[(STDOUT, b"x"), SUCCESS])
     found: list[object] = []
     with client_of(server, tmp_path) as kube:
 
         def ask() -> None:
-            found.append(kube.pods("sample")[0].name)
+            found.append(kube.list(PODS, "sample")[0].name)
             found.append(kube.exec("sample", "sleep-1", "sleep", ["true"]).stdout)
 
         threads = [threading.Thread(target=ask) for _ in range(8)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_api_server import ERROR, STDERR, STDOUT, FakeApiServer, failed
-from kube_client import PODS, client_of
+from kube_client import PODS_PATH, client_of
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pipe, transport
@@ -49,7 +49,7 @@ def test_bytes_come_as_they_are_until_the_command_ends(tmp_path: Path) -> None:
         assert pipe.errors == "connected"
         assert pipe.errors == "connected"
     ((path, query),) = server.asked
-    assert path == f"{PODS}/sleep-1/exec"
+    assert path == f"{PODS_PATH}/sleep-1/exec"
     assert query["stdin"] == ["true"]
 
 

@@ -11,6 +11,7 @@ from fake_api_server import FakeApiServer
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
@@ -157,7 +158,7 @@ def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
         with contents.clusters(references) as clusters:
             temporary = clusters["two"].kubeconfig
             with KubeClient(clusters["two"]) as kube:
-                there = kube.namespace("x")
+                there = kube.get(NAMESPACES, "", "x")
         assert there is not None
         assert there.uid == "7"
         assert not temporary.exists()

@@ -17,8 +17,9 @@ from mesh_examples import RELEASED, SCENARIOS
 from mesh_fixtures import records
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
-from mesh_fixtures.kube import Container, Event, KubeWriter, Meta, Pod
+from mesh_fixtures.kube import Container, Event, KubeEditor, Meta, Pod, Resource
 from mesh_fixtures.kube import transport as transports
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kubeconfig import namespace, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
@@ -266,22 +267,22 @@ def test_a_scenario_of_other_clusters_is_refused(
 
 
 def test_a_refusal_for_lack_of_permission_is_told_apart(tmp_path: Path) -> None:
-    item = {"kind": "Service", "metadata": {"name": "x"}}
+    item = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
     server = FakeApiServer(refusals=[403, 422])
     with server.running(tmp_path) as kubeconfig:
         cluster = Cluster("cluster1", network="", kubeconfig=kubeconfig)
-        with KubeWriter(cluster) as writer:
+        with KubeEditor(cluster) as editor:
             with pytest.raises(NotPermitted, match="mesh-conformance rbac"):
-                writer.create("/api/v1/namespaces/x/services", item)
+                editor.create(item, "x")
             with pytest.raises(ProbeError, match="422") as raised:
-                writer.create("/api/v1/namespaces/x/services", item)
+                editor.create(item, "x")
             assert not isinstance(raised.value, NotPermitted)
-            assert writer.create("/api/v1/namespaces/x/services", item)
-            assert not writer.create("/api/v1/namespaces/x/services", item)
-            writer.delete("/api/v1/namespaces/x/services/x", "another")
+            assert editor.create(item, "x")
+            assert not editor.create(item, "x")
+            editor.delete(SERVICES, "x", "x", uid="another")
             assert "/api/v1/namespaces/x/services/x" in server.answers
-            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
-            writer.delete("/api/v1/namespaces/x/services/x", "uid-3")
+            editor.delete(SERVICES, "x", "x", uid="uid-3")
+            editor.delete(SERVICES, "x", "x", uid="uid-3")
             assert "/api/v1/namespaces/x/services/x" not in server.answers
 
 
@@ -316,11 +317,15 @@ def test_connections_are_used_once_where_a_gateway_chooses() -> None:
 
 def waiting(name: str, reason: str) -> Pod:
     container = Container(name, image="i", waiting=reason)
-    return Pod(Meta("p"), "", "", "Pending", False, False, (container,))
+    return Pod(Meta("p"), "", "Pending", False, False, (container,))
 
 
-FAILED_BY_QUOTA = Event("ReplicaSet/x", "FailedCreate", "pods is forbidden: exceeded quota", "")
-FAILED_BY_WEBHOOK = Event("ReplicaSet/x", "FailedCreate", 'failed calling webhook "rev"', "")
+FAILED_BY_QUOTA = Event(
+    "Warning", "ReplicaSet/x", "FailedCreate", "pods is forbidden: exceeded quota", ""
+)
+FAILED_BY_WEBHOOK = Event(
+    "Warning", "ReplicaSet/x", "FailedCreate", 'failed calling webhook "rev"', ""
+)
 
 
 @pytest.mark.parametrize(
@@ -357,11 +362,16 @@ def test_only_a_cluster_that_does_not_run_them_is_an_error(
     hinders: bool,
 ) -> None:
     monkeypatch.setattr(sample, "READY_SECONDS", 0.1)
-    monkeypatch.setattr(
-        "mesh_fixtures.kube.KubeClient.deployments", lambda self, namespace, selector="": ()
-    )
     pods = (waiting(container, reason), waiting(container, reason))
-    monkeypatch.setattr("mesh_fixtures.kube.KubeClient.pods", lambda self, namespace: pods)
+    listed = KubeEditor.list
+
+    def without_deployments(
+        self: KubeEditor, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> tuple[Any, ...]:
+        there = {DEPLOYMENTS: (), PODS: pods}
+        return there[resource] if resource in there else listed(self, resource, namespace, selector)
+
+    monkeypatch.setattr(KubeEditor, "list", without_deployments)
     lab = opened(servers)
     said: list[ProgressEvent] = []
     lab._progress = Progress("test", said.append)

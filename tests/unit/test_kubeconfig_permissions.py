@@ -55,6 +55,10 @@ def test_the_roles_permit_no_more(asked: Access) -> None:
     assert not permitted(asked)
 
 
+def test_resources_of_a_rule_are_of_one_group() -> None:
+    assert all(len({each.group for each in rule.resources}) == 1 for rule in RULES)
+
+
 def test_every_rule_says_what_it_is_for() -> None:
     text = roles()
     for rule in RULES:

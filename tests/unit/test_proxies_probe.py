@@ -9,7 +9,7 @@ import pytest
 from fake_kube import FakeKube, Said, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.kube import Container, Pod, Resource
 from mesh_fixtures.probe.proxies import ask_each, node_metadata, proxies
 
 PROXY = Container("istio-proxy")
@@ -21,7 +21,7 @@ def proxied(name: str, namespace: str = "sample", **changes: Any) -> Pod:
 
 @dataclass
 class Pods(FakeKube):
-    def pods(self, namespace: str, selector: str = "") -> tuple[Pod, ...]:
+    def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
         return tuple(each for each in self.found if each.meta.namespace == namespace)
 
     def source(self, kind: str, namespace: str) -> str:

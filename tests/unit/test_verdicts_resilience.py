@@ -174,7 +174,7 @@ READER = "system:serviceaccount:istio-system:istio-reader-service-account"
 
 
 def mesh_with(*found: Secret) -> ObservedMesh:
-    kube = SimpleNamespace(name="cluster1", secrets=lambda namespace, selector: found)
+    kube = SimpleNamespace(name="cluster1", list=lambda resource, namespace, selector: found)
     return cast("ObservedMesh", SimpleNamespace(view=SimpleNamespace(kube={"cluster1": kube})))
 
 

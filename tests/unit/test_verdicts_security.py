@@ -36,7 +36,9 @@ def view() -> FakeView:
     """Each cluster has one pod of HelloWorld and one of Sleep."""
     seen = FakeView(MULTI)
     for name, kube in seen.kube.items():
-        kube.pods = lambda namespace, selector, name=name: (proxied(f"helloworld-{name}"),)
+        kube.list = lambda resource, namespace, selector, name=name: (
+            proxied(f"helloworld-{name}"),
+        )
         kube.pod_of = lambda namespace, selector, name=name: proxied(f"sleep-{name}")
     return seen
 
@@ -120,7 +122,7 @@ def test_clients_that_a_server_never_answered_are_not_known() -> None:
 
 def test_a_server_without_a_proxy_knows_nobody() -> None:
     bare = view()
-    bare.kube["cluster2"].pods = lambda namespace, selector: (pod("helloworld-cluster2"),)
+    bare.kube["cluster2"].list = lambda *_: (pod("helloworld-cluster2"),)
     outcome, _ = security_1({}, seen=bare)
     assert holds_unless("cluster2: expected sample/helloworld-cluster2 to have a proxy", outcome)
 

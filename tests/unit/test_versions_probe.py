@@ -12,29 +12,24 @@ from mesh_examples import SCENARIOS
 from plugin_stub import Behaviour, StubLab
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Source
+from mesh_fixtures.kube import Container, Deployment, Meta, Resource
 from mesh_fixtures.probe import versions
 from mesh_fixtures.session.versions import seen_in, to_be_installed
 
 IMAGE = "localhost:5000/metallb:v0.15.2"
-ANSWERS = {
-    "/version": {"gitVersion": "v1.36.3"},
-    "/apis/apps/v1/namespaces/metallb-system/deployments/controller": {
-        "spec": {
-            "template": {"spec": {"containers": [{"image": "localhost:5000/metallb:v0.15.2"}]}}
-        }
-    },
-}
+METALLB = Deployment(Meta("controller"), 1, 1, (Container("controller", IMAGE),))
 ENVOY = '{"version": "e2f1/1.40.0/Clean/RELEASE/BoringSSL"}'
 
 
 @dataclass
 class Kube(FakeKube):
-    def source(self, kind: str, namespace: str, detail: str = "") -> Source:
-        return Source(self.name, kind, f"kubectl get {kind}")
+    metallb: Deployment | None = METALLB
 
-    def read(self, source: Source, path: str) -> Any:
-        return ANSWERS[path]
+    def version(self) -> str:
+        return "v1.36.3"
+
+    def get(self, resource: Resource[Any], namespace: str, name: str) -> Deployment | None:
+        return self.metallb
 
 
 @pytest.mark.parametrize("said", ["1.31.1\n", "client version: 1.31.1\n"])
@@ -50,6 +45,11 @@ def test_an_istiod_that_does_not_say() -> None:
     client = Kube(lambda argv: (1, "", "no such command"), [pod("any")]).as_client()
     with pytest.raises(ProbeError, match="no such command"):
         versions.istio(client)
+
+
+def test_a_load_balancer_of_another_kind() -> None:
+    with pytest.raises(ProbeError, match="no controller of MetalLB"):
+        versions.metallb(Kube(lambda argv: "", metallb=None).as_client())
 
 
 def test_another_way_of_telling_a_version() -> None:

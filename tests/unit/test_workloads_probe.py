@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fake_kube import pod
@@ -15,6 +15,7 @@ from mesh_fixtures.kube import (
     KubeClient,
     Meta,
     Pod,
+    Resource,
     Service,
     Source,
 )
@@ -39,22 +40,21 @@ class FakeObjects:
     name: str = "cluster1"
     sample_namespace: str = "sample"
 
-    def pods(self, namespace: str, selector: str) -> tuple[Pod, ...]:
+    def list(self, resource: Resource[Any], namespace: str, selector: str) -> Sequence[object]:
         key, _, value = selector.partition("=")
-        return tuple(each for each in self.pods_there if each.meta.labels.get(key) == value)
-
-    def services(self, namespace: str, selector: str) -> tuple[Service, ...]:
-        return self.services_there
-
-    def service(self, namespace: str, name: str) -> Service | None:
-        found = (each for each in self.services_there if str(each.meta) == f"{namespace}/{name}")
-        return next(found, None)
-
-    def deployments(self, namespace: str, selector: str) -> tuple[Deployment, ...]:
+        match resource.kind:
+            case "Pod":
+                return [each for each in self.pods_there if each.meta.labels.get(key) == value]
+            case "EndpointSlice":
+                assert key == "kubernetes.io/service-name"
+                return self.slices.get(value, ())
+            case "Service":
+                return self.services_there
         return self.deployments_there
 
-    def endpoint_slices(self, namespace: str, service: str) -> tuple[EndpointSlice, ...]:
-        return self.slices.get(service, ())
+    def get(self, resource: Resource[Service], namespace: str, name: str) -> Service | None:
+        found = (each for each in self.services_there if str(each.meta) == f"{namespace}/{name}")
+        return next(found, None)
 
     def source(self, kind: str, namespace: str = "", detail: str = "") -> Source:
         return Source(self.name, kind, "kubectl get")
@@ -124,8 +124,8 @@ def test_no_control_plane() -> None:
 
 def test_discovery_by_endpoint_slices() -> None:
     meta = Meta("istiod", "istio-system")
-    service = Service(meta, "ClusterIP", {}, {"tcp-istiod": 15012}, ())
-    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",), (15012, 15017)),)}
+    service = Service(meta, "ClusterIP", {}, (), ())
+    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",)),)}
     kube = FakeObjects(services_there=(service,), slices=slices)
     seen = discovery(kube.as_client(), "istiod.istio-system.svc:15012")
     assert seen.addresses == {"172.18.1.100"}
@@ -134,7 +134,7 @@ def test_discovery_by_endpoint_slices() -> None:
 
 def test_discovery_by_an_external_name() -> None:
     meta = Meta("istiod-x", "istio-system")
-    service = Service(meta, "ExternalName", {}, {}, ("gateway.example",))
+    service = Service(meta, "ExternalName", {}, (), ("gateway.example",))
     seen = discovery(
         FakeObjects(services_there=(service,)).as_client(), "istiod-x.istio-system.svc:15012"
     )
@@ -149,7 +149,7 @@ def test_no_discovery() -> None:
 def test_gateways_with_the_pods_that_they_select() -> None:
     labels = {"istio": "eastwestgateway"}
     meta = Meta("istio-eastwestgateway", "istio-system", labels)
-    balanced = Service(meta, "LoadBalancer", labels, {"tls": 15443}, ("172.18.1.100",))
+    balanced = Service(meta, "LoadBalancer", labels, (), ("172.18.1.100",))
     inner = replace(balanced, kind="ClusterIP", external=())
     gateway_pod = pod("gw-1", "istio-system", **labels)
     kube = FakeObjects((gateway_pod, pod("other", app="other")), (balanced, inner))
@@ -163,6 +163,6 @@ def test_gateways_with_the_pods_that_they_select() -> None:
 
 def test_a_gateway_that_waits_for_its_address() -> None:
     labels = {"istio": "eastwestgateway"}
-    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, {}, ())
+    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, (), ())
     (seen,) = gateways(FakeObjects(services_there=(service,)).as_client())
     assert str(seen) == "service istio-system/gw: no external address; no pod"

@@ -56,7 +56,7 @@ class FakeView:
                 name=cluster.name,
                 sample_namespace="sample",
                 pod_of=self._pod_of(cluster.name),
-                namespace=self._namespace(self.labels.get(cluster.name, cluster.network)),
+                get=self._get_namespace(self.labels.get(cluster.name, cluster.network)),
                 source=lambda kind, namespace, detail="": SOURCE,
             )
             for cluster in self.scenario.clusters
@@ -67,9 +67,9 @@ class FakeView:
         return lambda namespace, selector: pod(f"{selector.partition('=')[2]}-{cluster}")
 
     @staticmethod
-    def _namespace(network: str | None) -> Callable[[str], Namespace]:
+    def _get_namespace(network: str | None) -> Callable[..., Namespace]:
         labels = {} if network is None else {NETWORK_LABEL: network}
-        return lambda name: Namespace(Meta(name, "", labels), "uid")
+        return lambda resource, namespace, name: Namespace(Meta(name, "", labels), "uid")
 
     @property
     def lab(self) -> Any:
@@ -108,5 +108,5 @@ def holds_unless(said: str, outcome: Outcome) -> bool:
 
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
-    service = Service(GATEWAY, "LoadBalancer", {}, {}, addresses)
+    service = Service(GATEWAY, "LoadBalancer", {}, (), addresses)
     return Gateway(SOURCE, cluster, service, (replace(pod("gw-1"), ready=serving),))

@@ -11,7 +11,7 @@ from mesh_fixtures.diagnosis.bundle.secrets import without_values
 from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
@@ -20,38 +20,20 @@ from mesh_fixtures.probe.view import MeshView
 LOG_LINES: Final = 2000
 
 _LOAD_BALANCER: Final = "metallb-system"
-_CORE: Final = "/api/v1"
-_APPS: Final = "/apis/apps/v1"
-_NETWORKING: Final = "/apis/networking.istio.io/v1"
-_SECURITY: Final = "/apis/security.istio.io/v1"
-_ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
-
-_NAMESPACED: Final = (
-    *((_CORE, kind) for kind in ("pods", "services", "configmaps", "serviceaccounts", "secrets")),
-    (_CORE, "events"),
-    *((_APPS, kind) for kind in ("deployments", "replicasets", "daemonsets")),
-    ("/apis/discovery.k8s.io/v1", "endpointslices"),
-    ("/apis/networking.k8s.io/v1", "networkpolicies"),
+_NAMESPACED: Final[tuple[Resource[Any], ...]] = (
+    *(resources.PODS, resources.SERVICES, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS),
+    *(resources.SECRETS, resources.EVENTS),
+    *(resources.DEPLOYMENTS, resources.REPLICA_SETS, resources.DAEMON_SETS),
+    *(resources.ENDPOINT_SLICES, resources.NETWORK_POLICIES),
 )
-_OF_CLUSTER: Final = (
-    (_CORE, "namespaces"),
-    (_CORE, "nodes"),
-    (_ADMISSION, "mutatingwebhookconfigurations"),
-    (_ADMISSION, "validatingwebhookconfigurations"),
-    *(
-        (_NETWORKING, kind)
-        for kind in (
-            *("gateways", "virtualservices", "destinationrules"),
-            *("serviceentries", "workloadentries", "sidecars"),
-        )
-    ),
-    ("/apis/networking.istio.io/v1alpha3", "envoyfilters"),
-    *(
-        (_SECURITY, kind)
-        for kind in ("peerauthentications", "authorizationpolicies", "requestauthentications")
-    ),
-    ("/apis/telemetry.istio.io/v1", "telemetries"),
-    *(("/apis/metallb.io/v1beta1", kind) for kind in ("ipaddresspools", "l2advertisements")),
+_OF_CLUSTER: Final[tuple[Resource[Any], ...]] = (
+    *(resources.NAMESPACES, resources.NODES),
+    *(resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS),
+    *(resources.GATEWAYS, resources.VIRTUAL_SERVICES, resources.DESTINATION_RULES),
+    *(resources.SERVICE_ENTRIES, resources.WORKLOAD_ENTRIES, resources.SIDECARS),
+    *(resources.ENVOY_FILTERS, resources.TELEMETRIES),
+    *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
+    *(resources.REQUEST_AUTHENTICATIONS, resources.ADDRESS_POOLS, resources.L2_ADVERTISEMENTS),
 )
 _OF_ISTIOD: Final = (
     *("clusterz", "syncz", "connections", "networkz", "endpointShardz"),
@@ -76,7 +58,7 @@ def questions(enquiry: Enquiry, view: MeshView) -> dict[str, Question[str | None
             (name, namespace): Question(
                 name,
                 f"kubectl --context={name} -n {namespace} get pods",
-                partial(kube.pods, namespace),
+                partial(kube.list, resources.PODS, namespace),
             )
             for name, kube in view.kube.items()
             for namespace in (*namespaces, _LOAD_BALANCER)
@@ -94,22 +76,23 @@ def questions(enquiry: Enquiry, view: MeshView) -> dict[str, Question[str | None
 
 def _objects(kube: KubeClient, namespaces: tuple[str, ...]) -> Iterator[Asked]:
     for namespace in namespaces:
-        for api, kind in _NAMESPACED:
-            source = f"kubectl --context={kube.name} -n {namespace} get {kind} -o json"
-            path = f"{api}/namespaces/{namespace}/{kind}"
-            yield f"resources/{namespace}/{kind}.json", source, partial(_items, kube, kind, path)
-    for api, kind in _OF_CLUSTER:
-        source = f"kubectl --context={kube.name} get {kind} -A -o json"
-        yield f"resources/{kind}.json", source, partial(_items, kube, kind, f"{api}/{kind}")
+        for each in _NAMESPACED:
+            source = f"kubectl --context={kube.name} -n {namespace} get {each.plural} -o json"
+            file = f"resources/{namespace}/{each.plural}.json"
+            yield file, source, partial(_items, kube, each, namespace)
+    for each in _OF_CLUSTER:
+        source = f"kubectl --context={kube.name} get {each.plural} -A -o json"
+        yield f"resources/{each.plural}.json", source, partial(_items, kube, each)
 
 
-def _items(kube: KubeClient, kind: str, path: str) -> str | None:
+def _items(kube: KubeClient, resource: Resource[Any], namespace: str = "") -> str | None:
     """A list as the API server returns it; None where it does not know the kind, or holds none."""
-    found = kube.read(kube.source(kind, ""), path)
-    items: list[Json] = (found or {}).get("items") or []
+    items = kube.items(resource, namespace)
     if not items:
         return None
-    kept = [without_values(item) if kind == "secrets" else _trimmed(item) for item in items]
+    kept = [
+        without_values(item) if resource == resources.SECRETS else _trimmed(item) for item in items
+    ]
     return json.dumps(kept, indent=1)
 
 

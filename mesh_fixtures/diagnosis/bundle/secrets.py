@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -13,7 +11,8 @@ from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in
 from mesh_fixtures.diagnosis.redaction import REDACTED
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.objects import Json, decoded
+from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.probe.view import MeshView
 
 _PUBLIC: Final = frozenset({"namespace", "name", "username"})
@@ -43,35 +42,24 @@ def without_values(secret: Json) -> dict[str, Any]:
         "metadata": {key: meta[key] for key in kept if key in meta},
         "type": secret.get("type", ""),
         "data": {
-            key: f"{REDACTED}, {len(_decoded(value))} bytes"
+            key: f"{REDACTED}, {len(decoded(value))} bytes"
             for key, value in (secret.get("data") or {}).items()
         },
     }
 
 
 def _values(kube: KubeClient, namespace: str) -> frozenset[str]:
-    source = kube.source("secrets", namespace)
-    found = kube.read(source, f"/api/v1/namespaces/{namespace}/secrets")
     return frozenset(
-        value
-        for secret in (found or {}).get("items") or ()
-        for value in _values_of(secret.get("data") or {})
+        value for secret in kube.list(SECRETS, namespace) for value in _values_of(secret.data)
     )
 
 
-def _values_of(data: Mapping[str, str]) -> Iterator[str]:
-    for key, encoded in data.items():
-        value = _decoded(encoded).decode("utf-8", "replace").strip()
+def _values_of(data: Mapping[str, bytes]) -> Iterator[str]:
+    for key, content in data.items():
+        value = content.decode("utf-8", "replace").strip()
         credentials = tuple(credentials_in(value))
         is_certificate = "BEGIN CERTIFICATE" in value and "PRIVATE KEY" not in value
         if credentials:
             yield from credentials
         elif key not in _PUBLIC and not is_certificate:
             yield value
-
-
-def _decoded(value: str) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error:
-        return b""

@@ -7,15 +7,12 @@ What could not be read is None, and listed in `Facts.unread`; what is not there 
 from mesh_fixtures.diagnosis.facts.mesh import EAST_WEST, ClusterFacts, Facts, Unread
 from mesh_fixtures.diagnosis.facts.network import Path, Traffic
 from mesh_fixtures.diagnosis.facts.objects import (
-    Configuration,
     Deployment,
     Namespace,
-    Node,
     Part,
     Pod,
     RemoteSecret,
     Service,
-    ServicePort,
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.facts.programs import (
@@ -28,6 +25,7 @@ from mesh_fixtures.diagnosis.facts.programs import (
     Registered,
 )
 from mesh_fixtures.diagnosis.facts.trust import Authority, Root
+from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
 
 __all__ = [
     "EAST_WEST",

@@ -8,11 +8,9 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.facts.network import Path, Traffic
 from mesh_fixtures.diagnosis.facts.objects import (
-    Configuration,
     Deployment,
     Labels,
     Namespace,
-    Node,
     Part,
     Pod,
     RemoteSecret,
@@ -22,6 +20,7 @@ from mesh_fixtures.diagnosis.facts.objects import (
 from mesh_fixtures.diagnosis.facts.programs import Client, Istiod, Listening, ProxyIdentity
 from mesh_fixtures.diagnosis.facts.trust import Authority, Root
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube.objects import Configuration, Node
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
 
 EAST_WEST: Final = {"istio": "eastwestgateway"}

@@ -1,10 +1,14 @@
-"""Kubernetes' and Istio's objects, as far as rules read them."""
+"""Kubernetes' objects, trimmed to what rules read and a recording keeps.
+
+The others are kept as `mesh_fixtures.kube.objects` has them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from mesh_fixtures.kube.objects import ServicePort
 
 Labels = Mapping[str, str]
 
@@ -112,15 +116,6 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class ServicePort:
-    """A port of a Service; name and protocol are empty where it does not say."""
-
-    number: int
-    name: str
-    protocol: str
-
-
-@dataclass(frozen=True)
 class Service:
     """A Service.
 
@@ -157,26 +152,3 @@ class WarningEvent:
 
     def __str__(self) -> str:
         return f"{self.about} {self.reason}: {self.message}"
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """An object of Istio's configuration."""
-
-    kind: str
-    namespace: str
-    name: str
-    spec: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node and its place, of which localities are made."""
-
-    name: str
-    region: str
-    zone: str
-    ready: bool

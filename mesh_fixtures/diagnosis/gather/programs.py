@@ -75,7 +75,7 @@ def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
 def as_pod(pod: facts.Pod) -> Pod:
     """A pod that can be asked, of what is known of it."""
     meta = Meta(pod.name, pod.namespace, pod.labels)
-    return Pod(meta, pod.ip, "", "Running", False, pod.serving, ())
+    return Pod(meta, pod.ip, "Running", False, pod.serving, ())
 
 
 def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:

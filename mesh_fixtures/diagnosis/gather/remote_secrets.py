@@ -5,8 +5,6 @@ Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -18,8 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from mesh_fixtures.diagnosis.facts import RemoteSecret
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.objects import Json, texts
+from mesh_fixtures.kube import KubeClient, Secret
+from mesh_fixtures.kube.objects import decoded
+from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.probe.view import MeshView
 
 LABEL: Final = "istio/multiCluster"
@@ -40,13 +39,11 @@ def read_remote_secrets(
     Raises:
         ProbeError: the cluster's secrets cannot be read.
     """
-    source = kube.source("secrets", SYSTEM_NAMESPACE)
-    listed = kube.read(source, f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets")
     found: list[RemoteSecret] = []
-    for item in (listed or {}).get("items") or ():
-        labelled = texts(item["metadata"].get("labels")).get(LABEL) == "true"
-        if labelled or item["metadata"]["name"].startswith(_NAMES):
-            found += _entries(item, labelled, view, authorities)
+    for secret in kube.list(SECRETS, SYSTEM_NAMESPACE):
+        labelled = secret.meta.labels.get(LABEL) == "true"
+        if labelled or secret.meta.name.startswith(_NAMES):
+            found += _entries(secret, labelled, view, authorities)
     return tuple(found)
 
 
@@ -68,11 +65,10 @@ def credentials_in(kubeconfig: str) -> Iterator[str]:
 
 
 def _entries(
-    item: Json, labelled: bool, view: MeshView, authorities: Mapping[str, frozenset[str]]
+    secret: Secret, labelled: bool, view: MeshView, authorities: Mapping[str, frozenset[str]]
 ) -> Iterator[RemoteSecret]:
-    meta = item["metadata"]
-    for cluster, encoded in (item.get("data") or {}).items():
-        kubeconfig = _decoded(encoded).decode("utf-8", "replace")
+    for cluster, content in secret.data.items():
+        kubeconfig = content.decode("utf-8", "replace")
         servers = [str(each.get("server", "")) for each in _entries_of(kubeconfig, "clusters")]
         trusted = authorities_in(kubeconfig)
         leads_to = next((name for name, own in authorities.items() if own & trusted), "")
@@ -81,13 +77,13 @@ def _entries(
             leads_to = next((name for name, server in known if server and server in servers), "")
         tokens = [str(each.get("token", "")) for each in _entries_of(kubeconfig, "users")]
         yield RemoteSecret(
-            name=meta["name"],
+            name=secret.meta.name,
             cluster=cluster,
             labelled=labelled,
             server=servers[0] if servers else "",
             leads_to=leads_to,
             accepted=_accepted(view, leads_to, tokens),
-            created=str(meta.get("creationTimestamp", "")),
+            created=secret.meta.created,
         )
 
 
@@ -111,14 +107,7 @@ def _entries_of(kubeconfig: str, kind: str) -> list[Mapping[str, Any]]:
 
 def _fingerprints(encoded: str) -> list[str]:
     try:
-        certificates = x509.load_pem_x509_certificates(_decoded(encoded))
+        certificates = x509.load_pem_x509_certificates(decoded(encoded))
     except ValueError:
         return []
     return [each.fingerprint(hashes.SHA256()).hex() for each in certificates]
-
-
-def _decoded(value: str) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error:
-        return b""

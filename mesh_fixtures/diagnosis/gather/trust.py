@@ -12,12 +12,12 @@ from typing import Final
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.gather.remote_secrets import authorities_in
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import CONFIG_MAPS
 from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
 
 ROOT_BUNDLE: Final = "istio-ca-root-cert"
 """ConfigMap in every namespace by which proxies verify istiod."""
 
-_CORE: Final = "/api/v1"
 _ROOT_FILE: Final = "root-cert.pem"
 
 
@@ -45,10 +45,9 @@ def read_root_bundles(
     found = {}
     for namespace in wanted:
         source = kube.source("configmaps", namespace, ROOT_BUNDLE)
-        path = f"{_CORE}/namespaces/{namespace}/configmaps/{ROOT_BUNDLE}"
-        item = kube.read(source, path)
-        if item is not None:
-            pem = str((item.get("data") or {}).get(_ROOT_FILE, "")).encode()
+        bundle = kube.get(CONFIG_MAPS, namespace, ROOT_BUNDLE)
+        if bundle is not None:
+            pem = bundle.data.get(_ROOT_FILE, "").encode()
             certificates = read_certificates(source, _ROOT_FILE, pem)
             found[namespace] = roots_of(tuple(map(describe, certificates)))
     return found

@@ -13,6 +13,7 @@ from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.reference import Reference
@@ -109,7 +110,7 @@ class KubeconfigLab(RecordedLab):
 
     def _holds_namespace(self, name: str) -> bool:
         with KubeClient(self._clusters[name]) as kube:
-            there = kube.namespace(self.sample_namespace)
+            there = kube.get(NAMESPACES, "", self.sample_namespace)
         return there is not None and namespace.belongs(there, self.id)
 
     def _boot(self) -> None:

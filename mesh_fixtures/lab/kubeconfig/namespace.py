@@ -9,7 +9,8 @@ from typing import Final
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Entry
-from mesh_fixtures.kube import KubeClient, KubeWriter, Namespace
+from mesh_fixtures.kube import KubeEditor, Namespace
+from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.patience import patient
 
@@ -20,7 +21,6 @@ REMOVAL_SECONDS: Final = 120.0
 """A pod may take its grace period of 30 s, twice when its node is slow."""
 
 _LABELS: Final = {"app.kubernetes.io/managed-by": "mesh-conformance"}
-_NAMESPACES: Final = "/api/v1/namespaces"
 _INTERVAL: Final = 0.5
 
 
@@ -34,7 +34,7 @@ def entry(cluster: str, lab: str) -> Entry:
     return Entry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
 
 
-def make(kube: KubeClient, writer: KubeWriter, lab: str, labels: Mapping[str, str]) -> None:
+def make(kube: KubeEditor, lab: str, labels: Mapping[str, str]) -> None:
     """Make it, or use the one that this lab has made.
 
     Args:
@@ -47,8 +47,8 @@ def make(kube: KubeClient, writer: KubeWriter, lab: str, labels: Mapping[str, st
     name = name_of(lab)
     own = {**_LABELS, OWNER_LABEL: lab, **labels}
     metadata = {"name": name, "labels": own}
-    writer.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    there = kube.namespace(name)
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    there = kube.get(NAMESPACES, "", name)
     if there is None or not belongs(there, lab):
         raise LabError(
             wanted=f"a namespace {name} of this run's own",
@@ -71,12 +71,12 @@ def remove(cluster: Cluster, lab: str) -> None:
         ProbeError: the API server cannot be asked or refuses.
     """
     name = name_of(lab)
-    with KubeClient(cluster) as kube, KubeWriter(cluster) as writer:
+    with KubeEditor(cluster) as kube:
         seconds = patient(REMOVAL_SECONDS)
         deadline = time.monotonic() + seconds
-        there = kube.namespace(name)
+        there = kube.get(NAMESPACES, "", name)
         if there is not None and belongs(there, lab):
-            writer.delete(f"{_NAMESPACES}/{name}", there.uid)
+            kube.delete(NAMESPACES, "", name, uid=there.uid)
         while there is not None and belongs(there, lab):
             if time.monotonic() > deadline:
                 raise LabError(
@@ -86,4 +86,4 @@ def remove(cluster: Cluster, lab: str) -> None:
                     remedy=f"kubectl delete namespace {name}",
                 )
             time.sleep(_INTERVAL)
-            there = kube.namespace(name)
+            there = kube.get(NAMESPACES, "", name)

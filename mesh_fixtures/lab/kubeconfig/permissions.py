@@ -9,7 +9,20 @@ from typing import Any, Final, Literal
 import yaml
 
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import Access
+from mesh_fixtures.kube import Access, Resource
+from mesh_fixtures.kube.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    ENDPOINT_SLICES,
+    EVENTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 
 ROLE: Final = "mesh-conformance"
 """Name of the roles and of their bindings."""
@@ -30,25 +43,37 @@ class Rule:
     Attributes:
         scope: `cluster` for what is in no namespace, `own` for the run's own namespace, whose name
             roles cannot know, and `system` for istio-system.
-        resources: of one API group, with subresources.
+        resources: of one API group.
         why: what it is for.
+        subresource: of each of them, that the verbs are on; empty for themselves.
         names: only objects of these names; empty for all.
         without: what cannot be verified where it is not permitted; empty where it has to be.
     """
 
     scope: Scope
-    resources: tuple[str, ...]
+    resources: tuple[Resource[Any], ...]
     verbs: tuple[str, ...]
     why: str
-    group: str = ""
+    subresource: str = ""
     names: tuple[str, ...] = ()
     without: str = ""
+
+    @property
+    def group(self) -> str:
+        """Of all its resources; empty for the core group."""
+        return self.resources[0].group
+
+    @property
+    def resource_names(self) -> tuple[str, ...]:
+        """Its resources, with their subresource, as roles have them."""
+        within = f"/{self.subresource}" if self.subresource else ""
+        return tuple(each.plural + within for each in self.resources)
 
     @property
     def accesses(self) -> Iterator[Access]:
         """Each verb on each resource by itself."""
         namespace = {"cluster": "", "own": _ANY_OWN, "system": SYSTEM_NAMESPACE}[self.scope]
-        for resource in self.resources:
+        for resource in self.resource_names:
             for verb in self.verbs:
                 for name in self.names or ("",):
                     yield Access(verb, resource, self.group, namespace, name)
@@ -57,7 +82,7 @@ class Rule:
         """As an entry of a role's rules."""
         rule = {
             "apiGroups": [self.group],
-            "resources": list(self.resources),
+            "resources": list(self.resource_names),
             "verbs": list(self.verbs),
         }
         return {**rule, "resourceNames": list(self.names)} if self.names else rule
@@ -66,58 +91,53 @@ class Rule:
 RULES: Final = (
     Rule(
         "cluster",
-        ("namespaces",),
+        (NAMESPACES,),
         ("create", "get", "delete"),
         "a namespace of the run's own, removed afterwards; reads what istio-system is labelled",
     ),
-    Rule(
-        "cluster",
-        ("mutatingwebhookconfigurations",),
-        ("list",),
-        "which istiod injects proxies",
-        group="admissionregistration.k8s.io",
-    ),
-    Rule("own", ("services", "serviceaccounts"), ("create",), "HelloWorld and Sleep"),
-    Rule("own", ("deployments",), ("create", "list"), "HelloWorld and Sleep", group="apps"),
+    Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
+    Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
+    Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
         "own",
-        ("destinationrules",),
+        (DESTINATION_RULES,),
         ("create",),
         "where a gateway chooses between clusters or is counted on: a connection for each request",
-        group="networking.istio.io",
     ),
-    Rule("own", ("pods", "events"), ("list",), "whether HelloWorld and Sleep run, or why not"),
-    Rule("own", ("pods/exec",), ("create", "get"), "requests from Sleep, and what its proxy knows"),
+    Rule("own", (PODS, EVENTS), ("list",), "whether HelloWorld and Sleep run, or why not"),
     Rule(
         "own",
-        ("pods/log",),
+        (PODS,),
+        ("create", "get"),
+        "requests from Sleep, and what its proxy knows",
+        subresource="exec",
+    ),
+    Rule(
+        "own",
+        (PODS,),
         ("get",),
         "as whom HelloWorld's proxy knows its clients",
+        subresource="log",
         without="SECURITY-1",
     ),
     Rule(
         "system",
-        ("pods", "services", "configmaps"),
+        (PODS, SERVICES, CONFIG_MAPS),
         ("get", "list"),
         "istiod, the gateways, and how they are configured",
     ),
-    Rule("system", ("deployments",), ("list",), "whether istiod is to run", group="apps"),
+    Rule("system", (DEPLOYMENTS,), ("list",), "whether istiod is to run"),
+    Rule("system", (ENDPOINT_SLICES,), ("list",), "where proxies find istiod"),
     Rule(
         "system",
-        ("endpointslices",),
-        ("list",),
-        "where proxies find istiod",
-        group="discovery.k8s.io",
-    ),
-    Rule(
-        "system",
-        ("pods/exec",),
+        (PODS,),
         ("create", "get"),
         "which API servers istiod reads, and what the gateways' proxies listen at",
+        subresource="exec",
     ),
     Rule(
         "system",
-        ("secrets",),
+        (SECRETS,),
         ("get",),
         "the certificates that istiod signs with; the secret holds their key too, which is only "
         "compared with them",

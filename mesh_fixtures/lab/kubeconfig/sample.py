@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -17,7 +17,9 @@ from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, NotPermitted, ProbeError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
-from mesh_fixtures.kube import Event, KubeClient, KubeWriter, Pod
+from mesh_fixtures.kube import Event, KubeClient, KubeEditor, Pod
+from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.resources import DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
 from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors
@@ -42,14 +44,6 @@ _SHOWN: Final = 3
 _OWN_CONTAINERS: Final = frozenset({"helloworld", "sleep"})
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 _HOPELESS: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_PATHS: Final = {
-    "Service": "/api/v1/namespaces/{}/services",
-    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
-}
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,17 +74,17 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         LabError: the cluster does not run them.
         ProbeError: the API server cannot be asked or refuses.
     """
-    with KubeClient(cluster) as kube, KubeWriter(cluster) as writer:
+    with KubeEditor(cluster) as kube:
         name = own.name_of(order.lab)
-        webhooks = tuple(injectors(kube.mutating_webhooks(INJECTOR)))
+        webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
         labels = namespace_labels(cluster.name, webhooks, name, order.revision)
         _go_on(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
-        own.make(kube, writer, order.lab, labels)
+        own.make(kube, order.lab, labels)
         made = manifests(order.scenario, cluster.name, order.images, name)
         for item in made:
             _go_on(order, cluster.name)
-            _create(writer, name, item, progress)
+            _create(kube, name, item, progress)
         with progress.phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
             trouble = _await(kube, name, deployments, lambda: _go_on(order, cluster.name))
@@ -137,16 +131,16 @@ def _is_deployment(item: Json) -> bool:
     return str(item["kind"]) == "Deployment"
 
 
-def _create(writer: KubeWriter, namespace: str, item: Json, progress: Progress) -> None:
+def _create(kube: KubeEditor, namespace: str, item: Json, progress: Progress) -> None:
     try:
-        writer.create(_PATHS[item["kind"]].format(namespace), item)
+        kube.create(item, namespace)
     except NotPermitted:
         raise
     except ProbeError as error:
         # Istio's own webhooks look at its resources: that they do not answer is the mesh's fault.
         if "webhook" not in error.seen:
             raise
-        progress.note("sample", f"{item['kind']} was not made: {error.seen}", writer.name)
+        progress.note("sample", f"{item['kind']} was not made: {error.seen}", kube.name)
 
 
 def _await(
@@ -161,10 +155,11 @@ def _await(
     begun = time.monotonic()
     while True:
         go_on()
-        ready = [each.meta.name for each in kube.deployments(namespace) if each.ready >= 1]
+        ready = [each.meta.name for each in kube.list(DEPLOYMENTS, namespace) if each.ready >= 1]
         if set(ready) >= set(names):
             return ""
-        pods, events = kube.pods(namespace), kube.events(namespace)
+        pods = kube.list(PODS, namespace)
+        events = sorted(kube.list(EVENTS, namespace), key=lambda event: event.at)
         hindrance = obstacle(pods, events, len(names))
         over = time.monotonic() - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
         if hindrance and (over or any(reason in hindrance for reason in _HOPELESS)):

@@ -19,7 +19,14 @@ from mesh_fixtures.install.names import (
     NETWORK_LABEL,
     SYSTEM_NAMESPACE,
 )
-from mesh_fixtures.kube import ConfigMap, KubeClient, Webhook, WebhookConfiguration
+from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
+from mesh_fixtures.kube.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    SERVICES,
+)
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
@@ -104,20 +111,20 @@ def installation(kube: KubeClient) -> Installation:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    namespace = kube.namespace(SYSTEM_NAMESPACE)
-    found = tuple(injectors(kube.mutating_webhooks(INJECTOR)))
+    namespace = kube.get(NAMESPACES, "", SYSTEM_NAMESPACE)
+    found = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
     if namespace is None:
         return Installation(kube.name, injectors=found)
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
-    maps = kube.config_maps(SYSTEM_NAMESPACE)
+    maps = kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE)
     return Installation(
         cluster=kube.name,
         uid=namespace.uid,
         network=namespace.meta.labels.get(NETWORK_LABEL, ""),
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
         istiods={
-            each.meta.name: each.env.get(CONTAINER, {}).get("CLUSTER_ID", "")
-            for each in kube.deployments(SYSTEM_NAMESPACE, ISTIOD)
+            each.meta.name: _cluster_id(each)
+            for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
         },
         values=tuple(injection_values(maps)),
         trust_domain=trust_domain(maps),
@@ -126,6 +133,11 @@ def installation(kube: KubeClient) -> Installation:
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
     )
+
+
+def _cluster_id(istiod: Deployment) -> str:
+    container = istiod.container(CONTAINER)
+    return "" if container is None else container.env.get("CLUSTER_ID", "")
 
 
 def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Injector]:
@@ -164,7 +176,7 @@ def trust_domain(maps: Iterable[ConfigMap]) -> str:
 
 
 def _discovery(kube: KubeClient) -> frozenset[str]:
-    services = kube.services(SYSTEM_NAMESPACE)
+    services = kube.list(SERVICES, SYSTEM_NAMESPACE)
     names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
     found = [discovery(kube, f"{name}.{SYSTEM_NAMESPACE}.svc:15012") for name in names]
     return frozenset(address for each in found for address in each.addresses)

@@ -1,0 +1,210 @@
+"""The table of what is asked of API servers: where each kind of object is, and how it is read.
+
+Source: Kubernetes API reference, API concepts (resource URIs); Istio, configuration reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+from mesh_fixtures.kube.objects import (
+    ConfigMap,
+    Configuration,
+    Deployment,
+    EndpointSlice,
+    Event,
+    Json,
+    Namespace,
+    Node,
+    Pod,
+    Secret,
+    Service,
+)
+from mesh_fixtures.kube.webhooks import WebhookConfiguration
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Resource(Generic[Item]):
+    """A kind of object.
+
+    Attributes:
+        api: its group and version, as objects have it in `apiVersion`.
+        plural: its name in paths, in roles and for kubectl.
+        read: makes what probes see of the JSON of an object.
+    """
+
+    api: str
+    kind: str
+    plural: str
+    read: Callable[[Json], Item]
+    namespaced: bool = True
+
+    @property
+    def group(self) -> str:
+        """Empty for the core group."""
+        return self.api.rpartition("/")[0]
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Where the API server has objects, or one.
+
+        Args:
+            namespace: empty for objects of all namespaces, or in none.
+            name: empty for all.
+        """
+        within = ("namespaces", namespace) if namespace and self.namespaced else ()
+        parts = (*within, self.plural, name, subresource)
+        root = f"/apis/{self.api}" if self.group else f"/api/{self.api}"
+        return "/".join((root, *(part for part in parts if part)))
+
+
+def _as_it_is(item: Json) -> Json:
+    return item
+
+
+def _core(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]:
+    return Resource("v1", kind, plural, read)
+
+
+def _apps(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]:
+    return Resource("apps/v1", kind, plural, read)
+
+
+def _webhooks(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]:
+    return Resource("admissionregistration.k8s.io/v1", kind, plural, read, namespaced=False)
+
+
+def _istio(api: str, kind: str, plural: str) -> Resource[Configuration]:
+    return Resource(api, kind, plural, partial(Configuration.read, kind))
+
+
+def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Configuration]:
+    return _istio(f"networking.istio.io/{version}", kind, plural)
+
+
+def _security(kind: str, plural: str) -> Resource[Configuration]:
+    return _istio("security.istio.io/v1", kind, plural)
+
+
+def _metallb(kind: str, plural: str) -> Resource[Json]:
+    return Resource("metallb.io/v1beta1", kind, plural, _as_it_is)
+
+
+NAMESPACES: Final = Resource("v1", "Namespace", "namespaces", Namespace.read, namespaced=False)
+NODES: Final = Resource("v1", "Node", "nodes", Node.read, namespaced=False)
+PODS: Final = _core("Pod", "pods", Pod.read)
+SERVICES: Final = _core("Service", "services", Service.read)
+SERVICE_ACCOUNTS: Final = _core("ServiceAccount", "serviceaccounts", _as_it_is)
+CONFIG_MAPS: Final = _core("ConfigMap", "configmaps", ConfigMap.read)
+SECRETS: Final = _core("Secret", "secrets", Secret.read)
+EVENTS: Final = _core("Event", "events", Event.read)
+
+DEPLOYMENTS: Final = _apps("Deployment", "deployments", Deployment.read)
+REPLICA_SETS: Final = _apps("ReplicaSet", "replicasets", _as_it_is)
+DAEMON_SETS: Final = _apps("DaemonSet", "daemonsets", _as_it_is)
+
+ENDPOINT_SLICES: Final = Resource(
+    "discovery.k8s.io/v1", "EndpointSlice", "endpointslices", EndpointSlice.read
+)
+NETWORK_POLICIES: Final = Resource(
+    "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _as_it_is
+)
+MUTATING_WEBHOOKS: Final = _webhooks(
+    "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", WebhookConfiguration.read
+)
+VALIDATING_WEBHOOKS: Final = _webhooks(
+    "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", _as_it_is
+)
+ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io/v1",
+    "SelfSubjectAccessReview",
+    "selfsubjectaccessreviews",
+    _as_it_is,
+    namespaced=False,
+)
+
+GATEWAYS: Final = _networking("Gateway", "gateways")
+VIRTUAL_SERVICES: Final = _networking("VirtualService", "virtualservices")
+DESTINATION_RULES: Final = _networking("DestinationRule", "destinationrules")
+SERVICE_ENTRIES: Final = _networking("ServiceEntry", "serviceentries")
+WORKLOAD_ENTRIES: Final = _networking("WorkloadEntry", "workloadentries")
+SIDECARS: Final = _networking("Sidecar", "sidecars")
+ENVOY_FILTERS: Final = _networking("EnvoyFilter", "envoyfilters", "v1alpha3")
+PEER_AUTHENTICATIONS: Final = _security("PeerAuthentication", "peerauthentications")
+AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationpolicies")
+REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
+TELEMETRIES: Final = _istio("telemetry.istio.io/v1", "Telemetry", "telemetries")
+
+ADDRESS_POOLS: Final = _metallb("IPAddressPool", "ipaddresspools")
+L2_ADVERTISEMENTS: Final = _metallb("L2Advertisement", "l2advertisements")
+
+_CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
+    (each.api, each.kind): each
+    for each in (
+        NAMESPACES,
+        SERVICES,
+        SERVICE_ACCOUNTS,
+        SECRETS,
+        DEPLOYMENTS,
+        DESTINATION_RULES,
+    )
+}
+
+
+def resource_of(item: Json) -> Resource[Any]:
+    """The kind of an object that is to be created.
+
+    Raises:
+        KeyError: it is none of those that are ever created through the API server.
+    """
+    return _CREATED[item["apiVersion"], item["kind"]]
+
+
+@dataclass(frozen=True)
+class Access:
+    """A verb on a resource. Source: Kubernetes, ResourceAttributes of SelfSubjectAccessReview v1.
+
+    Attributes:
+        resource: with its subresource, e.g. `pods/exec`.
+        group: empty for the core group.
+        namespace: empty for all, or for what is in none.
+        name: empty for any.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    def review(self) -> Json:
+        """The question, as the API server takes it."""
+        resource, _, subresource = self.resource.partition("/")
+        attributes = {
+            "verb": self.verb,
+            "group": self.group,
+            "resource": resource,
+            "subresource": subresource,
+            "namespace": self.namespace,
+            "name": self.name,
+        }
+        return {
+            "apiVersion": ACCESS_REVIEWS.api,
+            "kind": ACCESS_REVIEWS.kind,
+            "spec": {"resourceAttributes": {key: each for key, each in attributes.items() if each}},
+        }
+
+    def __str__(self) -> str:
+        """As `kubectl auth` takes it."""
+        resource, _, subresource = self.resource.partition("/")
+        kind = f"{resource}.{self.group}" if self.group else resource
+        words = ["can-i", self.verb, f"{kind}/{self.name}" if self.name else kind]
+        if subresource:
+            words.append(f"--subresource={subresource}")
+        if self.namespace:
+            words += ["-n", self.namespace]
+        return " ".join(words)
