@@ -12,7 +12,7 @@ from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
 from mesh_fixtures.lab.provider import EndedService
-from mesh_fixtures.lab.together import together
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 
 _QUESTIONS: Final = (
@@ -45,15 +45,12 @@ def network_state(journal: Journal) -> Mapping[str, str]:
     """What each of a lab's network namespaces holds, by its name, as commands print it."""
     names = [entry.name for entry in journal.entries() if entry.kind == "namespace"]
     programs = _programs(journal)
-    seen: dict[str, str] = {}
 
-    def look(namespace: str) -> None:
+    def look(namespace: str) -> str:
         enter = ["nsenter", *programs, f"--net={path_of(namespace)}"]
-        seen[namespace] = "\n".join(_asked([*enter, *argv], argv) for argv in _QUESTIONS)
+        return "\n".join(_asked([*enter, *argv], argv) for argv in _QUESTIONS)
 
-    if names:
-        together(names, look)
-    return {name: seen[name] for name in names}
+    return parallel_map(look, names)
 
 
 def _programs(journal: Journal) -> tuple[str, ...]:
