@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
 from mesh_fixtures.artifacts.helm_install import method_name
@@ -16,8 +15,6 @@ from mesh_fixtures.lab.opening import Blueprint, open_lab
 from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
-
-_TROUBLE = (OSError, subprocess.SubprocessError)
 
 
 class KindProvider:
@@ -48,7 +45,7 @@ class KindProvider:
             runs=parts.digest,
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
-            trouble=_TROUBLE,
+            trouble=(OSError,),
             method=method_name(parts.helm),
             bare=bare,
         )

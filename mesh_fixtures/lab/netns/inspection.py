@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures import runner
 from mesh_fixtures.lab.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
@@ -67,11 +67,6 @@ def _programs(journal: Journal) -> tuple[str, ...]:
 
 
 def _asked(command: list[str], argv: tuple[str, ...]) -> str:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=patient(_SECONDS), check=False
-        )
-        said = done.stdout + done.stderr
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said = f"{error}\n"
-    return f"$ {' '.join(argv)}\n{said}"
+    done = runner.run(command, seconds=patient(_SECONDS))
+    trouble = f"{done.trouble}\n" if done.trouble else ""
+    return f"$ {' '.join(argv)}\n{done.output}{done.errors}{trouble}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 
 from pyroute2 import NetlinkError
@@ -18,7 +17,7 @@ from mesh_fixtures.lab.provider import Problem
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
-_TROUBLE = (OSError, RuntimeError, NetlinkError, subprocess.SubprocessError)
+_TROUBLE = (OSError, RuntimeError, NetlinkError)
 """What the machine's kernel and programs refuse with."""
 
 
