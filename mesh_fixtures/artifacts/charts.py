@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures import supported
+from mesh_fixtures import runner, supported
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.patience import patient
@@ -101,22 +100,13 @@ def run_helm(helm: Path, *arguments: str) -> str:
     Raises:
         MachineError: it failed, or did not end in time.
     """
-    try:
-        return subprocess.run(
-            [str(helm), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=patient(_DEADLINE),
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        raise MachineError(
-            wanted=f"helm {' '.join(arguments)} to succeed",
-            seen=str(said).strip()[-500:],
-            where=str(helm),
-            remedy="name other charts by --mesh-charts",
-        ) from error
+    return runner.output_of(
+        [helm, *arguments],
+        error=MachineError,
+        seconds=patient(_DEADLINE),
+        wanted=f"helm {' '.join(arguments)} to succeed",
+        remedy="name other charts by --mesh-charts",
+    )
 
 
 def _find(folder: Path) -> dict[str, Path]:

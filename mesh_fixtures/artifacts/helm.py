@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures import supported
+from mesh_fixtures import runner, supported
 from mesh_fixtures.artifacts import gobuild, images, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
@@ -90,17 +89,8 @@ def helm_in_path() -> Path | None:
 
 def version_of(helm: Path) -> str:
     """Version of a helm; empty when it does not say."""
-    try:
-        told = subprocess.run(
-            [str(helm), "version", "--short"],
-            capture_output=True,
-            text=True,
-            timeout=patient(_ASK_SECONDS),
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    number = re.search(r"v?(\d+\.\d+\.\d+\S*)", told)
+    done = runner.run([helm, "version", "--short"], seconds=patient(_ASK_SECONDS))
+    number = re.search(r"v?(\d+\.\d+\.\d+\S*)", done.output) if done.status == 0 else None
     return number[1] if number else ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures import runner
 from mesh_fixtures.artifacts import versions
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.charts import run_helm
@@ -154,19 +154,10 @@ def _containers(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str,
 
 
 def _ask(istioctl: Path, *arguments: str) -> str:
-    try:
-        return subprocess.run(
-            [str(istioctl), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=patient(_DEADLINE),
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        raise ArtifactError(
-            wanted=f"istioctl {' '.join(arguments)} to succeed",
-            seen=said.strip()[-500:],
-            where=str(istioctl),
-            remedy="put the istioctl of a release into PATH",
-        ) from error
+    return runner.output_of(
+        [istioctl, *arguments],
+        error=ArtifactError,
+        seconds=patient(_DEADLINE),
+        wanted=f"istioctl {' '.join(arguments)} to succeed",
+        remedy="put the istioctl of a release into PATH",
+    )

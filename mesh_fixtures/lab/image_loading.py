@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from typing import IO, Final
 
-from mesh_fixtures import providers
+from mesh_fixtures import providers, runner
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.image_archives import ImageArchive
 from mesh_fixtures.patience import patient
@@ -46,28 +45,15 @@ def load(record: Record, archive: ImageArchive) -> None:
 
 def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) -> None:
     """Run a command with `content`, from its start, as standard input."""
-    seconds = patient(_SECONDS)
     if content is not None:
         os.lseek(content.fileno(), 0, os.SEEK_SET)
-    try:
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL if content is None else content,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            text=True,
-            errors="replace",
-        )
-        failure = done.stdout.strip()[-1000:] or f"exit status {done.returncode}"
-        if done.returncode == 0:
-            return
-    except subprocess.TimeoutExpired:
-        failure = f"still running after {seconds:g} s"
-    raise LabError(
+    runner.output_of(
+        command,
+        error=LabError,
+        seconds=patient(_SECONDS),
+        stdin="" if content is None else content,
+        merged=True,
         wanted="images to be imported",
-        seen=failure,
         where=node,
         remedy="write the archive again: it may be cut off, or of another processor architecture",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from mesh_fixtures import runner
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.patience import patient
 
@@ -43,36 +43,21 @@ class Kubectl:
         Raises:
             LabError: it failed or did not end within `deadline` seconds.
         """
-        command = [*self._command, *arguments]
         if self._stopping.is_set():
             raise LabError(
                 wanted=f"kubectl {' '.join(arguments)}",
                 seen="the lab is being removed",
                 where=self._cluster,
             )
-        try:
-            done = subprocess.run(
-                command,
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=deadline,
-                check=False,
-                env=self._environment,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LabError(
-                wanted=f"kubectl {' '.join(arguments)} to end within {deadline:g} s",
-                seen=f"it was still running; output: {error.stdout!r} {error.stderr!r}",
-                where=self._cluster,
-            ) from error
-        if done.returncode != 0:
-            raise LabError(
-                wanted=f"kubectl {' '.join(arguments)} to succeed",
-                seen=f"exit status {done.returncode}: {done.stderr.strip() or done.stdout.strip()}",
-                where=self._cluster,
-            )
-        return done.stdout
+        return runner.output_of(
+            [*self._command, *arguments],
+            error=LabError,
+            seconds=deadline,
+            stdin=stdin,
+            env=self._environment,
+            wanted=f"kubectl {' '.join(arguments)} to succeed",
+            where=self._cluster,
+        )
 
     def wait(self, *arguments: str, seconds: float) -> str:
         """Standard output of a command that waits for something, and knows by itself how long.

@@ -13,8 +13,8 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.envoy import PROXY, admin
-from mesh_fixtures.probe.view import at_once
 
 _NODE: Final = "config_dump?mask=bootstrap.node.metadata"
 _SHOWN: Final = 200
@@ -80,7 +80,7 @@ def ask_each(
         ProbeError: as `proxies`, or as one of the answers.
     """
     ready = {proxy.id: proxy for proxy in proxies(kube) if proxy.pod.serving}
-    answers = at_once(ready, lambda name: ask(kube, ready[name].pod))
+    answers = parallel_map(lambda name: ask(kube, ready[name].pod), ready)
     return tuple((proxy, answers[name]) for name, proxy in ready.items())
 
 

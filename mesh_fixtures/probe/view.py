@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.scenario import Scenario
 
-Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -57,29 +56,4 @@ class MeshView:
             ProbeError: as one of the probes, the first of them in order.
         """
         names = self.kube if clusters is None else clusters
-        return at_once(names, lambda name: probe(self.kube[name]))
-
-
-def at_once(keys: Iterable[Key], ask: Callable[[Key], Value]) -> dict[Key, Value]:
-    """The answer for each key, in the keys' order, with one thread for each.
-
-    An interrupt is passed on at once: removing the lab ends the questions that are still open.
-
-    Raises:
-        Exception: as one of the questions, the first of them in order, when all have ended.
-    """
-    wanted = list(keys)
-    if not wanted:
-        return {}
-    threads = ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="probe")
-    try:
-        asked = {key: threads.submit(ask, key) for key in wanted}
-        answers = {key: answer.result() for key, answer in asked.items()}
-    except Exception:
-        threads.shutdown(cancel_futures=True)
-        raise
-    except BaseException:
-        threads.shutdown(wait=False, cancel_futures=True)
-        raise
-    threads.shutdown()
-    return answers
+        return parallel_map(lambda name: probe(self.kube[name]), names)

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import debug, istiods
-from mesh_fixtures.probe.view import at_once
 
 SYNCED: Final = "synced"
 NOT_SENT: Final = "not sent"
@@ -82,7 +82,7 @@ def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
 
 
 def _asked(kube: KubeClient, pod: Pod) -> XdsClients:
-    answers = at_once((_SYNC_PATH, _CONNECTIONS_PATH), lambda path: debug(kube, pod, path))
+    answers = parallel_map(lambda path: debug(kube, pod, path), (_SYNC_PATH, _CONNECTIONS_PATH))
     synced, connected = answers[_SYNC_PATH], answers[_CONNECTIONS_PATH]
     clients = read_clients(synced.source, synced.stdout, connected.stdout)
     return XdsClients(synced.source, kube.name, pod.name, clients)

@@ -11,8 +11,8 @@ from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.kube import Deployment, KubeEditor
 from mesh_fixtures.lab import disrupted
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.requirements import (
     control_1,
     control_2,
@@ -225,7 +225,7 @@ def defects(mesh: ObservedMesh) -> list[str]:
     """What keeps a mesh from being sound; empty when it is."""
     applicable = [each for each in SOUND if not each.lacking(mesh.scenario)]
     found: list[str] = []
-    for requirement, outcome in at_once(applicable, lambda each: each.check(mesh)).items():
+    for requirement, outcome in parallel_map(lambda each: each.check(mesh), applicable).items():
         found += [f"{requirement.id}: {replace(each, source=None)}" for each in outcome.findings]
         if outcome.trouble is not None:
             trouble = outcome.trouble

@@ -11,7 +11,8 @@ import yaml
 from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import resource_of
-from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.workloads import fresh_connections_manifest, service_manifest
 
 SERVICE: Final = "helloworld-fresh"
@@ -30,11 +31,11 @@ def fresh_connections(view: MeshView) -> Iterator[None]:
     """
     made = {name: _objects(view, name) for name in view.kube}
     try:
-        at_once(made, lambda cluster: _create(view, cluster, made[cluster]))
+        parallel_map(lambda cluster: _create(view, cluster, made[cluster]), made)
         yield
     finally:
         if not view.lab.external:
-            at_once(made, lambda cluster: _delete(view, cluster, made[cluster]))
+            parallel_map(lambda cluster: _delete(view, cluster, made[cluster]), made)
 
 
 def _objects(view: MeshView, cluster: str) -> Objects:

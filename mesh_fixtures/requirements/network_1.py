@@ -6,9 +6,9 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
-from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -30,7 +30,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         client, server = pair
         return _tried(view.kube[client], clients[client], servers[server], near(*pair))
 
-    found = at_once([(client, server) for client in names for server in names], tried)
+    found = parallel_map(tried, [(client, server) for client in names for server in names])
     figures = {
         f"{client}.to.{server}": seen.reach.value for (client, server), seen in found.items()
     }

@@ -12,12 +12,13 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set_log_level
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
-from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
@@ -87,15 +88,15 @@ def _logging(view: MeshView, servers: Sequence[Server]) -> Iterator[None]:
     by_name = {server.name: server for server in servers}
 
     def set_levels(levels: Mapping[str, str]) -> None:
-        at_once(
-            levels,
+        parallel_map(
             lambda name: set_log_level(
                 view.kube[by_name[name].cluster], by_name[name].pod, levels[name]
             ),
+            levels,
         )
 
-    before = at_once(
-        by_name, lambda name: log_level(view.kube[by_name[name].cluster], by_name[name].pod)
+    before = parallel_map(
+        lambda name: log_level(view.kube[by_name[name].cluster], by_name[name].pod), by_name
     )
     try:
         set_levels(dict.fromkeys(by_name, DEBUG))
@@ -137,11 +138,11 @@ def _known(view: MeshView, servers: Sequence[Server], answers: Answers, query: s
     paths = {client: f"/hello{_tagged(client, query)}" for client in answers}
 
     def logged() -> Known:
-        found = at_once(
-            by_name,
+        found = parallel_map(
             lambda name: logged_peers(
                 view.kube[by_name[name].cluster], by_name[name].pod, paths.values()
             ),
+            by_name,
         )
         return {
             (client, name): peers[paths[client]]

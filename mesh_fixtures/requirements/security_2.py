@@ -8,11 +8,12 @@ from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.strangers import stranger
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
-from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -63,7 +64,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         for address in those
         for what in TRIED
     ]
-    found = at_once(tries, lambda tried: _try(view, tried, sleeps[tried.client]))
+    found = parallel_map(lambda tried: _try(view, tried, sleeps[tried.client]), tries)
     findings = [*_without_address(addresses), *_accepted(found)]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import call
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.strangers import foreign_token, signing_request, stranger
 from mesh_fixtures.probe.tls import Hello, attempt
-from mesh_fixtures.probe.view import MeshView, at_once
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, SLEEP, injection_of
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -45,7 +46,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     tries = [(cluster, what) for cluster in sleeps for what in TRIED]
-    found = at_once(tries, lambda tried: _try(view, tried[0], sleeps[tried[0]], tried[1]))
+    found = parallel_map(lambda tried: _try(view, tried[0], sleeps[tried[0]], tried[1]), tries)
     findings = [
         Finding(
             cluster,

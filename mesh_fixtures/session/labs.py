@@ -20,7 +20,7 @@ from mesh_fixtures.errors import (
 )
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
-from mesh_fixtures.progress.retries import Retries
+from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.retries import told_to
 from mesh_fixtures.session.diagnosing import Diagnosing
@@ -73,7 +73,7 @@ class Run:
 
     settings: Settings
     step_times: StepTimes
-    retries: Retries
+    retries: RetryCounts
     sink: Sink
     exchange: Exchange | None = None
     failed: set[str] = field(default_factory=set)

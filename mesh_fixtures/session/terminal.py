@@ -10,7 +10,7 @@ import pytest
 
 from mesh_fixtures.progress import both
 from mesh_fixtures.progress.display import Display
-from mesh_fixtures.progress.retries import Retries
+from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class TerminalProgress:
     """Plugin of the process that owns the terminal."""
 
-    def __init__(self, config: pytest.Config, step_times: StepTimes, retries: Retries) -> None:
+    def __init__(self, config: pytest.Config, step_times: StepTimes, retries: RetryCounts) -> None:
         self._config = config
         self._step_times = step_times
         self._retries = retries

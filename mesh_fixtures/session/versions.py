@@ -24,7 +24,7 @@ def to_be_installed(lab: Lab) -> Mapping[str, str]:
 def seen_in(lab: Lab) -> Mapping[str, str]:
     """What is seen to run in a lab; what is not seen is as `to_be_installed`, or empty."""
     # Importing probes takes a moment, which tests without labs are spared.
-    from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+    from mesh_fixtures.diagnosis.gather.batch import Batch, Query
     from mesh_fixtures.errors import ProbeError
     from mesh_fixtures.probe import versions
     from mesh_fixtures.probe.view import MeshView
@@ -38,13 +38,13 @@ def seen_in(lab: Lab) -> Mapping[str, str]:
     }
     found: dict[str, set[str]] = {name: set() for name in asked}
     try:
-        with MeshView(lab) as view, Enquiry(patient(SECONDS)) as enquiry:
-            questions = {
-                (name, cluster): Question(cluster, name, partial(ask, kube))
+        with MeshView(lab) as view:
+            queries = {
+                (name, cluster): Query(cluster, name, partial(ask, kube))
                 for cluster, kube in view.kube.items()
                 for name, ask in asked.items()
             }
-            for (name, _), said in enquiry.all(questions).items():
+            for (name, _), said in Batch(patient(SECONDS)).all(queries).items():
                 found[name].add(said or "")
     except ProbeError:  # a kubeconfig that cannot be used, as others have said
         return known

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, requests
-from mesh_fixtures.probe.view import at_once
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
@@ -78,7 +78,7 @@ class Detection:
 
 def check(mesh: ObservedMesh, ids: Iterable[str]) -> dict[str, Outcome]:
     """Look at a mesh by several requirements at the same time."""
-    return at_once(dict.fromkeys(ids), lambda each: by_id(each).check(mesh))
+    return parallel_map(lambda each: by_id(each).check(mesh), dict.fromkeys(ids))
 
 
 def detect(

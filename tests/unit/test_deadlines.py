@@ -28,7 +28,7 @@ ARGUMENTS: Final = frozenset(
 )
 """Names of arguments and fields that are deadlines."""
 
-WAITS: Final = frozenset({"wait", "join", "result", "settimeout", "Timer", "Enquiry"})
+WAITS: Final = frozenset({"wait", "join", "result", "settimeout", "Timer", "Batch"})
 """Calls whose argument without a name is one."""
 
 MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})

@@ -19,7 +19,7 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts, gather
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
 from mesh_fixtures.errors import ProbeError
@@ -72,32 +72,30 @@ def unavailable() -> ProbeError:
         (ValueError("no JSON"), "cannot be read"),
     ],
 )
-def test_a_question_without_an_answer_is_recorded_and_others_go_on(
-    error: Exception, why: str
-) -> None:
-    questions: dict[str, Question[Any]] = {
-        "bad": Question("cluster1", "kubectl get x", raising(error)),
-        "good": Question("cluster1", "kubectl get y", lambda: 7),
+def test_a_query_without_an_answer_is_recorded_and_others_go_on(error: Exception, why: str) -> None:
+    queries: dict[str, Query[Any]] = {
+        "bad": Query("cluster1", "kubectl get x", raising(error)),
+        "good": Query("cluster1", "kubectl get y", lambda: 7),
     }
-    with Enquiry(5) as enquiry:
-        assert enquiry.all(questions) == {"bad": None, "good": 7}
-        (unread,) = enquiry.unread
-    assert unread.source == "kubectl get x"
-    assert why in unread.why
+    batch = Batch(5)
+    assert batch.all(queries) == {"bad": None, "good": 7}
+    (failed,) = batch.failed
+    assert failed.source == "kubectl get x"
+    assert why in failed.why
 
 
 def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
     late = threading.Event()
-    question = Question("cluster1", "kubectl get x", lambda: late.wait(10))
-    with Enquiry(0.05) as enquiry:
-        assert enquiry.all({"late": question}) == {"late": None}
-        assert "within 0.05 s" in enquiry.unread[0].why
+    query = Query("cluster1", "kubectl get x", lambda: late.wait(10))
+    batch = Batch(0.05)
+    assert batch.all({"late": query}) == {"late": None}
+    assert "within 0.05 s" in batch.failed[0].why
     late.set()
 
 
-def test_a_mistake_in_a_question_is_not_taken_for_a_missing_answer() -> None:
-    with Enquiry(5) as enquiry, pytest.raises(ZeroDivisionError):
-        enquiry.all({"wrong": Question("cluster1", "x", raising(ZeroDivisionError()))})
+def test_a_mistake_in_a_query_is_not_taken_for_a_missing_answer() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Batch(5).all({"wrong": Query("cluster1", "x", raising(ZeroDivisionError()))})
 
 
 def test_a_cluster_that_holds_nothing_has_empty_facts(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from mesh_fixtures.diagnosis import UNKNOWN, Recording, diagnose
 from mesh_fixtures.diagnosis.facts import (
     Configuration,
     Endpoint,
+    Failed,
     Part,
     Path,
     Root,
     Traffic,
-    Unread,
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.rules import KINDS
@@ -191,11 +191,11 @@ PRIORITIES = (
     Endpoint("10.64.40.1:15443", 1, 1, "network2/cluster2", ""),
 )
 
-SILENT = Unread("cluster2", "kubectl --context=cluster2 get pods", "Read timed out.")
-FORBIDDEN = Unread("cluster2", "kubectl --context=cluster2 get pods", "pods is forbidden")
+SILENT = Failed("cluster2", "kubectl --context=cluster2 get pods", "Read timed out.")
+FORBIDDEN = Failed("cluster2", "kubectl --context=cluster2 get pods", "pods is forbidden")
 
 
-def silent(unread: Unread) -> Change:
+def silent(unread: Failed) -> Change:
     """Nothing was read of the second cluster."""
     known = dict.fromkeys(("namespaces", "pods", "services", "deployments"))
     return both(of("cluster2", **known), of_mesh(unread=adding(unread)))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.bundle import contents
 from mesh_fixtures.diagnosis.bundle.secrets import secret_values
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
+from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.executor import working_folder
 from mesh_fixtures.patience import patient
@@ -44,15 +44,14 @@ def write_bundle(file: Path, view: MeshView, told: Mapping[str, str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with Enquiry(patient(SECONDS)) as enquiry:
-        values = secret_values(enquiry, view)
-        asked = enquiry.all(contents.questions(enquiry, view))
-        unread = enquiry.unread
+    batch = Batch(patient(SECONDS))
+    values = secret_values(batch, view)
+    asked = batch.all(contents.queries(batch, view))
     texts = dict(told)
     texts |= {name: text for name, text in asked.items() if text is not None}
     texts |= {f"lab/networks/{name}.txt": text for name, text in view.lab.network_state().items()}
     texts |= _steps(view.lab)
-    texts["unread.txt"] = "\n".join(map(str, unread)) + "\n"
+    texts["unread.txt"] = "\n".join(map(str, batch.failed)) + "\n"
     _write(file, {name: redacted(text, values) for name, text in sorted(texts.items())})
 
 

@@ -1,4 +1,4 @@
-"""What a bundle holds of each cluster, as questions by file name."""
+"""What a bundle holds of each cluster, as queries by file name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from mesh_fixtures.diagnosis.bundle.secrets import without_values
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
@@ -47,15 +47,15 @@ _OF_PROXY: Final = {
 }
 
 Asked = tuple[str, str, Callable[[], str | None]]
-"""File name, how a person would ask, and the question."""
+"""File name, how a person would ask, and the query."""
 
 
-def questions(enquiry: Enquiry, view: MeshView) -> dict[str, Question[str | None]]:
+def queries(batch: Batch, view: MeshView) -> dict[str, Query[str | None]]:
     """What to ask of all clusters; what there is to ask of depends on their pods."""
     namespaces = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
-    pods = enquiry.all(
+    pods = batch.all(
         {
-            (name, namespace): Question(
+            (name, namespace): Query(
                 name,
                 f"kubectl --context={name} -n {namespace} get pods",
                 partial(kube.list, resources.PODS, namespace),
@@ -64,13 +64,13 @@ def questions(enquiry: Enquiry, view: MeshView) -> dict[str, Question[str | None
             for namespace in (*namespaces, _LOAD_BALANCER)
         }
     )
-    found: dict[str, Question[str | None]] = {}
+    found: dict[str, Query[str | None]] = {}
     for name, kube in view.kube.items():
         asked = [*_objects(kube, namespaces)]
         for (of, _), running in pods.items():
             for pod in running or () if of == name else ():
                 asked += [*_logs(kube, pod), *_dumps(kube, pod)]
-        found |= {f"{name}/{file}": Question(name, source, ask) for file, source, ask in asked}
+        found |= {f"{name}/{file}": Query(name, source, ask) for file, source, ask in asked}
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in
 from mesh_fixtures.diagnosis.redaction import REDACTED
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -19,10 +19,10 @@ _PUBLIC: Final = frozenset({"namespace", "name", "username"})
 """Entries of secrets that are none, and whose values are words."""
 
 
-def secret_values(enquiry: Enquiry, view: MeshView) -> frozenset[str]:
+def secret_values(batch: Batch, view: MeshView) -> frozenset[str]:
     """Every secret value in istio-system and the samples' namespace of all clusters."""
-    questions = {
-        (name, namespace): Question(
+    queries = {
+        (name, namespace): Query(
             name,
             f"kubectl --context={name} -n {namespace} get secrets",
             partial(_values, kube, namespace),
@@ -30,7 +30,7 @@ def secret_values(enquiry: Enquiry, view: MeshView) -> frozenset[str]:
         for name, kube in view.kube.items()
         for namespace in (SYSTEM_NAMESPACE, view.lab.sample_namespace)
     }
-    return frozenset(value for found in enquiry.all(questions).values() for value in found or ())
+    return frozenset(value for found in batch.all(queries).values() for value in found or ())
 
 
 def without_values(secret: Json) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Trimmed to what rules read and a report keeps: no secret, no raw object but Isti
 What could not be read is None, and listed in `Facts.unread`; what is not there is empty.
 """
 
-from mesh_fixtures.diagnosis.facts.mesh import EAST_WEST, ClusterFacts, Facts, Unread
+from mesh_fixtures.diagnosis.facts.mesh import EAST_WEST, ClusterFacts, Facts, Failed
 from mesh_fixtures.diagnosis.facts.network import Path, Traffic
 from mesh_fixtures.diagnosis.facts.objects import (
     Deployment,
@@ -36,6 +36,7 @@ __all__ = [
     "Deployment",
     "Endpoint",
     "Facts",
+    "Failed",
     "Istiod",
     "Listening",
     "Namespace",
@@ -51,6 +52,5 @@ __all__ = [
     "Service",
     "ServicePort",
     "Traffic",
-    "Unread",
     "WarningEvent",
 ]

@@ -28,8 +28,8 @@ EAST_WEST: Final = {"istio": "eastwestgateway"}
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A question that got no answer.
+class Failed:
+    """A query that got no answer.
 
     Attributes:
         source: how it was asked.
@@ -155,7 +155,7 @@ class Facts:
     clusters: Mapping[str, ClusterFacts]
     paths: tuple[Path, ...] = ()
     traffic: tuple[Traffic, ...] = ()
-    unread: tuple[Unread, ...] = ()
+    unread: tuple[Failed, ...] = ()
 
     def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:
         """Paths of a kind, of one client or server unless these are empty."""

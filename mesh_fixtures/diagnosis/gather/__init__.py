@@ -14,13 +14,13 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.facts import Facts, Traffic
 from mesh_fixtures.diagnosis.gather import objects, paths, programs
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry
+from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.probe.view import MeshView
 
 SECONDS: Final = 25.0
-"""For all questions together; on an idle machine, answers take three or four."""
+"""For all queries together; on an idle machine, answers take three or four."""
 
 _NUMBERS: Final = re.compile(r"^request \d+: ")
 
@@ -29,18 +29,16 @@ __all__ = ["SECONDS", "gather", "with_traffic"]
 
 def gather(view: MeshView) -> Facts:
     """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
-    with Enquiry(patient(SECONDS)) as enquiry:
-        clusters = objects.read(enquiry, view)
-        answers = enquiry.all(
-            {**paths.questions(view, clusters), **programs.questions(view, clusters)}
-        )
-        return Facts(
-            at=time.time(),
-            sample_namespace=view.lab.sample_namespace,
-            clusters=programs.told(view, clusters, answers),
-            paths=paths.told(answers),
-            unread=enquiry.unread,
-        )
+    batch = Batch(patient(SECONDS))
+    clusters = objects.read(batch, view)
+    answers = batch.all({**paths.queries(view, clusters), **programs.queries(view, clusters)})
+    return Facts(
+        at=time.time(),
+        sample_namespace=view.lab.sample_namespace,
+        clusters=programs.told(view, clusters, answers),
+        paths=paths.told(answers),
+        unread=batch.failed,
+    )
 
 
 def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
-from mesh_fixtures.diagnosis.gather.enquiry import Enquiry, Question
+from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.remote_secrets import read_remote_secrets
 from mesh_fixtures.diagnosis.gather.trust import (
     ROOT_BUNDLE,
@@ -61,14 +61,14 @@ Named = TypeVar("Named", Pod, Deployment, Service)
 Read = Callable[[KubeClient], Any]
 
 
-def read(enquiry: Enquiry, view: MeshView) -> dict[str, ClusterFacts]:
+def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
     """What the API server of each cluster tells."""
     authorities = {name: own_authorities(kube) for name, kube in view.kube.items()}
-    questions: dict[tuple[str, str], Question[Any]] = {}
+    queries: dict[tuple[str, str], Query[Any]] = {}
     for name, kube in view.kube.items():
-        for part, source, ask in _questions(view, kube, authorities):
-            questions[name, part] = Question(name, source, partial(ask, kube))
-    answers = enquiry.all(questions)
+        for part, source, ask in _queries(view, kube, authorities):
+            queries[name, part] = Query(name, source, partial(ask, kube))
+    answers = batch.all(queries)
     parts: dict[str, dict[str, Any]] = {name: {} for name in view.kube}
     for (name, part), answer in answers.items():
         parts[name][part] = answer
@@ -88,7 +88,7 @@ def read(enquiry: Enquiry, view: MeshView) -> dict[str, ClusterFacts]:
     }
 
 
-def _questions(
+def _queries(
     view: MeshView, kube: KubeClient, authorities: Mapping[str, frozenset[str]]
 ) -> list[tuple[str, str, Read]]:
     """Field of `ClusterFacts`, how a person would ask, and how it is read."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
-from mesh_fixtures.diagnosis.gather.enquiry import Question
+from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.programs import Key
 from mesh_fixtures.kube import ExecResult, KubeClient
 from mesh_fixtures.patience import patient
@@ -58,9 +58,9 @@ class Target:
     attempts: int
 
 
-def questions(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Question[Any]]:
-    """Two questions for each cluster that has a pod to ask from: what must be open, what not."""
-    found: dict[Key, Question[Any]] = {}
+def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Query[Any]]:
+    """Two queries for each cluster that has a pod to ask from: what must be open, what not."""
+    found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
         pod = _asking(clusters[name], kube.sample_namespace)
         targets = tuple(_targets(view.scenario, clusters, kube.sample_namespace, name))
@@ -74,7 +74,7 @@ def questions(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key,
             if chosen:
                 try_all = _tried if part == "near" else _connected
                 ask = partial(try_all, kube, pod, tuple(dict.fromkeys(chosen)))
-                found["paths", name, part] = Question(name, source, ask)
+                found["paths", name, part] = Query(name, source, ask)
     return found
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
-from mesh_fixtures.diagnosis.gather.enquiry import Question
+from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.trust import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -36,16 +36,16 @@ _TEXT_KEPT: Final = 300
 _LEVEL: Final = re.compile(r"^\S+\t(warn|error|fatal)\t")
 
 
-def questions(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Question[Any]]:
+def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Query[Any]]:
     """What to ask of the programs that run in each cluster."""
-    found: dict[Key, Question[Any]] = {}
+    found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
         for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
             for part, source, ask in _of_istiod(kube, pod):
-                found["istiod", name, pod.name, part] = Question(name, source, ask)
+                found["istiod", name, pod.name, part] = Query(name, source, ask)
         for pod in _proxies(clusters[name], kube.sample_namespace):
             for part, source, ask in _of_proxy(kube, pod):
-                found[part, name, pod.name] = Question(name, source, ask)
+                found[part, name, pod.name] = Query(name, source, ask)
     return found
 
 

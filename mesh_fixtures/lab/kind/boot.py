@@ -29,7 +29,7 @@ from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
-from mesh_fixtures.lab.together import together
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -80,7 +80,7 @@ class Boot:
             LabError: the first one that any of them raised.
         """
         names = [cluster.name for cluster in self.scenario.clusters]
-        together(names, action, on_trouble=self.give_up if all_or_nothing else None)
+        parallel_map(action, names, on_trouble=self.give_up if all_or_nothing else None)
 
     def give_up(self) -> None:
         """End what is under way.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from mesh_fixtures import runner
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.patience import patient
@@ -67,28 +67,11 @@ class Engine:
         Raises:
             LabError: it failed or did not end in time.
         """
-        command = [self.name, *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=patient(_DEADLINE) if deadline is None else deadline,
-                env=dict(environment or os.environ),
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise self._failed(command, str(error)) from error
-        if done.returncode != 0:
-            said = done.stderr.strip() or done.stdout.strip()
-            raise self._failed(command, f"exit status {done.returncode}: {said[-1000:]}")
-        return done.stdout
-
-    def _failed(self, command: Sequence[str], seen: str) -> LabError:
-        return LabError(
-            wanted=f"{' '.join(command)} to succeed",
-            seen=seen,
+        return runner.output_of(
+            [self.name, *arguments],
+            error=LabError,
+            seconds=patient(_DEADLINE) if deadline is None else deadline,
+            env=environment,
             where=self.title,
             remedy="mesh-conformance doctor --provider kind says what is missing",
         )
@@ -195,23 +178,17 @@ class Engine:
         """Why the engine cannot be used here; empty when it can."""
         if shutil.which(self.name) is None:
             return [Problem(f"{self.title}", f"install {self.title}, so that `{self.name}` runs")]
+        command = [self.name, "info", "--format", "{{json .}}"]
+        done = runner.run(command, seconds=patient(_ASKING_DEADLINE))
+        if done.trouble:
+            missing = f"an answer from {self.title} ({done.trouble})"
+            return [Problem(missing, f"restart {self.title}")]
+        if done.status != 0:
+            return [self._unusable(done.said)]
         try:
-            done = subprocess.run(
-                [self.name, "info", "--format", "{{json .}}"],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=patient(_ASKING_DEADLINE),
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return [Problem(f"an answer from {self.title} ({error})", f"restart {self.title}")]
-        if done.returncode != 0:
-            return [self._unusable(done.stderr or done.stdout)]
-        try:
-            told = cast("dict[str, Any]", json.loads(done.stdout))
+            told = cast("dict[str, Any]", json.loads(done.output))
         except ValueError:
-            return [Problem(f"an answer from {self.title} ({done.stdout[:200]!r})", "")]
+            return [Problem(f"an answer from {self.title} ({done.output[:200]!r})", "")]
         # Docker's client answers with exit status 0 where its daemon does not.
         errors = told.get("ServerErrors") or []
         return [self._unusable("; ".join(errors))] if errors else []

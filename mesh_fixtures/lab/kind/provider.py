@@ -93,8 +93,6 @@ class KindProvider(Provider):
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KindLab:
-        import subprocess
-
         from mesh_fixtures.artifacts.helm_install import method_name
         from mesh_fixtures.lab.kind.lab import KindLab
         from mesh_fixtures.lab.kind.parts import gather
@@ -109,7 +107,7 @@ class KindProvider(Provider):
             runs=parts.digest,
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
-            trouble=(OSError, subprocess.SubprocessError),
+            trouble=(OSError,),
             method=method_name(parts.helm),
             bare=bare,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from mesh_fixtures.contract import Cluster, Problem
@@ -12,7 +11,7 @@ from mesh_fixtures.kube import Access, KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.permissions import RULES, Rule
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.parallel import parallel_map
 
 _REMEDY: Final = (
     "mesh-conformance rbac prints the roles that permit all; "
@@ -25,7 +24,7 @@ def problems(references: Iterable[Reference]) -> Sequence[Problem]:
     """What a run on these clusters lacks, in their order; changes nothing."""
     try:
         with contents.clusters(references) as clusters:
-            found = at_once(clusters, lambda name: _problems_of(clusters[name]))
+            found = parallel_map(lambda name: _problems_of(clusters[name]), clusters)
     except MachineError as error:
         return [Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)]
     return [problem for each in found.values() for problem in each]
@@ -48,10 +47,9 @@ def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
         ProbeError: it does not say.
     """
     asked = [(rule, access) for rule in RULES for access in rule.accesses]
-    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="access") as pool:
-        answers = list(pool.map(lambda each: kube.may(each[1]), asked))
+    answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
     found: dict[Rule, list[Access]] = {}
-    for (rule, access), permitted in zip(asked, answers, strict=True):
+    for (rule, access), permitted in answers.items():
         if not permitted:
             found.setdefault(rule, []).append(access)
     return found

@@ -11,7 +11,7 @@ from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.inference import infer
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
-from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.parallel import parallel_map
 
 
 def discover(references: Iterable[Reference]) -> Discovered:
@@ -39,7 +39,7 @@ def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
         with KubeClient(by_name[name]) as kube:
             return installation(kube)
 
-    return list(at_once(by_name, ask).values())
+    return list(parallel_map(ask, by_name).values())
 
 
 def require_installed(clusters: Collection[Cluster]) -> None:

@@ -19,7 +19,7 @@ from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
 from mesh_fixtures.lab.recorded import RecordedLab
-from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
@@ -91,8 +91,8 @@ class KubeconfigLab(RecordedLab):
         )
         clusters = self._clusters
         run_apart(
-            lambda: at_once(
-                clusters, lambda name: sample.deploy(order, clusters[name], self._progress)
+            lambda: parallel_map(
+                lambda name: sample.deploy(order, clusters[name], self._progress), clusters
             ),
             self._stopping.set,
         )
@@ -104,7 +104,7 @@ class KubeconfigLab(RecordedLab):
     def resume(self) -> bool:
         try:
             contents.write(self._references, self.folder)
-            return all(at_once(self._clusters, self._holds_namespace).values())
+            return all(parallel_map(self._holds_namespace, self._clusters).values())
         except MeshConformanceError:
             return False
 

@@ -10,7 +10,7 @@ from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.lab.kubeconfig import namespace
 from mesh_fixtures.lab.processes import end_processes
 from mesh_fixtures.lab.removal import attempt
-from mesh_fixtures.probe.view import at_once
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.records import Record
 
 
@@ -28,7 +28,7 @@ def tear_down(record: Record) -> None:
     failures = attempt((lambda: end_processes(record.id, record.journal),))
     made = [each.name for each in record.journal.entries() if each.kind == "kubernetes-namespace"]
     clusters = list(dict.fromkeys(name.partition("/")[0] for name in made))
-    found = at_once(clusters, lambda cluster: _left_in(record, cluster))
+    found = parallel_map(lambda cluster: _left_in(record, cluster), clusters)
     left = [*failures, *(each for each in found.values() if each)]
     if left:
         raise LabError(

@@ -20,7 +20,7 @@ from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_ro
 from mesh_fixtures.lab.netns.readiness import API_SERVER_DEADLINE, await_api_server
 from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
 from mesh_fixtures.lab.processes import end_processes, marked_environment
-from mesh_fixtures.lab.together import together
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -66,7 +66,7 @@ class Boot:
             LabError: the first one that any of them raised.
         """
         clusters = self.addresses.clusters.values()
-        together(clusters, action, on_trouble=self.give_up if all_or_nothing else None)
+        parallel_map(action, clusters, on_trouble=self.give_up if all_or_nothing else None)
 
     def give_up(self) -> None:
         """End all processes of the lab.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures import runner
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.processes import is_running
-from mesh_fixtures.lab.together import together
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 
 _QUESTIONS: Final = (
@@ -45,15 +45,12 @@ def network_state(journal: Journal) -> Mapping[str, str]:
     """What each of a lab's network namespaces holds, by its name, as commands print it."""
     names = [entry.name for entry in journal.entries() if entry.kind == "namespace"]
     programs = _programs(journal)
-    seen: dict[str, str] = {}
 
-    def look(namespace: str) -> None:
+    def look(namespace: str) -> str:
         enter = ["nsenter", *programs, f"--net={path_of(namespace)}"]
-        seen[namespace] = "\n".join(_asked([*enter, *argv], argv) for argv in _QUESTIONS)
+        return "\n".join(_asked([*enter, *argv], argv) for argv in _QUESTIONS)
 
-    if names:
-        together(names, look)
-    return {name: seen[name] for name in names}
+    return parallel_map(look, names)
 
 
 def _programs(journal: Journal) -> tuple[str, ...]:
@@ -70,11 +67,6 @@ def _programs(journal: Journal) -> tuple[str, ...]:
 
 
 def _asked(command: list[str], argv: tuple[str, ...]) -> str:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=patient(_SECONDS), check=False
-        )
-        said = done.stdout + done.stderr
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said = f"{error}\n"
-    return f"$ {' '.join(argv)}\n{said}"
+    done = runner.run(command, seconds=patient(_SECONDS))
+    trouble = f"{done.trouble}\n" if done.trouble else ""
+    return f"$ {' '.join(argv)}\n{done.output}{done.errors}{trouble}"

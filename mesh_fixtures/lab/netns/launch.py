@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mesh_fixtures import runner
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Entry, Journal
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
@@ -73,24 +74,16 @@ def set_up(lab: str, namespace: str, mesh_node: Path, spec: Path) -> None:
     Raises:
         LabError: it failed.
     """
-    seconds = patient(_SETUP_DEADLINE)
-    try:
-        done = subprocess.run(
-            node_command(namespace, mesh_node, spec),
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-            env=_node_environment(lab),
-            cwd="/",
-        )
-        failure = f"exit status {done.returncode}: {done.stdout}" if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        failure = f"still running after {seconds:g} s"
-    if failure:
-        raise LabError(wanted=f"namespace {namespace} to be set up", seen=failure, where=str(spec))
+    runner.output_of(
+        node_command(namespace, mesh_node, spec),
+        error=LabError,
+        seconds=patient(_SETUP_DEADLINE),
+        env=_node_environment(lab),
+        cwd=Path("/"),
+        merged=True,
+        wanted=f"namespace {namespace} to be set up",
+        where=str(spec),
+    )
 
 
 def start_forwarder(

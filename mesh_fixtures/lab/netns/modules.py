@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures import runner
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.patience import patient
 
@@ -61,13 +61,5 @@ def _modprobe(name: str, *options: str) -> bool:
     program = shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program is None:
         return False
-    try:
-        done = subprocess.run(
-            [program, "--quiet", *options, name],
-            check=False,
-            capture_output=True,
-            timeout=patient(_SECONDS),
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    done = runner.run([program, "--quiet", *options, name], seconds=patient(_SECONDS))
+    return done.status == 0

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures import records
+from mesh_fixtures import records, runner
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.errors import LabError
@@ -117,18 +116,13 @@ def _scrub(namespace: str) -> None:
         *("nsenter", f"--net={launch.path_of(namespace)}", sys.executable, "-I", str(_SCRUB)),
         *(f"{patient(_ETCD_START_DEADLINE):g}", f"{patient(_ETCD_REQUEST_DEADLINE):g}"),
     ]
-    seconds = patient(_SCRUB_DEADLINE)
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
-        failure = done.stderr.strip()[-500:] if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        failure = f"still running after {seconds:g} s"
-    if failure:
-        raise LabError(
-            wanted="the prepared control plane to be cleared of one cluster's data",
-            seen=failure,
-            where=namespace,
-        )
+    runner.output_of(
+        command,
+        error=LabError,
+        seconds=patient(_SCRUB_DEADLINE),
+        wanted="the prepared control plane to be cleared of one cluster's data",
+        where=namespace,
+    )
 
 
 def _key(artifacts: Artifacts) -> str:

@@ -93,8 +93,6 @@ class NetnsProvider(Provider):
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> NetnsLab:
-        import subprocess
-
         from pyroute2 import NetlinkError
 
         from mesh_fixtures.artifacts.helm_install import method_name
@@ -117,7 +115,7 @@ class NetnsProvider(Provider):
             slotted=True,
             build=lambda record: NetnsLab(scenario, record, artifacts, progress, helm),
             # what the machine's kernel and programs refuse with
-            trouble=(OSError, RuntimeError, NetlinkError, subprocess.SubprocessError),
+            trouble=(OSError, RuntimeError, NetlinkError),
             method=method_name(helm),
             bare=bare,
         )

@@ -10,7 +10,7 @@ from mesh_fixtures.progress.events import Event
 from mesh_fixtures.retries import Retry
 
 
-class Retries:
+class RetryCounts:
     """A sink that counts retries by subject. Safe for several threads."""
 
     def __init__(self) -> None:
