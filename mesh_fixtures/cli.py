@@ -15,6 +15,7 @@ from mesh_fixtures.errors import MeshConformanceError, ReportError, ScenarioErro
 from mesh_fixtures.progress.display import Display
 
 COMMANDS = (
+    "verify",
     "doctor",
     "artifacts",
     "plan",
@@ -53,8 +54,12 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     Returns:
         As `main`.
     """
-    parsed = parser.parse_args(arguments)
-    if "patience" in parsed:
+    parsed, unknown = parser.parse_known_args(arguments)
+    takes_unknown = "takes_unknown" in parsed
+    if unknown and not takes_unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    parsed.unknown = unknown
+    if "patience" in parsed and not takes_unknown:
         try:
             patience.use(chosen_patience(parsed))
         except ValueError as error:
@@ -95,8 +100,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="mesh-conformance",
         description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
-        epilog="Verify topologies with pytest; see pytest --help, section 'mesh conformance'.\n"
-        "Exit status: 0 done, 1 failed, 2 cannot be used as given, 130 interrupted.",
+        epilog="Exit status: 0 done, 1 failed, 2 cannot be used as given, 130 interrupted.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

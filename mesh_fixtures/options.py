@@ -268,4 +268,7 @@ def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = 
         keywords["metavar"] = option.metavar
     if option.repeatable:
         keywords["action"] = "append"
+    if option.switch:
+        keywords = {"dest": keywords["dest"], "help": keywords["help"]}
+        keywords |= {"action": "store_const", "const": ON[0]}
     parser.add_argument(option.short_flag, **keywords)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -34,10 +34,12 @@ from mesh_fixtures.session.terminal import TerminalProgress
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+    from mesh_fixtures.requirements import ObservedMesh, Requirement
     from mesh_fixtures.scenario import Scenario
 
 _SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
 _NOTES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
+_REGISTERED: pytest.StashKey[bool] = pytest.StashKey()
 
 _MARKERS = (
     "requirement(id): verifies this requirement; skip where it does not apply.",
@@ -117,18 +119,45 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    own = metafunc.definition.iter_markers("parametrize")
-    if "scenario" not in metafunc.fixturenames or selection.is_parametrized(own):
-        return
+    """One test for each scenario, and where it verifies any requirement, for each of these."""
+    if selection.asks_for(metafunc, selection.SCENARIO):
+        metafunc.parametrize(
+            selection.SCENARIO, _parameters(metafunc), indirect=True, scope="session"
+        )
+    if (
+        selection.asks_for(metafunc, selection.ANY_REQUIREMENT)
+        and metafunc.definition.get_closest_marker("requirement") is None
+    ):
+        _register_requirements(metafunc.config)
+        metafunc.parametrize(selection.ANY_REQUIREMENT, selection.requirements(), indirect=True)
+
+
+def _parameters(metafunc: pytest.Metafunc) -> list[object]:
     run = metafunc.config.stash[RUN]
-    chosen: list[object] = []
-    if not run.usage_error:
-        try:
-            markers = metafunc.definition.iter_markers("requires")
-            chosen = selection.parameters(_scenarios(metafunc.config), markers)
-        except pytest.UsageError as error:
-            run.usage_error = str(error)
-    metafunc.parametrize("scenario", chosen, indirect=True, scope="session")
+    if run.usage_error:
+        return []
+    try:
+        markers = metafunc.definition.iter_markers("requires")
+        return selection.parameters(_scenarios(metafunc.config), markers)
+    except pytest.UsageError as error:
+        run.usage_error = str(error)
+        return []
+
+
+def _register_requirements(config: pytest.Config) -> None:
+    """Make requirements of other projects known, once."""
+    if _REGISTERED in config.stash:
+        return
+    from mesh_fixtures.requirements import registry
+
+    config.stash[_REGISTERED] = True
+    config.add_cleanup(registry.forget_registered)
+    try:
+        for found in config.hook.pytest_mesh_requirements(config=config):
+            registry.register(found)
+    except ValueError as error:
+        run = config.stash[RUN]
+        run.usage_error = run.usage_error or f"pytest_mesh_requirements: {error}"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -136,6 +165,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if run.usage_error:
         return
     try:
+        if item.get_closest_marker("requirement") is not None:
+            _register_requirements(item.config)
         selection.mark_by_requirement(item)
         if run.settings.external:
             selection.skip_on_existing(item)
@@ -148,12 +179,27 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     selection.group_by_topology(items)
+    _keep_levels(config, items)
     _keep_shard(config, items)
     factor = config.stash[RUN].settings.patience.factor
     for item in items:
         item.user_properties.extend(selection.properties(item))
         if selection.needs_lab(item):
             timeouts.stretch(item, factor)
+
+
+def _keep_levels(config: pytest.Config, items: list[pytest.Item]) -> None:
+    levels = config.stash[RUN].settings.levels
+    if levels:
+        _deselect(config, items, selection.of_other_levels(levels, items))
+
+
+def _deselect(
+    config: pytest.Config, items: list[pytest.Item], others: Collection[pytest.Item]
+) -> None:
+    items[:] = [item for item in items if item not in others]
+    if others:
+        config.hook.pytest_deselected(items=list(others))
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -166,10 +212,7 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     except ReportError as error:
         run.usage_error = str(error)
         return
-    others = selection.outside(settings.shard, measured, items)
-    items[:] = [item for item in items if item not in others]
-    if others:
-        config.hook.pytest_deselected(items=list(others))
+    _deselect(config, items, selection.outside(settings.shard, measured, items))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -309,55 +352,114 @@ def mesh_settings(pytestconfig: pytest.Config) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def scenario(request: pytest.FixtureRequest) -> Scenario:
+def mesh_scenario(request: pytest.FixtureRequest) -> Scenario:
     """What is verified; a test that asks for it, or for what follows, runs once for each."""
     return cast("selection.Chosen", request.param).scenario
 
 
 @pytest.fixture(scope="session")
-def _starting_lab(scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
+def _mesh_starting_lab(mesh_scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab as soon as an installation can begin."""
     run = pytestconfig.stash[RUN]
-    with open_lab(run, _provider(pytestconfig), scenario) as opened:
-        run.tell_versions(scenario.id, versions.to_be_installed(opened))
+    with open_lab(run, _provider(pytestconfig), mesh_scenario) as opened:
+        run.tell_versions(mesh_scenario.id, versions.to_be_installed(opened))
         yield opened
         if not interruption.interrupted:
-            run.tell_versions(scenario.id, versions.seen_in(opened))
-        if scenario.id in run.failed and not interruption.interrupted:
+            run.tell_versions(mesh_scenario.id, versions.seen_in(opened))
+        if mesh_scenario.id in run.failed and not interruption.interrupted:
             folder = run.settings.report_folder(pytestconfig.rootpath)
-            run.diagnosing.keep_evidence(opened, folder, run.progress(scenario))
+            run.diagnosing.keep_evidence(opened, folder, run.progress(mesh_scenario))
 
 
 @pytest.fixture(scope="session")
-def lab(_starting_lab: Lab) -> Lab:
-    """Running clusters and networks of the scenario; a mesh only where `mesh` is asked for too."""
+def mesh_lab(_mesh_starting_lab: Lab) -> Lab:
+    """Running clusters and networks of the scenario; a mesh only where `mesh_installed` is asked
+    for too.
+    """
     with readable_errors():
-        _starting_lab.wait_ready()
-    return _starting_lab
+        _mesh_starting_lab.wait_ready()
+    return _mesh_starting_lab
 
 
 @pytest.fixture(scope="session")
-def mesh(_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh:
+def mesh_installed(_mesh_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh:
     """The lab with Istio installed the way the scenario says."""
+    lab = _mesh_starting_lab
     run = pytestconfig.stash[RUN]
-    with readable_errors(), run.diagnosing.steps(_starting_lab):
-        if not _starting_lab.installed:
+    with readable_errors(), run.diagnosing.steps(lab):
+        if not lab.installed:
             pytestconfig.hook.pytest_mesh_install(
-                config=pytestconfig,
-                lab=_starting_lab,
-                progress=run.progress(_starting_lab.scenario),
+                config=pytestconfig, lab=lab, progress=run.progress(lab.scenario)
             )
-            _starting_lab.mark_installed()
-        _starting_lab.wait_ready()
-    return Mesh(_starting_lab, run.step_times)
+            lab.mark_installed()
+        lab.wait_ready()
+    return Mesh(lab, run.step_times)
 
 
 @pytest.fixture(scope="session")
-def sample(mesh: Mesh, pytestconfig: pytest.Config) -> Sample:
+def mesh_sample(mesh_installed: Mesh, pytestconfig: pytest.Config) -> Sample:
     """The mesh with HelloWorld and Sleep ready in it."""
-    run = pytestconfig.stash[RUN]
-    with readable_errors(), run.diagnosing.steps(mesh.lab):
+    run, lab = pytestconfig.stash[RUN], mesh_installed.lab
+    with readable_errors(), run.diagnosing.steps(lab):
         pytestconfig.hook.pytest_mesh_sample(
-            config=pytestconfig, lab=mesh.lab, progress=run.progress(mesh.scenario)
+            config=pytestconfig, lab=lab, progress=run.progress(lab.scenario)
         )
-    return Sample(mesh.lab, mesh.step_times)
+    return Sample(lab, mesh_installed.step_times)
+
+
+@pytest.fixture(scope="session")
+def mesh_observed(
+    mesh_installed: Mesh, mesh_settings: Settings, pytestconfig: pytest.Config
+) -> Iterator[ObservedMesh]:
+    """The installed mesh, with what tests have seen of it so far; its failures are explained."""
+    from mesh_fixtures.probe.view import MeshView
+    from mesh_fixtures.requirements import ObservedMesh
+
+    with MeshView(mesh_installed.lab) as view:
+        observed = ObservedMesh(view, requests=mesh_settings.requests)
+        pytestconfig.stash[RUN].diagnosing.watch(observed)
+        yield observed
+
+
+@pytest.fixture(scope="session")
+def mesh_endpoints(mesh_observed: ObservedMesh, mesh_sample: Sample) -> None:
+    """Endpoints are observed, which takes none of a test's own time."""
+    del mesh_sample  # only has to be there
+    _ = mesh_observed.endpoints
+
+
+@pytest.fixture(scope="session")
+def mesh_traffic(mesh_observed: ObservedMesh, mesh_endpoints: None) -> None:
+    """Traffic is observed, which takes none of a test's own time, however many requests it is."""
+    del mesh_endpoints  # only have to be known
+    _ = mesh_observed.traffic
+
+
+@pytest.fixture
+def mesh_requirement(request: pytest.FixtureRequest) -> Requirement:
+    """A requirement; a test that asks for it, or for `mesh_verify`, runs once for each, unless its
+    marker `requirement` names one.
+    """
+    return cast("pytest.Item", request.node).stash[selection.REQUIREMENT]
+
+
+@pytest.fixture
+def mesh_verify(
+    request: pytest.FixtureRequest,
+    mesh_requirement: Requirement,
+    mesh_observed: ObservedMesh,
+    record_property: Callable[[str, object], None],
+) -> Callable[[], None]:
+    """Checks the mesh by the test's requirement, for which all that it needs is there."""
+    needed = {"sample": "mesh_sample", "endpoints": "mesh_endpoints", "traffic": "mesh_traffic"}
+    if mesh_requirement.needs in needed:
+        request.getfixturevalue(needed[mesh_requirement.needs])
+
+    def verify() -> None:
+        __tracebackhide__ = True
+        outcome = mesh_requirement.check(mesh_observed)
+        for name, figure in outcome.figures.items():
+            record_property(name, figure)
+        outcome.require()
+
+    return verify

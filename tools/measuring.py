@@ -19,7 +19,11 @@ from mesh_fixtures.session.labs import RUN
 
 VARIABLE = "MESH_MEASURE_INTO"
 
-_PHASES = {"_starting_lab": "clusters", "mesh": "mesh", "sample": "workloads"}
+_PHASES = {
+    "_mesh_starting_lab": "clusters",
+    "mesh_installed": "mesh",
+    "mesh_sample": "workloads",
+}
 _MEBIBYTE = 1024 * 1024
 
 

@@ -67,9 +67,9 @@ def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
     from mesh_fixtures.diagnosis import explained
     from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
     from mesh_fixtures.diagnosis.diagnostician import Diagnostician, documents
-    from mesh_fixtures.diagnosis.ladder import foundations
     from mesh_fixtures.probe.view import MeshView
     from mesh_fixtures.requirements import ObservedMesh, applicable
+    from mesh_fixtures.requirements.registry import foundations
 
     with MeshView(lab) as view:
         mesh = ObservedMesh(view, requests=_REQUESTS)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from mesh_fixtures.diagnosis.case import Case
 from mesh_fixtures.diagnosis.cause import CERTAINTIES, Cause, Diagnosis, RootCause
 from mesh_fixtures.diagnosis.facts import Facts
-from mesh_fixtures.diagnosis.ladder import foundations, resting_on
 from mesh_fixtures.diagnosis.rules import RULES
 from mesh_fixtures.diagnosis.unexplained import unexplained
+from mesh_fixtures.requirements.registry import depending_on, foundations
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
@@ -113,7 +113,7 @@ def _unknown(case: Case, left: Sequence[str]) -> Iterator[RootCause]:
     """One unknown cause for each failed requirement that rests on no other one left unexplained."""
     for requirement in left:
         if not foundations(requirement, case.scenario) & {*left}:
-            consequences = resting_on([requirement], left, case.scenario)
+            consequences = depending_on([requirement], left, case.scenario)
             ordered = tuple(each for each in left if each in consequences)
             yield RootCause(unexplained(case, (requirement,)), ordered)
 

@@ -90,7 +90,7 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
 
 def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
     checked = [each for each in seen.checked if each.requirement == requirement.id]
-    lacking = requirement.lacking(seen.scenario)
+    lacking = requirement.missing_features(seen.scenario)
     if lacking:
         whole = Checked(requirement.id, "not applicable", f"it lacks {' and '.join(lacking)}")
     elif checked:

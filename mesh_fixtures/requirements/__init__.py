@@ -16,30 +16,39 @@ changes the mesh and forgets by itself, and is left out with `if not requirement
 
 Add a requirement: a module named after its id, which ends with
 
-    REQUIREMENT = Requirement(id="TRUST-1", level="core", title="...", judge=judge)
+    REQUIREMENT = Requirement(id="TRUST-1", level="core", title="...", judge=judge, ...)
 
-and a line in `registry.py`; a test in `tests/conformance` marked `requirement("TRUST-1")`, which
-asks for the fixture `verify` and calls it. What the record says is not repeated by markers: tests
-are skipped where the scenario lacks one of its `features`, marked `disruptive` where it is, and
-reported with its level and title. `judge(mesh)` asks `mesh.view` by probes, compares with
-`mesh.scenario`, and returns `Outcome.judged(findings, figures)`. Where it cannot observe it lets
-ProbeError pass, or returns `Outcome.inconclusive(error, figures)` to keep its figures. It asserts
-nothing and keeps nothing; what is costly and of use to others, it asks by `mesh.once`.
+That is all: it is found by being there, and from the record follow its test, what is observed
+before, the order, where it is skipped, and what it depends on. A requirement of another project is
+returned by a hook (`pytest_mesh_requirements`; see docs/add-a-requirement.md). `judge(mesh)` asks
+`mesh.view` by probes, compares with `mesh.scenario`, and returns `Outcome.judged(findings,
+figures)`. Where it cannot observe it lets ProbeError pass, or returns
+`Outcome.inconclusive(error, figures)` to keep its figures. It asserts nothing and keeps nothing;
+what is costly and of use to others, it asks by `mesh.once`.
 A disruptive one says `disruptive=True`, and changes the mesh only within `disrupting(mesh, ...)`.
 """
 
 from mesh_fixtures.requirements.observed import ObservedMesh
-from mesh_fixtures.requirements.registry import REQUIREMENTS, applicable, by_id
-from mesh_fixtures.requirements.requirement import Figure, Level, Outcome, Requirement, Result
+from mesh_fixtures.requirements.registry import REQUIREMENTS, applicable, by_id, known
+from mesh_fixtures.requirements.requirement import (
+    Figure,
+    Level,
+    Needs,
+    Outcome,
+    Requirement,
+    Result,
+)
 
 __all__ = [
     "REQUIREMENTS",
     "Figure",
     "Level",
+    "Needs",
     "ObservedMesh",
     "Outcome",
     "Requirement",
     "Result",
     "applicable",
     "by_id",
+    "known",
 ]

@@ -32,4 +32,6 @@ REQUIREMENT = Requirement(
     level="core",
     title="istiod runs in each primary and in no remote.",
     judge=judge,
+    section="Install Multicluster",
+    url="https://istio.io/latest/docs/setup/install/multicluster/",
 )

@@ -122,4 +122,8 @@ REQUIREMENT = Requirement(
         "east-west gateway, and has accepted all that it was sent."
     ),
     judge=judge,
+    section="Debugging Envoy and Istiod: Get an overview of your mesh",
+    url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/#get-an-overview-of-your-mesh",
+    needs="sample",
+    rests_on=("WORKLOAD-1",),
 )

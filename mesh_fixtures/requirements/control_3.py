@@ -63,4 +63,8 @@ REQUIREMENT = Requirement(
         "istio-system is labelled with its cluster's network where there are several."
     ),
     judge=judge,
+    section="Deployment models: Networks",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",
+    needs="sample",
+    rests_on=("WORKLOAD-1",),
 )

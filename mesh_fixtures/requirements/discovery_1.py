@@ -56,4 +56,7 @@ REQUIREMENT = Requirement(
         "as synced."
     ),
     judge=judge,
+    section="Install Multi-Primary: Enable Endpoint Discovery",
+    url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",
+    rests_on=("CONTROL-1",),
 )

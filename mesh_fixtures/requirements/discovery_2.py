@@ -45,4 +45,14 @@ REQUIREMENT = Requirement(
         "on its own network, the gateway of any other, and nothing else."
     ),
     judge=judge,
+    section="Deployment models: Endpoint discovery with multiple control planes",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#endpoint-discovery-with-multiple-control-planes",
+    needs="endpoints",
+    rests_on=(
+        "DISCOVERY-1",
+        "CONTROL-2",
+        "CONTROL-3",
+        "WORKLOAD-1",
+        "GATEWAY-1",
+    ),
 )

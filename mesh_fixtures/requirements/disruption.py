@@ -223,7 +223,7 @@ def _require_sound(mesh: ObservedMesh) -> None:
 
 def defects(mesh: ObservedMesh) -> list[str]:
     """What keeps a mesh from being sound; empty when it is."""
-    applicable = [each for each in SOUND if not each.lacking(mesh.scenario)]
+    applicable = [each for each in SOUND if not each.missing_features(mesh.scenario)]
     found: list[str] = []
     for requirement, outcome in parallel_map(lambda each: each.check(mesh), applicable).items():
         found += [f"{requirement.id}: {replace(each, source=None)}" for each in outcome.findings]

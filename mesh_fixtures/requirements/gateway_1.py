@@ -167,5 +167,10 @@ REQUIREMENT = Requirement(
         "from the other clusters, and listens at the ports that it must and at no other."
     ),
     judge=judge,
+    section="Install Multi-Primary on different networks: Install the east-west gateway",
+    url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#install-the-east-west-gateway-in-cluster1",
+    needs="sample",
+    rests_on=("CONTROL-1",),
+    rests_on_for_remotes=("DISCOVERY-1",),
     features=("east-west-gateway",),
 )

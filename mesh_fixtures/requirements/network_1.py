@@ -60,4 +60,8 @@ REQUIREMENT = Requirement(
     level="extended",
     title="Pods reach each other directly on one network, and not from another.",
     judge=judge,
+    section="Deployment models: Network models",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",
+    needs="sample",
+    rests_on=("WORKLOAD-1",),
 )

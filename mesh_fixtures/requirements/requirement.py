@@ -14,6 +14,10 @@ from mesh_fixtures.verdict.findings import Finding, require_none
 Level = Literal["core", "extended"]
 """Core is what the guide promises, extended what its readers believe that it promises."""
 
+Needs = Literal["mesh", "sample", "endpoints", "traffic"]
+"""What has to be there before a check, which takes none of its own time: the installed mesh; the
+sample workloads in it; what their clients' proxies know; requests between them."""
+
 Result = Literal["met", "unmet", "inconclusive"]
 
 Figure = str | int | float
@@ -77,18 +81,30 @@ class Requirement:
         id: stable; it appears in reports and baselines.
         title: what must hold, in a sentence.
         judge: looks at a mesh; raises ProbeError or LabError when it cannot. Others use `check`.
+        section: of the specification that promises it, as people find it.
+        url: address of that specification.
+        needs: what is observed or deployed before it is checked.
+        rests_on: ids of requirements directly below: where one of them fails, so may this.
+        rests_on_for_remotes: more of these, where the scenario has remotes.
         features: what a scenario must have for the requirement to apply, of `scenario.FEATURES`.
         disruptive: whether checking takes parts of the mesh down and brings them back.
+        seconds: bound of a check on an idle machine.
     """
 
     id: str
     level: Level
     title: str
     judge: Callable[[ObservedMesh], Outcome] = field(repr=False)
+    section: str = ""
+    url: str = ""
+    needs: Needs = "mesh"
+    rests_on: tuple[str, ...] = ()
+    rests_on_for_remotes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     disruptive: bool = False
+    seconds: float = 300.0
 
-    def lacking(self, scenario: Scenario) -> tuple[str, ...]:
+    def missing_features(self, scenario: Scenario) -> tuple[str, ...]:
         """The features that the scenario would need for the requirement to apply."""
         return tuple(each for each in self.features if each not in scenario.features)
 

@@ -174,5 +174,11 @@ REQUIREMENT = Requirement(
         "when it is back, the shares are as before."
     ),
     judge=judge,
+    section="Deployment models: Multiple clusters",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-clusters",
+    needs="sample",
+    rests_on=("TRAFFIC-2",),
+    features=("multi-cluster",),
+    seconds=1200,
     disruptive=True,
 )

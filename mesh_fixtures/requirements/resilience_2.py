@@ -178,6 +178,11 @@ REQUIREMENT = Requirement(
         "those that do meet few, which soon end."
     ),
     judge=judge,
+    section="Deployment models: Multiple clusters",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-clusters",
+    needs="sample",
+    rests_on=("TRAFFIC-2",),
+    seconds=1200,
     features=("east-west-gateway",),
     disruptive=True,
 )

@@ -160,5 +160,10 @@ REQUIREMENT = Requirement(
     level="extended",
     title="While istiod of a primary is down, what was configured before goes on to serve.",
     judge=judge,
+    section="Deployment models: Control plane models",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#control-plane-models",
+    needs="sample",
+    rests_on=("TRAFFIC-2",),
+    seconds=1200,
     disruptive=True,
 )

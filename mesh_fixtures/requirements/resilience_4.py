@@ -153,5 +153,14 @@ REQUIREMENT = Requirement(
         "When remote secrets are rotated, no request fails, and changes of endpoints still arrive."
     ),
     judge=judge,
+    section="Install Multi-Primary: Enable Endpoint Discovery",
+    url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",
+    needs="sample",
+    rests_on=(
+        "TRAFFIC-2",
+        "DISCOVERY-1",
+    ),
+    features=("multi-cluster",),
+    seconds=1200,
     disruptive=True,
 )

@@ -228,4 +228,8 @@ REQUIREMENT = Requirement(
         "from end to end, through gateways too."
     ),
     judge=judge,
+    section="Security: Istio identity",
+    url="https://istio.io/latest/docs/concepts/security/#istio-identity",
+    needs="traffic",
+    rests_on=("TRAFFIC-1",),
 )

@@ -137,5 +137,13 @@ REQUIREMENT = Requirement(
         "of a foreign root, and clients without one."
     ),
     judge=judge,
+    section="Install Multi-Primary on different networks: Expose services",
+    url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary_multi-network/#expose-services-in-cluster1",
+    needs="endpoints",
+    rests_on=(
+        "GATEWAY-1",
+        "TRUST-1",
+        "WORKLOAD-1",
+    ),
     features=("multi-network",),
 )

@@ -124,4 +124,8 @@ REQUIREMENT = Requirement(
         "or certificate, at its gateway as in its cluster."
     ),
     judge=judge,
+    section="Security: Identity and certificate management",
+    url="https://istio.io/latest/docs/concepts/security/#pki",
+    needs="sample",
+    rests_on=("GATEWAY-1",),
 )

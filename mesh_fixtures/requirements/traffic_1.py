@@ -49,4 +49,13 @@ REQUIREMENT = Requirement(
     level="core",
     title=("Requests from every cluster meet no error, and every version of HelloWorld answers."),
     judge=judge,
+    section="Verify the installation: Verifying Cross-Cluster Traffic",
+    url="https://istio.io/latest/docs/setup/install/multicluster/verify/#verifying-cross-cluster-traffic",
+    needs="traffic",
+    rests_on=(
+        "DISCOVERY-2",
+        "NETWORK-1",
+        "TRUST-1",
+        "TRUST-2",
+    ),
 )

@@ -77,4 +77,8 @@ REQUIREMENT = Requirement(
         "those that the endpoint weights of the client's proxy predict."
     ),
     judge=judge,
+    section="Verify the installation: Verifying Cross-Cluster Traffic",
+    url="https://istio.io/latest/docs/setup/install/multicluster/verify/#verifying-cross-cluster-traffic",
+    needs="traffic",
+    rests_on=("TRAFFIC-1",),
 )

@@ -257,5 +257,9 @@ REQUIREMENT = Requirement(
         "within a network do not."
     ),
     judge=judge,
+    section="Deployment models: Multiple networks",
+    url="https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-networks",
+    needs="traffic",
+    rests_on=("TRAFFIC-1",),
     features=("multi-network",),
 )

@@ -67,4 +67,6 @@ REQUIREMENT = Requirement(
         "intermediate of its own."
     ),
     judge=judge,
+    section="Before you begin: Configure Trust",
+    url="https://istio.io/latest/docs/setup/install/multicluster/before-you-begin/#configure-trust",
 )

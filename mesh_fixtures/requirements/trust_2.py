@@ -109,4 +109,11 @@ REQUIREMENT = Requirement(
         "own control plane, and trusts that authority's root."
     ),
     judge=judge,
+    section="Security: Identity and certificate management",
+    url="https://istio.io/latest/docs/concepts/security/#pki",
+    needs="sample",
+    rests_on=(
+        "TRUST-1",
+        "WORKLOAD-1",
+    ),
 )

@@ -103,4 +103,13 @@ REQUIREMENT = Requirement(
         "proxy that the right istiod configures."
     ),
     judge=judge,
+    section="Verify the installation: Deploy the HelloWorld Service",
+    url="https://istio.io/latest/docs/setup/install/multicluster/verify/#deploy-the-helloworld-service",
+    needs="sample",
+    rests_on=("CONTROL-1",),
+    rests_on_for_remotes=(
+        "GATEWAY-1",
+        "DISCOVERY-1",
+        "TRUST-1",
+    ),
 )

@@ -44,6 +44,7 @@ FEATURES: Final = frozenset(
         "multi-primary",
         "primary-remote",
         "east-west-gateway",
+        "multi-cluster",
         "three-or-more-clusters",
         "multi-node",
     }
@@ -235,6 +236,7 @@ class Scenario(_Spec):
             "multi-primary": len(self.primaries) > 1,
             "primary-remote": bool(self.remotes),
             "east-west-gateway": any(self.needs_gateway(each.name) for each in self.clusters),
+            "multi-cluster": len(self.clusters) > 1,
             "three-or-more-clusters": len(self.clusters) > 2,
             "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
         }

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pytest
 
 from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.progress import Progress
 
+if TYPE_CHECKING:
+    from mesh_fixtures.requirements import Requirement
+
 
 @pytest.hookspec(firstresult=True)
 def pytest_mesh_provider(config: pytest.Config) -> Provider | None:
     """Return what makes the labs of this run, or None to leave it to the next implementation."""
+
+
+@pytest.hookspec
+def pytest_mesh_requirements(config: pytest.Config) -> Sequence[Requirement] | None:
+    """Return requirements of your own, which are then verified with those of this project."""
 
 
 @pytest.hookspec(firstresult=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
     from mesh_fixtures.scenario import Scenario
+
+PLUGIN: Final = "mesh_fixtures.plugin"
+SCENARIO: Final = "mesh_scenario"
+"""The fixture that each topology is a parameter of."""
+
+ANY_REQUIREMENT: Final = "mesh_requirement"
+"""The fixture that each requirement is a parameter of."""
 
 REQUIREMENT: pytest.StashKey[Requirement] = pytest.StashKey()
 """The requirement that a test verifies, where its marker names one."""
@@ -95,13 +102,45 @@ def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...
     return (same or [discovered.scenario])[0], discovered.notes
 
 
-def is_parametrized(markers: Iterable[pytest.Mark]) -> bool:
-    """Whether a test's own `parametrize` markers already give it scenarios."""
-    for mark in markers:
+def asks_for(metafunc: pytest.Metafunc, fixture: str) -> bool:
+    """Whether a test asks for one of the plugin's fixtures that are parametrized, and gives it no
+    parameters by itself. A fixture of that name in another project is not the plugin's.
+    """
+    definitions = metafunc.definition._fixtureinfo.name2fixturedefs.get(fixture, ())
+    if fixture not in metafunc.fixturenames or not definitions:
+        return False
+    if definitions[-1].func.__module__ != PLUGIN:
+        return False
+    for mark in metafunc.definition.iter_markers("parametrize"):
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        if "scenario" in (names.replace(",", " ").split() if isinstance(names, str) else names):
-            return True
-    return False
+        if fixture in (names.replace(",", " ").split() if isinstance(names, str) else names):
+            return False
+    return True
+
+
+def requirements() -> list[object]:
+    """Parameters of a test that verifies any requirement, one for each that is known."""
+    from mesh_fixtures.requirements import known
+
+    return [
+        pytest.param(
+            each.id,
+            id=each.id,
+            marks=[pytest.mark.requirement(each.id), pytest.mark.timeout(each.seconds)],
+        )
+        for each in known()
+    ]
+
+
+def of_other_levels(
+    levels: Collection[str], items: Iterable[pytest.Item]
+) -> dict[pytest.Item, None]:
+    """Tests that verify a requirement of another level, in order."""
+    return {
+        item: None
+        for item in items
+        if REQUIREMENT in item.stash and item.stash[REQUIREMENT].level not in levels
+    }
 
 
 def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) -> list[object]:
@@ -159,7 +198,7 @@ def mark_by_requirement(item: pytest.Item) -> None:
     if requirement.disruptive:
         item.add_marker("disruptive")
     scenario = _scenario_of(item)
-    if scenario is not None and (lacking := requirement.lacking(scenario)):
+    if scenario is not None and (lacking := requirement.missing_features(scenario)):
         item.add_marker(_skipped(scenario, lacking))
 
 
@@ -186,14 +225,14 @@ def topology_of(item: pytest.Item) -> str:
 
 def _scenario_of(item: pytest.Item) -> Scenario | None:
     callspec = getattr(item, "callspec", None)
-    chosen = callspec.params.get("scenario") if callspec is not None else None
+    chosen = callspec.params.get(SCENARIO) if callspec is not None else None
     return chosen.scenario if isinstance(chosen, Chosen) else None
 
 
 def needs_lab(item: pytest.Item) -> bool:
     """Whether a test will have clusters made for it."""
     names: Sequence[str] = getattr(item, "fixturenames", ())
-    return "_starting_lab" in names and item.get_closest_marker("skip") is None
+    return "_mesh_starting_lab" in names and item.get_closest_marker("skip") is None
 
 
 def group_by_topology(items: list[pytest.Item]) -> None:

@@ -42,9 +42,9 @@ def _impatience() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def healthy_mesh(sample: Sample, pytestconfig: pytest.Config) -> Iterator[HealthyMesh]:
+def healthy_mesh(mesh_sample: Sample, pytestconfig: pytest.Config) -> Iterator[HealthyMesh]:
     """The mesh to break, with its workloads."""
-    progress = pytestconfig.stash[RUN].progress(sample.scenario)
-    with MeshView(sample.lab) as view:
+    progress = pytestconfig.stash[RUN].progress(mesh_sample.scenario)
+    with MeshView(mesh_sample.lab) as view:
         mesh = ImpatientMesh(view, requests=REQUESTS)
         yield HealthyMesh(mesh, Target(view, progress))

@@ -29,17 +29,17 @@ READINESS_SECONDS: Final = 25
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    "scenario", [pytest.param(chosen(REMOTE), id=REMOTE)], indirect=True, scope="session"
+    "mesh_scenario", [pytest.param(chosen(REMOTE), id=REMOTE)], indirect=True, scope="session"
 )
 def test_istiod_not_exposed(
-    lab: Lab, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+    mesh_lab: Lab, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
 ) -> None:
     """The first test of its topology: it leaves the installed mesh to those that follow."""
-    if lab.installed:
-        pytest.skip("the lab was kept by an earlier run, with its mesh")
-    remote = lab.scenario.remotes[0].name
-    exposure = ids.expose_istiod(lab.scenario.control_plane_of(remote))
-    complete = plan(lab.scenario, lab.images)
+    if mesh_lab.installed:
+        pytest.skip("the mesh_lab was kept by an earlier run, with its mesh")
+    remote = mesh_lab.scenario.remotes[0].name
+    exposure = ids.expose_istiod(mesh_lab.scenario.control_plane_of(remote))
+    complete = plan(mesh_lab.scenario, mesh_lab.images)
     done: set[str] = set()
 
     def note(event: Event) -> None:
@@ -47,15 +47,15 @@ def test_istiod_not_exposed(
             done.add(event.phase)
         pytestconfig.stash[RUN].sink(event)
 
-    progress = Progress(lab.scenario.id, note)
-    write_certificates(lab.scenario, working_folder(lab))
+    progress = Progress(mesh_lab.scenario.id, note)
+    write_certificates(mesh_lab.scenario, working_folder(mesh_lab))
     begun = time.monotonic()
     with pytest.raises(StepFailed) as failed:
-        run_in_lab(impatient(complete.without(exposure), ids.gateway(remote)), lab, progress)
+        run_in_lab(impatient(complete.without(exposure), ids.gateway(remote)), mesh_lab, progress)
     record_property("seconds_to_detection", round(time.monotonic() - begun, 1))
-    _, diagnosis = why_step_failed(lab, failed.value)
-    run_in_lab(left(complete, done), lab, progress)
-    lab.mark_installed()
+    _, diagnosis = why_step_failed(mesh_lab, failed.value)
+    run_in_lab(left(complete, done), mesh_lab, progress)
+    mesh_lab.mark_installed()
 
     assert failed.value.step == ids.gateway(remote)
     said = "\n".join(explained(diagnosis))

@@ -22,9 +22,9 @@ def parameter(fault: Fault) -> object:
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    ("fault", "scenario"),
+    ("fault", "mesh_scenario"),
     [parameter(fault) for fault in FAULTS],
-    indirect=["scenario"],
+    indirect=["mesh_scenario"],
     scope="session",
 )
 def test_fault(

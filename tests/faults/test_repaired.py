@@ -12,7 +12,7 @@ from tests.faults.topologies import chosen
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    "scenario",
+    "mesh_scenario",
     [pytest.param(chosen(each), id=each) for each in TOPOLOGIES],
     indirect=True,
     scope="session",

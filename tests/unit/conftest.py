@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,11 @@ def _unchanged_deadlines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     patience.use(patience.UNCHANGED)
     yield
     patience.use(before)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts arrive, even in a run that was started in the background with them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -86,7 +86,7 @@ def report(
             figures=figures.get(each.id, {}),
         )
         for each in REQUIREMENTS
-        if not each.lacking(scenario)
+        if not each.missing_features(scenario)
     ]
     return build(seen(scenario, checked, **more), REQUIREMENTS)
 
@@ -128,7 +128,7 @@ def seen(scenario: Scenario, checked: Iterable[Checked], **more: object) -> Seen
 
 
 def applicable(scenario: Scenario) -> list[Requirement]:
-    return [each for each in REQUIREMENTS if not each.lacking(scenario)]
+    return [each for each in REQUIREMENTS if not each.missing_features(scenario)]
 
 
 FEW = ("TRUST-1", "TRAFFIC-1", "RESILIENCE-1")

@@ -58,7 +58,7 @@ def test_a_run_is_measured_from_nothing_to_a_clean_machine(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytester.makepyfile("def test_it(sample): pass")
+    pytester.makepyfile("def test_it(mesh_sample): pass")
     pytester.makeconftest(conftest(provider.log, Behaviour()))
     monkeypatch.setattr(bench, "CONFORMANCE_TESTS", pytester.path)
     monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(QUICK))

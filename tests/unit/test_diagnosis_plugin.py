@@ -44,8 +44,8 @@ def pytest_sessionfinish():
     patches.undo()  # this process may go on to test something else
 
 @pytest.fixture(scope="session")
-def observed(mesh, pytestconfig):
-    with MeshView(mesh.lab) as view:
+def mesh_observed(mesh_installed, pytestconfig):
+    with MeshView(mesh_installed.lab) as view:
         mesh = ObservedMesh(view, requests=50)
         pytestconfig.stash[RUN].diagnosing.watch(mesh)
         yield mesh
@@ -66,18 +66,18 @@ from mesh_fixtures.verdict.findings import Finding, Unmet
 from mesh_fixtures.errors import ProbeError
 
 @pytest.mark.requirement("DISCOVERY-1")
-def test_discovery(observed):
+def test_discovery(mesh_observed):
     raise Unmet((Finding("cluster1", "cluster2 to be read", "nothing"),))
 
 @pytest.mark.requirement("TRAFFIC-1")
-def test_traffic(observed):
+def test_traffic(mesh_observed):
     raise ProbeError(wanted="answers", seen="none", where="cluster1")
 
 @pytest.mark.requirement("CONTROL-1")
-def test_control(observed):
+def test_control(mesh_observed):
     pass
 
-def test_other(observed):
+def test_other(mesh_observed):
     assert False, "something else"
 """
 
@@ -150,7 +150,7 @@ def test_there_is_no_bundle_where_nothing_fails(start: Start, pytester: pytest.P
 def test_a_step_of_the_installation_that_fails_is_explained(
     start: Start, pytester: pytest.Pytester
 ) -> None:
-    result = start(more=FAILING_STEP, tests="def test_mesh(mesh): pass")
+    result = start(more=FAILING_STEP, tests="def test_mesh(mesh_installed): pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [

@@ -22,9 +22,9 @@ from mesh_fixtures.diagnosis.cause import (
 )
 from mesh_fixtures.diagnosis.diagnostician import merged
 from mesh_fixtures.diagnosis.facts import ClusterFacts
-from mesh_fixtures.diagnosis.ladder import foundations, resting_on
 from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.requirements import REQUIREMENTS
+from mesh_fixtures.requirements.registry import depending_on, foundations
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
@@ -50,7 +50,7 @@ def test_foundations_are_those_of_all_that_is_below(
 ) -> None:
     if lower in foundations(upper, scenario):
         assert foundations(lower, scenario) <= foundations(upper, scenario)
-        assert resting_on([lower], [upper], scenario) == {upper}
+        assert depending_on([lower], [upper], scenario) == {upper}
 
 
 def test_kinds_of_causes_are_distinct_and_follow_only_from_known_ones_and_never_in_a_circle() -> (

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -352,14 +352,6 @@ def test_an_observation_that_hangs_is_bounded(
     with pytest.raises(StepFailed) as caught:
         execute(step("a", sh("exit 1"), observe=(("sleep", "1000"), ("echo", "more"))))
     assert "(no answer in time)" in caught.value.state
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Interrupts arrive, even in a run that was started in the background with them ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -86,7 +86,7 @@ def test_trouble_is_told_once_and_the_error_that_caused_it_is_raised() -> None:
 
 
 @pytest.fixture
-def interrupted() -> Iterator[None]:
+def interrupted(interruptible: None) -> Iterator[None]:
     """An interrupt, a moment after everything has begun."""
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

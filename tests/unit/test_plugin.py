@@ -25,19 +25,19 @@ TESTS = """\
 import pytest
 
 @pytest.mark.requirement("TRAFFIC-1")
-def test_traffic(sample, record_property):
+def test_traffic(mesh_sample, record_property):
     record_property("share", "0.5")
 
 @pytest.mark.requirement("TRUST-1")
-def test_trust(mesh):
-    assert mesh.lab.scenario is mesh.scenario
+def test_trust(mesh_installed):
+    assert mesh_installed.lab.scenario is mesh_installed.scenario
 
 @pytest.mark.requires("multi-network")
-def test_gateway(mesh):
+def test_gateway(mesh_installed):
     pass
 
-def test_roles(scenario):
-    assert scenario.primaries
+def test_roles(mesh_scenario):
+    assert mesh_scenario.primaries
 
 def test_plain():
     pass
@@ -103,7 +103,7 @@ def test_missing_feature_skips_without_a_lab(start: Start, log: Path) -> None:
 def test_only_what_passed_or_failed_is_verified(
     start: Start, pytester: pytest.Pytester, workers: str
 ) -> None:
-    pytester.makepyfile(test_mesh="import pytest\ndef test_it(scenario): pytest.skip('not today')")
+    pytester.makepyfile(test_mesh="import pytest\ndef test_it(mesh_scenario): pytest.skip('no')")
     result = start("-n", workers, "--mesh-topology=one")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["one: nothing was verified, no test of it passed or failed"])
@@ -124,8 +124,8 @@ def test_keyword_selects_by_part_of_the_id_and_topology_exactly(start: Start, lo
 def test_parameters_of_a_test_itself_are_left_alone(start: Start, log: Path) -> None:
     Path("test_mesh.py").write_text(
         "import pytest\n"
-        "@pytest.mark.parametrize(('number', 'scenario'), [(1, 'mine'), (2, 'yours')])\n"
-        "def test_it(number, scenario): assert scenario in ('mine', 'yours')\n"
+        "@pytest.mark.parametrize(('number', 'mesh_scenario'), [(1, 'mine'), (2, 'yours')])\n"
+        "def test_it(number, mesh_scenario): assert mesh_scenario in ('mine', 'yours')\n"
     )
     start().assert_outcomes(passed=2)
     assert recorded(log) == []
@@ -133,7 +133,7 @@ def test_parameters_of_a_test_itself_are_left_alone(start: Start, log: Path) -> 
 
 def test_unknown_feature_is_refused(start: Start, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
-        test_mesh="import pytest\n@pytest.mark.requires('pony')\ndef test_it(mesh): pass"
+        test_mesh="import pytest\n@pytest.mark.requires('pony')\ndef test_it(mesh_installed): pass"
     )
     result = start()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -218,8 +218,8 @@ def test_keep_after_a_failed_test(
 ) -> None:
     pytester.makepyfile(
         test_mesh="""
-        def test_wrong(sample, scenario): assert scenario.is_multi_network
-        def test_right(sample): pass
+        def test_wrong(mesh_sample, mesh_scenario): assert mesh_scenario.is_multi_network
+        def test_right(mesh_sample): pass
         """
     )
     start("-n", workers, "--mesh-keep=failed").assert_outcomes(passed=3, failed=1)
@@ -234,9 +234,9 @@ def test_probe_trouble_is_an_error_not_a_failure(
     pytester.makepyfile(
         test_mesh="""
         from mesh_fixtures.errors import ProbeError
-        def test_it(mesh):
+        def test_it(mesh_installed):
             raise ProbeError(wanted="an answer", seen="none", where="cluster1", remedy="look")
-        def test_wrong(mesh):
+        def test_wrong(mesh_installed):
             raise AssertionError("no")
         """
     )
@@ -265,7 +265,7 @@ def test_probe_trouble_alone_verifies_nothing(
     pytester.makepyfile(
         test_mesh="""
         from mesh_fixtures.errors import LabError
-        def test_it(scenario): raise LabError(wanted="a node", seen="none", where="cluster1")
+        def test_it(mesh_scenario): raise LabError(wanted="a node", seen="none", where="cluster1")
         """
     )
     result = start("-n", workers, "--mesh-topology=one")

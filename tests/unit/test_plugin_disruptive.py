@@ -24,17 +24,17 @@ TESTS = """\
 import pytest
 
 @pytest.mark.requirement("RESILIENCE-1")
-def test_requirement(mesh): pass
+def test_requirement(mesh_installed): pass
 
 @pytest.mark.disruptive
-def test_own(mesh): pass
+def test_own(mesh_installed): pass
 
-def test_other(mesh): pass
+def test_other(mesh_installed): pass
 
 @pytest.mark.disruptive
 def test_without_a_mesh(): pass
 
-def test_last(mesh): pass
+def test_last(mesh_installed): pass
 """
 
 

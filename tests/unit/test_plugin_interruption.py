@@ -36,7 +36,7 @@ clusters: [{{name: cluster1, network: network1, role: primary}}]
 TESTS = """\
 import time
 
-def test_long(mesh):
+def test_long(mesh_installed):
     time.sleep(1000)
 """
 

@@ -23,11 +23,11 @@ TESTS = """\
 import pytest
 
 @pytest.mark.requirement("TRUST-1")
-def test_trust(mesh):
+def test_trust(mesh_installed):
     pass
 
 @pytest.mark.requirement("CONTROL-1")
-def test_control(sample):
+def test_control(mesh_sample):
     pass
 """
 FILES = ("--mesh-kubeconfig=cluster1=one", "--mesh-kubeconfig=cluster2=two@there")

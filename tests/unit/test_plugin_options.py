@@ -70,7 +70,7 @@ def test_charts_and_istioctl_are_looked_up_from_where_pytest_was_started(
 
 
 def test_the_runbook_of_an_installation_by_helm(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(mesh): pass")
+    pytester.makepyfile("def test_it(mesh_installed): pass")
     arguments = ("--mesh-plan", "--mesh-install=helm", "--mesh-topology=multi-primary")
     result = pytester.runpytest(*arguments, "--mesh-charts=https://charts.example")
     result.stdout.fnmatch_lines(
@@ -90,7 +90,7 @@ def test_the_runbook_of_an_installation_by_helm(pytester: pytest.Pytester) -> No
     ],
 )
 def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
-    pytester.makepyfile("def test_it(scenario): pass")
+    pytester.makepyfile("def test_it(mesh_scenario): pass")
     result = pytester.runpytest(flag)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])

@@ -28,12 +28,12 @@ def limit(request):
     return float(request.node.get_closest_marker("timeout").kwargs["timeout"])
 
 @pytest.mark.requirement("TRUST-1")
-def test_configured(mesh, mesh_settings, request):
+def test_configured(mesh_installed, mesh_settings, request):
     assert (mesh_settings.patience.factor, patient(10), limit(request)) == ({factor}, {factor} * 10,
         {factor} * 200)
 
 @pytest.mark.timeout(50, method="thread")
-def test_marked(mesh, request):
+def test_marked(mesh_installed, request):
     assert limit(request) == {factor} * 50
 
 def test_plain(request):
@@ -101,7 +101,7 @@ def test_a_factor_of_one_changes_nothing_and_is_not_mentioned(
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("patience:*")
     pytester.makepyfile(
-        test_mesh="def test_it(mesh, request):\n"
+        test_mesh="def test_it(mesh_installed, request):\n"
         "    assert request.node.get_closest_marker('timeout') is None"
     )
     pytester.runpytest(*QUICK, "--mesh-patience=1").assert_outcomes(passed=2)
@@ -141,7 +141,7 @@ def test_a_bad_variable_is_refused(
 
 
 def test_a_runbook_is_the_same_with_any_factor(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(mesh): pass")
+    pytester.makepyfile("def test_it(mesh_installed): pass")
     plan = (*QUICK, "--mesh-plan", "--mesh-topology=multi-primary")
     usual, slow = (
         [line for line in pytester.runpytest(*plan, more).outlines if "timeout=" in line]

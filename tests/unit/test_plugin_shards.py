@@ -27,10 +27,10 @@ TESTS = """\
 import pytest
 
 @pytest.mark.requirement("TRAFFIC-1")
-def test_traffic(sample): pass
+def test_traffic(mesh_sample): pass
 
 @pytest.mark.requirement("TRUST-1")
-def test_trust(mesh): pass
+def test_trust(mesh_installed): pass
 
 def test_plain(): pass
 """

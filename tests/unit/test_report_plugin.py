@@ -33,27 +33,27 @@ from mesh_fixtures.kube import Source
 from mesh_fixtures.verdict.findings import Finding, Unmet
 
 @pytest.mark.requirement("TRUST-1")
-def test_trust(mesh):
+def test_trust(mesh_installed):
     pass
 
 @pytest.mark.requirement("CONTROL-1")
-def test_control(mesh, scenario, record_property):
+def test_control(mesh_installed, mesh_scenario, record_property):
     record_property("cluster1.istiods", 1)
-    if scenario.id == "two":
+    if mesh_scenario.id == "two":
         source = Source("cluster1", "pods", "kubectl get pods")
         raise Unmet((Finding("cluster1", "one istiod", "two", source),))
 
 @pytest.mark.requirement("DISCOVERY-1")
-def test_discovery(mesh, scenario):
-    if scenario.id == "two":
+def test_discovery(mesh_installed, mesh_scenario):
+    if mesh_scenario.id == "two":
         raise ProbeError(wanted="an answer", seen="none", where="cluster1")
 
 @pytest.mark.requirement("GATEWAY-1")
-def test_gateway(mesh):
+def test_gateway(mesh_installed):
     pass
 
 @pytest.mark.requirement("RESILIENCE-1")
-def test_resilience(mesh):
+def test_resilience(mesh_installed):
     pass
 
 def test_plain():
@@ -156,8 +156,8 @@ from mesh_fixtures import retries
 from mesh_fixtures.retries import Retry
 
 @pytest.mark.requirement("TRUST-1")
-def test_trust(mesh, scenario):
-    for _ in range(2 if scenario.id == "two" else 0):
+def test_trust(mesh_installed, mesh_scenario):
+    for _ in range(2 if mesh_scenario.id == "two" else 0):
         retries.tell(Retry("cluster1", "pods sample", "503: no"))
 """
     result = start("-n", workers, tests=tests)
@@ -241,7 +241,9 @@ def test_a_run_that_stops_at_the_first_failure_says_so(
 def test_a_worker_that_dies_leaves_its_requirement_inconclusive(
     start: Start, pytester: pytest.Pytester
 ) -> None:
-    dying = TESTS.replace("def test_trust(mesh):\n    pass", "def test_trust(mesh):\n    die()")
+    dying = TESTS.replace(
+        "def test_trust(mesh_installed):\n    pass", "def test_trust(mesh_installed):\n    die()"
+    )
     start(
         *("-n", "1", "--mesh-topology=one", "--max-worker-restart=0"),
         tests=f"import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n{dying}",
@@ -268,7 +270,8 @@ def test_a_worker_that_dies_leaves_its_requirement_inconclusive(
 def test_what_other_ends_of_a_test_mean(
     start: Start, pytester: pytest.Pytester, test: str, result: str, said: str
 ) -> None:
-    tests = f"import pytest\n@pytest.mark.requirement('TRUST-1')\ndef test_it(mesh):\n    {test}\n"
+    marked = "import pytest\n@pytest.mark.requirement('TRUST-1')\n"
+    tests = f"{marked}def test_it(mesh_installed):\n    {test}\n"
     start("--mesh-topology=one", tests=tests)
     found = requirement(report_of(pytester, "one"), "TRUST-1")
     assert found.result == result
@@ -283,7 +286,7 @@ def test_trouble_after_a_verdict_is_told_beside_it(start: Start, pytester: pytes
         yield
         raise RuntimeError("not cleaned up")
     @pytest.mark.requirement('TRUST-1')
-    def test_it(mesh, messy): pass
+    def test_it(mesh_installed, messy): pass
     """
     start("--mesh-topology=one", tests=textwrap.dedent(tests))
     found = report_of(pytester, "one")

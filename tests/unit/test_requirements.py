@@ -69,7 +69,7 @@ def test_the_readme_lists_them_all() -> None:
 def test_applicability_follows_from_features() -> None:
     single = applicable(SCENARIOS["multi-primary"])
     assert by_id("GATEWAY-1") not in single
-    assert by_id("GATEWAY-1").lacking(SCENARIOS["multi-primary"]) == ("east-west-gateway",)
+    assert by_id("GATEWAY-1").missing_features(SCENARIOS["multi-primary"]) == ("east-west-gateway",)
     assert applicable(SCENARIOS["primary-remote-multi-network"]) == REQUIREMENTS
     assert [each for each in REQUIREMENTS if each in single] == list(single)
 

@@ -29,7 +29,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     (pytester.mkdir("scenarios") / "one.yaml").write_text(SCENARIO)
     pytester.makeconftest(conftest(pytester.path / "log", Behaviour()))
 
-    def start(marker: str, *arguments: str, asks: str = "mesh") -> pytest.RunResult:
+    def start(marker: str, *arguments: str, asks: str = "mesh_installed") -> pytest.RunResult:
         pytester.makepyfile(
             test_mesh=f"import pytest\n@pytest.mark.{marker}\ndef test_it({asks}): pass\n"
         )
@@ -39,7 +39,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("asks", ["mesh", ""])
+@pytest.mark.parametrize("asks", ["mesh_installed", ""])
 def test_unknown_requirement_is_refused(
     start: Start, pytester: pytest.Pytester, workers: str, asks: str
 ) -> None:

@@ -54,16 +54,29 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
 @pytest.mark.parametrize(
     ("scenario_id", "features"),
     [
-        ("multi-primary", {"single-network", "shared-network", "multi-primary"}),
-        ("multi-primary-multi-network", {"multi-network", "multi-primary", "east-west-gateway"}),
+        ("multi-primary", {"multi-cluster", "single-network", "shared-network", "multi-primary"}),
+        (
+            "multi-primary-multi-network",
+            {"multi-cluster", "multi-network", "multi-primary", "east-west-gateway"},
+        ),
         (
             "primary-remote",
-            {"single-network", "shared-network", "primary-remote", "east-west-gateway"},
+            {
+                "multi-cluster",
+                "single-network",
+                "shared-network",
+                "primary-remote",
+                "east-west-gateway",
+            },
         ),
-        ("primary-remote-multi-network", {"multi-network", "primary-remote", "east-west-gateway"}),
+        (
+            "primary-remote-multi-network",
+            {"multi-cluster", "multi-network", "primary-remote", "east-west-gateway"},
+        ),
         (
             "three-clusters-two-networks",
             {
+                "multi-cluster",
                 "multi-network",
                 "shared-network",
                 "multi-primary",
