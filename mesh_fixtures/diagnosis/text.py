@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause
+from mesh_fixtures.guide import cause_address
 
 EVIDENCE_SHOWN: Final = 4
 
 
 def in_short(roots: Iterable[RootCause]) -> Iterator[str]:
-    """Two lines for each root cause: what is broken, and what to do."""
+    """Three lines for each root cause: what is broken, what to do, and its address in the guide."""
     for root in roots:
         yield f"cause {_named(root)}: {root.cause.statement}"
         yield f"  what to do: {root.cause.remedy}"
+        yield f"  see: {cause_address(root.id)}"
 
 
 def explained(diagnosis: Diagnosis) -> Iterator[str]:
@@ -28,6 +30,7 @@ def explained(diagnosis: Diagnosis) -> Iterator[str]:
         if len(shown) < len(evidence):
             yield f"  seen: {len(evidence) - len(shown)} more, see the diagnostics bundle"
         yield f"  what to do: {root.cause.remedy}"
+        yield f"  see: {cause_address(root.id)}"
         for cause in root.followed_by:
             yield f"  followed by {cause.id}: {cause.statement}"
         if root.consequences:

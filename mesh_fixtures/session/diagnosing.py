@@ -66,7 +66,8 @@ class Diagnosing:
     def explain(
         self, report: pytest.TestReport, topology: str, requirement: str, error: BaseException
     ) -> tuple[str, ...]:
-        """Add the causes of a failed requirement to the report of its test.
+        """Add the causes of a failed requirement to the report of its test, and where the guide
+        describes it.
 
         Returns:
             Their ids; also where a step of the installation failed, which has said so by itself.
@@ -76,18 +77,21 @@ class Diagnosing:
             return self._step_causes.get(topology, ()) if requirement else ()
         # Importing probes takes a moment, which tests without requirements are spared.
         from mesh_fixtures.diagnosis import in_short
+        from mesh_fixtures.requirements.registry import address
         from mesh_fixtures.verdict.findings import Unmet
 
         if not isinstance(error, Unmet | ProbeError | LabError):
             return self._step_causes.get(topology, ())
         findings = error.findings if isinstance(error, Unmet) else ()
+        about = address(requirement)
+        lines = [f"requirement {requirement}: see {about}"] if about else []
         try:
             roots = watching.failed(requirement, findings)
             self._tell(topology, watching.diagnosis)
         except Exception as trouble:  # a verdict must not get lost for want of its explanation
-            _append(report, f"could not be made: {trouble!r}")
+            _append(report, "\n".join((*lines, f"could not be made: {trouble!r}")))
             return ()
-        _append(report, "\n".join(in_short(roots)))
+        _append(report, "\n".join((*lines, *in_short(roots))))
         return tuple(dict.fromkeys(root.id for root in roots))
 
     @contextmanager

@@ -32,11 +32,12 @@ def test_a_recording_is_written_down_and_read_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_cause_is_said_in_one_line_with_what_to_do(name: str) -> None:
+def test_a_cause_is_a_line_followed_by_what_to_do_and_its_address(name: str) -> None:
     roots = recorded(name).diagnose().roots
     lines = list(in_short(roots))
-    assert len(lines) == 2 * len(roots)
+    assert len(lines) == 3 * len(roots)
     assert all("\n" not in line for line in lines)
+    assert lines[2::3] == [f"  see: docs/troubleshooting.md#{root.id}" for root in roots]
 
 
 @pytest.mark.parametrize("name", names())
@@ -44,6 +45,7 @@ def test_a_diagnosis_shows_evidence_and_consequences(name: str) -> None:
     recording = recorded(name)
     text = "\n".join(explained(recording.diagnose()))
     assert "seen: " in text
+    assert "  see: docs/troubleshooting.md#" in text
     assert all(each in text for each, findings in recording.failures.items() if findings)
 
 
