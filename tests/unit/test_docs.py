@@ -61,8 +61,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_in_blocks_that_are_run(page: Path) -> None:
     marks = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(marks[::2]) <= {"bash", "bash lab", "text", "yaml"}
+    assert set(marks[::2]) <= {"bash", "bash lab", "python", "text", "yaml"}
     assert set(marks[1::2]) <= {""}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_is_that_of_an_example(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    examples = {each.read_text(encoding="utf-8") for each in (DOCS / "examples").glob("*.py")}
+    shown = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert set(shown) <= examples
 
 
 def test_the_index_names_every_page() -> None:
