@@ -114,7 +114,7 @@ def _scenario_of_existing(config: pytest.Config, folder: Path) -> tuple[Scenario
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Leave out the rest once the run is refused, so that it is said soon."""
+    """Leave out the rest once the run is refused, so that the error comes soon."""
     return True if config.stash[RUN].usage_error else None
 
 
@@ -229,7 +229,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run.select(collected)
     if run.exchange is not None:
         worker = str(session.config.workerinput["workerid"])  # type: ignore[attr-defined]
-        run.exchange.tell_collected(worker, collected)
+        run.exchange.record_collected(worker, collected)
         return
     if run.usage_error:
         raise pytest.UsageError(run.usage_error)
@@ -303,11 +303,11 @@ def pytest_runtest_makereport(
     causes: tuple[str, ...] = ()
     if report.failed and error is not None:
         causes = run.diagnosing.explain(report, topology, name, error)
-    told = [("cause", cause) for cause in causes]
+    properties = [("cause", cause) for cause in causes]
     if name and topology:
         result = outcomes.attach(report, name, error, causes)
-        told += [("result", result)] if result else []
-    for each in told:  # JUnit takes those of the last phase, which are the test's
+        properties += [("result", result)] if result else []
+    for each in properties:  # JUnit takes those of the last phase, which are the test's
         report.user_properties.append(each)
         item.user_properties.append(each)
     run.diagnosing.attach(report, topology)
@@ -362,10 +362,10 @@ def _mesh_starting_lab(mesh_scenario: Scenario, pytestconfig: pytest.Config) -> 
     """The lab as soon as an installation can begin."""
     run = pytestconfig.stash[RUN]
     with open_lab(run, _provider(pytestconfig), mesh_scenario) as opened:
-        run.tell_versions(mesh_scenario.id, versions.to_be_installed(opened))
+        run.record_versions(mesh_scenario.id, versions.to_be_installed(opened))
         yield opened
         if not interruption.interrupted:
-            run.tell_versions(mesh_scenario.id, versions.seen_in(opened))
+            run.record_versions(mesh_scenario.id, versions.seen_in(opened))
         if mesh_scenario.id in run.failed and not interruption.interrupted:
             folder = run.settings.report_folder(pytestconfig.rootpath)
             run.diagnosing.keep_evidence(opened, folder, run.progress(mesh_scenario))

@@ -124,8 +124,8 @@ def ensure_artifacts(
 
 
 def _artifacts(built: Mapping[str, Built], kubernetes: str) -> Artifacts:
-    told = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
-    return Artifacts(hashlib.sha256(told.encode()).hexdigest()[:20], dict(built), kubernetes)
+    keys = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
+    return Artifacts(hashlib.sha256(keys.encode()).hexdigest()[:20], dict(built), kubernetes)
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:

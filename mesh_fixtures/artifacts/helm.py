@@ -36,8 +36,8 @@ def parts() -> tuple[Part, ...]:
     module = gobuild.SOURCES / "istio"
     files = [module / "go.mod", module / "go.sum"]
     pinned = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    told = {"charts": str(SOURCES), "version": f"{CHART_VERSION} {versions.ISTIO}"}
-    charts = Part("charts", pinned | told, _package, needs=("helm",), lane="go", seconds=300.0)
+    inputs = {"charts": str(SOURCES), "version": f"{CHART_VERSION} {versions.ISTIO}"}
+    charts = Part("charts", pinned | inputs, _package, needs=("helm",), lane="go", seconds=300.0)
     return (gobuild.helm().part(), charts)
 
 

@@ -22,7 +22,7 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.retries import told_to
+from mesh_fixtures.retries import reporting_to
 from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.options import Keep, Settings
@@ -99,11 +99,11 @@ class Run:
         for name, content in collected.scenarios.items():
             self.scenarios.setdefault(name, Scenario.model_validate(content))
 
-    def tell_versions(self, topology: str, versions: Mapping[str, str]) -> None:
+    def record_versions(self, topology: str, versions: Mapping[str, str]) -> None:
         """Take note of what is seen to run in a lab."""
         self.versions[topology] = versions
         if self.exchange is not None:
-            self.exchange.tell_versions(topology, versions)
+            self.exchange.record_versions(topology, versions)
 
     def progress(self, scenario: Scenario) -> Progress:
         return Progress(scenario.id, self.sink)
@@ -137,7 +137,7 @@ def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
         stack.enter_context(interruption.holding())
         if run.exchange is not None:
             stack.enter_context(run.exchange.holding_lab())
-        stack.enter_context(told_to(run.progress(scenario).retried))
+        stack.enter_context(reporting_to(run.progress(scenario).retried))
         with readable_errors():
             reuse = run.settings.keep != "never"
             lab = provider.open(scenario, run.progress(scenario), reuse=reuse)

@@ -184,7 +184,7 @@ class Engine:
             missing = f"an answer from {self.title} ({done.trouble})"
             return [Problem(missing, f"restart {self.title}")]
         if done.status != 0:
-            return [self._unusable(done.said)]
+            return [self._unusable(done.explanation)]
         try:
             told = cast("dict[str, Any]", json.loads(done.output))
         except ValueError:
