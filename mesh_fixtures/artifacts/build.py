@@ -101,21 +101,18 @@ class Artifacts:
         )
 
 
-def ensure_artifacts(
-    progress: Progress, root: Path | None = None, kubernetes: str = versions.KUBERNETES
-) -> Artifacts:
+def ensure_artifacts(progress: Progress, kubernetes: str = versions.KUBERNETES) -> Artifacts:
     """Build what is missing and return where everything is.
 
     Parts of other versions that nothing has used for a long time are removed: see `eviction`.
 
     Args:
-        root: folder to keep parts in; the user's cache folder by default.
         kubernetes: version of the nodes' programs.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
-    root = root or cache_root()
+    root = cache_root()
     parts = catalog.parts(kubernetes)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
