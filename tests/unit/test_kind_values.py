@@ -137,7 +137,8 @@ def test_a_network_without_subnet(told: list[dict[str, object]]) -> None:
 def test_context_of_a_kubeconfig_is_the_cluster() -> None:
     authority = Authority("kubernetes")
     client = authority.issue("admin")
-    of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", authority.pair.certificate, client)
+    pem = (authority.credential.certificate_pem, client.certificate_pem, client.key_pem)
+    of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", *pem)
     told = yaml.safe_load(for_cluster(of_kind, "cluster1"))
     assert told["current-context"] == "cluster1"
     assert yaml.safe_load(of_kind)["users"][0]["user"] == told["users"][0]["user"]

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.certificates import write_private
 from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Journal
@@ -27,7 +28,7 @@ from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.lab.kind.kubeconfigs import for_cluster
 from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
-from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
+from mesh_fixtures.lab.pki import merge_kubeconfigs
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient

@@ -6,7 +6,7 @@ import base64
 
 import yaml
 
-from mesh_fixtures.lab.pki import Pair, kubeconfig
+from mesh_fixtures.lab.pki import kubeconfig
 
 
 def for_cluster(of_kind: str, context: str) -> str:
@@ -15,14 +15,12 @@ def for_cluster(of_kind: str, context: str) -> str:
     Args:
         of_kind: YAML with one cluster and one user, whose certificates it holds.
     """
-    told = yaml.safe_load(of_kind)
-    cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
+    parsed = yaml.safe_load(of_kind)
+    cluster, user = parsed["clusters"][0]["cluster"], parsed["users"][0]["user"]
     return kubeconfig(
         context,
         cluster["server"],
         base64.b64decode(cluster["certificate-authority-data"]),
-        Pair(
-            certificate=base64.b64decode(user["client-certificate-data"]),
-            key=base64.b64decode(user["client-key-data"]),
-        ),
+        base64.b64decode(user["client-certificate-data"]),
+        base64.b64decode(user["client-key-data"]),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.certificates import write_private
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
@@ -18,7 +19,7 @@ from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, Service, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
 from mesh_fixtures.lab.netns.readiness import API_SERVER_DEADLINE, await_api_server
-from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
+from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
@@ -205,10 +206,9 @@ def _create_groups(boot: Boot, node: str) -> None:
 def _write_kubeconfigs(boot: Boot, keys: dict[str, ClusterKeys], ports: dict[str, int]) -> None:
     contents = []
     for name, key in keys.items():
-        certificate = key.authority.pair.certificate
-        content = kubeconfig(
-            name, f"https://127.0.0.1:{ports[name]}", certificate, key.administrator
-        )
+        certificate, user = key.authority.credential.certificate_pem, key.administrator
+        server = f"https://127.0.0.1:{ports[name]}"
+        content = kubeconfig(name, server, certificate, user.certificate_pem, user.key_pem)
         write_private(boot.kubeconfig_of(name), content.encode())
         folder = boot.folder / "admin" / name
         folder.mkdir(parents=True, mode=0o700)
