@@ -20,8 +20,8 @@ from mesh_examples import SCENARIOS
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
+from mesh_fixtures.diagnosis.gather.key_material import credentials_in, read_remote_secrets
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
-from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.probe.view import MeshView
@@ -263,7 +263,7 @@ LABEL = {"istio/multiCluster": "true"}
 def test_a_remote_secret_leads_where_its_authority_is_trusted(
     tmp_path: Path, authorities: Mapping[str, bytes]
 ) -> None:
-    from mesh_fixtures.diagnosis.gather.remote_secrets import authorities_in
+    from mesh_fixtures.diagnosis.gather.key_material import authorities_in
 
     known = {
         name: authorities_in(kubeconfig("https://x", pem)) for name, pem in authorities.items()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in
+from mesh_fixtures.diagnosis.gather.key_material import credentials_in
 from mesh_fixtures.diagnosis.redaction import REDACTED
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient

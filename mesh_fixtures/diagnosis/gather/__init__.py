@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from mesh_fixtures.diagnosis.facts import Facts, Traffic
-from mesh_fixtures.diagnosis.gather import objects, paths, programs
+from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import TrafficSample
@@ -30,7 +30,7 @@ __all__ = ["SECONDS", "gather", "with_traffic"]
 def gather(view: MeshView) -> Facts:
     """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
     batch = Batch(patient(SECONDS))
-    clusters = objects.read(batch, view)
+    clusters = api_objects.read(batch, view)
     answers = batch.all({**paths.queries(view, clusters), **programs.queries(view, clusters)})
     return Facts(
         at=time.time(),

@@ -11,11 +11,11 @@ from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.remote_secrets import read_remote_secrets
-from mesh_fixtures.diagnosis.gather.trust import (
+from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
     own_authorities,
     read_authority,
+    read_remote_secrets,
     read_root_bundles,
 )
 from mesh_fixtures.diagnosis.redaction import redacted
