@@ -12,12 +12,18 @@ left is the consequence of a cause `unknown`, with all evidence that was gathere
 written as JSON and read again, so that a diagnosis can be repeated from what was recorded.
 """
 
-from mesh_fixtures.diagnosis.cause import UNKNOWN, Cause, Diagnosis, Evidence, RootCause
-from mesh_fixtures.diagnosis.diagnose import diagnose, diagnose_step
+from mesh_fixtures.diagnosis.cause import (
+    UNKNOWN,
+    Cause,
+    Diagnosis,
+    Evidence,
+    RootCause,
+    explained,
+    in_short,
+)
 from mesh_fixtures.diagnosis.facts import Facts
 from mesh_fixtures.diagnosis.gather import gather, with_traffic
-from mesh_fixtures.diagnosis.recording import Recording
-from mesh_fixtures.diagnosis.text import explained, in_short
+from mesh_fixtures.diagnosis.root_causes import Recording, diagnose, diagnose_step
 
 __all__ = [
     "UNKNOWN",

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from mesh_fixtures.diagnosis.case import Case
-from mesh_fixtures.diagnosis.cause import Cause, Kind
+from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
     api_servers,
     attachment,

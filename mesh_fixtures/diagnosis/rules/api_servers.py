@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung
 
 UNRESPONSIVE = Kind(
     "api-server-unresponsive",

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Configuration
 from mesh_fixtures.diagnosis.rules.gateways import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh_fixtures.diagnosis.case import Case
+from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import Configuration
 from mesh_fixtures.workloads import host
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get
 from mesh_fixtures.diagnosis.rules import attachment
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mesh_fixtures.diagnosis.case import Case, get
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get
 from mesh_fixtures.diagnosis.facts import Part
 from mesh_fixtures.patience import patient
 

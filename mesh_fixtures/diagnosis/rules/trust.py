@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS

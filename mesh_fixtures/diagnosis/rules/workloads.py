@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
 from mesh_fixtures.diagnosis.rules import injection, lab_parts
 from mesh_fixtures.install import ids
