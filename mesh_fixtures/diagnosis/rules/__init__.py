@@ -11,38 +11,36 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
-    api_servers,
     attachment,
+    authorities,
+    cluster_access,
+    cluster_health,
     connections,
     control_plane,
-    exposure,
-    gateways,
+    gateway_exposure,
+    gateway_health,
     identity,
-    injection,
-    lab_parts,
-    policies,
-    remote_secrets,
     routing,
-    trust,
-    workloads,
+    sample_workloads,
+    security_policies,
+    sidecar_injection,
 )
 
 Rule = Callable[[Case], Iterator[Cause]]
 
 _MODULES = (
-    api_servers,
-    lab_parts,
+    cluster_health,
     connections,
     control_plane,
-    trust,
-    gateways,
-    exposure,
+    authorities,
+    gateway_health,
+    gateway_exposure,
     attachment,
-    remote_secrets,
+    cluster_access,
     identity,
-    injection,
-    workloads,
-    policies,
+    sidecar_injection,
+    sample_workloads,
+    security_policies,
     routing,
 )
 

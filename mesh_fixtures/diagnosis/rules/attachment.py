@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
-from mesh_fixtures.diagnosis.rules import remote_secrets
+from mesh_fixtures.diagnosis.rules import cluster_access
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, SYSTEM_NAMESPACE
 from mesh_fixtures.kube.webhooks import Webhook
@@ -29,8 +29,8 @@ UNATTACHED = Kind(
         MISSING.id,
         WRONG.id,
         LATE.id,
-        *(kind.id for kind in remote_secrets.KINDS),
-        remote_secrets.NOT_READ.id,
+        *(kind.id for kind in cluster_access.KINDS),
+        cluster_access.NOT_READ.id,
         "istiod-not-running",
     ),
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.hosts import is_helloworld
 from mesh_fixtures.scenario import ClusterSpec
 
 LOCALITY = Kind("locality-preference", Rung.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
@@ -183,6 +183,19 @@ def sidecar_scope(case: Case) -> Iterator[Cause]:
                 )
 
 
+def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
+    """Whether a host's name, within an object, means HelloWorld (source: Istio, DestinationRule).
+
+    Short names are completed by the object's own namespace, and `*` stands for any beginning.
+    """
+    full = workloads.host(case.samples)
+    if name.startswith("*"):
+        return full.endswith(name[1:])
+    if "." not in name:
+        return name == "helloworld" and of.namespace == case.samples
+    return name == full or full.startswith(f"{name}.")
+
+
 RULES = (locality, weighted, fault, sidecar_scope)
 
 
@@ -191,7 +204,7 @@ def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
     for service in facts.configured("VirtualService"):
         bound: Sequence[str] = service.spec.get("gateways") or ("mesh",)
         hosts: Sequence[str] = service.spec.get("hosts") or ()
-        if "mesh" in bound and any(is_helloworld(case, service, host) for host in hosts):
+        if "mesh" in bound and any(is_helloworld(case, service, each) for each in hosts):
             yield service
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
-from mesh_fixtures.diagnosis.rules import attachment, exposure, gateways
+from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.kube.webhooks import Webhook
 
 _BROKEN = ("WORKLOAD-1",)
@@ -19,15 +19,15 @@ FAILING = Kind(
     Rung.INJECTION,
     _BROKEN,
     (
-        *gateways.NOT_READY.follows,
+        *gateway_health.NOT_READY.follows,
         attachment.UNATTACHED.id,
         attachment.ADDRESS.id,
-        exposure.ISTIOD.id,
-        exposure.MISMATCH.id,
-        gateways.MISSING.id,
-        gateways.NOT_READY.id,
-        gateways.SCALED.id,
-        gateways.UNREACHABLE.id,
+        gateway_exposure.ISTIOD.id,
+        gateway_exposure.MISMATCH.id,
+        gateway_health.MISSING.id,
+        gateway_health.NOT_READY.id,
+        gateway_health.SCALED.id,
+        gateway_health.UNREACHABLE.id,
     ),
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Deployment
-from mesh_fixtures.diagnosis.rules import lab_parts
+from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
@@ -33,7 +33,7 @@ _UNATTACHED = (
 MISSING = Kind("gateway-missing", Rung.GATEWAY, _BROKEN)
 SCALED = Kind("gateway-scaled-to-zero", Rung.GATEWAY, _BROKEN)
 NOT_READY = Kind("gateway-not-ready", Rung.GATEWAY, _BROKEN, (*_UNATTACHED, "remote-not-attached"))
-PENDING = Kind("gateway-address-pending", Rung.GATEWAY, _BROKEN, (lab_parts.LOAD_BALANCER.id,))
+PENDING = Kind("gateway-address-pending", Rung.GATEWAY, _BROKEN, (cluster_health.LOAD_BALANCER.id,))
 SHARED = Kind("gateway-address-shared", Rung.GATEWAY, _BROKEN)
 UNREACHABLE = Kind(
     "gateway-unreachable",
@@ -41,7 +41,7 @@ UNREACHABLE = Kind(
     _BROKEN,
     (
         *(NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
-        lab_parts.LOAD_BALANCER.id,
+        cluster_health.LOAD_BALANCER.id,
     ),
 )
 

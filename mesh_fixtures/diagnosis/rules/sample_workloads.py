@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
-from mesh_fixtures.diagnosis.rules import injection, lab_parts
+from mesh_fixtures.diagnosis.rules import cluster_health, sidecar_injection
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.workloads import PORT
@@ -26,8 +26,13 @@ NOT_READY = Kind(
     Rung.WORKLOAD,
     ("WORKLOAD-1",),
     (
-        *(*injection.FAILING.follows, injection.FAILING.id, "different-roots", "cacerts-missing"),
-        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+        *(
+            *sidecar_injection.FAILING.follows,
+            sidecar_injection.FAILING.id,
+            "different-roots",
+            "cacerts-missing",
+        ),
+        *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     ),
 )
 
@@ -136,8 +141,8 @@ def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deploymen
     why = warnings[0].message if warnings and not found else listed(found, "no pod")
     show = get(spec.name, "deployments,pods", case.samples)
     own = (
-        *("istiod-not-running", "different-roots", "cacerts-missing", injection.FAILING.id),
-        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+        *("istiod-not-running", "different-roots", "cacerts-missing", sidecar_injection.FAILING.id),
+        *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     )
     return Cause(
         NOT_READY.following(*own) if spec.is_primary else NOT_READY,

@@ -10,7 +10,7 @@ from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.gateways import NOT_READY as GATEWAY_NOT_READY
+from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE

@@ -11,7 +11,7 @@ from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.hosts import is_helloworld
+from mesh_fixtures.diagnosis.rules.routing import is_helloworld
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.workloads import PORT
 
