@@ -26,8 +26,8 @@ UNKNOWN: Final = "unknown"
 EVIDENCE_SHOWN: Final = 4
 
 
-class Rung(IntEnum):
-    """Where on the ladder a cause is; what is broken on one makes the following fail."""
+class Layer(IntEnum):
+    """Part of a mesh that a cause is in; what is broken in one makes the following fail."""
 
     UNDERLAY = 0
     CONTROL_PLANE = 1
@@ -51,13 +51,13 @@ class Kind:
 
     Attributes:
         id: stable; it appears in reports.
-        breaks: requirements that it makes fail by itself; what rests on these fails with them.
+        breaks: requirements that it makes fail by itself; what depends on these fails with them.
         follows: ids of causes that it can be a mere consequence of.
-        alone: whether nothing that rests on the broken requirements fails with them.
+        alone: whether nothing that depends on the broken requirements fails with them.
     """
 
     id: str
-    rung: Rung
+    layer: Layer
     breaks: tuple[str, ...]
     follows: tuple[str, ...] = ()
     alone: bool = False

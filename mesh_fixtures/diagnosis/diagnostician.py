@@ -25,7 +25,7 @@ class _Episode:
 
 
 class Diagnostician:
-    """Is told of each failed requirement, and says why it fails.
+    """Takes each failed requirement, and returns why it fails.
 
     Facts are gathered when something fails, once until the mesh changes: until
     `ObservedMesh.forget`, or until the samples are there.

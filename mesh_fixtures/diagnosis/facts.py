@@ -163,8 +163,8 @@ class Part:
 
     def __str__(self) -> str:
         times = f", restarted {self.restarts} times, at last at {self.restarted}"
-        said = f" ({self.trouble})" if self.trouble else ""
-        return f"{self.name} {self.state}{said}" + (times if self.restarts else "")
+        reason = f" ({self.trouble})" if self.trouble else ""
+        return f"{self.name} {self.state}{reason}" + (times if self.restarts else "")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which requirements rest on which: what makes one fail makes all above it fail."""
+"""Which requirements depend on which: what makes one fail makes all that depend on it fail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OF_REMOTES: Mapping[str, tuple[str, ...]] = {
 
 
 def foundations(requirement: str, scenario: Scenario) -> frozenset[str]:
-    """Requirements that a requirement rests on, directly or not; of one that is not known here,
+    """Requirements that a requirement depends on, directly or not; of one that is not known here,
     all others.
     """
     if requirement not in _RESTS_ON:
@@ -52,10 +52,10 @@ def foundations(requirement: str, scenario: Scenario) -> frozenset[str]:
     return frozenset(found - {requirement})
 
 
-def resting_on(
+def depends_on(
     requirements: Iterable[str], failed: Iterable[str], scenario: Scenario
 ) -> frozenset[str]:
-    """Those failed requirements that rest on one of these, or are one of them."""
+    """Those failed requirements that depend on one of these, or are one of them."""
     below = frozenset(requirements)
     return frozenset(
         each for each in failed if each in below or below & foundations(each, scenario)

@@ -21,18 +21,18 @@ from mesh_fixtures.diagnosis.cause import (
     Diagnosis,
     Evidence,
     Kind,
+    Layer,
     RootCause,
-    Rung,
     get,
     listed,
 )
 from mesh_fixtures.diagnosis.facts import Facts
-from mesh_fixtures.diagnosis.ladder import foundations, resting_on
+from mesh_fixtures.diagnosis.ladder import depends_on, foundations
 from mesh_fixtures.diagnosis.rules import RULES
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
-_UNEXPLAINED: Final = Kind(UNKNOWN, Rung.UNEXPLAINED, ())
+_UNEXPLAINED: Final = Kind(UNKNOWN, Layer.UNEXPLAINED, ())
 
 _EACH: Final = 4
 """Pieces of evidence of one sort that are kept."""
@@ -66,7 +66,7 @@ def diagnose_step(
     Args:
         done_before: ids of the failed step and of those that it needs, in the scenario's whole
             plan; what is only to come cannot be missing.
-        trouble: what the step said.
+        trouble: output of the step.
     """
     case = Case(scenario, facts, {})
     found = _causes(case)
@@ -76,7 +76,7 @@ def diagnose_step(
 
 
 def ranked(roots: Iterable[RootCause]) -> Diagnosis:
-    """The most certain first, among equals the most upstream of the ladder."""
+    """The most certain first, among equals the most upstream layer."""
     return Diagnosis(tuple(sorted(roots, key=_rank)))
 
 
@@ -122,7 +122,7 @@ def _causes(case: Case) -> tuple[Cause, ...]:
 
 def _blamed(requirement: str, causes: Iterable[Cause], scenario: Scenario) -> tuple[Cause, ...]:
     """The causes that a requirement fails by: the most certain ones, and of these those that break
-    it, else those that break what it rests on.
+    it, else those that break what it depends on.
     """
     below = foundations(requirement, scenario)
     for certainty in CERTAINTIES:
@@ -169,17 +169,17 @@ def _followers(cause: Cause, parents: Mapping[Cause, Sequence[Cause]]) -> tuple[
 
 
 def _unknown(case: Case, left: Sequence[str]) -> Iterator[RootCause]:
-    """One unknown cause for each failed requirement that rests on no other one left unexplained."""
+    """One unknown cause for each failed requirement that depends on no other unexplained one."""
     for requirement in left:
         if not foundations(requirement, case.scenario) & {*left}:
-            consequences = resting_on([requirement], left, case.scenario)
+            consequences = depends_on([requirement], left, case.scenario)
             ordered = tuple(each for each in left if each in consequences)
             yield RootCause(_unexplained(case, (requirement,)), ordered)
 
 
 def _rank(root: RootCause) -> tuple[int, int, tuple[str, ...]]:
     cause = root.cause
-    return CERTAINTIES.index(cause.certainty), cause.kind.rung, cause.clusters
+    return CERTAINTIES.index(cause.certainty), cause.kind.layer, cause.clusters
 
 
 def _unexplained(case: Case, requirements: Sequence[str], trouble: str = "") -> Cause:
@@ -187,7 +187,7 @@ def _unexplained(case: Case, requirements: Sequence[str], trouble: str = "") -> 
 
     Args:
         requirements: those that nothing explains; empty for a step of the installation.
-        trouble: what the step said.
+        trouble: output of the step.
     """
     what = f"{listed(requirements)} not being met" if requirements else "the failure of the step"
     seen = [
@@ -258,8 +258,8 @@ def _endpoints(case: Case) -> Iterator[Evidence]:
 
 def _requests(case: Case) -> Iterator[Evidence]:
     for traffic in case.facts.traffic:
-        for said, count in sorted(traffic.failures.items(), key=lambda each: -each[1])[:2]:
-            seen = f"from {traffic.client}: {count} of {traffic.sent} requests: {said}"
+        for message, count in sorted(traffic.failures.items(), key=lambda each: -each[1])[:2]:
+            seen = f"from {traffic.client}: {count} of {traffic.sent} requests: {message}"
             yield Evidence(seen, traffic.source)
 
 

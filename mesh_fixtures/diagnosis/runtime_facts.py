@@ -112,13 +112,13 @@ class Endpoint:
     errors: int = 0
 
     def __str__(self) -> str:
-        said = [
+        notes = [
             *([f"priority {self.priority}"] if self.priority else []),
             *([self.health] if self.health else []),
             *([f"{self.failed} of {self.connections} connections failed"] if self.failed else []),
             *([f"{self.errors} of {self.requests} requests failed"] if self.errors else []),
         ]
-        return f"{self.target} ({', '.join(said)})" if said else self.target
+        return f"{self.target} ({', '.join(notes)})" if notes else self.target
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Path:
         kind: `pod`, `gateway` or `api-server`.
         slow: of those that were open, how many took a second or more.
         resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
-        message: what was said of those that failed.
+        message: why the last one that failed did.
     """
 
     client: str
@@ -228,7 +228,7 @@ class Traffic:
 
     Attributes:
         versions: answers by version.
-        failures: by what was said, without what differs between requests.
+        failures: by message, without what differs between requests.
     """
 
     client: str

@@ -301,9 +301,9 @@ def test_credentials_are_found_in_a_kubeconfig() -> None:
 
 
 def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
-    def line(curl_exit: int, seconds: float, port: int, number: int, said: str = "") -> str:
+    def line(curl_exit: int, seconds: float, port: int, number: int, message: str = "") -> str:
         url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
-        return f"{curl_exit} 1 {seconds:.6f} {url} {said}".rstrip()
+        return f"{curl_exit} 1 {seconds:.6f} {url} {message}".rstrip()
 
     printed = "\n".join(
         (
@@ -315,11 +315,11 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
             "a line that is none",
         )
     )
-    said = "* connect to 10.0.0.1 port 15443 from 10.1.0.9 port 1 failed: Connection refused\n"
+    stderr = "* connect to 10.0.0.1 port 15443 from 10.1.0.9 port 1 failed: Connection refused\n"
     targets = tuple(
         Target("gateway", "cluster2", "10.0.0.1", port, 3) for port in (15021, 15443, 15012)
     )
-    status, services = read_paths("cluster1", SLEEP, targets, result(printed, said))
+    status, services = read_paths("cluster1", SLEEP, targets, result(printed, stderr))
     assert (status.attempts, status.open, status.slow, status.timed_out) == (3, 2, 1, 1)
     assert (services.attempts, services.open, services.refused) == (2, 1, 1)
     assert services.message == "Connection refused"

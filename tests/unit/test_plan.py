@@ -304,7 +304,7 @@ def test_replace_keeps_the_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "problem"),
     [
         ((step("a"), step("a")), "repeated step ids: a"),
         ((step("a", "z"),), "a needs unknown steps: z"),
@@ -321,8 +321,8 @@ def test_replace_keeps_the_place() -> None:
         ((step("a", commands=(Command(("x", "${X}"), capture="X"),)),), "unknown variables: X"),
     ],
 )
-def test_a_plan_that_does_not_fit(steps: tuple[Step, ...], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_plan_that_does_not_fit(steps: tuple[Step, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         Plan("x", steps, ())
 
 

@@ -35,8 +35,8 @@ def gather(view: MeshView) -> Facts:
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
-        clusters=programs.told(view, clusters, answers),
-        paths=paths.told(answers),
+        clusters=programs.with_answers(view, clusters, answers),
+        paths=paths.paths_in(answers),
         unread=batch.failed,
     )
 
@@ -47,11 +47,11 @@ def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
 
 
 def _traffic(sample: TrafficSample) -> Traffic:
-    said = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
+    messages = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
     return Traffic(
         client=sample.cluster,
         sent=sample.sent,
         versions=sample.versions,
-        failures=dict(said.most_common(5)),
+        failures=dict(messages.most_common(5)),
         source=sample.source.asked,
     )

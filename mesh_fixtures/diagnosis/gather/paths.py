@@ -75,7 +75,7 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
     return found
 
 
-def told(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
+def paths_in(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
     """All paths that were tried."""
     return tuple(
         path for key, answer in answers.items() if key[0] == "paths" for path in answer or ()

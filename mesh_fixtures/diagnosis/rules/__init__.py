@@ -1,6 +1,6 @@
 """Rules: each looks for one kind of cause in facts, knows nothing of the others, and never asks.
 
-Add one: a generator of causes in the module of its rung, in that module's `RULES`, with a `Kind`
+Add one: a generator of causes in the module of its layer, in that module's `RULES`, with a `Kind`
 that says which requirements it breaks by itself.
 """
 

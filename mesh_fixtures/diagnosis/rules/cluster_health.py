@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Rung, get
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import Part
 from mesh_fixtures.patience import patient
 
 UNRESPONSIVE = Kind(
     "api-server-unresponsive",
-    Rung.UNDERLAY,
+    Layer.UNDERLAY,
     (
         "TRUST-1",
         "CONTROL-1",
@@ -27,11 +27,11 @@ UNRESPONSIVE = Kind(
         "NETWORK-1",
     ),
 )
-DNS = Kind("lab-dns-failing", Rung.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
-LOAD_BALANCER = Kind("lab-load-balancer-failing", Rung.UNDERLAY, ("GATEWAY-1",))
+DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
+LOAD_BALANCER = Kind("lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",))
 COMPONENT = Kind(
     "lab-component-failing",
-    Rung.UNDERLAY,
+    Layer.UNDERLAY,
     ("CONTROL-1", "WORKLOAD-1", "CONTROL-2", "DISCOVERY-1", "GATEWAY-1"),
 )
 
