@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
-from mesh_fixtures.diagnosis.rules import attachment, exposure, gateways
+from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.kube.webhooks import Webhook
 
 _BROKEN = ("WORKLOAD-1",)
-OFF = Kind("injection-off", Rung.INJECTION, _BROKEN)
+OFF = Kind("injection-off", Layer.INJECTION, _BROKEN)
 FAILING = Kind(
     "injection-failing",
-    Rung.INJECTION,
+    Layer.INJECTION,
     _BROKEN,
     (
-        *gateways.NOT_READY.follows,
+        *gateway_health.NOT_READY.follows,
         attachment.UNATTACHED.id,
         attachment.ADDRESS.id,
-        exposure.ISTIOD.id,
-        exposure.MISMATCH.id,
-        gateways.MISSING.id,
-        gateways.NOT_READY.id,
-        gateways.SCALED.id,
-        gateways.UNREACHABLE.id,
+        gateway_exposure.ISTIOD.id,
+        gateway_exposure.MISMATCH.id,
+        gateway_health.MISSING.id,
+        gateway_health.NOT_READY.id,
+        gateway_health.SCALED.id,
+        gateway_health.UNREACHABLE.id,
     ),
 )
 
@@ -51,13 +50,13 @@ def off(case: Case) -> Iterator[Cause]:
             (
                 *(
                     Evidence(
-                        f"{pod.name} has no proxy, and {_said(pod.labels)}",
+                        f"{pod.name} has no proxy, and {_deciding_labels(pod.labels)}",
                         get(spec.name, "pods --show-labels", case.samples),
                     )
                     for pod in bare
                 ),
                 Evidence(
-                    f"namespace {namespace.name}: {_said(namespace.labels)}",
+                    f"namespace {namespace.name}: {_deciding_labels(namespace.labels)}",
                     f"kubectl --context={spec.name} get namespace {namespace.name} --show-labels",
                 ),
             ),
@@ -78,7 +77,7 @@ def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> t
     ):
         return "they were made before it was on, or while it was off", "injection is on now"
     label = f"label --overwrite namespace {case.samples} istio-injection=enabled"
-    why = f"injection is off in the namespace, {_said(labels)}"
+    why = f"injection is off in the namespace, {_deciding_labels(labels)}"
     return why, f"kubectl --context={facts.name} {label}"
 
 
@@ -126,7 +125,7 @@ def _injectors(facts: ClusterFacts) -> Iterator[Webhook]:
     )
 
 
-def _said(labels: Mapping[str, str]) -> str:
+def _deciding_labels(labels: Mapping[str, str]) -> str:
     """The labels that decide on injection."""
     found = [f"{key}={labels[key]}" for key in _LABELS if key in labels]
     return f"label {listed(found)}" if found else f"none of the labels {listed(_LABELS)}"

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
-from mesh_fixtures.diagnosis.rules import injection, lab_parts
+from mesh_fixtures.diagnosis.rules import cluster_health, sidecar_injection
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.workloads import PORT
 
-SERVICE_MISSING = Kind("service-missing", Rung.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
-SELECTOR = Kind("service-selector-mismatch", Rung.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
+SERVICE_MISSING = Kind("service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
+SELECTOR = Kind("service-selector-mismatch", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 PORT_NAME = Kind(
     "service-port-name-missing",
-    Rung.WORKLOAD,
+    Layer.WORKLOAD,
     ("DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2", "SECURITY-1"),
 )
-PORT_MISSING = Kind("service-port-missing", Rung.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
-SCALED = Kind("workload-scaled-to-zero", Rung.WORKLOAD, ("WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1"))
-MISSING = Kind("workload-missing", Rung.WORKLOAD, ("WORKLOAD-1",))
+PORT_MISSING = Kind("service-port-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
+SCALED = Kind("workload-scaled-to-zero", Layer.WORKLOAD, ("WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1"))
+MISSING = Kind("workload-missing", Layer.WORKLOAD, ("WORKLOAD-1",))
 NOT_READY = Kind(
     "workload-not-ready",
-    Rung.WORKLOAD,
+    Layer.WORKLOAD,
     ("WORKLOAD-1",),
     (
-        *(*injection.FAILING.follows, injection.FAILING.id, "different-roots", "cacerts-missing"),
-        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+        *(
+            *sidecar_injection.FAILING.follows,
+            sidecar_injection.FAILING.id,
+            "different-roots",
+            "cacerts-missing",
+        ),
+        *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     ),
 )
 
@@ -137,8 +141,8 @@ def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deploymen
     why = warnings[0].message if warnings and not found else listed(found, "no pod")
     show = get(spec.name, "deployments,pods", case.samples)
     own = (
-        *("istiod-not-running", "different-roots", "cacerts-missing", injection.FAILING.id),
-        *(lab_parts.DNS.id, lab_parts.COMPONENT.id),
+        *("istiod-not-running", "different-roots", "cacerts-missing", sidecar_injection.FAILING.id),
+        *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     )
     return Cause(
         NOT_READY.following(*own) if spec.is_primary else NOT_READY,

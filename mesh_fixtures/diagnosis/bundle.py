@@ -1,23 +1,40 @@
-"""What a bundle holds of each cluster, as queries by file name."""
+"""Writes down all that a person may want to look at after a failure, in one archive.
+
+Kubernetes' and Istio's objects, events, logs, dumps of proxies, istiod's debug interface, routes
+and filters of the lab where it knows them, the installation's logs, and the diagnosis with what it
+was made from. Private keys and tokens are left out; see `mesh_fixtures.diagnosis.redaction`.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Iterator
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from mesh_fixtures.diagnosis.bundle.secrets import without_values
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
+from mesh_fixtures.diagnosis.gather.key_material import credentials_in
+from mesh_fixtures.diagnosis.redaction import REDACTED, redacted
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.executor import working_folder
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
-from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.objects import Json, decoded
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.view import MeshView
 
-LOG_LINES: Final = 2000
+SECONDS: Final = 40.0
+"""For everything that clusters are asked."""
+
+_COMPRESSION: Final = 6
+_LOG_LINES: Final = 2000
 
 _LOAD_BALANCER: Final = "metallb-system"
 _NAMESPACED: Final[tuple[Resource[Any], ...]] = (
@@ -46,11 +63,62 @@ _OF_PROXY: Final = {
     "stats.txt": "stats?usedonly",
 }
 
-Asked = tuple[str, str, Callable[[], str | None]]
+_Asked = tuple[str, str, Callable[[], str | None]]
 """File name, how a person would ask, and the query."""
 
+_PUBLIC: Final = frozenset({"namespace", "name", "username"})
+"""Entries of secrets that are none, and whose values are words."""
 
-def queries(batch: Batch, view: MeshView) -> dict[str, Query[str | None]]:
+
+def file_of(folder: Path, topology: str) -> Path:
+    """Where the bundle of a topology is, in the folder of reports."""
+    return folder / f"{topology}-diagnostics.tar.gz"
+
+
+def write_bundle(file: Path, view: MeshView, documents: Mapping[str, str]) -> None:
+    """Write the archive; what cannot be read is listed in its `unread.txt`.
+
+    Args:
+        file: replaced when it is there; its folder is made.
+        documents: further texts by file name, e.g. the diagnosis.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    batch = Batch(patient(SECONDS))
+    values = _secret_values(batch, view)
+    asked = batch.all(_queries(batch, view))
+    texts = dict(documents)
+    texts |= {name: text for name, text in asked.items() if text is not None}
+    texts |= {f"lab/networks/{name}.txt": text for name, text in view.lab.network_state().items()}
+    texts |= _steps(view.lab)
+    texts["unread.txt"] = "\n".join(map(str, batch.failed)) + "\n"
+    _write(file, {name: redacted(text, values) for name, text in sorted(texts.items())})
+
+
+def _write(file: Path, texts: Mapping[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}")
+    top = file.name.removesuffix(".tar.gz")
+    with tarfile.open(unfinished, "w:gz", compresslevel=_COMPRESSION) as archive:
+        for name, text in texts.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(f"{top}/{name}")
+            entry.size, entry.mtime = len(content), int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+    unfinished.replace(file)
+
+
+def _steps(lab: Lab) -> Mapping[str, Any]:
+    """Output of the installation's steps."""
+    logs = working_folder(lab) / "logs"
+    return {
+        f"install/{each.name}": each.read_text(encoding="utf-8", errors="replace")
+        for each in sorted(logs.glob("*.log"))
+    }
+
+
+def _queries(batch: Batch, view: MeshView) -> dict[str, Query[str | None]]:
     """What to ask of all clusters; what there is to ask of depends on their pods."""
     namespaces = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
     pods = batch.all(
@@ -74,7 +142,7 @@ def queries(batch: Batch, view: MeshView) -> dict[str, Query[str | None]]:
     return found
 
 
-def _objects(kube: KubeClient, namespaces: tuple[str, ...]) -> Iterator[Asked]:
+def _objects(kube: KubeClient, namespaces: tuple[str, ...]) -> Iterator[_Asked]:
     for namespace in namespaces:
         for each in _NAMESPACED:
             source = f"kubectl --context={kube.name} -n {namespace} get {each.plural} -o json"
@@ -91,7 +159,7 @@ def _items(kube: KubeClient, resource: Resource[Any], namespace: str = "") -> st
     if not items:
         return None
     kept = [
-        without_values(item) if resource == resources.SECRETS else _trimmed(item) for item in items
+        _without_values(item) if resource == resources.SECRETS else _trimmed(item) for item in items
     ]
     return json.dumps(kept, indent=1)
 
@@ -101,21 +169,21 @@ def _trimmed(item: Json) -> dict[str, Any]:
     return {**item, "metadata": meta}
 
 
-def _logs(kube: KubeClient, pod: Pod) -> Iterator[Asked]:
+def _logs(kube: KubeClient, pod: Pod) -> Iterator[_Asked]:
     folder = f"logs/{pod.meta.namespace}/{pod.name}"
     for container in pod.containers:
         source = (
             f"kubectl --context={kube.name} -n {pod.meta.namespace} logs {pod.name} "
             f"-c {container.name}"
         )
-        log = partial(kube.log, pod.meta.namespace, pod.name, container.name, lines=LOG_LINES)
+        log = partial(kube.log, pod.meta.namespace, pod.name, container.name, lines=_LOG_LINES)
         yield f"{folder}/{container.name}.log", source, log
         if container.restarts:
             earlier = partial(log, previous=True)
             yield f"{folder}/{container.name}.previous.log", f"{source} --previous", earlier
 
 
-def _dumps(kube: KubeClient, pod: Pod) -> Iterator[Asked]:
+def _dumps(kube: KubeClient, pod: Pod) -> Iterator[_Asked]:
     if pod.phase != "Running":
         return
     if pod.container(PROXY) is not None:
@@ -130,7 +198,7 @@ def _dumps(kube: KubeClient, pod: Pod) -> Iterator[Asked]:
 
 def _executed(
     kube: KubeClient, pod: Pod, container: str, file: str, argv: tuple[str, ...]
-) -> Asked:
+) -> _Asked:
     where = f"kubectl --context={kube.name} -n {pod.meta.namespace} exec {pod.name} -c {container}"
     source = f"{where} -- {' '.join(argv)}"
 
@@ -145,3 +213,51 @@ def _executed(
         return result.stdout
 
     return file, source, ask
+
+
+def _secret_values(batch: Batch, view: MeshView) -> frozenset[str]:
+    """Every secret value in istio-system and the samples' namespace of all clusters."""
+    queries = {
+        (name, namespace): Query(
+            name,
+            f"kubectl --context={name} -n {namespace} get secrets",
+            partial(_values, kube, namespace),
+        )
+        for name, kube in view.kube.items()
+        for namespace in (SYSTEM_NAMESPACE, view.lab.sample_namespace)
+    }
+    return frozenset(value for found in batch.all(queries).values() for value in found or ())
+
+
+def _without_values(secret: Json) -> dict[str, Any]:
+    """A secret with the sizes of its values, and no annotation: kubectl may put values into one."""
+    meta = secret["metadata"]
+    kept = ("name", "namespace", "labels", "creationTimestamp", "uid")
+    return {
+        "kind": "Secret",
+        "metadata": {key: meta[key] for key in kept if key in meta},
+        "type": secret.get("type", ""),
+        "data": {
+            key: f"{REDACTED}, {len(decoded(value))} bytes"
+            for key, value in (secret.get("data") or {}).items()
+        },
+    }
+
+
+def _values(kube: KubeClient, namespace: str) -> frozenset[str]:
+    return frozenset(
+        value
+        for secret in kube.list(resources.SECRETS, namespace)
+        for value in _values_of(secret.data)
+    )
+
+
+def _values_of(data: Mapping[str, bytes]) -> Iterator[str]:
+    for key, content in data.items():
+        value = content.decode("utf-8", "replace").strip()
+        credentials = tuple(credentials_in(value))
+        is_certificate = "BEGIN CERTIFICATE" in value and "PRIVATE KEY" not in value
+        if credentials:
+            yield from credentials
+        elif key not in _PUBLIC and not is_certificate:
+            yield value

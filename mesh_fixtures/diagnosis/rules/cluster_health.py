@@ -1,4 +1,7 @@
-"""What a cluster of the lab is itself made of: while that fails, little is said about the mesh."""
+"""What a mesh stands on: clusters whose API servers answer, and the parts that a lab's are made of.
+
+While these fail, little is known about the mesh.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,37 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mesh_fixtures.diagnosis.case import Case, get
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import Part
 from mesh_fixtures.patience import patient
 
-DNS = Kind("lab-dns-failing", Rung.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
-LOAD_BALANCER = Kind("lab-load-balancer-failing", Rung.UNDERLAY, ("GATEWAY-1",))
+UNRESPONSIVE = Kind(
+    "api-server-unresponsive",
+    Layer.UNDERLAY,
+    (
+        "TRUST-1",
+        "CONTROL-1",
+        "CONTROL-2",
+        "CONTROL-3",
+        "DISCOVERY-1",
+        "GATEWAY-1",
+        "WORKLOAD-1",
+        "NETWORK-1",
+    ),
+)
+DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
+LOAD_BALANCER = Kind("lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",))
 COMPONENT = Kind(
     "lab-component-failing",
-    Rung.UNDERLAY,
+    Layer.UNDERLAY,
     ("CONTROL-1", "WORKLOAD-1", "CONTROL-2", "DISCOVERY-1", "GATEWAY-1"),
 )
 
 _RECENT_SECONDS: Final = 300.0
 """A part that ended longer ago has nothing to do with what is seen now."""
 
-_SHOWN: Final = 4
+_REASONS_SHOWN: Final = 3
+_PARTS_SHOWN: Final = 4
 _EXPECTED: Final = (
     ("kube-system", "coredns", DNS),
     ("metallb-system", "controller", LOAD_BALANCER),
@@ -35,6 +52,25 @@ _WHAT: Final = {
     LOAD_BALANCER: "the load balancer",
     COMPONENT: "Kubernetes itself",
 }
+
+
+def unresponsive(case: Case) -> Iterator[Cause]:
+    """Nothing could be read of a cluster, and not for want of permission."""
+    for spec, facts in case.clusters:
+        lists = (facts.namespaces, facts.pods, facts.services, facts.deployments)
+        unread = [each for each in case.facts.unread if each.cluster == spec.name]
+        if any(each is not None for each in lists) or not unread:
+            continue
+        if any("forbidden" in each.why.lower() for each in unread):
+            continue
+        yield Cause(
+            UNRESPONSIVE,
+            (spec.name,),
+            f"the API server of {spec.name} does not answer: {unread[0].why}",
+            tuple(Evidence(each.why, each.source) for each in unread[:_REASONS_SHOWN]),
+            f"see whether it runs and is reached from here: kubectl --context={spec.name} get "
+            "--raw=/readyz?verbose; look at its log, and at etcd's",
+        )
 
 
 def failing(case: Case) -> Iterator[Cause]:
@@ -59,7 +95,7 @@ def failing(case: Case) -> Iterator[Cause]:
                 kind,
                 (spec.name,),
                 f"{_WHAT[kind]} of {spec.name}, a part of the lab and not of the mesh, {state}",
-                tuple(evidence for _, evidence in found[-_SHOWN:]),
+                tuple(evidence for _, evidence in found[-_PARTS_SHOWN:]),
                 "give the machine more room, or fewer labs at a time, and run it again; if it "
                 f"stays: kubectl --context={spec.name} get pods -A, and the logs of what fails",
                 certainty="certain" if is_down else "likely",
@@ -78,4 +114,4 @@ def _is_recent(part: Part, now: float) -> bool:
     return now - datetime.fromisoformat(part.restarted).timestamp() < patient(_RECENT_SECONDS)
 
 
-RULES = (failing,)
+RULES = (unresponsive, failing)

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 
-DIFFERENT_ROOTS = Kind("different-roots", Rung.TRUST, ("TRUST-1",))
-CACERTS_MISSING = Kind("cacerts-missing", Rung.TRUST, ("TRUST-1",))
-CACERTS_UNSOUND = Kind("cacerts-unsound", Rung.TRUST, ("TRUST-1",))
-CACERTS_UNUSED = Kind("cacerts-unused", Rung.TRUST, ("TRUST-2",), follows=("cacerts-missing",))
+DIFFERENT_ROOTS = Kind("different-roots", Layer.TRUST, ("TRUST-1",))
+CACERTS_MISSING = Kind("cacerts-missing", Layer.TRUST, ("TRUST-1",))
+CACERTS_UNSOUND = Kind("cacerts-unsound", Layer.TRUST, ("TRUST-1",))
+CACERTS_UNUSED = Kind("cacerts-unused", Layer.TRUST, ("TRUST-2",), follows=("cacerts-missing",))
 NOT_RESTARTED = Kind(
-    "proxies-not-restarted", Rung.TRUST, ("TRUST-2",), follows=("cacerts-unused", "cacerts-missing")
+    "proxies-not-restarted",
+    Layer.TRUST,
+    ("TRUST-2",),
+    follows=("cacerts-unused", "cacerts-missing"),
 )
-INTERMEDIATE_SHARED = Kind("intermediate-shared", Rung.TRUST, ("TRUST-1",), alone=True)
+INTERMEDIATE_SHARED = Kind("intermediate-shared", Layer.TRUST, ("TRUST-1",), alone=True)
 
 _BUNDLE = "configmap/istio-ca-root-cert"
 _RESTART = (
@@ -48,12 +50,12 @@ def different_roots(case: Case) -> Iterator[Cause]:
         for name, _ in group
     ]
     seen = [(name, each) for group in groups.values() for name, each in group]
-    told = "; ".join(f"{name} has {listed(each.roots)}" for name, each in seen)
+    roots = "; ".join(f"{name} has {listed(each.roots)}" for name, each in seen)
     yield Cause(
         DIFFERENT_ROOTS,
         tuple(odd),
         f"the certificate authorities of {_and([name for name, _ in seen])} have no common root: "
-        f"{told}",
+        f"{roots}",
         tuple(
             Evidence(f"{name} signs with {each.issuing}, below {listed(each.roots)}", _secret(name))
             for name, each in seen

@@ -1,11 +1,46 @@
-"""What istiods and proxies say of themselves."""
+"""What programs and the network showed: certificates, istiods, proxies, connections and requests.
+
+They are part of `mesh_fixtures.diagnosis.facts`, from which everything else imports them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mesh_fixtures.diagnosis.facts.trust import Root
+
+@dataclass(frozen=True)
+class Root:
+    """A certificate that others are verified against.
+
+    Attributes:
+        fingerprint: SHA-256, hex in lower case.
+        subject: as in RFC 4514.
+    """
+
+    fingerprint: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.fingerprint[:16]}"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The secret `cacerts` of a cluster.
+
+    Attributes:
+        present: whether there is one; the rest is empty without.
+        issuing: subject of the certificate that istiod signs with.
+        issuing_key: SHA-256 of its public key.
+        defects: why proxies could not trust it.
+    """
+
+    present: bool
+    issuing: str = ""
+    issuing_key: str = ""
+    roots: tuple[Root, ...] = ()
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,13 +112,13 @@ class Endpoint:
     errors: int = 0
 
     def __str__(self) -> str:
-        said = [
+        notes = [
             *([f"priority {self.priority}"] if self.priority else []),
             *([self.health] if self.health else []),
             *([f"{self.failed} of {self.connections} connections failed"] if self.failed else []),
             *([f"{self.errors} of {self.requests} requests failed"] if self.errors else []),
         ]
-        return f"{self.target} ({', '.join(said)})" if said else self.target
+        return f"{self.target} ({', '.join(notes)})" if notes else self.target
 
 
 @dataclass(frozen=True)
@@ -126,3 +161,78 @@ class ProxyIdentity:
     issuing: str = ""
     issuing_key: str = ""
     roots: tuple[Root, ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """Attempts to connect, past the mesh, from a pod of one cluster to another address.
+
+    Attributes:
+        client: cluster of the pod that tried.
+        server: cluster that the address belongs to; empty when unknown.
+        kind: `pod`, `gateway` or `api-server`.
+        slow: of those that were open, how many took a second or more.
+        resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
+        message: why the last one that failed did.
+    """
+
+    client: str
+    server: str
+    kind: str
+    address: str
+    port: int
+    attempts: int
+    open: int
+    refused: int
+    timed_out: int
+    unreachable: int
+    slow: int
+    message: str
+    source: str
+    resent: int | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{self.address}:{self.port}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether at least one attempt succeeded."""
+        return self.open > 0
+
+    @property
+    def prompt(self) -> int:
+        """Attempts that succeeded at once."""
+        return self.open - self.slow
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there were attempts and none succeeded."""
+        return self.attempts > 0 and not self.open
+
+    def __str__(self) -> str:
+        counts = {
+            "open": self.open - self.slow,
+            "open after a second or more": self.slow,
+            "refused": self.refused,
+            "timed out": self.timed_out,
+            "unreachable": self.unreachable,
+        }
+        seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return f"{self.attempts} connections to {self.target}: {seen or 'none tried'}"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests from Sleep to HelloWorld.
+
+    Attributes:
+        versions: answers by version.
+        failures: by message, without what differs between requests.
+    """
+
+    client: str
+    sent: int
+    versions: Mapping[str, int]
+    failures: Mapping[str, int]
+    source: str

@@ -1,30 +1,65 @@
-"""All that was seen of a mesh."""
+"""What was seen of a broken mesh, as values that can be written down and read again.
+
+Trimmed to what rules read and a report keeps: no secret, no raw object but Istio's configuration.
+What could not be read is None, and listed in `Facts.unread`; what is not there is empty.
+Kubernetes' objects that rules need whole are kept as `mesh_fixtures.kube.objects` has them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from mesh_fixtures.diagnosis.facts.network import Path, Traffic
-from mesh_fixtures.diagnosis.facts.objects import (
-    Deployment,
-    Labels,
-    Namespace,
-    Part,
-    Pod,
-    RemoteSecret,
-    Service,
-    WarningEvent,
+from mesh_fixtures.diagnosis.runtime_facts import (
+    Authority,
+    Client,
+    Endpoint,
+    Istiod,
+    Listening,
+    NetworkGateway,
+    Path,
+    ProxyIdentity,
+    Registered,
+    Root,
+    Traffic,
 )
-from mesh_fixtures.diagnosis.facts.programs import Client, Istiod, Listening, ProxyIdentity
-from mesh_fixtures.diagnosis.facts.trust import Authority, Root
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube.objects import Configuration, Node
+from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
+
+__all__ = [
+    "EAST_WEST",
+    "Authority",
+    "Client",
+    "ClusterFacts",
+    "Configuration",
+    "Deployment",
+    "Endpoint",
+    "Facts",
+    "Failed",
+    "Istiod",
+    "Listening",
+    "Namespace",
+    "NetworkGateway",
+    "Node",
+    "Part",
+    "Path",
+    "Pod",
+    "ProxyIdentity",
+    "Registered",
+    "RemoteSecret",
+    "Root",
+    "Service",
+    "ServicePort",
+    "Traffic",
+    "WarningEvent",
+]
 
 EAST_WEST: Final = {"istio": "eastwestgateway"}
 """Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
+
+Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,6 +77,147 @@ class Failed:
 
     def __str__(self) -> str:
         return f"{self.source}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace.
+
+    Attributes:
+        annotated: when its annotations were last set by hand, RFC 3339; empty when unknown.
+    """
+
+    name: str
+    labels: Labels = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
+    annotated: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteSecret:
+    """Access to the API server of another cluster, as istiod is told of it.
+
+    Attributes:
+        name: of the secret.
+        cluster: the name that it gives to the cluster.
+        labelled: whether it has the label by which istiod finds it.
+        server: URL of the API server.
+        leads_to: cluster whose certificate authority it trusts; empty when that is none of the
+            mesh's.
+        accepted: whether the API server of that cluster accepts its token; None when not asked.
+        created: RFC 3339.
+    """
+
+    name: str
+    cluster: str
+    labelled: bool
+    server: str
+    leads_to: str
+    accepted: bool | None
+    created: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of istiod, of a gateway or of a sample workload.
+
+    Attributes:
+        state: as `kubectl get pods` would say it, e.g. `2/2 Running`.
+        serving: running, ready and not going away.
+        trouble: why it does not run, as far as its status says.
+        told: what its proxy was told at its start: `cluster`, `network`, `mesh` and `discovery`;
+            None without a proxy.
+    """
+
+    namespace: str
+    name: str
+    labels: Labels
+    ip: str
+    state: str
+    serving: bool
+    trouble: str = ""
+    told: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A pod, or a process of a node, of what a cluster of the lab has besides a mesh.
+
+    Attributes:
+        namespace: empty for a process.
+        restarts: of all its containers.
+        restarted: when one of them last ended, RFC 3339; empty for never.
+        trouble: why it does not run, as far as its status says.
+    """
+
+    namespace: str
+    name: str
+    state: str
+    serving: bool
+    restarts: int = 0
+    restarted: str = ""
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        times = f", restarted {self.restarts} times, at last at {self.restarted}"
+        reason = f" ({self.trouble})" if self.trouble else ""
+        return f"{self.name} {self.state}{reason}" + (times if self.restarts else "")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How many pods a Deployment wants, and how many of them are ready."""
+
+    namespace: str
+    name: str
+    labels: Labels
+    wanted: int
+    ready: int
+
+    def __str__(self) -> str:
+        return f"deployment {self.name} {self.ready}/{self.wanted} ready"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service.
+
+    Attributes:
+        external: addresses or host names that its load balancer got, or its external name.
+        preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
+            that stands for it; empty for nowhere.
+    """
+
+    namespace: str
+    name: str
+    kind: str
+    labels: Labels
+    selector: Labels
+    ports: tuple[ServicePort, ...]
+    external: tuple[str, ...] = ()
+    preference: str = ""
+
+
+@dataclass(frozen=True)
+class WarningEvent:
+    """An event of the type Warning.
+
+    Attributes:
+        about: `kind/name`.
+        last: when it was last seen, RFC 3339; empty when unknown.
+    """
+
+    namespace: str
+    about: str
+    reason: str
+    message: str
+    last: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about} {self.reason}: {self.message}"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Deployment
-from mesh_fixtures.diagnosis.rules import lab_parts
+from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
@@ -31,18 +30,20 @@ _UNATTACHED = (
 )
 """By which a remote gets no proxies, its gateway's included."""
 
-MISSING = Kind("gateway-missing", Rung.GATEWAY, _BROKEN)
-SCALED = Kind("gateway-scaled-to-zero", Rung.GATEWAY, _BROKEN)
-NOT_READY = Kind("gateway-not-ready", Rung.GATEWAY, _BROKEN, (*_UNATTACHED, "remote-not-attached"))
-PENDING = Kind("gateway-address-pending", Rung.GATEWAY, _BROKEN, (lab_parts.LOAD_BALANCER.id,))
-SHARED = Kind("gateway-address-shared", Rung.GATEWAY, _BROKEN)
+MISSING = Kind("gateway-missing", Layer.GATEWAY, _BROKEN)
+SCALED = Kind("gateway-scaled-to-zero", Layer.GATEWAY, _BROKEN)
+NOT_READY = Kind("gateway-not-ready", Layer.GATEWAY, _BROKEN, (*_UNATTACHED, "remote-not-attached"))
+PENDING = Kind(
+    "gateway-address-pending", Layer.GATEWAY, _BROKEN, (cluster_health.LOAD_BALANCER.id,)
+)
+SHARED = Kind("gateway-address-shared", Layer.GATEWAY, _BROKEN)
 UNREACHABLE = Kind(
     "gateway-unreachable",
-    Rung.GATEWAY,
+    Layer.GATEWAY,
     _BROKEN,
     (
         *(NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
-        lab_parts.LOAD_BALANCER.id,
+        cluster_health.LOAD_BALANCER.id,
     ),
 )
 
@@ -62,7 +63,7 @@ def missing(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
         if facts.services is None or facts.deployments is None:
             continue
-        lacking = [
+        absent = [
             name
             for name, found in (
                 ("Service", facts.gateway_services),
@@ -70,13 +71,13 @@ def missing(case: Case) -> Iterator[Cause]:
             )
             if not found
         ]
-        if lacking:
+        if absent:
             yield Cause(
                 MISSING,
                 (spec.name,),
-                f"{spec.name} has no east-west gateway: there is no {' and no '.join(lacking)} "
+                f"{spec.name} has no east-west gateway: there is no {' and no '.join(absent)} "
                 f"with istio=eastwestgateway",
-                (Evidence(f"no {' and no '.join(lacking)}", _shown(spec.name)),),
+                (Evidence(f"no {' and no '.join(absent)}", _shown(spec.name)),),
                 f"install it (step {ids.gateway(spec.name)} of the plan)",
                 step=ids.gateway(spec.name),
             )

@@ -1,4 +1,4 @@
-"""What east-west gateways are told to pass: services at 15443, istiod at 15012 and 15017.
+"""What east-west gateways are configured to pass: services at 15443, istiod at 15012 and 15017.
 
 Source: Istio, Install Multicluster (Expose services; Expose the control plane); Gateway.
 """
@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.gateways import NOT_READY as GATEWAY_NOT_READY
+from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
 
 _BROKEN = ("GATEWAY-1",)
-SERVICES = Kind("services-not-exposed", Rung.EXPOSURE, _BROKEN)
-ISTIOD = Kind("istiod-not-exposed", Rung.EXPOSURE, _BROKEN)
-MISMATCH = Kind("gateway-selector-mismatch", Rung.EXPOSURE, _BROKEN)
-WRONG = Kind("services-exposed-wrongly", Rung.EXPOSURE, _BROKEN)
+SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
+ISTIOD = Kind("istiod-not-exposed", Layer.EXPOSURE, _BROKEN)
+MISMATCH = Kind("gateway-selector-mismatch", Layer.EXPOSURE, _BROKEN)
+WRONG = Kind("services-exposed-wrongly", Layer.EXPOSURE, _BROKEN)
 NOT_LISTENING = Kind(
     "gateway-not-listening",
-    Rung.EXPOSURE,
+    Layer.EXPOSURE,
     _BROKEN,
     (
         *GATEWAY_NOT_READY.follows,
@@ -60,7 +59,7 @@ def services(case: Case) -> Iterator[Cause]:
                 f"in {spec.name}, {listed(selecting)} opens {SERVICES_PORT} otherwise than by "
                 f"{_AUTO_PASSTHROUGH} for *.local",
                 tuple(
-                    Evidence(f"{each}: {_said(each, SERVICES_PORT)}", _shown(spec.name))
+                    Evidence(f"{each}: {_modes(each, SERVICES_PORT)}", _shown(spec.name))
                     for each in selecting
                 ),
                 f"apply {SERVICES_FILE} in {spec.name} (step {step} of the plan)",
@@ -74,9 +73,9 @@ def istiod(case: Case) -> Iterator[Cause]:
             continue
         found = _serving(facts, ISTIOD_PORTS)
         step = ids.expose_istiod(spec.name)
-        lacking = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
-        if lacking:
-            yield _absent(ISTIOD, spec, facts, lacking, ISTIOD_FILE, step)
+        missing = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
+        if missing:
+            yield _absent(ISTIOD, spec, facts, missing, ISTIOD_FILE, step)
         elif not _selecting(case, spec, found):
             yield _mismatch(case, spec, found, ISTIOD_FILE, step)
         else:
@@ -90,13 +89,13 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
         for route in service.spec.get("tls") or ()
         for match in route.get("match") or ()
     ]
-    lacking = [port for port in ISTIOD_PORTS if port not in routes]
-    if lacking:
+    missing = [port for port in ISTIOD_PORTS if port not in routes]
+    if missing:
         yield Cause(
             ISTIOD,
             (spec.name,),
             f"istiod of {spec.name} is not exposed to its remotes: no VirtualService passes "
-            f"{listed(lacking)} to it",
+            f"{listed(missing)} to it",
             (
                 Evidence(
                     f"VirtualServices: {listed(list(facts.configured('VirtualService')))}",
@@ -109,40 +108,40 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
 
 
 def not_listening(case: Case) -> Iterator[Cause]:
-    """Gateways that do not do what they are told."""
+    """Gateways that do not do what they are configured to."""
     for spec, facts in case.clusters:
         wanted = case.scenario.gateway_ports(spec.name)
         for seen in facts.gateways or ():
-            lacking = sorted(wanted - {*seen.ports})
-            if not lacking:
+            missing = sorted(wanted - {*seen.ports})
+            if not missing:
                 continue
             primary = case.scenario.control_plane_of(spec.name)
             connected = _connected(case, primary, seen.pod)
-            told = "" if connected is None else _TOLD[connected].format(primary)
+            state = "" if connected is None else _STATES[connected].format(primary)
             yield Cause(
                 NOT_LISTENING,
                 (spec.name, primary),
-                f"{spec.name}'s east-west gateway does not listen at {listed(lacking)}{told}",
+                f"{spec.name}'s east-west gateway does not listen at {listed(missing)}{state}",
                 (
                     Evidence(f"{seen.pod} listens at {listed(seen.ports)}", seen.source),
                     *(
                         Evidence(f"istiod's log: {line}")
                         for each in case.facts.clusters[primary].istiods or ()
-                        for line in [said for said in each.log or () if seen.pod in said][-1:]
+                        for line in [line for line in each.log or () if seen.pod in line][-1:]
                     ),
                 ),
                 f"istioctl --context={primary} proxy-status; then its proxy's log: kubectl "
                 f"--context={spec.name} -n {SYSTEM_NAMESPACE} logs {seen.pod}",
                 certainty="likely",
                 step=ids.expose_services(primary)
-                if SERVICES_PORT in lacking
+                if SERVICES_PORT in missing
                 else ids.expose_istiod(primary),
             )
 
 
 RULES = (services, istiod, not_listening)
 
-_TOLD: Mapping[bool, str] = {
+_STATES: Mapping[bool, str] = {
     True: ", though it is connected to istiod of {}",
     False: ": it is not connected to istiod of {}",
 }
@@ -199,7 +198,7 @@ def _passes_services(gateway: Configuration) -> bool:
     )
 
 
-def _said(gateway: Configuration, port: int) -> str:
+def _modes(gateway: Configuration, port: int) -> str:
     return "; ".join(
         f"mode {(server.get('tls') or {}).get('mode', 'none')}, hosts "
         f"{listed(server.get('hosts') or ())}"

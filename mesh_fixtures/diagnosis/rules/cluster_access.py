@@ -9,22 +9,21 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 
 _BROKEN = ("DISCOVERY-1",)
-MISSING = Kind("remote-secret-missing", Rung.ACCESS, _BROKEN)
-WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Rung.ACCESS, _BROKEN)
-LOOPBACK = Kind("remote-secret-loopback-server", Rung.ACCESS, _BROKEN)
-UNREACHABLE = Kind("remote-secret-unreachable-server", Rung.ACCESS, _BROKEN, ("packet-loss",))
-UNAUTHORIZED = Kind("remote-secret-unauthorized", Rung.ACCESS, _BROKEN)
-UNEXPECTED = Kind("remote-secret-unexpected", Rung.ACCESS, _BROKEN)
+MISSING = Kind("remote-secret-missing", Layer.ACCESS, _BROKEN)
+WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Layer.ACCESS, _BROKEN)
+LOOPBACK = Kind("remote-secret-loopback-server", Layer.ACCESS, _BROKEN)
+UNREACHABLE = Kind("remote-secret-unreachable-server", Layer.ACCESS, _BROKEN, ("packet-loss",))
+UNAUTHORIZED = Kind("remote-secret-unauthorized", Layer.ACCESS, _BROKEN)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN)
 NOT_READ = Kind(
     "remote-cluster-not-read",
-    Rung.ACCESS,
+    Layer.ACCESS,
     _BROKEN,
     (
         MISSING.id,
@@ -177,7 +176,7 @@ def not_read(case: Case) -> Iterator[Cause]:
             if istiod.clusters is None or istiod.clusters.get(wanted.of) == SYNCED:
                 continue
             state = istiod.clusters.get(wanted.of, "unknown to it")
-            said = [line for line in istiod.log or () if wanted.of in line]
+            lines = [line for line in istiod.log or () if wanted.of in line]
             yield Cause(
                 NOT_READ,
                 (wanted.installed_in, wanted.of),
@@ -185,7 +184,7 @@ def not_read(case: Case) -> Iterator[Cause]:
                 f"{state}",
                 (
                     Evidence(f"{wanted.of}: {state}", _remote_clusters(wanted.installed_in)),
-                    *(Evidence(line, _log(wanted.installed_in)) for line in said[-2:]),
+                    *(Evidence(line, _log(wanted.installed_in)) for line in lines[-2:]),
                 ),
                 f"see istiod's log: {_log(wanted.installed_in)}",
                 certainty="likely",

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.hosts import is_helloworld
+from mesh_fixtures.diagnosis.rules.routing import is_helloworld
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.workloads import PORT
 
 _PLAIN = ("SECURITY-1", "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
-MTLS_DISABLED = Kind("mtls-disabled", Rung.POLICY, _PLAIN)
-CLIENT_TLS = Kind("client-tls-disabled", Rung.POLICY, _PLAIN)
-DENIED = Kind("authorization-denied", Rung.POLICY, ("TRAFFIC-1",))
+MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
+CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN)
+DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",))
 
 _DISABLE = "DISABLE"
 _HELLOWORLD = {"app": "helloworld"}
@@ -85,16 +84,16 @@ def client_tls_disabled(case: Case) -> Iterator[Cause]:
 def authorization_denied(case: Case) -> Iterator[Cause]:
     """Denials that were seen; policies that may be behind them, by the cluster that denies."""
     denied = [
-        (traffic.client, said, count, traffic.source)
+        (traffic.client, message, count, traffic.source)
         for traffic in case.facts.traffic
-        for said, count in traffic.failures.items()
-        if any(each in said for each in _DENIALS)
+        for message, count in traffic.failures.items()
+        if any(each in message for each in _DENIALS)
     ]
     if not denied:
         return
     seen = tuple(
-        Evidence(f"from {client}: {count} requests: {said}", source)
-        for client, said, count, source in denied
+        Evidence(f"from {client}: {count} requests: {message}", source)
+        for client, message, count, source in denied
     )
     clients = listed(sorted({client for client, *_ in denied}))
     found = False
@@ -107,11 +106,11 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
         if not policies:
             continue
         found = True
-        told = listed([f"{each} ({each.spec.get('action', 'ALLOW')})" for each in policies])
+        denying = listed([f"{each} ({each.spec.get('action', 'ALLOW')})" for each in policies])
         yield Cause(
             DENIED,
             (spec.name,),
-            f"HelloWorld refuses requests from {clients} by {told} of {spec.name}",
+            f"HelloWorld refuses requests from {clients} by {denying} of {spec.name}",
             (
                 *seen,
                 *(

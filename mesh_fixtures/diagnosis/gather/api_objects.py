@@ -11,11 +11,11 @@ from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.remote_secrets import read_remote_secrets
-from mesh_fixtures.diagnosis.gather.trust import (
+from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
     own_authorities,
     read_authority,
+    read_remote_secrets,
     read_root_bundles,
 )
 from mesh_fixtures.diagnosis.redaction import redacted
@@ -162,7 +162,7 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
 
 
 def _pod(pod: Pod) -> facts.Pod:
-    told = injection_of(pod)
+    injected = injection_of(pod)
     return facts.Pod(
         namespace=pod.meta.namespace,
         name=pod.name,
@@ -172,12 +172,12 @@ def _pod(pod: Pod) -> facts.Pod:
         serving=pod.serving,
         trouble=_short(pod.trouble),
         told=None
-        if told is None
+        if injected is None
         else {
-            "cluster": told.cluster_id,
-            "network": told.network,
-            "mesh": told.mesh_id,
-            "discovery": told.discovery,
+            "cluster": injected.cluster_id,
+            "network": injected.network,
+            "mesh": injected.mesh_id,
+            "discovery": injected.discovery,
         },
     )
 
@@ -252,5 +252,5 @@ def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:
 
 
 def _short(text: str) -> str:
-    said = redacted(" ".join(text.split()))
-    return said if len(said) <= _TEXT_KEPT else f"{said[:_TEXT_KEPT]}..."
+    line = redacted(" ".join(text.split()))
+    return line if len(line) <= _TEXT_KEPT else f"{line[:_TEXT_KEPT]}..."

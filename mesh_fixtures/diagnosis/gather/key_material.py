@@ -1,29 +1,78 @@
-"""Remote secrets: where each leads, and whether it is let in there.
+"""Certificate authorities and remote secrets of a cluster: who is trusted, and who is let in where.
 
-Source: Istio, istioctl create-remote-secret; Kubernetes, kubeconfig v1.
+Authorities are istiod's own, those that it hands out, and its API server's. Source: Istio, Plug in
+CA Certificates, and istioctl create-remote-secret; Kubernetes, kubeconfig v1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import RemoteSecret
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret
 from mesh_fixtures.kube.objects import decoded
-from mesh_fixtures.kube.resources import SECRETS
+from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
+from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
 from mesh_fixtures.probe.view import MeshView
+
+ROOT_BUNDLE: Final = "istio-ca-root-cert"
+"""ConfigMap in every namespace by which proxies verify istiod."""
+
+_ROOT_FILE: Final = "root-cert.pem"
 
 LABEL: Final = "istio/multiCluster"
 _NAMES: Final = "istio-remote-secret"
 """How istioctl begins the names of these secrets."""
+
+
+def read_authority(kube: KubeClient) -> facts.Authority:
+    found = authority(kube)
+    if found is None:
+        return facts.Authority(present=False)
+    return facts.Authority(
+        present=True,
+        issuing=found.issuing.subject,
+        issuing_key=found.issuing.key,
+        roots=roots_of(found.roots),
+        defects=found.defects,
+    )
+
+
+def roots_of(certificates: tuple[Certificate, ...]) -> tuple[facts.Root, ...]:
+    """What of roots is kept."""
+    return tuple(facts.Root(each.fingerprint, each.subject) for each in certificates)
+
+
+def read_root_bundles(
+    wanted: tuple[str, ...], kube: KubeClient
+) -> Mapping[str, tuple[facts.Root, ...]]:
+    found = {}
+    for namespace in wanted:
+        source = kube.source("configmaps", namespace, ROOT_BUNDLE)
+        bundle = kube.get(CONFIG_MAPS, namespace, ROOT_BUNDLE)
+        if bundle is not None:
+            pem = bundle.data.get(_ROOT_FILE, "").encode()
+            certificates = read_certificates(source, _ROOT_FILE, pem)
+            found[namespace] = roots_of(tuple(map(describe, certificates)))
+    return found
+
+
+def own_authorities(kube: KubeClient) -> frozenset[str]:
+    """Fingerprints of the certificate authorities by which a kubeconfig trusts its API server."""
+    try:
+        return authorities_in(Path(kube.cluster.kubeconfig).read_text(encoding="utf-8"))
+    except OSError:
+        return frozenset()
 
 
 def read_remote_secrets(
