@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -23,8 +24,8 @@ from mesh_fixtures.lab.booted import Boot
 from mesh_fixtures.lab.kind import configuration
 from mesh_fixtures.lab.kind.configuration import API_SERVER_PORT, NodeNetwork, cluster_name
 from mesh_fixtures.lab.kind.engine import Engine
-from mesh_fixtures.lab.kind.kubeconfigs import for_cluster
 from mesh_fixtures.lab.kind.parts import Parts
+from mesh_fixtures.lab.pki import Pair, kubeconfig
 from mesh_fixtures.patience import patient
 
 CREATION_DEADLINE: Final = 420.0
@@ -103,7 +104,26 @@ def _create(boot: KindBoot, cluster: str, addresses: LabAddresses) -> None:
     of_kind = boot.folder / f"{cluster}.kind.kubeconfig"
     seconds = patient(CREATION_DEADLINE)
     _call(boot, cluster, "create", str(file), what="the cluster", deadline=seconds)
-    boot.write_kubeconfig(cluster, for_cluster(of_kind.read_text(), cluster))
+    boot.write_kubeconfig(cluster, with_context(of_kind.read_text(), cluster))
+
+
+def with_context(of_kind: str, context: str) -> str:
+    """Kind's kubeconfig with the same access, and one context of the given name.
+
+    Args:
+        of_kind: YAML with one cluster and one user, whose certificates it holds.
+    """
+    content = yaml.safe_load(of_kind)
+    cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+    return kubeconfig(
+        context,
+        cluster["server"],
+        base64.b64decode(cluster["certificate-authority-data"]),
+        Pair(
+            certificate=base64.b64decode(user["client-certificate-data"]),
+            key=base64.b64decode(user["client-key-data"]),
+        ),
+    )
 
 
 def _load_images(boot: KindBoot, cluster: str) -> None:

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
-from mesh_fixtures import records
+from mesh_fixtures import records, runner
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.contract import Cluster, EndedService, Tools
 from mesh_fixtures.errors import MeshConformanceError
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.booted import TAKE_OVER_DEADLINE, BootedLab
 from mesh_fixtures.lab.netns import boot
 from mesh_fixtures.lab.netns.boot import NetnsBoot
-from mesh_fixtures.lab.netns.inspection import ended_services, network_state
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
+
+_COMMANDS: Final = (
+    ("ip", "-statistics", "link"),
+    ("ip", "address"),
+    ("ip", "route", "show", "table", "all"),
+    ("ip", "neighbour"),
+    ("nft", "list", "ruleset"),
+)
+"""What shows what the kernel knows of a network."""
+
+_COMMAND_DEADLINE: Final = 5.0
+_ENDED: Final = re.compile(
+    r"^mesh-node: (?P<name>\S+) ended at (?P<at>\S+) with (?P<how>.*)$", re.M
+)
 
 
 class NetnsLab(BootedLab[NetnsBoot]):
@@ -104,3 +122,51 @@ def _clusters(booting: NetnsBoot) -> dict[str, Cluster]:
         )
         for cluster in booting.addresses.clusters.values()
     }
+
+
+def ended_services(folder: Path) -> list[EndedService]:
+    """Services that ended and were started again, as mesh-node says in its own log.
+
+    Args:
+        folder: of a node; the last part of it is the node's name.
+    """
+    log = folder / "node.log"
+    if not log.exists():
+        return []
+    found = _ENDED.finditer(log.read_text(errors="replace"))
+    return [EndedService(folder.name, each["name"], each["at"], each["how"]) for each in found]
+
+
+def network_state(journal: Journal) -> Mapping[str, str]:
+    """What each of a lab's network namespaces holds, by its name, as commands print it."""
+    names = [entry.name for entry in journal.entries() if entry.kind == "namespace"]
+    programs = _programs(journal)
+
+    def look(namespace: str) -> str:
+        enter = ["nsenter", *programs, f"--net={path_of(namespace)}"]
+        return "\n".join(_output_of([*enter, *argv], argv) for argv in _COMMANDS)
+
+    return parallel_map(look, names)
+
+
+def _programs(journal: Journal) -> tuple[str, ...]:
+    """How to enter the files of a node, whose programs this machine may lack; none runs: not at
+    all.
+    """
+    for entry in journal.entries():
+        if (
+            entry.kind == "process"
+            and entry.name.startswith("node ")
+            and processes.is_running(entry)
+        ):
+            # the process is what waits for the node's first one, in namespaces of its own
+            children = Path(f"/proc/{entry.pid}/task/{entry.pid}/children").read_text().split()
+            if children:
+                return (f"--mount=/proc/{children[0]}/ns/mnt",)
+    return ()
+
+
+def _output_of(command: list[str], argv: tuple[str, ...]) -> str:
+    done = runner.run(command, seconds=patient(_COMMAND_DEADLINE))
+    trouble = f"{done.trouble}\n" if done.trouble else ""
+    return f"$ {' '.join(argv)}\n{done.output}{done.errors}{trouble}"
