@@ -99,8 +99,8 @@ def _refuse_namesakes(boot: KindBoot) -> None:
 
 def _create(boot: KindBoot, cluster: str, addresses: LabAddresses) -> None:
     file = boot.folder / f"{cluster}.kind.yaml"
-    told = configuration.cluster_configuration(boot.scenario, cluster, addresses)
-    file.write_text(yaml.safe_dump(told, sort_keys=False))
+    spec = configuration.cluster_configuration(boot.scenario, cluster, addresses)
+    file.write_text(yaml.safe_dump(spec, sort_keys=False))
     of_kind = boot.folder / f"{cluster}.kind.kubeconfig"
     seconds = patient(CREATION_DEADLINE)
     _call(boot, cluster, "create", str(file), what="the cluster", deadline=seconds)
@@ -197,9 +197,9 @@ def _run(boot: KindBoot, cluster: str, command: list[str], *, what: str, deadlin
 
 def reason(log: str, lines: int = 12) -> str:
     """Why kind failed: what it and the programs that it ran call errors, else the log's end."""
-    told = [line for line in log.splitlines() if line.strip()]
-    errors = [line.strip() for line in told if re.match(r"\s*(ERROR|error|fatal)\b", line)]
-    return "\n".join(dict.fromkeys(errors[-lines:] or told[-lines:]))
+    written = [line for line in log.splitlines() if line.strip()]
+    errors = [line.strip() for line in written if re.match(r"\s*(ERROR|error|fatal)\b", line)]
+    return "\n".join(dict.fromkeys(errors[-lines:] or written[-lines:]))
 
 
 def _add_load_balancer(boot: KindBoot, cluster: str, pool: AddressPool) -> None:

@@ -66,11 +66,11 @@ class KindLab(BootedLab[KindBoot]):
         for container in self._engine.containers(cluster_name(self.id, "")):
             for argv in (("ip", "address"), ("ip", "route"), ("iptables-save",)):
                 try:
-                    said = self._engine.execute(container.id, *argv)
+                    output = self._engine.execute(container.id, *argv)
                 except LabError as error:
-                    said = f"{error}\n"
+                    output = f"{error}\n"
                 before = seen.get(container.name, "")
-                seen[container.name] = f"{before}$ {' '.join(argv)}\n{said}\n"
+                seen[container.name] = f"{before}$ {' '.join(argv)}\n{output}\n"
         return seen
 
     @property
@@ -80,8 +80,8 @@ class KindLab(BootedLab[KindBoot]):
 
     def _boot(self) -> None:
         self._clusters = boot.start(self._booting)
-        told = [asdict(cluster) for cluster in self._clusters.values()]
-        self._facts.write_text(json.dumps(told, default=str, indent=1))
+        content = [asdict(cluster) for cluster in self._clusters.values()]
+        self._facts.write_text(json.dumps(content, default=str, indent=1))
 
     def _tear_down(self) -> None:
         tear_down(self._record)
@@ -91,15 +91,15 @@ def _read_clusters(file: Path) -> dict[str, Cluster]:
     return {each["name"]: _cluster(each) for each in json.loads(file.read_text())}
 
 
-def _cluster(told: dict[str, Any]) -> Cluster:
-    pool = told["load_balancer_pool"]
+def _cluster(content: dict[str, Any]) -> Cluster:
+    pool = content["load_balancer_pool"]
     return Cluster(
-        name=told["name"],
-        network=told["network"],
-        kubeconfig=Path(told["kubeconfig"]),
-        api_server=told["api_server"],
-        pod_cidr=IPv4Network(told["pod_cidr"]),
-        service_cidr=IPv4Network(told["service_cidr"]),
-        nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in told["nodes"]),
+        name=content["name"],
+        network=content["network"],
+        kubeconfig=Path(content["kubeconfig"]),
+        api_server=content["api_server"],
+        pod_cidr=IPv4Network(content["pod_cidr"]),
+        service_cidr=IPv4Network(content["service_cidr"]),
+        nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in content["nodes"]),
         load_balancer_pool=AddressPool(IPv4Address(pool["first"]), IPv4Address(pool["last"])),
     )
