@@ -16,7 +16,7 @@ from test_diagnosis_gather import SECRETS, listed, view_of
 
 from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
 from mesh_fixtures.journal import Entry, Journal
-from mesh_fixtures.lab.netns.inspection import network_state
+from mesh_fixtures.lab.netns.lab import network_state
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLW9m"

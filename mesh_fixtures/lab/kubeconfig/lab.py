@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesh_fixtures import records
@@ -49,10 +49,6 @@ class KubeconfigLab(RecordedLab):
             )
             for cluster in scenario.clusters
         }
-
-    @property
-    def clusters(self) -> Mapping[str, Cluster]:
-        return self._clusters
 
     @property
     def tools(self) -> Tools:

@@ -136,9 +136,9 @@ class KubeconfigProvider(Provider):
         return discovery.discover(self._references)
 
     def problems(self) -> Sequence[Problem]:
-        from mesh_fixtures.lab.kubeconfig import access
+        from mesh_fixtures.lab.kubeconfig import permissions
 
-        return access.problems(self._references)
+        return permissions.problems(self._references)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
@@ -180,9 +180,9 @@ class KubeconfigProvider(Provider):
             )
 
     def _require_access(self, progress: Progress) -> None:
-        from mesh_fixtures.lab.kubeconfig import access
+        from mesh_fixtures.lab.kubeconfig import permissions
 
-        found = access.problems(self._references)
+        found = permissions.problems(self._references)
         for problem in found:
             if problem.without:
                 detail = f"{problem.missing} is missing: {problem.without} cannot be verified"
