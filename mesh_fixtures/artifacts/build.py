@@ -126,7 +126,7 @@ def _artifacts(built: Mapping[str, Built], kubernetes: str) -> Artifacts:
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
-    """What this machine lacks to build what is missing; empty when nothing has to be built.
+    """What is needed on this machine to build what is missing; empty when nothing has to be built.
 
     Args:
         parts: what is needed; by default what every lab needs.
@@ -150,8 +150,8 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
     free = shutil.disk_usage(there).free
     if free < DISK_NEEDED:
         wanted, seen = f"{DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
-        lacking = f"{wanted} free at {there} for a build; there are {seen}"
-        found.append(Problem(lacking, DISK_REMEDY))
+        space = f"{wanted} free at {there} for a build; there are {seen}"
+        found.append(Problem(space, DISK_REMEDY))
     return tuple(found)
 
 

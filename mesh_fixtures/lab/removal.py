@@ -1,4 +1,4 @@
-"""How labs are removed, whatever they are made of: all is tried, and what is left is told."""
+"""How labs of any kind are removed: everything is tried, and what is left is reported."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def readable_errors() -> Iterator[None]:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Report in one line what this machine lacks, and run nothing."""
+    """Report what is missing on this machine in one line, and run nothing."""
     try:
         yield
     except (ArtifactError, MachineError) as error:

@@ -164,13 +164,13 @@ def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) ->
 
 
 def _parameter(scenario: Scenario, required: Iterable[str]) -> object:
-    lacking = [feature for feature in required if feature not in scenario.features]
-    marks = [_skipped(scenario, lacking)] if lacking else []
+    missing = [feature for feature in required if feature not in scenario.features]
+    marks = [_skipped(scenario, missing)] if missing else []
     return pytest.param(Chosen(scenario), id=scenario.id, marks=marks)
 
 
-def _skipped(scenario: Scenario, lacking: Iterable[str]) -> pytest.MarkDecorator:
-    return pytest.mark.skip(reason=f"{scenario.id} lacks {' and '.join(lacking)}")
+def _skipped(scenario: Scenario, missing: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"{scenario.id} lacks {' and '.join(missing)}")
 
 
 def mark_by_requirement(item: pytest.Item) -> None:
@@ -198,8 +198,8 @@ def mark_by_requirement(item: pytest.Item) -> None:
     if requirement.disruptive:
         item.add_marker("disruptive")
     scenario = _scenario_of(item)
-    if scenario is not None and (lacking := requirement.missing_features(scenario)):
-        item.add_marker(_skipped(scenario, lacking))
+    if scenario is not None and (missing := requirement.missing_features(scenario)):
+        item.add_marker(_skipped(scenario, missing))
 
 
 def skip_disruptive(item: pytest.Item) -> None:

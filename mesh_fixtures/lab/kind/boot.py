@@ -231,7 +231,7 @@ def _join(
             if boot.scenario.same_network(cluster, other.name)
             for node in nodes[other.name]
         ]
-        foreign: list[IPv4Network] = [
+        others: list[IPv4Network] = [
             addresses.clusters[other.name].pod_cidr
             for other in boot.scenario.clusters
             if not boot.scenario.same_network(cluster, other.name)
@@ -240,7 +240,7 @@ def _join(
         for node in nodes[cluster]:
             for command in (
                 *configuration.routes(node, near),
-                *configuration.filters(own, foreign),
+                *configuration.filters(own, others),
             ):
                 boot.engine.execute(node.container, *command)
 

@@ -71,9 +71,9 @@ class KindProvider(Provider):
 
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.kind import machine
-        from mesh_fixtures.lab.kind.parts import lacks
+        from mesh_fixtures.lab.kind.parts import missing_parts
 
-        return [*machine.problems(), *lacks(self._wanted)]
+        return [*machine.problems(), *missing_parts(self._wanted)]
 
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build, catalog, helm

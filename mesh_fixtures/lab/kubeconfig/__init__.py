@@ -1,4 +1,4 @@
-"""Labs of clusters that somebody else made: only namespaces of a run's own are made there.
+"""Labs of existing clusters: nothing is made there but a namespace for the run.
 
 Nothing is imported here: options read `reference`, which the rest would make slow.
 """

@@ -1,4 +1,4 @@
-"""Clusters that somebody else made, and a run's own namespace in each of them."""
+"""Existing clusters, and a namespace for the run in each of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mesh_fixtures.scenario import Scenario
 
 
 class KubeconfigLab(RecordedLab):
-    """Somebody else's clusters."""
+    """Existing clusters."""
 
     def __init__(
         self,

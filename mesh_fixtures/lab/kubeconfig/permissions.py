@@ -158,10 +158,10 @@ RULES: Final = (
         without="TRUST-1 and TRUST-2",
     ),
 )
-"""Everything that probes ask of somebody else's cluster, and what a run makes there."""
+"""Everything that probes ask of an existing cluster, and what a run makes there."""
 
 _HEAD: Final = """\
-# Roles for verifying a mesh that somebody else installed, by mesh-conformance. Apply them to every
+# Roles for verifying an existing mesh by mesh-conformance. Apply them to every
 # cluster of the mesh. What a run makes is in a namespace of its own, whose name roles cannot know:
 # rules for it hold in all namespaces.
 """
@@ -231,7 +231,7 @@ def _indented(text: str) -> str:
 
 
 def problems(references: Iterable[Reference]) -> Sequence[Problem]:
-    """What a run on these clusters lacks, in their order; changes nothing."""
+    """What is missing for a run on these clusters, in their order; changes nothing."""
     try:
         with contents.clusters(references) as clusters:
             found = parallel_map(lambda name: _problems_of(clusters[name]), clusters)

@@ -1,4 +1,4 @@
-"""Where the kubeconfig of a cluster is that somebody else made, as a person says it."""
+"""The kubeconfig of an existing cluster, as given on the command line."""
 
 from __future__ import annotations
 

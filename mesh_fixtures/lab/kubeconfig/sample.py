@@ -1,4 +1,4 @@
-"""HelloWorld and Sleep in a run's own namespace of clusters that somebody else made.
+"""HelloWorld and Sleep in a namespace made for the run in existing clusters.
 
 They are deployed through the API servers, so that no kubectl is needed.
 """
@@ -219,7 +219,7 @@ def _await(order: Order, kube: KubeClient, namespace: str, names: Sequence[str])
             )
         if over:
             states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]
-            said = [str(event) for event in events if event.reason == "FailedCreate"]
-            said = said or [str(event) for event in events]
-            return "; ".join([*states, *said[-_SHOWN:]])
+            texts = [str(event) for event in events if event.reason == "FailedCreate"]
+            texts = texts or [str(event) for event in events]
+            return "; ".join([*states, *texts[-_SHOWN:]])
         time.sleep(_INTERVAL)

@@ -1,4 +1,4 @@
-"""Removes a run's own namespaces from clusters that somebody else made, by its journal."""
+"""Removes the namespaces made for a run from existing clusters, by its journal."""
 
 from __future__ import annotations
 

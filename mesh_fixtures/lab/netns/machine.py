@@ -43,7 +43,7 @@ manager 4 and the API server 3."""
 
 
 def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
-    """What this machine lacks for so many nodes, most basic first; nothing is changed."""
+    """What is missing on this machine for so many nodes, most basic first; nothing is changed."""
     if platform.system() != "Linux":
         return [Problem(f"Linux (this is {platform.system()})", "")]
     if os.geteuid() != 0:
