@@ -136,4 +136,4 @@ def runbook(scenario: Scenario, images: ImageSet, charts: Charts | None = None) 
         check_plan(scenario),
         title=f"{scenario.title} ({scenario.id})",
     )
-    return f"{steps}\n## What must hold\n\n{table.markdown(applicable(scenario))}\n"
+    return f"{steps}\n## Requirements\n\n{table.markdown(applicable(scenario))}\n"

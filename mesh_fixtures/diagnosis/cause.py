@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final, Literal
 
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace
+from mesh_fixtures.guide import cause_entry
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 from mesh_fixtures.verdict.findings import Finding
@@ -213,10 +214,11 @@ class Diagnosis:
 
 
 def in_short(roots: Iterable[RootCause]) -> Iterator[str]:
-    """Two lines for each root cause: what is broken, and what to do."""
+    """Three lines for each root cause: what is broken, what to do, and its entry in the guide."""
     for root in roots:
         yield f"cause {_named(root)}: {root.cause.statement}"
         yield f"  what to do: {root.cause.remedy}"
+        yield f"  more: {cause_entry(root.id)}"
 
 
 def explained(diagnosis: Diagnosis) -> Iterator[str]:
@@ -230,6 +232,7 @@ def explained(diagnosis: Diagnosis) -> Iterator[str]:
         if len(shown) < len(evidence):
             yield f"  seen: {len(evidence) - len(shown)} more, see the diagnostics bundle"
         yield f"  what to do: {root.cause.remedy}"
+        yield f"  more: {cause_entry(root.id)}"
         for cause in root.followed_by:
             yield f"  followed by {cause.id}: {cause.statement}"
         if root.consequences:

@@ -1,17 +1,55 @@
-"""Requirements as a table for people."""
+"""Requirements for people: a table, and the reference page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
-from mesh_fixtures.requirements.requirement import Requirement
+from mesh_fixtures.requirements.requirement import Needs, Requirement
+
+_NEEDS: Final[Mapping[Needs, str]] = {
+    "mesh": "the installed mesh",
+    "sample": "the sample workloads",
+    "endpoints": "the sample workloads, and the endpoints that their proxies hold",
+    "traffic": "requests between the sample workloads",
+}
 
 
 def markdown(requirements: Iterable[Requirement]) -> str:
-    """A Markdown table of what must hold, a line each, in the order given."""
-    lines = ["| id | level | what must hold |", "|---|---|---|"]
+    """A Markdown table of requirements, a line each, in the order given."""
+    lines = ["| id | level | requirement |", "|---|---|---|"]
     lines += (f"| {each.id} | {_level(each)} | {each.title} |" for each in requirements)
     return "\n".join(lines)
+
+
+def reference(requirements: Iterable[Requirement]) -> str:
+    """The page of the guide that has an entry for each requirement, in Markdown."""
+    lines = [
+        "# Requirements",
+        "",
+        "Every requirement, from its record in `mesh_fixtures/requirements/`. It is verified where",
+        "the topology has its features. Where one that it depends on fails, it may fail for the same",
+        "cause. `-k TRAFFIC-2` verifies one, `--mesh-level core` those of a level.",
+    ]
+    for each in requirements:
+        lines += ["", f"## {each.id}", "", each.title, "", *_facts(each)]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(requirement: Requirement) -> Iterator[str]:
+    yield f"- Level: {_level(requirement)}"
+    if requirement.features:
+        yield f"- Features of the topology: {', '.join(requirement.features)}"
+    yield f"- Observed before: {_NEEDS[requirement.needs]}"
+    if requirement.rests_on:
+        yield f"- Depends on: {_links(requirement.rests_on)}"
+    if requirement.rests_on_for_remotes:
+        yield f"- With remotes, also on: {_links(requirement.rests_on_for_remotes)}"
+    yield f"- Specification: [{requirement.section}]({requirement.url})"
+
+
+def _links(ids: Iterable[str]) -> str:
+    return ", ".join(f"[{each}](#{each.lower()})" for each in ids)
 
 
 def _level(requirement: Requirement) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mesh_fixtures.errors import LabError, ProbeError, StepFailed
+from mesh_fixtures.guide import requirement_entry
 
 if TYPE_CHECKING:
     import pytest
@@ -87,7 +88,8 @@ class Diagnosing:
         except Exception as trouble:  # a verdict must not get lost for want of its explanation
             _append(report, f"could not be made: {trouble!r}")
             return ()
-        _append(report, "\n".join(in_short(roots)))
+        where = f"requirement {requirement}: {requirement_entry(requirement)}"
+        _append(report, "\n".join((where, *in_short(roots))))
         return tuple(dict.fromkeys(root.id for root in roots))
 
     @contextmanager

@@ -32,10 +32,12 @@ def test_a_recording_is_written_down_and_read_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_cause_is_said_in_one_line_with_what_to_do(name: str) -> None:
+def test_a_cause_is_shown_with_what_to_do_and_its_entry(name: str) -> None:
     roots = recorded(name).diagnose().roots
     lines = list(in_short(roots))
-    assert len(lines) == 2 * len(roots)
+    assert len(lines) == 3 * len(roots)
+    entries = [f"  more: docs/troubleshooting.md#{root.id}" for root in roots]
+    assert lines[2::3] == entries
     assert all("\n" not in line for line in lines)
 
 

@@ -101,7 +101,7 @@ def test_the_runbook_needs_no_root(start: Start) -> None:
         [
             "*istioctl install --context=*",
             "## Deploy HelloWorld v1",
-            "## What must hold",
+            "## Requirements",
             "| TRAFFIC-1 | core | *",
             "| RESILIENCE-4 | extended, disruptive | *",
         ]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures import requirements
 from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.requirements import (
     REQUIREMENTS,
@@ -49,7 +50,10 @@ def test_ids_are_unique_and_features_are_of_scenarios() -> None:
         assert each.title
 
 
-def test_each_module_is_registered_under_its_name() -> None:
+def test_each_module_that_is_named_like_a_requirement_has_it() -> None:
+    folder = Path(requirements.__file__).parent
+    modules = {each.stem for each in folder.glob("*_[0-9]*.py")}
+    assert modules == {each.id.lower().replace("-", "_") for each in REQUIREMENTS}
     for each in REQUIREMENTS:
         assert each.judge.__module__.rpartition(".")[2] == each.id.lower().replace("-", "_")
 
@@ -64,6 +68,18 @@ def test_look_up() -> None:
 def test_the_readme_lists_them_all() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert table.markdown(REQUIREMENTS) in readme
+
+
+def test_the_guide_has_an_entry_for_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "requirements.md").read_text(encoding="utf-8")
+    assert page == table.reference(REQUIREMENTS)
+
+
+def test_each_says_who_promises_it() -> None:
+    for each in REQUIREMENTS:
+        assert each.section, each.id
+        assert each.url.startswith("https://istio.io/latest/docs/"), each.id
+        assert {*each.rests_on, *each.rests_on_for_remotes} <= {other.id for other in REQUIREMENTS}
 
 
 def test_applicability_follows_from_features() -> None:
