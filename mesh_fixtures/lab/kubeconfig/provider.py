@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from mesh_fixtures.contract import Discovered, Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
 from mesh_fixtures.options import Choice, Option
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
+    from mesh_fixtures.images import ImageSet
     from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
 
 KUBECONFIG = Option(
@@ -57,6 +57,7 @@ def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
         sleep: image with curl and a shell; empty for the released one.
     """
     from mesh_fixtures.artifacts import released
+    from mesh_fixtures.images import ImageSet
 
     return ImageSet(
         name="released",
