@@ -63,8 +63,7 @@ def part_of(module: str) -> str:
 
 
 def modules() -> Mapping[str, Path]:
-    """Every module by its full name; programs of images, which have their own libraries, are none.
-    """
+    """Every module by its full name; programs of images are none of these."""
     found = {}
     for path in sorted(SOURCE.rglob("*.py")):
         parts = path.relative_to(SOURCE.parent).with_suffix("").parts
@@ -84,13 +83,14 @@ def imports(module: str, source: str, known: Mapping[str, object]) -> Iterator[I
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, f"{module}: a relative import"  # noqa: PT018
             inside = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [each if each in known else node.module for each in inside]
+        else:
+            continue
         for name in dict.fromkeys(names):
             if name.split(".")[0] == PACKAGE:
                 yield Import(module, name, node.lineno, node not in late)
