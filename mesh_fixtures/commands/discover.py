@@ -28,7 +28,7 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     (default, *_) = providers.names(external=True)
-    asked = Choice(own=own(arguments))
+    asked = Choice(own=own(arguments, external=True))
     provider = providers.make(
         asked if providers.is_external(asked) else replace(asked, provider=default)
     )

@@ -28,8 +28,8 @@ def reference(requirements: Iterable[Requirement]) -> str:
         "# Requirements",
         "",
         "Every requirement, from its record in `mesh_fixtures/requirements/`. It is verified where",
-        "the topology has its features. Where one that it depends on fails, it may fail for the same",
-        "cause. `-k TRAFFIC-2` verifies one, `--mesh-level core` those of a level.",
+        "the topology has its features. Where one that it depends on fails, it may fail for the",
+        "same cause. `-k TRAFFIC-2` verifies one, `--mesh-level core` those of a level.",
     ]
     for each in requirements:
         lines += ["", f"## {each.id}", "", each.title, "", *_facts(each)]

@@ -22,13 +22,12 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.retries import reporting_to
 from mesh_fixtures.session.diagnosing import Diagnosing
-from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.options import Keep, Settings
 
 if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
+    from mesh_fixtures.session.exchange import Collected, Exchange
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,8 @@ def usage_errors() -> Iterator[None]:
 @contextmanager
 def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
     """A lab for one scenario, removed or kept when the last test that needs it has run."""
+    from mesh_fixtures.retries import reporting_to
+
     with ExitStack() as stack:
         stack.enter_context(interruption.holding())
         if run.exchange is not None:

@@ -11,12 +11,12 @@ import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.options import DISRUPTIVE
-from mesh_fixtures.session.sharding import Shard, estimate, split
 
 if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
     from mesh_fixtures.scenario import Scenario
+    from mesh_fixtures.session.sharding import Shard
 
 PLUGIN: Final = "mesh_fixtures.plugin"
 SCENARIO: Final = "mesh_scenario"
@@ -256,6 +256,8 @@ def outside(
     Args:
         measured: seconds by topology that earlier runs took.
     """
+    from mesh_fixtures.session.sharding import estimate, split
+
     seconds: dict[str, float] = {}
     tests = list(items)
     for item in tests:

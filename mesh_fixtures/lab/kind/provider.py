@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
     from mesh_fixtures.lab.kind.engine import Engine
     from mesh_fixtures.lab.kind.lab import KindLab
     from mesh_fixtures.lab.kind.parts import ImageChoice, Wanted
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
 
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-FORM: Final = "CLUSTER=FILE[@CONTEXT]"
+from mesh_fixtures.lab.kubeconfig import FORM
 
 
 @dataclass(frozen=True)

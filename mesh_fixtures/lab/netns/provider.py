@@ -11,13 +11,13 @@ from mesh_fixtures.artifacts import versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
     from mesh_fixtures.artifacts.build import Artifacts
     from mesh_fixtures.artifacts.helm_install import HelmInstall
     from mesh_fixtures.lab.netns.lab import NetnsLab
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
 
 
