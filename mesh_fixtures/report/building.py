@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mesh_fixtures.diagnosis.cause import RootCause
 from mesh_fixtures.report.distribution import distributions
 from mesh_fixtures.report.model import (
+    BEST_FIRST,
     CauseReport,
     Figure,
-    Found,
     Observation,
     Provider,
     Report,
     RequirementReport,
-    Result,
     Run,
     StepReport,
     Topology,
@@ -26,27 +24,8 @@ from mesh_fixtures.report.model import (
 from mesh_fixtures.requirements import Requirement
 from mesh_fixtures.scenario import Scenario
 
-BEST_FIRST: Final[tuple[Result, ...]] = (
-    "met",
-    "not applicable",
-    "not run",
-    "inconclusive",
-    "unmet",
-)
-"""What a person who waits for a verdict would rather see."""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What one test said of a requirement; attributes as those of `RequirementReport`."""
-
-    requirement: str
-    result: Result
-    reason: str = ""
-    seconds: float = 0.0
-    findings: tuple[Found, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    causes: tuple[str, ...] = ()
+if TYPE_CHECKING:
+    from mesh_fixtures.diagnosis.cause import RootCause
 
 
 @dataclass(frozen=True)
@@ -55,7 +34,7 @@ class Seen:
 
     Attributes:
         selected: requirements of which a test was selected.
-        checked: what came of tests, in the order in which they ended.
+        checked: what each test found, in the order in which they ended.
     """
 
     scenario: Scenario
@@ -63,18 +42,26 @@ class Seen:
     versions: Versions
     run: Run
     selected: frozenset[str]
-    checked: tuple[Checked, ...]
+    checked: tuple[RequirementReport, ...]
     causes: tuple[CauseReport, ...] = ()
     steps: tuple[StepReport, ...] = ()
+
+    def of(self, requirement: str) -> list[RequirementReport]:
+        """What the tests of a requirement found."""
+        return [each for each in self.checked if each.id == requirement]
 
 
 def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     """The report of a topology.
 
     Args:
-        requirements: all that there are, in the order of reports.
+        requirements: all that are known here, in the order of reports. What tests of others have
+            found follows, as of a project whose requirements only workers of pytest-xdist know.
     """
-    reported = tuple(_requirement(each, seen) for each in requirements)
+    known = {each.id: _requirement(each, seen) for each in requirements}
+    others = dict.fromkeys(each.id for each in seen.checked if each.id not in known)
+    found = (*known.values(), *(together(seen.of(each)) for each in others))
+    reported = tuple(_explained(each, seen.causes) for each in found)
     return Report(
         topology=Topology.of(seen.scenario),
         provider=seen.provider,
@@ -89,48 +76,44 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
 
 
 def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
-    checked = [each for each in seen.checked if each.requirement == requirement.id]
-    lacking = requirement.missing_features(seen.scenario)
-    if lacking:
-        whole = Checked(requirement.id, "not applicable", f"it lacks {' and '.join(lacking)}")
-    elif checked:
-        whole = together(checked)
-    elif requirement.id in seen.selected:
-        whole = Checked(requirement.id, "not run", "the run ended before it")
-    else:
-        whole = Checked(requirement.id, "not run", "not selected")
-    explained = [each.id for each in seen.causes if requirement.id in each.consequences]
-    known = {each.id for each in seen.causes}
-    causes = dict.fromkeys((*explained, *(each for each in whole.causes if each in known)))
-    return RequirementReport(
-        id=requirement.id,
-        level=requirement.level,
-        title=requirement.title,
-        result=whole.result,
-        reason=whole.reason,
-        seconds=round(whole.seconds, 3),
-        findings=whole.findings,
-        figures=whole.figures,
-        causes=tuple(causes) if whole.result in ("unmet", "inconclusive") else (),
-    )
+    missing = requirement.missing_features(seen.scenario)
+    if missing:
+        reason = f"it lacks {' and '.join(missing)}"
+        return RequirementReport.unverified(requirement, "not applicable", reason)
+    if checked := seen.of(requirement.id):
+        return together(checked)
+    selected = requirement.id in seen.selected
+    reason = "the run ended before it" if selected else "not selected"
+    return RequirementReport.unverified(requirement, "not run", reason)
 
 
-def together(checked: Sequence[Checked]) -> Checked:
-    """What several tests of one requirement said: the worst of it, and everything found."""
-    worst = max((each.result for each in checked), key=BEST_FIRST.index)
+def together(checked: Sequence[RequirementReport]) -> RequirementReport:
+    """What several tests of one requirement found: the worst of it, and everything found."""
     reasons = dict.fromkeys(each.reason for each in checked if each.reason)
     figures: dict[str, Figure] = {}
     for each in checked:
         figures |= each.figures
-    return Checked(
-        requirement=checked[0].requirement,
-        result=worst,
-        reason="\n".join(reasons),
-        seconds=sum(each.seconds for each in checked),
-        findings=tuple(dict.fromkeys(found for each in checked for found in each.findings)),
-        figures=figures,
-        causes=tuple(dict.fromkeys(cause for each in checked for cause in each.causes)),
+    return checked[0].model_copy(
+        update={
+            "result": max((each.result for each in checked), key=BEST_FIRST.index),
+            "reason": "\n".join(reasons),
+            "seconds": round(sum(each.seconds for each in checked), 3),
+            "findings": tuple(dict.fromkeys(found for each in checked for found in each.findings)),
+            "figures": figures,
+            "causes": tuple(dict.fromkeys(cause for each in checked for cause in each.causes)),
+        }
     )
+
+
+def _explained(record: RequirementReport, causes: Sequence[CauseReport]) -> RequirementReport:
+    """With the causes that it is a consequence of, then those known ones that its tests named."""
+    explaining: tuple[str, ...] = ()
+    if record.result in ("unmet", "inconclusive"):
+        known = {each.id for each in causes}
+        consequence_of = [each.id for each in causes if record.id in each.consequences]
+        named = [each for each in record.causes if each in known]
+        explaining = tuple(dict.fromkeys((*consequence_of, *named)))
+    return record.model_copy(update={"causes": explaining})
 
 
 def cause_report(root: RootCause) -> CauseReport:

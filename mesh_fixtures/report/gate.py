@@ -17,9 +17,8 @@ from mesh_fixtures.report.baseline import (
     TopologyBaseline,
     is_number,
 )
-from mesh_fixtures.report.building import BEST_FIRST
 from mesh_fixtures.report.merging import Combined, Verdict
-from mesh_fixtures.report.model import Figure
+from mesh_fixtures.report.model import BEST_FIRST, Figure
 
 Change = Literal["worse", "better", "same"]
 

@@ -21,10 +21,9 @@ from mesh_fixtures.report.baseline import (
     TopologyBaseline,
     make,
 )
-from mesh_fixtures.report.building import BEST_FIRST
 from mesh_fixtures.report.gate import Row, judge, require_comparable
 from mesh_fixtures.report.merging import Combined, combined, merge
-from mesh_fixtures.report.model import Result, levels_of
+from mesh_fixtures.report.model import BEST_FIRST, Result, levels_of
 
 RESTORE = "helloworld.seconds_to_restore"
 
