@@ -80,8 +80,8 @@ def _write(found: Sequence[Combined], file: Path) -> int:
     tolerances = read(Baseline, file).tolerances if file.exists() else TOLERANCES
     write(make(found, tolerances), file)
     for each in found:
-        for name, verdict in each.verdicts.items():
-            if verdict.result in ("unmet", "inconclusive", "not run"):
-                print(f"{each.key}: {name} is not required: {verdict.result}", file=sys.stderr)
+        for name in each.requirements:
+            if (result := each.result(name)) in ("unmet", "inconclusive", "not run"):
+                print(f"{each.key}: {name} is not required: {result}", file=sys.stderr)
     print(file)
     return 0

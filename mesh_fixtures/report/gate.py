@@ -17,7 +17,7 @@ from mesh_fixtures.report.baseline import (
     TopologyBaseline,
     is_number,
 )
-from mesh_fixtures.report.merging import Combined, Verdict
+from mesh_fixtures.report.merging import Combined
 from mesh_fixtures.report.model import BEST_FIRST, Figure
 
 Change = Literal["worse", "better", "same"]
@@ -123,7 +123,7 @@ def judge(found: Sequence[Combined], baseline: Baseline) -> Judgement:
     for each in found:
         if not any(accepted.is_about(each) for accepted in baseline.topologies):
             rows.append(Row(str(each.key), "", "", "verified", "better", "not in the baseline"))
-            rows += _unaccepted(each, each.verdicts)
+            rows += _unaccepted(each, each.requirements)
         rows += (
             Row(str(each.key), "", "", "", "same", f"note: {note}") for note in sorted(each.notes)
         )
@@ -138,49 +138,48 @@ def _topology(found: Combined, accepted: TopologyBaseline, baseline: Baseline) -
     if found.istio - {accepted.istio}:
         versions = ", ".join(sorted(each or _UNKNOWN for each in found.istio))
         yield Row(topology, "Istio", accepted.istio, versions, "same", "as allowed")
-    for name, expectation in accepted.requirements.items():
-        verdict = found.verdicts.get(name, Verdict("not run", frozenset({"not in the report"})))
-        yield from _requirement(topology, name, verdict, expectation)
-        if verdict.result == "met":
-            yield from _figures(topology, name, verdict, expectation, baseline)
-    others = [name for name in found.verdicts if name not in accepted.requirements]
+    for requirement, expectation in accepted.requirements.items():
+        yield from _requirement(found, requirement, expectation)
+        if found.result(requirement) == "met":
+            yield from _figures(found, requirement, expectation, baseline)
+    others = [each for each in found.requirements if each not in accepted.requirements]
     yield from _unaccepted(found, others)
 
 
-def _unaccepted(found: Combined, names: Iterable[str]) -> Iterator[Row]:
+def _unaccepted(found: Combined, requirements: Iterable[str]) -> Iterator[Row]:
     """What is to be said of requirements that the baseline does not know: they need not be
     verified, but where they are, they must not fail.
     """
-    for name in names:
-        verdict = found.verdicts[name]
-        if verdict.result in ("unmet", "inconclusive"):
-            yield from _requirement(str(found.key), name, verdict, Expectation(result="not run"))
+    for each in requirements:
+        if found.result(each) in ("unmet", "inconclusive"):
+            yield from _requirement(found, each, Expectation(result="not run"))
 
 
-def _requirement(
-    topology: str, name: str, verdict: Verdict, expectation: Expectation
-) -> Iterator[Row]:
-    accepted, seen = map(BEST_FIRST.index, (expectation.result, verdict.result))
+def _requirement(found: Combined, requirement: str, expectation: Expectation) -> Iterator[Row]:
+    result = found.result(requirement)
+    accepted, seen = map(BEST_FIRST.index, (expectation.result, result))
     if accepted != seen:
         change: Change = "worse" if seen > accepted else "better"
-        why = "; ".join(sorted(verdict.reasons)[:_SHOWN])
-        yield Row(topology, name, expectation.result, verdict.result, change, why)
+        why = "; ".join(sorted(found.reasons(requirement))[:_SHOWN])
+        yield Row(str(found.key), requirement, expectation.result, result, change, why)
 
 
 def _figures(
-    topology: str, name: str, verdict: Verdict, expectation: Expectation, baseline: Baseline
+    found: Combined, requirement: str, expectation: Expectation, baseline: Baseline
 ) -> Iterator[Row]:
+    measured = found.figures(requirement)
     for figure, accepted in expectation.figures.items():
         tolerance = baseline.tolerance(figure)
         if tolerance is None:
             continue
-        values = verdict.figures.get(figure, frozenset())
+        values = measured.get(figure, frozenset())
         bad = [each for each in values if not _is_tolerable(each, accepted, tolerance)]
         if bad or not values:
             seen = ", ".join(sorted(map(_text, bad))) or "missing"
             at = "at most" if tolerance.better == "lower" else "at least"
             why = f"{at} {_text(tolerance.limit(accepted))} is tolerated"
-            yield Row(topology, f"{name} {figure}", _text(accepted), seen, "worse", why)
+            what = f"{requirement} {figure}"
+            yield Row(str(found.key), what, _text(accepted), seen, "worse", why)
 
 
 def _is_tolerable(figure: Figure, accepted: Number, tolerance: Tolerance) -> bool:

@@ -371,6 +371,11 @@ class Report(Document):
         return max((step.began + step.seconds for step in self.steps), default=0.0)
 
     @property
+    def verified(self) -> bool:
+        """Whether there is a verdict on any requirement."""
+        return any(each.result in ("met", "unmet") for each in self.requirements)
+
+    @property
     def file_name(self) -> str:
         """Holds what tells a report from the others of a run."""
         return file_name(self.topology.id, self.provider.name, self.provider.install)
