@@ -54,9 +54,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
     from mesh_fixtures.report.baseline import Baseline
     from mesh_fixtures.report.document import read
     from mesh_fixtures.report.files import load
-    from mesh_fixtures.report.gate import judge, require_comparable
+    from mesh_fixtures.report.gate import judge, require_comparable, table
     from mesh_fixtures.report.merging import merge
-    from mesh_fixtures.report.text import table
 
     found = merge(load(arguments.reports))
     if arguments.write_baseline:

@@ -1,5 +1,5 @@
-"""Holds what was verified to a baseline: a pure function, and monotone. Whatever gets worse in a
-report, a gate that is shut stays shut.
+"""Compares what was verified with a baseline: a pure function, and monotone. Whatever gets worse in
+a report, a gate that is shut stays shut. What it finds is shown as a table for a terminal.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from mesh_fixtures.report.model import BEST_FIRST, Figure
 
 Change = Literal["worse", "better", "same"]
 
+_HEADINGS: Final = ("topology", "what", "baseline", "now", "change", "why")
+
 _UNKNOWN: Final = "unknown"
 _SHOWN: Final = 8
+_LONGEST_WHY: Final = 100
 
 
 @dataclass(frozen=True)
@@ -188,3 +191,25 @@ def _is_tolerable(figure: Figure, accepted: Number, tolerance: Tolerance) -> boo
 
 def _text(figure: Figure) -> str:
     return f"{figure:g}" if isinstance(figure, float) else str(figure)
+
+
+def table(judgement: Judgement) -> Iterator[str]:
+    """Lines: every difference, and what came of it."""
+    if judgement.rows:
+        yield from _columns([_HEADINGS, *map(_cells, judgement.rows)])
+    worse = sum(row.change == "worse" for row in judgement.rows)
+    better = sum(row.change == "better" for row in judgement.rows)
+    verdict = "pass" if judgement.passes else "FAIL"
+    yield f"gate: {verdict}: {judgement.required} required, {worse} worse, {better} better"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    why = row.why if len(row.why) <= _LONGEST_WHY else f"{row.why[:_LONGEST_WHY]}..."
+    return row.topology, row.what, row.accepted, row.seen, row.change, why
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield line.rstrip()
