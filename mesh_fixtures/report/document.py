@@ -113,9 +113,9 @@ def _defects(error: ValidationError) -> str:
     every = error.errors(include_url=False)
     places = [each["loc"] for each in every]
     found = [each for each in every if not any(_is_within(at, each["loc"]) for at in places)]
-    told = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + more
+    described = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
+    more = f"; and {len(described) - _SHOWN} more" if len(described) > _SHOWN else ""
+    return "; ".join(described[:_SHOWN]) + more
 
 
 def _is_within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
@@ -131,8 +131,8 @@ def _defect(kind: str, keys: tuple[int | str, ...], message: str, value: object)
         return f"{place}: missing"
     if kind == "string_type":
         return f"{place}: a text is wanted, in quotes where it may be a number, not {_quote(value)}"
-    said = message.removeprefix("Value error, ")
-    return f"{place}: {said}, not {_quote(value)}" if place else said
+    problem = message.removeprefix("Value error, ")
+    return f"{place}: {problem}, not {_quote(value)}" if place else problem
 
 
 def _quote(value: object) -> str:
