@@ -26,6 +26,17 @@ FOLDER = Option(
 )
 
 
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: {name}
+contexts: [{{name: {name}, context: {{cluster: {name}, user: nobody}}}}]
+clusters: [{{name: {name}, cluster: {{server: "https://127.0.0.1:1"}}}}]
+users: [{{name: nobody, user: {{}}}}]
+"""
+"""Nothing answers at that address, at once."""
+
+
 class PaperProvider(Provider):
     """Clusters that are drawn, one sheet each."""
 
@@ -81,7 +92,8 @@ class PaperProvider(Provider):
 
             def _boot(self) -> None:
                 for cluster in self.clusters.values():
-                    cluster.kubeconfig.write_text("a box with a label\n", encoding="utf-8")
+                    drawn = KUBECONFIG.format(name=cluster.name)
+                    cluster.kubeconfig.write_text(drawn, encoding="utf-8")
 
             def _settle(self) -> None:
                 pass
