@@ -14,8 +14,8 @@ SOURCE: Final = Path(__file__).parents[2] / PACKAGE
 FLOORS: Final = (
     # what knows nothing else of the package
     (
-        *("", "charts", "errors", "images", "interruption", "journal", "ownership", "parallel"),
-        *("patience", "retries", "suite"),
+        *("", "certificates", "charts", "errors", "guide", "images", "interruption", "journal"),
+        *("ownership", "parallel", "patience", "retries", "strict_yaml", "suite"),
     ),
     ("options", "progress", "runner", "scenario", "supported"),
     ("records",),
