@@ -15,6 +15,7 @@ import pytest
 from mesh_fixtures import providers, records
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
+from mesh_fixtures.patience import patient
 from tests.abuse.machine import snapshot
 from tests.package.installed import PROJECT, Installed, environment, run, succeed
 
