@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ON_REQUEST = tuple(
-    Path(__file__).parent / "tests" / each for each in ("abuse", "docs", "faults", "foreign", "lab")
+    Path(__file__).parent / "tests" / each
+    for each in ("abuse", "docs", "faults", "foreign", "lab", "package")
 )
 """Folders of tests that run only where they are named, as in `pytest tests/faults`: they break
 things, or take longer than what a user asks for by `pytest -k multi-network`.

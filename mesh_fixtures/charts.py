@@ -15,8 +15,8 @@ class Charts:
     """Istio's charts, wherever they are.
 
     Attributes:
-        istio_version: the release that they install unless told otherwise.
-        references: how `helm` is told of each, by name: the chart, and options that find it.
+        istio_version: the release that they install by default.
+        references: what `helm` is given for each, by name: the chart, and options that find it.
         digest: over their content, or over where they are found where that cannot be seen.
     """
 

@@ -327,7 +327,7 @@ class Provider(ABC):
 
         Raises:
             ArtifactError: a part could not be built or fetched.
-            MachineError: this machine lacks one.
+            MachineError: one is missing on this machine.
         """
 
     @abstractmethod
@@ -342,7 +342,7 @@ class Provider(ABC):
             bare: no mesh will be installed; what is taken over then is a lab without one.
 
         Raises:
-            MachineError: the machine lacks something; nothing was created.
+            MachineError: something is missing on the machine; nothing was created.
             LabError: a cluster or network did not come up in time; what was made is removed.
         """
 

@@ -60,7 +60,7 @@ class ReportError(MeshConformanceError):
 
 
 class MachineError(MeshConformanceError):
-    """This machine lacks something that the provider needs; raised before anything is created."""
+    """This machine does not have what a provider needs; raised before anything is created."""
 
 
 class ArtifactError(MeshConformanceError):

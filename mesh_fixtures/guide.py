@@ -1,18 +1,18 @@
-"""Where the user's guide explains what this project prints."""
+"""Addresses in the user's guide, which messages print."""
 
 from __future__ import annotations
 
 from typing import Final
 
-GUIDE: Final = "docs"
-"""Base address of the guide: its folder in the project's repository."""
+_GUIDE: Final = "docs"
+"""Folder of the guide in the project."""
 
 
-def cause_address(cause: str) -> str:
-    """The entry of a cause, by its id."""
-    return f"{GUIDE}/troubleshooting.md#{cause}"
+def cause_entry(cause: str) -> str:
+    """Where the guide says what a cause means, how it shows, and what to do."""
+    return f"{_GUIDE}/troubleshooting.md#{cause}"
 
 
-def requirement_address(requirement: str) -> str:
-    """The entry of one of this project's requirements, by its id."""
-    return f"{GUIDE}/requirements.md#{requirement.lower()}"
+def requirement_entry(requirement: str) -> str:
+    """Where the guide says what a requirement is, and who promises it."""
+    return f"{_GUIDE}/requirements.md#{requirement.lower()}"

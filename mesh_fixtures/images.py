@@ -1,4 +1,4 @@
-"""Which container images a mesh is made of, and what Istio must be told because of them."""
+"""The container images of a mesh, and the Istio values they need."""
 
 from __future__ import annotations
 

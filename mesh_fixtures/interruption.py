@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
@@ -116,6 +115,9 @@ def run_apart(action: Callable[[], Result], stop: Callable[[], None]) -> Result:
     Args:
         stop: makes the action end soon; called when the wait for it is over early.
     """
+    # It takes a moment to import, which runs without labs are spared.
+    from concurrent.futures import ThreadPoolExecutor
+
     pool = ThreadPoolExecutor(1, thread_name_prefix="apart")
     try:
         return pool.submit(action).result()

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures import flow, patience, providers
+from mesh_fixtures import patience, providers
 from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.session import hookspecs, outcomes, selection, sharding, timeouts, versions
-from mesh_fixtures.session.exchange import Collected, Exchange
+from mesh_fixtures.session import hookspecs, outcomes, selection, timeouts
 from mesh_fixtures.session.labs import (
     RUN,
     Mesh,
@@ -68,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     step_times, retries = StepTimes(), RetryCounts()
     worker: dict[str, str] | None = getattr(config, "workerinput", None)
     if worker is not None and "mesh_exchange" in worker:
+        from mesh_fixtures.session.exchange import Exchange
+
         exchange = Exchange(Path(worker["mesh_exchange"]))
         config.stash[RUN] = Run(settings, step_times, retries, exchange.sink, exchange)
         return
@@ -114,7 +115,7 @@ def _scenario_of_existing(config: pytest.Config, folder: Path) -> tuple[Scenario
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Leave out the rest once the run is refused, so that it is said soon."""
+    """Leave out the rest once the run is refused, so that the error comes soon."""
     return True if config.stash[RUN].usage_error else None
 
 
@@ -207,6 +208,8 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     settings = run.settings
     if settings.shard is None or run.usage_error:
         return
+    from mesh_fixtures.session import sharding
+
     try:
         measured = sharding.measured(settings.shard_times)
     except ReportError as error:
@@ -218,6 +221,11 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash[RUN]
+    nothing_to_verify = not any(map(selection.topology_of, session.items))
+    if nothing_to_verify and run.exchange is None and not run.usage_error:
+        return
+    from mesh_fixtures.session.exchange import Collected
+
     labs = {i.nodeid: selection.topology_of(i) for i in session.items if selection.needs_lab(i)}
     collected = Collected(
         topologies=labs,
@@ -229,7 +237,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run.select(collected)
     if run.exchange is not None:
         worker = str(session.config.workerinput["workerid"])  # type: ignore[attr-defined]
-        run.exchange.tell_collected(worker, collected)
+        run.exchange.record_collected(worker, collected)
         return
     if run.usage_error:
         raise pytest.UsageError(run.usage_error)
@@ -265,6 +273,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     run = session.config.stash[RUN]
     if not run.settings.plan:
         return None
+    from mesh_fixtures import flow
+
     reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
     with usage_errors():
         images = providers.images_of(run.settings.provider)
@@ -303,11 +313,11 @@ def pytest_runtest_makereport(
     causes: tuple[str, ...] = ()
     if report.failed and error is not None:
         causes = run.diagnosing.explain(report, topology, name, error)
-    told = [("cause", cause) for cause in causes]
+    properties = [("cause", cause) for cause in causes]
     if name and topology:
         result = outcomes.attach(report, name, error, causes)
-        told += [("result", result)] if result else []
-    for each in told:  # JUnit takes those of the last phase, which are the test's
+        properties += [("result", result)] if result else []
+    for each in properties:  # JUnit takes those of the last phase, which are the test's
         report.user_properties.append(each)
         item.user_properties.append(each)
     run.diagnosing.attach(report, topology)
@@ -335,12 +345,16 @@ def pytest_mesh_provider(config: pytest.Config) -> Provider:
 
 @pytest.hookimpl(trylast=True)
 def pytest_mesh_install(lab: Lab, progress: Progress) -> bool:
+    from mesh_fixtures import flow
+
     flow.install(lab, progress)
     return True
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_mesh_sample(lab: Lab, progress: Progress) -> bool:
+    from mesh_fixtures import flow
+
     flow.deploy_sample(lab, progress)
     return True
 
@@ -360,12 +374,14 @@ def mesh_scenario(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def _mesh_starting_lab(mesh_scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab as soon as an installation can begin."""
+    from mesh_fixtures.session import versions
+
     run = pytestconfig.stash[RUN]
     with open_lab(run, _provider(pytestconfig), mesh_scenario) as opened:
-        run.tell_versions(mesh_scenario.id, versions.to_be_installed(opened))
+        run.record_versions(mesh_scenario.id, versions.to_be_installed(opened))
         yield opened
         if not interruption.interrupted:
-            run.tell_versions(mesh_scenario.id, versions.seen_in(opened))
+            run.record_versions(mesh_scenario.id, versions.seen_in(opened))
         if mesh_scenario.id in run.failed and not interruption.interrupted:
             folder = run.settings.report_folder(pytestconfig.rootpath)
             run.diagnosing.keep_evidence(opened, folder, run.progress(mesh_scenario))

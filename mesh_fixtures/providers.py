@@ -81,9 +81,13 @@ def names(*, external: bool | None = None) -> tuple[str, ...]:
     return tuple(each.name for each in every if external in (None, each.external))
 
 
-def options() -> tuple[Option, ...]:
-    """Options that providers bring along."""
-    every = registry().providers.values()
+def options(*, external: bool | None = None) -> tuple[Option, ...]:
+    """Options that providers bring along.
+
+    Args:
+        external: as in `names`.
+    """
+    every = (registry().providers[name] for name in names(external=external))
     return tuple(dict.fromkeys(option for each in every for option in each.options))
 
 

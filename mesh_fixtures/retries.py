@@ -47,7 +47,7 @@ def tell(retry: Retry) -> None:
 
 
 @contextmanager
-def told_to(listener: Callable[[Retry], None]) -> Iterator[None]:
+def reporting_to(listener: Callable[[Retry], None]) -> Iterator[None]:
     """Call a listener, in the thread that asks, for each retry while this context lasts."""
     handler = _Handler(listener)
     level = _LOG.level

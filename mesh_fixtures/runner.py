@@ -39,7 +39,7 @@ class ProgramResult:
     trouble: str = ""
 
     @property
-    def said(self) -> str:
+    def explanation(self) -> str:
         """The end of what the program wrote to say why it failed."""
         return (self.errors.strip() or self.output.strip())[-_SHOWN:]
 
@@ -49,7 +49,7 @@ class ProgramResult:
         if self.status == 0:
             return ""
         how = self.trouble or f"exit status {self.status}"
-        return f"{how}: {self.said}" if self.said else how
+        return f"{how}: {self.explanation}" if self.explanation else how
 
 
 def run(

@@ -101,21 +101,18 @@ class Artifacts:
         )
 
 
-def ensure_artifacts(
-    progress: Progress, root: Path | None = None, kubernetes: str = versions.KUBERNETES
-) -> Artifacts:
+def ensure_artifacts(progress: Progress, kubernetes: str = versions.KUBERNETES) -> Artifacts:
     """Build what is missing and return where everything is.
 
     Parts of other versions that nothing has used for a long time are removed: see `eviction`.
 
     Args:
-        root: folder to keep parts in; the user's cache folder by default.
         kubernetes: version of the nodes' programs.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
-    root = root or cache_root()
+    root = cache_root()
     parts = catalog.parts(kubernetes)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
@@ -124,12 +121,12 @@ def ensure_artifacts(
 
 
 def _artifacts(built: Mapping[str, Built], kubernetes: str) -> Artifacts:
-    told = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
-    return Artifacts(hashlib.sha256(told.encode()).hexdigest()[:20], dict(built), kubernetes)
+    keys = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
+    return Artifacts(hashlib.sha256(keys.encode()).hexdigest()[:20], dict(built), kubernetes)
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
-    """What this machine lacks to build what is missing; empty when nothing has to be built.
+    """What is needed on this machine to build what is missing; empty when nothing has to be built.
 
     Args:
         parts: what is needed; by default what every lab needs.
@@ -153,8 +150,8 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
     free = shutil.disk_usage(there).free
     if free < DISK_NEEDED:
         wanted, seen = f"{DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
-        lacking = f"{wanted} free at {there} for a build; there are {seen}"
-        found.append(Problem(lacking, DISK_REMEDY))
+        space = f"{wanted} free at {there} for a build; there are {seen}"
+        found.append(Problem(space, DISK_REMEDY))
     return tuple(found)
 
 

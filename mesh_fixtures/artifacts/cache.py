@@ -198,14 +198,14 @@ def _locked(entry: Entry, name: str, limits: Limits, progress: Progress) -> Iter
     """Hold the entry's lock; while another process holds it, say so and wait."""
     entry.home.mkdir(parents=True, exist_ok=True)
     lock, owner = entry.lock, entry.owner
-    told = False
+    noted = False
     while True:
         try:
             lock.acquire(timeout=_POLL_SECONDS)
             break
         except Timeout:
-            if not told:
-                told = True
+            if not noted:
+                noted = True
                 with contextlib.suppress(OSError):
                     progress.note(name, f"waiting: {owner.read_text().strip()} is building it")
             if limits.stop.is_set() or time.monotonic() > limits.deadline:

@@ -117,13 +117,13 @@ def _find(folder: Path) -> dict[str, Path]:
         wrong = {name: charts for name, charts in found.items() if len(charts) != 1}
         if not wrong:
             return {name: chart for name, (chart,) in found.items()}
-        told = [
+        versions = [
             f"{name}: {', '.join(chart.name for chart in charts) or 'none'}"
             for name, charts in wrong.items()
         ]
         raise MachineError(
             wanted=f"one chart {' and one '.join(wrong)}",
-            seen="; ".join(told),
+            seen="; ".join(versions),
             where=str(folder / within),
             remedy=f"name {_FORM}",
         )
@@ -159,10 +159,10 @@ def _description(chart: Path) -> str:
 
 def _release_in(description: str) -> str:
     """The release that a Chart.yaml says."""
-    told: Any = None
+    parsed: Any = None
     with contextlib.suppress(yaml.YAMLError):
-        told = yaml.safe_load(description)
-    return str(told.get("appVersion", "")) if isinstance(told, dict) else ""
+        parsed = yaml.safe_load(description)
+    return str(parsed.get("appVersion", "")) if isinstance(parsed, dict) else ""
 
 
 def _digest(charts: Mapping[str, Path]) -> str:

@@ -162,26 +162,26 @@ def kubernetes_settings(version: str = versions.KUBERNETES) -> dict[str, str]:
     Without it they call themselves v0.0.0 and refuse feature gates of their own release.
     """
     major, minor, _ = version.split(".")
-    told = {
+    variables = {
         "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "clean",
     }
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return {f"{package}.{name}": value for package in packages for name, value in told.items()}
+    return {f"{package}.{name}": value for package in packages for name, value in variables.items()}
 
 
 def istio_settings() -> dict[str, str]:
     """What istiod, the proxies and istioctl say of their version."""
-    told = {
+    variables = {
         "buildVersion": versions.ISTIO,
         "buildTag": versions.ISTIO,
         "buildGitRevision": versions.ISTIO_REVISION,
         "buildStatus": "Modified",
         "buildHub": versions.IMAGE_HUB,
     }
-    return {f"istio.io/istio/pkg/version.{name}": value for name, value in told.items()}
+    return {f"istio.io/istio/pkg/version.{name}": value for name, value in variables.items()}
 
 
 def kind() -> Programs:
@@ -191,8 +191,10 @@ def kind() -> Programs:
 
 def helm() -> Programs:
     """The program helm, which only installations by Helm need."""
-    told = {"version": f"v{versions.HELM}", "gitTreeState": "clean"}
-    settings = {f"helm.sh/helm/v3/internal/version.{name}": value for name, value in told.items()}
+    variables = {"version": f"v{versions.HELM}", "gitTreeState": "clean"}
+    settings = {
+        f"helm.sh/helm/v3/internal/version.{name}": value for name, value in variables.items()
+    }
     return Programs("helm", "helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, settings)
 
 

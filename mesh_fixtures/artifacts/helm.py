@@ -36,32 +36,29 @@ def parts() -> tuple[Part, ...]:
     module = gobuild.SOURCES / "istio"
     files = [module / "go.mod", module / "go.sum"]
     pinned = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    told = {"charts": str(SOURCES), "version": f"{CHART_VERSION} {versions.ISTIO}"}
-    charts = Part("charts", pinned | told, _package, needs=("helm",), lane="go", seconds=300.0)
+    inputs = {"charts": str(SOURCES), "version": f"{CHART_VERSION} {versions.ISTIO}"}
+    charts = Part("charts", pinned | inputs, _package, needs=("helm",), lane="go", seconds=300.0)
     return (gobuild.helm().part(), charts)
 
 
-def ensure_helm(progress: Progress, root: Path | None = None) -> Path:
+def ensure_helm(progress: Progress) -> Path:
     """The program helm of `versions.HELM`, built if it is not there yet.
-
-    Args:
-        root: folder to keep parts in; the user's cache folder by default.
 
     Raises:
         ArtifactError: it could not be built.
     """
     wanted = parts()[:1]
-    return Cache(root or cache_root()).ensure(wanted, progress)["helm"].folder / "helm"
+    return Cache(cache_root()).ensure(wanted, progress)["helm"].folder / "helm"
 
 
-def ensure_charts(progress: Progress, root: Path | None = None) -> Charts:
+def ensure_charts(progress: Progress) -> Charts:
     """Istio's charts of `versions.ISTIO_MODULE`, packaged if they are not there yet.
 
     Raises:
         ArtifactError: they could not be packaged.
     """
-    ensure_parts(progress, root)
-    return built_charts(root)
+    ensure_parts(progress)
+    return built_charts()
 
 
 def ensure_parts(progress: Progress, root: Path | None = None) -> Mapping[str, Built]:

@@ -1,4 +1,4 @@
-"""The container images, described for our `oci-image`, and what Istio must be told of them."""
+"""The container images, described for our `oci-image`, and the Istio values they need."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def keys_of(parts: Sequence[Part]) -> dict[str, str]:
         missing = [need for need in part.needs if need not in keys]
         if missing:
             raise ValueError(f"{part.name} needs {', '.join(missing)}, not listed before it")
-        told = [FORMAT, part.name, dict(part.inputs), {need: keys[need] for need in part.needs}]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        content = [FORMAT, part.name, dict(part.inputs), {need: keys[need] for need in part.needs}]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         keys[part.name] = digest.hexdigest()[:20]
     return keys

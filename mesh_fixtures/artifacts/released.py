@@ -44,13 +44,13 @@ def image_set(istioctl: Path) -> ImageSet:
     Raises:
         ArtifactError: it does not say which release it is.
     """
-    told = _ask(istioctl, "version", "--remote=false", "--output=json")
+    output = _ask(istioctl, "version", "--remote=false", "--output=json")
     try:
-        version = str(json.loads(told)["clientVersion"]["version"])
+        version = str(json.loads(output)["clientVersion"]["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             wanted="the release that istioctl belongs to",
-            seen=told[:300] or "nothing",
+            seen=output[:300] or "nothing",
             where=str(istioctl),
             remedy="put the istioctl of a release into PATH",
         ) from error

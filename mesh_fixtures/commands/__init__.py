@@ -35,7 +35,7 @@ def add_scenarios_folder(parser: ArgumentParser) -> None:
 
 def add_external(parser: ArgumentParser) -> None:
     """Declare which existing clusters are meant."""
-    for option in providers.options():
+    for option in providers.options(external=True):
         options.declare(parser, option)
 
 
@@ -47,13 +47,12 @@ def add_provider(
     Args:
         external: whether existing clusters are possible too.
     """
-    valid = (AUTO, *providers.names(external=None if external else False))
+    accepted = None if external else False
+    valid = (AUTO, *providers.names(external=accepted))
     provider = replace(options.PROVIDER, repeatable=repeatable)
     options.declare(parser, provider, choices=valid)
-    for option in options.SELECTION[1:]:
+    for option in (*options.SELECTION[1:], *providers.options(external=accepted)):
         options.declare(parser, option)
-    if external:
-        add_external(parser)
 
 
 def add_patience(parser: ArgumentParser) -> None:
@@ -82,7 +81,8 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
     Raises:
         MachineError: a value is not valid.
     """
-    names = (AUTO, *providers.names(external=None if external else False))
+    accepted = None if external else False
+    names = (AUTO, *providers.names(external=accepted))
     asked = given(arguments, options.PROVIDER, valid=names) or (AUTO,)
 
     def single(option: Option) -> str:
@@ -96,7 +96,7 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
             install=single(options.INSTALL),
             charts=providers.located(single(options.CHARTS), Path.cwd()),
             istioctl=providers.located(single(options.ISTIOCTL), Path.cwd()),
-            own=own(arguments) if external else {},
+            own=own(arguments, external=accepted),
         )
         for each in asked
     ]
@@ -108,14 +108,17 @@ def choice(arguments: Namespace, *, external: bool = False) -> Choice:
     return only
 
 
-def own(arguments: Namespace) -> Mapping[str, Any]:
-    """What `add_external` declared, by the option's name.
+def own(arguments: Namespace, *, external: bool | None) -> Mapping[str, Any]:
+    """The values of providers' options, by the option's name.
+
+    Args:
+        external: whose options were declared, as in `providers.names`.
 
     Raises:
         MachineError: a value is not valid.
     """
     found: dict[str, Any] = {}
-    for option in providers.options():
+    for option in providers.options(external=external):
         values = given(arguments, option)
         try:
             if values:

@@ -19,16 +19,16 @@ def add(parser: ArgumentParser) -> None:
     add_external(parser)
     add_patience(parser)
     parser.epilog = (
-        "Changes nothing. Give all clusters of the mesh. What is printed is a scenario file; what "
-        "contradicts each other in the clusters is told beside it. It says what is there, not what "
-        "should be there: read it before a mesh is held to it."
+        "Changes nothing. Give all clusters of the mesh. The output is a scenario file; "
+        "contradictions between the clusters go to standard error. It describes what exists, not "
+        "what should: read it before you verify a mesh against it."
     )
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     (default, *_) = providers.names(external=True)
-    asked = Choice(own=own(arguments))
+    asked = Choice(own=own(arguments, external=True))
     provider = providers.make(
         asked if providers.is_external(asked) else replace(asked, provider=default)
     )

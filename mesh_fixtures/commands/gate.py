@@ -54,9 +54,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
     from mesh_fixtures.report.baseline import Baseline
     from mesh_fixtures.report.document import read
     from mesh_fixtures.report.files import load
-    from mesh_fixtures.report.gate import judge, require_comparable
+    from mesh_fixtures.report.gate import judge, require_comparable, table
     from mesh_fixtures.report.merging import merge
-    from mesh_fixtures.report.text import table
 
     found = merge(load(arguments.reports))
     if arguments.write_baseline:
@@ -80,8 +79,8 @@ def _write(found: Sequence[Combined], file: Path) -> int:
     tolerances = read(Baseline, file).tolerances if file.exists() else TOLERANCES
     write(make(found, tolerances), file)
     for each in found:
-        for name, verdict in each.verdicts.items():
-            if verdict.result in ("unmet", "inconclusive", "not run"):
-                print(f"{each.key}: {name} is not required: {verdict.result}", file=sys.stderr)
+        for name in each.requirements:
+            if (result := each.result(name)) in ("unmet", "inconclusive", "not run"):
+                print(f"{each.key}: {name} is not required: {result}", file=sys.stderr)
     print(file)
     return 0

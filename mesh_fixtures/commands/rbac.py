@@ -1,4 +1,4 @@
-"""Prints the roles that verifying somebody else's mesh takes."""
+"""Prints the permissions that verifying an existing mesh takes, as roles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from mesh_fixtures.progress import Sink
 
-SUMMARY = "print the roles that verifying a mesh of somebody else's takes, for kubectl apply"
+SUMMARY = "print the permissions that verifying an existing mesh takes, as roles for kubectl apply"
 
 
 def add(parser: ArgumentParser) -> None:

@@ -74,7 +74,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
 def write_lab_kubeconfig(lab: Lab) -> Path:
     """The lab's kubeconfig with the API servers' own addresses, in a file beside it."""
-    from mesh_fixtures.lab.pki import with_servers, write_private
+    from mesh_fixtures.certificates import write_private
+    from mesh_fixtures.lab.pki import with_servers
 
     servers = {name: cluster.api_server or "" for name, cluster in lab.clusters.items()}
     file = lab.folder / "kubeconfig.lab"

@@ -1,11 +1,19 @@
-"""Causes of failed requirements, with their evidence and what to do about them."""
+"""What a rule looks at, and what comes of it: causes with their evidence and what to do about them,
+and diagnoses, as data and for people.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, Literal
+
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace
+from mesh_fixtures.guide import cause_entry
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.scenario import ClusterSpec, Scenario
+from mesh_fixtures.verdict.findings import Finding
 
 Certainty = Literal["certain", "likely", "possible"]
 """Certain: what was seen must make the requirements fail. Likely: it can, and little else does.
@@ -16,9 +24,11 @@ CERTAINTIES: Final[tuple[Certainty, ...]] = ("certain", "likely", "possible")
 UNKNOWN: Final = "unknown"
 """Id of the cause of what nothing explains."""
 
+EVIDENCE_SHOWN: Final = 4
 
-class Rung(IntEnum):
-    """Where on the ladder a cause is; what is broken on one makes the following fail."""
+
+class Layer(IntEnum):
+    """Part of a mesh that a cause is in; what is broken in one makes the following fail."""
 
     UNDERLAY = 0
     CONTROL_PLANE = 1
@@ -42,13 +52,13 @@ class Kind:
 
     Attributes:
         id: stable; it appears in reports.
-        breaks: requirements that it makes fail by itself; what rests on these fails with them.
+        breaks: requirements that it makes fail by itself; what depends on these fails with them.
         follows: ids of causes that it can be a mere consequence of.
-        alone: whether nothing that rests on the broken requirements fails with them.
+        alone: whether nothing that depends on the broken requirements fails with them.
     """
 
     id: str
-    rung: Rung
+    layer: Layer
     breaks: tuple[str, ...]
     follows: tuple[str, ...] = ()
     alone: bool = False
@@ -102,6 +112,64 @@ class Cause:
         return other.id in self.kind.follows and bool({*self.clusters} & {*other.clusters})
 
 
+def evidence(*seen: str | Evidence) -> tuple[Evidence, ...]:
+    """Evidence of texts, each once."""
+    made: Iterable[Evidence] = (
+        each if isinstance(each, Evidence) else Evidence(each) for each in seen
+    )
+    return tuple(dict.fromkeys(made))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken mesh: what it has to be, what was seen of it, and what was found against it.
+
+    Attributes:
+        failures: findings by id of the failed requirement.
+    """
+
+    scenario: Scenario
+    facts: Facts
+    failures: Mapping[str, Sequence[Finding]]
+
+    @property
+    def clusters(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+        """Every cluster with what was seen of it."""
+        return (
+            (spec, self.facts.clusters[spec.name])
+            for spec in self.scenario.clusters
+            if spec.name in self.facts.clusters
+        )
+
+    @property
+    def primaries(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+        return (each for each in self.clusters if each[0].is_primary)
+
+    @property
+    def remotes(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+        return (each for each in self.clusters if not each[0].is_primary)
+
+    @property
+    def samples(self) -> str:
+        """Namespace of HelloWorld and Sleep."""
+        return self.facts.sample_namespace
+
+    def system(self, cluster: ClusterFacts) -> Namespace | None:
+        """The cluster's istio-system."""
+        return cluster.namespace(SYSTEM_NAMESPACE)
+
+
+def get(cluster: str, what: str, namespace: str = "") -> str:
+    """The command that shows objects."""
+    where = f" -n {namespace}" if namespace else ""
+    return f"kubectl --context={cluster}{where} get {what}"
+
+
+def listed(values: Iterable[object], none: str = "none") -> str:
+    """Values in order, in a line."""
+    return ", ".join(map(str, values)) or none
+
+
 @dataclass(frozen=True)
 class RootCause:
     """A cause that follows from no other one.
@@ -145,9 +213,33 @@ class Diagnosis:
         return tuple(dict.fromkeys(root.id for root in self.roots))
 
 
-def evidence(*seen: str | Evidence) -> tuple[Evidence, ...]:
-    """Evidence of texts, each once."""
-    made: Iterable[Evidence] = (
-        each if isinstance(each, Evidence) else Evidence(each) for each in seen
-    )
-    return tuple(dict.fromkeys(made))
+def in_short(roots: Iterable[RootCause]) -> Iterator[str]:
+    """Three lines for each root cause: what is broken, what to do, and its entry in the guide."""
+    for root in roots:
+        yield f"cause {_named(root)}: {root.cause.statement}"
+        yield f"  what to do: {root.cause.remedy}"
+        yield f"  more: {cause_entry(root.id)}"
+
+
+def explained(diagnosis: Diagnosis) -> Iterator[str]:
+    """Every root cause with its evidence and its consequences."""
+    for root in diagnosis.roots:
+        yield f"{_named(root)}: {root.cause.statement}"
+        evidence = root.cause.evidence
+        shown = evidence if root.id == UNKNOWN else evidence[:EVIDENCE_SHOWN]
+        for each in shown:
+            yield f"  seen: {each}"
+        if len(shown) < len(evidence):
+            yield f"  seen: {len(evidence) - len(shown)} more, see the diagnostics bundle"
+        yield f"  what to do: {root.cause.remedy}"
+        yield f"  more: {cause_entry(root.id)}"
+        for cause in root.followed_by:
+            yield f"  followed by {cause.id}: {cause.statement}"
+        if root.consequences:
+            yield f"  consequences: {', '.join(root.consequences)}"
+
+
+def _named(root: RootCause) -> str:
+    certainty = root.cause.certainty
+    doubt = "" if certainty == "certain" or root.id == UNKNOWN else f" ({certainty})"
+    return f"{root.id}{doubt}"

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause
-from mesh_fixtures.diagnosis.diagnose import ranked
+from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause, explained
 from mesh_fixtures.diagnosis.facts import Facts
 from mesh_fixtures.diagnosis.gather import gather, with_traffic
-from mesh_fixtures.diagnosis.recording import Recording
-from mesh_fixtures.diagnosis.text import explained
+from mesh_fixtures.diagnosis.root_causes import Recording, ranked
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.requirements import ObservedMesh
@@ -27,7 +25,7 @@ class _Episode:
 
 
 class Diagnostician:
-    """Is told of each failed requirement, and says why it fails.
+    """Takes each failed requirement, and returns why it fails.
 
     Facts are gathered when something fails, once until the mesh changes: until
     `ObservedMesh.forget`, or until the samples are there.

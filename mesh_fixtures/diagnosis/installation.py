@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.cause import Diagnosis
-from mesh_fixtures.diagnosis.diagnose import diagnose_step
 from mesh_fixtures.diagnosis.gather import gather
-from mesh_fixtures.diagnosis.recording import Recording
+from mesh_fixtures.diagnosis.root_causes import Recording, diagnose_step
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.probe.view import MeshView

@@ -1,4 +1,7 @@
-"""Guide: Expose the control plane, and Expose services, on the east-west gateway."""
+"""What east-west gateways are to pass: istiod's ports, and every service by its SNI.
+
+Source: Istio, Expose the control plane, and Expose services.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,19 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.install import ids, names
-from mesh_fixtures.install.step import Command, Step
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, Scenario
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 ISTIOD_FILE: Final = "multicluster/expose-istiod.yaml"
 SERVICES_FILE: Final = "multicluster/expose-services.yaml"
 
 _API: Final = "networking.istio.io/v1"
 _SELECTOR: Final = {"istio": "eastwestgateway"}
-_ISTIOD_HOST: Final = f"istiod.{names.SYSTEM_NAMESPACE}.svc.cluster.local"
+_ISTIOD_HOST: Final = f"istiod.{SYSTEM_NAMESPACE}.svc.cluster.local"
 _ISTIOD_GATEWAY: Final = "istiod-gateway"
 
 _DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
 _ISTIOD_SERVICE_PORTS: Final = {_DISCOVERY_PORT: 15012, _WEBHOOK_PORT: 443}
-
-
-def steps(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
-    """What this cluster's istiod is told to expose; nothing where nothing is to be exposed."""
-    exposed = []
-    if scenario.exposes_istiod(cluster):
-        title = f"Expose the control plane of {cluster}"
-        exposed.append(
-            _step(ids.expose_istiod(cluster), cluster, title, ISTIOD_FILE, istiod_manifest())
-        )
-    if scenario.exposes_services(cluster):
-        title = f"Expose the services of the mesh in {cluster}"
-        exposed.append(
-            _step(ids.expose_services(cluster), cluster, title, SERVICES_FILE, services_manifest())
-        )
-    return tuple(exposed)
 
 
 def istiod_manifest() -> str:
@@ -79,20 +65,3 @@ def _server(name: str, port: int, mode: str, host: str) -> dict[str, Any]:
         "tls": {"mode": mode},
         "hosts": [host],
     }
-
-
-def _step(step_id: str, cluster: str, title: str, file: str, manifest: str) -> Step:
-    return Step(
-        id=step_id,
-        cluster=cluster,
-        section=names.as_primary(cluster),
-        title=title,
-        needs=(ids.istiod(cluster),),
-        commands=(Command(names.system_kubectl(cluster, "apply", "-f", file)),),
-        files={file: manifest},
-        deadline=60,
-        observe=(
-            names.system_kubectl(cluster, "get", "gateways.networking.istio.io,virtualservices"),
-            *names.pods_and_events(cluster),
-        ),
-    )

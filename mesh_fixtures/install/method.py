@@ -1,17 +1,48 @@
 """How Istio gets into a cluster: all that differs between installing by istioctl and by Helm.
 
 Steps, their order and what they wait for are the same; a method gives their commands and files.
+What Istio is configured with is the same, too: values of its charts, which istioctl takes within
+an IstioOperator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+import yaml
+
+from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.install import names
 from mesh_fixtures.install.step import Command
-from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
+
+BASE_RELEASE: Final = "istio-base"
+ISTIOD_RELEASE: Final = "istiod"
+
+_BASE_SECONDS: Final = 45
+"""For custom resources and accounts, none of which has to become ready."""
+
+_DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
+
+GATEWAY_PORTS: Final = {
+    "status-port": STATUS_PORT,
+    "tls": SERVICES_PORT,
+    "tls-istiod": _DISCOVERY_PORT,
+    "tls-webhook": _WEBHOOK_PORT,
+}
+"""Ports of every east-west gateway's service, by name (source: Istio's gateway generator)."""
+
+READINESS_PERIOD: Final = 1
+"""Seconds between readiness probes of a proxy. By Istio's default of 15, a gateway that is asked a
+moment before it is ready keeps its installation waiting for that long."""
+
+REMOTE_PROFILE: Final = "remote"
+"""Istio's profile of a cluster whose istiod runs elsewhere."""
+
+Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,3 +69,215 @@ class Method(Protocol):
 
     def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """The gateway that is dedicated to east-west traffic."""
+
+
+class Istioctl:
+    """Implements `Method`."""
+
+    def control_plane(
+        self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int
+    ) -> Recipe:
+        operator = primary_operator(scenario, cluster, images)
+        return _operator_recipe(cluster, f"{cluster}.yaml", operator, seconds)
+
+    def remote(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
+        operator = remote_operator(scenario, cluster, images)
+        return _operator_recipe(cluster, f"{cluster}.yaml", operator, seconds)
+
+    def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
+        operator = gateway_operator(scenario, cluster, images)
+        return _operator_recipe(cluster, f"{cluster}.eastwest-gateway.yaml", operator, seconds)
+
+
+def _operator_recipe(cluster: str, file: str, operator: str, seconds: int) -> Recipe:
+    install = names.istioctl_install(cluster, file, readiness_seconds=seconds)
+    return Recipe((Command(install),), {file: operator})
+
+
+@dataclass(frozen=True)
+class Helm:
+    """Implements `Method`."""
+
+    charts: Charts
+
+    def control_plane(
+        self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int
+    ) -> Recipe:
+        return self._istio(cluster, primary_values(scenario, cluster, images), images, seconds)
+
+    def remote(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
+        """Both charts take the profile. `configCluster` is the guide's: accounts and the webhook
+        that an istiod needs to be in charge (source: Istio, Install Primary-Remote, Helm).
+        """
+        network = scenario.cluster(cluster).network
+        identity = {"multiCluster": {"clusterName": cluster}, "network": network}
+        own = merged(
+            {"profile": REMOTE_PROFILE, **remote_values(scenario, cluster, images)},
+            {"global": {**identity, "configCluster": True}},
+        )
+        base = ("--set", f"profile={REMOTE_PROFILE}")
+        return self._istio(cluster, own, images, seconds, base)
+
+    def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
+        """Its labels and ports follow from its name and network; its image is injected."""
+        file = f"{cluster}.eastwest-gateway.yaml"
+        own = {
+            "name": names.GATEWAY,
+            "networkGateway": scenario.cluster(cluster).network,
+            "imagePullPolicy": images.pull_policy,
+        }
+        upgrade = self._upgrade(cluster, names.GATEWAY, "gateway", "-f", file, seconds=seconds)
+        return Recipe((upgrade,), {file: _yaml(own)})
+
+    def _istio(
+        self,
+        cluster: str,
+        own: Values,
+        images: ImageSet,
+        seconds: int,
+        base: tuple[str, ...] = (),
+    ) -> Recipe:
+        """The charts `base` and `istiod`.
+
+        Args:
+            own: values of istiod.
+            base: options of the other.
+        """
+        file = f"{cluster}.yaml"
+        left = seconds - _BASE_SECONDS
+        return Recipe(
+            (
+                self._upgrade(cluster, BASE_RELEASE, "base", *base, seconds=_BASE_SECONDS),
+                self._upgrade(cluster, ISTIOD_RELEASE, "istiod", "-f", file, seconds=left),
+            ),
+            {file: _yaml(merged(own, {"global": _source(images)}))},
+        )
+
+    def _upgrade(
+        self, cluster: str, release: str, chart: str, *options: str, seconds: int
+    ) -> Command:
+        """A helm call that installs a chart and waits until its objects are ready."""
+        return Command(
+            (
+                *("helm", "upgrade", "--install", release, *self.charts.reference(chart)),
+                *(names.kube_context(cluster), "-n", names.SYSTEM_NAMESPACE, *options),
+                *("--wait", f"--timeout={seconds}s"),
+            )
+        )
+
+
+def _source(images: ImageSet) -> dict[str, str]:
+    """Where images are taken from; nothing where istioctl and the charts know by themselves."""
+    source = {"hub": images.istio_hub, "tag": images.istio_tag}
+    return {key: value for key, value in source.items() if value}
+
+
+def _yaml(content: Values) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False)
+
+
+def primary_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of a primary, as YAML (guide: Configure cluster1 as a primary)."""
+    return _operator(images, {"values": primary_values(scenario, cluster, images)})
+
+
+def remote_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of a remote, as YAML; refers to its primary's discovery address
+    (source: Istio, Install Primary-Remote).
+    """
+    spec = {
+        "profile": REMOTE_PROFILE,
+        "values": remote_values(scenario, cluster, images),
+    }
+    return _operator(images, spec)
+
+
+def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+    """IstioOperator of an east-west gateway alone, as YAML.
+
+    Its proxy takes everything else from istiod by injection, hence none of the image set's values.
+    """
+    network = scenario.cluster(cluster).network
+    ports = [
+        {"name": name, "port": port, "targetPort": port} for name, port in GATEWAY_PORTS.items()
+    ]
+    ingress = {
+        "name": names.GATEWAY,
+        "label": {
+            "istio": "eastwestgateway",
+            "app": names.GATEWAY,
+            names.NETWORK_LABEL: network,
+        },
+        "enabled": True,
+        "k8s": {
+            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": network}],
+            "service": {"ports": ports},
+        },
+    }
+    own = {
+        "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
+        "global": {"network": network, "imagePullPolicy": images.pull_policy},
+    }
+    spec = {"profile": "empty", "components": {"ingressGateways": [ingress]}, "values": own}
+    return _operator(images, spec, metadata={"name": "eastwest"})
+
+
+def _operator(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
+    """As YAML. Names must differ within a cluster: an install prunes what its name left before."""
+    return yaml.safe_dump(
+        {
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            **({"metadata": dict(metadata)} if metadata else {}),
+            "spec": {**_source(images), **spec},
+        },
+        sort_keys=False,
+    )
+
+
+def primary_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[str, Any]:
+    """Values of a primary's istiod (guide: Configure cluster1 as a primary)."""
+    own: dict[str, dict[str, Any]] = {
+        "global": {
+            "meshID": scenario.mesh_id,
+            "multiCluster": {"clusterName": cluster},
+            "network": scenario.cluster(cluster).network,
+            "imagePullPolicy": images.pull_policy,
+            "proxy": {"readinessPeriodSeconds": READINESS_PERIOD},
+        }
+    }
+    if scenario.exposes_istiod(cluster):
+        own["global"]["externalIstiod"] = True
+    return merged(images.istio_values, own)
+
+
+def remote_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[str, Any]:
+    """Values of a remote, which go with `REMOTE_PROFILE`; they refer to its primary's discovery
+    address.
+
+    Cluster and network reach the proxies by the injection path
+    (source: Istio, Install Primary-Remote).
+    """
+    spec = scenario.cluster(cluster)
+    address = names.discovery_address_variable(scenario.control_plane_of(cluster))
+    own = {
+        "istiodRemote": {"injectionPath": f"/inject/cluster/{cluster}/net/{spec.network}"},
+        "global": {
+            "remotePilotAddress": names.reference(address),
+            "imagePullPolicy": images.pull_policy,
+        },
+    }
+    inherited = {key: value for key, value in images.istio_values.items() if key != "pilot"}
+    return merged(inherited, own)
+
+
+def merged(base: Values, over: Values) -> dict[str, Any]:
+    """Both nested mappings in one; where both have a value, the second's."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(below, value)
+        else:
+            result[key] = value
+    return result

@@ -1,24 +1,26 @@
-"""From a scenario to the steps that install its mesh by the guide."""
+"""From a scenario to the steps that install its mesh by the guide, part by part."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from mesh_fixtures import supported
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import (
-    control_plane,
-    east_west_gateway,
-    exposure,
-    names,
-    remote,
-    remote_secret,
-    trust,
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
+from mesh_fixtures.install.exposure import (
+    ISTIOD_FILE,
+    SERVICES_FILE,
+    istiod_manifest,
+    services_manifest,
 )
-from mesh_fixtures.install.by_helm import Helm
-from mesh_fixtures.install.by_istioctl import Istioctl
-from mesh_fixtures.install.method import Method
-from mesh_fixtures.install.step import Plan, Step
-from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.install.method import Helm, Istioctl, Method
+from mesh_fixtures.install.step import Command, Plan, Step
+from mesh_fixtures.scenario import RemoteSecret, Scenario
+
+TRUST_SECTION: Final = "Configure Trust"
+ENDPOINT_DISCOVERY_SECTION: Final = "Enable Endpoint Discovery"
 
 
 def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> Plan:
@@ -37,22 +39,22 @@ def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> 
     method: Method = Istioctl() if charts is None else Helm(charts)
     steps: list[Step] = []
     for cluster in scenario.clusters:
-        steps += trust.steps(cluster.name)
+        steps += _trust(cluster.name)
     for cluster in scenario.primaries:
-        steps += control_plane.network_label(scenario, cluster.name)
-        steps.append(control_plane.istiod(scenario, cluster.name, images, method))
-        steps += east_west_gateway.steps(scenario, cluster.name, images, method)
-        steps += exposure.steps(scenario, cluster.name)
-    secrets = remote_secret.steps(scenario)
+        steps += _network_label(scenario, cluster.name)
+        steps.append(_istiod(scenario, cluster.name, images, method))
+        steps += _gateway_steps(scenario, cluster.name, images, method)
+        steps += _exposure(scenario, cluster.name)
+    secrets = _remote_secrets(scenario)
     for cluster in scenario.remotes:
         section = names.as_remote(cluster.name)
-        steps.append(remote.annotation(scenario, cluster.name))
-        steps += control_plane.network_label(scenario, cluster.name)
-        steps.append(remote.remote(scenario, cluster.name, images, method))
+        steps.append(_annotation(scenario, cluster.name))
+        steps += _network_label(scenario, cluster.name)
+        steps.append(_remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
-        steps.append(remote.attached(scenario, cluster.name))
-        steps += east_west_gateway.steps(scenario, cluster.name, images, method)
-    steps += (secret for secret in secrets if secret.section == remote_secret.SECTION)
+        steps.append(_attached(scenario, cluster.name))
+        steps += _gateway_steps(scenario, cluster.name, images, method)
+    steps += (secret for secret in secrets if secret.section == ENDPOINT_DISCOVERY_SECTION)
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=_variables(scenario))
 
 
@@ -71,3 +73,306 @@ def _require_known_istio(images: ImageSet, charts: Charts | None) -> None:
     supported.ISTIO.require(images.istio_version, where=where, remedy=remedy)
     if charts is not None:
         supported.ISTIO.require(charts.istio_version, where="Helm charts", remedy=remedy)
+
+
+def _trust(cluster: str) -> tuple[Step, ...]:
+    """Guide: Configure Trust. Create istio-system and its secret `cacerts`
+    (source: Istio, Plug in CA Certificates).
+    """
+    namespace = names.SYSTEM_NAMESPACE
+    sources = tuple(f"--from-file={FOLDER}/{cluster}/{file}" for file in CLUSTER_FILES)
+    secret = names.system_kubectl(cluster, "create", "secret", "generic", CACERTS, *sources)
+    return (
+        Step(
+            id=ids.system_namespace(cluster),
+            cluster=cluster,
+            section=TRUST_SECTION,
+            title=f"Create the namespace {namespace} in {cluster}",
+            needs=(),
+            commands=(Command(names.kubectl(cluster, "create", "namespace", namespace)),),
+            deadline=30,
+            observe=(names.kubectl(cluster, "get", "namespaces"),),
+        ),
+        Step(
+            id=ids.cacerts(cluster),
+            cluster=cluster,
+            section=TRUST_SECTION,
+            title=f"Give {cluster} its intermediate certificate of the common root",
+            needs=(ids.system_namespace(cluster),),
+            commands=(Command(secret),),
+            deadline=30,
+            observe=(names.system_kubectl(cluster, "get", "secrets"),),
+        ),
+    )
+
+
+def _network_label(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
+    """Tell istiod which network the cluster's pods are on; nothing within a single network
+    (source: Istio, Install Multi-Primary on different networks).
+    """
+    if not scenario.is_multi_network:
+        return ()
+    spec = scenario.cluster(cluster)
+    label = f"{names.NETWORK_LABEL}={spec.network}"
+    argv = names.kubectl(cluster, "label", "namespace", names.SYSTEM_NAMESPACE, label)
+    section = names.as_primary(cluster) if spec.is_primary else names.as_remote(cluster)
+    return (
+        Step(
+            id=ids.network_label(cluster),
+            cluster=cluster,
+            section=section,
+            title=f"Set the default network of {cluster}",
+            needs=(ids.system_namespace(cluster),),
+            commands=(Command(argv),),
+            deadline=30,
+            observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
+        ),
+    )
+
+
+def _istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+    """Guide: Configure a cluster as a primary. Install istiod and wait until it injects."""
+    recipe = method.control_plane(scenario, cluster, images, seconds=210)
+    labelled = tuple(step.id for step in _network_label(scenario, cluster))
+    return Step(
+        id=ids.istiod(cluster),
+        cluster=cluster,
+        section=names.as_primary(cluster),
+        title=f"Install the control plane of {cluster}",
+        needs=(ids.cacerts(cluster), *labelled),
+        commands=recipe.commands,
+        files=recipe.files,
+        deadline=240,
+        observe=(
+            *names.pods_and_events(cluster),
+            names.system_kubectl(cluster, "logs", "deployment/istiod", "--tail=30"),
+        ),
+    )
+
+
+def _gateway_steps(
+    scenario: Scenario, cluster: str, images: ImageSet, method: Method
+) -> tuple[Step, ...]:
+    """Guide: Install a gateway that is dedicated to east-west traffic, and wait for its address;
+    nothing where none is needed.
+    """
+    if not scenario.needs_gateway(cluster):
+        return ()
+    return (_gateway(scenario, cluster, images, method), _gateway_address(scenario, cluster))
+
+
+def _section(scenario: Scenario, cluster: str) -> str:
+    primary = scenario.cluster(cluster).is_primary
+    return names.as_primary(cluster) if primary else names.as_remote(cluster)
+
+
+def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+    recipe = method.gateway(scenario, cluster, images, seconds=150)
+    return Step(
+        id=ids.gateway(cluster),
+        cluster=cluster,
+        section=_section(scenario, cluster),
+        title=f"Install the east-west gateway of {cluster}",
+        needs=_injection(scenario, cluster),
+        commands=recipe.commands,
+        files=recipe.files,
+        deadline=180,
+        observe=(
+            *names.pods_and_events(cluster),
+            names.system_kubectl(cluster, "logs", f"deployment/{names.GATEWAY}", "--tail=30"),
+        ),
+    )
+
+
+def _injection(scenario: Scenario, cluster: str) -> tuple[str, ...]:
+    """Steps after which a pod of this cluster gets its proxy and its proxy finds istiod."""
+    if scenario.cluster(cluster).is_primary:
+        return (ids.istiod(cluster),)
+    primary = scenario.control_plane_of(cluster)
+    return (ids.attached(cluster), ids.expose_istiod(primary))
+
+
+def _gateway_address(scenario: Scenario, cluster: str) -> Step:
+    field = "{.status.loadBalancer.ingress[0].ip}"
+    service = f"service/{names.GATEWAY}"
+    wait = names.system_kubectl(
+        cluster, "wait", f"--for=jsonpath={field}", service, "--timeout=60s"
+    )
+    commands = [Command(wait)]
+    if scenario.exposes_istiod(cluster):
+        commands.append(
+            Command(
+                names.system_kubectl(cluster, "get", service, "-o", f"jsonpath={field}"),
+                capture=names.discovery_address_variable(cluster),
+            )
+        )
+    return Step(
+        id=ids.gateway_address(cluster),
+        cluster=cluster,
+        section=_section(scenario, cluster),
+        title=f"Wait for the external address of {cluster}'s east-west gateway",
+        needs=(ids.gateway(cluster),),
+        commands=tuple(commands),
+        deadline=75,
+        observe=(
+            names.system_kubectl(cluster, "describe", service),
+            names.kubectl(cluster, "get", "pods", "-A", "-o", "wide"),
+        ),
+    )
+
+
+def _exposure(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
+    """Guide: Expose the control plane, and Expose services. What the cluster's istiod is to expose;
+    nothing where that is nothing.
+    """
+    exposed = []
+    if scenario.exposes_istiod(cluster):
+        title = f"Expose the control plane of {cluster}"
+        exposed.append(
+            _applied(ids.expose_istiod(cluster), cluster, title, ISTIOD_FILE, istiod_manifest())
+        )
+    if scenario.exposes_services(cluster):
+        title = f"Expose the services of the mesh in {cluster}"
+        exposed.append(
+            _applied(
+                ids.expose_services(cluster), cluster, title, SERVICES_FILE, services_manifest()
+            )
+        )
+    return tuple(exposed)
+
+
+def _applied(step_id: str, cluster: str, title: str, file: str, manifest: str) -> Step:
+    return Step(
+        id=step_id,
+        cluster=cluster,
+        section=names.as_primary(cluster),
+        title=title,
+        needs=(ids.istiod(cluster),),
+        commands=(Command(names.system_kubectl(cluster, "apply", "-f", file)),),
+        files={file: manifest},
+        deadline=60,
+        observe=(
+            names.system_kubectl(cluster, "get", "gateways.networking.istio.io,virtualservices"),
+            *names.pods_and_events(cluster),
+        ),
+    )
+
+
+def _annotation(scenario: Scenario, cluster: str) -> Step:
+    """Guide: Configure a cluster as a remote. Name the cluster whose istiod is in charge; istiod
+    reads it when the remote secret appears (source: Istio, Install Primary-Remote).
+    """
+    primary = scenario.control_plane_of(cluster)
+    setting = f"{names.CONTROL_PLANE_ANNOTATION}={primary}"
+    argv = names.kubectl(cluster, "annotate", "namespace", names.SYSTEM_NAMESPACE, setting)
+    return Step(
+        id=ids.control_plane_annotation(cluster),
+        cluster=cluster,
+        section=names.as_remote(cluster),
+        title=f"Set {primary} as the control plane cluster of {cluster}",
+        needs=(ids.system_namespace(cluster),),
+        commands=(Command(argv),),
+        deadline=30,
+        observe=(names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),),
+    )
+
+
+def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+    """Install the CRDs, accounts and injection webhook that use the primary's istiod."""
+    recipe = method.remote(scenario, cluster, images, seconds=90)
+    primary = scenario.control_plane_of(cluster)
+    labelled = tuple(step.id for step in _network_label(scenario, cluster))
+    return Step(
+        id=ids.remote(cluster),
+        cluster=cluster,
+        section=names.as_remote(cluster),
+        title=f"Install the remote configuration of {cluster}",
+        needs=(
+            ids.cacerts(cluster),
+            *labelled,
+            ids.control_plane_annotation(cluster),
+            ids.gateway_address(primary),
+        ),
+        commands=recipe.commands,
+        files=recipe.files,
+        deadline=120,
+        observe=names.pods_and_events(cluster),
+    )
+
+
+def _attached(scenario: Scenario, cluster: str) -> Step:
+    """Wait until the primary's istiod serves the remote's webhook and gave it the root."""
+    primary = scenario.control_plane_of(cluster)
+    bundle = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
+    webhooks = ("mutatingwebhookconfigurations", "-l", "app=sidecar-injector")
+    root = "configmap/istio-ca-root-cert"
+    timeout = "--timeout=75s"
+    return Step(
+        id=ids.attached(cluster),
+        cluster=cluster,
+        section=names.as_remote(cluster),
+        title=f"Wait until the control plane of {primary} is in charge of {cluster}",
+        needs=(ids.remote_secret(of=cluster, installed_in=primary),),
+        commands=(
+            Command(names.kubectl(cluster, "wait", bundle, *webhooks, timeout)),
+            Command(names.system_kubectl(cluster, "wait", "--for=create", root, timeout)),
+        ),
+        deadline=165,
+        observe=(
+            names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
+            names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),
+            names.system_kubectl(cluster, "get", "configmaps"),
+            names.system_kubectl(primary, "logs", "deployment/istiod", "--tail=30"),
+        ),
+    )
+
+
+def _remote_secrets(scenario: Scenario) -> tuple[Step, ...]:
+    """Guide: Enable Endpoint Discovery. One step for each remote secret.
+
+    Those of one cluster follow each other: `istioctl create-remote-secret` makes the token of the
+    reader's account when there is none, and of two at a time the second fails.
+    """
+    made: list[Step] = []
+    previous: dict[str, str] = {}
+    for secret in scenario.remote_secrets:
+        after = previous.get(secret.of)
+        step = _remote_secret(scenario, secret, () if after is None else (after,))
+        previous[secret.of] = step.id
+        made.append(step)
+    return tuple(made)
+
+
+def _remote_secret(scenario: Scenario, secret: RemoteSecret, after: tuple[str, ...]) -> Step:
+    of, installed_in = secret.of, secret.installed_in
+    server = names.reference(names.api_server_variable(of))
+    create = (
+        *("istioctl", "create-remote-secret", names.context(of)),
+        *(f"--name={of}", f"--server={server}"),
+    )
+    apply = names.kubectl(installed_in, "apply", "-f", "-")
+    is_primary = scenario.cluster(of).is_primary
+    return Step(
+        id=ids.remote_secret(of=of, installed_in=installed_in),
+        cluster=installed_in,
+        section=ENDPOINT_DISCOVERY_SECTION if is_primary else names.as_remote(of),
+        title=f"Give the control plane of {installed_in} access to the API server of {of}",
+        needs=(
+            *(_reader_account(scenario, of)),
+            ids.istiod(installed_in),
+            *after,
+        ),
+        commands=(Command(create, pipe_to=apply),),
+        deadline=60,
+        observe=(
+            names.system_kubectl(of, "get", "serviceaccounts,secrets"),
+            names.system_kubectl(installed_in, "get", "secrets"),
+        ),
+    )
+
+
+def _reader_account(scenario: Scenario, cluster: str) -> tuple[str, ...]:
+    """Steps after which the account exists that the secret's token belongs to."""
+    if scenario.cluster(cluster).is_primary:
+        return (ids.istiod(cluster),)
+    return (ids.control_plane_annotation(cluster), ids.remote(cluster))

@@ -24,7 +24,7 @@ from mesh_fixtures.kube.transport import CONFLICT, NOT_FOUND, Refused, Transport
 from mesh_fixtures.patience import patient
 
 EXEC_SECONDS: Final = 30.0
-"""How long a command in a container may take unless it is told otherwise."""
+"""How long a command in a container may take by default."""
 
 
 class KubeClient:
@@ -168,7 +168,7 @@ class KubeClient:
 
         Args:
             timeout: seconds that it may take; None for `patient(EXEC_SECONDS)`.
-            follow: told whenever more has come of all that the command has printed so far.
+            follow: called with all output so far whenever there is more.
 
         Raises:
             ProbeError: it could not be started, did not end in time, or the connection was lost. A

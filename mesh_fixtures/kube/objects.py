@@ -73,7 +73,7 @@ class Container:
         env: variables with literal values; those from fields, secrets or maps are left out.
         ready: as the kubelet last reported.
         restarts: how often the kubelet started it again.
-        waiting: why it does not run, e.g. `ImagePullBackOff`, with what is said about it; empty
+        waiting: why it does not run, e.g. `ImagePullBackOff`, with its message; empty
             when it runs or has ended.
         restarted: when its last run before this one ended, RFC 3339; empty for none.
     """
@@ -302,7 +302,7 @@ class Service:
 
     Attributes:
         kind: ClusterIP, NodePort, LoadBalancer or ExternalName.
-        selector: labels of its pods; empty when its endpoints are made by somebody else.
+        selector: labels of its pods; empty where it has none and its endpoints are made otherwise.
         external: addresses or host names that its load balancer got, or its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.

@@ -33,7 +33,7 @@ class Pipe:
 
     @property
     def errors(self) -> str:
-        """What the command has said on its error output."""
+        """Error output of the command so far."""
         self._errors += self._socket.read_channel(_STDERR)
         return self._errors.decode("utf-8", "replace")
 

@@ -28,7 +28,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ExecResult:
-    """What a command in a container said. A command that did not run has no result.
+    """Output of a command in a container. A command that did not run has no result.
 
     Attributes:
         exit_status: 0 to 255.

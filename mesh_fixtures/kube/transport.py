@@ -182,7 +182,7 @@ class Transport:
         """Run a command in a container and wait for its end. It is never run twice.
 
         Args:
-            follow: told whenever more has come of all that the command has printed so far.
+            follow: called with all output so far whenever there is more.
             timeout: seconds that the command may take; a command that takes longer is left alone.
                 Connecting, which the library gives no limit, ends with the kernel's: 2 minutes.
 
@@ -306,12 +306,12 @@ def _request_timeout() -> tuple[float, float]:
     return patient(CONNECT_SECONDS), patient(READ_SECONDS)
 
 
-def _follow(socket: Any, timeout: float, told: Callable[[bytes], None]) -> None:
+def _follow(socket: Any, timeout: float, follow: Callable[[bytes], None]) -> None:
     """Read what comes until the connection is closed or the time is over."""
     end = time.monotonic() + timeout
     while socket.is_open() and (left := end - time.monotonic()) > 0:
         socket.update(timeout=left)
-        told(socket.peek_channel(_STDOUT))
+        follow(socket.peek_channel(_STDOUT))
 
 
 def _ignore(output: bytes) -> None:
@@ -327,22 +327,22 @@ def exec_source(
 
 
 def exit_status(status: bytes, source: Source, stderr: str = "") -> int:
-    """Exit status out of what the error channel of an exec said (Kubernetes: Status v1).
+    """Exit status out of the error channel of an exec (Kubernetes: Status v1).
 
     Raises:
-        ProbeError: the command did not run, or nothing was said about its end.
+        ProbeError: the command did not run, or its end is unknown.
     """
     try:
-        said: Mapping[str, Any] = json.loads(status)
-        if said.get("status") == "Success":
+        parsed: Mapping[str, Any] = json.loads(status)
+        if parsed.get("status") == "Success":
             return 0
-        causes = (said.get("details") or {}).get("causes") or ()
+        causes = (parsed.get("details") or {}).get("causes") or ()
         for cause in causes:
             if cause.get("reason") == "ExitCode":
                 return int(cause["message"])
     except (ValueError, AttributeError, KeyError):
         raise _unfinished(source, "the connection ended before the command did") from None
-    raise _unfinished(source, str(said.get("message") or stderr or "it did not run"))
+    raise _unfinished(source, str(parsed.get("message") or stderr or "it did not run"))
 
 
 def _is_temporary(error: BaseException) -> bool:
@@ -389,8 +389,8 @@ def _message(body: bytes) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    said = error.reason if isinstance(error, ApiException) else error
-    return str(said) or type(error).__name__
+    reason = error.reason if isinstance(error, ApiException) else error
+    return str(reason) or type(error).__name__
 
 
 def _text(data: bytes | str) -> str:

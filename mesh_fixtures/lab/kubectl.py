@@ -96,6 +96,16 @@ class Kubectl:
             deadline=patient(ADD_ON_DEADLINE),
         )
 
+    def await_established(self, definitions: Sequence[dict[str, Any]]) -> None:
+        """Wait until CustomResourceDefinitions are served.
+
+        Raises:
+            LabError: not within `patient(ADD_ON_DEADLINE)`.
+        """
+        names = [f"crd/{each['metadata']['name']}" for each in definitions]
+        seconds = patient(ADD_ON_DEADLINE)
+        self.wait("wait", "--for=condition=Established", *names, seconds=seconds)
+
     def await_rollout(self, namespace: str, kind: str, name: str) -> None:
         """Wait for a Deployment or DaemonSet.
 

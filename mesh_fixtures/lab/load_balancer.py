@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from mesh_fixtures.certificates import rsa_key
 from mesh_fixtures.contract import AddressPool
-from mesh_fixtures.lab.pki import Authority, rsa_key
+from mesh_fixtures.lab.pki import Authority
 
 NAMESPACE = "metallb-system"
 _SECRET = "metallb-webhook-cert"  # noqa: S105 - a name
@@ -47,10 +48,10 @@ def with_webhook_certificate(manifest: dict[str, Any]) -> dict[str, Any]:
     authority = Authority("metallb-ca", names=[_AUTHORITY], make_key=rsa_key)
     server = authority.issue("metallb-webhook", names=[_SERVICE])
     files = {
-        "ca.crt": authority.pair.certificate,
-        "ca.key": authority.pair.key,
-        "tls.crt": server.certificate,
-        "tls.key": server.key,
+        "ca.crt": authority.credential.certificate_pem,
+        "ca.key": authority.credential.key_pem,
+        "tls.crt": server.certificate_pem,
+        "tls.key": server.key_pem,
     }
     data = {name: base64.b64encode(content).decode() for name, content in files.items()}
     return {**manifest, "data": data}

@@ -154,7 +154,7 @@ class _Opening(Generic[AnyLab]):
             wanted="clusters and networks to be made",
             seen=seen,
             where=f"scenario {self._blueprint.scenario.id}",
-            remedy="mesh-conformance doctor says what this machine lacks",
+            remedy="mesh-conformance doctor lists what is missing on this machine",
         )
 
 

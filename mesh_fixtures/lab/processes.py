@@ -14,7 +14,7 @@ from mesh_fixtures.ownership import started_at
 from mesh_fixtures.patience import patient
 
 MARK = "MESH_CONFORMANCE_LAB"
-"""Environment variable by which a lab's processes can be told from any other."""
+"""Environment variable that marks a lab's processes."""
 
 _PROC = Path("/proc")
 _KILL_DEADLINE = 20.0

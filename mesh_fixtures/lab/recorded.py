@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mesh_fixtures import records
-from mesh_fixtures.contract import Lab
+from mesh_fixtures.contract import Cluster, Lab
 from mesh_fixtures.lab.processes import marked_environment
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -22,6 +22,7 @@ class RecordedLab(Lab):
         self._scenario = scenario
         self._record = record
         self._progress = progress
+        self._clusters: Mapping[str, Cluster] = {}
         self._settling: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -40,6 +41,10 @@ class RecordedLab(Lab):
     @property
     def folder(self) -> Path:
         return self._record.folder
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]:
+        return self._clusters
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""How labs are removed, whatever they are made of: all is tried, and what is left is told."""
+"""How labs of any kind are removed: everything is tried, and what is left is reported."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ def attempt(steps: Sequence[Callable[[], None]]) -> list[str]:
     return failures
 
 
-def require_nothing_left(record: Record, left: Sequence[str]) -> None:
+def require_nothing_left(record: Record, left: Sequence[str], *, otherwise: str = "") -> None:
     """Check that a lab is gone.
 
     Args:
         left: what is still there or went wrong, one line each.
+        otherwise: what a person can do when trying again does not help.
 
     Raises:
         LabError: there is something.
     """
     if left:
+        again = "mesh-conformance clean tries again"
         raise LabError(
             wanted=f"nothing of lab {record.id} to be left",
             seen="; ".join(left),
             where=str(record.folder),
-            remedy="mesh-conformance clean tries again",
+            remedy=f"{again}; {otherwise}" if otherwise else again,
         )

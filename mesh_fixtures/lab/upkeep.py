@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mesh_fixtures import providers, records
@@ -80,7 +81,8 @@ def _remove(
             if reason:
                 left_alone.append((record.id, reason))
             else:
-                wanted.append(records.take_over(record))
+                # One that cannot be read stays as it is, for whoever can: it may be newer.
+                wanted.append(records.take_over(record) if record.provider else record)
     failed: list[LabError] = []
     for record in wanted:
         try:
@@ -122,4 +124,5 @@ def tear_down(record: Record) -> None:
             where=str(record.folder),
             remedy="remove by hand what journal.jsonl lists there, then the folder",
         )
-    shutil.rmtree(record.folder)
+    with suppress(FileNotFoundError):  # as nobody owns it, others may remove it meanwhile
+        shutil.rmtree(record.folder)

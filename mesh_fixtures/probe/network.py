@@ -8,7 +8,7 @@ image has and its distroless one has not. Source: Istio, Application Requirement
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -23,7 +23,7 @@ READY_PATH: Final = "/healthz/ready"
 
 _MARGIN_SECONDS: Final = 10
 _FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n"
-_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://(\S+):(\d+)(?:/\S*)? ?(.*)")
+_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://([^/\s]+):(\d+)(?:/\S*)? ?(.*)")
 _REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
 
 _COULD_NOT_CONNECT: Final = 7
@@ -40,8 +40,49 @@ class Reach(Enum):
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """An attempt to connect, as curl printed it.
+
+    Attributes:
+        curl_exit: curl's exit code; an open port that does not speak HTTP has one too.
+        http_status: 0 without an HTTP answer.
+        seconds: until the connection was open; 0 when it never was.
+        reason: why it was not, of the kernel; empty when unknown.
+        message: curl's words; empty when all went well.
+    """
+
+    address: str
+    port: int
+    curl_exit: int
+    http_status: int
+    seconds: float
+    reason: str
+    message: str
+
+    @property
+    def target(self) -> tuple[str, int]:
+        return self.address, self.port
+
+    @property
+    def reach(self) -> Reach:
+        reason = self.reason.lower()
+        if self.seconds > 0:
+            return Reach.OPEN
+        if self.curl_exit == _TIMED_OUT or "timed out" in reason:
+            return Reach.TIMED_OUT
+        unreachable = "unreachable" in reason or "no route" in reason
+        return Reach.UNREACHABLE if unreachable else Reach.REFUSED
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether it says something about the port, and not only about curl or the address."""
+        answered = self.reach in (Reach.OPEN, Reach.TIMED_OUT)
+        return answered or self.curl_exit == _COULD_NOT_CONNECT
+
+
+@dataclass(frozen=True)
 class Connection:
-    """An attempt to connect to a port.
+    """What became of an attempt to connect to a port.
 
     Attributes:
         curl_exit: curl's exit code; an open port that does not speak HTTP has one too.
@@ -92,12 +133,7 @@ def connections(
     if not wanted:
         return ()
     urls = [f"http://{address}:{port}{path}" for address, port in wanted]
-    # --verbose tells refused from unreachable, which the exit code does not.
-    argv = (
-        *("curl", "--silent", "--verbose", "--noproxy", "*", "--parallel", "--parallel-immediate"),
-        *("--max-time", f"{seconds:g}", "--write-out", _FORMAT),
-        *(part for url in urls for part in ("--output", "/dev/null", url)),
-    )
+    argv = curl(urls, seconds=seconds)
     timeout = seconds + patient(_MARGIN_SECONDS)
     result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv, timeout=timeout)
     return read_connections(result, wanted)
@@ -119,36 +155,61 @@ def read_connections(
     Raises:
         ProbeError: a target is not accounted for.
     """
-    reasons = {(each[1], int(each[2])): each[3] for each in _REFUSAL.finditer(result.stderr)}
     found: dict[tuple[str, int], Connection] = {}
-    for line in result.stdout.splitlines():
-        measured = _MEASURED.fullmatch(line)
-        if measured is None:
+    for line, attempt in read_attempts(result):
+        if attempt is None:
             raise _inconclusive(result, f"a line that cannot be read: {line!r}")
-        target = measured[4], int(measured[5])
-        curl_exit, http_status = int(measured[1]), int(measured[2])
-        connected = float(measured[3].replace(",", ".")) > 0
-        reason = reasons.get(target, "")
-        reach = Reach.OPEN if connected else _closed(result, target, curl_exit, reason)
-        message = reason or measured[6]
-        found[target] = Connection(
-            result.source, *target, reach, curl_exit, http_status, message.strip()
+        if not attempt.is_conclusive:
+            where = f"{attempt.address}:{attempt.port}"
+            raise _inconclusive(result, f"{where}: curl exit {attempt.curl_exit}")
+        found[attempt.target] = Connection(
+            result.source,
+            attempt.address,
+            attempt.port,
+            attempt.reach,
+            attempt.curl_exit,
+            attempt.http_status,
+            attempt.message,
         )
     wanted = list(targets)
     missing = [f"{address}:{port}" for address, port in wanted if (address, port) not in found]
     if missing:
-        said = result.stderr.strip().splitlines()[-1:] or ["nothing on its error output"]
-        raise _inconclusive(result, f"nothing about {', '.join(missing)}; {said[0]}")
+        last = result.stderr.strip().splitlines()[-1:] or ["nothing on its error output"]
+        raise _inconclusive(result, f"nothing about {', '.join(missing)}; {last[0]}")
     return tuple(found[target] for target in wanted)
 
 
-def _closed(result: ExecResult, target: tuple[str, int], curl_exit: int, reason: str) -> Reach:
-    if curl_exit == _TIMED_OUT or "timed out" in reason.lower():
-        return Reach.TIMED_OUT
-    if curl_exit != _COULD_NOT_CONNECT:
-        raise _inconclusive(result, f"{target[0]}:{target[1]}: curl exit {curl_exit}")
-    unreachable = "unreachable" in reason.lower() or "no route" in reason.lower()
-    return Reach.UNREACHABLE if unreachable else Reach.REFUSED
+def curl(urls: Iterable[str], *, seconds: float, options: Iterable[str] = ()) -> tuple[str, ...]:
+    """The call that tries all URLs at the same time, and prints what `read_attempts` reads."""
+    return (
+        # --verbose tells refused from unreachable, which the exit code does not.
+        *("curl", "--silent", "--verbose", "--noproxy", "*", "--parallel", "--parallel-immediate"),
+        *("--max-time", f"{seconds:g}", *options, "--write-out", _FORMAT),
+        *(part for url in urls for part in ("--output", "/dev/null", url)),
+    )
+
+
+def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
+    """Every line that was printed, with the attempt that it tells of, if it does."""
+    reasons = {(each[1], int(each[2])): each[3] for each in _REFUSAL.finditer(result.stderr)}
+    for line in result.stdout.splitlines():
+        measured = _MEASURED.fullmatch(line)
+        if measured is None:
+            yield line, None
+            continue
+        target = measured[4], int(measured[5])
+        reason = reasons.get(target, "")
+        yield (
+            line,
+            Attempt(
+                *target,
+                curl_exit=int(measured[1]),
+                http_status=int(measured[2]),
+                seconds=float(measured[3].replace(",", ".")),
+                reason=reason,
+                message=(reason or measured[6]).strip(),
+            ),
+        )
 
 
 def _inconclusive(result: ExecResult, seen: str) -> ProbeError:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mesh_fixtures.retries import Retry
+if TYPE_CHECKING:
+    from mesh_fixtures.retries import Retry
 
 Outcome = Literal["started", "done", "failed", "note", "retried"]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from mesh_fixtures.progress.events import Event
-from mesh_fixtures.retries import Retry
+
+if TYPE_CHECKING:
+    from mesh_fixtures.retries import Retry
 
 
 class RetryCounts:
@@ -19,6 +22,8 @@ class RetryCounts:
 
     def __call__(self, event: Event) -> None:
         if event.outcome == "retried":
+            from mesh_fixtures.retries import Retry
+
             with self._lock:
                 counted = self._counted.setdefault(event.subject, Counter())
                 counted[Retry(event.cluster, event.phase, event.detail)] += 1

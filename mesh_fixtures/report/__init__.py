@@ -1,6 +1,6 @@
 """What came of a run, for people and for pipelines.
 
-    report = build(seen, REQUIREMENTS)      # what pytest saw of one topology
+    report = build(seen, known())      # what pytest saw of one topology
     write(report, folder / report.file_name)
 
 A report is one YAML file for each topology and provider (`model.py`; `schemas/report.json`). Pages
@@ -11,13 +11,12 @@ change of a schema, `python -m mesh_fixtures.report.schema` writes the files in 
 """
 
 from mesh_fixtures.errors import ReportError
-from mesh_fixtures.report.building import Checked, Seen, build, cause_report
+from mesh_fixtures.report.building import Seen, build, cause_report
 from mesh_fixtures.report.document import read, write
 from mesh_fixtures.report.model import SUFFIX, Report, file_name
 
 __all__ = [
     "SUFFIX",
-    "Checked",
     "Report",
     "ReportError",
     "Seen",

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from mesh_fixtures.errors import ReportError
 from mesh_fixtures.report.document import API_VERSION, Document, Part
-from mesh_fixtures.report.merging import Combined, Verdict
+from mesh_fixtures.report.merging import Combined
 from mesh_fixtures.report.model import Figure, RequirementId
 
 Number = int | float
@@ -160,7 +160,7 @@ def make(found: Iterable[Combined], tolerances: tuple[Tolerance, ...] = TOLERANC
 
 def _topology(found: Combined, tolerances: tuple[Tolerance, ...]) -> TopologyBaseline:
     key = found.key
-    if not any(each.result in ("met", "unmet") for each in found.verdicts.values()):
+    if not any(found.result(each) in ("met", "unmet") for each in found.requirements):
         raise _unusable(key, "a requirement that was verified", "none")
     for what, known in (("scenario", found.digests), ("version of Istio", found.istio)):
         if len(known) != 1 or known == {""}:
@@ -172,19 +172,20 @@ def _topology(found: Combined, tolerances: tuple[Tolerance, ...]) -> TopologyBas
         install=key.install,
         scenario=min(found.digests),
         istio=min(found.istio),
-        requirements={
-            name: _expectation(verdict, tolerances) for name, verdict in found.verdicts.items()
-        },
+        requirements={each: _expectation(found, each, tolerances) for each in found.requirements},
     )
 
 
-def _expectation(verdict: Verdict, tolerances: tuple[Tolerance, ...]) -> Expectation:
-    if verdict.result == "inconclusive":
+def _expectation(
+    found: Combined, requirement: str, tolerances: tuple[Tolerance, ...]
+) -> Expectation:
+    result = found.result(requirement)
+    if result == "inconclusive":
         return Expectation(result="not run")
-    if verdict.result != "met":
-        return Expectation(result=verdict.result)
+    if result != "met":
+        return Expectation(result=result)
     figures: dict[str, Number] = {}
-    for name, values in sorted(verdict.figures.items()):
+    for name, values in found.figures(requirement).items():
         tolerance = tolerance_of(name, tolerances)
         numbers = [each for each in values if is_number(each)]
         if tolerance is not None and numbers:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
 
-from mesh_fixtures.diagnosis.cause import RootCause
-from mesh_fixtures.report.distribution import distributions
 from mesh_fixtures.report.model import (
+    BEST_FIRST,
+    Answers,
     CauseReport,
+    Distribution,
     Figure,
-    Found,
     Observation,
     Provider,
     Report,
     RequirementReport,
-    Result,
     Run,
     StepReport,
     Topology,
@@ -26,27 +27,14 @@ from mesh_fixtures.report.model import (
 from mesh_fixtures.requirements import Requirement
 from mesh_fixtures.scenario import Scenario
 
-BEST_FIRST: Final[tuple[Result, ...]] = (
-    "met",
-    "not applicable",
-    "not run",
-    "inconclusive",
-    "unmet",
-)
-"""What a person who waits for a verdict would rather see."""
+if TYPE_CHECKING:
+    from mesh_fixtures.diagnosis.cause import RootCause
 
+_REQUESTS: Final = "TRAFFIC-1"
+_SHARES: Final = "TRAFFIC-2"
+"""The requirements whose figures tell who answered whom."""
 
-@dataclass(frozen=True)
-class Checked:
-    """What one test said of a requirement; attributes as those of `RequirementReport`."""
-
-    requirement: str
-    result: Result
-    reason: str = ""
-    seconds: float = 0.0
-    findings: tuple[Found, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    causes: tuple[str, ...] = ()
+_BAND: Final = re.compile(r"(\d+) to (\d+) of (\d+)")
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class Seen:
 
     Attributes:
         selected: requirements of which a test was selected.
-        checked: what came of tests, in the order in which they ended.
+        checked: what each test found, in the order in which they ended.
     """
 
     scenario: Scenario
@@ -63,18 +51,26 @@ class Seen:
     versions: Versions
     run: Run
     selected: frozenset[str]
-    checked: tuple[Checked, ...]
+    checked: tuple[RequirementReport, ...]
     causes: tuple[CauseReport, ...] = ()
     steps: tuple[StepReport, ...] = ()
+
+    def of(self, requirement: str) -> list[RequirementReport]:
+        """What the tests of a requirement found."""
+        return [each for each in self.checked if each.id == requirement]
 
 
 def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     """The report of a topology.
 
     Args:
-        requirements: all that there are, in the order of reports.
+        requirements: all that are known here, in the order of reports. What tests of others have
+            found follows, as of a project whose requirements only workers of pytest-xdist know.
     """
-    reported = tuple(_requirement(each, seen) for each in requirements)
+    known = {each.id: _requirement(each, seen) for each in requirements}
+    others = dict.fromkeys(each.id for each in seen.checked if each.id not in known)
+    found = (*known.values(), *(together(seen.of(each)) for each in others))
+    reported = tuple(_explained(each, seen.causes) for each in found)
     return Report(
         topology=Topology.of(seen.scenario),
         provider=seen.provider,
@@ -89,48 +85,44 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
 
 
 def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
-    checked = [each for each in seen.checked if each.requirement == requirement.id]
-    lacking = requirement.missing_features(seen.scenario)
-    if lacking:
-        whole = Checked(requirement.id, "not applicable", f"it lacks {' and '.join(lacking)}")
-    elif checked:
-        whole = together(checked)
-    elif requirement.id in seen.selected:
-        whole = Checked(requirement.id, "not run", "the run ended before it")
-    else:
-        whole = Checked(requirement.id, "not run", "not selected")
-    explained = [each.id for each in seen.causes if requirement.id in each.consequences]
-    known = {each.id for each in seen.causes}
-    causes = dict.fromkeys((*explained, *(each for each in whole.causes if each in known)))
-    return RequirementReport(
-        id=requirement.id,
-        level=requirement.level,
-        title=requirement.title,
-        result=whole.result,
-        reason=whole.reason,
-        seconds=round(whole.seconds, 3),
-        findings=whole.findings,
-        figures=whole.figures,
-        causes=tuple(causes) if whole.result in ("unmet", "inconclusive") else (),
-    )
+    missing = requirement.missing_features(seen.scenario)
+    if missing:
+        reason = f"it lacks {' and '.join(missing)}"
+        return RequirementReport.unverified(requirement, "not applicable", reason)
+    if checked := seen.of(requirement.id):
+        return together(checked)
+    selected = requirement.id in seen.selected
+    reason = "the run ended before it" if selected else "not selected"
+    return RequirementReport.unverified(requirement, "not run", reason)
 
 
-def together(checked: Sequence[Checked]) -> Checked:
-    """What several tests of one requirement said: the worst of it, and everything found."""
-    worst = max((each.result for each in checked), key=BEST_FIRST.index)
+def together(checked: Sequence[RequirementReport]) -> RequirementReport:
+    """What several tests of one requirement found: the worst of it, and everything found."""
     reasons = dict.fromkeys(each.reason for each in checked if each.reason)
     figures: dict[str, Figure] = {}
     for each in checked:
         figures |= each.figures
-    return Checked(
-        requirement=checked[0].requirement,
-        result=worst,
-        reason="\n".join(reasons),
-        seconds=sum(each.seconds for each in checked),
-        findings=tuple(dict.fromkeys(found for each in checked for found in each.findings)),
-        figures=figures,
-        causes=tuple(dict.fromkeys(cause for each in checked for cause in each.causes)),
+    return checked[0].model_copy(
+        update={
+            "result": max((each.result for each in checked), key=BEST_FIRST.index),
+            "reason": "\n".join(reasons),
+            "seconds": round(sum(each.seconds for each in checked), 3),
+            "findings": tuple(dict.fromkeys(found for each in checked for found in each.findings)),
+            "figures": figures,
+            "causes": tuple(dict.fromkeys(cause for each in checked for cause in each.causes)),
+        }
     )
+
+
+def _explained(record: RequirementReport, causes: Sequence[CauseReport]) -> RequirementReport:
+    """With the causes that it is a consequence of, then those known ones that its tests named."""
+    explaining: tuple[str, ...] = ()
+    if record.result in ("unmet", "inconclusive"):
+        known = {each.id for each in causes}
+        consequence_of = [each.id for each in causes if record.id in each.consequences]
+        named = [each for each in record.causes if each in known]
+        explaining = tuple(dict.fromkeys((*consequence_of, *named)))
+    return record.model_copy(update={"causes": explaining})
 
 
 def cause_report(root: RootCause) -> CauseReport:
@@ -146,4 +138,58 @@ def cause_report(root: RootCause) -> CauseReport:
         step=cause.step,
         consequences=root.consequences,
         followed_by=tuple(f"{each.id}: {each.statement}" for each in root.followed_by),
+    )
+
+
+def distributions(figures: Mapping[str, Mapping[str, Figure]]) -> tuple[Distribution, ...]:
+    """The distribution of the answers to each cluster's requests.
+
+    Args:
+        figures: by requirement.
+
+    Returns:
+        One for each cluster whose shares were judged, in the order of the figures.
+    """
+    shares = figures.get(_SHARES, {})
+    failures = figures.get(_REQUESTS, {})
+    found: list[Distribution] = []
+    clusters = dict.fromkeys(
+        cluster for cluster, kind, _ in map(_parts, shares) if kind == "expected_share"
+    )
+    for cluster in clusters:
+        answers = tuple(
+            _answers(cluster, name, shares)
+            for owner, kind, name in map(_parts, shares)
+            if owner == cluster and kind == "expected_share"
+        )
+        failed = failures.get(f"{cluster}.failures", 0)
+        found.append(
+            Distribution(
+                cluster=cluster,
+                total=sum(each.count for each in answers),
+                failures=failed if isinstance(failed, int) else 0,
+                answers=answers,
+            )
+        )
+    return tuple(found)
+
+
+def _parts(figure: str) -> tuple[str, str, str]:
+    """Cluster, kind and destination that a figure's name holds; destinations have dots."""
+    cluster, _, rest = figure.partition(".")
+    kind, _, name = rest.partition(".")
+    return cluster, kind, name
+
+
+def _answers(cluster: str, name: str, shares: Mapping[str, Figure]) -> Answers:
+    band = _BAND.fullmatch(str(shares.get(f"{cluster}.band.{name}", "")))
+    low, high, total = map(int, band.groups()) if band else (0, 0, 0)
+    share = float(shares.get(f"{cluster}.share.{name}", 0.0))
+    return Answers(
+        name=name,
+        count=round(share * total),
+        share=share,
+        expected=float(Fraction(str(shares[f"{cluster}.expected_share.{name}"]))),
+        low=low,
+        high=high,
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from mesh_fixtures.errors import ReportError
+from mesh_fixtures.strict_yaml import StrictYamlError, parse_values, read_file
 
 API_VERSION: Final = "mesh-conformance.dev/v1alpha1"
 
@@ -26,8 +26,6 @@ _LONGEST_QUOTE: Final = 60
 _SHOWN: Final = 3
 
 Model = TypeVar("Model", bound="Document")
-
-_Safe: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Part(BaseModel):
@@ -58,16 +56,6 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         del data
         return True
-
-
-class _Loader(_Safe):  # type: ignore[misc]
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise _at(node.start_mark, f"the key {key!r} is there twice")
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        return found
 
 
 def read(kind: type[Model], path: Path) -> Model:
@@ -109,40 +97,12 @@ def write_text(text: str, path: Path) -> None:
 
 def _parsed(path: Path) -> Any:
     try:
-        if path.exists() and not path.is_file():
-            raise _refusal(path, "a file", "something else")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise _refusal(path, f"a file of at most {LARGEST_FILE} bytes", "a larger one")
-        text = content.decode("utf-8")
-        _require_harmless(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
+        return parse_values(read_file(path, largest=LARGEST_FILE), deepest=DEEPEST)
     except OSError as error:
         raise _refusal(path, "a readable file", error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise _refusal(path, "a text in YAML", f"byte {error.start} is not UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise _refusal(path, "plain YAML", f"{error.problem}{line}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _refusal(path, "plain YAML", str(error).partition("\n")[0]) from error
-
-
-def _require_harmless(text: str) -> None:
-    """Refuse what makes a small file a large document."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Safe):
-        if isinstance(event, yaml.AliasEvent):
-            raise _at(event.start_mark, "aliases are not allowed")
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise _at(event.start_mark, "nested too deeply")
-
-
-def _at(mark: object, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=cast("yaml.Mark", mark))
+    except StrictYamlError as error:
+        line = f" in line {error.line}" if error.line else ""
+        raise _refusal(path, error.wanted, f"{error.problem}{line}") from error
 
 
 def _refusal(path: Path, wanted: str, seen: str) -> ReportError:
@@ -153,9 +113,9 @@ def _defects(error: ValidationError) -> str:
     every = error.errors(include_url=False)
     places = [each["loc"] for each in every]
     found = [each for each in every if not any(_is_within(at, each["loc"]) for at in places)]
-    told = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + more
+    described = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
+    more = f"; and {len(described) - _SHOWN} more" if len(described) > _SHOWN else ""
+    return "; ".join(described[:_SHOWN]) + more
 
 
 def _is_within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
@@ -171,8 +131,8 @@ def _defect(kind: str, keys: tuple[int | str, ...], message: str, value: object)
         return f"{place}: missing"
     if kind == "string_type":
         return f"{place}: a text is wanted, in quotes where it may be a number, not {_quote(value)}"
-    said = message.removeprefix("Value error, ")
-    return f"{place}: {said}, not {_quote(value)}" if place else said
+    problem = message.removeprefix("Value error, ")
+    return f"{place}: {problem}, not {_quote(value)}" if place else problem
 
 
 def _quote(value: object) -> str:

@@ -1,5 +1,5 @@
-"""Holds what was verified to a baseline: a pure function, and monotone. Whatever gets worse in a
-report, a gate that is shut stays shut.
+"""Compares what was verified with a baseline: a pure function, and monotone. Whatever gets worse in
+a report, a gate that is shut stays shut. What it finds is shown as a table for a terminal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from mesh_fixtures.report.baseline import (
     TopologyBaseline,
     is_number,
 )
-from mesh_fixtures.report.building import BEST_FIRST
-from mesh_fixtures.report.merging import Combined, Verdict
-from mesh_fixtures.report.model import Figure
+from mesh_fixtures.report.merging import Combined
+from mesh_fixtures.report.model import BEST_FIRST, Figure
 
 Change = Literal["worse", "better", "same"]
 
+_HEADINGS: Final = ("topology", "what", "baseline", "now", "change", "why")
+
 _UNKNOWN: Final = "unknown"
 _SHOWN: Final = 8
+_LONGEST_WHY: Final = 100
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def judge(found: Sequence[Combined], baseline: Baseline) -> Judgement:
     for each in found:
         if not any(accepted.is_about(each) for accepted in baseline.topologies):
             rows.append(Row(str(each.key), "", "", "verified", "better", "not in the baseline"))
-            rows += _unaccepted(each, each.verdicts)
+            rows += _unaccepted(each, each.requirements)
         rows += (
             Row(str(each.key), "", "", "", "same", f"note: {note}") for note in sorted(each.notes)
         )
@@ -139,49 +141,48 @@ def _topology(found: Combined, accepted: TopologyBaseline, baseline: Baseline) -
     if found.istio - {accepted.istio}:
         versions = ", ".join(sorted(each or _UNKNOWN for each in found.istio))
         yield Row(topology, "Istio", accepted.istio, versions, "same", "as allowed")
-    for name, expectation in accepted.requirements.items():
-        verdict = found.verdicts.get(name, Verdict("not run", frozenset({"not in the report"})))
-        yield from _requirement(topology, name, verdict, expectation)
-        if verdict.result == "met":
-            yield from _figures(topology, name, verdict, expectation, baseline)
-    others = [name for name in found.verdicts if name not in accepted.requirements]
+    for requirement, expectation in accepted.requirements.items():
+        yield from _requirement(found, requirement, expectation)
+        if found.result(requirement) == "met":
+            yield from _figures(found, requirement, expectation, baseline)
+    others = [each for each in found.requirements if each not in accepted.requirements]
     yield from _unaccepted(found, others)
 
 
-def _unaccepted(found: Combined, names: Iterable[str]) -> Iterator[Row]:
+def _unaccepted(found: Combined, requirements: Iterable[str]) -> Iterator[Row]:
     """What is to be said of requirements that the baseline does not know: they need not be
     verified, but where they are, they must not fail.
     """
-    for name in names:
-        verdict = found.verdicts[name]
-        if verdict.result in ("unmet", "inconclusive"):
-            yield from _requirement(str(found.key), name, verdict, Expectation(result="not run"))
+    for each in requirements:
+        if found.result(each) in ("unmet", "inconclusive"):
+            yield from _requirement(found, each, Expectation(result="not run"))
 
 
-def _requirement(
-    topology: str, name: str, verdict: Verdict, expectation: Expectation
-) -> Iterator[Row]:
-    accepted, seen = map(BEST_FIRST.index, (expectation.result, verdict.result))
+def _requirement(found: Combined, requirement: str, expectation: Expectation) -> Iterator[Row]:
+    result = found.result(requirement)
+    accepted, seen = map(BEST_FIRST.index, (expectation.result, result))
     if accepted != seen:
         change: Change = "worse" if seen > accepted else "better"
-        why = "; ".join(sorted(verdict.reasons)[:_SHOWN])
-        yield Row(topology, name, expectation.result, verdict.result, change, why)
+        why = "; ".join(sorted(found.reasons(requirement))[:_SHOWN])
+        yield Row(str(found.key), requirement, expectation.result, result, change, why)
 
 
 def _figures(
-    topology: str, name: str, verdict: Verdict, expectation: Expectation, baseline: Baseline
+    found: Combined, requirement: str, expectation: Expectation, baseline: Baseline
 ) -> Iterator[Row]:
+    measured = found.figures(requirement)
     for figure, accepted in expectation.figures.items():
         tolerance = baseline.tolerance(figure)
         if tolerance is None:
             continue
-        values = verdict.figures.get(figure, frozenset())
+        values = measured.get(figure, frozenset())
         bad = [each for each in values if not _is_tolerable(each, accepted, tolerance)]
         if bad or not values:
             seen = ", ".join(sorted(map(_text, bad))) or "missing"
             at = "at most" if tolerance.better == "lower" else "at least"
             why = f"{at} {_text(tolerance.limit(accepted))} is tolerated"
-            yield Row(topology, f"{name} {figure}", _text(accepted), seen, "worse", why)
+            what = f"{requirement} {figure}"
+            yield Row(str(found.key), what, _text(accepted), seen, "worse", why)
 
 
 def _is_tolerable(figure: Figure, accepted: Number, tolerance: Tolerance) -> bool:
@@ -190,3 +191,25 @@ def _is_tolerable(figure: Figure, accepted: Number, tolerance: Tolerance) -> boo
 
 def _text(figure: Figure) -> str:
     return f"{figure:g}" if isinstance(figure, float) else str(figure)
+
+
+def table(judgement: Judgement) -> Iterator[str]:
+    """Lines: every difference, and what came of it."""
+    if judgement.rows:
+        yield from _columns([_HEADINGS, *map(_cells, judgement.rows)])
+    worse = sum(row.change == "worse" for row in judgement.rows)
+    better = sum(row.change == "better" for row in judgement.rows)
+    verdict = "pass" if judgement.passes else "FAIL"
+    yield f"gate: {verdict}: {judgement.required} required, {worse} worse, {better} better"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    why = row.why if len(row.why) <= _LONGEST_WHY else f"{row.why[:_LONGEST_WHY]}..."
+    return row.topology, row.what, row.accepted, row.seen, row.change, why
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield line.rstrip()

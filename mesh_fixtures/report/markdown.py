@@ -44,8 +44,8 @@ def _lines(reports: Sequence[Report]) -> Iterator[str]:
 def _level(report: Report, level: str) -> str:
     found = next(each for name, each in report.levels.items() if name == level)
     counted = found.statistics
-    told = [f"{counted.passed} met"]
-    told += [
+    numbers = [f"{counted.passed} met"]
+    numbers += [
         f"{count} {name}"
         for name, count in (
             ("unmet", counted.failed),
@@ -54,7 +54,7 @@ def _level(report: Report, level: str) -> str:
         )
         if count
     ]
-    return f"{found.result} ({', '.join(told)})"
+    return f"{found.result} ({', '.join(numbers)})"
 
 
 def _details(report: Report) -> Iterator[str]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import reduce
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from mesh_fixtures.report.model import Figure, Report, RequirementReport, Result
-
-TELLS_LEAST_FIRST: Final[tuple[Result, ...]] = (
-    "not run",
-    "not applicable",
-    "met",
-    "inconclusive",
-    "unmet",
+from mesh_fixtures.report.model import (
+    TELLS_LEAST_FIRST,
+    Figure,
+    Report,
+    RequirementReport,
+    Result,
 )
-"""Of two results, the later one counts: what was verified in one run need not be in another, and
-what once failed has failed."""
 
 
 @dataclass(frozen=True, order=True)
@@ -28,35 +22,12 @@ class Key:
     provider: str
     install: str
 
+    @classmethod
+    def of(cls, report: Report) -> Key:
+        return cls(report.topology.id, report.provider.name, report.provider.install)
+
     def __str__(self) -> str:
         return f"{self.topology} ({self.provider}, {self.install})"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What several runs say of a requirement.
-
-    Attributes:
-        reasons: why there is no better result, of each run that says so.
-        figures: every value that was measured, by name.
-    """
-
-    result: Result
-    reasons: frozenset[str] = frozenset()
-    figures: Mapping[str, frozenset[Figure]] = field(default_factory=dict)
-
-    def __or__(self, other: Verdict) -> Verdict:
-        mine, others = map(TELLS_LEAST_FIRST.index, (self.result, other.result))
-        names = self.figures.keys() | other.figures.keys()
-        none: frozenset[Figure] = frozenset()
-        return Verdict(
-            result=self.result if mine >= others else other.result,
-            reasons=(self.reasons if mine >= others else frozenset())
-            | (other.reasons if others >= mine else frozenset()),
-            figures={
-                name: self.figures.get(name, none) | other.figures.get(name, none) for name in names
-            },
-        )
 
 
 @dataclass(frozen=True)
@@ -64,65 +35,68 @@ class Combined:
     """What several runs say of one topology.
 
     Attributes:
-        digests: of the scenarios that were verified.
-        istio: versions that were verified; those of runs that verified nothing do not count.
-        verdicts: by requirement.
-        notes: what else is worth a look: interruptions, and errors beside requirements.
+        reports: at least one, all of this key.
     """
 
     key: Key
-    digests: frozenset[str]
-    istio: frozenset[str]
-    verdicts: Mapping[str, Verdict]
-    notes: frozenset[str]
+    reports: tuple[Report, ...]
 
-    def __or__(self, other: Combined) -> Combined:
-        if self.key != other.key:
-            raise ValueError(f"{self.key} and {other.key} are not to be put together")
-        ids = self.verdicts.keys() | other.verdicts.keys()
-        unknown = Verdict("not run")
-        return Combined(
-            key=self.key,
-            digests=self.digests | other.digests,
-            istio=self.istio | other.istio,
-            verdicts={
-                each: self.verdicts.get(each, unknown) | other.verdicts.get(each, unknown)
-                for each in ids
-            },
-            notes=self.notes | other.notes,
+    @property
+    def digests(self) -> frozenset[str]:
+        """Those of the scenarios that were verified."""
+        return frozenset(each.topology.digest for each in self.reports)
+
+    @property
+    def istio(self) -> frozenset[str]:
+        """Versions that were verified; those of runs that verified nothing do not count."""
+        return frozenset(each.versions.istio for each in self.reports if each.verified)
+
+    @property
+    def notes(self) -> frozenset[str]:
+        """What else is worth a look: interruptions, and errors that are no requirement's."""
+        errors = (error.partition("\n")[0] for each in self.reports for error in each.run.errors)
+        return frozenset((*errors, *(each.run.interrupted for each in self.reports))) - {""}
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """Ids of all that are reported, in the order of the reports."""
+        return tuple(
+            dict.fromkeys(each.id for report in self.reports for each in report.requirements)
         )
 
+    def result(self, requirement: str) -> Result:
+        """What all runs together say of a requirement."""
+        results = (each.result for each in self._of(requirement))
+        return max(results, key=TELLS_LEAST_FIRST.index, default="not run")
 
-def combined(report: Report) -> Combined:
-    """What one report says."""
-    verified = any(each.result in ("met", "unmet") for each in report.requirements)
-    notes = [report.run.interrupted, *(each.partition("\n")[0] for each in report.run.errors)]
-    return Combined(
-        key=Key(report.topology.id, report.provider.name, report.provider.install),
-        digests=frozenset({report.topology.digest}),
-        istio=frozenset({report.versions.istio} if verified else ()),
-        verdicts={
-            each.id: Verdict(
-                result=each.result,
-                reasons=frozenset({_reason(each)} - {""}),
-                figures={name: frozenset({value}) for name, value in each.figures.items()},
-            )
+    def reasons(self, requirement: str) -> frozenset[str]:
+        """Why there is no better result, of each run that says so."""
+        records = self._of(requirement)
+        if not records:
+            return frozenset({"not in the report"})
+        result = self.result(requirement)
+        return frozenset(each.why for each in records if each.result == result) - {""}
+
+    def figures(self, requirement: str) -> dict[str, frozenset[Figure]]:
+        """Every value that was measured, by name, sorted."""
+        found: dict[str, set[Figure]] = {}
+        for each in self._of(requirement):
+            for name, value in each.figures.items():
+                found.setdefault(name, set()).add(value)
+        return {name: frozenset(found[name]) for name in sorted(found)}
+
+    def _of(self, requirement: str) -> list[RequirementReport]:
+        return [
+            each
+            for report in self.reports
             for each in report.requirements
-        },
-        notes=frozenset(notes) - {""},
-    )
-
-
-def _reason(each: RequirementReport) -> str:
-    """Why there is no better result, in a line."""
-    if each.findings:
-        return str(each.findings[0])
-    return each.reason.strip().partition("\n")[0]
+            if each.id == requirement
+        ]
 
 
 def merge(reports: Iterable[Report]) -> tuple[Combined, ...]:
     """What all reports say, by topology, provider and way of installation, in their order."""
-    found: dict[Key, list[Combined]] = {}
-    for each in map(combined, reports):
-        found.setdefault(each.key, []).append(each)
-    return tuple(reduce(Combined.__or__, found[key]) for key in sorted(found))
+    found: dict[Key, list[Report]] = {}
+    for each in reports:
+        found.setdefault(Key.of(each), []).append(each)
+    return tuple(Combined(key, tuple(found[key])) for key in sorted(found))

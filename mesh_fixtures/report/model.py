@@ -6,7 +6,7 @@ A report contains its scenario, so that it can be read, drawn and compared witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
@@ -14,9 +14,32 @@ from mesh_fixtures.report.document import API_VERSION, Document, Part
 from mesh_fixtures.retries import Retry
 from mesh_fixtures.scenario import Scenario
 
+if TYPE_CHECKING:
+    from mesh_fixtures.requirements import Requirement
+
 Result = Literal["met", "unmet", "inconclusive", "not applicable", "not run"]
 """Inconclusive: trouble kept the check from seeing whether it holds. Not applicable: the scenario
 lacks a feature. Not run: it was not selected, would have disrupted the mesh, or was not reached."""
+
+BEST_FIRST: Final[tuple[Result, ...]] = (
+    "met",
+    "not applicable",
+    "not run",
+    "inconclusive",
+    "unmet",
+)
+"""What a person who waits for a verdict would rather see. Of several tests in one run, the last of
+these counts."""
+
+TELLS_LEAST_FIRST: Final[tuple[Result, ...]] = (
+    "not run",
+    "not applicable",
+    "met",
+    "inconclusive",
+    "unmet",
+)
+"""Of several runs, the last of these counts: what was verified in one need not be in another, and
+what once failed has failed."""
 
 LevelResult = Literal["success", "partial", "failure"]
 """Success: every requirement that applies is met, and at least one is. Failure: one is unmet.
@@ -162,7 +185,8 @@ class Found(Part):
 
 
 class RequirementReport(Part):
-    """What came of one requirement.
+    """What came of one requirement: of a test, as its worker sends it, of a run, as it is reported,
+    and of several runs, as the gate compares them.
 
     Attributes:
         reason: why there is no verdict, in a line or more; empty where there is one.
@@ -180,6 +204,24 @@ class RequirementReport(Part):
     findings: tuple[Found, ...] = ()
     figures: Mapping[str, Figure] = Field(default_factory=dict)
     causes: tuple[str, ...] = ()
+
+    @classmethod
+    def unverified(cls, requirement: Requirement, result: Result, reason: str) -> RequirementReport:
+        """Of a requirement of which no test has come to an end."""
+        return cls(
+            id=requirement.id,
+            level=requirement.level,
+            title=requirement.title,
+            result=result,
+            reason=reason,
+        )
+
+    @property
+    def why(self) -> str:
+        """Why there is no better result, in a line; empty where nothing is known of that."""
+        if self.findings:
+            return str(self.findings[0])
+        return self.reason.strip().partition("\n")[0]
 
 
 class Observation(Part):
@@ -327,6 +369,11 @@ class Report(Document):
     def seconds(self) -> float:
         """From the topology's first step to the end of its last one; 0 without steps."""
         return max((step.began + step.seconds for step in self.steps), default=0.0)
+
+    @property
+    def verified(self) -> bool:
+        """Whether there is a verdict on any requirement."""
+        return any(each.result in ("met", "unmet") for each in self.requirements)
 
     @property
     def file_name(self) -> str:

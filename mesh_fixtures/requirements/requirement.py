@@ -24,7 +24,7 @@ Figure = str | int | float
 """Something measured, as it appears in a report."""
 
 Trouble = LabError | ProbeError
-"""Why a check says nothing about the mesh."""
+"""Why nothing was learnt about the mesh."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
     """What a check has found. Made by `judged` or `inconclusive`.
 
     Attributes:
-        findings: distinct differences from the requirement; empty unless it is unmet.
+        findings: distinct differences from what must hold; empty unless it is unmet.
         figures: by name, e.g. `cluster1.requests`; names are unique within a requirement.
         trouble: set when the check could not see whether the requirement holds.
     """
@@ -79,7 +79,7 @@ class Requirement:
 
     Attributes:
         id: stable; it appears in reports and baselines.
-        title: the requirement in a sentence.
+        title: what must hold, in a sentence.
         judge: looks at a mesh; raises ProbeError or LabError when it cannot. Others use `check`.
         section: of the specification that promises it, as people find it.
         url: address of that specification.

@@ -1,18 +1,17 @@
-"""Requirements for people: a table, and the guide's reference of all of them."""
+"""Requirements for people: a table, and the reference page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
 from typing import Final
 
 from mesh_fixtures.requirements.requirement import Needs, Requirement
 
-_BEFORE: Final[Mapping[Needs, str]] = {
+_NEEDS: Final[Mapping[Needs, str]] = {
     "mesh": "the installed mesh",
-    "sample": "the installed mesh, with HelloWorld and Sleep ready in it",
-    "endpoints": "the sample workloads, and the endpoints that Sleep's proxies have of HelloWorld",
-    "traffic": "the endpoints, and requests from Sleep in every cluster to HelloWorld",
+    "sample": "the sample workloads",
+    "endpoints": "the sample workloads, and the endpoints that their proxies hold",
+    "traffic": "requests between the sample workloads",
 }
 
 
@@ -24,40 +23,32 @@ def markdown(requirements: Iterable[Requirement]) -> str:
 
 
 def reference(requirements: Iterable[Requirement]) -> str:
-    """Markdown with a heading for each family of requirements, and one below it for each of these,
-    in the order given.
-    """
-    families = groupby(requirements, key=lambda each: each.id.partition("-")[0])
-    return "\n\n".join(
-        f"## {family}\n\n" + "\n\n".join(_entry(each) for each in those)
-        for family, those in families
-    )
+    """The page of the guide that has an entry for each requirement, in Markdown."""
+    lines = [
+        "# Requirements",
+        "",
+        "Every requirement, from its record in `mesh_fixtures/requirements/`. It is verified where",
+        "the topology has its features. Where one that it depends on fails, it may fail for the",
+        "same cause. `-k TRAFFIC-2` verifies one, `--mesh-level core` those of a level.",
+    ]
+    for each in requirements:
+        lines += ["", f"## {each.id}", "", each.title, "", *_facts(each)]
+    return "\n".join(lines) + "\n"
 
 
-def _entry(requirement: Requirement) -> str:
-    facts = "\n".join(f"- {name}: {value}" for name, value in _facts(requirement))
-    return f"### {requirement.id}\n\n{requirement.title}\n\n{facts}"
-
-
-def _facts(requirement: Requirement) -> Iterator[tuple[str, str]]:
-    yield "Level", _level(requirement)
-    features = ", ".join(f"`{each}`" for each in requirement.features)
-    yield "Applies to", f"topologies with {features}" if features else "all topologies"
-    yield "Depends on", "; ".join(_below(requirement)) or "nothing"
-    yield "Needs", _BEFORE[requirement.needs]
-    if requirement.url:
-        title = requirement.section or requirement.url
-        yield "Specification", f"[{title}]({requirement.url})"
-
-
-def _below(requirement: Requirement) -> Iterator[str]:
+def _facts(requirement: Requirement) -> Iterator[str]:
+    yield f"- Level: {_level(requirement)}"
+    if requirement.features:
+        yield f"- Features of the topology: {', '.join(requirement.features)}"
+    yield f"- Observed before: {_NEEDS[requirement.needs]}"
     if requirement.rests_on:
-        yield _linked(requirement.rests_on)
+        yield f"- Depends on: {_links(requirement.rests_on)}"
     if requirement.rests_on_for_remotes:
-        yield f"with remotes, on {_linked(requirement.rests_on_for_remotes)}"
+        yield f"- With remotes, also on: {_links(requirement.rests_on_for_remotes)}"
+    yield f"- Specification: [{requirement.section}]({requirement.url})"
 
 
-def _linked(ids: Iterable[str]) -> str:
+def _links(ids: Iterable[str]) -> str:
     return ", ".join(f"[{each}](#{each.lower()})" for each in ids)
 
 

@@ -7,17 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario.model import DNS_LABEL, MOST_NODES, ClusterSpec, NetworkSpec, Scenario
-from mesh_fixtures.scenario.notation import Document, Value, join, read
 from mesh_fixtures.scenario.rules import Defect, closest, contradictions
+from mesh_fixtures.strict_yaml import (
+    RepeatedKey,
+    StrictYamlError,
+    Text,
+    TextDocument,
+    join,
+    parse_texts,
+    read_file,
+)
 
 LARGEST_FILE = 64 * 1024
 """Bytes that are read of a file; a scenario of a hundred clusters needs a quarter of it."""
+
+DEEPEST = 8
+"""Levels of nesting that are read; a scenario needs four."""
 
 SUFFIXES = (".yaml", ".yml")
 LONGEST_QUOTE = 60
@@ -41,7 +51,7 @@ def load_scenario(path: Path) -> Scenario:
         wanted = f"a mapping with the keys {', '.join(_keys(Scenario))}"
         raise ScenarioError(wanted=wanted, seen=shape, where=str(path))
     scenario, defects = _check(path.stem, document.value)
-    defects = (*document.defects, *defects)
+    defects = (*map(_repetition, document.repeated), *defects)
     if defects or scenario is None:
         raise _refusal(path, document, defects)
     return scenario
@@ -80,38 +90,30 @@ def load_scenarios(folder: Path) -> tuple[Scenario, ...]:
     return tuple(scenarios.values())
 
 
-def _parse(path: Path) -> Document:
+def _parse(path: Path) -> TextDocument:
     try:
-        if path.exists() and not path.is_file():
-            raise ScenarioError(wanted="a file", seen="something else", where=str(path))
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            wanted = f"a scenario file of at most {LARGEST_FILE} bytes"
-            raise ScenarioError(wanted=wanted, seen="a larger one", where=str(path))
-        return read(content.decode("utf-8"))
+        text = read_file(path, largest=LARGEST_FILE, what="scenario file")
+        return parse_texts(text, deepest=DEEPEST)
     except OSError as error:
         wanted = "a readable scenario file"
         raise ScenarioError(wanted=wanted, seen=str(error), where=str(path)) from error
-    except UnicodeDecodeError as error:
-        seen = f"byte {error.start} is not UTF-8"
-        raise ScenarioError(wanted="a text in YAML", seen=seen, where=str(path)) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        said = [part for part in (error.context, error.problem) if part]
-        raise ScenarioError(wanted="plain YAML", seen=": ".join(said), where=where) from error
-    except yaml.YAMLError as error:
-        seen = str(error).splitlines()[0]
-        raise ScenarioError(wanted="plain YAML", seen=seen, where=str(path)) from error
+    except StrictYamlError as error:
+        where = f"{path}:{error.line}" if error.line else str(path)
+        seen = ": ".join(part for part in (error.context, error.problem) if part)
+        raise ScenarioError(wanted=error.wanted, seen=seen, where=where) from error
+
+
+def _repetition(key: RepeatedKey) -> Defect:
+    seen = f"again in line {key.again}, first in line {key.first}"
+    return Defect(key.path, "each key once", seen)
 
 
 def _check(
-    scenario_id: str, content: Mapping[str, Value]
+    scenario_id: str, content: Mapping[str, Text]
 ) -> tuple[Scenario | None, tuple[Defect, ...]]:
     networks, broken_networks, network_defects = _entries(content, "networks", NetworkSpec)
     clusters, broken_clusters, cluster_defects = _entries(content, "clusters", ClusterSpec)
-    whole: dict[str, Value] = {**content, "id": scenario_id, "networks": ["?"], "clusters": ["?"]}
+    whole: dict[str, Text] = {**content, "id": scenario_id, "networks": ["?"], "clusters": ["?"]}
     own = [
         defect
         for defect in _defects_of(Scenario, whole, "")
@@ -139,7 +141,7 @@ def _check(
 
 
 def _entries(
-    content: Mapping[str, Value], key: str, kind: type[_Entry]
+    content: Mapping[str, Text], key: str, kind: type[_Entry]
 ) -> tuple[dict[int, _Entry], list[str], list[Defect]]:
     entries = content.get(key)
     if not isinstance(entries, list) or not entries:
@@ -165,11 +167,11 @@ def _entries(
     return good, broken, defects
 
 
-def _defaults(kind: type[BaseModel], at: int) -> dict[str, Value]:
+def _defaults(kind: type[BaseModel], at: int) -> dict[str, Text]:
     return {"helloworld": f"v{at + 1}"} if kind is ClusterSpec else {}
 
 
-def _defects_of(kind: type[BaseModel], value: Mapping[str, Value], path: str) -> list[Defect]:
+def _defects_of(kind: type[BaseModel], value: Mapping[str, Text], path: str) -> list[Defect]:
     try:
         kind.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -220,7 +222,7 @@ def _quote(value: object) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 
-def _refusal(path: Path, document: Document, defects: Sequence[Defect]) -> ScenarioError:
+def _refusal(path: Path, document: TextDocument, defects: Sequence[Defect]) -> ScenarioError:
     def line(defect: Defect) -> int:
         place = defect.path
         while place and place not in document.lines:

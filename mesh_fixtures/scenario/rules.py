@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Protocol
 
 NODE_POD_PREFIX = 24
-"""Prefix length of the pod CIDR that Kubernetes gives to each node unless told otherwise."""
+"""Prefix length of the pod CIDR that Kubernetes gives to each node by default."""
 
 LARGEST_SERVICE_PREFIX = 12
 """Shortest prefix length of a service CIDR that kube-apiserver accepts."""

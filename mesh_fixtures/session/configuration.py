@@ -44,6 +44,6 @@ def require_found(config: pytest.Config, flags: Iterable[str]) -> None:
 
 def _has_one(folder: Path) -> bool:
     return any(
-        (folder / name).is_file() and said in (folder / name).read_text(errors="replace")
-        for name, said in _FILES.items()
+        (folder / name).is_file() and marker in (folder / name).read_text(errors="replace")
+        for name, marker in _FILES.items()
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mesh_fixtures.errors import LabError, ProbeError, StepFailed
+from mesh_fixtures.guide import requirement_entry
 
 if TYPE_CHECKING:
     import pytest
@@ -34,9 +35,9 @@ class Explained:
     """
 
     topology: str
-    lines: tuple[str, ...] = ()
+    lines: Sequence[str] = ()
     bundle: str = ""
-    causes: tuple[Mapping[str, Any], ...] = ()
+    causes: Sequence[Mapping[str, Any]] = ()
 
     def updated(self, new: Explained) -> Explained:
         """What is known once more has been said."""
@@ -55,7 +56,7 @@ class Diagnosing:
     _watched: dict[str, Diagnostician] = field(default_factory=dict)
     _steps: dict[str, dict[str, str]] = field(default_factory=dict)
     _step_causes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _untold: dict[str, Explained] = field(default_factory=dict)
+    _unsent: dict[str, Explained] = field(default_factory=dict)
 
     def watch(self, mesh: ObservedMesh) -> None:
         """Have failures of requirements of this mesh explained."""
@@ -66,8 +67,7 @@ class Diagnosing:
     def explain(
         self, report: pytest.TestReport, topology: str, requirement: str, error: BaseException
     ) -> tuple[str, ...]:
-        """Add the causes of a failed requirement to the report of its test, and where the guide
-        describes it.
+        """Add the causes of a failed requirement to the report of its test.
 
         Returns:
             Their ids; also where a step of the installation failed, which has said so by itself.
@@ -77,21 +77,19 @@ class Diagnosing:
             return self._step_causes.get(topology, ()) if requirement else ()
         # Importing probes takes a moment, which tests without requirements are spared.
         from mesh_fixtures.diagnosis import in_short
-        from mesh_fixtures.requirements.registry import address
         from mesh_fixtures.verdict.findings import Unmet
 
         if not isinstance(error, Unmet | ProbeError | LabError):
             return self._step_causes.get(topology, ())
         findings = error.findings if isinstance(error, Unmet) else ()
-        about = address(requirement)
-        lines = [f"requirement {requirement}: see {about}"] if about else []
         try:
             roots = watching.failed(requirement, findings)
-            self._tell(topology, watching.diagnosis)
+            self._add_diagnosis(topology, watching.diagnosis)
         except Exception as trouble:  # a verdict must not get lost for want of its explanation
-            _append(report, "\n".join((*lines, f"could not be made: {trouble!r}")))
+            _append(report, f"could not be made: {trouble!r}")
             return ()
-        _append(report, "\n".join((*lines, *in_short(roots))))
+        where = f"requirement {requirement}: {requirement_entry(requirement)}"
+        _append(report, "\n".join((where, *in_short(roots))))
         return tuple(dict.fromkeys(root.id for root in roots))
 
     @contextmanager
@@ -117,7 +115,7 @@ class Diagnosing:
             "recordings/1.json": recording.to_json().decode(),
         }
         self._step_causes[lab.scenario.id] = diagnosis.ids
-        self._tell(lab.scenario.id, diagnosis)
+        self._add_diagnosis(lab.scenario.id, diagnosis)
         error.args = (
             "\n".join((str(error), *(f"  {line}" for line in in_short(diagnosis.roots)))),
         )
@@ -130,11 +128,11 @@ class Diagnosing:
 
         topology = lab.scenario.id
         watching = self._watched.get(topology)
-        told = documents(watching) if watching is not None else self._steps.get(topology, {})
+        files = documents(watching) if watching is not None else self._steps.get(topology, {})
         file = file_of(folder, topology)
         try:
             with progress.phase("diagnostics bundle"), MeshView(lab) as view:
-                write_bundle(file, view, told)
+                write_bundle(file, view, files)
         except Exception as trouble:  # as above, and the lab is still to be removed
             progress.note("diagnostics bundle", f"could not be written: {trouble!r}")
             return
@@ -142,17 +140,11 @@ class Diagnosing:
 
     def attach(self, report: pytest.TestReport, topology: str) -> None:
         """Let a report carry what is new about its topology, from a worker to its controller."""
-        new = self._untold.pop(topology, None)
+        new = self._unsent.pop(topology, None)
         if new is not None:
-            told = {
-                "topology": topology,
-                "lines": list(new.lines),
-                "bundle": new.bundle,
-                "causes": list(new.causes),
-            }
-            setattr(report, _ATTRIBUTE, told)
+            setattr(report, _ATTRIBUTE, asdict(new))
 
-    def _tell(self, topology: str, diagnosis: Diagnosis) -> None:
+    def _add_diagnosis(self, topology: str, diagnosis: Diagnosis) -> None:
         from mesh_fixtures.diagnosis import explained
         from mesh_fixtures.report import cause_report
 
@@ -160,15 +152,13 @@ class Diagnosing:
         self._add(Explained(topology, tuple(explained(diagnosis)), causes=causes))
 
     def _add(self, new: Explained) -> None:
-        self._untold[new.topology] = self._untold.get(new.topology, new).updated(new)
+        self._unsent[new.topology] = self._unsent.get(new.topology, new).updated(new)
 
 
 def attached(report: pytest.TestReport) -> Explained | None:
     """What a report carries; None when there is nothing new."""
-    told: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
-    if told is None:
-        return None
-    return Explained(told["topology"], tuple(told["lines"]), told["bundle"], tuple(told["causes"]))
+    content: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
+    return None if content is None else Explained(**content)
 
 
 def _append(report: pytest.TestReport, text: str) -> None:

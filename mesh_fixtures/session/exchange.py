@@ -99,25 +99,25 @@ class Exchange:
 
         return append
 
-    def tell_collected(self, worker: str, collected: Collected) -> None:
+    def record_collected(self, worker: str, collected: Collected) -> None:
         """Record what a worker collected, before xdist tells the controller that it has."""
         path = self.folder / f"collected-{worker}.json"
         path.write_text(json.dumps(asdict(collected)), encoding="utf-8")
 
     def collected_by(self, worker: str) -> Collected:
-        """What that worker collected; nothing when it never said."""
+        """What that worker collected; nothing when it never reported."""
         path = self.folder / f"collected-{worker}.json"
         if not path.exists():
             return Collected()
         return Collected(**json.loads(path.read_text(encoding="utf-8")))
 
-    def tell_versions(self, topology: str, versions: Mapping[str, str]) -> None:
+    def record_versions(self, topology: str, versions: Mapping[str, str]) -> None:
         """Record what was seen to run in the lab of a topology, before it is removed."""
         path = self.folder / f"{_VERSIONS}{topology}.json"
         path.write_text(json.dumps(dict(versions)), encoding="utf-8")
 
     def versions_of(self, topology: str) -> Mapping[str, str]:
-        """What was seen to run in the lab of a topology; nothing when nobody said."""
+        """What was seen to run in the lab of a topology; nothing when no worker reported."""
         path = self.folder / f"{_VERSIONS}{topology}.json"
         if not path.exists():
             return {}

@@ -22,13 +22,12 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.retries import told_to
 from mesh_fixtures.session.diagnosing import Diagnosing
-from mesh_fixtures.session.exchange import Collected, Exchange
 from mesh_fixtures.session.options import Keep, Settings
 
 if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
+    from mesh_fixtures.session.exchange import Collected, Exchange
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,11 @@ class Run:
         for name, content in collected.scenarios.items():
             self.scenarios.setdefault(name, Scenario.model_validate(content))
 
-    def tell_versions(self, topology: str, versions: Mapping[str, str]) -> None:
+    def record_versions(self, topology: str, versions: Mapping[str, str]) -> None:
         """Take note of what is seen to run in a lab."""
         self.versions[topology] = versions
         if self.exchange is not None:
-            self.exchange.tell_versions(topology, versions)
+            self.exchange.record_versions(topology, versions)
 
     def progress(self, scenario: Scenario) -> Progress:
         return Progress(scenario.id, self.sink)
@@ -123,7 +122,7 @@ def readable_errors() -> Iterator[None]:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Report in one line what this machine lacks, and run nothing."""
+    """Report what is missing on this machine in one line, and run nothing."""
     try:
         yield
     except (ArtifactError, MachineError) as error:
@@ -133,11 +132,13 @@ def usage_errors() -> Iterator[None]:
 @contextmanager
 def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
     """A lab for one scenario, removed or kept when the last test that needs it has run."""
+    from mesh_fixtures.retries import reporting_to
+
     with ExitStack() as stack:
         stack.enter_context(interruption.holding())
         if run.exchange is not None:
             stack.enter_context(run.exchange.holding_lab())
-        stack.enter_context(told_to(run.progress(scenario).retried))
+        stack.enter_context(reporting_to(run.progress(scenario).retried))
         with readable_errors():
             reuse = run.settings.keep != "never"
             lab = provider.open(scenario, run.progress(scenario), reuse=reuse)

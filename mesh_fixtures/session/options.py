@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
@@ -15,7 +15,9 @@ from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import AUTO, METHODS, MINIMUM_REQUESTS, ON, SKIP, Choice, Option
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.session import configuration
-from mesh_fixtures.session.sharding import Shard
+
+if TYPE_CHECKING:
+    from mesh_fixtures.session.sharding import Shard
 
 Keep = Literal["never", "failed", "always"]
 
@@ -248,7 +250,11 @@ def _requests(value: str) -> int:
 
 
 def _shard(value: str) -> Shard | None:
+    if not value:
+        return None
+    from mesh_fixtures.session.sharding import Shard
+
     try:
-        return Shard.read(value) if value else None
+        return Shard.read(value)
     except ValueError as error:
         raise pytest.UsageError(f"{options.SHARD.flag}: {error}") from error

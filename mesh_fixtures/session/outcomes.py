@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from math import isfinite
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from mesh_fixtures.session.selection import RESERVED
 
 if TYPE_CHECKING:
-    from mesh_fixtures.report import Checked
+    from mesh_fixtures.report.model import Figure, RequirementReport, Result
 
 _ATTRIBUTE: Final = "mesh_outcome"
 _LONGEST_REASON: Final = 4000
@@ -32,36 +33,90 @@ def attach(
         The result; empty where the phase says nothing.
     """
     result = _result(report, error)
-    if result:
-        findings = [
-            {
-                "cluster": each.cluster,
-                "expected": each.expected,
-                "seen": readable(each.seen),
-                "source": str(each.source or ""),
-            }
-            for each in getattr(error, "findings", ())
-        ]
-        told = {
-            "requirement": requirement,
-            "result": result,
-            "reason": "" if findings or result == "met" else _reason(report, error),
-            "findings": findings,
-            "causes": list(causes),
-        }
-        setattr(report, _ATTRIBUTE, told)
+    if result is None:
+        return ""
+    record = _record(report, requirement, result, error, causes)
+    setattr(report, _ATTRIBUTE, record.model_dump(mode="json"))
     return result
 
 
-def _result(report: pytest.TestReport, error: BaseException | None) -> str:
+def attached(report: pytest.TestReport) -> RequirementReport | None:
+    """What a report carries; None where it says nothing of a requirement."""
+    content: object = getattr(report, _ATTRIBUTE, None)
+    if content is None:
+        return None
+    from mesh_fixtures.report.model import RequirementReport
+
+    return RequirementReport.model_validate(content)
+
+
+def lost(report: pytest.TestReport, requirement: str) -> RequirementReport | None:
+    """What is known of a requirement whose test has ended with its process; None where only that
+    process knew the requirement.
+    """
+    from mesh_fixtures.report.model import RequirementReport
+    from mesh_fixtures.requirements import by_id
+
+    try:
+        known = by_id(requirement)
+    except LookupError:
+        return None
+    return RequirementReport.unverified(known, "inconclusive", readable(report.longreprtext))
+
+
+def _record(
+    report: pytest.TestReport,
+    requirement: str,
+    result: Result,
+    error: BaseException | None,
+    causes: Iterable[str],
+) -> RequirementReport:
+    # Both are imported late, as tests without requirements are spared what they take.
+    from mesh_fixtures.report.model import Found, RequirementReport
+    from mesh_fixtures.requirements import by_id
+    from mesh_fixtures.verdict.findings import Unmet
+
+    known = by_id(requirement)
+    findings = tuple(
+        Found(
+            cluster=each.cluster,
+            expected=each.expected,
+            seen=readable(each.seen),
+            source=str(each.source or ""),
+        )
+        for each in (error.findings if isinstance(error, Unmet) else ())
+    )
+    return RequirementReport(
+        id=known.id,
+        level=known.level,
+        title=known.title,
+        result=result,
+        reason="" if findings or result == "met" else _reason(report, error),
+        seconds=round(report.duration, 3),
+        findings=findings,
+        figures={
+            name: _figure(value) for name, value in report.user_properties if name not in RESERVED
+        },
+        causes=tuple(causes),
+    )
+
+
+def _figure(value: object) -> Figure:
+    """A property of a test as a figure; a document has no number for what is not finite."""
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value)
+
+
+def _result(report: pytest.TestReport, error: BaseException | None) -> Result | None:
     if report.when == "teardown":
-        return ""
+        return None
     if report.skipped:
         return "unmet" if hasattr(report, "wasxfail") else "not run"
     if report.failed:
         says = report.when == "call" and isinstance(error, AssertionError | pytest.fail.Exception)
         return "unmet" if says and _TIMEOUT not in str(error) else "inconclusive"
-    return "met" if report.when == "call" else ""
+    return "met" if report.when == "call" else None
 
 
 def _reason(report: pytest.TestReport, error: BaseException | None) -> str:
@@ -76,27 +131,3 @@ def readable(text: str) -> str:
     from mesh_fixtures.diagnosis.redaction import redacted
 
     return redacted(text.strip())[:_LONGEST_REASON]
-
-
-def attached(report: pytest.TestReport) -> Checked | None:
-    """What a report carries; None where it says nothing of a requirement."""
-    told: dict[str, Any] | None = getattr(report, _ATTRIBUTE, None)
-    if told is None:
-        return None
-    from mesh_fixtures.report import Checked
-    from mesh_fixtures.report.model import Found
-
-    figures = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in report.user_properties
-        if name not in RESERVED
-    }
-    return Checked(
-        requirement=told["requirement"],
-        result=told["result"],
-        reason=told["reason"],
-        seconds=report.duration,
-        findings=tuple(Found(**each) for each in told["findings"]),
-        figures=figures,
-        causes=tuple(told["causes"]),
-    )

@@ -21,8 +21,8 @@ from mesh_fixtures.session.labs import RUN
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from mesh_fixtures.report import Checked, Report
-    from mesh_fixtures.report.model import Provider, StepReport
+    from mesh_fixtures.report import Report
+    from mesh_fixtures.report.model import Provider, RequirementReport, StepReport
 
 PAGE: Final = "index.html"
 
@@ -42,7 +42,7 @@ class Reporting:
         self._folder = self._run.settings.report_folder(config.rootpath)
         self._began = datetime.now(UTC)
         self._begun = False
-        self._checked: dict[str, list[Checked]] = {}
+        self._checked: dict[str, list[RequirementReport]] = {}
         self._ended: set[str] = set()
         self._errors: dict[str, list[str]] = {}
         self._explained: dict[str, Explained] = {}
@@ -96,21 +96,15 @@ class Reporting:
         if not topology:
             topology = str(dict(report.user_properties).get("topology", ""))
         checked = outcomes.attached(report)
+        if checked is None and report.failed:
+            if requirement and report.when not in ("setup", "call", "teardown"):
+                checked = outcomes.lost(report, requirement)  # its process has died
+            if checked is None and topology:
+                error = outcomes.readable(report.longreprtext)
+                self._errors.setdefault(topology, []).append(error)
         if checked is not None:
             self._ended.add(report.nodeid)
-        elif report.failed and report.when not in ("setup", "call", "teardown") and requirement:
-            checked = self._lost(requirement, report)  # its process has died
-        elif report.failed and topology:
-            told = outcomes.readable(report.longreprtext)
-            self._errors.setdefault(topology, []).append(told)
-        if checked is not None:
             self._checked.setdefault(topology, []).append(checked)
-
-    def _lost(self, requirement: str, report: pytest.TestReport) -> Checked:
-        from mesh_fixtures.report import Checked
-
-        self._ended.add(report.nodeid)
-        return Checked(requirement, "inconclusive", outcomes.readable(report.longreprtext))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -138,7 +132,7 @@ class Reporting:
     def _report(self, topology: str, exitstatus: int) -> Report:
         from mesh_fixtures.report import Seen, build
         from mesh_fixtures.report.model import CauseReport, Retried, Run, Versions
-        from mesh_fixtures.requirements import REQUIREMENTS
+        from mesh_fixtures.requirements import known
 
         settings = self._run.settings
         explained = self._explained.get(topology, Explained(topology))
@@ -178,7 +172,7 @@ class Reporting:
             causes=tuple(CauseReport.model_validate(each) for each in explained.causes),
             steps=self._steps(topology),
         )
-        return build(seen, REQUIREMENTS)
+        return build(seen, known())
 
     def _steps(self, topology: str) -> tuple[StepReport, ...]:
         from mesh_fixtures.report.model import StepReport

@@ -11,12 +11,12 @@ import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
 from mesh_fixtures.options import DISRUPTIVE
-from mesh_fixtures.session.sharding import Shard, estimate, split
 
 if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
     from mesh_fixtures.scenario import Scenario
+    from mesh_fixtures.session.sharding import Shard
 
 PLUGIN: Final = "mesh_fixtures.plugin"
 SCENARIO: Final = "mesh_scenario"
@@ -164,13 +164,13 @@ def parameters(scenarios: Iterable[Scenario], markers: Iterable[pytest.Mark]) ->
 
 
 def _parameter(scenario: Scenario, required: Iterable[str]) -> object:
-    lacking = [feature for feature in required if feature not in scenario.features]
-    marks = [_skipped(scenario, lacking)] if lacking else []
+    missing = [feature for feature in required if feature not in scenario.features]
+    marks = [_skipped(scenario, missing)] if missing else []
     return pytest.param(Chosen(scenario), id=scenario.id, marks=marks)
 
 
-def _skipped(scenario: Scenario, lacking: Iterable[str]) -> pytest.MarkDecorator:
-    return pytest.mark.skip(reason=f"{scenario.id} lacks {' and '.join(lacking)}")
+def _skipped(scenario: Scenario, missing: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"{scenario.id} lacks {' and '.join(missing)}")
 
 
 def mark_by_requirement(item: pytest.Item) -> None:
@@ -198,8 +198,8 @@ def mark_by_requirement(item: pytest.Item) -> None:
     if requirement.disruptive:
         item.add_marker("disruptive")
     scenario = _scenario_of(item)
-    if scenario is not None and (lacking := requirement.missing_features(scenario)):
-        item.add_marker(_skipped(scenario, lacking))
+    if scenario is not None and (missing := requirement.missing_features(scenario)):
+        item.add_marker(_skipped(scenario, missing))
 
 
 def skip_disruptive(item: pytest.Item) -> None:
@@ -256,6 +256,8 @@ def outside(
     Args:
         measured: seconds by topology that earlier runs took.
     """
+    from mesh_fixtures.session.sharding import estimate, split
+
     seconds: dict[str, float] = {}
     tests = list(items)
     for item in tests:

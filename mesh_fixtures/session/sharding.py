@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.options import SHARD_FORM
@@ -114,6 +113,8 @@ def measured(paths: Iterable[Path]) -> dict[str, float]:
     if not files:
         return {}
     # takes a moment to import, which runs without are spared
+    from statistics import median
+
     from mesh_fixtures.report.files import load
 
     found: dict[str, list[float]] = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import pytest_timeout
 
 
 def stretch(item: pytest.Item, factor: float) -> None:
     """Let a test take that many times as long as its marker, else the configuration says."""
     if factor == 1 or not item.config.pluginmanager.hasplugin("timeout"):
         return
+    import pytest_timeout  # here, for it is there wherever its plugin is
+
     configured: float | None = pytest_timeout.get_env_settings(item.config).timeout
     marker = item.get_closest_marker("timeout")
     args, kwargs = ((), {}) if marker is None else (marker.args, dict(marker.kwargs))

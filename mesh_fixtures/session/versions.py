@@ -44,9 +44,9 @@ def seen_in(lab: Lab) -> Mapping[str, str]:
                 for cluster, kube in view.kube.items()
                 for name, ask in asked.items()
             }
-            for (name, _), said in Batch(patient(SECONDS)).all(queries).items():
-                found[name].add(said or "")
-    except ProbeError:  # a kubeconfig that cannot be used, as others have said
+            for (name, _), version in Batch(patient(SECONDS)).all(queries).items():
+                found[name].add(version or "")
+    except ProbeError:  # a kubeconfig that cannot be used, as others report
         return known
-    told = {name: ", ".join(sorted(said - {""})) for name, said in found.items()}
-    return {**known, **{name: said for name, said in told.items() if said}}
+    seen = {name: ", ".join(sorted(each - {""})) for name, each in found.items()}
+    return {**known, **{name: each for name, each in seen.items() if each}}

@@ -10,7 +10,7 @@ from mesh_fixtures.kube import Source
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference between what a requirement demands and what was seen.
+    """A difference between what must hold and what was seen.
 
     Attributes:
         cluster: where it was seen, or from where.

@@ -8,19 +8,20 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS
 
-from mesh_fixtures.report import Checked, Report, Seen, build
+from mesh_fixtures.report import Report, Seen, build
 from mesh_fixtures.report.model import (
     CauseReport,
     Figure,
     Found,
     Observation,
     Provider,
+    RequirementReport,
     Result,
     Run,
     StepReport,
     Versions,
 )
-from mesh_fixtures.requirements import REQUIREMENTS, Requirement
+from mesh_fixtures.requirements import REQUIREMENTS, Requirement, by_id
 from mesh_fixtures.scenario import Scenario
 
 BEGAN = datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC)
@@ -77,9 +78,9 @@ def report(
     """
     given = results or {}
     checked = [
-        Checked(
-            requirement=each.id,
-            result=given.get(each.id, "met"),
+        checked_by(
+            each.id,
+            given.get(each.id, "met"),
             reason="no answer" if given.get(each.id) == "inconclusive" else "",
             seconds=1.5,
             findings=found(given.get(each.id)),
@@ -91,13 +92,24 @@ def report(
     return build(seen(scenario, checked, **more), REQUIREMENTS)
 
 
+def checked_by(requirement: str, result: Result, **more: object) -> RequirementReport:
+    """What a test found of a requirement.
+
+    Args:
+        more: attributes of `RequirementReport`.
+    """
+    known = by_id(requirement)
+    record = {"id": known.id, "level": known.level, "title": known.title, "result": result}
+    return RequirementReport.model_validate(record | more)
+
+
 def found(result: Result | None) -> tuple[Found, ...]:
     if result != "unmet":
         return ()
     return (Found(cluster="cluster1", expected="v1, v2", seen="v2 <i>", source="kubectl exec"),)
 
 
-def seen(scenario: Scenario, checked: Iterable[Checked], **more: object) -> Seen:
+def seen(scenario: Scenario, checked: Iterable[RequirementReport], **more: object) -> Seen:
     values = {
         "selected": frozenset(each.id for each in REQUIREMENTS),
         "causes": (),

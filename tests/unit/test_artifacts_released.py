@@ -12,7 +12,7 @@ import yaml
 
 from mesh_fixtures.artifacts import released
 from mesh_fixtures.errors import ArtifactError
-from mesh_fixtures.install import operators
+from mesh_fixtures.install.method import primary_operator
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
 
@@ -97,9 +97,9 @@ def test_the_release_is_the_one_of_istioctl(istioctl: Callable[[str], Path]) -> 
     images = released.image_set(istioctl('{"clientVersion": {"version": "1.31.1"}}'))
     assert (images.name, images.istio_version) == ("released", "1.31.1")
     scenario = load_scenario(SCENARIOS / "multi-primary.yaml")
-    told = yaml.safe_load(operators.primary(scenario, "cluster1", images))["spec"]
-    assert "hub" not in told
-    assert "tag" not in told
+    spec = yaml.safe_load(primary_operator(scenario, "cluster1", images))["spec"]
+    assert "hub" not in spec
+    assert "tag" not in spec
 
 
 def test_an_istioctl_that_does_not_say_its_release(istioctl: Callable[[str], Path]) -> None:

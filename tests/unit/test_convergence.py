@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.retries import Retry, told_to
+from mesh_fixtures.retries import Retry, reporting_to
 from mesh_fixtures.verdict.convergence import Settled, settle
 
 
@@ -89,7 +89,7 @@ def test_a_probe_error_only_delays() -> None:
 
 def test_a_probe_error_that_only_delays_is_told() -> None:
     told: list[Retry] = []
-    with told_to(told.append):
+    with reporting_to(told.append):
         settled(Clock(), [probe_error(), 1, 3])
     settled(Clock(), [probe_error(), 3])
     assert told == [Retry("cluster1", "an answer", "none")]

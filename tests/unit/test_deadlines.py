@@ -35,10 +35,7 @@ MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})
 """What is called with deadlines as data: `stretched` multiplies a step's when it is run, the cache
 those of a build's part."""
 
-PLANS: Final = (
-    *("install/by_helm.py", "install/control_plane.py", "install/east_west_gateway.py"),
-    *("install/remote.py", "workloads.py"),
-)
+PLANS: Final = ("install/method.py", "install/plan.py", "workloads.py")
 """Plans as data, whose commands hold deadlines: `stretched` multiplies them when they are run."""
 
 UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -47,11 +44,11 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "artifacts/gobuild.py": {"1500.0": "becomes that of a Part, which the cache multiplies"},
     "artifacts/parts.py": {"900.0": "the default of a Part, which the cache multiplies"},
     "diagnosis/gather/paths.py": {"SLOW_SECONDS": "TCP's timer for a first packet (RFC 6298)"},
-    "install/stretching.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
+    "install/executor.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
     "kube/pipe.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
+    "lab/netns/boot.py": {"_POLL": "a poll interval"},
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
-    "lab/netns/readiness.py": {"_POLL": "a poll interval"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},
     "progress/display.py": {"1.0": "a poll interval"},
     "requirements/requirement.py": {"300.0": "becomes a mark, which the plugin multiplies"},

@@ -16,7 +16,7 @@ from test_diagnosis_gather import SECRETS, listed, view_of
 
 from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
 from mesh_fixtures.journal import Entry, Journal
-from mesh_fixtures.lab.netns.inspection import network_state
+from mesh_fixtures.lab.netns.lab import network_state
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLW9m"
@@ -70,14 +70,14 @@ def members(tmp_path: Path) -> dict[str, bytes]:
         frames=[(STDOUT, leaking.encode()), (ERROR, json.dumps({"status": "Success"}).encode())],
     )
     file = file_of(tmp_path / "reports", "any")
-    told = {"diagnosis.txt": f"the cause: {TOKEN}"}
+    documents = {"diagnosis.txt": f"the cause: {TOKEN}"}
     with view_of(server, tmp_path) as view:
         view.lab.folder = tmp_path  # type: ignore[misc]
         logs = tmp_path / "install" / "logs"
         logs.mkdir(parents=True)
         (logs / "cacerts.cluster1.log").write_text(f"secret created {PASSWORD}")
         view.lab.network_state = lambda: {"router": "$ ip route\n"}  # type: ignore[method-assign]
-        write_bundle(file, view, told)
+        write_bundle(file, view, documents)
     with tarfile.open(file) as archive:
         return {
             member.name.partition("/")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
@@ -145,6 +145,6 @@ def test_the_networks_of_a_lab_without_any_are_none(tmp_path: Path) -> None:
 def test_a_network_that_is_gone_is_told_of_by_what_cannot_be_entered(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.record(Entry("namespace", "mesh-none-router"))
-    (said,) = network_state(journal).values()
-    assert "$ nft list ruleset" in said
-    assert "mesh-none-router" in said
+    (text,) = network_state(journal).values()
+    assert "$ nft list ruleset" in text
+    assert "mesh-none-router" in text

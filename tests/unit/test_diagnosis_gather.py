@@ -20,8 +20,8 @@ from mesh_examples import SCENARIOS
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
+from mesh_fixtures.diagnosis.gather.key_material import credentials_in, read_remote_secrets
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
-from mesh_fixtures.diagnosis.gather.remote_secrets import credentials_in, read_remote_secrets
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.probe.view import MeshView
@@ -263,7 +263,7 @@ LABEL = {"istio/multiCluster": "true"}
 def test_a_remote_secret_leads_where_its_authority_is_trusted(
     tmp_path: Path, authorities: Mapping[str, bytes]
 ) -> None:
-    from mesh_fixtures.diagnosis.gather.remote_secrets import authorities_in
+    from mesh_fixtures.diagnosis.gather.key_material import authorities_in
 
     known = {
         name: authorities_in(kubeconfig("https://x", pem)) for name, pem in authorities.items()
@@ -301,9 +301,9 @@ def test_credentials_are_found_in_a_kubeconfig() -> None:
 
 
 def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
-    def line(curl_exit: int, seconds: float, port: int, number: int, said: str = "") -> str:
+    def line(curl_exit: int, seconds: float, port: int, number: int, message: str = "") -> str:
         url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
-        return f"{curl_exit} 1 {seconds:.6f} {url} {said}".rstrip()
+        return f"{curl_exit} 1 {seconds:.6f} {url} {message}".rstrip()
 
     printed = "\n".join(
         (
@@ -315,11 +315,11 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
             "a line that is none",
         )
     )
-    said = "* connect to 10.0.0.1 port 15443 from 10.1.0.9 port 1 failed: Connection refused\n"
+    stderr = "* connect to 10.0.0.1 port 15443 from 10.1.0.9 port 1 failed: Connection refused\n"
     targets = tuple(
         Target("gateway", "cluster2", "10.0.0.1", port, 3) for port in (15021, 15443, 15012)
     )
-    status, services = read_paths("cluster1", SLEEP, targets, result(printed, said))
+    status, services = read_paths("cluster1", SLEEP, targets, result(printed, stderr))
     assert (status.attempts, status.open, status.slow, status.timed_out) == (3, 2, 1, 1)
     assert (services.attempts, services.open, services.refused) == (2, 1, 1)
     assert services.message == "Connection refused"

@@ -17,8 +17,8 @@ from mesh_fixtures.diagnosis.cause import (
     Diagnosis,
     Evidence,
     Kind,
+    Layer,
     RootCause,
-    Rung,
 )
 from mesh_fixtures.diagnosis.diagnostician import merged
 from mesh_fixtures.diagnosis.facts import ClusterFacts
@@ -34,13 +34,13 @@ RECORDINGS = [recorded(name) for name in names()]
 MULTI = SCENARIOS["multi-primary-multi-network"]
 
 
-def test_every_requirement_has_its_place_on_the_ladder() -> None:
+def test_every_requirement_has_its_place_in_the_dependency_graph() -> None:
     others = foundations("unknown", MULTI)
     assert {*IDS} <= others | {each for each in IDS if foundations(each, MULTI) != others}
 
 
 @given(meshes(), st.sampled_from(IDS))
-def test_no_requirement_rests_on_itself(scenario: Scenario, requirement: str) -> None:
+def test_no_requirement_depends_on_itself(scenario: Scenario, requirement: str) -> None:
     assert requirement not in foundations(requirement, scenario)
 
 
@@ -100,8 +100,8 @@ def cause(kind: Kind, *clusters: str) -> Cause:
 
 
 def test_a_diagnosis_of_two_states_of_a_mesh_says_each_cause_once() -> None:
-    upper = cause(Kind("upper", Rung.WORKLOAD, ("TRAFFIC-1",)), "cluster1")
-    lower = cause(Kind("lower", Rung.TRUST, ("TRUST-1",)), "cluster2")
+    upper = cause(Kind("upper", Layer.WORKLOAD, ("TRAFFIC-1",)), "cluster1")
+    lower = cause(Kind("lower", Layer.TRUST, ("TRUST-1",)), "cluster2")
     both = merged(
         [
             Diagnosis((RootCause(upper, ("TRAFFIC-1",)),)),
@@ -116,5 +116,5 @@ def test_a_diagnosis_of_two_states_of_a_mesh_says_each_cause_once() -> None:
 def test_causes_follow_from_others_of_the_same_cluster(
     clusters: tuple[str, ...], follows: bool
 ) -> None:
-    upper = cause(Kind("upper", Rung.WORKLOAD, (), follows=("lower",)), "cluster1")
-    assert upper.may_follow(cause(Kind("lower", Rung.TRUST, ()), *clusters)) is follows
+    upper = cause(Kind("upper", Layer.WORKLOAD, (), follows=("lower",)), "cluster1")
+    assert upper.may_follow(cause(Kind("lower", Layer.TRUST, ()), *clusters)) is follows

@@ -41,20 +41,20 @@ def encoded(text: str) -> str:
 def test_keys_and_tokens_are_taken_out(
     secret: str, form: type[str], before: str, after: str
 ) -> None:
-    said = redacted(f"{before} {form(secret)} {after}")
-    assert "PRIVATE KEY" not in said
-    assert TOKEN.partition(".")[0] not in said
-    assert form(secret) not in said
-    assert encoded(secret)[:40] not in said
+    output = redacted(f"{before} {form(secret)} {after}")
+    assert "PRIVATE KEY" not in output
+    assert TOKEN.partition(".")[0] not in output
+    assert form(secret) not in output
+    assert encoded(secret)[:40] not in output
 
 
 @given(secrets, words, words)
 def test_values_are_taken_out_plain_and_in_base64(value: str, before: str, after: str) -> None:
     for form in (value, encoded(value), encoded(f"password: {value}\nname: long enough for this")):
-        said = redacted(f"{before} {form} {after}", [value])
-        assert value not in said
+        output = redacted(f"{before} {form} {after}", [value])
+        assert value not in output
         if len(form) >= 40:
-            assert form not in said
+            assert form not in output
 
 
 def test_a_key_that_was_cut_off_is_taken_out() -> None:

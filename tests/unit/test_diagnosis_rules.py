@@ -107,8 +107,8 @@ def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> An
     return adding(Configuration(kind, namespace, name, spec))
 
 
-def failing(source: str, said: str) -> Change:
-    traffic = Traffic("cluster1", 200, {"v1": 100}, {said: 100}, source)
+def failing(source: str, message: str) -> Change:
+    traffic = Traffic("cluster1", 200, {"v1": 100}, {message: 100}, source)
     return of_mesh(traffic=(traffic,))
 
 

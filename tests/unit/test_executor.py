@@ -196,8 +196,8 @@ def test_needs_come_first(execute: Run, folder: Path) -> None:
 
 def test_progress_tells_of_each_step_and_its_time(execute: Run, events: list[Event]) -> None:
     execute(step("b", sh("true"), needs=("a",)), step("a", sh("sleep 0.2")))
-    told = [(event.phase, event.cluster, event.outcome) for event in events]
-    assert told == [
+    phases = [(event.phase, event.cluster, event.outcome) for event in events]
+    assert phases == [
         (name, "cluster1", outcome) for name in ("a", "b") for outcome in ("started", "done")
     ]
     assert events[1].seconds >= 0.2
@@ -249,9 +249,9 @@ def test_the_first_cause_in_a_pipe(execute: Run, first: str, second: str, status
 
 
 def test_an_existing_object_has_a_remedy(execute: Run) -> None:
-    said = 'Error from server (AlreadyExists): namespaces "istio-system" already exists'
+    output = 'Error from server (AlreadyExists): namespaces "istio-system" already exists'
     with pytest.raises(StepFailed, match="remove the lab with mesh-conformance down any, and"):
-        execute(step("a", sh(f"echo '{said}' >&2; exit 1")))
+        execute(step("a", sh(f"echo '{output}' >&2; exit 1")))
 
 
 def test_nothing_captured_is_a_failure(execute: Run) -> None:

@@ -15,7 +15,7 @@ from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
-from mesh_fixtures.lab.kind.parts import Wanted, image_source, lacks
+from mesh_fixtures.lab.kind.parts import Wanted, image_source, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
 from mesh_fixtures.lab.netns.provider import kubernetes_version
 from mesh_fixtures.options import Choice
@@ -194,20 +194,20 @@ def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
     assert image_source("auto") == "released"
     assert image_source("built") == "built"
     install("kind", "")
-    assert [each.missing for each in lacks(Wanted())] == ["the program kubectl"]
+    assert [each.missing for each in missing_parts(Wanted())] == ["the program kubectl"]
 
 
 def test_released_images_where_an_istioctl_is_named(install: Install) -> None:
     assert image_source("auto", "1.30.1") == "released"
     for name in ("kind", "kubectl"):
         install(name, "")
-    assert lacks(Wanted(istioctl="1.30.1")) == []
-    (problem,) = lacks(Wanted(istioctl="1.30.1", charts=""))
+    assert missing_parts(Wanted(istioctl="1.30.1")) == []
+    (problem,) = missing_parts(Wanted(istioctl="1.30.1", charts=""))
     assert problem.missing == "charts of the release"
     assert "--mesh-charts" in problem.remedy
-    (problem,) = lacks(Wanted(istioctl="1.23.0"))
+    (problem,) = missing_parts(Wanted(istioctl="1.23.0"))
     assert (problem.missing, problem.seen) == ("Istio 1.24 to 1.32", "1.23.0")
-    (problem,) = lacks(Wanted(istioctl="/nowhere/istioctl"))
+    (problem,) = missing_parts(Wanted(istioctl="/nowhere/istioctl"))
     assert problem.missing == "the program /nowhere/istioctl"
 
 
@@ -216,7 +216,7 @@ def test_the_release_of_the_istioctl_in_path(install: Install, release: str, lac
     for name in ("kind", "kubectl"):
         install(name, "")
     install("istioctl", f"""echo '{{"clientVersion": {{"version": "{release}"}}}}'""")
-    found = lacks(Wanted())
+    found = missing_parts(Wanted())
     assert [each.seen for each in found] == [release] * lacking
 
 

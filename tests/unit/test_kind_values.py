@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import LabError, ScenarioError
-from mesh_fixtures.lab.kind.boot import reason
+from mesh_fixtures.lab.kind.boot import reason, with_context
 from mesh_fixtures.lab.kind.configuration import (
     NodeNetwork,
     addresses_beside,
@@ -22,7 +22,6 @@ from mesh_fixtures.lab.kind.configuration import (
     routes,
 )
 from mesh_fixtures.lab.kind.engine import subnets_in
-from mesh_fixtures.lab.kind.kubeconfigs import for_cluster
 from mesh_fixtures.lab.kind.parts import node_image
 from mesh_fixtures.lab.pki import Authority, kubeconfig
 from mesh_fixtures.scenario import Scenario
@@ -137,8 +136,9 @@ def test_a_network_without_subnet(told: list[dict[str, object]]) -> None:
 def test_context_of_a_kubeconfig_is_the_cluster() -> None:
     authority = Authority("kubernetes")
     client = authority.issue("admin")
-    of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", authority.pair.certificate, client)
-    told = yaml.safe_load(for_cluster(of_kind, "cluster1"))
+    pem = (authority.credential.certificate_pem, client.certificate_pem, client.key_pem)
+    of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", *pem)
+    told = yaml.safe_load(with_context(of_kind, "cluster1"))
     assert told["current-context"] == "cluster1"
     assert yaml.safe_load(of_kind)["users"][0]["user"] == told["users"][0]["user"]
     assert told["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:4"

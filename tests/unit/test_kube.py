@@ -17,7 +17,7 @@ from mesh_fixtures.kube.resources import (
     SECRETS,
     SERVICES,
 )
-from mesh_fixtures.retries import Retry, told_to
+from mesh_fixtures.retries import Retry, reporting_to
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +184,7 @@ def test_the_pod_of_a_selector_is_one_that_serves(tmp_path: Path) -> None:
 def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None:
     server = FakeApiServer({PODS_PATH: {"items": []}}, refusals=[503, 429])
     told: list[Retry] = []
-    with client_of(server, tmp_path) as kube, told_to(told.append):
+    with client_of(server, tmp_path) as kube, reporting_to(told.append):
         assert kube.list(PODS, "sample") == ()
     assert len(server.asked) == 3
     assert told == [

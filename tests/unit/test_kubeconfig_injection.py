@@ -6,7 +6,7 @@ import pytest
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.kube import Webhook, WebhookConfiguration
-from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
+from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import Injector, injectors
 
 ENABLED = {"istio-injection": "enabled"}

@@ -161,7 +161,7 @@ def test_a_kept_lab_whose_namespace_is_gone_is_not(
     assert records.load_all() == []
 
 
-def test_somebody_elses_namespace_of_that_name_stays(
+def test_another_namespace_of_that_name_stays(
     servers: Servers,
 ) -> None:
     lab = opened(servers)
@@ -169,7 +169,7 @@ def test_somebody_elses_namespace_of_that_name_stays(
     path = f"/api/v1/namespaces/{lab.sample_namespace}"
     theirs = {"metadata": {"name": lab.sample_namespace, "uid": "theirs"}}
     server.answers[path] = theirs
-    with pytest.raises(LabError, match="somebody else's"):
+    with pytest.raises(LabError, match="not of this run"):
         lab.deploy_sample()
     lab.close()
     assert server.answers[path] is theirs

@@ -11,7 +11,7 @@ from fake_api_server import FakeApiServer
 
 from mesh_fixtures.kube import Access
 from mesh_fixtures.kube import transport as transports
-from mesh_fixtures.lab.kubeconfig import access
+from mesh_fixtures.lab.kubeconfig import permissions
 from mesh_fixtures.lab.kubeconfig.permissions import RULES, Subject, roles
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
@@ -87,7 +87,7 @@ def test_the_roles_are_bound(subject: Subject, bound: dict[str, str]) -> None:
 
 def problems(server: FakeApiServer, folder: Path) -> list[Any]:
     with server.running(folder) as kubeconfig:
-        return list(access.problems([Reference("one", (kubeconfig,), "cluster1")]))
+        return list(permissions.problems([Reference("one", (kubeconfig,), "cluster1")]))
 
 
 def test_nothing_is_missing_where_all_is_permitted(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_cluster_that_does_not_answer_is_no_missing_permission(
     monkeypatch.setattr(transports, "PAUSE_SECONDS", 0.0)
     with FakeApiServer().running(tmp_path) as kubeconfig:
         pass
-    (found,) = access.problems([Reference("one", (kubeconfig,), "cluster1")])
+    (found,) = permissions.problems([Reference("one", (kubeconfig,), "cluster1")])
     assert found.missing == "an API server of one that answers"
     assert "refused" in found.seen
-    (found,) = access.problems([Reference("one", (tmp_path / "nowhere",), "")])
+    (found,) = permissions.problems([Reference("one", (tmp_path / "nowhere",), "")])
     assert "a kubeconfig" in found.missing
     assert found.seen == "no such file"

@@ -11,9 +11,9 @@ import pytest
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.lab import inotify
-from mesh_fixtures.lab.netns import machine, modules
+from mesh_fixtures.lab.netns import machine
 from mesh_fixtures.lab.netns.components import with_clock_speed
-from mesh_fixtures.lab.netns.inspection import ended_services
+from mesh_fixtures.lab.netns.lab import ended_services
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def modprobe(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None
 
 
 def test_what_is_built_in_or_loaded_is_not_missing(proc: Path) -> None:
-    assert list(modules.missing(proc)) == ["br_netfilter", "overlay"]
+    assert list(machine.missing_modules(proc)) == ["br_netfilter", "overlay"]
     add_overlay(proc)
-    assert list(modules.missing(proc)) == ["br_netfilter"]
+    assert list(machine.missing_modules(proc)) == ["br_netfilter"]
     add_bridge_filter(proc)
-    assert list(modules.missing(proc)) == []
+    assert list(machine.missing_modules(proc)) == []
 
 
 def test_bridges_of_the_machine_work_as_before(
@@ -58,7 +58,7 @@ def test_bridges_of_the_machine_work_as_before(
     folder = proc / "sys/net/bridge"
     script = f"mkdir -p {folder}; echo 1 > {folder}/bridge-nf-call-iptables"
     modprobe(monkeypatch, tmp_path, script)
-    assert list(modules.load(proc)) == ["br_netfilter"]
+    assert list(machine.load_modules(proc)) == ["br_netfilter"]
     assert (folder / "bridge-nf-call-iptables").read_text() == "0"
 
 
@@ -67,7 +67,7 @@ def test_setting_of_somebody_who_loaded_it_before_stays(
 ) -> None:
     switches = add_bridge_filter(proc)
     modprobe(monkeypatch, tmp_path, "exit 0")
-    assert list(modules.load(proc)) == ["overlay"]
+    assert list(machine.load_modules(proc)) == ["overlay"]
     assert [switch.read_text() for switch in switches] == ["1\n", "1\n"]
 
 
@@ -76,15 +76,15 @@ def test_module_that_can_be_loaded_is_no_problem(
     proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, missing: Sequence[str]
 ) -> None:
     modprobe(monkeypatch, tmp_path, script)
-    monkeypatch.setattr(modules, "missing", lambda: ["br_netfilter"])
-    found = modules.problems()
+    monkeypatch.setattr(machine, "missing_modules", lambda: ["br_netfilter"])
+    found = machine.module_problems()
     assert [problem.missing for problem in found] == [f"the kernel module {n}" for n in missing]
 
 
 def test_module_is_a_problem_where_nothing_loads_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "missing", lambda: ["overlay"])
+    monkeypatch.setattr(machine, "missing_modules", lambda: ["overlay"])
     monkeypatch.setattr(shutil, "which", lambda name, path: None)
-    (problem,) = modules.problems()
+    (problem,) = machine.module_problems()
     assert "overlay" in problem.missing
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
@@ -28,6 +29,7 @@ from mesh_fixtures.lab.netns.network import (
     router_namespace,
     router_rules,
 )
+from mesh_fixtures.lab.netns.node_files import ClusterKeys
 from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs, with_servers
 from mesh_fixtures.scenario import Scenario
 
@@ -141,33 +143,35 @@ def test_dns_has_no_upstream() -> None:
 
 def test_leaves_chain_to_their_authority() -> None:
     authority = Authority("a")
-    root = x509.load_pem_x509_certificate(authority.pair.certificate)
-    leaf = x509.load_pem_x509_certificate(
-        authority.issue("user", organizations=["group"]).certificate
-    )
-    leaf.verify_directly_issued_by(root)
+    leaf = authority.issue("user", organizations=["group"]).certificate
+    leaf.verify_directly_issued_by(authority.credential.certificate)
     usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 def test_servers_carry_their_addresses() -> None:
-    pair = Authority("a").issue("api", addresses=[IPv4Address("10.0.0.1")], names=["localhost"])
-    leaf = x509.load_pem_x509_certificate(pair.certificate)
+    server = Authority("a").issue("api", addresses=[IPv4Address("10.0.0.1")], names=["localhost"])
+    leaf = server.certificate
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.IPAddress) == [IPv4Address("10.0.0.1")]
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
 
 
-def test_two_clusters_share_no_authority() -> None:
-    one, other = (Authority("a").pair, Authority("a").pair)
-    assert one.certificate != other.certificate
+def test_a_cluster_accepts_no_certificate_of_another() -> None:
+    one, other = ClusterKeys.make("a"), ClusterKeys.make("a")
+    own, others = one.administrator.certificate, other.administrator.certificate
+    own.verify_directly_issued_by(one.authority.credential.certificate)
+    with pytest.raises(InvalidSignature):
+        others.verify_directly_issued_by(one.authority.credential.certificate)
 
 
 def test_merged_kubeconfig_has_a_context_for_each_cluster() -> None:
     authority = Authority("a")
     client = authority.issue("admin")
     parts = [
-        kubeconfig(name, f"https://127.0.0.1:{port}", authority.pair.certificate, client)
+        kubeconfig(
+            name, f"https://127.0.0.1:{port}", b"root", client.certificate_pem, client.key_pem
+        )
         for name, port in (("cluster1", 1), ("cluster2", 2))
     ]
     merged = yaml.safe_load(merge_kubeconfigs(parts))
@@ -205,8 +209,8 @@ def test_nodes_are_applied_whoever_made_them_first(tmp_path: Path) -> None:
 def test_kubeconfig_inside_the_lab_has_the_servers_own_addresses() -> None:
     authority = Authority("a-ca")
     user = authority.issue("somebody")
-    certificate = authority.pair.certificate
-    contents = [kubeconfig(name, "https://127.0.0.1:1", certificate, user) for name in "ab"]
+    pem = (authority.credential.certificate_pem, user.certificate_pem, user.key_pem)
+    contents = [kubeconfig(name, "https://127.0.0.1:1", *pem) for name in "ab"]
     servers = {"a": "https://10.0.0.2:6443", "b": "https://10.0.1.2:6443"}
     before = yaml.safe_load(merge_kubeconfigs(contents))
     after = yaml.safe_load(with_servers(merge_kubeconfigs(contents), servers))

@@ -58,9 +58,9 @@ def test_why_a_port_is_not_open(reason: str, reach: Reach, origin: str) -> None:
 
 
 def test_silence_is_a_timeout() -> None:
-    said = "Connection timed out after 2500 milliseconds"
-    seen = read(f"28 000 0.000000 {URL} {said}")
-    assert (seen.reach, seen.message) == (Reach.TIMED_OUT, said)
+    message = "Connection timed out after 2500 milliseconds"
+    seen = read(f"28 000 0.000000 {URL} {message}")
+    assert (seen.reach, seen.message) == (Reach.TIMED_OUT, message)
     assert str(seen) == "10.2.0.5:15021 timed out"
 
 
@@ -72,7 +72,7 @@ def test_answers_come_in_the_targets_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "stderr", "said"),
+    ("printed", "stderr", "seen"),
     [
         ("", "sh: curl: not found", "not found"),
         ("curl: try 'curl --help'\n", "", "cannot be read"),
@@ -81,9 +81,9 @@ def test_answers_come_in_the_targets_order() -> None:
     ],
 )
 def test_what_does_not_account_for_every_target_is_a_probe_error(
-    printed: str, stderr: str, said: str
+    printed: str, stderr: str, seen: str
 ) -> None:
-    with pytest.raises(ProbeError, match=said):
+    with pytest.raises(ProbeError, match=seen):
         read_connections(result(printed, stderr), [TARGET])
 
 

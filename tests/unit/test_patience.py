@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh_fixtures import cli, patience
+from mesh_fixtures.install.executor import stretched
 from mesh_fixtures.install.step import Command, Plan, Step
-from mesh_fixtures.install.stretching import stretched
 from mesh_fixtures.patience import (
     LEAST,
     MOST_MEASURED,

@@ -12,7 +12,8 @@ from mesh_examples import BUILT, RELEASED, SCENARIOS, meshes
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import exposure, ids, values
+from mesh_fixtures.install import exposure, ids
+from mesh_fixtures.install.method import merged
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Command, Plan, Step, references, substitute
 from mesh_fixtures.scenario import Scenario
@@ -274,7 +275,7 @@ def test_a_version_that_the_recipe_knows(version: str) -> None:
 
 def test_merged_values() -> None:
     base: Mapping[str, Any] = {"a": {"b": 1, "c": 2}, "d": 3}
-    assert values.merged(base, {"a": {"b": 9}, "d": {"e": 1}}) == {
+    assert merged(base, {"a": {"b": 9}, "d": {"e": 1}}) == {
         "a": {"b": 9, "c": 2},
         "d": {"e": 1},
     }
@@ -303,7 +304,7 @@ def test_replace_keeps_the_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "problem"),
     [
         ((step("a"), step("a")), "repeated step ids: a"),
         ((step("a", "z"),), "a needs unknown steps: z"),
@@ -320,8 +321,8 @@ def test_replace_keeps_the_place() -> None:
         ((step("a", commands=(Command(("x", "${X}"), capture="X"),)),), "unknown variables: X"),
     ],
 )
-def test_a_plan_that_does_not_fit(steps: tuple[Step, ...], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_plan_that_does_not_fit(steps: tuple[Step, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         Plan("x", steps, ())
 
 

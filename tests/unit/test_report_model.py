@@ -11,10 +11,20 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from report_examples import CAUSE, ONE_NETWORK, RESULTS, STEPS, TWO_NETWORKS, report, reports, seen
+from report_examples import (
+    CAUSE,
+    ONE_NETWORK,
+    RESULTS,
+    STEPS,
+    TWO_NETWORKS,
+    checked_by,
+    report,
+    reports,
+    seen,
+)
 
 from mesh_fixtures.errors import ReportError
-from mesh_fixtures.report import Checked, Report, build, read, write
+from mesh_fixtures.report import Report, build, read, write
 from mesh_fixtures.report.baseline import Baseline, make
 from mesh_fixtures.report.document import LARGEST_FILE
 from mesh_fixtures.report.files import load
@@ -60,7 +70,7 @@ def test_success_means_that_nothing_is_left_open(results: list[Result]) -> None:
 
 def test_every_requirement_is_reported_with_why_there_is_no_verdict() -> None:
     selected = frozenset({"TRUST-1", "TRUST-2"})
-    checked = [Checked("TRUST-1", "met")]
+    checked = [checked_by("TRUST-1", "met")]
     made = build(seen(ONE_NETWORK, checked, selected=selected), REQUIREMENTS)
     found = {each.id: (each.result, each.reason) for each in made.requirements}
     assert [*found] == [each.id for each in REQUIREMENTS]
@@ -73,19 +83,25 @@ def test_every_requirement_is_reported_with_why_there_is_no_verdict() -> None:
 
 def test_several_tests_of_a_requirement_count_by_the_worst() -> None:
     checked = [
-        Checked("TRUST-1", "met", seconds=1, figures={"a": 1}),
-        Checked("TRUST-1", "inconclusive", "no answer", 2, figures={"b": 2}),
+        checked_by("TRUST-1", "met", seconds=1, figures={"a": 1}),
+        checked_by("TRUST-1", "inconclusive", reason="no answer", seconds=2, figures={"b": 2}),
     ]
     (first, *_) = build(seen(ONE_NETWORK, checked), REQUIREMENTS).requirements
     assert (first.result, first.reason, first.seconds) == ("inconclusive", "no answer", 3)
     assert first.figures == {"a": 1, "b": 2}
 
 
+def test_what_only_a_worker_knows_is_reported_too() -> None:
+    own = checked_by("TRUST-1", "met").model_copy(update={"id": "LATENCY-1"})
+    made = build(seen(ONE_NETWORK, [own]), REQUIREMENTS)
+    assert made.requirements[-1] == own
+
+
 def test_causes_are_those_that_a_requirement_is_a_consequence_of_or_that_its_test_named() -> None:
     unexplained = CAUSE.model_copy(update={"id": "other", "consequences": ()})
     checked = [
-        Checked("GATEWAY-1", "unmet", causes=("other", "gone")),
-        Checked("TRAFFIC-1", "met"),
+        checked_by("GATEWAY-1", "unmet", causes=("other", "gone")),
+        checked_by("TRAFFIC-1", "met"),
     ]
     made = build(seen(TWO_NETWORKS, checked, causes=(CAUSE, unexplained)), REQUIREMENTS)
     causes = {each.id: each.causes for each in made.requirements if each.causes}

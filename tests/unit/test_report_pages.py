@@ -15,8 +15,7 @@ from report_examples import CAUSE, ONE_NETWORK, STEPS, report, reports
 from mesh_fixtures import cli
 from mesh_fixtures.report import Report, write
 from mesh_fixtures.report.html import page
-from mesh_fixtures.report.html.drawing import links, topology_svg
-from mesh_fixtures.report.html.timeline import tick_seconds, timeline
+from mesh_fixtures.report.html.drawing import links, tick_seconds, timeline, topology_svg
 from mesh_fixtures.report.markdown import summary
 from mesh_fixtures.report.model import Retried, StepReport
 from mesh_fixtures.scenario import Scenario

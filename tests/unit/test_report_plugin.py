@@ -209,6 +209,32 @@ def test_nothing_is_known_where_clusters_cannot_be_made(
     assert found.versions.istio == ""
 
 
+OWN = """
+from mesh_fixtures.requirements import Outcome, Requirement
+
+def pytest_mesh_requirements(config):
+    judge = lambda mesh: Outcome.judged([])
+    return [Requirement("LATENCY-1", "extended", "answers are quick", judge)]
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_requirements_of_other_projects_are_reported(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    tests = """\
+import pytest
+
+@pytest.mark.requirement("LATENCY-1")
+def test_latency(mesh_installed, record_property):
+    record_property("cluster1.slowest", float("inf"))
+"""
+    start("-n", workers, "--mesh-topology=one", tests=tests, more=OWN)
+    found = requirement(report_of(pytester, "one"), "LATENCY-1")
+    assert (found.level, found.title, found.result) == ("extended", "answers are quick", "met")
+    assert found.figures == {"cluster1.slowest": "inf"}
+
+
 STOPPING = """
 def pytest_runtest_logreport(report):
     if report.when == "teardown" and "test_trust" in report.nodeid:

@@ -169,7 +169,7 @@ def security_2(changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0
         ({"foreign_certificate": ANSWERED}, "a client certificate of a foreign root to be refused"),
     ],
 )
-def test_strangers_at_gateways(changes: Mapping[str, Attempt], said: str) -> None:
+def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], said: str) -> None:
     assert holds_unless(said, security_2(changes))
 
 
@@ -198,7 +198,7 @@ def test_a_gateway_without_an_address_refuses_nobody() -> None:
         ("certificate", "a client certificate of a foreign root to be refused by istiod at istiod"),
     ],
 )
-def test_strangers_at_istiod(taken: str, said: str) -> None:
+def test_untrusted_clients_at_istiod(taken: str, said: str) -> None:
     security = module("security_3")
 
     def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:

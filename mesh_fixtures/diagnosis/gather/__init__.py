@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from mesh_fixtures.diagnosis.facts import Facts, Traffic
-from mesh_fixtures.diagnosis.gather import objects, paths, programs
+from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import TrafficSample
@@ -30,13 +30,13 @@ __all__ = ["SECONDS", "gather", "with_traffic"]
 def gather(view: MeshView) -> Facts:
     """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
     batch = Batch(patient(SECONDS))
-    clusters = objects.read(batch, view)
+    clusters = api_objects.read(batch, view)
     answers = batch.all({**paths.queries(view, clusters), **programs.queries(view, clusters)})
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
-        clusters=programs.told(view, clusters, answers),
-        paths=paths.told(answers),
+        clusters=programs.with_answers(view, clusters, answers),
+        paths=paths.paths_in(answers),
         unread=batch.failed,
     )
 
@@ -47,11 +47,11 @@ def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
 
 
 def _traffic(sample: TrafficSample) -> Traffic:
-    said = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
+    messages = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
     return Traffic(
         client=sample.cluster,
         sent=sample.sent,
         versions=sample.versions,
-        failures=dict(said.most_common(5)),
+        failures=dict(messages.most_common(5)),
         source=sample.source.asked,
     )

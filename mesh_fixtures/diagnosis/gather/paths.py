@@ -8,10 +8,9 @@ apart. Source: Linux, `TCPSynRetrans` of /proc/net/netstat.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from mesh_fixtures.diagnosis.gather.programs import Key
 from mesh_fixtures.kube import ExecResult, KubeClient
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
-from mesh_fixtures.probe.network import READY_PATH
+from mesh_fixtures.probe.network import READY_PATH, Attempt, Reach, curl, read_attempts
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import STATUS_PORT, Scenario
 from mesh_fixtures.workloads import PORT
@@ -38,13 +37,11 @@ SECONDS: Final = 3.5
 SLOW_SECONDS: Final = 0.95
 
 _MARGIN_SECONDS: Final = 15
-_FORMAT: Final = r"%{exitcode} %{num_connects} %{time_connect} %{url} %{errormsg}\n"
+_MESSAGE_KEPT: Final = 200
+_OPTIONS: Final = ("--parallel-max", "200", "--header", "Connection: close")
 _COUNTERS: Final = "/proc/net/netstat"
 _SCRIPT: Final = f'cat {_COUNTERS}; "$0" "$@"; cat {_COUNTERS}'
 _RESENT: Final = "TCPSynRetrans"
-_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://(\S+?):(\d+)/\S* ?(.*)")
-_REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
-_TIMED_OUT: Final = 28
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
     return found
 
 
-def told(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
+def paths_in(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
     """All paths that were tried."""
     return tuple(
         path for key, answer in answers.items() if key[0] == "paths" for path in answer or ()
@@ -136,14 +133,7 @@ def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) ->
     urls = [
         f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
     ]
-    # --verbose tells refused from unreachable, which the exit code does not.
-    curl = (
-        *("curl", "--silent", "--verbose", "--noproxy", "*", "--max-time", f"{seconds:g}"),
-        *("--parallel", "--parallel-immediate", "--parallel-max", "200"),
-        *("--header", "Connection: close", "--write-out", _FORMAT),
-        *(part for url in urls for part in ("--output", "/dev/null", url)),
-    )
-    argv = ("sh", "-c", _SCRIPT, *curl)
+    argv = ("sh", "-c", _SCRIPT, *curl(urls, seconds=seconds, options=_OPTIONS))
     result = kube.exec(pod.namespace, pod.name, PROXY, argv, seconds + patient(_MARGIN_SECONDS))
     return read_paths(kube.name, pod, targets, result)
 
@@ -152,27 +142,15 @@ def read_paths(
     client: str, pod: facts.Pod, targets: tuple[Target, ...], result: ExecResult
 ) -> tuple[Path, ...]:
     """Read what curl printed; targets of which it says nothing are left out."""
-    counts: dict[tuple[str, int], Counter[str]] = {}
-    messages: dict[tuple[str, int], str] = {}
-    reasons = {(each[1], int(each[2])): each[3] for each in _REFUSAL.finditer(result.stderr)}
-    for line in result.stdout.splitlines():
-        measured = _MEASURED.fullmatch(line)
-        if measured is None:
-            continue
-        target = measured[4], int(measured[5])
-        seconds = float(measured[3].replace(",", "."))
-        outcome = _outcome(int(measured[1]), seconds, reasons.get(target, ""))
-        counted = counts.setdefault(target, Counter())
-        counted[outcome] += 1
-        if seconds >= SLOW_SECONDS:
-            counted["slow"] += 1
-        if outcome != "open":
-            messages[target] = reasons.get(target) or measured[6]
+    tried: dict[tuple[str, int], list[Attempt]] = {}
+    for _, attempt in read_attempts(result):  # between lines of the kernel's counters
+        if attempt is not None:
+            tried.setdefault(attempt.target, []).append(attempt)
     resent = _resent(result.stdout)
     return tuple(
-        _path(client, pod, each, counts[each.address, each.port], messages, resent)
+        _path(client, pod, each, tried[each.address, each.port], resent)
         for each in targets
-        if (each.address, each.port) in counts
+        if (each.address, each.port) in tried
     )
 
 
@@ -187,39 +165,26 @@ def _resent(printed: str) -> int | None:
     return numbers[-1] - numbers[0] if len(numbers) == 2 else None
 
 
-def _outcome(curl_exit: int, seconds: float, reason: str) -> str:
-    if seconds > 0:
-        return "open"
-    if curl_exit == _TIMED_OUT or "timed out" in reason.lower():
-        return "timed_out"
-    apart = "unreachable" in reason.lower() or "no route" in reason.lower()
-    return "unreachable" if apart else "refused"
-
-
 def _path(
-    client: str,
-    pod: facts.Pod,
-    target: Target,
-    counted: Counter[str],
-    messages: Mapping[tuple[str, int], str],
-    resent: int | None,
+    client: str, pod: facts.Pod, target: Target, attempts: Sequence[Attempt], resent: int | None
 ) -> Path:
+    counted = Counter(each.reach for each in attempts)
+    messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
     url = f"http://{target.address}:{target.port}{READY_PATH}"
-    path = Path(
+    return Path(
         client=client,
         server=target.server,
         kind=target.kind,
         address=target.address,
         port=target.port,
-        attempts=sum(counted[each] for each in ("open", "refused", "timed_out", "unreachable")),
-        open=counted["open"],
-        refused=counted["refused"],
-        timed_out=counted["timed_out"],
-        unreachable=counted["unreachable"],
-        slow=counted["slow"],
+        attempts=len(attempts),
+        open=counted[Reach.OPEN],
+        refused=counted[Reach.REFUSED],
+        timed_out=counted[Reach.TIMED_OUT],
+        unreachable=counted[Reach.UNREACHABLE],
+        slow=sum(each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
-        message=messages.get((target.address, target.port), "").strip(),
+        message=messages[-1][:_MESSAGE_KEPT] if messages else "",
         source=f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {PROXY} -- "
         f"curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
     )
-    return replace(path, message=path.message[:200])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
-from mesh_fixtures.diagnosis.gather.trust import roots_of
+from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Meta, Pod
@@ -49,7 +49,7 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
     return found
 
 
-def told(
+def with_answers(
     view: MeshView, clusters: Mapping[str, ClusterFacts], answers: Mapping[Key, Any]
 ) -> dict[str, ClusterFacts]:
     """Facts of all clusters with the answers."""
@@ -83,7 +83,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     where = f"--context={kube.name}"
     shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
 
-    def said(path: str) -> str:
+    def output(path: str) -> str:
         return debug(kube, istiod, path).stdout
 
     def clusters() -> Mapping[str, str]:
@@ -93,7 +93,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.stdout, said("/debug/connections"))
+        clients = read_clients(synced.source, synced.stdout, output("/debug/connections"))
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
@@ -110,12 +110,12 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         yield (
             "gateways",
             f"{shown} /debug/networkz",
-            lambda: _network_gateways(answer_in(said("/debug/networkz"))),
+            lambda: _network_gateways(answer_in(output("/debug/networkz"))),
         )
         yield (
             "helloworld",
             f"{shown} /debug/endpointShardz",
-            lambda: _registered(kube.sample_namespace, answer_in(said("/debug/endpointShardz"))),
+            lambda: _registered(kube.sample_namespace, answer_in(output("/debug/endpointShardz"))),
         )
     yield (
         "log",
@@ -283,7 +283,7 @@ def _relevant(log: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for line in log.splitlines():
         if _LEVEL.match(line):
-            said = redacted(" ".join(line.split("\t")[1:]))[:_TEXT_KEPT]
-            found.pop(said, None)
-            found[said] = None
+            message = redacted(" ".join(line.split("\t")[1:]))[:_TEXT_KEPT]
+            found.pop(message, None)
+            found[message] = None
     return tuple(found)[-_LOG_KEPT:]

@@ -1,6 +1,6 @@
 """Rules: each looks for one kind of cause in facts, knows nothing of the others, and never asks.
 
-Add one: a generator of causes in the module of its rung, in that module's `RULES`, with a `Kind`
+Add one: a generator of causes in the module of its layer, in that module's `RULES`, with a `Kind`
 that says which requirements it breaks by itself.
 """
 
@@ -9,41 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from mesh_fixtures.diagnosis.case import Case
-from mesh_fixtures.diagnosis.cause import Cause, Kind
+from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
-    api_servers,
     attachment,
+    authorities,
+    cluster_access,
+    cluster_health,
     connections,
     control_plane,
-    exposure,
-    gateways,
+    gateway_exposure,
+    gateway_health,
     identity,
-    injection,
-    lab_parts,
-    policies,
-    remote_secrets,
     routing,
-    trust,
-    workloads,
+    sample_workloads,
+    security_policies,
+    sidecar_injection,
 )
 
 Rule = Callable[[Case], Iterator[Cause]]
 
 _MODULES = (
-    api_servers,
-    lab_parts,
+    cluster_health,
     connections,
     control_plane,
-    trust,
-    gateways,
-    exposure,
+    authorities,
+    gateway_health,
+    gateway_exposure,
     attachment,
-    remote_secrets,
+    cluster_access,
     identity,
-    injection,
-    workloads,
-    policies,
+    sidecar_injection,
+    sample_workloads,
+    security_policies,
     routing,
 )
 

@@ -7,31 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
-from mesh_fixtures.diagnosis.rules import remote_secrets
+from mesh_fixtures.diagnosis.rules import cluster_access
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, SYSTEM_NAMESPACE
 from mesh_fixtures.kube.webhooks import Webhook
 from mesh_fixtures.scenario import ClusterSpec
 
 _BROKEN = ("WORKLOAD-1", "CONTROL-2", "GATEWAY-1")
-MISSING = Kind("control-plane-annotation-missing", Rung.ATTACHMENT, _BROKEN)
-WRONG = Kind("control-plane-annotation-wrong", Rung.ATTACHMENT, _BROKEN)
-LATE = Kind("control-plane-annotation-late", Rung.ATTACHMENT, _BROKEN)
-PATH = Kind("injection-path-wrong", Rung.ATTACHMENT, ("CONTROL-3", "WORKLOAD-1"))
-ADDRESS = Kind("discovery-address-wrong", Rung.ATTACHMENT, _BROKEN, ("gateway-address-pending",))
+MISSING = Kind("control-plane-annotation-missing", Layer.ATTACHMENT, _BROKEN)
+WRONG = Kind("control-plane-annotation-wrong", Layer.ATTACHMENT, _BROKEN)
+LATE = Kind("control-plane-annotation-late", Layer.ATTACHMENT, _BROKEN)
+PATH = Kind("injection-path-wrong", Layer.ATTACHMENT, ("CONTROL-3", "WORKLOAD-1"))
+ADDRESS = Kind("discovery-address-wrong", Layer.ATTACHMENT, _BROKEN, ("gateway-address-pending",))
 UNATTACHED = Kind(
     "remote-not-attached",
-    Rung.ATTACHMENT,
+    Layer.ATTACHMENT,
     _BROKEN,
     (
         MISSING.id,
         WRONG.id,
         LATE.id,
-        *(kind.id for kind in remote_secrets.KINDS),
-        remote_secrets.NOT_READ.id,
+        *(kind.id for kind in cluster_access.KINDS),
+        cluster_access.NOT_READ.id,
         "istiod-not-running",
     ),
 )
@@ -46,8 +45,8 @@ def annotation(case: Case) -> Iterator[Cause]:
         if namespace is None:
             continue
         primary = case.scenario.control_plane_of(spec.name)
-        told = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
-        named = [each.strip() for each in told.split(",") if each.strip()]
+        value = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
+        named = [each.strip() for each in value.split(",") if each.strip()]
         show = _system(spec.name)
         step = ids.control_plane_annotation(spec.name)
         remedy = (
@@ -63,7 +62,7 @@ def annotation(case: Case) -> Iterator[Cause]:
                 f"{CONTROL_PLANE_ANNOTATION}, so no istiod takes charge of it",
                 (
                     Evidence(f"no annotation {CONTROL_PLANE_ANNOTATION}", show),
-                    *_lacking(case, spec, facts),
+                    *_missing(case, spec, facts),
                 ),
                 remedy,
                 step=step,
@@ -75,8 +74,8 @@ def annotation(case: Case) -> Iterator[Cause]:
                 f"{SYSTEM_NAMESPACE} of {spec.name} names {listed(named)} as its control plane, "
                 f"and not {primary}",
                 (
-                    Evidence(f"{CONTROL_PLANE_ANNOTATION}: {told}", show),
-                    *_lacking(case, spec, facts),
+                    Evidence(f"{CONTROL_PLANE_ANNOTATION}: {value}", show),
+                    *_missing(case, spec, facts),
                 ),
                 remedy,
                 step=step,
@@ -90,10 +89,10 @@ def _late(
 ) -> Iterator[Cause]:
     """The annotation is read when istiod begins to read the cluster."""
     primary = case.scenario.control_plane_of(spec.name)
-    lacking = tuple(_lacking(case, spec, facts))
+    missing = tuple(_missing(case, spec, facts))
     for secret in _secrets_of(case, primary, spec.name):
         # both times are RFC 3339 in UTC, to the second
-        if lacking and annotated and secret.created and annotated > secret.created:
+        if missing and annotated and secret.created and annotated > secret.created:
             yield Cause(
                 LATE,
                 (spec.name, primary),
@@ -105,7 +104,7 @@ def _late(
                         f"{secret.name} created at {secret.created}",
                         get(primary, f"secret {secret.name} -o yaml", SYSTEM_NAMESPACE),
                     ),
-                    *lacking,
+                    *missing,
                 ),
                 remedy,
                 step=ids.control_plane_annotation(spec.name),
@@ -161,15 +160,15 @@ def discovery_address(case: Case) -> Iterator[Cause]:
 def unattached(case: Case) -> Iterator[Cause]:
     """What shows that no istiod takes charge, whatever the reason."""
     for spec, facts in case.remotes:
-        lacking = tuple(_lacking(case, spec, facts))
-        if lacking:
+        missing = tuple(_missing(case, spec, facts))
+        if missing:
             primary = case.scenario.control_plane_of(spec.name)
             yield Cause(
                 UNATTACHED,
                 (spec.name, primary),
                 f"istiod of {primary} has not taken charge of {spec.name}: "
-                f"{'; '.join(each.seen for each in lacking)}",
-                lacking,
+                f"{'; '.join(each.seen for each in missing)}",
+                missing,
                 f"see istiod's log: kubectl --context={primary} -n {SYSTEM_NAMESPACE} logs "
                 "deployment/istiod",
                 certainty="likely",
@@ -180,7 +179,7 @@ def unattached(case: Case) -> Iterator[Cause]:
 RULES = (annotation, injection_path, discovery_address, unattached)
 
 
-def _lacking(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evidence]:
+def _missing(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evidence]:
     """What an istiod in charge would have given to a remote."""
     for configuration, webhook in _injectors(facts):
         if not webhook.has_authority:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer
 from mesh_fixtures.diagnosis.facts import Path, Traffic
 
-ROUTE_MISSING = Kind("pod-route-missing", Rung.UNDERLAY, ("NETWORK-1",))
-NOT_ISOLATED = Kind("networks-not-isolated", Rung.UNDERLAY, ("NETWORK-1", "TRAFFIC-3"), alone=True)
-LOSS = Kind("packet-loss", Rung.UNDERLAY, ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"))
-RESETS = Kind("gateway-connection-resets", Rung.CONNECTIONS, ("TRAFFIC-1", "GATEWAY-1"), (LOSS.id,))
+ROUTE_MISSING = Kind("pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",))
+NOT_ISOLATED = Kind("networks-not-isolated", Layer.UNDERLAY, ("NETWORK-1", "TRAFFIC-3"), alone=True)
+LOSS = Kind("packet-loss", Layer.UNDERLAY, ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"))
+RESETS = Kind(
+    "gateway-connection-resets", Layer.CONNECTIONS, ("TRAFFIC-1", "GATEWAY-1"), (LOSS.id,)
+)
 
 _FEWEST_ATTEMPTS = 10
 _FEWEST_LOST = 2
@@ -99,7 +100,7 @@ def gateway_resets(case: Case) -> Iterator[Cause]:
             some = 0 < endpoint.failed < endpoint.connections
             if server and (some or 0 < endpoint.errors < endpoint.requests):
                 source = facts.client.source if facts.client else ""
-                yield _resets(client, server, str(endpoint), source, _said(failing))
+                yield _resets(client, server, str(endpoint), source, _most_frequent(failing))
 
 
 def _gateway_at(case: Case, target: str) -> str:
@@ -110,10 +111,10 @@ def _gateway_at(case: Case, target: str) -> str:
     return ""
 
 
-def _said(traffic: list[Traffic]) -> str:
-    """What most of the failed requests were told."""
-    counts = {said: count for each in traffic for said, count in each.failures.items()}
-    return f"; most failures: {max(counts, key=lambda said: counts[said])}"
+def _most_frequent(traffic: list[Traffic]) -> str:
+    """The message of most of the failed requests."""
+    counts = {message: count for each in traffic for message, count in each.failures.items()}
+    return f"; most failures: {max(counts, key=lambda message: counts[message])}"
 
 
 def _resets(client: str, server: str, seen: str, source: str, message: str) -> Cause:

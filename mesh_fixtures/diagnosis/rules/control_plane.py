@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
-from mesh_fixtures.diagnosis.rules import lab_parts
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 
 NOT_RUNNING = Kind(
-    "istiod-not-running", Rung.CONTROL_PLANE, ("CONTROL-1",), (lab_parts.COMPONENT.id,)
+    "istiod-not-running", Layer.CONTROL_PLANE, ("CONTROL-1",), (cluster_health.COMPONENT.id,)
 )
-REJECTED = Kind("configuration-rejected", Rung.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
-IN_REMOTE = Kind("istiod-in-remote", Rung.CONTROL_PLANE, ("CONTROL-1",))
+REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
+IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))
 
 _ISTIOD = {"app": "istiod"}
 _SHOW = "deployments,pods -l app=istiod"

@@ -1,4 +1,4 @@
-"""What clusters and proxies are told that they are: networks, cluster names, mesh id.
+"""What clusters and proxies are configured to be: networks, cluster names, mesh id.
 
 Source: Istio, Install Multi-Primary on different networks (Set the default network).
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.case import Case, get
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.rules import attachment
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 
 _BROKEN = ("DISCOVERY-2", "CONTROL-3")
-LABEL_MISSING = Kind("network-label-missing", Rung.NETWORK, _BROKEN)
-LABEL_WRONG = Kind("network-label-wrong", Rung.NETWORK, _BROKEN)
+LABEL_MISSING = Kind("network-label-missing", Layer.NETWORK, _BROKEN)
+LABEL_WRONG = Kind("network-label-wrong", Layer.NETWORK, _BROKEN)
 PROXY_WRONG = Kind(
     "proxy-identity-wrong",
-    Rung.NETWORK,
+    Layer.NETWORK,
     ("CONTROL-3", "WORKLOAD-1"),
     (attachment.PATH.id, LABEL_WRONG.id),
 )
@@ -75,13 +74,13 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
                 "network": "global.network",
                 "mesh": "global.meshID",
             }[what]
-            told = wrong[0][1] or "nothing"
+            configured = wrong[0][1] or "nothing"
             primary = case.scenario.control_plane_of(spec.name)
             step = ids.istiod(spec.name) if spec.is_primary else ids.remote(spec.name)
             yield Cause(
                 PROXY_WRONG,
                 (spec.name,),
-                f"proxies in {spec.name} are told that their {what} is {told}, not {value}",
+                f"proxies in {spec.name} are told that their {what} is {configured}, not {value}",
                 tuple(
                     Evidence(
                         f"{pod.name}: {what} {seen or 'not told'}",

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh_fixtures.diagnosis.case import Case, get, listed
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Rung
+from mesh_fixtures import workloads
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.hosts import is_helloworld
 from mesh_fixtures.scenario import ClusterSpec
 
-LOCALITY = Kind("locality-preference", Rung.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
-WEIGHTED = Kind("weighted-route", Rung.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
-FAULT = Kind("route-fault", Rung.ROUTING, ("TRAFFIC-1",))
-SCOPE = Kind("sidecar-scope", Rung.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
+LOCALITY = Kind("locality-preference", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
+SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
 
 def locality(case: Case) -> Iterator[Cause]:
@@ -35,11 +34,11 @@ def locality(case: Case) -> Iterator[Cause]:
         if client is None or (len(by_priority) < 2 and not distributed):
             continue
         first = listed(by_priority[min(by_priority)])
-        told = f": {listed([each.seen for each in reasons])}" if reasons else ""
+        why = f": {listed([each.seen for each in reasons])}" if reasons else ""
         yield Cause(
             LOCALITY,
             (spec.name,),
-            f"clients in {spec.name} prefer endpoints by locality, {first} before all others{told}",
+            f"clients in {spec.name} prefer endpoints by locality, {first} before all others{why}",
             (
                 Evidence(
                     "endpoints by priority: "
@@ -99,15 +98,15 @@ def weighted(case: Case) -> Iterator[Cause]:
                 for each in routes
             ):
                 continue
-            told = "; ".join(_destination(each) for each in routes)
+            shares = "; ".join(_destination(each) for each in routes)
             yield Cause(
                 WEIGHTED,
                 (spec.name,),
                 f"{service} of {spec.name} shares requests to HelloWorld by its own weights: "
-                f"{told}",
+                f"{shares}",
                 (
                     Evidence(
-                        f"{service}: {told}",
+                        f"{service}: {shares}",
                         get(spec.name, f"virtualservice {service.name} -o yaml", service.namespace),
                     ),
                     *_routes(case, spec),
@@ -121,9 +120,9 @@ def _routes(case: Case, primary: ClusterSpec) -> Iterator[Evidence]:
         if case.scenario.control_plane_of(spec.name) == primary.name and facts.client is not None:
             routes = facts.client.routes or {}
             if len(routes) > 1:
-                told = ", ".join(f"{cluster} {weight}" for cluster, weight in routes.items())
+                weights = ", ".join(f"{cluster} {weight}" for cluster, weight in routes.items())
                 yield Evidence(
-                    f"Sleep's proxy in {spec.name} routes to {told}",
+                    f"Sleep's proxy in {spec.name} routes to {weights}",
                     f"istioctl --context={spec.name} proxy-config routes "
                     f"{facts.client.pod}.{case.samples} -o json",
                 )
@@ -184,6 +183,19 @@ def sidecar_scope(case: Case) -> Iterator[Cause]:
                 )
 
 
+def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
+    """Whether a host's name, within an object, means HelloWorld (source: Istio, DestinationRule).
+
+    Short names are completed by the object's own namespace, and `*` stands for any beginning.
+    """
+    full = workloads.host(case.samples)
+    if name.startswith("*"):
+        return full.endswith(name[1:])
+    if "." not in name:
+        return name == "helloworld" and of.namespace == case.samples
+    return name == full or full.startswith(f"{name}.")
+
+
 RULES = (locality, weighted, fault, sidecar_scope)
 
 
@@ -192,7 +204,7 @@ def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
     for service in facts.configured("VirtualService"):
         bound: Sequence[str] = service.spec.get("gateways") or ("mesh",)
         hosts: Sequence[str] = service.spec.get("hosts") or ()
-        if "mesh" in bound and any(is_helloworld(case, service, host) for host in hosts):
+        if "mesh" in bound and any(is_helloworld(case, service, each) for each in hosts):
             yield service
 
 

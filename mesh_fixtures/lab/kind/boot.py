@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
@@ -18,21 +18,15 @@ import yaml
 
 from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import LabAddresses
+from mesh_fixtures.lab.booted import Boot
 from mesh_fixtures.lab.kind import configuration
 from mesh_fixtures.lab.kind.configuration import API_SERVER_PORT, NodeNetwork, cluster_name
 from mesh_fixtures.lab.kind.engine import Engine
-from mesh_fixtures.lab.kind.kubeconfigs import for_cluster
 from mesh_fixtures.lab.kind.parts import Parts
-from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
-from mesh_fixtures.lab.pki import merge_kubeconfigs, write_private
-from mesh_fixtures.lab.processes import end_processes, marked_environment
-from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.lab.pki import kubeconfig
 from mesh_fixtures.patience import patient
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.scenario import Scenario
 
 CREATION_DEADLINE: Final = 420.0
 """Seconds for a cluster; the engine may have to pull kind's node image first."""
@@ -41,58 +35,25 @@ LOAD_DEADLINE: Final = 300.0
 POD_CIDR_DEADLINE: Final = 60.0
 LIST_DEADLINE: Final = 30.0
 _CLUSTER_PROCESS = Path(__file__).with_name("cluster_process.py")
-_POLL = 0.5
 
 
-@dataclass
-class Boot:
-    """A lab on its way up."""
+@dataclass(frozen=True)
+class KindBoot(Boot):
+    """Boots kind clusters."""
 
-    lab: str
-    folder: Path
-    journal: Journal
-    scenario: Scenario
     engine: Engine
     parts: Parts
-    progress: Progress
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def kubeconfig_of(self, cluster: str) -> Path:
-        return self.folder / f"{cluster}.kubeconfig"
 
     @property
-    def environment(self) -> dict[str, str]:
-        return marked_environment(self.lab) | self.engine.environment(self.lab)
+    def kubectl_program(self) -> Path:
+        return self.parts.tools.kubectl
 
-    def kubectl(self, cluster: str) -> Kubectl:
-        environment = self.environment | {"KUBECACHEDIR": str(self.folder / "kubectl")}
-        program, kubeconfig = self.parts.tools.kubectl, self.kubeconfig_of(cluster)
-        return Kubectl(program, kubeconfig, cluster, environment, self.stopping)
-
-    def on_every_cluster(self, action: Callable[[str], None], *, all_or_nothing: bool) -> None:
-        """Do something for all clusters at the same time.
-
-        Args:
-            all_or_nothing: end the lab's processes on the first trouble or interrupt, so that
-                nothing waits for clusters that nobody will use.
-
-        Raises:
-            LabError: the first one that any of them raised.
-        """
-        names = [cluster.name for cluster in self.scenario.clusters]
-        parallel_map(action, names, on_trouble=self.give_up if all_or_nothing else None)
-
-    def give_up(self) -> None:
-        """End what is under way.
-
-        Raises:
-            LabError: a process is still there.
-        """
-        self.stopping.set()
-        end_processes(self.lab, self.journal)
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment, **self.engine.environment(self.lab)}
 
 
-def start(boot: Boot) -> dict[str, Cluster]:
+def start(boot: KindBoot) -> dict[str, Cluster]:
     """Make the network and the clusters, with images and load balancers; join them by routes.
 
     Raises:
@@ -118,26 +79,7 @@ def start(boot: Boot) -> dict[str, Cluster]:
         return _join(boot, addresses, pools)
 
 
-def settle(boot: Boot) -> None:
-    """Wait until nodes, DNS and load balancers of all clusters work.
-
-    Raises:
-        LabError: one of them does not, in time.
-    """
-
-    def await_add_ons(cluster: str) -> None:
-        with boot.progress.phase("DNS and load balancer", cluster):
-            kubectl = boot.kubectl(cluster)
-            seconds = patient(ADD_ON_DEADLINE)
-            kubectl.wait("wait", "--for=condition=Ready", "node", "--all", seconds=seconds)
-            kubectl.await_rollout("kube-system", "deployment", "coredns")
-            kubectl.await_rollout(load_balancer.NAMESPACE, "deployment", "controller")
-            kubectl.await_rollout(load_balancer.NAMESPACE, "daemonset", "speaker")
-
-    boot.on_every_cluster(await_add_ons, all_or_nothing=False)
-
-
-def _refuse_namesakes(boot: Boot) -> None:
+def _refuse_namesakes(boot: KindBoot) -> None:
     """See to it that what will be made cannot be taken for something that is there.
 
     Raises:
@@ -155,17 +97,34 @@ def _refuse_namesakes(boot: Boot) -> None:
         )
 
 
-def _create(boot: Boot, cluster: str, addresses: LabAddresses) -> None:
+def _create(boot: KindBoot, cluster: str, addresses: LabAddresses) -> None:
     file = boot.folder / f"{cluster}.kind.yaml"
-    told = configuration.cluster_configuration(boot.scenario, cluster, addresses)
-    file.write_text(yaml.safe_dump(told, sort_keys=False))
+    spec = configuration.cluster_configuration(boot.scenario, cluster, addresses)
+    file.write_text(yaml.safe_dump(spec, sort_keys=False))
     of_kind = boot.folder / f"{cluster}.kind.kubeconfig"
     seconds = patient(CREATION_DEADLINE)
     _call(boot, cluster, "create", str(file), what="the cluster", deadline=seconds)
-    write_private(boot.kubeconfig_of(cluster), for_cluster(of_kind.read_text(), cluster).encode())
+    boot.write_kubeconfig(cluster, with_context(of_kind.read_text(), cluster))
 
 
-def _load_images(boot: Boot, cluster: str) -> None:
+def with_context(of_kind: str, context: str) -> str:
+    """Kind's kubeconfig with the same access, and one context of the given name.
+
+    Args:
+        of_kind: YAML with one cluster and one user, whose certificates it holds.
+    """
+    content = yaml.safe_load(of_kind)
+    cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+    return kubeconfig(
+        context,
+        cluster["server"],
+        base64.b64decode(cluster["certificate-authority-data"]),
+        base64.b64decode(user["client-certificate-data"]),
+        base64.b64decode(user["client-key-data"]),
+    )
+
+
+def _load_images(boot: KindBoot, cluster: str) -> None:
     for archive in boot.parts.archives:
         _load_archive(boot, cluster, archive, f"{archive.name} to be loaded")
     for image in boot.parts.images_of_host:
@@ -180,13 +139,15 @@ def _load_images(boot: Boot, cluster: str) -> None:
             archive.unlink()  # Podman does not write over one
 
 
-def _load_archive(boot: Boot, cluster: str, archive: Path, what: str) -> None:
+def _load_archive(boot: KindBoot, cluster: str, archive: Path, what: str) -> None:
     name = cluster_name(boot.lab, cluster)
     command = [str(boot.parts.kind), "load", "image-archive", str(archive), "--name", name]
     _run(boot, cluster, command, what=what, deadline=patient(LOAD_DEADLINE))
 
 
-def _call(boot: Boot, cluster: str, call: str, subject: str, *, what: str, deadline: float) -> None:
+def _call(
+    boot: KindBoot, cluster: str, call: str, subject: str, *, what: str, deadline: float
+) -> None:
     """Have KindCluster do something: see `cluster_process`."""
     command = [
         *(sys.executable, str(_CLUSTER_PROCESS), cluster_name(boot.lab, cluster)),
@@ -196,7 +157,7 @@ def _call(boot: Boot, cluster: str, call: str, subject: str, *, what: str, deadl
     _run(boot, cluster, command, what=what, deadline=deadline)
 
 
-def _run(boot: Boot, cluster: str, command: list[str], *, what: str, deadline: float) -> None:
+def _run(boot: KindBoot, cluster: str, command: list[str], *, what: str, deadline: float) -> None:
     """Run a program with its children to its end; its output goes to the cluster's kind.log.
 
     Raises:
@@ -234,12 +195,12 @@ def _run(boot: Boot, cluster: str, command: list[str], *, what: str, deadline: f
 
 def reason(log: str, lines: int = 12) -> str:
     """Why kind failed: what it and the programs that it ran call errors, else the log's end."""
-    told = [line for line in log.splitlines() if line.strip()]
-    errors = [line.strip() for line in told if re.match(r"\s*(ERROR|error|fatal)\b", line)]
-    return "\n".join(dict.fromkeys(errors[-lines:] or told[-lines:]))
+    written = [line for line in log.splitlines() if line.strip()]
+    errors = [line.strip() for line in written if re.match(r"\s*(ERROR|error|fatal)\b", line)]
+    return "\n".join(dict.fromkeys(errors[-lines:] or written[-lines:]))
 
 
-def _add_load_balancer(boot: Boot, cluster: str, pool: AddressPool) -> None:
+def _add_load_balancer(boot: KindBoot, cluster: str, pool: AddressPool) -> None:
     """MetalLB: definitions, then its pool, then its workloads and at last its webhook, which would
     refuse the pool until it serves.
     """
@@ -249,9 +210,7 @@ def _add_load_balancer(boot: Boot, cluster: str, pool: AddressPool) -> None:
     webhooks = _of(manifests, "ValidatingWebhookConfiguration")
     others = [m for m in manifests if m not in definitions and m not in webhooks]
     kubectl.create([*definitions, *others])
-    names = [f"crd/{m['metadata']['name']}" for m in definitions]
-    seconds = patient(ADD_ON_DEADLINE)
-    kubectl.wait("wait", "--for=condition=Established", *names, seconds=seconds)
+    kubectl.await_established(definitions)
     kubectl.create([*load_balancer.pool_manifests(pool), *webhooks])
 
 
@@ -260,22 +219,19 @@ def _of(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def _join(
-    boot: Boot, addresses: LabAddresses, pools: Mapping[str, AddressPool]
+    boot: KindBoot, addresses: LabAddresses, pools: Mapping[str, AddressPool]
 ) -> dict[str, Cluster]:
     """Give nodes the routes and filters that make mesh networks of the one container network."""
-    nodes: dict[str, list[NodeNetwork]] = {}
+    nodes = boot.on_every_cluster(lambda cluster: _nodes(boot, cluster), all_or_nothing=True)
 
-    def ask(cluster: str) -> None:
-        nodes[cluster] = _nodes(boot, cluster)
-
-    def tell(cluster: str) -> None:
+    def connect(cluster: str) -> None:
         near = [
             node
             for other in boot.scenario.clusters
             if boot.scenario.same_network(cluster, other.name)
             for node in nodes[other.name]
         ]
-        foreign: list[IPv4Network] = [
+        others: list[IPv4Network] = [
             addresses.clusters[other.name].pod_cidr
             for other in boot.scenario.clusters
             if not boot.scenario.same_network(cluster, other.name)
@@ -284,14 +240,12 @@ def _join(
         for node in nodes[cluster]:
             for command in (
                 *configuration.routes(node, near),
-                *configuration.filters(own, foreign),
+                *configuration.filters(own, others),
             ):
                 boot.engine.execute(node.container, *command)
 
-    boot.on_every_cluster(ask, all_or_nothing=True)
-    boot.on_every_cluster(tell, all_or_nothing=True)
-    kubeconfigs = [boot.kubeconfig_of(each.name).read_text() for each in boot.scenario.clusters]
-    write_private(boot.folder / "kubeconfig", merge_kubeconfigs(kubeconfigs).encode())
+    boot.on_every_cluster(connect, all_or_nothing=True)
+    boot.merge_kubeconfigs()
     return {
         each.name: Cluster(
             name=each.name,
@@ -307,7 +261,7 @@ def _join(
     }
 
 
-def _nodes(boot: Boot, cluster: str) -> list[NodeNetwork]:
+def _nodes(boot: KindBoot, cluster: str) -> list[NodeNetwork]:
     """The nodes of a cluster, its control plane first; kind names them as their containers.
 
     Raises:

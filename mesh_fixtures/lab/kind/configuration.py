@@ -1,4 +1,4 @@
-"""What a kind lab is told, as values: clusters, addresses, routes and filters of its nodes."""
+"""The configuration of a kind lab as values: clusters, addresses, routes, filters of its nodes."""
 
 from __future__ import annotations
 
@@ -142,12 +142,12 @@ def routes(node: NodeNetwork, others: Sequence[NodeNetwork]) -> list[tuple[str, 
     ]
 
 
-def filters(own: IPv4Network, foreign: Sequence[IPv4Network]) -> list[tuple[str, ...]]:
+def filters(own: IPv4Network, others: Sequence[IPv4Network]) -> list[tuple[str, ...]]:
     """Commands that make a node drop what goes between its cluster's pods and another network's.
 
     Load balancers and API servers of the other network stay reachable.
     """
-    pairs = [pair for other in foreign for pair in ((own, other), (other, own))]
+    pairs = [pair for other in others for pair in ((own, other), (other, own))]
     return [
         ("iptables", "--wait", "--insert", "FORWARD",
          "--source", str(source), "--destination", str(target), "--jump", "DROP")

@@ -21,7 +21,7 @@ Name = Literal["docker", "podman"]
 NAMES: Final[tuple[Name, ...]] = ("docker", "podman")
 
 CHOICE: Final = "KIND_EXPERIMENTAL_PROVIDER"
-"""Environment variable by which kind, and so this project, is told which engine to use."""
+"""Environment variable that chooses the engine for kind, and so for this project."""
 
 CLUSTER_LABEL: Final = "io.x-k8s.kind.cluster"
 """Label that kind gives to the containers of a cluster."""
@@ -108,11 +108,11 @@ class Engine:
 
     def containers(self, prefix: str) -> list[Container]:
         """The nodes of all clusters whose names begin like that, running or not."""
-        told = self.run(
+        output = self.run(
             *("ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}"),
             *("--format", "{{.ID}} {{.Names}}"),
         )
-        pairs = [line.split() for line in told.splitlines() if line.strip()]
+        pairs = [line.split() for line in output.splitlines() if line.strip()]
         return [Container(*pair) for pair in pairs if pair[-1].startswith(prefix)]
 
     def volumes(self, prefix: str) -> list[str]:
@@ -123,10 +123,10 @@ class Engine:
         """
         if self.name != "podman":
             return []
-        told = json.loads(self.run("volume", "ls", "--format", "json").strip() or "null")
+        volumes = json.loads(self.run("volume", "ls", "--format", "json").strip() or "null")
         return [
             each["Name"]
-            for each in told or ()
+            for each in volumes or ()
             if any(label.startswith(prefix) for label in each.get("Labels") or ())
         ]
 
@@ -164,8 +164,8 @@ class Engine:
         """Pids, on the engine's machine, of the containers' first processes."""
         if not containers:
             return []
-        told = self.run("inspect", "--format", "{{.State.Pid}}", *containers)
-        return [int(line) for line in told.split()]
+        output = self.run("inspect", "--format", "{{.State.Pid}}", *containers)
+        return [int(line) for line in output.split()]
 
     def has_image(self, image: str) -> bool:
         try:
@@ -184,21 +184,21 @@ class Engine:
             missing = f"an answer from {self.title} ({done.trouble})"
             return [Problem(missing, f"restart {self.title}")]
         if done.status != 0:
-            return [self._unusable(done.said)]
+            return [self._unusable(done.explanation)]
         try:
-            told = cast("dict[str, Any]", json.loads(done.output))
+            info = cast("dict[str, Any]", json.loads(done.output))
         except ValueError:
             return [Problem(f"an answer from {self.title} ({done.output[:200]!r})", "")]
         # Docker's client answers with exit status 0 where its daemon does not.
-        errors = told.get("ServerErrors") or []
+        errors = info.get("ServerErrors") or []
         return [self._unusable("; ".join(errors))] if errors else []
 
-    def _unusable(self, said: str) -> Problem:
-        said = " ".join(said.split())
-        if "permission denied" in said.lower():
+    def _unusable(self, reason: str) -> Problem:
+        reason = " ".join(reason.split())
+        if "permission denied" in reason.lower():
             remedy = f"add yourself to the group that may use {self.title}, or run as root"
-            return Problem(f"the permission to use {self.title} ({said[-300:]})", remedy)
-        return Problem(f"a running {self.title} ({said[-300:]})", f"start {self.title}")
+            return Problem(f"the permission to use {self.title} ({reason[-300:]})", remedy)
+        return Problem(f"a running {self.title} ({reason[-300:]})", f"start {self.title}")
 
     def storage(self) -> str:
         """The folder on the engine's machine that holds its images and containers."""

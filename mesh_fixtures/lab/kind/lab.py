@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from mesh_fixtures import records
-from mesh_fixtures.charts import Charts
-from mesh_fixtures.contract import AddressPool, Cluster, Node, Tools
+from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError, MeshConformanceError
-from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import processes
-from mesh_fixtures.lab.kind import boot as booting
+from mesh_fixtures.lab.booted import TAKE_OVER_DEADLINE, BootedLab
+from mesh_fixtures.lab.kind import boot
+from mesh_fixtures.lab.kind.boot import KindBoot
 from mesh_fixtures.lab.kind.configuration import cluster_name
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.kind.teardown import tear_down
-from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
-_TAKE_OVER_DEADLINE = 10.0
 
-
-class KindLab(RecordedLab):
+class KindLab(BootedLab[KindBoot]):
     """kind clusters in containers."""
 
     def __init__(
@@ -39,39 +36,19 @@ class KindLab(RecordedLab):
         parts: Parts,
         progress: Progress,
     ) -> None:
-        super().__init__(scenario, record, progress)
-        self._engine = engine
-        self._parts = parts
-        self._booting = booting.Boot(
-            record.id, record.folder, record.journal, scenario, engine, parts, progress
+        booting = KindBoot(
+            record.id, record.folder, record.journal, scenario, progress, engine, parts
         )
-        self._clusters: dict[str, Cluster] = {}
-
-    @property
-    def clusters(self) -> Mapping[str, Cluster]:
-        return self._clusters
-
-    @property
-    def tools(self) -> Tools:
-        return self._parts.tools
-
-    @property
-    def images(self) -> ImageSet:
-        return self._parts.images
-
-    @property
-    def charts(self) -> Charts | None:
-        return self._parts.helm.charts if self._parts.helm else None
-
-    def stop(self) -> None:
-        self._booting.give_up()
+        charts = parts.helm.charts if parts.helm else None
+        super().__init__(record, booting, parts.tools, parts.images, charts)
+        self._engine = engine
 
     def resume(self) -> bool:
         try:
             self._clusters = _read_clusters(self._facts)
             for name in self._clusters:
                 kubectl = self._booting.kubectl(name)
-                seconds = patient(_TAKE_OVER_DEADLINE)
+                seconds = patient(TAKE_OVER_DEADLINE)
                 kubectl.run("get", "--raw", "/readyz", deadline=seconds)
         except (MeshConformanceError, OSError, ValueError, KeyError, TypeError):
             return False
@@ -89,11 +66,11 @@ class KindLab(RecordedLab):
         for container in self._engine.containers(cluster_name(self.id, "")):
             for argv in (("ip", "address"), ("ip", "route"), ("iptables-save",)):
                 try:
-                    said = self._engine.execute(container.id, *argv)
+                    output = self._engine.execute(container.id, *argv)
                 except LabError as error:
-                    said = f"{error}\n"
+                    output = f"{error}\n"
                 before = seen.get(container.name, "")
-                seen[container.name] = f"{before}$ {' '.join(argv)}\n{said}\n"
+                seen[container.name] = f"{before}$ {' '.join(argv)}\n{output}\n"
         return seen
 
     @property
@@ -102,12 +79,9 @@ class KindLab(RecordedLab):
         return self.folder / "clusters.json"
 
     def _boot(self) -> None:
-        self._clusters = booting.start(self._booting)
-        told = [asdict(cluster) for cluster in self._clusters.values()]
-        self._facts.write_text(json.dumps(told, default=str, indent=1))
-
-    def _settle(self) -> None:
-        booting.settle(self._booting)
+        self._clusters = boot.start(self._booting)
+        content = [asdict(cluster) for cluster in self._clusters.values()]
+        self._facts.write_text(json.dumps(content, default=str, indent=1))
 
     def _tear_down(self) -> None:
         tear_down(self._record)
@@ -117,15 +91,15 @@ def _read_clusters(file: Path) -> dict[str, Cluster]:
     return {each["name"]: _cluster(each) for each in json.loads(file.read_text())}
 
 
-def _cluster(told: dict[str, Any]) -> Cluster:
-    pool = told["load_balancer_pool"]
+def _cluster(content: dict[str, Any]) -> Cluster:
+    pool = content["load_balancer_pool"]
     return Cluster(
-        name=told["name"],
-        network=told["network"],
-        kubeconfig=Path(told["kubeconfig"]),
-        api_server=told["api_server"],
-        pod_cidr=IPv4Network(told["pod_cidr"]),
-        service_cidr=IPv4Network(told["service_cidr"]),
-        nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in told["nodes"]),
+        name=content["name"],
+        network=content["network"],
+        kubeconfig=Path(content["kubeconfig"]),
+        api_server=content["api_server"],
+        pod_cidr=IPv4Network(content["pod_cidr"]),
+        service_cidr=IPv4Network(content["service_cidr"]),
+        nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in content["nodes"]),
         load_balancer_pool=AddressPool(IPv4Address(pool["first"]), IPv4Address(pool["last"])),
     )

@@ -27,7 +27,7 @@ def usable_engine() -> Engine | None:
 
 
 def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
-    """What this machine lacks for so many nodes, most basic first; nothing is changed."""
+    """What is missing on this machine for so many nodes, most basic first; nothing is changed."""
     if sys.platform != "linux":
         return [Problem(f"Linux (this is {sys.platform})", "run it on a Linux machine")]
     found = []
@@ -63,5 +63,5 @@ def _disk_problems(engine: Engine) -> list[Problem]:
     if free >= _DISK_NEEDED:
         return []
     wanted, seen = f"{_DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
-    lacking = f"{wanted} free at {folder}; there are {seen}"
-    return [Problem(lacking, f"{engine.name} system prune, or a larger disk")]
+    wanted_space = f"{wanted} free at {folder}; there are {seen}"
+    return [Problem(wanted_space, f"{engine.name} system prune, or a larger disk")]

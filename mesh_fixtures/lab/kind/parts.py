@@ -96,7 +96,7 @@ def image_source(choice: ImageChoice, istioctl: str = "") -> Literal["built", "r
     return "released" if istioctl or istioctls.in_path() else "built"
 
 
-def lacks(wanted: Wanted) -> list[Problem]:
+def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
     found = []
     if wanted.source == "released":

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
     from mesh_fixtures.lab.kind.engine import Engine
     from mesh_fixtures.lab.kind.lab import KindLab
     from mesh_fixtures.lab.kind.parts import ImageChoice, Wanted
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
 
 
@@ -71,9 +71,9 @@ class KindProvider(Provider):
 
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.kind import machine
-        from mesh_fixtures.lab.kind.parts import lacks
+        from mesh_fixtures.lab.kind.parts import missing_parts
 
-        return [*machine.problems(), *lacks(self._wanted)]
+        return [*machine.problems(), *missing_parts(self._wanted)]
 
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build, catalog, helm

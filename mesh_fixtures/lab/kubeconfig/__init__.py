@@ -1,4 +1,9 @@
-"""Labs of clusters that somebody else made: only namespaces of a run's own are made there.
+"""Labs of existing clusters: nothing is made there but a namespace for the run.
 
-Nothing is imported here: options read `reference`, which the rest would make slow.
+No module is imported here: options read `FORM` whenever pytest starts.
 """
+
+from typing import Final
+
+FORM: Final = "CLUSTER=FILE[@CONTEXT]"
+"""How a person names a cluster and where its kubeconfig is."""

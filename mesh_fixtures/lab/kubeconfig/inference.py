@@ -17,7 +17,7 @@ DISCOVERED: Final = "discovered"
 """Id of a scenario that describes what was found."""
 
 UNNAMED_NETWORK: Final = "network1"
-"""Name in a scenario of the network of clusters that are told none: the guide's first."""
+"""Name in a scenario of the network of clusters that have none: the guide's first."""
 
 _UNNAMED_MESH: Final = "mesh1"
 _ANY: Final = "*"
@@ -26,7 +26,7 @@ _ANY: Final = "*"
 def infer(found: Sequence[Installation]) -> Discovered:
     """The scenario that describes clusters, in their order.
 
-    What is broken is described as far as it can be told what is meant.
+    What is broken is described as far as its intent is clear.
 
     Raises:
         NotInstalled: there is nothing of Istio in one of them.
@@ -35,14 +35,14 @@ def infer(found: Sequence[Installation]) -> Discovered:
     _require_installed(found)
     _require_apart(found)
     notes = [*_names(found), *_networks(found), *_others(found)]
-    mesh, told = _mesh(found)
-    notes += told
+    mesh, found_notes = _mesh(found)
+    notes += found_notes
     clusters = []
     for at, each in enumerate(found):
         primary = None
         if not each.istiods:
-            primary, told = primary_of(each, found)
-            notes += told
+            primary, found_notes = primary_of(each, found)
+            notes += found_notes
         clusters.append(
             {
                 "name": each.cluster,
@@ -61,7 +61,7 @@ def network_of(each: Installation) -> str:
     Source: Istio, Install Multicluster (label of istio-system; values.global.network; the injection
     path of a remote).
     """
-    return next((network for network in _said_networks(each).values() if network), "")
+    return next((network for network in _networks_of(each).values() if network), "")
 
 
 def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
@@ -83,20 +83,21 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
     )
     chosen = next((those[0] for those in evidence if len(those) == 1), None)
     if chosen is None:
-        said = ", ".join(remote.control_planes) or "nothing"
+        annotated = ", ".join(remote.control_planes) or "nothing"
         raise ScenarioError(
             wanted="one cluster whose istiod is in charge of it",
-            seen=f"{CONTROL_PLANE_ANNOTATION} says {said}; istiod runs in "
+            seen=f"{CONTROL_PLANE_ANNOTATION} says {annotated}; istiod runs in "
             f"{', '.join(each.cluster for each in primaries) or 'none of the clusters'}",
             where=remote.cluster,
             remedy="give all clusters of the mesh by the mesh's names, or write the scenario",
         )
     if not remote.control_planes:
-        lacks = f"{remote.cluster}: istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
-        return chosen, (f"{lacks}; {chosen} seems to be in charge",)
+        missing = f"{remote.cluster}: istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
+        return chosen, (f"{missing}; {chosen} seems to be in charge",)
     if chosen not in remote.control_planes and _ANY not in remote.control_planes:
-        said = f"{remote.cluster}: {CONTROL_PLANE_ANNOTATION} is {', '.join(remote.control_planes)}"
-        return chosen, (f"{said}, but {chosen} seems to be in charge",)
+        annotated = ", ".join(remote.control_planes)
+        note = f"{remote.cluster}: {CONTROL_PLANE_ANNOTATION} is {annotated}"
+        return chosen, (f"{note}, but {chosen} seems to be in charge",)
     return chosen, ()
 
 
@@ -128,12 +129,12 @@ def _require_apart(found: Sequence[Installation]) -> None:
 def _names(found: Sequence[Installation]) -> Iterator[str]:
     read = {name for each in found for name in each.reads or ()}
     for each in found:
-        said = {name for name in each.istiods.values() if name}
+        ids = {name for name in each.istiods.values() if name}
         if not each.istiods:
-            said = {injector.cluster for injector in each.injectors if injector.cluster}
-        if not said or each.cluster in said:
+            ids = {injector.cluster for injector in each.injectors if injector.cluster}
+        if not ids or each.cluster in ids:
             continue
-        name = sorted(said)[0]
+        name = sorted(ids)[0]
         if not each.istiods and each.cluster in read:
             yield f"{each.cluster}: its injection path calls it {name}"
             continue
@@ -145,7 +146,7 @@ def _names(found: Sequence[Installation]) -> Iterator[str]:
         )
 
 
-def _said_networks(each: Installation) -> dict[str, str]:
+def _networks_of(each: Installation) -> dict[str, str]:
     values = {value.network for value in each.values if value.network}
     paths = {injector.network for injector in each.injectors if injector.network}
     return {
@@ -157,11 +158,11 @@ def _said_networks(each: Installation) -> dict[str, str]:
 
 def _networks(found: Sequence[Installation]) -> Iterator[str]:
     for each in found:
-        said = {where: network for where, network in _said_networks(each).items() if network}
-        if len(set(said.values())) > 1:
-            words = " and ".join(f"{network} by {where}" for where, network in said.items())
+        networks = {where: network for where, network in _networks_of(each).items() if network}
+        if len(set(networks.values())) > 1:
+            words = " and ".join(f"{network} by {where}" for where, network in networks.items())
             yield f"{each.cluster}: its network is {words}"
-        elif not said:
+        elif not networks:
             yield f"{each.cluster}: no network is set; it is described as {UNNAMED_NETWORK}"
 
 
@@ -182,13 +183,13 @@ def _mesh(found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
     named = {cluster: name for cluster, name in ids.items() if name}
     different = sorted(set(named.values()))
     if len(different) > 1:
-        said = ", ".join(f"{name} in {cluster}" for cluster, name in named.items())
-        return next(iter(named.values())), (f"the mesh has more than one id: {said}",)
+        each_id = ", ".join(f"{name} in {cluster}" for cluster, name in named.items())
+        return next(iter(named.values())), (f"the mesh has more than one id: {each_id}",)
     return (different[0], ()) if different else (_UNNAMED_MESH, ("the mesh has no id",))
 
 
 def _mesh_id(each: Installation) -> str:
-    """Without a mesh id, proxies are told the trust domain (Istio: injection template)."""
+    """Without a mesh id, proxies get the trust domain (Istio: injection template)."""
     return next((value.mesh_id for value in each.values if value.mesh_id), each.trust_domain)
 
 
@@ -208,9 +209,11 @@ def _scenario(mesh: str, clusters: Sequence[dict[str, str | None]]) -> Scenario:
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
         )
     except ValidationError as error:
-        said = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())
+        refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())
         raise ScenarioError(
-            wanted="a mesh whose names a scenario can have", seen=said, where="what was found"
+            wanted="a mesh whose names a scenario can have",
+            seen=refused,
+            where="what was found",
         ) from error
 
 

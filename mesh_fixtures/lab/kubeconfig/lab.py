@@ -1,10 +1,10 @@
-"""Clusters that somebody else made, and a run's own namespace in each of them."""
+"""Existing clusters, and a namespace for the run in each of them."""
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesh_fixtures import records
@@ -25,7 +25,7 @@ from mesh_fixtures.scenario import Scenario
 
 
 class KubeconfigLab(RecordedLab):
-    """Somebody else's clusters."""
+    """Existing clusters."""
 
     def __init__(
         self,
@@ -49,10 +49,6 @@ class KubeconfigLab(RecordedLab):
             )
             for cluster in scenario.clusters
         }
-
-    @property
-    def clusters(self) -> Mapping[str, Cluster]:
-        return self._clusters
 
     @property
     def tools(self) -> Tools:

@@ -1,4 +1,4 @@
-"""A run's own namespace in a cluster that somebody else made: all that it makes there."""
+"""The namespace made for a run in an existing cluster: all that it makes there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make(kube: KubeEditor, lab: str, labels: Mapping[str, str]) -> None:
         labels: by which its pods are injected.
 
     Raises:
-        LabError: somebody else's has its name.
+        LabError: another one has its name.
         ProbeError: the API server cannot be asked or refuses.
     """
     name = name_of(lab)
@@ -52,7 +52,7 @@ def make(kube: KubeEditor, lab: str, labels: Mapping[str, str]) -> None:
     if there is None or not belongs(there, lab):
         raise LabError(
             wanted=f"a namespace {name} of this run's own",
-            seen="somebody else's" if there else "none, although it was made",
+            seen="one that is not of this run" if there else "none, although it was made",
             where=kube.name,
             remedy="run it again: the name is another one then",
         )

@@ -1,15 +1,19 @@
-"""What a run on somebody else's mesh must be permitted, and the roles that permit it."""
+"""What a run on an existing mesh must be permitted, the roles that permit it, and whether the
+clusters do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import yaml
 
+from mesh_fixtures.contract import Cluster, Problem
+from mesh_fixtures.errors import MachineError, ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import Access, Resource
+from mesh_fixtures.kube import Access, KubeClient, Resource
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -23,6 +27,9 @@ from mesh_fixtures.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
+from mesh_fixtures.lab.kubeconfig import contents
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.parallel import parallel_map
 
 ROLE: Final = "mesh-conformance"
 """Name of the roles and of their bindings."""
@@ -32,6 +39,12 @@ PREFIX: Final = "mesh-conformance-"
 
 _ANY_OWN: Final = f"{PREFIX}0000"
 """Stands for a run's own namespace, whose name is not known before."""
+
+_REMEDY: Final = (
+    "mesh-conformance rbac prints the roles that permit all; "
+    "somebody who may make roles there applies them by kubectl apply -f -"
+)
+_AT_A_TIME: Final = 8
 
 Scope = Literal["cluster", "own", "system"]
 
@@ -145,10 +158,10 @@ RULES: Final = (
         without="TRUST-1 and TRUST-2",
     ),
 )
-"""Everything that probes ask of somebody else's cluster, and what a run makes there."""
+"""Everything that probes ask of an existing cluster, and what a run makes there."""
 
 _HEAD: Final = """\
-# Roles for verifying a mesh that somebody else installed, by mesh-conformance. Apply them to every
+# Roles for verifying an existing mesh by mesh-conformance. Apply them to every
 # cluster of the mesh. What a run makes is in a namespace of its own, whose name roles cannot know:
 # rules for it hold in all namespaces.
 """
@@ -215,3 +228,50 @@ def _yaml(content: Any) -> str:
 
 def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def problems(references: Iterable[Reference]) -> Sequence[Problem]:
+    """What is missing for a run on these clusters, in their order; changes nothing."""
+    try:
+        with contents.clusters(references) as clusters:
+            found = parallel_map(lambda name: _problems_of(clusters[name]), clusters)
+    except MachineError as error:
+        return [Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)]
+    return [problem for each in found.values() for problem in each]
+
+
+def _problems_of(cluster: Cluster) -> Sequence[Problem]:
+    try:
+        with KubeClient(cluster) as kube:
+            refused = denied(kube)
+    except ProbeError as error:
+        missing = f"an API server of {cluster.name} that answers"
+        return [Problem(missing, error.remedy or "see what kubectl says of it", error.seen)]
+    return [_not_permitted(cluster.name, rule, those) for rule, those in refused.items()]
+
+
+def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
+    """What a cluster does not permit, by rule; empty when it permits all.
+
+    Raises:
+        ProbeError: it does not say.
+    """
+    asked = [(rule, access) for rule in RULES for access in rule.accesses]
+    answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
+    found: dict[Rule, list[Access]] = {}
+    for (rule, access), permitted in answers.items():
+        if not permitted:
+            found.setdefault(rule, []).append(access)
+    return found
+
+
+def _not_permitted(cluster: str, rule: Rule, accesses: Sequence[Access]) -> Problem:
+    wanted = ", ".join(f"{each.verb} {each.resource}" for each in accesses)
+    where = {"cluster": "", "own": " in its own namespace", "system": " in istio-system"}
+    names = f" {', '.join(rule.names)}" if rule.names else ""
+    return Problem(
+        missing=f"permission in {cluster} to {wanted}{names}{where[rule.scope]}",
+        remedy=_REMEDY,
+        seen=f"no permission; by hand: kubectl auth {accesses[0]}",
+        without=rule.without,
+    )

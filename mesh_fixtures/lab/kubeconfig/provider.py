@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh_fixtures.contract import Discovered, Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.kubeconfig.reference import FORM, Reference, read_references
+from mesh_fixtures.lab.kubeconfig import FORM
 from mesh_fixtures.options import Choice, Option
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
+    from mesh_fixtures.images import ImageSet
     from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+    from mesh_fixtures.lab.kubeconfig.reference import Reference
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
+
+
+def _references(given: Sequence[str], folder: Path) -> tuple[Reference, ...]:
+    from mesh_fixtures.lab.kubeconfig.reference import read_references
+
+    return read_references(given, folder)
+
 
 KUBECONFIG = Option(
     "mesh_kubeconfig",
@@ -25,7 +34,7 @@ KUBECONFIG = Option(
     "what kubectl would read; repeatable",
     metavar=FORM,
     repeatable=True,
-    parse=read_references,
+    parse=_references,
 )
 HELLOWORLD_IMAGE = Option(
     "mesh_helloworld_image",
@@ -57,6 +66,7 @@ def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
         sleep: image with curl and a shell; empty for the released one.
     """
     from mesh_fixtures.artifacts import released
+    from mesh_fixtures.images import ImageSet
 
     return ImageSet(
         name="released",
@@ -136,9 +146,9 @@ class KubeconfigProvider(Provider):
         return discovery.discover(self._references)
 
     def problems(self) -> Sequence[Problem]:
-        from mesh_fixtures.lab.kubeconfig import access
+        from mesh_fixtures.lab.kubeconfig import permissions
 
-        return access.problems(self._references)
+        return permissions.problems(self._references)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
@@ -180,9 +190,9 @@ class KubeconfigProvider(Provider):
             )
 
     def _require_access(self, progress: Progress) -> None:
-        from mesh_fixtures.lab.kubeconfig import access
+        from mesh_fixtures.lab.kubeconfig import permissions
 
-        found = access.problems(self._references)
+        found = permissions.problems(self._references)
         for problem in found:
             if problem.without:
                 detail = f"{problem.missing} is missing: {problem.without} cannot be verified"

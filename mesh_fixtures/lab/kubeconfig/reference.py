@@ -1,4 +1,4 @@
-"""Where the kubeconfig of a cluster is that somebody else made, as a person says it."""
+"""The kubeconfig of an existing cluster, as given on the command line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-FORM: Final = "CLUSTER=FILE[@CONTEXT]"
+from mesh_fixtures.lab.kubeconfig import FORM
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""HelloWorld and Sleep in a run's own namespace of clusters that somebody else made.
+"""HelloWorld and Sleep in a namespace made for the run in existing clusters.
 
 They are deployed through the API servers, so that no kubectl is needed.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,7 @@ from mesh_fixtures.kube import Event, KubeClient, KubeEditor, Pod
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
 from mesh_fixtures.lab.kubeconfig import namespace as own
-from mesh_fixtures.lab.kubeconfig.injection import namespace_labels
-from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors
+from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -39,6 +38,10 @@ READY_SECONDS: Final = 120.0
 MADE_SECONDS: Final = 45.0
 """After which pods that nobody has made are not waited for: their webhook does not answer."""
 
+ENABLED: Final = {"istio-injection": "enabled"}
+"""Chooses the default revision (Istio: Installing the Sidecar)."""
+
+_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 _INTERVAL: Final = 0.5
 _SHOWN: Final = 3
 _OWN_CONTAINERS: Final = frozenset({"helloworld", "sleep"})
@@ -78,16 +81,16 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         name = own.name_of(order.lab)
         webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
         labels = namespace_labels(cluster.name, webhooks, name, order.revision)
-        _go_on(order, cluster.name)
+        _require_not_stopped(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
         own.make(kube, order.lab, labels)
         made = manifests(order.scenario, cluster.name, order.images, name)
         for item in made:
-            _go_on(order, cluster.name)
+            _require_not_stopped(order, cluster.name)
             _create(kube, name, item, progress)
         with progress.phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
-            trouble = _await(kube, name, deployments, lambda: _go_on(order, cluster.name))
+            trouble = _await(order, kube, name, deployments)
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
 
@@ -100,6 +103,33 @@ def manifests(scenario: Scenario, cluster: str, images: ImageSet, namespace: str
         texts.append(fresh_connections_manifest(namespace))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     return [item for text in texts for item in yaml.safe_load_all(text)]
+
+
+def namespace_labels(
+    cluster: str, injectors: Sequence[Injector], namespace: str, revision: str = ""
+) -> Mapping[str, str]:
+    """Labels by which a namespace is injected; the default revision's where nobody injects.
+
+    Args:
+        cluster: name for errors.
+        revision: revision or tag that is asked for; empty for the default one, or for the only one
+            where none is the default.
+
+    Raises:
+        LabError: several could be meant, or the one that is asked for is not there.
+    """
+    names = sorted({each.revision for each in injectors if each.revision})
+    labels = {name: {REVISION_LABEL: name} for name in names}
+    seen = [name for name in names if _is_seen(injectors, namespace, labels[name])]
+    if revision and revision not in seen:
+        raise _unclear(cluster, f"the revision {revision}", seen)
+    if revision:
+        return labels[revision]
+    if _is_seen(injectors, namespace, ENABLED) or not seen:
+        return ENABLED
+    if len(seen) > 1:
+        raise _unclear(cluster, "one revision of istiod, or a default one", seen)
+    return labels[seen[0]]
 
 
 def obstacle(pods: Sequence[Pod], events: Iterable[Event], wanted: int) -> str:
@@ -122,7 +152,24 @@ def obstacle(pods: Sequence[Pod], events: Iterable[Event], wanted: int) -> str:
     return ""
 
 
-def _go_on(order: Order, cluster: str) -> None:
+def _is_seen(injectors: Sequence[Injector], namespace: str, labels: Mapping[str, str]) -> bool:
+    all_labels = {**labels, _NAME_LABEL: namespace}
+    return any(
+        each.webhook.namespaces.matches(all_labels) and each.webhook.objects.matches({})
+        for each in injectors
+    )
+
+
+def _unclear(cluster: str, wanted: str, seen: Sequence[str]) -> LabError:
+    return LabError(
+        wanted=wanted,
+        seen=", ".join(seen) or "no webhook that injects",
+        where=cluster,
+        remedy="choose one by --mesh-revision",
+    )
+
+
+def _require_not_stopped(order: Order, cluster: str) -> None:
     if order.stopping.is_set():
         raise LabError(wanted="the sample workloads", seen="stopped", where=cluster)
 
@@ -143,9 +190,7 @@ def _create(kube: KubeEditor, namespace: str, item: Json, progress: Progress) ->
         progress.note("sample", f"{item['kind']} was not made: {error.seen}", kube.name)
 
 
-def _await(
-    kube: KubeClient, namespace: str, names: Sequence[str], go_on: Callable[[], None]
-) -> str:
+def _await(order: Order, kube: KubeClient, namespace: str, names: Sequence[str]) -> str:
     """What keeps the workloads from being ready; empty when they are.
 
     Raises:
@@ -154,7 +199,7 @@ def _await(
     """
     begun = time.monotonic()
     while True:
-        go_on()
+        _require_not_stopped(order, kube.name)
         ready = [each.meta.name for each in kube.list(DEPLOYMENTS, namespace) if each.ready >= 1]
         if set(ready) >= set(names):
             return ""
@@ -174,7 +219,7 @@ def _await(
             )
         if over:
             states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]
-            said = [str(event) for event in events if event.reason == "FailedCreate"]
-            said = said or [str(event) for event in events]
-            return "; ".join([*states, *said[-_SHOWN:]])
+            texts = [str(event) for event in events if event.reason == "FailedCreate"]
+            texts = texts or [str(event) for event in events]
+            return "; ".join([*states, *texts[-_SHOWN:]])
         time.sleep(_INTERVAL)

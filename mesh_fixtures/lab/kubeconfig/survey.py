@@ -84,7 +84,7 @@ class Installation:
         injectors: webhooks that inject proxies.
         discovery: addresses at which its proxies find istiod.
         gateways: external addresses of its east-west gateways.
-        reads: names of all clusters that its istiods read; None when none of them said.
+        reads: names of all clusters that its istiods read; None when none of them answered.
     """
 
     cluster: str
@@ -146,11 +146,11 @@ def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Inject
         labels = configuration.meta.labels
         revision = labels.get(TAG_LABEL) or labels.get(REVISION_LABEL, "")
         for webhook in configuration.webhooks:
-            said = _PATH.fullmatch(webhook.path)
-            if said is not None:
-                words = said[1].split("/")[1:]
-                told = dict(zip(words[::2], words[1::2], strict=True))
-                cluster, network = told.get("cluster", ""), told.get("net", "")
+            match = _PATH.fullmatch(webhook.path)
+            if match is not None:
+                words = match[1].split("/")[1:]
+                values = dict(zip(words[::2], words[1::2], strict=True))
+                cluster, network = values.get("cluster", ""), values.get("net", "")
                 yield Injector(revision, cluster, network, webhook)
 
 

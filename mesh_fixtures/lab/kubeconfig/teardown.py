@@ -1,4 +1,4 @@
-"""Removes a run's own namespaces from clusters that somebody else made, by its journal."""
+"""Removes the namespaces made for a run from existing clusters, by its journal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from mesh_fixtures.contract import Cluster
-from mesh_fixtures.errors import LabError, MeshConformanceError
+from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.lab.kubeconfig import namespace
 from mesh_fixtures.lab.processes import end_processes
-from mesh_fixtures.lab.removal import attempt
+from mesh_fixtures.lab.removal import attempt, require_nothing_left
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.records import Record
 
@@ -30,14 +30,8 @@ def tear_down(record: Record) -> None:
     clusters = list(dict.fromkeys(name.partition("/")[0] for name in made))
     found = parallel_map(lambda cluster: _left_in(record, cluster), clusters)
     left = [*failures, *(each for each in found.values() if each)]
-    if left:
-        raise LabError(
-            wanted=f"nothing of lab {record.id} to be left",
-            seen="; ".join(left),
-            where=str(record.folder),
-            remedy="mesh-conformance clean tries again; where a cluster is gone for good, remove "
-            "the folder",
-        )
+    gone = "where a cluster is gone for good, remove the folder"
+    require_nothing_left(record, left, otherwise=gone)
     shutil.rmtree(record.folder)
 
 

@@ -2,83 +2,53 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
-import threading
+import ssl
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
-from mesh_fixtures.journal import Journal
-from mesh_fixtures.lab import load_balancer
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
-from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
+from mesh_fixtures.lab.booted import Boot
 from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons
 from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, Service, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
-from mesh_fixtures.lab.netns.readiness import API_SERVER_DEADLINE, await_api_server
-from mesh_fixtures.lab.pki import kubeconfig, merge_kubeconfigs, write_private
-from mesh_fixtures.lab.processes import end_processes, marked_environment
-from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.lab.pki import kubeconfig
 from mesh_fixtures.patience import patient
-from mesh_fixtures.progress import Progress
+
+API_SERVER_DEADLINE = 60.0
+_REQUEST_DEADLINE = 2.0
+_POLL = 0.05
 
 ROUTER = "router"
 """What the lab runs beside its nodes is filed under this name, which no node can have."""
 
 
 @dataclass(frozen=True)
-class Boot:
-    """A lab on its way up: what it is made of and where it is."""
+class NetnsBoot(Boot):
+    """Boots clusters in network namespaces."""
 
-    lab: str
-    folder: Path
-    journal: Journal
     addresses: LabAddresses
     artifacts: Artifacts
-    progress: Progress
-    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def kubectl_program(self) -> Path:
+        return self.artifacts.binaries / "kubectl"
 
     def node_folder(self, node: str) -> Path:
         return self.folder / "nodes" / node
 
-    def kubeconfig_of(self, cluster: str) -> Path:
-        return self.folder / f"{cluster}.kubeconfig"
-
-    def kubectl(self, cluster: str) -> Kubectl:
-        program = self.artifacts.binaries / "kubectl"
-        environment = marked_environment(self.lab)
-        environment["KUBECACHEDIR"] = str(self.folder / "kubectl")
-        kubeconfig = self.kubeconfig_of(cluster)
-        return Kubectl(program, kubeconfig, cluster, environment, self.stopping)
-
-    def on_every_cluster(
-        self, action: Callable[[ClusterAddresses], None], *, all_or_nothing: bool
-    ) -> None:
-        """Do something for all clusters at the same time.
-
-        Args:
-            all_or_nothing: end the lab's processes on the first trouble or interrupt, so that
-                nothing waits for clusters that nobody will use.
-
-        Raises:
-            LabError: the first one that any of them raised.
-        """
-        clusters = self.addresses.clusters.values()
-        parallel_map(action, clusters, on_trouble=self.give_up if all_or_nothing else None)
-
-    def give_up(self) -> None:
-        """End all processes of the lab.
-
-        Raises:
-            LabError: one of them is still there.
-        """
-        self.stopping.set()
-        end_processes(self.lab, self.journal)
+    def admin_folder(self, cluster: str) -> Path:
+        """Certificates of a cluster's authority and administrator, as PEM files."""
+        return self.folder / "admin" / cluster
 
 
-def start(boot: Boot, etcd: Path) -> dict[str, int]:
+def start(boot: NetnsBoot, etcd: Path) -> dict[str, int]:
     """Make the networks, start every node, wait for the API servers and create the add-ons.
 
     Args:
@@ -90,12 +60,13 @@ def start(boot: Boot, etcd: Path) -> dict[str, int]:
     Raises:
         LabError: something did not come up in time.
     """
-    ports = _power_on(boot, _services, etcd)
+    ports = _start_all(boot, _services, etcd)
 
-    def await_cluster(cluster: ClusterAddresses) -> None:
-        _await_api_server(boot, cluster, ports[cluster.name])
-        with boot.progress.phase("add-ons", cluster.name):
-            parts, kubectl = add_ons(boot.artifacts, cluster), boot.kubectl(cluster.name)
+    def await_cluster(cluster: str) -> None:
+        _await_new_api_server(boot, cluster, ports[cluster])
+        with boot.progress.phase("add-ons", cluster):
+            parts = add_ons(boot.artifacts, boot.addresses.clusters[cluster])
+            kubectl = boot.kubectl(cluster)
             kubectl.apply(parts.nodes)
             kubectl.create(parts.of_cluster)
 
@@ -103,34 +74,23 @@ def start(boot: Boot, etcd: Path) -> dict[str, int]:
     return ports
 
 
-def start_bare(boot: Boot) -> None:
+def start_bare(boot: NetnsBoot) -> None:
     """Start only etcd and the API server, and create what every cluster's add-ons share.
 
     Raises:
         LabError: something did not come up in time.
     """
-    ports = _power_on(boot, _storage_services, None)
+    ports = _start_all(boot, _storage_services, None)
 
-    def create_shared(cluster: ClusterAddresses) -> None:
-        _await_api_server(boot, cluster, ports[cluster.name])
-        kubectl = boot.kubectl(cluster.name)
-        parts = add_ons(boot.artifacts, cluster)
+    def create_shared(cluster: str) -> None:
+        _await_new_api_server(boot, cluster, ports[cluster])
+        kubectl = boot.kubectl(cluster)
+        parts = add_ons(boot.artifacts, boot.addresses.clusters[cluster])
         namespaces = [m for m in parts.of_cluster if m["kind"] == "Namespace"]
         kubectl.create([*parts.definitions, *namespaces, *parts.shared])
-        names = [f"crd/{m['metadata']['name']}" for m in parts.definitions]
-        seconds = patient(ADD_ON_DEADLINE)
-        kubectl.wait("wait", "--for=condition=Established", *names, seconds=seconds)
+        kubectl.await_established(parts.definitions)
 
     boot.on_every_cluster(create_shared, all_or_nothing=True)
-
-
-def settle(boot: Boot) -> None:
-    """Wait until nodes, DNS and load balancers of all clusters work.
-
-    Raises:
-        LabError: one of them does not, in time.
-    """
-    boot.on_every_cluster(lambda cluster: _await_add_ons(boot, cluster), all_or_nothing=False)
 
 
 _Services = Callable[[ClusterAddresses, NodeAddresses], tuple[Service, ...]]
@@ -145,7 +105,7 @@ def _storage_services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[S
     return tuple(s for s in _services(cluster, node) if s.name in wanted)
 
 
-def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, int]:
+def _start_all(boot: NetnsBoot, services: _Services, etcd: Path | None) -> dict[str, int]:
     """Make the networks and start all processes; returns the API servers' loopback ports."""
     clusters = boot.addresses.clusters
     with boot.progress.phase("networks"):
@@ -173,7 +133,7 @@ def _power_on(boot: Boot, services: _Services, etcd: Path | None) -> dict[str, i
 
 
 def _start_node(
-    boot: Boot,
+    boot: NetnsBoot,
     cluster: ClusterAddresses,
     node: NodeAddresses,
     keys: ClusterKeys,
@@ -197,49 +157,79 @@ def _start_node(
     )
 
 
-def _create_groups(boot: Boot, node: str) -> None:
+def _create_groups(boot: NetnsBoot, node: str) -> None:
     nodes = sum(len(cluster.nodes) for cluster in boot.addresses.clusters.values())
     cgroups.create(boot.lab, node, nodes, boot.journal.record)
 
 
-def _write_kubeconfigs(boot: Boot, keys: dict[str, ClusterKeys], ports: dict[str, int]) -> None:
-    contents = []
+def _write_kubeconfigs(
+    boot: NetnsBoot, keys: dict[str, ClusterKeys], ports: dict[str, int]
+) -> None:
     for name, key in keys.items():
-        certificate = key.authority.pair.certificate
-        content = kubeconfig(
-            name, f"https://127.0.0.1:{ports[name]}", certificate, key.administrator
-        )
-        write_private(boot.kubeconfig_of(name), content.encode())
-        folder = boot.folder / "admin" / name
+        certificate, user = key.authority.credential.certificate_pem, key.administrator
+        server = f"https://127.0.0.1:{ports[name]}"
+        content = kubeconfig(name, server, certificate, user.certificate_pem, user.key_pem)
+        boot.write_kubeconfig(name, content)
+        folder = boot.admin_folder(name)
         folder.mkdir(parents=True, mode=0o700)
         (folder / "ca.crt").write_bytes(certificate)
         key.administrator.write(folder, "admin")
-        contents.append(content)
-    write_private(boot.folder / "kubeconfig", merge_kubeconfigs(contents).encode())
+    boot.merge_kubeconfigs()
 
 
-def _await_api_server(boot: Boot, cluster: ClusterAddresses, port: int) -> None:
-    folder = boot.folder / "admin" / cluster.name
-    with boot.progress.phase("API server", cluster.name):
-        await_api_server(
-            port,
-            folder / "ca.crt",
-            (folder / "admin.crt", folder / "admin.key"),
-            boot.node_folder(cluster.control_plane.name),
-            stopping=boot.stopping,
-            deadline=patient(API_SERVER_DEADLINE),
-        )
+def _await_new_api_server(boot: NetnsBoot, cluster: str, port: int) -> None:
+    with boot.progress.phase("API server", cluster):
+        await_api_server(boot, cluster, port, patient(API_SERVER_DEADLINE))
 
 
-def _await_add_ons(boot: Boot, cluster: ClusterAddresses) -> None:
-    kubectl = boot.kubectl(cluster.name)
-    with boot.progress.phase("DNS and load balancer", cluster.name):
-        kubectl.wait(
-            "wait",
-            "--for=condition=Ready",
-            *(f"node/{node.name}" for node in cluster.nodes),
-            seconds=patient(ADD_ON_DEADLINE),
-        )
-        kubectl.await_rollout("kube-system", "deployment", "coredns")
-        kubectl.await_rollout(load_balancer.NAMESPACE, "deployment", "controller")
-        kubectl.await_rollout(load_balancer.NAMESPACE, "daemonset", "speaker")
+def await_api_server(boot: NetnsBoot, cluster: str, port: int, deadline: float) -> None:
+    """Wait until an API server says that it is ready (Kubernetes: "API health endpoints").
+
+    Args:
+        port: on this machine's loopback.
+        deadline: seconds.
+
+    Raises:
+        LabError: not within the deadline, or the lab is stopped.
+    """
+    admin = boot.admin_folder(cluster)
+    node = boot.node_folder(boot.addresses.clusters[cluster].control_plane.name)
+    context = ssl.create_default_context(cafile=str(admin / "ca.crt"))
+    context.load_cert_chain(str(admin / "admin.crt"), str(admin / "admin.key"))
+    end = time.monotonic() + deadline
+    while True:
+        seen = _readyz(port, context)
+        if seen == "":
+            return
+        if boot.stopping.wait(_POLL) or time.monotonic() > end:
+            raise LabError(
+                wanted=f"the API server to be ready within {deadline:g} s",
+                seen=f"{seen}\n{_ends_of_logs(node)}",
+                where=node.name,
+                remedy="the machine may be too busy; otherwise the logs name the cause",
+            )
+
+
+def _readyz(port: int, context: ssl.SSLContext) -> str:
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=patient(_REQUEST_DEADLINE), context=context
+    )
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        body = response.read().decode(errors="replace")
+        return "" if response.status == 200 else f"/readyz: {response.status} {body[-300:]}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"/readyz: {error!r}"
+    finally:
+        connection.close()
+
+
+def _ends_of_logs(node: Path, lines: int = 3) -> str:
+    files = [node / "node.log", *sorted((node / "log").glob("*.log"))]
+    return "\n".join(
+        f"  {file.name}: {line}"
+        for file in files
+        if file.exists()
+        for line in file.read_text(errors="replace").splitlines()[-lines:]
+    )

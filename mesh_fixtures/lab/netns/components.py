@@ -16,7 +16,7 @@ CONFIGURATION = "/etc/kubernetes"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 LOGS = "/var/log/node"
 REQUEST_SECONDS = 60.0
-"""What an API server gives a request unless it is told otherwise (kube-apiserver's reference)."""
+"""What an API server gives a request by default (kube-apiserver's reference)."""
 
 _ETCD = "127.0.0.1:2379"
 

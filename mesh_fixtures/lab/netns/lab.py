@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
-from mesh_fixtures import records
+from mesh_fixtures import records, runner
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.helm_install import HelmInstall
-from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Cluster, EndedService, Tools
 from mesh_fixtures.errors import MeshConformanceError
-from mesh_fixtures.images import ImageSet
+from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import processes
-from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
-from mesh_fixtures.lab.netns import boot as booting
-from mesh_fixtures.lab.netns import readiness
-from mesh_fixtures.lab.netns.inspection import ended_services, network_state
+from mesh_fixtures.lab.addressing import assign_addresses
+from mesh_fixtures.lab.booted import TAKE_OVER_DEADLINE, BootedLab
+from mesh_fixtures.lab.netns import boot
+from mesh_fixtures.lab.netns.boot import NetnsBoot
 from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
-from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 
-_TAKE_OVER_DEADLINE = 10.0
+_COMMANDS: Final = (
+    ("ip", "-statistics", "link"),
+    ("ip", "address"),
+    ("ip", "route", "show", "table", "all"),
+    ("ip", "neighbour"),
+    ("nft", "list", "ruleset"),
+)
+"""What shows what the kernel knows of a network."""
+
+_COMMAND_DEADLINE: Final = 5.0
+_ENDED: Final = re.compile(
+    r"^mesh-node: (?P<name>\S+) ended at (?P<at>\S+) with (?P<how>.*)$", re.M
+)
 
 
-class NetnsLab(RecordedLab):
+class NetnsLab(BootedLab[NetnsBoot]):
     """Clusters in network namespaces."""
 
     def __init__(
@@ -39,35 +53,17 @@ class NetnsLab(RecordedLab):
         progress: Progress,
         helm: HelmInstall | None = None,
     ) -> None:
-        super().__init__(scenario, record, progress)
-        self._artifacts = artifacts
-        self._helm = helm
-        self._addresses = assign_addresses(scenario, record.slot)
-        self._booting = booting.Boot(
-            record.id, record.folder, record.journal, self._addresses, artifacts, progress
+        addresses = assign_addresses(scenario, record.slot)
+        booting = NetnsBoot(
+            record.id, record.folder, record.journal, scenario, progress, addresses, artifacts
         )
-        self._clusters = _clusters(self._addresses, self._booting)
-
-    @property
-    def clusters(self) -> Mapping[str, Cluster]:
-        return self._clusters
-
-    @property
-    def tools(self) -> Tools:
-        folder = self._artifacts.binaries
-        return Tools(
-            kubectl=folder / "kubectl",
-            istioctl=folder / "istioctl",
-            helm=self._helm.program if self._helm else None,
+        tools = Tools(
+            kubectl=booting.kubectl_program,
+            istioctl=artifacts.binaries / "istioctl",
+            helm=helm.program if helm else None,
         )
-
-    @property
-    def images(self) -> ImageSet:
-        return self._artifacts.images
-
-    @property
-    def charts(self) -> Charts | None:
-        return self._helm.charts if self._helm else None
+        super().__init__(record, booting, tools, artifacts.images, helm.charts if helm else None)
+        self._clusters = _clusters(booting)
 
     @property
     def ended_services(self) -> Mapping[str, Sequence[EndedService]]:
@@ -77,30 +73,19 @@ class NetnsLab(RecordedLab):
                 for node in cluster.nodes
                 for ended in ended_services(self._booting.node_folder(node.name))
             ]
-            for cluster in self._addresses.clusters.values()
+            for cluster in self._booting.addresses.clusters.values()
         }
 
     @property
     def network_command(self) -> Sequence[str]:
         return ("nsenter", f"--net={path_of(router_namespace(self.id))}")
 
-    def stop(self) -> None:
-        self._booting.give_up()
-
     def resume(self) -> bool:
         if not all(processes.is_running(entry) for entry in self._record.journal.entries()):
             return False
         try:
             for name, port in self._record.ports:
-                admin = self.folder / "admin" / name
-                readiness.await_api_server(
-                    port,
-                    admin / "ca.crt",
-                    (admin / "admin.crt", admin / "admin.key"),
-                    self._booting.node_folder(self._addresses.clusters[name].control_plane.name),
-                    deadline=patient(_TAKE_OVER_DEADLINE),
-                    stopping=self._booting.stopping,
-                )
+                boot.await_api_server(self._booting, name, port, patient(TAKE_OVER_DEADLINE))
         except (MeshConformanceError, OSError):
             return False
         return True
@@ -115,27 +100,73 @@ class NetnsLab(RecordedLab):
         return network_state(self._record.journal)
 
     def _boot(self) -> None:
-        ports = booting.start(self._booting, prepared_etcd(self._artifacts, self._progress))
+        etcd = prepared_etcd(self._booting.artifacts, self._progress)
+        ports = boot.start(self._booting, etcd)
         self._update(ports=tuple(ports.items()))
-
-    def _settle(self) -> None:
-        booting.settle(self._booting)
 
     def _tear_down(self) -> None:
         tear_down(self._record)
 
 
-def _clusters(addresses: LabAddresses, boot: booting.Boot) -> dict[str, Cluster]:
+def _clusters(booting: NetnsBoot) -> dict[str, Cluster]:
     return {
         cluster.name: Cluster(
             name=cluster.name,
             network=cluster.network.name,
-            kubeconfig=boot.kubeconfig_of(cluster.name),
+            kubeconfig=booting.kubeconfig_of(cluster.name),
             api_server=f"https://{cluster.control_plane.address}:{API_SERVER_PORT}",
             pod_cidr=cluster.pod_cidr,
             service_cidr=cluster.service_cidr,
             nodes=tuple(node.as_node() for node in cluster.nodes),
             load_balancer_pool=cluster.pool,
         )
-        for cluster in addresses.clusters.values()
+        for cluster in booting.addresses.clusters.values()
     }
+
+
+def ended_services(folder: Path) -> list[EndedService]:
+    """Services that ended and were started again, as mesh-node says in its own log.
+
+    Args:
+        folder: of a node; the last part of it is the node's name.
+    """
+    log = folder / "node.log"
+    if not log.exists():
+        return []
+    found = _ENDED.finditer(log.read_text(errors="replace"))
+    return [EndedService(folder.name, each["name"], each["at"], each["how"]) for each in found]
+
+
+def network_state(journal: Journal) -> Mapping[str, str]:
+    """What each of a lab's network namespaces holds, by its name, as commands print it."""
+    names = [entry.name for entry in journal.entries() if entry.kind == "namespace"]
+    programs = _programs(journal)
+
+    def look(namespace: str) -> str:
+        enter = ["nsenter", *programs, f"--net={path_of(namespace)}"]
+        return "\n".join(_output_of([*enter, *argv], argv) for argv in _COMMANDS)
+
+    return parallel_map(look, names)
+
+
+def _programs(journal: Journal) -> tuple[str, ...]:
+    """How to enter the files of a node, whose programs this machine may lack; none runs: not at
+    all.
+    """
+    for entry in journal.entries():
+        if (
+            entry.kind == "process"
+            and entry.name.startswith("node ")
+            and processes.is_running(entry)
+        ):
+            # the process is what waits for the node's first one, in namespaces of its own
+            children = Path(f"/proc/{entry.pid}/task/{entry.pid}/children").read_text().split()
+            if children:
+                return (f"--mount=/proc/{children[0]}/ns/mnt",)
+    return ()
+
+
+def _output_of(command: list[str], argv: tuple[str, ...]) -> str:
+    done = runner.run(command, seconds=patient(_COMMAND_DEADLINE))
+    trouble = f"{done.trouble}\n" if done.trouble else ""
+    return f"$ {' '.join(argv)}\n{done.output}{done.errors}{trouble}"

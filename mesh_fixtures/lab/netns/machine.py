@@ -1,24 +1,38 @@
-"""What the embedded lab needs of a machine; looked at before anything is made."""
+"""What the embedded lab needs of a machine; looked at before anything is made.
+
+Nothing is changed, except that kernel modules are loaded which the kernel does not load by itself
+when nodes use them. They stay loaded: whatever else has come to use them meanwhile must not lose
+them (modprobe(8)).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from mesh_fixtures import runner
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab import inotify
-from mesh_fixtures.lab.netns import cgroups, modules
+from mesh_fixtures.lab.netns import cgroups
+from mesh_fixtures.patience import patient
 
 _PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 _CAP_SYS_ADMIN = 21
 _CAP_NET_ADMIN = 12
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 """What a node needs of version 1."""
+
+_MODULES = ("br_netfilter", "overlay")
+_PROC = Path("/proc")
+_BRIDGE = "sys/net/bridge"
+_MODPROBE_DEADLINE = 20.0
 
 _SMALLEST_LAB = 2
 """Nodes."""
@@ -29,7 +43,7 @@ manager 4 and the API server 3."""
 
 
 def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
-    """What this machine lacks for so many nodes, most basic first; nothing is changed."""
+    """What is missing on this machine for so many nodes, most basic first; nothing is changed."""
     if platform.system() != "Linux":
         return [Problem(f"Linux (this is {platform.system()})", "")]
     if os.geteuid() != 0:
@@ -43,7 +57,7 @@ def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
         if shutil.which(program) is None:
             found.append(Problem(f"the program {program}", f"apt-get install -y {package}"))
     found += control_group_problems()
-    return [*found, *modules.problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
+    return [*found, *module_problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
 
 
 def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
@@ -67,6 +81,27 @@ def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
     return []
 
 
+def missing_modules(proc: Path = _PROC) -> Sequence[str]:
+    """Names of the modules whose function this kernel does not have yet, built in or loaded."""
+    present = {
+        "br_netfilter": (proc / _BRIDGE / "bridge-nf-call-iptables").exists(),
+        "overlay": "overlay" in (proc / "filesystems").read_text().split(),
+    }
+    return [name for name in _MODULES if not present[name]]
+
+
+def module_problems() -> list[Problem]:
+    """Modules that are missing and cannot be loaded from here; nothing is changed."""
+    return [
+        Problem(
+            f"the kernel module {name}",
+            f"modprobe {name}, on the machine itself if this is a container",
+        )
+        for name in missing_modules()
+        if not _modprobe(name, "--dry-run")
+    ]
+
+
 def require_machine(nodes: int) -> None:
     """Check `problems`.
 
@@ -87,3 +122,26 @@ def _has_capability(number: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     pr_capbset_read = 23
     return bool(libc.prctl(pr_capbset_read, number, 0, 0, 0) == 1)
+
+
+def load_modules(proc: Path = _PROC) -> Sequence[str]:
+    """Load what is missing, as far as that can be done from here; returns what was loaded.
+
+    The machine's own bridges go on to work as before: filtering what passes them, which is on once
+    the module br_netfilter is there, is turned off again in this network namespace
+    (Linux: "/proc/sys/net/bridge/*").
+    """
+    loaded = [name for name in missing_modules(proc) if _modprobe(name)]
+    if "br_netfilter" in loaded:
+        for switch in (proc / _BRIDGE).glob("bridge-nf-call-*"):
+            with contextlib.suppress(OSError):
+                switch.write_text("0")
+    return loaded
+
+
+def _modprobe(name: str, *options: str) -> bool:
+    program = shutil.which("modprobe", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        return False
+    done = runner.run([program, "--quiet", *options, name], seconds=patient(_MODPROBE_DEADLINE))
+    return done.status == 0

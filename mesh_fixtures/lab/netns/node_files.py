@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
+from mesh_fixtures.certificates import Credential, write_private
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.netns.components import (
@@ -27,13 +28,7 @@ from mesh_fixtures.lab.netns.components import (
     with_clock_speed,
 )
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
-from mesh_fixtures.lab.pki import (
-    Authority,
-    Pair,
-    kubeconfig,
-    service_account_keys,
-    write_private,
-)
+from mesh_fixtures.lab.pki import Authority, kubeconfig, service_account_keys
 from mesh_fixtures.patience import patient
 
 _RULES = f"{CONFIGURATION}/rules.nft"
@@ -45,7 +40,7 @@ class ClusterKeys:
 
     authority: Authority
     service_accounts: tuple[bytes, bytes]
-    administrator: Pair
+    administrator: Credential
 
     @classmethod
     def make(cls, cluster: str) -> ClusterKeys:
@@ -89,7 +84,7 @@ def write_node(
     )
     etc = folder / "etc"
     tunables = _write_tunables(folder / "tunables")
-    (etc / "pki" / "ca.crt").write_bytes(keys.authority.pair.certificate)
+    (etc / "pki" / "ca.crt").write_bytes(keys.authority.credential.certificate_pem)
     if node == cluster.control_plane:
         _write_control_plane(etc, cluster, keys)
     server = f"https://{cluster.control_plane.address}:{API_SERVER_PORT}"
@@ -189,7 +184,7 @@ def _write_tunables(folder: Path) -> list[Mount]:
 def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys) -> None:
     pki = etc / "pki"
     private, public = keys.service_accounts
-    write_private(pki / "ca.key", keys.authority.pair.key)
+    write_private(pki / "ca.key", keys.authority.credential.key_pem)
     write_private(pki / "sa.key", private)
     (pki / "sa.pub").write_bytes(public)
     service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
@@ -210,8 +205,11 @@ def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys
         )
 
 
-def _write_kubeconfig(path: Path, cluster: str, server: str, keys: ClusterKeys, user: Pair) -> None:
-    content = kubeconfig(cluster, server, keys.authority.pair.certificate, user)
+def _write_kubeconfig(
+    path: Path, cluster: str, server: str, keys: ClusterKeys, user: Credential
+) -> None:
+    authority = keys.authority.credential.certificate_pem
+    content = kubeconfig(cluster, server, authority, user.certificate_pem, user.key_pem)
     write_private(path, content.encode())
 
 

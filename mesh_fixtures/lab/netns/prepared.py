@@ -23,7 +23,7 @@ from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.netns import cgroups, launch
 from mesh_fixtures.lab.netns.add_ons import add_ons
-from mesh_fixtures.lab.netns.boot import Boot, start_bare
+from mesh_fixtures.lab.netns.boot import NetnsBoot, start_bare
 from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, services_of
 from mesh_fixtures.lab.netns.network import node_namespace
 from mesh_fixtures.lab.netns.teardown import tear_down
@@ -81,7 +81,9 @@ def _make(folder: Path, artifacts: Artifacts, progress: Progress) -> None:
         record = records.claim(_SCENARIO, artifacts.digest, provider="netns")
     addresses = assign_addresses(_SCENARIO, record.slot)
     node = addresses.clusters["cluster"].control_plane
-    boot = Boot(record.id, record.folder, record.journal, addresses, artifacts, progress)
+    boot = NetnsBoot(
+        record.id, record.folder, record.journal, _SCENARIO, progress, addresses, artifacts
+    )
     try:
         start_bare(boot)
         end_processes(record.id, record.journal)
@@ -95,7 +97,7 @@ def _make(folder: Path, artifacts: Artifacts, progress: Progress) -> None:
         tear_down(record)
 
 
-def _start_etcd_alone(boot: Boot, node: str) -> None:
+def _start_etcd_alone(boot: NetnsBoot, node: str) -> None:
     spec = boot.node_folder(node) / "node.json"
     content = json.loads(spec.read_text())
     content["services"] = [s for s in content["services"] if s["name"] == "etcd"]

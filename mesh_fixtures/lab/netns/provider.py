@@ -11,13 +11,13 @@ from mesh_fixtures.artifacts import versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
-from mesh_fixtures.progress import Progress
-from mesh_fixtures.records import Record
 
 if TYPE_CHECKING:
     from mesh_fixtures.artifacts.build import Artifacts
     from mesh_fixtures.artifacts.helm_install import HelmInstall
     from mesh_fixtures.lab.netns.lab import NetnsLab
+    from mesh_fixtures.progress import Progress
+    from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
 
 
@@ -97,11 +97,11 @@ class NetnsProvider(Provider):
 
         from mesh_fixtures.artifacts.helm_install import method_name
         from mesh_fixtures.lab.addressing import assign_addresses
-        from mesh_fixtures.lab.netns import machine, modules
+        from mesh_fixtures.lab.netns import machine
         from mesh_fixtures.lab.netns.lab import NetnsLab
         from mesh_fixtures.lab.opening import Blueprint, open_lab
 
-        loaded = modules.load()
+        loaded = machine.load_modules()
         if loaded:
             progress.note("modules", f"loaded into the kernel: {', '.join(loaded)}")
         machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))

@@ -9,8 +9,7 @@ from typing import Final
 
 import jinja2
 
-from mesh_fixtures.report.html.drawing import topology_svg
-from mesh_fixtures.report.html.timeline import timeline
+from mesh_fixtures.report.html.drawing import timeline, topology_svg
 from mesh_fixtures.report.model import LEVELS, Figure, Report, Result
 
 SIGNS: Final[dict[Result, str]] = {

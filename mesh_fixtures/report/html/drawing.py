@@ -1,13 +1,17 @@
-"""Draws a scenario as SVG: clusters within networks, and who depends on whom."""
+"""The drawings of a page: a scenario as SVG, clusters within networks and who depends on whom; and
+steps as bars on an axis of time, by cluster.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import Final, Literal
 
 from markupsafe import Markup
 
+from mesh_fixtures.report.model import StepReport
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 
 WIDTH: Final = 320
@@ -21,6 +25,8 @@ _HEADING: Final = 34
 _BETWEEN: Final = 24
 _SPREAD: Final = 14
 _LANE: Final = 10
+
+_MOST_TICKS: Final = 8
 
 Kind = Literal["remote-secret", "control-plane"]
 
@@ -201,3 +207,64 @@ def _told(arrow: Link) -> str:
         return f"proxies in {arrow.begin} are configured by istiod in {arrow.end}"
     also = ", and the other way round" if arrow.both else ""
     return f"istiod in {arrow.begin} reads the API server of {arrow.end} by a remote secret{also}"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A step; `left` and `width` in percent of the axis."""
+
+    step: StepReport
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The steps of one cluster, in the order in which they began."""
+
+    cluster: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark of the axis at a number of seconds; `left` in percent."""
+
+    seconds: int
+    left: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All steps of a topology; those that span it come first."""
+
+    seconds: float
+    lanes: tuple[Lane, ...]
+    ticks: tuple[Tick, ...]
+
+
+def timeline(steps: Sequence[StepReport]) -> Timeline:
+    """Lay steps out along the time from the first one's beginning to the last one's end."""
+    end = max((each.began + each.seconds for each in steps), default=0.0)
+    whole = end or 1.0
+    lanes = tuple(
+        Lane(
+            cluster,
+            tuple(
+                Bar(each, 100 * each.began / whole, 100 * each.seconds / whole)
+                for each in steps
+                if each.cluster == cluster
+            ),
+        )
+        for cluster in sorted({each.cluster for each in steps})
+    )
+    pace = tick_seconds(whole)
+    ticks = tuple(Tick(at, 100 * at / whole) for at in range(0, int(whole) + 1, pace))
+    return Timeline(end, lanes, ticks)
+
+
+def tick_seconds(whole: float) -> int:
+    """Seconds from one mark to the next: 1, 2 or 5 times a power of ten."""
+    least = max(whole / _MOST_TICKS, 1.0)
+    power = int(10 ** floor(log10(least)))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= ceil(least) * 0.999)

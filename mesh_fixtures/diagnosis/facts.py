@@ -1,0 +1,342 @@
+"""What was seen of a broken mesh, as values that can be written down and read again.
+
+Trimmed to what rules read and a report keeps: no secret, no raw object but Istio's configuration.
+What could not be read is None, and listed in `Facts.unread`; what is not there is empty.
+Kubernetes' objects that rules need whole are kept as `mesh_fixtures.kube.objects` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mesh_fixtures.diagnosis.runtime_facts import (
+    Authority,
+    Client,
+    Endpoint,
+    Istiod,
+    Listening,
+    NetworkGateway,
+    Path,
+    ProxyIdentity,
+    Registered,
+    Root,
+    Traffic,
+)
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
+from mesh_fixtures.kube.webhooks import WebhookConfiguration
+
+__all__ = [
+    "EAST_WEST",
+    "Authority",
+    "Client",
+    "ClusterFacts",
+    "Configuration",
+    "Deployment",
+    "Endpoint",
+    "Facts",
+    "Failed",
+    "Istiod",
+    "Listening",
+    "Namespace",
+    "NetworkGateway",
+    "Node",
+    "Part",
+    "Path",
+    "Pod",
+    "ProxyIdentity",
+    "Registered",
+    "RemoteSecret",
+    "Root",
+    "Service",
+    "ServicePort",
+    "Traffic",
+    "WarningEvent",
+]
+
+EAST_WEST: Final = {"istio": "eastwestgateway"}
+"""Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A query that got no answer.
+
+    Attributes:
+        source: how it was asked.
+        why: what came instead.
+    """
+
+    cluster: str
+    source: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace.
+
+    Attributes:
+        annotated: when its annotations were last set by hand, RFC 3339; empty when unknown.
+    """
+
+    name: str
+    labels: Labels = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
+    annotated: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteSecret:
+    """Access to the API server of another cluster, as istiod is told of it.
+
+    Attributes:
+        name: of the secret.
+        cluster: the name that it gives to the cluster.
+        labelled: whether it has the label by which istiod finds it.
+        server: URL of the API server.
+        leads_to: cluster whose certificate authority it trusts; empty when that is none of the
+            mesh's.
+        accepted: whether the API server of that cluster accepts its token; None when not asked.
+        created: RFC 3339.
+    """
+
+    name: str
+    cluster: str
+    labelled: bool
+    server: str
+    leads_to: str
+    accepted: bool | None
+    created: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of istiod, of a gateway or of a sample workload.
+
+    Attributes:
+        state: as `kubectl get pods` would say it, e.g. `2/2 Running`.
+        serving: running, ready and not going away.
+        trouble: why it does not run, as far as its status says.
+        told: what its proxy was told at its start: `cluster`, `network`, `mesh` and `discovery`;
+            None without a proxy.
+    """
+
+    namespace: str
+    name: str
+    labels: Labels
+    ip: str
+    state: str
+    serving: bool
+    trouble: str = ""
+    told: Mapping[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A pod, or a process of a node, of what a cluster of the lab has besides a mesh.
+
+    Attributes:
+        namespace: empty for a process.
+        restarts: of all its containers.
+        restarted: when one of them last ended, RFC 3339; empty for never.
+        trouble: why it does not run, as far as its status says.
+    """
+
+    namespace: str
+    name: str
+    state: str
+    serving: bool
+    restarts: int = 0
+    restarted: str = ""
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        times = f", restarted {self.restarts} times, at last at {self.restarted}"
+        reason = f" ({self.trouble})" if self.trouble else ""
+        return f"{self.name} {self.state}{reason}" + (times if self.restarts else "")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How many pods a Deployment wants, and how many of them are ready."""
+
+    namespace: str
+    name: str
+    labels: Labels
+    wanted: int
+    ready: int
+
+    def __str__(self) -> str:
+        return f"deployment {self.name} {self.ready}/{self.wanted} ready"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service.
+
+    Attributes:
+        external: addresses or host names that its load balancer got, or its external name.
+        preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
+            that stands for it; empty for nowhere.
+    """
+
+    namespace: str
+    name: str
+    kind: str
+    labels: Labels
+    selector: Labels
+    ports: tuple[ServicePort, ...]
+    external: tuple[str, ...] = ()
+    preference: str = ""
+
+
+@dataclass(frozen=True)
+class WarningEvent:
+    """An event of the type Warning.
+
+    Attributes:
+        about: `kind/name`.
+        last: when it was last seen, RFC 3339; empty when unknown.
+    """
+
+    namespace: str
+    about: str
+    reason: str
+    message: str
+    last: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about} {self.reason}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What was seen of one cluster; None for what could not be read.
+
+    Attributes:
+        api_server: URL by which other clusters reach its API server.
+        pool: where its load balancers' addresses come from; empty when unknown.
+        namespaces: istio-system and that of the samples, as far as they are there.
+        root_bundles: what proxies are given to verify istiod by, by namespace.
+        remote_secrets: those that the cluster holds.
+        pods: of istio-system and of the samples. So for deployments, services and warnings.
+        discovery: addresses behind the Service by which proxies find istiod.
+        configuration: Istio's, of all namespaces.
+        gateways: what the proxies of east-west gateways listen at.
+        proxies: of the samples and of the gateways.
+        parts: pods of the lab itself, where it is ours; None elsewhere, too.
+        ended: processes of the lab's nodes that ended and were started again.
+    """
+
+    name: str
+    api_server: str = ""
+    pool: str = ""
+    namespaces: tuple[Namespace, ...] | None = None
+    authority: Authority | None = None
+    root_bundles: Mapping[str, tuple[Root, ...]] | None = None
+    remote_secrets: tuple[RemoteSecret, ...] | None = None
+    webhooks: tuple[WebhookConfiguration, ...] | None = None
+    nodes: tuple[Node, ...] | None = None
+    pods: tuple[Pod, ...] | None = None
+    deployments: tuple[Deployment, ...] | None = None
+    services: tuple[Service, ...] | None = None
+    warnings: tuple[WarningEvent, ...] | None = None
+    discovery: tuple[str, ...] | None = None
+    configuration: tuple[Configuration, ...] | None = None
+    istiods: tuple[Istiod, ...] | None = None
+    client: Client | None = None
+    gateways: tuple[Listening, ...] | None = None
+    proxies: tuple[ProxyIdentity, ...] | None = None
+    parts: tuple[Part, ...] | None = None
+    ended: tuple[Part, ...] = ()
+
+    def namespace(self, name: str) -> Namespace | None:
+        """None when it is not there, or when namespaces could not be read."""
+        return next((each for each in self.namespaces or () if each.name == name), None)
+
+    def deployment(self, namespace: str, name: str) -> Deployment | None:
+        wanted = (namespace, name)
+        return next(
+            (each for each in self.deployments or () if (each.namespace, each.name) == wanted), None
+        )
+
+    def service(self, namespace: str, name: str) -> Service | None:
+        wanted = (namespace, name)
+        return next(
+            (each for each in self.services or () if (each.namespace, each.name) == wanted), None
+        )
+
+    def pods_in(self, namespace: str, labels: Labels) -> tuple[Pod, ...]:
+        """Pods of a namespace that have all of these labels."""
+        return tuple(
+            each
+            for each in self.pods or ()
+            if each.namespace == namespace and labels.items() <= each.labels.items()
+        )
+
+    @property
+    def gateway_services(self) -> tuple[Service, ...]:
+        """Services of the east-west gateways."""
+        return tuple(
+            each
+            for each in self.services or ()
+            if each.namespace == SYSTEM_NAMESPACE
+            and each.kind == "LoadBalancer"
+            and EAST_WEST.items() <= each.labels.items()
+        )
+
+    @property
+    def gateway_addresses(self) -> tuple[str, ...]:
+        """External addresses of the east-west gateways."""
+        return tuple(each for service in self.gateway_services for each in service.external)
+
+    def configured(self, kind: str) -> Iterator[Configuration]:
+        """Objects of Istio's configuration of a kind."""
+        return (each for each in self.configuration or () if each.kind == kind)
+
+    def warned(self, namespace: str, *reasons: str) -> tuple[WarningEvent, ...]:
+        """Warnings of a namespace with one of these reasons, newest first."""
+        found = [
+            each
+            for each in self.warnings or ()
+            if each.namespace == namespace and each.reason in reasons
+        ]
+        return tuple(sorted(found, key=lambda each: each.last, reverse=True))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was seen of a mesh.
+
+    Attributes:
+        at: seconds since the epoch.
+        sample_namespace: of HelloWorld and Sleep.
+        clusters: in the scenario's order.
+        traffic: by client, where requests were sent.
+    """
+
+    at: float
+    sample_namespace: str
+    clusters: Mapping[str, ClusterFacts]
+    paths: tuple[Path, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
+    unread: tuple[Failed, ...] = ()
+
+    def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:
+        """Paths of a kind, of one client or server unless these are empty."""
+        return tuple(
+            each
+            for each in self.paths
+            if each.kind == kind and client in ("", each.client) and server in ("", each.server)
+        )

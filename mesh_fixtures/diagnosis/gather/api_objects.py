@@ -1,0 +1,256 @@
+"""Kubernetes' and Istio's objects of every cluster, as facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from mesh_fixtures.contract import EndedService
+from mesh_fixtures.diagnosis import facts
+from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.gather.batch import Batch, Query
+from mesh_fixtures.diagnosis.gather.key_material import (
+    ROOT_BUNDLE,
+    own_authorities,
+    read_authority,
+    read_remote_secrets,
+    read_root_bundles,
+)
+from mesh_fixtures.diagnosis.redaction import redacted
+from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
+from mesh_fixtures.kube import (
+    Configuration,
+    Deployment,
+    KubeClient,
+    Meta,
+    Pod,
+    Resource,
+    Service,
+    WebhookConfiguration,
+    resources,
+)
+from mesh_fixtures.kube.resources import (
+    DEPLOYMENTS,
+    EVENTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+)
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
+
+_ISTIO: Final = (
+    *(resources.GATEWAYS, resources.VIRTUAL_SERVICES, resources.DESTINATION_RULES),
+    *(resources.SIDECARS, resources.ENVOY_FILTERS),
+    *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
+)
+_OF_TOOLS: Final = (
+    *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
+    *("chart", "heritage", "release", "service.istio.io/"),
+)
+_OWN: Final = ("istiod", GATEWAY)
+_OF_LAB: Final = ("kube-system", "metallb-system")
+_TEXT_KEPT: Final = 400
+_WARNINGS_KEPT: Final = 20
+
+Named = TypeVar("Named", Pod, Deployment, Service)
+Read = Callable[[KubeClient], Any]
+
+
+def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
+    """What the API server of each cluster tells."""
+    authorities = {name: own_authorities(kube) for name, kube in view.kube.items()}
+    queries: dict[tuple[str, str], Query[Any]] = {}
+    for name, kube in view.kube.items():
+        for part, source, ask in _queries(view, kube, authorities):
+            queries[name, part] = Query(name, source, partial(ask, kube))
+    answers = batch.all(queries)
+    parts: dict[str, dict[str, Any]] = {name: {} for name in view.kube}
+    for (name, part), answer in answers.items():
+        parts[name][part] = answer
+    for name, ends in view.lab.ended_services.items():
+        if name in parts:
+            parts[name]["ended"] = tuple(map(_ended, ends))
+    return {
+        name: replace(
+            ClusterFacts(
+                name=name,
+                api_server=view.kube[name].cluster.api_server or "",
+                pool=str(view.kube[name].cluster.load_balancer_pool or ""),
+            ),
+            **parts[name],
+        )
+        for name in view.kube
+    }
+
+
+def _queries(
+    view: MeshView, kube: KubeClient, authorities: Mapping[str, frozenset[str]]
+) -> list[tuple[str, str, Read]]:
+    """Field of `ClusterFacts`, how a person would ask, and how it is read."""
+    both = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
+    where = f"kubectl --context={kube.name} get"
+
+    def in_both(resource: Resource[Named], made: Callable[[Named], Any]) -> Read:
+        return lambda kube: tuple(
+            made(item)
+            for each in both
+            for item in kube.list(resource, each)
+            if each != SYSTEM_NAMESPACE or _is_istio(item.meta)
+        )
+
+    ours = [] if view.lab.external else [("parts", f"{where} pods -A", _parts)]
+    return [
+        *ours,
+        ("namespaces", f"{where} namespaces -o yaml", partial(_namespaces, both)),
+        ("authority", f"{where} secret cacerts -n {SYSTEM_NAMESPACE}", read_authority),
+        ("root_bundles", f"{where} configmap {ROOT_BUNDLE} -A", partial(read_root_bundles, both)),
+        (
+            "remote_secrets",
+            f"{where} secrets -n {SYSTEM_NAMESPACE} -l istio/multiCluster=true",
+            lambda kube: read_remote_secrets(kube, view, authorities),
+        ),
+        ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
+        ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
+        ("pods", f"{where} pods -A", in_both(PODS, _pod)),
+        ("deployments", f"{where} deployments -A", in_both(DEPLOYMENTS, _deployment)),
+        ("services", f"{where} services -A", in_both(SERVICES, _service)),
+        ("warnings", f"{where} events -A --field-selector=type=Warning", partial(_warnings, both)),
+        ("discovery", f"{where} endpointslices -n {SYSTEM_NAMESPACE}", _discovery),
+        ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
+    ]
+
+
+def _istio_kinds() -> str:
+    return ",".join(each.plural for each in _ISTIO)
+
+
+def _is_istio(meta: Meta) -> bool:
+    """Whether an object of istio-system is istiod's or an east-west gateway's."""
+    return (
+        meta.labels.get("app") == "istiod"
+        or EAST_WEST.items() <= meta.labels.items()
+        or meta.name.startswith(_OWN)
+    )
+
+
+def _labels(meta: Meta) -> Mapping[str, str]:
+    """Those that may decide on something, and not what installed it."""
+    return {key: value for key, value in meta.labels.items() if not key.startswith(_OF_TOOLS)}
+
+
+def _namespaces(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.Namespace, ...]:
+    found = [kube.get(NAMESPACES, "", name) for name in wanted]
+    return tuple(
+        facts.Namespace(each.meta.name, each.meta.labels, each.meta.annotations, each.annotated)
+        for each in found
+        if each is not None
+    )
+
+
+def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
+    """Those of injection, with no more of their metadata than the name."""
+    return tuple(
+        replace(each, meta=Meta(each.meta.name))
+        for each in kube.list(MUTATING_WEBHOOKS)
+        if any(webhook.path.startswith("/inject") for webhook in each.webhooks)
+    )
+
+
+def _pod(pod: Pod) -> facts.Pod:
+    injected = injection_of(pod)
+    return facts.Pod(
+        namespace=pod.meta.namespace,
+        name=pod.name,
+        labels=_labels(pod.meta),
+        ip=pod.ip,
+        state=pod.state,
+        serving=pod.serving,
+        trouble=_short(pod.trouble),
+        told=None
+        if injected is None
+        else {
+            "cluster": injected.cluster_id,
+            "network": injected.network,
+            "mesh": injected.mesh_id,
+            "discovery": injected.discovery,
+        },
+    )
+
+
+def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:
+    return tuple(_part(pod) for namespace in _OF_LAB for pod in kube.list(PODS, namespace))
+
+
+def _part(pod: Pod) -> facts.Part:
+    return facts.Part(
+        namespace=pod.meta.namespace,
+        name=pod.name,
+        state=pod.state,
+        serving=pod.serving,
+        restarts=sum(each.restarts for each in pod.containers),
+        restarted=max((each.restarted for each in pod.containers), default=""),
+        trouble=_short(pod.trouble),
+    )
+
+
+def _ended(service: EndedService) -> facts.Part:
+    return facts.Part(
+        namespace="",
+        name=f"{service.name} on {service.node}",
+        state=service.how,
+        serving=True,
+        restarts=1,
+        restarted=service.at,
+    )
+
+
+def _deployment(deployment: Deployment) -> facts.Deployment:
+    meta = deployment.meta
+    return facts.Deployment(
+        meta.namespace, meta.name, _labels(meta), deployment.wanted, deployment.ready
+    )
+
+
+def _service(service: Service) -> facts.Service:
+    return facts.Service(
+        namespace=service.meta.namespace,
+        name=service.meta.name,
+        kind=service.kind,
+        labels=_labels(service.meta),
+        selector=service.selector,
+        ports=service.ports,
+        external=service.external,
+        preference=service.preference,
+    )
+
+
+def _warnings(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.WarningEvent, ...]:
+    found: dict[tuple[str, str, str, str], facts.WarningEvent] = {}
+    for namespace in wanted:
+        for event in kube.list(EVENTS, namespace):
+            if event.kind != "Warning":
+                continue
+            key = (namespace, event.about, event.reason, _short(event.message))
+            if key not in found or found[key].last < event.at:
+                found[key] = facts.WarningEvent(*key, last=event.at)
+    newest = sorted(found.values(), key=lambda each: each.last, reverse=True)[:_WARNINGS_KEPT]
+    return tuple(reversed(newest))
+
+
+def _discovery(kube: KubeClient) -> tuple[str, ...]:
+    """What is behind the Service by which proxies find istiod, or what that stands for."""
+    return tuple(sorted(discovery(kube, DEFAULT_DISCOVERY).addresses))
+
+
+def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:
+    return tuple(item for each in _ISTIO for item in kube.list(each))
+
+
+def _short(text: str) -> str:
+    line = redacted(" ".join(text.split()))
+    return line if len(line) <= _TEXT_KEPT else f"{line[:_TEXT_KEPT]}..."

@@ -1,0 +1,274 @@
+"""Access of istiods to the API servers of other clusters.
+
+Source: Istio, Install Multicluster (Enable Endpoint Discovery); istioctl create-remote-secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
+from mesh_fixtures.install import ids
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+
+_BROKEN = ("DISCOVERY-1",)
+MISSING = Kind("remote-secret-missing", Layer.ACCESS, _BROKEN)
+WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Layer.ACCESS, _BROKEN)
+LOOPBACK = Kind("remote-secret-loopback-server", Layer.ACCESS, _BROKEN)
+UNREACHABLE = Kind("remote-secret-unreachable-server", Layer.ACCESS, _BROKEN, ("packet-loss",))
+UNAUTHORIZED = Kind("remote-secret-unauthorized", Layer.ACCESS, _BROKEN)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN)
+NOT_READ = Kind(
+    "remote-cluster-not-read",
+    Layer.ACCESS,
+    _BROKEN,
+    (
+        MISSING.id,
+        WRONG_CLUSTER.id,
+        LOOPBACK.id,
+        UNREACHABLE.id,
+        UNAUTHORIZED.id,
+        "istiod-not-running",
+        "packet-loss",
+    ),
+)
+
+KINDS = (MISSING, WRONG_CLUSTER, LOOPBACK, UNREACHABLE, UNAUTHORIZED)
+"""By which an istiod does not read a cluster."""
+
+SYNCED = "synced"
+
+
+def missing(case: Case) -> Iterator[Cause]:
+    for wanted in case.scenario.remote_secrets:
+        facts = case.facts.clusters.get(wanted.installed_in)
+        if facts is None or facts.remote_secrets is None:
+            continue
+        fitting = [each for each in facts.remote_secrets if wanted.of in _of(each)]
+        if any(each.labelled for each in fitting):
+            continue
+        ignored = [f"{each.name}, which lacks the label that istiod looks for" for each in fitting]
+        others = sorted({each.cluster for each in facts.remote_secrets} - {wanted.of})
+        present = listed(ignored or [f"for {each}" for each in others], "none at all")
+        name = wanted.installed_in
+        yield Cause(
+            MISSING,
+            (name, wanted.of),
+            f"{name} holds no remote secret of {wanted.of}, so its istiod does not read "
+            f"{wanted.of}'s API server",
+            (
+                Evidence(f"remote secrets in {name}: {present}", _secrets(name)),
+                *_reading(facts, wanted.of),
+            ),
+            f"istioctl create-remote-secret --context={wanted.of} --name={wanted.of} "
+            f"--server={_server_of(case, wanted.of)} | kubectl --context={name} apply -f -",
+            step=ids.remote_secret(of=wanted.of, installed_in=name),
+        )
+
+
+def wrong_cluster(case: Case) -> Iterator[Cause]:
+    for name, facts, secret in _present(case):
+        if secret.leads_to and secret.leads_to != secret.cluster:
+            yield Cause(
+                WRONG_CLUSTER,
+                (name, secret.cluster),
+                f"the remote secret in {name} that is named for {secret.cluster} gives access to "
+                f"{secret.leads_to}",
+                (
+                    Evidence(
+                        f"{secret.name} names {secret.cluster}, and holds the certificate authority"
+                        f" of {secret.leads_to} and the server {secret.server}",
+                        _secrets(name),
+                    ),
+                    *_reading(facts, secret.cluster),
+                ),
+                _again(case, name, secret.cluster),
+            )
+
+
+def loopback_server(case: Case) -> Iterator[Cause]:
+    for name, facts, secret in _present(case):
+        if _is_loopback(secret.server):
+            yield Cause(
+                LOOPBACK,
+                (name, secret.cluster),
+                f"the remote secret of {secret.cluster} in {name} has the server {secret.server}, "
+                f"which is istiod's own pod for istiod in {name}",
+                (
+                    Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),
+                    *_reading(facts, secret.cluster),
+                ),
+                _again(case, name, secret.cluster),
+            )
+
+
+def unreachable_server(case: Case) -> Iterator[Cause]:
+    for name, facts, secret in _present(case):
+        if _is_loopback(secret.server) or secret.leads_to not in ("", secret.cluster):
+            continue
+        tried = [
+            path
+            for path in case.facts.paths_of("api-server", name)
+            if path.target == _target(secret.server)
+        ]
+        wanted = case.facts.clusters.get(secret.cluster)
+        is_right = wanted is not None and secret.server == wanted.api_server
+        if not any(path.is_closed for path in tried) and (
+            is_right or wanted is None or not wanted.api_server or _is_read(facts, secret.cluster)
+        ):
+            continue
+        differs = "" if is_right or wanted is None else f"; it is at {wanted.api_server}"
+        yield Cause(
+            UNREACHABLE,
+            (name, secret.cluster),
+            f"istiod in {name} cannot reach the API server of {secret.cluster} at {secret.server}, "
+            f"where its remote secret points{differs}",
+            (
+                Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),
+                *_tried(tried),
+                *_reading(facts, secret.cluster),
+            ),
+            _again(case, name, secret.cluster)
+            if not is_right
+            else f"let pods of {name} reach {secret.server}",
+            certainty="certain" if any(path.is_closed for path in tried) else "likely",
+        )
+
+
+def unauthorized(case: Case) -> Iterator[Cause]:
+    for name, facts, secret in _present(case):
+        if secret.accepted is False:
+            yield Cause(
+                UNAUTHORIZED,
+                (name, secret.cluster),
+                f"the API server of {secret.leads_to} does not accept the token of the remote "
+                f"secret of {secret.cluster} in {name}",
+                (
+                    Evidence(f"{secret.leads_to} answers 401 to the token", _secrets(name)),
+                    *_reading(facts, secret.cluster),
+                ),
+                f"the token was revoked: {_again(case, name, secret.cluster)}",
+            )
+
+
+def unexpected(case: Case) -> Iterator[Cause]:
+    wanted = {(each.installed_in, each.of) for each in case.scenario.remote_secrets}
+    for name, _, secret in _present(case):
+        if (name, secret.cluster) in wanted or secret.leads_to not in ("", secret.cluster):
+            continue
+        yield Cause(
+            UNEXPECTED,
+            (name,),
+            f"{name} holds a remote secret of {secret.cluster}, which its istiod must not read",
+            (Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),),
+            f"kubectl --context={name} -n {SYSTEM_NAMESPACE} delete secret {secret.name}",
+        )
+
+
+def not_read(case: Case) -> Iterator[Cause]:
+    """What is left when access is there, and the cluster is not read nevertheless."""
+    for wanted in case.scenario.remote_secrets:
+        facts = case.facts.clusters.get(wanted.installed_in)
+        for istiod in (facts.istiods or ()) if facts else ():
+            if istiod.clusters is None or istiod.clusters.get(wanted.of) == SYNCED:
+                continue
+            state = istiod.clusters.get(wanted.of, "unknown to it")
+            lines = [line for line in istiod.log or () if wanted.of in line]
+            yield Cause(
+                NOT_READ,
+                (wanted.installed_in, wanted.of),
+                f"istiod of {wanted.installed_in} does not read the API server of {wanted.of}: "
+                f"{state}",
+                (
+                    Evidence(f"{wanted.of}: {state}", _remote_clusters(wanted.installed_in)),
+                    *(Evidence(line, _log(wanted.installed_in)) for line in lines[-2:]),
+                ),
+                f"see istiod's log: {_log(wanted.installed_in)}",
+                certainty="likely",
+                step=ids.remote_secret(of=wanted.of, installed_in=wanted.installed_in),
+            )
+
+
+RULES = (
+    missing,
+    wrong_cluster,
+    loopback_server,
+    unreachable_server,
+    unauthorized,
+    unexpected,
+    not_read,
+)
+
+
+def _present(case: Case) -> Iterator[tuple[str, ClusterFacts, RemoteSecret]]:
+    for spec, facts in case.primaries:
+        for secret in facts.remote_secrets or ():
+            if secret.labelled:
+                yield spec.name, facts, secret
+
+
+def _of(secret: RemoteSecret) -> frozenset[str]:
+    """Clusters that a secret is of: by its name, and by where it leads."""
+    return frozenset((secret.cluster, secret.leads_to))
+
+
+def _is_read(facts: ClusterFacts, cluster: str) -> bool:
+    """Whether every istiod that was asked says that it reads a cluster."""
+    asked = [each.clusters for each in facts.istiods or () if each.clusters is not None]
+    return bool(asked) and all(each.get(cluster) == SYNCED for each in asked)
+
+
+def _reading(facts: ClusterFacts, cluster: str) -> Iterator[Evidence]:
+    """What istiods say of a cluster that they do not read."""
+    for istiod in facts.istiods or ():
+        state = (istiod.clusters or {cluster: SYNCED}).get(cluster, "not among its clusters")
+        if state != SYNCED:
+            yield Evidence(f"istiod: {cluster} {state}", _remote_clusters(facts.name))
+        for line in [each for each in istiod.log or () if cluster in each][-1:]:
+            yield Evidence(f"istiod's log: {line}", _log(facts.name))
+
+
+def _tried(paths: list[Path]) -> Iterator[Evidence]:
+    for path in paths:
+        yield Evidence(f"from {path.client}: {path}", path.source)
+
+
+def _again(case: Case, installed_in: str, of: str) -> str:
+    return (
+        f"make it again: istioctl create-remote-secret --context={of} --name={of} "
+        f"--server={_server_of(case, of)} | kubectl --context={installed_in} apply -f -"
+    )
+
+
+def _server_of(case: Case, cluster: str) -> str:
+    known = case.facts.clusters.get(cluster)
+    return (known.api_server if known else "") or f"https://ADDRESS-OF-{cluster.upper()}"
+
+
+def _target(server: str) -> str:
+    url = urlsplit(server)
+    return f"{url.hostname}:{url.port or 443}"
+
+
+def _is_loopback(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+def _secrets(cluster: str) -> str:
+    return get(cluster, "secrets -l istio/multiCluster=true", SYSTEM_NAMESPACE)
+
+
+def _remote_clusters(cluster: str) -> str:
+    return f"istioctl --context={cluster} remote-clusters"
+
+
+def _log(cluster: str) -> str:
+    return f"kubectl --context={cluster} -n {SYSTEM_NAMESPACE} logs deployment/istiod"

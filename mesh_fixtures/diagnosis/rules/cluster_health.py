@@ -1,0 +1,117 @@
+"""What a mesh stands on: clusters whose API servers answer, and the parts that a lab's are made of.
+
+While these fail, little is known about the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
+from mesh_fixtures.diagnosis.facts import Part
+from mesh_fixtures.patience import patient
+
+UNRESPONSIVE = Kind(
+    "api-server-unresponsive",
+    Layer.UNDERLAY,
+    (
+        "TRUST-1",
+        "CONTROL-1",
+        "CONTROL-2",
+        "CONTROL-3",
+        "DISCOVERY-1",
+        "GATEWAY-1",
+        "WORKLOAD-1",
+        "NETWORK-1",
+    ),
+)
+DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
+LOAD_BALANCER = Kind("lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",))
+COMPONENT = Kind(
+    "lab-component-failing",
+    Layer.UNDERLAY,
+    ("CONTROL-1", "WORKLOAD-1", "CONTROL-2", "DISCOVERY-1", "GATEWAY-1"),
+)
+
+_RECENT_SECONDS: Final = 300.0
+"""A part that ended longer ago has nothing to do with what is seen now."""
+
+_REASONS_SHOWN: Final = 3
+_PARTS_SHOWN: Final = 4
+_EXPECTED: Final = (
+    ("kube-system", "coredns", DNS),
+    ("metallb-system", "controller", LOAD_BALANCER),
+    ("metallb-system", "speaker", LOAD_BALANCER),
+)
+"""Namespace, and how the names of pods begin that are never without one."""
+
+_WHAT: Final = {
+    DNS: "DNS",
+    LOAD_BALANCER: "the load balancer",
+    COMPONENT: "Kubernetes itself",
+}
+
+
+def unresponsive(case: Case) -> Iterator[Cause]:
+    """Nothing could be read of a cluster, and not for want of permission."""
+    for spec, facts in case.clusters:
+        lists = (facts.namespaces, facts.pods, facts.services, facts.deployments)
+        unread = [each for each in case.facts.unread if each.cluster == spec.name]
+        if any(each is not None for each in lists) or not unread:
+            continue
+        if any("forbidden" in each.why.lower() for each in unread):
+            continue
+        yield Cause(
+            UNRESPONSIVE,
+            (spec.name,),
+            f"the API server of {spec.name} does not answer: {unread[0].why}",
+            tuple(Evidence(each.why, each.source) for each in unread[:_REASONS_SHOWN]),
+            f"see whether it runs and is reached from here: kubectl --context={spec.name} get "
+            "--raw=/readyz?verbose; look at its log, and at etcd's",
+        )
+
+
+def failing(case: Case) -> Iterator[Cause]:
+    """Parts that do not run, or ended a moment ago, once for each sort."""
+    for spec, facts in case.clusters:
+        seen: dict[Kind, list[tuple[bool, Evidence]]] = {}
+        for part in (*(facts.parts or ()), *facts.ended):
+            if not part.serving or _is_recent(part, case.facts.at):
+                show = get(spec.name, "pods", part.namespace) if part.namespace else ""
+                seen.setdefault(_kind(part), []).append(
+                    (not part.serving, Evidence(str(part), show))
+                )
+        for namespace, name, kind in _EXPECTED if facts.parts is not None else ():
+            there = [each.name for each in facts.parts or () if each.namespace == namespace]
+            if not any(each.startswith(name) for each in there):
+                evidence = Evidence(f"no pod of {name}", get(spec.name, "pods", namespace))
+                seen.setdefault(kind, []).append((True, evidence))
+        for kind, found in seen.items():
+            is_down = any(down for down, _ in found)
+            state = "does not work" if is_down else "was interrupted"
+            yield Cause(
+                kind,
+                (spec.name,),
+                f"{_WHAT[kind]} of {spec.name}, a part of the lab and not of the mesh, {state}",
+                tuple(evidence for _, evidence in found[-_PARTS_SHOWN:]),
+                "give the machine more room, or fewer labs at a time, and run it again; if it "
+                f"stays: kubectl --context={spec.name} get pods -A, and the logs of what fails",
+                certainty="certain" if is_down else "likely",
+            )
+
+
+def _kind(part: Part) -> Kind:
+    if part.namespace == "metallb-system":
+        return LOAD_BALANCER
+    return DNS if part.name.startswith("coredns") else COMPONENT
+
+
+def _is_recent(part: Part, now: float) -> bool:
+    if not part.restarted:
+        return False
+    return now - datetime.fromisoformat(part.restarted).timestamp() < patient(_RECENT_SECONDS)
+
+
+RULES = (unresponsive, failing)

@@ -1,0 +1,212 @@
+"""East-west gateways: there, running, with an address that other clusters reach.
+
+Source: Istio, Install Multi-Primary on different networks (east-west gateway).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.rules import cluster_health
+from mesh_fixtures.install import ids
+from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
+from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
+
+_BROKEN = ("GATEWAY-1",)
+_UNATTACHED = (
+    "control-plane-annotation-missing",
+    "control-plane-annotation-wrong",
+    "control-plane-annotation-late",
+    "injection-path-wrong",
+    "discovery-address-wrong",
+    "remote-secret-missing",
+    "remote-secret-wrong-cluster",
+    "remote-secret-loopback-server",
+    "remote-secret-unreachable-server",
+    "remote-secret-unauthorized",
+    "istiod-not-running",
+)
+"""By which a remote gets no proxies, its gateway's included."""
+
+MISSING = Kind("gateway-missing", Layer.GATEWAY, _BROKEN)
+SCALED = Kind("gateway-scaled-to-zero", Layer.GATEWAY, _BROKEN)
+NOT_READY = Kind("gateway-not-ready", Layer.GATEWAY, _BROKEN, (*_UNATTACHED, "remote-not-attached"))
+PENDING = Kind(
+    "gateway-address-pending", Layer.GATEWAY, _BROKEN, (cluster_health.LOAD_BALANCER.id,)
+)
+SHARED = Kind("gateway-address-shared", Layer.GATEWAY, _BROKEN)
+UNREACHABLE = Kind(
+    "gateway-unreachable",
+    Layer.GATEWAY,
+    _BROKEN,
+    (
+        *(NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
+        cluster_health.LOAD_BALANCER.id,
+    ),
+)
+
+_SHOW = "services,deployments,pods -l istio=eastwestgateway"
+
+
+def deployments(facts: ClusterFacts) -> tuple[Deployment, ...]:
+    return tuple(
+        each
+        for each in facts.deployments or ()
+        if each.namespace == SYSTEM_NAMESPACE
+        and (EAST_WEST.items() <= each.labels.items() or each.name == GATEWAY)
+    )
+
+
+def missing(case: Case) -> Iterator[Cause]:
+    for spec, facts in _needed(case):
+        if facts.services is None or facts.deployments is None:
+            continue
+        absent = [
+            name
+            for name, found in (
+                ("Service", facts.gateway_services),
+                ("Deployment", deployments(facts)),
+            )
+            if not found
+        ]
+        if absent:
+            yield Cause(
+                MISSING,
+                (spec.name,),
+                f"{spec.name} has no east-west gateway: there is no {' and no '.join(absent)} "
+                f"with istio=eastwestgateway",
+                (Evidence(f"no {' and no '.join(absent)}", _shown(spec.name)),),
+                f"install it (step {ids.gateway(spec.name)} of the plan)",
+                step=ids.gateway(spec.name),
+            )
+
+
+def not_running(case: Case) -> Iterator[Cause]:
+    for spec, facts in _needed(case):
+        for each in deployments(facts):
+            if each.wanted == 0:
+                yield Cause(
+                    SCALED,
+                    (spec.name,),
+                    f"{spec.name}'s east-west gateway is scaled to 0",
+                    (Evidence(str(each), _shown(spec.name)),),
+                    f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} scale "
+                    f"deployment/{each.name} --replicas=1",
+                )
+            elif each.ready < each.wanted:
+                yield _not_ready(spec, facts, each)
+
+
+def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> Cause:
+    pods = [each for each in facts.pods_in(SYSTEM_NAMESPACE, EAST_WEST) if not each.serving]
+    warnings = [
+        each
+        for each in facts.warned(SYSTEM_NAMESPACE, "FailedCreate", "BackOff", "Failed", "Unhealthy")
+        if gateway.name in each.about
+    ]
+    why = warnings[0].message if warnings and not pods else listed(pods, "no pod")
+    return Cause(
+        NOT_READY.following("istiod-not-running") if spec.is_primary else NOT_READY,
+        (spec.name,),
+        f"{spec.name}'s east-west gateway is not ready: {why}",
+        (
+            Evidence(str(gateway), _shown(spec.name)),
+            *(Evidence(f"pod {pod}", _shown(spec.name)) for pod in pods),
+            *(
+                Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
+                for each in warnings[:2]
+            ),
+        ),
+        f"mend what its pods and events say: kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} "
+        f"describe pods -l istio=eastwestgateway",
+        certainty="likely",
+        step=ids.gateway(spec.name),
+    )
+
+
+def address_pending(case: Case) -> Iterator[Cause]:
+    for spec, facts in _needed(case):
+        for service in facts.gateway_services:
+            if service.external:
+                continue
+            about = f"Service/{service.name}"
+            warnings = [
+                each
+                for each in facts.warnings or ()
+                if each.namespace == service.namespace and each.about == about
+            ]
+            why = f": {warnings[-1].message}" if warnings else ""
+            yield Cause(
+                PENDING,
+                (spec.name,),
+                f"{spec.name}'s east-west gateway has no external address{why}",
+                (
+                    Evidence(f"service {service.name}: pending", _shown(spec.name)),
+                    *(
+                        Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
+                        for each in warnings[-2:]
+                    ),
+                ),
+                "give the cluster's load balancer addresses to hand out (MetalLB: an IPAddressPool "
+                "with a free address, and an L2Advertisement)",
+                step=ids.gateway_address(spec.name),
+            )
+
+
+def address_shared(case: Case) -> Iterator[Cause]:
+    owners: dict[str, str] = {}
+    for spec, facts in _needed(case):
+        for address in facts.gateway_addresses:
+            owner = owners.setdefault(address, spec.name)
+            if owner != spec.name:
+                yield Cause(
+                    SHARED,
+                    (spec.name, owner),
+                    f"the east-west gateways of {owner} and {spec.name} have the same address "
+                    f"{address}",
+                    (
+                        Evidence(f"{owner}: {address}", _shown(owner)),
+                        Evidence(f"{spec.name}: {address}", _shown(spec.name)),
+                    ),
+                    "give their load balancers pools that do not overlap",
+                )
+
+
+def unreachable(case: Case) -> Iterator[Cause]:
+    for spec, facts in _needed(case):
+        for address in facts.gateway_addresses:
+            tried = [
+                path
+                for path in case.facts.paths_of("gateway", server=spec.name)
+                if path.address == address and path.port == STATUS_PORT
+            ]
+            failed = [path for path in tried if path.is_closed]
+            if not failed:
+                continue
+            clients = sorted({path.client for path in failed})
+            yield Cause(
+                UNREACHABLE,
+                (spec.name,),
+                f"{spec.name}'s east-west gateway at {address} cannot be reached from "
+                f"{' or '.join(clients)}",
+                tuple(
+                    Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
+                    for path in tried
+                ),
+                f"let pods of {' and '.join(clients)} reach {address}, ports {STATUS_PORT} and "
+                f"those that the gateway serves: announcement of the address, routes, filters",
+                certainty="likely",
+            )
+
+
+RULES = (missing, not_running, address_pending, address_shared, unreachable)
+
+
+def _needed(case: Case) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+    return (each for each in case.clusters if case.scenario.needs_gateway(each[0].name))
+
+
+def _shown(cluster: str) -> str:
+    return get(cluster, _SHOW, SYSTEM_NAMESPACE)

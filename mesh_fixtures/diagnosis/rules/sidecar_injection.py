@@ -1,0 +1,131 @@
+"""Whether pods of the sample workloads get proxies, and why not.
+
+Source: Istio, Installing the Sidecar (Controlling the injection policy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
+from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
+from mesh_fixtures.kube.webhooks import Webhook
+
+_BROKEN = ("WORKLOAD-1",)
+OFF = Kind("injection-off", Layer.INJECTION, _BROKEN)
+FAILING = Kind(
+    "injection-failing",
+    Layer.INJECTION,
+    _BROKEN,
+    (
+        *gateway_health.NOT_READY.follows,
+        attachment.UNATTACHED.id,
+        attachment.ADDRESS.id,
+        gateway_exposure.ISTIOD.id,
+        gateway_exposure.MISMATCH.id,
+        gateway_health.MISSING.id,
+        gateway_health.NOT_READY.id,
+        gateway_health.SCALED.id,
+        gateway_health.UNREACHABLE.id,
+    ),
+)
+
+_NAME_LABEL = "kubernetes.io/metadata.name"
+_LABELS = ("istio-injection", "istio.io/rev", "sidecar.istio.io/inject")
+
+
+def off(case: Case) -> Iterator[Cause]:
+    for spec, facts in case.clusters:
+        bare = [pod for pod in facts.pods_in(case.samples, {}) if pod.told is None]
+        namespace = facts.namespace(case.samples)
+        if not bare or namespace is None:
+            continue
+        labels = {_NAME_LABEL: namespace.name, **namespace.labels}
+        why, remedy = _why(case, facts, labels, bare[0])
+        yield Cause(
+            OFF,
+            (spec.name,),
+            f"pods in {case.samples} of {spec.name} have no proxy: {why}",
+            (
+                *(
+                    Evidence(
+                        f"{pod.name} has no proxy, and {_deciding_labels(pod.labels)}",
+                        get(spec.name, "pods --show-labels", case.samples),
+                    )
+                    for pod in bare
+                ),
+                Evidence(
+                    f"namespace {namespace.name}: {_deciding_labels(namespace.labels)}",
+                    f"kubectl --context={spec.name} get namespace {namespace.name} --show-labels",
+                ),
+            ),
+            f"{remedy}, then restart the pods: kubectl --context={spec.name} -n {case.samples} "
+            "rollout restart deployment",
+        )
+
+
+def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> tuple[str, str]:
+    """Why a pod has no proxy, and what to do."""
+    injectors = list(_injectors(facts))
+    if facts.webhooks is not None and not injectors:
+        return "there is no injection webhook", f"install istiod or the remote in {facts.name}"
+    if pod.labels.get("sidecar.istio.io/inject") == "false":
+        return "the pods refuse it by a label", "remove the label sidecar.istio.io/inject=false"
+    if any(
+        each.namespaces.matches(labels) and each.objects.matches(pod.labels) for each in injectors
+    ):
+        return "they were made before it was on, or while it was off", "injection is on now"
+    label = f"label --overwrite namespace {case.samples} istio-injection=enabled"
+    why = f"injection is off in the namespace, {_deciding_labels(labels)}"
+    return why, f"kubectl --context={facts.name} {label}"
+
+
+def failing(case: Case) -> Iterator[Cause]:
+    """Pods that are not made because the webhook cannot be called."""
+    for spec, facts in case.clusters:
+        refused = [
+            each
+            for each in facts.warned(case.samples, "FailedCreate")
+            if "webhook" in each.message and not _runs(case, facts, each.about)
+        ]
+        if refused:
+            yield Cause(
+                FAILING.following("istiod-not-running") if spec.is_primary else FAILING,
+                (spec.name, case.scenario.control_plane_of(spec.name)),
+                f"pods in {case.samples} of {spec.name} are not made, as the injection webhook "
+                f"cannot be called: {refused[0].message}",
+                tuple(
+                    Evidence(str(each), get(spec.name, "events", case.samples))
+                    for each in refused[:2]
+                ),
+                "see that what the webhook names is there and answers: kubectl "
+                f"--context={spec.name} get mutatingwebhookconfigurations -o yaml",
+                certainty="likely",
+            )
+
+
+RULES = (off, failing)
+
+
+def _runs(case: Case, facts: ClusterFacts, about: str) -> bool:
+    """Whether pods of that ReplicaSet run by now."""
+    _, _, name = about.partition("/")
+    return any(
+        pod.serving and pod.name.startswith(f"{name}-") for pod in facts.pods_in(case.samples, {})
+    )
+
+
+def _injectors(facts: ClusterFacts) -> Iterator[Webhook]:
+    return (
+        webhook
+        for configuration in facts.webhooks or ()
+        for webhook in configuration.webhooks
+        if webhook.path.startswith("/inject")
+    )
+
+
+def _deciding_labels(labels: Mapping[str, str]) -> str:
+    """The labels that decide on injection."""
+    found = [f"{key}={labels[key]}" for key in _LABELS if key in labels]
+    return f"label {listed(found)}" if found else f"none of the labels {listed(_LABELS)}"

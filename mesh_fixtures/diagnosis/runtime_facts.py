@@ -1,0 +1,238 @@
+"""What programs and the network showed: certificates, istiods, proxies, connections and requests.
+
+They are part of `mesh_fixtures.diagnosis.facts`, from which everything else imports them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Root:
+    """A certificate that others are verified against.
+
+    Attributes:
+        fingerprint: SHA-256, hex in lower case.
+        subject: as in RFC 4514.
+    """
+
+    fingerprint: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.fingerprint[:16]}"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The secret `cacerts` of a cluster.
+
+    Attributes:
+        present: whether there is one; the rest is empty without.
+        issuing: subject of the certificate that istiod signs with.
+        issuing_key: SHA-256 of its public key.
+        defects: why proxies could not trust it.
+    """
+
+    present: bool
+    issuing: str = ""
+    issuing_key: str = ""
+    roots: tuple[Root, ...] = ()
+    defects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkGateway:
+    """A gateway of a network, as istiod knows it."""
+
+    network: str
+    cluster: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A pod of HelloWorld, as istiod knows it.
+
+    Attributes:
+        mutual_tls: whether istiod takes it for one that has a proxy.
+    """
+
+    cluster: str
+    address: str
+    network: str
+    mutual_tls: bool
+
+
+@dataclass(frozen=True)
+class Istiod:
+    """What an istiod says of itself. A part is None where it did not say.
+
+    Attributes:
+        clusters: state (`synced`, `syncing`, `timeout`) by id of the clusters that it reads.
+        connected: `cluster/pod.namespace` of the proxies that it configures.
+        unsynced: those of them that have not acknowledged what was sent last.
+        gateways: of all networks.
+        helloworld: every pod that it would tell clients of.
+        log: its last warnings and errors, oldest first.
+    """
+
+    pod: str
+    clusters: Mapping[str, str] | None
+    connected: tuple[str, ...] | None
+    unsynced: tuple[str, ...]
+    gateways: tuple[NetworkGateway, ...] | None
+    helloworld: tuple[Registered, ...] | None
+    log: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint of HelloWorld as a client's proxy holds it.
+
+    Attributes:
+        health: why it is not used; empty when it is healthy.
+        connections: that the proxy has opened or tried to open to it.
+        failed: how many of these it could not open: no answer, refused, or no TLS.
+        requests: that the proxy has sent to it.
+        errors: how many of these ended without an answer or with a server's error.
+    """
+
+    target: str
+    weight: int
+    priority: int
+    locality: str
+    health: str
+    connections: int = 0
+    failed: int = 0
+    requests: int = 0
+    errors: int = 0
+
+    def __str__(self) -> str:
+        notes = [
+            *([f"priority {self.priority}"] if self.priority else []),
+            *([self.health] if self.health else []),
+            *([f"{self.failed} of {self.connections} connections failed"] if self.failed else []),
+            *([f"{self.errors} of {self.requests} requests failed"] if self.errors else []),
+        ]
+        return f"{self.target} ({', '.join(notes)})" if notes else self.target
+
+
+@dataclass(frozen=True)
+class Client:
+    """What the proxy of Sleep knows of HelloWorld.
+
+    Attributes:
+        endpoints: None when the proxy could not be asked; so for the following.
+        routes: weight by Envoy cluster to which requests go.
+        source: how its endpoints are seen.
+    """
+
+    pod: str
+    endpoints: tuple[Endpoint, ...] | None
+    routes: Mapping[str, int] | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Ports at which a gateway's proxy listens."""
+
+    pod: str
+    ports: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class ProxyIdentity:
+    """What a proxy identifies itself by; all empty while it has no certificate.
+
+    Attributes:
+        issuing: subject of the certificate that signed its own.
+        issuing_key: SHA-256 of the public key of that one.
+        roots: what it verifies its peers against.
+    """
+
+    pod: str
+    source: str
+    issuing: str = ""
+    issuing_key: str = ""
+    roots: tuple[Root, ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """Attempts to connect, past the mesh, from a pod of one cluster to another address.
+
+    Attributes:
+        client: cluster of the pod that tried.
+        server: cluster that the address belongs to; empty when unknown.
+        kind: `pod`, `gateway` or `api-server`.
+        slow: of those that were open, how many took a second or more.
+        resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
+        message: why the last one that failed did.
+    """
+
+    client: str
+    server: str
+    kind: str
+    address: str
+    port: int
+    attempts: int
+    open: int
+    refused: int
+    timed_out: int
+    unreachable: int
+    slow: int
+    message: str
+    source: str
+    resent: int | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{self.address}:{self.port}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether at least one attempt succeeded."""
+        return self.open > 0
+
+    @property
+    def prompt(self) -> int:
+        """Attempts that succeeded at once."""
+        return self.open - self.slow
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there were attempts and none succeeded."""
+        return self.attempts > 0 and not self.open
+
+    def __str__(self) -> str:
+        counts = {
+            "open": self.open - self.slow,
+            "open after a second or more": self.slow,
+            "refused": self.refused,
+            "timed out": self.timed_out,
+            "unreachable": self.unreachable,
+        }
+        seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return f"{self.attempts} connections to {self.target}: {seen or 'none tried'}"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests from Sleep to HelloWorld.
+
+    Attributes:
+        versions: answers by version.
+        failures: by message, without what differs between requests.
+    """
+
+    client: str
+    sent: int
+    versions: Mapping[str, int]
+    failures: Mapping[str, int]
+    source: str
