@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,18 @@ def test_each_part_knows_only_those_below_it() -> None:
         and FLOOR[part_of(each.imported)] >= FLOOR[part_of(each.importing)]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_contributing_lists_the_floors_and_every_folder_of_tests() -> None:
+    text = (SOURCE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    listed = {int(floor): re.findall(r"`(\w+)`", parts) for floor, parts in rows}
+    assert listed == {n: [part for part in parts if part] for n, parts in enumerate(FLOORS)}
+    folders = {each.name for each in (SOURCE.parent / "tests").iterdir() if each.is_dir()}
+    named = set(re.findall(r"`(\w+)/`", text))
+    assert folders - {"__pycache__"} <= named
+    for part in {each for floor in FLOORS for each in floor if each}:
+        assert f"`{part}/`" in text or f"`{part}.py`" in text, part
 
 
 def test_modules_of_a_part_do_not_go_round_in_circles() -> None:
