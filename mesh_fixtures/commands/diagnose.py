@@ -69,7 +69,7 @@ def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
     from mesh_fixtures.diagnosis.diagnostician import Diagnostician, documents
     from mesh_fixtures.probe.view import MeshView
     from mesh_fixtures.requirements import ObservedMesh, applicable
-    from mesh_fixtures.requirements.registry import foundations
+    from mesh_fixtures.requirements.registry import address, foundations
 
     with MeshView(lab) as view:
         mesh = ObservedMesh(view, requests=_REQUESTS)
@@ -90,6 +90,7 @@ def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
                 print(f"{requirement.id} {outcome.result}:", file=sys.stderr)
                 for line in outcome.findings or (outcome.trouble,):
                     print(f"  {line}", file=sys.stderr)
+                print(f"  more: {address(requirement.id)}", file=sys.stderr)
         if not failed:
             print(f"{lab.scenario.id}: every requirement is met")
             return 0

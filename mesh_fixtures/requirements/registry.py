@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures.guide import requirement_entry
 from mesh_fixtures.requirements.requirement import Requirement
 from mesh_fixtures.scenario import Scenario
 
@@ -83,6 +84,17 @@ def by_id(requirement_id: str) -> Requirement:
             return requirement
     valid = ", ".join(requirement.id for requirement in known())
     raise LookupError(f"there is no requirement {requirement_id!r}; valid values: {valid}")
+
+
+def address(requirement_id: str) -> str:
+    """Where a requirement is described: its entry in the guide, or, of one that another project has
+    registered, its specification; empty where that is not known.
+
+    Raises:
+        LookupError: as `by_id`.
+    """
+    requirement = by_id(requirement_id)
+    return requirement_entry(requirement.id) if requirement in REQUIREMENTS else requirement.url
 
 
 def applicable(scenario: Scenario) -> tuple[Requirement, ...]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mesh_fixtures.errors import LabError, ProbeError, StepFailed
-from mesh_fixtures.guide import requirement_entry
 
 if TYPE_CHECKING:
     import pytest
@@ -77,6 +76,7 @@ class Diagnosing:
             return self._step_causes.get(topology, ()) if requirement else ()
         # Importing probes takes a moment, which tests without requirements are spared.
         from mesh_fixtures.diagnosis import in_short
+        from mesh_fixtures.requirements.registry import address
         from mesh_fixtures.verdict.findings import Unmet
 
         if not isinstance(error, Unmet | ProbeError | LabError):
@@ -88,8 +88,9 @@ class Diagnosing:
         except Exception as trouble:  # a verdict must not get lost for want of its explanation
             _append(report, f"could not be made: {trouble!r}")
             return ()
-        where = f"requirement {requirement}: {requirement_entry(requirement)}"
-        _append(report, "\n".join((where, *in_short(roots))))
+        about = address(requirement)
+        where = [f"requirement {requirement}: {about}"] if about else []
+        _append(report, "\n".join((*where, *in_short(roots))))
         return tuple(dict.fromkeys(root.id for root in roots))
 
     @contextmanager

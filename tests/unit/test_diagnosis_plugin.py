@@ -111,6 +111,8 @@ def test_a_failure_is_followed_by_its_cause_and_the_run_by_all_causes(
     assert "cluster1: expected cluster2 to be read, but saw nothing" in failure
     assert "cause remote-secret-missing: cluster1 holds no remote secret of cluster2" in failure
     assert "what to do: istioctl create-remote-secret --context=cluster2" in failure
+    assert "more: docs/troubleshooting.md#remote-secret-missing" in failure
+    assert "requirement DISCOVERY-1: docs/requirements.md#discovery-1" in failure
     end = text[text.index("= diagnosis =") : text.index("short test summary")]
     assert end.count("remote-secret-missing: ") == 1
     assert "consequences: DISCOVERY-1, TRAFFIC-1" in end

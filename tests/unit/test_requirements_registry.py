@@ -24,6 +24,13 @@ def _forgotten() -> Iterator[None]:
     registry.forget_registered()
 
 
+def test_addresses_are_in_the_guide_or_of_the_specification() -> None:
+    registry.register([replace(LATENCY, url="https://mesh.example/latency")])
+    assert registry.address("LATENCY-1") == "https://mesh.example/latency"
+    for each in REQUIREMENTS:
+        assert registry.address(each.id) == f"docs/requirements.md#{each.id.lower()}"
+
+
 def test_those_that_are_registered_follow_the_projects_own() -> None:
     other = replace(LATENCY, id="ACCESS-1", rests_on=("LATENCY-1",))
     registry.register([LATENCY])
