@@ -27,9 +27,11 @@ def reference(requirements: Iterable[Requirement]) -> str:
     lines = [
         "# Requirements",
         "",
-        "Every requirement, from its record in `mesh_fixtures/requirements/`. It is verified where",
-        "the topology has its features. Where one that it depends on fails, it may fail for the",
-        "same cause. `-k TRAFFIC-2` verifies one, `--mesh-level core` those of a level.",
+        "The reference of all requirements, rendered from `mesh_fixtures/requirements/`. A",
+        "requirement applies to topologies with all of its features, and is skipped on others. If",
+        "one that it depends on fails, it may fail for the same cause. `-k TRAFFIC-2` selects a",
+        "requirement, `--mesh-level core` a level; disruptive ones need `--mesh-disruptive`, too.",
+        "[Add a requirement](add-a-requirement.md) describes how to write one.",
     ]
     for each in requirements:
         lines += ["", f"## {each.id}", "", each.title, "", *_facts(each)]
@@ -39,8 +41,8 @@ def reference(requirements: Iterable[Requirement]) -> str:
 def _facts(requirement: Requirement) -> Iterator[str]:
     yield f"- Level: {_level(requirement)}"
     if requirement.features:
-        yield f"- Features of the topology: {', '.join(requirement.features)}"
-    yield f"- Observed before: {_NEEDS[requirement.needs]}"
+        yield f"- Features: {', '.join(requirement.features)}"
+    yield f"- Prerequisites: {_NEEDS[requirement.needs]}"
     if requirement.rests_on:
         yield f"- Depends on: {_links(requirement.rests_on)}"
     if requirement.rests_on_for_remotes:
