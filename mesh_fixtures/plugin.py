@@ -269,6 +269,13 @@ def check_machine(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where workers collect, reports need what other projects require all the same."""
+    if session.config.stash[RUN].verifying:
+        _register_requirements(session.config)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     run = session.config.stash[RUN]
     if not run.settings.plan:

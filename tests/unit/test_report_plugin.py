@@ -235,6 +235,28 @@ def test_latency(mesh_installed, record_property):
     assert found.figures == {"cluster1.slowest": "inf"}
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_requirements_of_other_projects_that_do_not_apply_are_reported_as_such(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    tests = """\
+import pytest
+
+@pytest.mark.requirement("LATENCY-1")
+def test_latency(mesh_installed):
+    pass
+
+@pytest.mark.requirement("TRUST-1")
+def test_trust(mesh_installed):
+    pass
+"""
+    own = OWN.replace('quick", judge)', 'quick", judge, features=("multi-network",))')
+    assert own != OWN
+    start("-n", workers, "--mesh-topology=one", tests=tests, more=own)
+    found = requirement(report_of(pytester, "one"), "LATENCY-1")
+    assert (found.result, found.title) == ("not applicable", "answers are quick")
+
+
 STOPPING = """
 def pytest_runtest_logreport(report):
     if report.when == "teardown" and "test_trust" in report.nodeid:
