@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
@@ -14,14 +15,25 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
-    found = mesh.view.each(lambda kube: ask_each(kube, node_metadata))
+def nodes(kube: KubeClient) -> Sequence[tuple[Proxy, NodeMetadata]]:
+    return ask_each(kube, node_metadata)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    nodes: Callable[[KubeClient], Sequence[tuple[Proxy, NodeMetadata]]] = nodes
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
     for cluster, those in found.items():
         if not those:
             findings.append(Finding(cluster, "a ready proxy", "none"))
-        for proxy, told in those:
-            findings += _judged(mesh.scenario, proxy, told)
+        for proxy, metadata in those:
+            findings += _judged(mesh.scenario, proxy, metadata)
     for kube in mesh.view.kube.values():
         findings += _labelled(mesh.scenario, kube)
     return Outcome.judged(
@@ -29,16 +41,16 @@ def judge(mesh: ObservedMesh) -> Outcome:
     )
 
 
-def _judged(scenario: Scenario, proxy: Proxy, told: NodeMetadata) -> Iterator[Finding]:
+def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterator[Finding]:
     network = scenario.cluster(proxy.cluster).network
     for what, wanted, seen in (
-        ("cluster id", proxy.cluster, told.cluster_id),
-        ("network", network, told.network),
-        ("mesh id", scenario.mesh_id, told.mesh_id),
+        ("cluster id", proxy.cluster, metadata.cluster_id),
+        ("network", network, metadata.network),
+        ("mesh id", scenario.mesh_id, metadata.mesh_id),
     ):
         if seen != wanted:
             expected = f"the proxy of {proxy} to give istiod the {what} {wanted}"
-            yield Finding(proxy.cluster, expected, seen or "none", told.source)
+            yield Finding(proxy.cluster, expected, seen or "none", metadata.source)
 
 
 def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -16,12 +17,19 @@ from mesh_fixtures.verdict.findings import Finding
 SYNC_SECONDS: Final = 30.0
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    remote_clusters: Callable[[KubeClient], tuple[KnownClusters, ...]] = remote_clusters
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     def synced(kube: KubeClient) -> Settled[list[Finding]]:
         return settle(
-            lambda: _judged(mesh.scenario, kube.name, remote_clusters(kube)),
+            lambda: _judged(mesh.scenario, kube.name, probes.remote_clusters(kube)),
             lambda findings: not findings,
-            deadline=patient(SYNC_SECONDS),
+            deadline=mesh.patient(SYNC_SECONDS),
             interval=0.5,
         )
 

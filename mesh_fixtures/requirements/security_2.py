@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Pod
+from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.strangers import stranger
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
@@ -51,12 +51,20 @@ class Tried:
     what: str
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     addresses = {
         cluster: [address for gateway in those for address in gateway.addresses]
-        for cluster, those in view.each(gateways).items()
+        for cluster, those in view.each(probes.gateways).items()
     }
     tries = [
         Tried(_client_of(mesh.scenario, cluster), cluster, address, what)
@@ -64,7 +72,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         for address in those
         for what in TRIED
     ]
-    found = parallel_map(lambda tried: _try(view, tried, sleeps[tried.client]), tries)
+    found = parallel_map(lambda tried: _try(probes, view, tried, sleeps[tried.client]), tries)
     findings = [*_without_address(addresses), *_accepted(found)]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
@@ -82,7 +90,7 @@ def _client_of(scenario: Scenario, gateway: str) -> str:
     )
 
 
-def _try(view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
+def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
     known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
@@ -94,7 +102,8 @@ def _try(view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     }
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    return attempt(kube, sleep, tried.address, SERVICES_PORT, request, introductions[tried.what]())
+    introduction = introductions[tried.what]()
+    return probes.attempt(kube, sleep, tried.address, SERVICES_PORT, request, introduction)
 
 
 def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:

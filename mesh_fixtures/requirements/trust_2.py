@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.certificates import Authority, Certificate, authority
 from mesh_fixtures.probe.identities import Identity, identity, spiffe_id
 from mesh_fixtures.probe.proxies import Proxy, ask_each
@@ -15,10 +17,22 @@ from mesh_fixtures.verdict.findings import Finding
 Held = Sequence[tuple[Proxy, Identity]]
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+def identities(kube: KubeClient) -> Sequence[tuple[Proxy, Identity | None]]:
+    return ask_each(kube, identity)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    authority: Callable[[KubeClient], Authority | None] = authority
+    identities: Callable[[KubeClient], Sequence[tuple[Proxy, Identity | None]]] = identities
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
-    authorities = view.each(authority, [cluster.name for cluster in scenario.primaries])
-    found = view.each(lambda kube: ask_each(kube, identity))
+    authorities = view.each(probes.authority, [cluster.name for cluster in scenario.primaries])
+    found = view.each(probes.identities)
     findings = [*_without_authority(authorities)]
     for cluster, those in found.items():
         if not those:

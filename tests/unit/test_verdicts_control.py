@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh
 
-from mesh_fixtures.kube import Container, Deployment, Meta
+from mesh_fixtures.kube import Container, Deployment, Meta, Pod
 from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
 from mesh_fixtures.probe.workloads import ControlPlane, Discovery, Workload, injection_of
-from mesh_fixtures.requirements import Outcome
+from mesh_fixtures.requirements import Outcome, control_1, discovery_1, trust_1, workload_1
 
 # TRUST-1 ------------------------------------------------------------------------------------------
 
@@ -42,10 +42,9 @@ def authority(issuing: str, root: str = "root", defects: tuple[str, ...] = ()) -
     ],
 )
 def test_trust(second: Authority | None, said: str) -> None:
-    trust = module("trust_1")
     found = {"cluster1": authority("one"), "cluster2": second}
-    trust.authority = lambda kube: found[kube.name]
-    outcome = checked(trust, mesh(FakeView(SCENARIOS["multi-primary"])))
+    probes = trust_1.Probes(authority=lambda kube: found[kube.name])
+    outcome = checked(trust_1, mesh(FakeView(SCENARIOS["multi-primary"])), probes)
     assert holds_unless(said, outcome)
 
 
@@ -68,10 +67,9 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
     ],
 )
 def test_control(primary: int | None, remote: int | None, said: str) -> None:
-    control = module("control_1")
     ready = {"cluster1": primary, "cluster2": remote}
-    control.control_plane = lambda kube: plane(kube.name, ready[kube.name])
-    outcome = checked(control, mesh(FakeView(SCENARIOS["primary-remote"])))
+    probes = control_1.Probes(control_plane=lambda kube: plane(kube.name, ready[kube.name]))
+    outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(said, outcome)
 
 
@@ -94,9 +92,9 @@ def known(*clusters: tuple[str, str]) -> KnownClusters:
     ],
 )
 def test_discovery_of_api_servers(clusters: tuple[tuple[str, str], ...] | None, said: str) -> None:
-    discovery = module("discovery_1")
-    discovery.remote_clusters = lambda kube: () if clusters is None else (known(*clusters),)
-    outcome = checked(discovery, mesh(FakeView(SCENARIOS["primary-remote"])))
+    seen = () if clusters is None else (known(*clusters),)
+    probes = discovery_1.Probes(remote_clusters=lambda kube: seen)
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(said, outcome)
     assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
 
@@ -126,14 +124,18 @@ def workloads(cluster: str, **changes: Any) -> tuple[Workload, ...]:
 
 
 def check_workloads(found: dict[str, tuple[Workload, ...]], remote: str) -> Outcome:
-    requirement = module("workload_1")
-    istiod = {"cluster1": (pod("istiod-1", ip="10.101.0.2"),), "cluster2": ()}
+    istiod: dict[str, tuple[Pod, ...]] = {
+        "cluster1": (pod("istiod-1", ip="10.101.0.2"),),
+        "cluster2": (),
+    }
     behind = {"cluster1": frozenset({"10.101.0.2"}), "cluster2": frozenset(remote.split())}
-    requirement.workloads = lambda kube: found[kube.name]
-    requirement.istiods = lambda kube: istiod[kube.name]
-    requirement.gateways = lambda kube: (gateway(kube.name, "172.18.0.100"),)
-    requirement.discovery = lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name])
-    return checked(requirement, mesh(FakeView(SCENARIOS["primary-remote"])))
+    probes = workload_1.Probes(
+        workloads=lambda kube: found[kube.name],
+        istiods=lambda kube: istiod[kube.name],
+        gateways=lambda kube: (gateway(kube.name, "172.18.0.100"),),
+        discovery=lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name]),
+    )
+    return checked(workload_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
 
 
 def test_workloads_that_run() -> None:

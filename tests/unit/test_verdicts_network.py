@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, found, gateway, mesh, module
+from verdicts import SOURCE, FakeView, checked, found, gateway, mesh
 
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import ProbeError
@@ -16,24 +17,21 @@ from mesh_fixtures.kube import Pod
 from mesh_fixtures.probe.envoy import Listener, Listeners
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.network import Connection, Reach
-from mesh_fixtures.requirements import Outcome
+from mesh_fixtures.requirements import Outcome, gateway_1, network_1
 from mesh_fixtures.scenario import Scenario
 
 # NETWORK-1 ----------------------------------------------------------------------------------------
 
 
 def check_network(topology: str, reach: Callable[[str, str], Reach]) -> Outcome:
-    requirement = module("network_1")
-
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    requirement.connection = connection
     view = FakeView(SCENARIOS[topology])
     for name, kube in view.kube.items():
         kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
-    return checked(requirement, mesh(view))
+    return checked(network_1, mesh(view), network_1.Probes(connection=connection))
 
 
 def within(client: str, server: str) -> Reach:
@@ -72,7 +70,6 @@ def check_gateways(
     listening: Iterable[int] = OPEN,
     answering: Iterable[int] = OPEN,
 ) -> Outcome:
-    requirement = module("gateway_1")
     those = {
         "cluster1": (gateway("cluster1", "10.0.0.1"),),
         "cluster2": (gateway("cluster2", "10.0.0.2"),) if second is None else second,
@@ -87,13 +84,13 @@ def check_gateways(
             for address, port in targets
         ]
 
-    requirement.gateways = lambda kube: those[kube.name]
-    requirement.listening = lambda kube, gateway: (Listeners(SOURCE, heard),)
-    requirement.connections = connections
-    pool = AddressPool(
-        cast("Any", requirement._ip("10.0.0.1")), cast("Any", requirement._ip("10.0.0.9"))
+    probes = gateway_1.Probes(
+        gateways=lambda kube: those[kube.name],
+        listening=lambda kube, gateway: (Listeners(SOURCE, heard),),
+        connections=connections,
     )
-    return checked(requirement, mesh(FakeView(scenario, pool)))
+    pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
+    return checked(gateway_1, mesh(FakeView(scenario, pool)), probes)
 
 
 def test_gateways() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.requirements import discovery_2, traffic_1, traffic_2
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
 from mesh_fixtures.verdict.statistics import judge_shares
@@ -47,7 +48,7 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
     ],
 )
 def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], said: str) -> None:
-    outcome = checked(module("discovery_2"), mesh(FakeView(MULTI), endpoints))
+    outcome = checked(discovery_2, mesh(FakeView(MULTI), endpoints))
     assert holds_unless(said, outcome)
     assert outcome.figures["cluster1.seconds_to_endpoints"] == 1.5
 
@@ -72,7 +73,7 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
     ],
 )
 def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> None:
-    outcome = checked(module("traffic_1"), mesh(FakeView(MULTI), traffic=sample))
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), traffic=sample))
     assert holds_unless(said, outcome)
     assert outcome.figures["cluster1.requests"] == 200
 
@@ -88,13 +89,13 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> 
     ],
 )
 def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
-    outcome = checked(module("traffic_2"), mesh(FakeView(MULTI), COMPLETE, sample))
+    outcome = checked(traffic_2, mesh(FakeView(MULTI), COMPLETE, sample))
     assert holds_unless(said, outcome)
 
 
 def test_shares_of_too_few_answers_are_an_error() -> None:
     few = mesh(FakeView(MULTI), COMPLETE, traffic(30, v1=20))
-    outcome = checked(module("traffic_2"), few)
+    outcome = checked(traffic_2, few)
     assert outcome.result == "inconclusive"
     assert outcome.figures["cluster1.share.v1"] == 1
     with pytest.raises(ProbeError, match="cluster1: wanted enough answers") as raised:
