@@ -131,8 +131,8 @@ REQUIREMENT = Requirement(
     id="CONTROL-2",
     level="core",
     title=(
-        "Each proxy is connected to the istiod of its own control plane, a remote's through the "
-        "east-west gateway, and has accepted all that it was sent."
+        "Each proxy is connected to its own control plane's istiod (a remote's through the "
+        "east-west gateway) and has acknowledged all of its configuration."
     ),
     judge=judge,
     section="Debugging Envoy and Istiod: Get an overview of your mesh",

@@ -1,4 +1,4 @@
-"""CONTROL-3: what the proxies say that they belong to, and what pods without a proxy belong to."""
+"""CONTROL-3: the cluster, network and mesh of proxies, and the network of pods without one."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ REQUIREMENT = Requirement(
     id="CONTROL-3",
     level="core",
     title=(
-        "Every proxy tells istiod the cluster id, the network and the mesh id of the scenario; "
-        "istio-system is labelled with its cluster's network where there are several."
+        "Every proxy reports the scenario's cluster id, network and mesh id to istiod; with "
+        "several networks, istio-system is labelled with its cluster's network."
     ),
     judge=judge,
     section="Deployment models: Networks",

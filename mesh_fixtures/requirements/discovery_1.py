@@ -59,10 +59,7 @@ def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) 
 REQUIREMENT = Requirement(
     id="DISCOVERY-1",
     level="core",
-    title=(
-        "Each istiod reads exactly the API servers that it must, and reports each of them "
-        "as synced."
-    ),
+    title="Each istiod reads exactly the expected API servers, and reports all of them as synced.",
     judge=judge,
     section="Install Multi-Primary: Enable Endpoint Discovery",
     url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",

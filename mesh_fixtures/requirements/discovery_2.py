@@ -41,8 +41,8 @@ REQUIREMENT = Requirement(
     id="DISCOVERY-2",
     level="core",
     title=(
-        "Each client's proxy has a healthy endpoint for every version of HelloWorld: pods "
-        "on its own network, the gateway of any other, and nothing else."
+        "Each client's proxy has a healthy endpoint for every version of HelloWorld: pods on "
+        "its own network, the gateways of other networks, and nothing else."
     ),
     judge=judge,
     section="Deployment models: Endpoint discovery with multiple control planes",

@@ -1,4 +1,4 @@
-"""GATEWAY-1: east-west gateways have addresses and listen where they must, and nowhere else."""
+"""GATEWAY-1: addresses and ports of the east-west gateways."""
 
 from __future__ import annotations
 
@@ -181,8 +181,8 @@ REQUIREMENT = Requirement(
     id="GATEWAY-1",
     level="core",
     title=(
-        "Each east-west gateway that is needed has an address from its pool, is reached "
-        "from the other clusters, and listens at the ports that it must and at no other."
+        "Each required east-west gateway has an address from its pool, is reachable from the "
+        "other clusters, and listens on the expected ports only."
     ),
     judge=judge,
     section="Install Multi-Primary on different networks: Install the east-west gateway",

@@ -1,4 +1,4 @@
-"""NETWORK-1: pods reach each other directly on one network, and not from another."""
+"""NETWORK-1: pods reach each other directly within a network, but not across networks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 REQUIREMENT = Requirement(
     id="NETWORK-1",
     level="extended",
-    title="Pods reach each other directly on one network, and not from another.",
+    title="Pods reach each other directly within a network, but not across networks.",
     judge=judge,
     section="Deployment models: Network models",
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",

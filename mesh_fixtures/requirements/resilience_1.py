@@ -1,4 +1,4 @@
-"""RESILIENCE-1: a cluster's HelloWorld goes away, and comes back."""
+"""RESILIENCE-1: HelloWorld goes down in a cluster, and comes back."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-1",
     level="extended",
     title=(
-        "When a cluster's HelloWorld goes away, all requests soon go elsewhere without an error; "
-        "when it is back, the shares are as before."
+        "When HelloWorld goes down in a cluster, all requests soon succeed elsewhere; when it "
+        "is back, the distribution of answers is as before."
     ),
     judge=judge,
     section="Deployment models: Multiple clusters",

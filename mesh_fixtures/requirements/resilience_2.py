@@ -174,8 +174,8 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-2",
     level="extended",
     title=(
-        "When an east-west gateway restarts, requests that do not go through it meet no error, and "
-        "those that do meet few, which soon end."
+        "When an east-west gateway restarts, requests that bypass it never fail, and the few "
+        "failures of those through it soon end."
     ),
     judge=judge,
     section="Deployment models: Multiple clusters",

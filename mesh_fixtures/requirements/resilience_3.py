@@ -1,4 +1,4 @@
-"""RESILIENCE-3: istiod of a primary is down."""
+"""RESILIENCE-3: a primary's istiod is down."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _require_down(kube: KubeClient, seconds: float) -> None:
 REQUIREMENT = Requirement(
     id="RESILIENCE-3",
     level="extended",
-    title="While istiod of a primary is down, what was configured before goes on to serve.",
+    title="While a primary's istiod is down, the existing configuration keeps working.",
     judge=judge,
     section="Deployment models: Control plane models",
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#control-plane-models",

@@ -150,7 +150,7 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-4",
     level="extended",
     title=(
-        "When remote secrets are rotated, no request fails, and changes of endpoints still arrive."
+        "While remote secrets are rotated, no request fails, and endpoint changes still propagate."
     ),
     judge=judge,
     section="Install Multi-Primary: Enable Endpoint Discovery",

@@ -1,4 +1,4 @@
-"""SECURITY-1: as whom HelloWorld knows its clients."""
+"""SECURITY-1: the identities by which HelloWorld knows its clients."""
 
 from __future__ import annotations
 
@@ -243,8 +243,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-1",
     level="extended",
     title=(
-        "Each pod of HelloWorld knows the clients of every cluster by their SPIFFE ids: mutual TLS "
-        "from end to end, through gateways too."
+        "Each HelloWorld pod identifies the clients in every cluster by their SPIFFE ids: "
+        "mutual TLS from end to end, including through gateways."
     ),
     judge=judge,
     section="Security: Istio identity",

@@ -1,4 +1,4 @@
-"""SECURITY-2: whom the gateways' port for services refuses."""
+"""SECURITY-2: clients that the gateways' service port refuses."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-2",
     level="extended",
     title=(
-        "The gateways' port for services refuses plaintext, an unknown SNI, a client certificate "
-        "of a foreign root, and clients without one."
+        "The gateways' service port refuses plaintext, unknown SNIs, client certificates from "
+        "an untrusted root, and clients without a certificate."
     ),
     judge=judge,
     section="Install Multi-Primary on different networks: Expose services",

@@ -1,4 +1,4 @@
-"""SECURITY-3: whom istiod refuses."""
+"""SECURITY-3: clients that istiod refuses."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-3",
     level="extended",
     title=(
-        "istiod gives neither a certificate nor configuration to a workload without a valid token "
-        "or certificate, at its gateway as in its cluster."
+        "istiod issues neither certificates nor configuration to workloads without a valid "
+        "token or certificate, whether in its cluster or at its gateway."
     ),
     judge=judge,
     section="Security: Identity and certificate management",

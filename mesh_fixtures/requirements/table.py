@@ -8,8 +8,8 @@ from mesh_fixtures.requirements.requirement import Requirement
 
 
 def markdown(requirements: Iterable[Requirement]) -> str:
-    """A Markdown table of what must hold, a line each, in the order given."""
-    lines = ["| id | level | what must hold |", "|---|---|---|"]
+    """A Markdown table, one requirement a row, in the order given."""
+    lines = ["| id | level | requirement |", "|---|---|---|"]
     lines += (f"| {each.id} | {_level(each)} | {each.title} |" for each in requirements)
     return "\n".join(lines)
 

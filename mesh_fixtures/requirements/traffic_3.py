@@ -1,8 +1,8 @@
-"""TRAFFIC-3: what goes to another network passes its gateways, and nothing else does.
+"""TRAFFIC-3: requests to another network pass through its gateways, and no others do.
 
-Gateways count connections, not requests, and proxies use connections again. So what is sent here
-asks for HelloWorld by a service of its own, whose connections serve one request each: every
-connection that a gateway counts is then a request, and one of these.
+Gateways count connections, not requests, and proxies reuse connections. So requests are sent here
+to a separate service of HelloWorld, whose connections serve one request each: every connection that
+a gateway counts is then a request, and one of these.
 """
 
 from __future__ import annotations
@@ -271,8 +271,8 @@ REQUIREMENT = Requirement(
     id="TRAFFIC-3",
     level="extended",
     title=(
-        "Requests to another network pass its gateways, which count as many connections; requests "
-        "within a network do not."
+        "Requests to another network pass through its gateways, which count as many "
+        "connections; requests within a network do not."
     ),
     judge=judge,
     section="Deployment models: Multiple networks",

@@ -72,8 +72,8 @@ REQUIREMENT = Requirement(
     id="TRUST-1",
     level="core",
     title=(
-        "The primaries' certificate authorities share one root, and each signs with an "
-        "intermediate of its own."
+        "The primaries' certificate authorities share one root, and each signs with its own "
+        "intermediate certificate."
     ),
     judge=judge,
     section="Before you begin: Configure Trust",

@@ -119,8 +119,8 @@ REQUIREMENT = Requirement(
     id="TRUST-2",
     level="core",
     title=(
-        "Every proxy holds a valid certificate with its SPIFFE id, signed by the authority of its "
-        "own control plane, and trusts that authority's root."
+        "Every proxy holds a valid certificate with its SPIFFE id, signed by its control "
+        "plane's certificate authority, and trusts that authority's root."
     ),
     judge=judge,
     section="Security: Identity and certificate management",

@@ -1,4 +1,4 @@
-"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with a proxy of the right istiod."""
+"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with proxies of the right istiod."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ REQUIREMENT = Requirement(
     id="WORKLOAD-1",
     level="core",
     title=(
-        "HelloWorld and Sleep run in their clusters with every container ready, each with a "
-        "proxy that the right istiod configures."
+        "HelloWorld and Sleep run in their clusters with every container ready, and the right "
+        "istiod configures their proxies."
     ),
     judge=judge,
     section="Verify the installation: Deploy the HelloWorld Service",
