@@ -17,10 +17,10 @@ from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
 SYNC_SECONDS: Final = 15.0
-"""For what was just configured to arrive, and to be accepted."""
+"""For new configuration to arrive, and to be accepted."""
 
 _OPTIONAL_FOR_ROUTERS: Final = frozenset({"EDS", "RDS"})
-"""What a gateway does not ask for while no route or cluster of its own needs it."""
+"""Kinds that a gateway does not request while none of its routes or clusters needs them."""
 
 Istiods = Mapping[str, tuple[XdsClients, ...]]
 """By the primary's name."""
@@ -113,7 +113,7 @@ def _astray(
         way = f"through the east-west gateway of {istiod.cluster}, " if is_remote else ""
         expected = (
             f"the connection of {proxy} to reach istiod {way}"
-            f"from {', '.join(sorted(wanted)) or 'a gateway that is not there'}"
+            f"from {', '.join(sorted(wanted)) or 'a missing gateway'}"
         )
         seen = ", ".join(sorted(client.peers)) or "no connection"
         yield Finding(proxy.cluster, expected, seen, istiod.source)
@@ -123,7 +123,7 @@ def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Fin
     optional = _OPTIONAL_FOR_ROUTERS if client.kind == ROUTER else frozenset()
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):
-            expected = f"the proxy of {proxy} to have accepted what istiod says by {kind}"
+            expected = f"the proxy of {proxy} to have accepted istiod's configuration by {kind}"
             yield Finding(proxy.cluster, expected, state, istiod.source)
 
 

@@ -49,12 +49,12 @@ def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterato
         ("mesh id", scenario.mesh_id, metadata.mesh_id),
     ):
         if seen != wanted:
-            expected = f"the proxy of {proxy} to give istiod the {what} {wanted}"
+            expected = f"the proxy of {proxy} to report to istiod the {what} {wanted}"
             yield Finding(proxy.cluster, expected, seen or "none", metadata.source)
 
 
 def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
-    """The network of what has no proxy to tell it. Where there is only one, nobody needs to say so.
+    """The network of pods without a proxy. It may be left out where there is only one.
 
     Source: Istio, Install Multi-Primary on different networks (Set the default network).
     """

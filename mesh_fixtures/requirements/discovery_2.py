@@ -19,12 +19,12 @@ def judge(mesh: ObservedMesh) -> Outcome:
         figures[f"{cluster}.gateway_knows_its_network"] = each.behind_gateway
         figures[f"{cluster}.seconds_to_gateway"] = round(each.gateway_seconds, 3)
     return Outcome.judged(
-        (finding for each in mesh.endpoints.values() for finding in _lacking(mesh.scenario, each)),
+        (finding for each in mesh.endpoints.values() for finding in _missing(mesh.scenario, each)),
         figures,
     )
 
 
-def _lacking(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
+def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
     versions = {version for destination in each.wanted for version in destination.versions}
     for cluster in scenario.clusters:
         if cluster.helloworld not in versions:

@@ -21,7 +21,7 @@ from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
 SETTLING_SECONDS: Final = 20.0
-"""For what was just configured to arrive at gateways, and for addresses to be announced."""
+"""For new configuration to arrive at gateways, and for addresses to be announced."""
 
 CONNECT_SECONDS: Final = 2.5
 HTTP_OK: Final = 200
@@ -98,15 +98,15 @@ def _shared(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
         for address in addresses:
             owner = owners.setdefault(address, cluster)
             if owner != cluster:
-                expected = "a gateway address of its own"
-                seen = f"{address}, which {owner}'s has too"
+                expected = "a gateway address that no other cluster has"
+                seen = f"{address}, which is also {owner}'s"
                 yield Finding(cluster, expected, seen, found[cluster][0].source)
 
 
 def _listening(
     mesh: ObservedMesh, probes: Probes, kube: KubeClient, those: tuple[Gateway, ...]
 ) -> list[Finding]:
-    """What the proxies of a cluster's gateways do wrong, once they have had time to be told."""
+    """Wrong ports of a cluster's gateways, once configuration has had time to arrive."""
     wanted = mesh.scenario.gateway_listeners(kube.name)
 
     def differing() -> list[Finding]:
@@ -139,8 +139,8 @@ def _reaching(
     kube: KubeClient,
     found: Mapping[str, tuple[Gateway, ...]],
 ) -> list[Finding]:
-    """What Sleep's pod reaches of other clusters' gateways, past the mesh, and must not, or misses,
-    once their addresses have had time to be announced.
+    """Ports of other clusters' gateways that are wrongly open or closed for Sleep's pod, past the
+    mesh, once their addresses have had time to be announced.
     """
     owners = {
         address: cluster
@@ -169,7 +169,7 @@ def _judged(scenario: Scenario, client: str, cluster: str, seen: Connection) -> 
     may = scenario.gateway_listeners(cluster)
     if seen.port == STATUS_PORT:
         if seen.http_status != HTTP_OK:
-            expected = f"the gateway of {cluster} to say at {STATUS_PORT} that it is ready"
+            expected = f"the gateway of {cluster} to report on {STATUS_PORT} that it is ready"
             yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
     elif (seen.port in must and not seen.is_open) or (seen.is_open and seen.port not in must | may):
         word = "open" if seen.port in must else "closed"

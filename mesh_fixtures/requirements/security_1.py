@@ -55,7 +55,7 @@ Answers = Mapping[str, Counter[str]]
 """How many requests were answered, by the client's cluster and the server's pod."""
 
 Known = Mapping[tuple[str, str], Peers]
-"""As whom clients are known, by the client's cluster and the server's pod."""
+"""The identities of clients, by the client's cluster and the server's pod."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _known(
         }
 
     def missing(known: Known) -> list[str]:
-        """Of whose requests only a part is in the log yet."""
+        """Clients of whose requests only some are in the log yet."""
         return [
             f"{len(peers.spiffe_ids)} of {answers[client][server]} from {client} in {server}"
             for (client, server), peers in known.items()

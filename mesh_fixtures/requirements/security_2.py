@@ -28,7 +28,7 @@ TRIED: Final = {
     "plaintext": "plaintext",
     "unknown_sni": "an unknown SNI",
     "no_certificate": "a client without a certificate",
-    "foreign_certificate": "a client certificate of a foreign root",
+    "foreign_certificate": "a client certificate from an untrusted root",
 }
 
 PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
@@ -37,7 +37,7 @@ PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
 
 @dataclass(frozen=True)
 class Tried:
-    """Something that was tried on a gateway from another network.
+    """An attempt on a gateway from another network.
 
     Attributes:
         client: name of the client's cluster.
@@ -121,8 +121,8 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
         if not seen.is_refused:
             yield Finding(tried.client, expected, str(seen), seen.source)
         elif tried.what not in PASSED_ON and seen.server is not None:
-            said = f"a server that shows its certificate, {', '.join(seen.server)}"
-            yield Finding(tried.client, expected, said, seen.source)
+            shown = f"a server that shows its certificate, {', '.join(seen.server)}"
+            yield Finding(tried.client, expected, shown, seen.source)
 
 
 def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:

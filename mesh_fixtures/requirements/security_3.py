@@ -25,9 +25,9 @@ CONFIGURATION: Final = (
 
 TRIED: Final = {
     "certificate_without_token": "a request for a certificate without a token",
-    "certificate_with_foreign_token": "a request for a certificate with a token of nobody's",
+    "certificate_with_foreign_token": "a request for a certificate with a forged token",
     "configuration_without_token": "a request for configuration without token and certificate",
-    "configuration_with_foreign_certificate": "a client certificate of a foreign root",
+    "configuration_with_foreign_certificate": "a client certificate from an untrusted root",
 }
 
 _LIFETIME_SECONDS: Final = 3600
@@ -35,7 +35,7 @@ _LIFETIME_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of one try."""
+    """The result of one attempt."""
 
     source: Source
     is_refused: bool

@@ -59,8 +59,8 @@ def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
     for cluster, each in _present(found).items():
         owner = owners.setdefault(each.issuing.key, cluster)
         if owner != cluster:
-            expected = "an intermediate with a key of its own"
-            seen = f"the one of {owner}, {each.issuing.short}"
+            expected = "a separate key of its intermediate"
+            seen = f"that of {owner}, {each.issuing.short}"
             yield Finding(cluster, expected, seen, each.source)
 
 

@@ -50,7 +50,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 def _without_authority(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
     for primary, signing in authorities.items():
         if signing is None:
-            expected = f"a secret {CACERTS} in istio-system that the proxies' certificates come of"
+            expected = f"a secret {CACERTS} in istio-system to sign the proxies' certificates"
             yield Finding(primary, expected, "none")
 
 
@@ -61,8 +61,8 @@ def _unsound(proxy: Proxy, seen: Identity | None) -> Iterator[Finding]:
         return
     wanted = spiffe_id(proxy.pod)
     if seen.spiffe_ids != (wanted,):
-        said = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
-        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", said, seen.source)
+        found = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
+        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", found, seen.source)
     for defect in seen.defects:
         expected = f"a sound chain of certificates in the proxy of {proxy}"
         yield Finding(proxy.cluster, expected, defect, seen.source)
@@ -100,11 +100,11 @@ def _differing(
     alike: dict[str, list[tuple[Proxy, Identity]]] = {}
     for proxy, seen in held:
         alike.setdefault(differs(seen), []).append((proxy, seen))
-    for said, those in alike.items():
-        if said:
+    for difference, those in alike.items():
+        if difference:
             proxy, seen = those[0]
             names = "the proxies of " + ", ".join(str(each) for each, _ in those)
-            yield Finding(proxy.cluster, expected(names), said, seen.source)
+            yield Finding(proxy.cluster, expected(names), difference, seen.source)
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:

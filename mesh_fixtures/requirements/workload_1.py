@@ -46,7 +46,7 @@ def _discoveries(
 
 
 def _addresses_of_istiod(probes: Probes, kube: KubeClient) -> tuple[frozenset[str], frozenset[str]]:
-    """Where istiod of this cluster is for its own proxies, and where for those of its remotes."""
+    """Addresses of this cluster's istiod for its own proxies, and for those of its remotes."""
     pods = frozenset(pod.ip for pod in probes.istiods(kube) if pod.serving)
     return pods, frozenset(each for gateway in probes.gateways(kube) for each in gateway.addresses)
 
@@ -91,20 +91,20 @@ def _misled(
         if not seen_at.addresses or not seen_at.addresses <= wanted:
             expected = (
                 f"the proxy of {pod.pod.meta} to find istiod of {primary} "
-                f"at {', '.join(sorted(wanted)) or 'an address that it lacks'}"
+                f"at {', '.join(sorted(wanted)) or 'a missing address'}"
             )
             yield Finding(cluster, expected, str(seen_at), seen_at.source)
 
 
-def _misplaced(scenario: Scenario, pod: Workload, told: Injection) -> Iterator[Finding]:
+def _misplaced(scenario: Scenario, pod: Workload, injection: Injection) -> Iterator[Finding]:
     network = scenario.cluster(pod.cluster).network
     for what, wanted, seen in (
-        ("cluster", pod.cluster, told.cluster_id),
-        ("network", network, told.network),
-        ("mesh", scenario.mesh_id, told.mesh_id),
+        ("cluster", pod.cluster, injection.cluster_id),
+        ("network", network, injection.network),
+        ("mesh", scenario.mesh_id, injection.mesh_id),
     ):
         if seen != wanted:
-            expected = f"the proxy of {pod.pod.meta} to be told that its {what} is {wanted}"
+            expected = f"the proxy of {pod.pod.meta} to be configured with {what} {wanted}"
             yield Finding(pod.cluster, expected, seen or "nothing", pod.source)
 
 

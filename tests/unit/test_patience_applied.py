@@ -18,8 +18,15 @@ from filelock import FileLock
 from kube_client import client_of
 from mesh_examples import SCENARIOS
 from plugin_stub import Behaviour, StubLab
-from test_verdicts_resilience import BOTH, COMES_BACK, EVERY_OTHER_FAILS, ONE, absence, restart
-from test_verdicts_resilience import said as judged
+from test_verdicts_resilience import (
+    BOTH,
+    COMES_BACK,
+    EVERY_OTHER_FAILS,
+    ONE,
+    absence,
+    judged,
+    restart,
+)
 from verdicts import SOURCE, FakeView, checked, mesh
 
 from mesh_fixtures import patience, records

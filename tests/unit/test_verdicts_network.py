@@ -43,8 +43,8 @@ def test_networks() -> None:
     apart = check_network("multi-primary-multi-network", within)
     assert apart.result == "met"
     assert apart.figures["cluster1.to.cluster2"] == "timed out"
-    said = found(check_network("multi-primary", within))
-    assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in said
+    finding = found(check_network("multi-primary", within))
+    assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in finding
     leaky = check_network("multi-primary-multi-network", lambda client, server: Reach.OPEN)
     assert "to be out of reach for pods, but saw cluster2:15021 open" in found(leaky)
 
@@ -98,19 +98,19 @@ def test_gateways() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "finding"),
     [
         ({"second": ()}, "cluster2: expected an east-west gateway, but saw none"),
         ({"second": (gateway("cluster2"),)}, "cluster2: expected an external address"),
-        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which cluster1's has too"),
+        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which is also cluster1's"),
         ({"second": (gateway("cluster2", "10.0.0.10"),)}, "from the pool 10.0.0.1-10.0.0.9, but"),
         ({"second": (gateway("cluster2", "10.0.0.2", serving=False),)}, "a ready pod of the east"),
         ({"listening": OPEN - {15443}}, "to listen at 15012, 15017, 15443 and nowhere else, but"),
         ({"listening": OPEN | {8080}}, "but saw 8080, 15012, 15017, 15443"),
         ({"answering": OPEN - {15443}}, "port 15443 of the gateway of cluster2 to be open, but"),
-        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to say at 15021 that it is ready"),
+        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to report on 15021 that it is"),
         ({"answering": OPEN | {15000}}, "port 15000 of the gateway of cluster1 to be closed, but"),
     ],
 )
-def test_gateways_that_are_wrong(wrong: dict[str, Any], said: str) -> None:
-    assert said in found(check_gateways(**wrong))
+def test_gateways_that_are_wrong(wrong: dict[str, Any], finding: str) -> None:
+    assert finding in found(check_gateways(**wrong))

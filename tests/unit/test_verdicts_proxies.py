@@ -67,7 +67,7 @@ def check_control(
 
 
 @pytest.mark.parametrize(
-    ("clients", "said"),
+    ("clients", "finding"),
     [
         ((OWN, REMOTE), ""),
         ((OWN,), "cluster2: expected the proxy of sample/sleep-cluster2 to be connected to istiod"),
@@ -80,24 +80,27 @@ def check_control(
             "sample/sleep-cluster1 to reach istiod from 10.1.0.7, but saw 10.1.0.2",
         ),
         ((client("cluster1", ""), REMOTE), "from 10.1.0.7, but saw no connection"),
-        ((client("cluster1", "10.1.0.7", EDS="stale"), REMOTE), "says by EDS, but saw stale"),
+        (
+            (client("cluster1", "10.1.0.7", EDS="stale"), REMOTE),
+            "by EDS, but saw stale",
+        ),
         (
             (OWN, client("cluster2", "10.1.0.2", LDS="rejected: no such filter")),
-            "sleep-cluster2 to have accepted what istiod says by LDS, but saw rejected: no such",
+            "sleep-cluster2 to have accepted istiod's configuration by LDS, but saw rejected: no",
         ),
         ((client("cluster1", "10.1.0.7", RDS=NOT_SENT), REMOTE), "by RDS, but saw not sent"),
         ((client("cluster1", "10.1.0.7", ROUTER, RDS=NOT_SENT), REMOTE), ""),
         ((client("cluster1", "10.1.0.7", ROUTER, LDS=NOT_SENT), REMOTE), "by LDS, but saw not"),
     ],
 )
-def test_control_of_a_remote(clients: Any, said: str) -> None:
+def test_control_of_a_remote(clients: Any, finding: str) -> None:
     outcome = check_control(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", *clients)})
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster2.proxies"] == 1
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "finding"),
     [
         ((client("cluster2", "10.2.0.7"),), ""),
         (
@@ -106,14 +109,14 @@ def test_control_of_a_remote(clients: Any, said: str) -> None:
         ),
     ],
 )
-def test_control_of_primaries(second: Any, said: str) -> None:
+def test_control_of_primaries(second: Any, finding: str) -> None:
     istiods = {"cluster1": istiod("cluster1", OWN), "cluster2": istiod("cluster2", *second)}
-    assert holds_unless(said, check_control(MULTI_PRIMARY, istiods))
+    assert holds_unless(finding, check_control(MULTI_PRIMARY, istiods))
 
 
 def test_nobody_to_ask_is_no_control() -> None:
-    said = "cluster1: expected a ready istiod to ask, but saw none"
-    assert holds_unless(said, check_control(PRIMARY_REMOTE, {"cluster1": ()}))
+    finding = "cluster1: expected a ready istiod to ask, but saw none"
+    assert holds_unless(finding, check_control(PRIMARY_REMOTE, {"cluster1": ()}))
     only = {"cluster1": SLEEPS["cluster1"]}
     outcome = check_control(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN)}, only)
     assert holds_unless("cluster2: expected a running proxy, but saw none", outcome)
@@ -123,25 +126,25 @@ def test_nobody_to_ask_is_no_control() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "finding"),
     [
         (("cluster2", "network2", "mesh1"), ""),
-        (("cluster1", "network2", "mesh1"), "to give istiod the cluster id cluster2, but saw clu"),
+        (("cluster1", "network2", "mesh1"), "to report to istiod the cluster id cluster2, but saw"),
         (("cluster2", "network9", "mesh1"), "the network network2, but saw network9"),
         (("cluster2", "", "mesh1"), "the network network2, but saw none"),
         (("cluster2", "network2", "mesh2"), "the mesh id mesh1, but saw mesh2"),
     ],
 )
-def test_what_proxies_belong_to(metadata: tuple[str, str, str], said: str) -> None:
+def test_what_proxies_belong_to(metadata: tuple[str, str, str], finding: str) -> None:
     seen = {"cluster1": ("cluster1", "network1", "mesh1"), "cluster2": metadata}
     probes = control_3.Probes(
         nodes=lambda kube: ((SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),)
     )
-    assert holds_unless(said, checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes))
+    assert holds_unless(finding, checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes))
 
 
 @pytest.mark.parametrize(
-    ("scenario", "label", "said"),
+    ("scenario", "label", "finding"),
     [
         (PRIMARY_REMOTE, "network2", ""),
         (PRIMARY_REMOTE, None, "topology.istio.io/network=network2, but saw no such label"),
@@ -152,7 +155,7 @@ def test_what_proxies_belong_to(metadata: tuple[str, str, str], said: str) -> No
     ],
 )
 def test_what_pods_without_a_proxy_belong_to(
-    scenario: Scenario, label: str | None, said: str
+    scenario: Scenario, label: str | None, finding: str
 ) -> None:
     networks = {each.name: each.network for each in scenario.clusters}
 
@@ -161,7 +164,7 @@ def test_what_pods_without_a_proxy_belong_to(
         return ((SLEEPS[kube.name], metadata),)
 
     seen = mesh(FakeView(scenario, labels={"cluster1": networks["cluster1"], "cluster2": label}))
-    assert holds_unless(said, checked(control_3, seen, control_3.Probes(nodes=nodes)))
+    assert holds_unless(finding, checked(control_3, seen, control_3.Probes(nodes=nodes)))
 
 
 def test_no_proxy_is_nothing_that_holds() -> None:
@@ -199,7 +202,7 @@ GOOD = Identity(
 
 
 @pytest.mark.parametrize(
-    ("identity", "said"),
+    ("identity", "finding"),
     [
         (GOOD, ""),
         (replace(GOOD, roots=(certificate("root"), certificate("older"))), ""),
@@ -217,26 +220,26 @@ GOOD = Identity(
         ),
     ],
 )
-def test_certificates_of_proxies(identity: Identity | None, said: str) -> None:
+def test_certificates_of_proxies(identity: Identity | None, finding: str) -> None:
     held = {"cluster1": GOOD, "cluster2": identity}
     probes = trust_2.Probes(
         authority=lambda kube: authority(),
         identities=lambda kube: ((SLEEPS[kube.name], held[kube.name]),),
     )
-    assert holds_unless(said, checked(trust_2, mesh(FakeView(PRIMARY_REMOTE)), probes))
+    assert holds_unless(finding, checked(trust_2, mesh(FakeView(PRIMARY_REMOTE)), probes))
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "finding"),
     [
         (authority("two"), "to hold certificates by two print two, but saw one print one"),
         (None, "cluster2: expected a secret cacerts in istio-system"),
     ],
 )
-def test_each_primary_has_its_own_authority(second: Authority | None, said: str) -> None:
+def test_each_primary_has_its_own_authority(second: Authority | None, finding: str) -> None:
     authorities = {"cluster1": authority(), "cluster2": second}
     probes = trust_2.Probes(
         authority=lambda kube: authorities[kube.name],
         identities=lambda kube: ((SLEEPS[kube.name], GOOD),),
     )
-    assert holds_unless(said, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))
+    assert holds_unless(finding, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))

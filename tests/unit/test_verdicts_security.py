@@ -95,7 +95,7 @@ def check_security_1(
 
 
 @pytest.mark.parametrize(
-    ("logged", "said"),
+    ("logged", "finding"),
     [
         ({}, ""),
         (
@@ -112,9 +112,9 @@ def check_security_1(
         ),
     ],
 )
-def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], said: str) -> None:
+def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], finding: str) -> None:
     outcome, levels = check_security_1(logged)
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
     assert set(levels.values()) == {"warning"}
 
 
@@ -161,7 +161,7 @@ def check_security_2(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "finding"),
     [
         ({}, ""),
         ({"no_certificate": replace(ALERT, server=None)}, ""),
@@ -170,11 +170,14 @@ def check_security_2(
         ({"unknown_sni": ANSWERED}, "expected an unknown SNI to be refused"),
         ({"unknown_sni": ALERT}, f"but saw a server that shows its certificate, {HELLOWORLD}"),
         ({"no_certificate": ANSWERED}, "a client without a certificate to be refused"),
-        ({"foreign_certificate": ANSWERED}, "a client certificate of a foreign root to be refused"),
+        (
+            {"foreign_certificate": ANSWERED},
+            "from an untrusted root to be refused",
+        ),
     ],
 )
-def test_strangers_at_gateways(changes: Mapping[str, Attempt], said: str) -> None:
-    assert holds_unless(said, check_security_2(changes))
+def test_strangers_at_gateways(changes: Mapping[str, Attempt], finding: str) -> None:
+    assert holds_unless(finding, check_security_2(changes))
 
 
 @pytest.mark.parametrize("what", ["no_certificate", "foreign_certificate"])
@@ -185,24 +188,27 @@ def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
 
 
 def test_a_gateway_without_an_address_refuses_nobody() -> None:
-    said = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
-    assert holds_unless(said, check_security_2({}, ()))
+    finding = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
+    assert holds_unless(finding, check_security_2({}, ()))
 
 
 # SECURITY-3 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("taken", "said"),
+    ("taken", "finding"),
     [
         ("", ""),
         ("nothing", "cluster1: expected a request for a certificate without a token to be refused"),
-        ("token", "a request for a certificate with a token of nobody's to be refused by istiod"),
+        ("token", "a request for a certificate with a forged token to be refused by istiod"),
         ("stream", "a request for configuration without token and certificate to be refused"),
-        ("certificate", "a client certificate of a foreign root to be refused by istiod at istiod"),
+        (
+            "certificate",
+            "from an untrusted root to be refused by istiod at istiod",
+        ),
     ],
 )
-def test_strangers_at_istiod(taken: str, said: str) -> None:
+def test_strangers_at_istiod(taken: str, finding: str) -> None:
     def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
         assert target == "istiod.istio-system.svc:15012"
         assert (message is None) == method.endswith("/StreamAggregatedResources")
@@ -216,7 +222,7 @@ def test_strangers_at_istiod(taken: str, said: str) -> None:
         return settings if taken == "certificate" else ALERT
 
     probes = security_3.Probes(call=call, attempt=attempt)
-    assert holds_unless(said, checked(security_3, mesh(view()), probes))
+    assert holds_unless(finding, checked(security_3, mesh(view()), probes))
 
 
 # TRAFFIC-3 ----------------------------------------------------------------------------------------
@@ -254,7 +260,7 @@ def check_traffic_3(
 
 
 @pytest.mark.parametrize(
-    ("passed", "failures", "said"),
+    ("passed", "failures", "finding"),
     [
         ({"cluster1": 1, "cluster2": 1}, 0, ""),
         (
@@ -267,9 +273,9 @@ def check_traffic_3(
         ({"cluster1": 4, "cluster2": 1}, 2, "and at most 2 that failed, but saw 4 in cluster1"),
     ],
 )
-def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, said: str) -> None:
+def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding: str) -> None:
     outcome = check_traffic_3(passed, failures=failures)
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["network1.requests_from_other_networks"] == 1
     assert outcome.figures["cluster1.connections_through_gateway"] == passed["cluster1"]
 

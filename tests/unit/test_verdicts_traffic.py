@@ -36,7 +36,7 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "said"),
+    ("endpoints", "finding"),
     [
         (COMPLETE, ""),
         (client_endpoints(("10.101.0.5", 5000)), "(missing 172.18.1.100:15443)"),
@@ -47,9 +47,9 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
         ),
     ],
 )
-def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], said: str) -> None:
+def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], finding: str) -> None:
     outcome = checked(discovery_2, mesh(FakeView(MULTI), endpoints))
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.seconds_to_endpoints"] == 1.5
 
 
@@ -63,7 +63,7 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "finding"),
     [
         (traffic(v1=97, v2=103), ""),
         (traffic(1, v1=99, v2=100), "expected 200 requests without an error, but saw 1 errors in"),
@@ -72,14 +72,14 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
         (traffic(200), "200 errors in 200 requests: request 0: curl exit 28 timed out"),
     ],
 )
-def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> None:
+def test_errors_and_versions(sample: Mapping[str, TrafficSample], finding: str) -> None:
     outcome = checked(traffic_1, mesh(FakeView(MULTI), traffic=sample))
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.requests"] == 200
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "finding"),
     [
         (traffic(v1=97, v2=103), ""),
         (traffic(v1=198, v2=2), "v1 198 (wanted 65 to 135 of 200), v2 (network2) 2 (wanted"),
@@ -88,9 +88,9 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> 
         (traffic(200), "expected endpoints in use and answers to compare"),
     ],
 )
-def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
+def test_shares(sample: Mapping[str, TrafficSample], finding: str) -> None:
     outcome = checked(traffic_2, mesh(FakeView(MULTI), COMPLETE, sample))
-    assert holds_unless(said, outcome)
+    assert holds_unless(finding, outcome)
 
 
 def test_shares_of_too_few_answers_are_an_error() -> None:

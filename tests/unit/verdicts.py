@@ -77,7 +77,7 @@ def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
 
 
 def checked(module: Any, mesh: Any, probes: Any = None) -> Outcome:
-    """What comes of checking a mesh by a module's requirement.
+    """The outcome of checking a mesh by a module's requirement.
 
     Args:
         probes: of the module, with observations in place of some; None for a requirement without.
@@ -89,14 +89,14 @@ def checked(module: Any, mesh: Any, probes: Any = None) -> Outcome:
 
 
 def found(outcome: Outcome) -> str:
-    """What a check finds against the mesh; empty when the requirement holds."""
+    """All findings of a check; empty when the requirement holds."""
     assert outcome.trouble is None
     return "\n".join(map(str, outcome.findings))
 
 
-def holds_unless(said: str, outcome: Outcome) -> bool:
-    """Whether a check finds what it must, or nothing when nothing is to be said."""
-    return said in found(outcome) if said else outcome.result == "met"
+def holds_unless(finding: str, outcome: Outcome) -> bool:
+    """Whether a check has a finding; if it is empty, whether the requirement is met."""
+    return finding in found(outcome) if finding else outcome.result == "met"
 
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
