@@ -25,7 +25,7 @@ from mesh_fixtures.kube import KubeClient, Pipe, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_ids
-from mesh_fixtures.probe.strangers import Stranger
+from mesh_fixtures.probe.untrusted import UntrustedClient
 
 MESH_ALPN: Final = "istio"
 """Protocol by which a sidecar knows that its peer is one (Istio: ALPN of auto mutual TLS)."""
@@ -64,7 +64,7 @@ class Hello:
 
     server_name: str
     protocols: tuple[str, ...] = (MESH_ALPN,)
-    certificate: Stranger | None = None
+    certificate: UntrustedClient | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _context(hello: Hello) -> ssl.SSLContext:
     context.set_alpn_protocols(hello.protocols)
     if hello.certificate is not None:
         with tempfile.TemporaryDirectory(prefix="mesh-conformance-") as folder:
-            file = Path(folder) / "stranger.pem"
+            file = Path(folder) / "client.pem"
             file.write_bytes(hello.certificate.chain + hello.certificate.key)
             context.load_cert_chain(file)
     return context

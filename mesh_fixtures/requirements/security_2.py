@@ -11,8 +11,8 @@ from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.identities import spiffe_id
-from mesh_fixtures.probe.strangers import stranger
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -98,7 +98,7 @@ def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
         "plaintext": lambda: None,
         "unknown_sni": lambda: Hello(unknown),
         "no_certificate": lambda: Hello(known),
-        "foreign_certificate": lambda: Hello(known, certificate=stranger(spiffe_id(sleep))),
+        "foreign_certificate": lambda: Hello(known, certificate=untrusted_client(spiffe_id(sleep))),
     }
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()

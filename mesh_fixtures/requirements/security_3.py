@@ -10,8 +10,8 @@ from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
-from mesh_fixtures.probe.strangers import foreign_token, signing_request, stranger
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, SLEEP, injection_of
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -112,7 +112,7 @@ def _called(
 def _connected(probes: Probes, kube: KubeClient, sleep: Pod, target: str) -> Seen:
     """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
     host, _, port = target.rpartition(":")
-    known_as = stranger(spiffe_id(sleep))
+    known_as = untrusted_client(spiffe_id(sleep))
     hello = Hello(host, protocols=("h2",), certificate=known_as)
     seen = probes.attempt(kube, sleep, host, int(port), b"", hello)
     return Seen(seen.source, seen.is_refused, str(seen))

@@ -15,14 +15,17 @@ from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Source
-from mesh_fixtures.probe.strangers import Stranger, stranger
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.untrusted import UntrustedClient, untrusted_client
 
 HELLOWORLD = "spiffe://cluster.local/ns/sample/sa/helloworld"
 REQUEST = b"GET /hello HTTP/1.1\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-SERVER = stranger(HELLOWORLD)
-MEMBER, OUTSIDER = stranger("spiffe://cluster.local/ns/sample/sa/sleep"), stranger("spiffe://x/y")
+SERVER = untrusted_client(HELLOWORLD)
+MEMBER, OUTSIDER = (
+    untrusted_client("spiffe://cluster.local/ns/sample/sa/sleep"),
+    untrusted_client("spiffe://x/y"),
+)
 SECONDS = 0.2
 
 
@@ -125,7 +128,7 @@ def tried(pipe: FakePipe, hello: Hello | None) -> Attempt:
     return seen
 
 
-def hello(certificate: Stranger | None = None) -> Hello:
+def hello(certificate: UntrustedClient | None = None) -> Hello:
     return Hello("outbound_.5000_._.helloworld.sample.svc.cluster.local", certificate=certificate)
 
 
@@ -144,7 +147,9 @@ def test_who_is_of_the_mesh_is_answered(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("certificate", [None, OUTSIDER], ids=["none", "foreign"])
-def test_who_is_not_is_refused_by_tls(serving: Serving, certificate: Stranger | None) -> None:
+def test_who_is_not_is_refused_by_tls(
+    serving: Serving, certificate: UntrustedClient | None
+) -> None:
     seen = tried(FakePipe(serving(asks=True)), hello(certificate))
     assert seen.is_refused
     assert seen.by_tls
@@ -153,7 +158,7 @@ def test_who_is_not_is_refused_by_tls(serving: Serving, certificate: Stranger | 
 
 @pytest.mark.parametrize("certificate", [None, OUTSIDER], ids=["none", "foreign"])
 def test_a_server_that_asks_nobody_refuses_nobody(
-    serving: Serving, certificate: Stranger | None
+    serving: Serving, certificate: UntrustedClient | None
 ) -> None:
     seen = tried(FakePipe(serving(asks=False)), hello(certificate))
     assert not seen.is_refused

@@ -176,7 +176,7 @@ def check_security_2(
         ),
     ],
 )
-def test_strangers_at_gateways(changes: Mapping[str, Attempt], finding: str) -> None:
+def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], finding: str) -> None:
     assert holds_unless(finding, check_security_2(changes))
 
 
@@ -208,7 +208,7 @@ def test_a_gateway_without_an_address_refuses_nobody() -> None:
         ),
     ],
 )
-def test_strangers_at_istiod(taken: str, finding: str) -> None:
+def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
     def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
         assert target == "istiod.istio-system.svc:15012"
         assert (message is None) == method.endswith("/StreamAggregatedResources")

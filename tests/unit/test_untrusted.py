@@ -10,13 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mesh_fixtures.probe.identities import spiffe_ids
-from mesh_fixtures.probe.strangers import foreign_token, signing_request, stranger
+from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
 
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 
 
-def test_a_stranger_has_a_valid_certificate_of_his_own_root() -> None:
-    made = stranger(SLEEP)
+def test_an_untrusted_client_has_a_valid_certificate_of_another_root() -> None:
+    made = untrusted_client(SLEEP)
     leaf, root = x509.load_pem_x509_certificates(made.chain)
     leaf.verify_directly_issued_by(root)
     root.verify_directly_issued_by(root)
@@ -26,8 +26,8 @@ def test_a_stranger_has_a_valid_certificate_of_his_own_root() -> None:
     assert "BEGIN" not in repr(made).replace(repr(made.chain), "")
 
 
-def test_strangers_have_nothing_in_common() -> None:
-    assert stranger(SLEEP).chain != stranger(SLEEP).chain
+def test_untrusted_clients_have_nothing_in_common() -> None:
+    assert untrusted_client(SLEEP).chain != untrusted_client(SLEEP).chain
 
 
 def test_a_request_for_a_certificate_is_signed() -> None:

@@ -1,4 +1,4 @@
-"""Credentials that no mesh issued, to see them refused."""
+"""Credentials that no mesh has issued, to be refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SKEW: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """Somebody who claims a SPIFFE id by a certificate of a root that no mesh trusts.
+class UntrustedClient:
+    """A client that claims a SPIFFE id by a certificate from a root that no mesh trusts.
 
     Attributes:
         chain: certificate and its root, PEM.
@@ -30,8 +30,8 @@ class Stranger:
     key: bytes = field(repr=False)
 
 
-def stranger(spiffe_id: str) -> Stranger:
-    """A new stranger who claims this id."""
+def untrusted_client(spiffe_id: str) -> UntrustedClient:
+    """A new client that claims this id."""
     root_key, leaf_key = _key(), _key()
     root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Foreign Root CA")])
     root = (
@@ -49,7 +49,7 @@ def stranger(spiffe_id: str) -> Stranger:
         .sign(root_key, hashes.SHA256())
     )
     chain = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (leaf, root))
-    return Stranger(chain, _pem(leaf_key))
+    return UntrustedClient(chain, _pem(leaf_key))
 
 
 def signing_request(spiffe_id: str) -> bytes:
