@@ -14,7 +14,7 @@ def answer_in(output: str) -> Any:
     """The JSON that an output ends with, whatever was logged before it, in JSON or not.
 
     Raises:
-        ValueError: it does not end with JSON that begins on a line of its own.
+        ValueError: it does not end with JSON that begins a line.
     """
     end = len(output.rstrip())
     for beginning in _BEGINNING.finditer(output):

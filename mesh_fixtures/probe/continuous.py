@@ -161,7 +161,7 @@ class ContinuousTraffic:
         """What has been read of each client; by cluster.
 
         Raises:
-            ProbeError: a client has come to its end, or what it says cannot be read.
+            ProbeError: a client has come to its end, or its output cannot be read.
         """
         return {client.kube.name: client.so_far() for client in self._clients}
 
@@ -174,7 +174,7 @@ class ContinuousTraffic:
         self._stopped = True
         for client in self._clients:
             client.stop()
-        return {client.kube.name: client.whole() for client in self._clients}
+        return {client.kube.name: client.finish() for client in self._clients}
 
     def _wait_for_first(self) -> None:
         seconds = patient(BEGINNING_SECONDS)
@@ -241,14 +241,14 @@ class _Client:
         complete, _, _ = output.replace(_END, _PART).rpartition(_PART)
         return read_parts(complete, self._source(), self._ahead)
 
-    def whole(self) -> Stream:
+    def finish(self) -> Stream:
         result = self._result.result()
         parts, ended, following = result.stdout.rpartition(_END)
         requests = read_parts(parts, self._source(), self._ahead)
         number, _, how = following.strip().partition(" ")
         if not ended or number != str(len(requests) + 1):
-            said = (result.stderr or following or result.stdout)[-200:].strip()
-            what = f"exit status {result.exit_status}, {said or 'no output'}"
+            output = (result.stderr or following or result.stdout)[-200:].strip()
+            what = f"exit status {result.exit_status}, {output or 'no output'}"
             raise _unaccounted(self._source(), what)
         if how == "early":
             raise self._early()
@@ -294,10 +294,10 @@ class _Client:
 
 
 def uptime(result: ExecResult) -> float:
-    """Seconds that a `/proc/uptime` says.
+    """Seconds in the output of `/proc/uptime`.
 
     Raises:
-        ProbeError: it says none.
+        ProbeError: there are none.
     """
     try:
         return float(result.stdout.split()[0])
@@ -325,11 +325,11 @@ def read_parts(printed: str, source: Source, ahead: float) -> tuple[TimedRequest
     """
     found: list[TimedRequest] = []
     for part in printed.split(_PART)[1:]:
-        said, _, records = part.partition("\n")
+        clock, _, records = part.partition("\n")
         try:
-            begun = float(said) - ahead
+            begun = float(clock) - ahead
         except ValueError:
-            raise _unaccounted(source, f"{said[:80]!r} is no time") from None
+            raise _unaccounted(source, f"{clock[:80]!r} is no time") from None
         for outcome in read_records(records, source):
             found.append(TimedRequest(begun, outcome.seconds, outcome))
             begun += outcome.seconds

@@ -1,4 +1,4 @@
-"""What an Istio proxy's Envoy says of itself, through its admin interface.
+"""State of an Istio proxy's Envoy, from its admin interface.
 
 Source: Envoy, Administration interface; the proxy's agent passes requests to it.
 """

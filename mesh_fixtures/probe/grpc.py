@@ -104,10 +104,10 @@ def read_answer(result: ExecResult) -> GrpcAnswer:
     """
     status, message = _STATUS.search(result.stdout), _MESSAGE.search(result.stdout)
     if status is None or int(status[1]) in UNKNOWN:
-        said = result.stderr.strip() or result.stdout.strip() or "nothing"
+        output = result.stderr.strip() or result.stdout.strip() or "nothing"
         raise ProbeError(
             wanted="an answer by gRPC",
-            seen=f"exit status {result.exit_status}, {said[-_SHOWN:]}",
+            seen=f"exit status {result.exit_status}, {output[-_SHOWN:]}",
             where=f"{result.source.cluster} {result.source.subject}",
             remedy="see CONTROL-1 and GATEWAY-1 first",
         )

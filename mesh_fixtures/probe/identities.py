@@ -70,12 +70,13 @@ def identity(kube: KubeClient, pod: Pod) -> Identity | None:
 def spiffe_id(pod: Pod) -> str:
     """The identity that a pod must have in its mesh (Istio: `spiffe://TRUST-DOMAIN/ns/.../sa/...`).
 
-    The trust domain is the one that its proxy was told at its start.
+    The trust domain is the one that its proxy was configured with.
     """
     proxy = pod.container(PROXY)
-    told = proxy.env.get("TRUST_DOMAIN") if proxy is not None else None
+    configured = proxy.env.get("TRUST_DOMAIN") if proxy is not None else None
     account = pod.service_account or "default"
-    return f"spiffe://{told or DEFAULT_TRUST_DOMAIN}/ns/{pod.meta.namespace}/sa/{account}"
+    trust_domain = configured or DEFAULT_TRUST_DOMAIN
+    return f"spiffe://{trust_domain}/ns/{pod.meta.namespace}/sa/{account}"
 
 
 def read_identity(source: Source, dump: Any, now: datetime | None = None) -> Identity | None:

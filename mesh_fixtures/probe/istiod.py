@@ -1,4 +1,4 @@
-"""What each istiod says of the API servers that it reads.
+"""The API servers that each istiod reads.
 
 istiod answers its debug interface without a token on its own loopback address, and its image holds
 the client for it (`pilot-discovery request`), so an exec asks what `istioctl remote-clusters` asks
@@ -29,9 +29,9 @@ class RemoteCluster:
 
     Attributes:
         id: the cluster's name within the mesh.
-        secret: `namespace/name` of the secret that told of it; empty for istiod's own.
+        secret: `namespace/name` of the secret with its kubeconfig; empty for istiod's own.
         sync_status: `synced`, `syncing` or `timeout`.
-        istiod: name of the pod that says so.
+        istiod: name of the pod that reports it.
     """
 
     id: str
@@ -69,7 +69,7 @@ def istiods(kube: KubeClient) -> tuple[Pod, ...]:
 
 
 def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
-    """What each ready istiod in a cluster says; empty without any.
+    """The API servers that each ready istiod in a cluster reads; empty without any.
 
     Raises:
         ProbeError: one of them did not answer.

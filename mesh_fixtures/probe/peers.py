@@ -1,4 +1,4 @@
-"""As whom a server's proxy knows the clients of single requests.
+"""The identities by which a server's proxy knows the clients of single requests.
 
 Envoy tells the server about the certificate that a client proved to hold in the header
 `x-forwarded-client-cert`, which a sidecar makes itself for each request that came by mutual TLS and
@@ -68,7 +68,7 @@ def logged_peers(kube: KubeClient, pod: Pod, paths: Iterable[str]) -> Mapping[st
     """The clients of all requests that a pod's proxy has logged so far, by path.
 
     Args:
-        paths: each with its query, by which requests are told from others.
+        paths: each with its query, which distinguishes its requests from others.
 
     Raises:
         ProbeError: the log cannot be read.

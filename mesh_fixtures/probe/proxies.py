@@ -45,7 +45,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class NodeMetadata:
-    """What a running proxy tells istiod of itself. Each is empty when it does not say."""
+    """What a running proxy reports to istiod about itself. Each is empty when not reported."""
 
     source: Source
     cluster_id: str
@@ -93,12 +93,12 @@ def node_metadata(kube: KubeClient, pod: Pod) -> NodeMetadata:
     source, answer = admin(kube, pod, _NODE)
     try:
         (bootstrap,) = (each["bootstrap"] for each in answer["configs"] if "bootstrap" in each)
-        told = bootstrap["node"]["metadata"]
+        metadata = bootstrap["node"]["metadata"]
         return NodeMetadata(
             source=source,
-            cluster_id=str(told.get("CLUSTER_ID", "")),
-            network=str(told.get("NETWORK", "")),
-            mesh_id=str(told.get("MESH_ID", "")),
+            cluster_id=str(metadata.get("CLUSTER_ID", "")),
+            network=str(metadata.get("NETWORK", "")),
+            mesh_id=str(metadata.get("MESH_ID", "")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ProbeError(

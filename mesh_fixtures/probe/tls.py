@@ -75,7 +75,7 @@ class Attempt:
         server: SPIFFE ids of the server's certificate; None when the handshake did not come to it.
         refusal: how it was refused, e.g. `alert unknown ca` or `connection closed`; empty when it
             was not, neither by an answer nor until the time was over.
-        answer: the beginning of what was said by the server, beside TLS itself.
+        answer: the beginning of the server's response, apart from TLS itself.
     """
 
     source: Source

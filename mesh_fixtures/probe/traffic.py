@@ -1,4 +1,4 @@
-"""Requests from Sleep to HelloWorld, each over a connection of its own.
+"""Requests from Sleep to HelloWorld, each over a separate connection.
 
 One exec runs a few curl processes with up to 16 requests each: curl asks to close each connection,
 and tells for each request how many connections it opened, so that a reused one cannot pass for a
@@ -222,14 +222,14 @@ def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
         if curl_exit == 0 and http_status == 200 and hello is not None:
             yield Answer(index, hello[1], hello[2], seconds)
         else:
-            said = " ".join(f"{measured[6]} {body[:_SHOWN]}".split())
-            yield Failure(index, curl_exit, http_status, said, seconds)
+            message = " ".join(f"{measured[6]} {body[:_SHOWN]}".split())
+            yield Failure(index, curl_exit, http_status, message, seconds)
         body = following
 
 
 def _shown(result: ExecResult) -> str:
-    said = result.stderr.strip() or result.stdout.strip() or "no output"
-    return said[-_SHOWN:]
+    output = result.stderr.strip() or result.stdout.strip() or "no output"
+    return output[-_SHOWN:]
 
 
 def _inconclusive(source: Source, seen: str) -> ProbeError:

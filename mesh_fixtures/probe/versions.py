@@ -20,7 +20,7 @@ def kubernetes(kube: KubeClient) -> str:
 
 
 def istio(kube: KubeClient) -> str:
-    """Version that istiod's program tells of itself (Istio: `pilot-discovery version`)."""
+    """Version that istiod's program reports (Istio: `pilot-discovery version`)."""
     pod = kube.pod_of(SYSTEM_NAMESPACE, SELECTOR)
     argv = ("pilot-discovery", "version", "--short")
     result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
@@ -40,10 +40,10 @@ def proxy(kube: KubeClient) -> str:
     return envoy_version(str(answer["version"]))
 
 
-def envoy_version(said: str) -> str:
-    """The version in what Envoy says: commit, version, state of the source, build, TLS library."""
-    parts = said.split("/")
-    return parts[1] if len(parts) > 1 else said
+def envoy_version(build: str) -> str:
+    """The version in Envoy's build: commit, version, state of the source, type, TLS library."""
+    parts = build.split("/")
+    return parts[1] if len(parts) > 1 else build
 
 
 def metallb(kube: KubeClient) -> str:

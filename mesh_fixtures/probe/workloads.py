@@ -1,4 +1,4 @@
-"""The sample workloads with their proxies, and where those proxies were told to find istiod.
+"""The sample workloads with their proxies, and where those proxies find istiod.
 
 Source: Istio, Installing the Sidecar; the injected container's arguments and variables.
 """
@@ -28,10 +28,10 @@ DEFAULT_DISCOVERY: Final = f"istiod.{SYSTEM_NAMESPACE}.svc:15012"
 
 @dataclass(frozen=True)
 class Injection:
-    """What an injected proxy was told at its start.
+    """The configuration that a proxy was injected with.
 
     Attributes:
-        cluster_id: the mesh's name of its cluster. It and the next two are empty when not told.
+        cluster_id: the mesh's name of its cluster. It and the next two may be empty.
         discovery: `host:port` of its istiod.
     """
 
@@ -146,7 +146,7 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
 
 
 def injection_of(pod: Pod) -> Injection | None:
-    """What the proxy of a pod was told; None when it has none."""
+    """The configuration of a pod's proxy; None without a proxy."""
     proxy = pod.container(PROXY)
     if proxy is None:
         return None

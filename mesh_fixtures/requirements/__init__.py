@@ -22,9 +22,11 @@ That is all: it is found by being there, and from the record follow its test, wh
 before, the order, where it is skipped, and what it depends on. A requirement of another project is
 returned by a hook (`pytest_mesh_requirements`; see docs/add-a-requirement.md). `judge(mesh)` asks
 `mesh.view` by probes, compares with `mesh.scenario`, and returns `Outcome.judged(findings,
-figures)`. Where it cannot observe it lets ProbeError pass, or returns
-`Outcome.inconclusive(error, figures)` to keep its figures. It asserts nothing and keeps nothing;
-what is costly and of use to others, it asks by `mesh.once`.
+figures)`. Probes are fields of a dataclass that it takes with a default, `probes: Probes =
+Probes()`, so that tests judge recorded observations. It waits for a mesh that may still be
+settling for `mesh.patient(SECONDS)` at most. Where it cannot observe it lets ProbeError pass, or
+returns `Outcome.inconclusive(error, figures)` to keep its figures. It asserts nothing and keeps
+nothing; what is costly and of use to others, it asks by `mesh.once`.
 A disruptive one says `disruptive=True`, and changes the mesh only within `disrupting(mesh, ...)`.
 """
 

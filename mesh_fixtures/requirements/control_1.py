@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.workloads import ControlPlane, control_plane
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -11,8 +13,15 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
-    found = mesh.view.each(control_plane)
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    control_plane: Callable[[KubeClient], ControlPlane] = control_plane
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    found = mesh.view.each(probes.control_plane)
     return Outcome.judged(
         finding for each in found.values() for finding in _judged(mesh.scenario, each)
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.proxies import Proxy, proxies
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients, xds_clients
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -17,33 +17,46 @@ from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
 SYNC_SECONDS: Final = 15.0
-"""For what was just configured to arrive, and to be accepted."""
+"""For new configuration to arrive, and to be accepted."""
 
 _OPTIONAL_FOR_ROUTERS: Final = frozenset({"EDS", "RDS"})
-"""What a gateway does not ask for while no route or cluster of its own needs it."""
+"""Kinds that a gateway does not request while none of its routes or clusters needs them."""
 
 Istiods = Mapping[str, tuple[XdsClients, ...]]
 """By the primary's name."""
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    proxies: Callable[[KubeClient], tuple[Proxy, ...]] = proxies
+    xds_clients: Callable[[KubeClient], tuple[XdsClients, ...]] = xds_clients
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
     primaries = [cluster.name for cluster in scenario.primaries]
-    gates = view.each(_addresses_of_gateways, primaries)
+    gateway_ips = {
+        cluster: _ips(found) for cluster, found in view.each(probes.gateways, primaries).items()
+    }
 
     def looked() -> tuple[dict[str, tuple[Proxy, ...]], list[Finding]]:
-        found, istiods = view.each(proxies), view.each(xds_clients, primaries)
+        found, istiods = view.each(probes.proxies), view.each(probes.xds_clients, primaries)
         return found, [
             *_nothing_to_judge(found, istiods),
             *(
                 finding
                 for those in found.values()
                 for proxy in those
-                for finding in _judged(scenario, proxy, istiods, gates)
+                for finding in _judged(scenario, proxy, istiods, gateway_ips)
             ),
         ]
 
-    settled = settle(looked, lambda seen: not seen[1], deadline=patient(SYNC_SECONDS), interval=0.5)
+    settled = settle(
+        looked, lambda seen: not seen[1], deadline=mesh.patient(SYNC_SECONDS), interval=0.5
+    )
     found, findings = settled.value
     return Outcome.judged(
         findings,
@@ -54,8 +67,8 @@ def judge(mesh: ObservedMesh) -> Outcome:
     )
 
 
-def _addresses_of_gateways(kube: KubeClient) -> frozenset[str]:
-    return frozenset(pod.ip for gateway in gateways(kube) for pod in gateway.pods)
+def _ips(gateways: Iterable[Gateway]) -> frozenset[str]:
+    return frozenset(pod.ip for gateway in gateways for pod in gateway.pods)
 
 
 def _nothing_to_judge(
@@ -70,7 +83,7 @@ def _nothing_to_judge(
 
 
 def _judged(
-    scenario: Scenario, proxy: Proxy, istiods: Istiods, gates: Mapping[str, frozenset[str]]
+    scenario: Scenario, proxy: Proxy, istiods: Istiods, gateway_ips: Mapping[str, frozenset[str]]
 ) -> Iterator[Finding]:
     primary = scenario.control_plane_of(proxy.cluster)
     for cluster, asked in istiods.items():
@@ -86,21 +99,21 @@ def _judged(
         else:
             for each in held:
                 client = each.clients[proxy.id]
-                yield from _astray(proxy, client, each, gates[primary])
+                yield from _astray(proxy, client, each, gateway_ips[primary])
                 yield from _behind(proxy, client, each)
 
 
 def _astray(
-    proxy: Proxy, client: XdsClient, istiod: XdsClients, gates: frozenset[str]
+    proxy: Proxy, client: XdsClient, istiod: XdsClients, gateway_ips: frozenset[str]
 ) -> Iterator[Finding]:
     """The connection of a remote's proxy comes from its primary's gateway, others directly."""
     is_remote = istiod.cluster != proxy.cluster
-    wanted = gates if is_remote else frozenset({proxy.pod.ip})
+    wanted = gateway_ips if is_remote else frozenset({proxy.pod.ip})
     if not client.peers or not client.peers <= wanted:
         way = f"through the east-west gateway of {istiod.cluster}, " if is_remote else ""
         expected = (
             f"the connection of {proxy} to reach istiod {way}"
-            f"from {', '.join(sorted(wanted)) or 'a gateway that is not there'}"
+            f"from {', '.join(sorted(wanted)) or 'a missing gateway'}"
         )
         seen = ", ".join(sorted(client.peers)) or "no connection"
         yield Finding(proxy.cluster, expected, seen, istiod.source)
@@ -110,7 +123,7 @@ def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Fin
     optional = _OPTIONAL_FOR_ROUTERS if client.kind == ROUTER else frozenset()
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):
-            expected = f"the proxy of {proxy} to have accepted what istiod says by {kind}"
+            expected = f"the proxy of {proxy} to have accepted istiod's configuration by {kind}"
             yield Finding(proxy.cluster, expected, state, istiod.source)
 
 
@@ -118,8 +131,8 @@ REQUIREMENT = Requirement(
     id="CONTROL-2",
     level="core",
     title=(
-        "Each proxy is connected to the istiod of its own control plane, a remote's through the "
-        "east-west gateway, and has accepted all that it was sent."
+        "Each proxy is connected to its own control plane's istiod (a remote's through the "
+        "east-west gateway) and has acknowledged all of its configuration."
     ),
     judge=judge,
     section="Debugging Envoy and Istiod: Get an overview of your mesh",

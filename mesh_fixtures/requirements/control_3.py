@@ -1,8 +1,9 @@
-"""CONTROL-3: what the proxies say that they belong to, and what pods without a proxy belong to."""
+"""CONTROL-3: the cluster, network and mesh of proxies, and the network of pods without one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
@@ -14,14 +15,25 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
-    found = mesh.view.each(lambda kube: ask_each(kube, node_metadata))
+def nodes(kube: KubeClient) -> Sequence[tuple[Proxy, NodeMetadata]]:
+    return ask_each(kube, node_metadata)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    nodes: Callable[[KubeClient], Sequence[tuple[Proxy, NodeMetadata]]] = nodes
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
     for cluster, those in found.items():
         if not those:
             findings.append(Finding(cluster, "a ready proxy", "none"))
-        for proxy, told in those:
-            findings += _judged(mesh.scenario, proxy, told)
+        for proxy, metadata in those:
+            findings += _judged(mesh.scenario, proxy, metadata)
     for kube in mesh.view.kube.values():
         findings += _labelled(mesh.scenario, kube)
     return Outcome.judged(
@@ -29,20 +41,20 @@ def judge(mesh: ObservedMesh) -> Outcome:
     )
 
 
-def _judged(scenario: Scenario, proxy: Proxy, told: NodeMetadata) -> Iterator[Finding]:
+def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterator[Finding]:
     network = scenario.cluster(proxy.cluster).network
     for what, wanted, seen in (
-        ("cluster id", proxy.cluster, told.cluster_id),
-        ("network", network, told.network),
-        ("mesh id", scenario.mesh_id, told.mesh_id),
+        ("cluster id", proxy.cluster, metadata.cluster_id),
+        ("network", network, metadata.network),
+        ("mesh id", scenario.mesh_id, metadata.mesh_id),
     ):
         if seen != wanted:
-            expected = f"the proxy of {proxy} to give istiod the {what} {wanted}"
-            yield Finding(proxy.cluster, expected, seen or "none", told.source)
+            expected = f"the proxy of {proxy} to report to istiod the {what} {wanted}"
+            yield Finding(proxy.cluster, expected, seen or "none", metadata.source)
 
 
 def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
-    """The network of what has no proxy to tell it. Where there is only one, nobody needs to say so.
+    """The network of pods without a proxy. It may be left out where there is only one.
 
     Source: Istio, Install Multi-Primary on different networks (Set the default network).
     """
@@ -59,8 +71,8 @@ REQUIREMENT = Requirement(
     id="CONTROL-3",
     level="core",
     title=(
-        "Every proxy tells istiod the cluster id, the network and the mesh id of the scenario; "
-        "istio-system is labelled with its cluster's network where there are several."
+        "Every proxy reports the scenario's cluster id, network and mesh id to istiod; with "
+        "several networks, istio-system is labelled with its cluster's network."
     ),
     judge=judge,
     section="Deployment models: Networks",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -16,12 +17,19 @@ from mesh_fixtures.verdict.findings import Finding
 SYNC_SECONDS: Final = 30.0
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    remote_clusters: Callable[[KubeClient], tuple[KnownClusters, ...]] = remote_clusters
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     def synced(kube: KubeClient) -> Settled[list[Finding]]:
         return settle(
-            lambda: _judged(mesh.scenario, kube.name, remote_clusters(kube)),
+            lambda: _judged(mesh.scenario, kube.name, probes.remote_clusters(kube)),
             lambda findings: not findings,
-            deadline=patient(SYNC_SECONDS),
+            deadline=mesh.patient(SYNC_SECONDS),
             interval=0.5,
         )
 
@@ -51,10 +59,7 @@ def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) 
 REQUIREMENT = Requirement(
     id="DISCOVERY-1",
     level="core",
-    title=(
-        "Each istiod reads exactly the API servers that it must, and reports each of them "
-        "as synced."
-    ),
+    title="Each istiod reads exactly the expected API servers, and reports all of them as synced.",
     judge=judge,
     section="Install Multi-Primary: Enable Endpoint Discovery",
     url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",

@@ -19,12 +19,12 @@ def judge(mesh: ObservedMesh) -> Outcome:
         figures[f"{cluster}.gateway_knows_its_network"] = each.behind_gateway
         figures[f"{cluster}.seconds_to_gateway"] = round(each.gateway_seconds, 3)
     return Outcome.judged(
-        (finding for each in mesh.endpoints.values() for finding in _lacking(mesh.scenario, each)),
+        (finding for each in mesh.endpoints.values() for finding in _missing(mesh.scenario, each)),
         figures,
     )
 
 
-def _lacking(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
+def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
     versions = {version for destination in each.wanted for version in destination.versions}
     for cluster in scenario.clusters:
         if cluster.helloworld not in versions:
@@ -41,8 +41,8 @@ REQUIREMENT = Requirement(
     id="DISCOVERY-2",
     level="core",
     title=(
-        "Each client's proxy has a healthy endpoint for every version of HelloWorld: pods "
-        "on its own network, the gateway of any other, and nothing else."
+        "Each client's proxy has a healthy endpoint for every version of HelloWorld: pods on "
+        "its own network, the gateways of other networks, and nothing else."
     ),
     judge=judge,
     section="Deployment models: Endpoint discovery with multiple control planes",

@@ -128,14 +128,14 @@ class Disruption:
         )
         self.figures[f"{what}.seconds_to_restore"] = round(settled.seconds, 3)
         if not settled.accepted:
-            self._give_up(settled.value)
+            self._abort(settled.value)
         disrupted.unmark(self._lab.folder)
 
     def abandon(self) -> None:
         """Undo what can be undone, and let nobody believe that the mesh is as it was."""
         left = self.undo()
         with suppress(LabError):
-            self._give_up(left or ["nobody has looked: the check was cut short"])
+            self._abort(left or ["nobody has looked: the check was cut short"])
 
     def undo(self) -> list[str]:
         """Undo what is not undone yet, as far as it can be; no signal cuts it short.
@@ -162,7 +162,7 @@ class Disruption:
     def close(self) -> None:
         self._open.close()
 
-    def _give_up(self, found: list[str]) -> None:
+    def _abort(self, found: list[str]) -> None:
         error = LabError(
             wanted=(
                 f"the mesh to be as it was, within {patient(RESTORE_SECONDS):g} s after a "

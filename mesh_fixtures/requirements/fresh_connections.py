@@ -23,8 +23,8 @@ Objects = Sequence[Json]
 @contextmanager
 def fresh_connections(view: MeshView) -> Iterator[None]:
     """HelloWorld by a name that nobody else asks for, with connections that serve one request each,
-    while the block runs. Its removal is begun, whatever ends the block, and not waited for; where
-    the mesh is somebody else's, it goes with the run's own namespace.
+    while the block runs. Its removal is started, whatever ends the block, and not waited for; in an
+    existing mesh, it is deleted with the run's namespace.
 
     Raises:
         ProbeError: an API server cannot be asked or refuses.
@@ -47,7 +47,7 @@ def _objects(view: MeshView, cluster: str) -> Objects:
 
 
 def _create(view: MeshView, cluster: str, items: Objects) -> None:
-    """What is there by that name was left by a run that was killed."""
+    """Objects that exist by that name were left by a killed run."""
     namespace = view.kube[cluster].sample_namespace
     with KubeEditor(view.lab.clusters[cluster]) as editor:
         for item in items:

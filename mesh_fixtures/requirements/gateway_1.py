@@ -1,8 +1,9 @@
-"""GATEWAY-1: east-west gateways have addresses and listen where they must, and nowhere else."""
+"""GATEWAY-1: addresses and ports of the east-west gateways."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
@@ -15,12 +16,12 @@ from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
 SETTLING_SECONDS: Final = 20.0
-"""For what was just configured to arrive at gateways, and for addresses to be announced."""
+"""For new configuration to arrive at gateways, and for addresses to be announced."""
 
 CONNECT_SECONDS: Final = 2.5
 HTTP_OK: Final = 200
@@ -32,14 +33,23 @@ TRIED_PORTS: Final = frozenset({STATUS_PORT, SERVICES_PORT, *ISTIOD_PORTS, *PRIV
 """Ports that other clusters try: those that may have to answer, and those that must not."""
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    listening: Callable[[KubeClient, Gateway], Iterable[Listeners]] = listening
+    connections: Callable[..., Iterable[Connection]] = connections
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     needed = [
         each.name for each in view.scenario.clusters if view.scenario.needs_gateway(each.name)
     ]
-    found = view.each(gateways, needed)
-    heard = view.each(lambda kube: _listening(view, kube, found[kube.name]), needed)
-    reached = view.each(lambda kube: _reaching(view, kube, found))
+    found = view.each(probes.gateways, needed)
+    heard = view.each(lambda kube: _listening(mesh, probes, kube, found[kube.name]), needed)
+    reached = view.each(lambda kube: _reaching(mesh, probes, kube, found))
     findings = [*_absent(found), *_misplaced(view, found), *_shared(found)]
     for each in (*heard.values(), *reached.values()):
         findings += each
@@ -88,23 +98,28 @@ def _shared(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
         for address in addresses:
             owner = owners.setdefault(address, cluster)
             if owner != cluster:
-                expected = "a gateway address of its own"
-                seen = f"{address}, which {owner}'s has too"
+                expected = "a gateway address that no other cluster has"
+                seen = f"{address}, which is also {owner}'s"
                 yield Finding(cluster, expected, seen, found[cluster][0].source)
 
 
-def _listening(view: MeshView, kube: KubeClient, those: tuple[Gateway, ...]) -> list[Finding]:
-    """What the proxies of a cluster's gateways do wrong, once they have had time to be told."""
-    wanted = view.scenario.gateway_listeners(kube.name)
+def _listening(
+    mesh: ObservedMesh, probes: Probes, kube: KubeClient, those: tuple[Gateway, ...]
+) -> list[Finding]:
+    """Wrong ports of a cluster's gateways, once configuration has had time to arrive."""
+    wanted = mesh.scenario.gateway_listeners(kube.name)
 
     def differing() -> list[Finding]:
-        seen = [each for gateway in those for each in listening(kube, gateway)]
+        seen = [each for gateway in those for each in probes.listening(kube, gateway)]
         return [
             _differs(kube.name, wanted, each) for each in seen if each.ports - OWN_PORTS != wanted
         ]
 
     return settle(
-        differing, lambda findings: not findings, deadline=patient(SETTLING_SECONDS), interval=0.5
+        differing,
+        lambda findings: not findings,
+        deadline=mesh.patient(SETTLING_SECONDS),
+        interval=0.5,
     ).value
 
 
@@ -119,10 +134,13 @@ def _listed(ports: frozenset[int]) -> str:
 
 
 def _reaching(
-    view: MeshView, kube: KubeClient, found: Mapping[str, tuple[Gateway, ...]]
+    mesh: ObservedMesh,
+    probes: Probes,
+    kube: KubeClient,
+    found: Mapping[str, tuple[Gateway, ...]],
 ) -> list[Finding]:
-    """What Sleep's pod reaches of other clusters' gateways, past the mesh, and must not, or misses,
-    once their addresses have had time to be announced.
+    """Ports of other clusters' gateways that are wrongly open or closed for Sleep's pod, past the
+    mesh, once their addresses have had time to be announced.
     """
     owners = {
         address: cluster
@@ -134,24 +152,24 @@ def _reaching(
     sleep = kube.pod_of(kube.sample_namespace, SLEEP)
 
     def judged() -> list[Finding]:
-        seen = connections(kube, sleep, targets, seconds=patient(CONNECT_SECONDS))
+        seen = probes.connections(kube, sleep, targets, seconds=patient(CONNECT_SECONDS))
         return [
             finding
             for each in seen
-            for finding in _judged(view, kube.name, owners[each.address], each)
+            for finding in _judged(mesh.scenario, kube.name, owners[each.address], each)
         ]
 
     return settle(
-        judged, lambda findings: not findings, deadline=patient(SETTLING_SECONDS), interval=0.5
+        judged, lambda findings: not findings, deadline=mesh.patient(SETTLING_SECONDS), interval=0.5
     ).value
 
 
-def _judged(view: MeshView, client: str, cluster: str, seen: Connection) -> Iterator[Finding]:
-    must = view.scenario.gateway_ports(cluster)
-    may = view.scenario.gateway_listeners(cluster)
+def _judged(scenario: Scenario, client: str, cluster: str, seen: Connection) -> Iterator[Finding]:
+    must = scenario.gateway_ports(cluster)
+    may = scenario.gateway_listeners(cluster)
     if seen.port == STATUS_PORT:
         if seen.http_status != HTTP_OK:
-            expected = f"the gateway of {cluster} to say at {STATUS_PORT} that it is ready"
+            expected = f"the gateway of {cluster} to report on {STATUS_PORT} that it is ready"
             yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
     elif (seen.port in must and not seen.is_open) or (seen.is_open and seen.port not in must | may):
         word = "open" if seen.port in must else "closed"
@@ -163,8 +181,8 @@ REQUIREMENT = Requirement(
     id="GATEWAY-1",
     level="core",
     title=(
-        "Each east-west gateway that is needed has an address from its pool, is reached "
-        "from the other clusters, and listens at the ports that it must and at no other."
+        "Each required east-west gateway has an address from its pool, is reachable from the "
+        "other clusters, and listens on the expected ports only."
     ),
     judge=judge,
     section="Install Multi-Primary on different networks: Install the east-west gateway",

@@ -1,11 +1,12 @@
-"""NETWORK-1: pods reach each other directly on one network, and not from another."""
+"""NETWORK-1: pods reach each other directly within a network, but not across networks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
@@ -20,15 +21,26 @@ UNREACHABLE_SECONDS: Final = 2.5
 """Long enough for a lost packet to be sent again."""
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
-    view, near = mesh.view, mesh.scenario.same_network
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    connection: Callable[..., Connection] = connection
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    view, same_network = mesh.view, mesh.scenario.same_network
     names = list(view.kube)
     servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
     clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
 
     def tried(pair: tuple[str, str]) -> Connection:
         client, server = pair
-        return _tried(view.kube[client], clients[client], servers[server], near(*pair))
+        seconds = patient(REACHABLE_SECONDS if same_network(*pair) else UNREACHABLE_SECONDS)
+        address = servers[server].ip
+        return probes.connection(
+            view.kube[client], clients[client], address, STATUS_PORT, seconds=seconds
+        )
 
     found = parallel_map(tried, [(client, server) for client in names for server in names])
     figures = {
@@ -43,22 +55,17 @@ def judge(mesh: ObservedMesh) -> Outcome:
                 where=server,
             )
             return Outcome.inconclusive(trouble, figures)
-        if near(client, server) != seen.is_open:
-            can = "reachable" if near(client, server) else "out of reach"
+        if same_network(client, server) != seen.is_open:
+            can = "reachable" if same_network(client, server) else "out of reach"
             expected = f"pod {servers[server].meta} of {server} to be {can} for pods"
             findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source))
     return Outcome.judged(findings, figures)
 
 
-def _tried(kube: KubeClient, client: Pod, server: Pod, near: bool) -> Connection:
-    seconds = patient(REACHABLE_SECONDS if near else UNREACHABLE_SECONDS)
-    return connection(kube, client, server.ip, STATUS_PORT, seconds=seconds)
-
-
 REQUIREMENT = Requirement(
     id="NETWORK-1",
     level="extended",
-    title="Pods reach each other directly on one network, and not from another.",
+    title="Pods reach each other directly within a network, but not across networks.",
     judge=judge,
     section="Deployment models: Network models",
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",

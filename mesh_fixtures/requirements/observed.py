@@ -5,13 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from math import inf
 from typing import Any, TypeVar, cast
 
+from mesh_fixtures import patience
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.client_endpoints import (
+    DEADLINE_SECONDS,
+    ClientEndpoints,
+    client_endpoints,
+)
 
 Value = TypeVar("Value")
 
@@ -22,11 +28,14 @@ class ObservedMesh:
     Args:
         view: stays open for as long as the mesh is checked; its owner closes it.
         requests: number of requests from each cluster when traffic is observed.
+        settling_seconds: most that any requirement waits for the mesh to become as it must be, on
+            an idle machine; each has its own bound as well.
     """
 
-    def __init__(self, view: MeshView, *, requests: int) -> None:
+    def __init__(self, view: MeshView, *, requests: int, settling_seconds: float = inf) -> None:
         self.requests = requests
         self._view = view
+        self._settling_seconds = settling_seconds
         self._tainted: LabError | None = None
         self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
         self._lock = threading.Lock()
@@ -45,6 +54,14 @@ class ObservedMesh:
     @property
     def scenario(self) -> Scenario:
         return self._view.scenario
+
+    def patient(self, seconds: float) -> float:
+        """How long to wait for this mesh to become as it must be, on this machine.
+
+        Args:
+            seconds: that it may take on an idle machine.
+        """
+        return patience.patient(min(seconds, self._settling_seconds))
 
     def taint(self, error: LabError) -> None:
         """Let nothing more be observed: what was done to the mesh could not be undone."""
@@ -123,7 +140,7 @@ class ObservedMesh:
 
 
 def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
-    return client_endpoints(mesh.view)
+    return client_endpoints(mesh.view, mesh.patient(DEADLINE_SECONDS))
 
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:

@@ -1,4 +1,4 @@
-"""A requirement, and what comes of checking a mesh by it."""
+"""A requirement, and the outcome of checking a mesh by it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Level = Literal["core", "extended"]
 """Core is what the guide promises, extended what its readers believe that it promises."""
 
 Needs = Literal["mesh", "sample", "endpoints", "traffic"]
-"""What has to be there before a check, which takes none of its own time: the installed mesh; the
-sample workloads in it; what their clients' proxies know; requests between them."""
+"""What a check presupposes, without spending its own time on it: the installed mesh; the sample
+workloads in it; their clients' endpoints; requests between them."""
 
 Result = Literal["met", "unmet", "inconclusive"]
 
 Figure = str | int | float
-"""Something measured, as it appears in a report."""
+"""A measurement, as it appears in a report."""
 
 Trouble = LabError | ProbeError
 """Why nothing was learnt about the mesh."""
@@ -29,7 +29,7 @@ Trouble = LabError | ProbeError
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check has found. Made by `judged` or `inconclusive`.
+    """The result of a check. Made by `judged` or `inconclusive`.
 
     Attributes:
         findings: distinct differences from what must hold; empty unless it is unmet.
@@ -45,7 +45,7 @@ class Outcome:
     def judged(
         cls, findings: Iterable[Finding], figures: Mapping[str, Figure] | None = None
     ) -> Outcome:
-        """It holds if there is no finding; what was found several times counts once."""
+        """It holds if there is no finding; equal findings count once."""
         return cls(tuple(dict.fromkeys(findings)), dict(figures or {}), None)
 
     @classmethod
@@ -109,7 +109,7 @@ class Requirement:
         return tuple(each for each in self.features if each not in scenario.features)
 
     def check(self, mesh: ObservedMesh) -> Outcome:
-        """Look at a mesh whose scenario lacks none of the features."""
+        """Check a mesh whose scenario has all of the features."""
         try:
             return self.judge(mesh)
         except (LabError, ProbeError) as trouble:

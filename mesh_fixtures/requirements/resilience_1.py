@@ -1,4 +1,4 @@
-"""RESILIENCE-1: a cluster's HelloWorld goes away, and comes back."""
+"""RESILIENCE-1: HelloWorld goes down in a cluster, and comes back."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
     begin,
+    combined,
     figures,
     judged,
     now,
     overdue,
-    together,
     watch,
 )
 from mesh_fixtures.verdict.continuity import aftermath
@@ -50,7 +50,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
                 outcomes.append(_shares(mesh, cluster.name))
             if outcomes[-1].result != "met":
                 break
-    return together(outcomes, disruption)
+    return combined(outcomes, disruption)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Absence:
 
     Attributes:
         instances: pods that went away.
-        left: when they were told to.
-        back: when new ones were asked for.
+        left: when their Deployments were scaled down.
+        back: when these were scaled up again.
         returned: when the first of them had answered; None when none did.
     """
 
@@ -73,7 +73,7 @@ class Absence:
     returned: float | None
 
     def judged(self) -> Outcome:
-        """What came of it.
+        """Judge the requests.
 
         Raises:
             ProbeError: too few requests were sent to tell.
@@ -170,8 +170,8 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-1",
     level="extended",
     title=(
-        "When a cluster's HelloWorld goes away, all requests soon go elsewhere without an error; "
-        "when it is back, the shares are as before."
+        "When HelloWorld goes down in a cluster, all requests soon succeed elsewhere; when it "
+        "is back, the distribution of answers is as before."
     ),
     judge=judge,
     section="Deployment models: Multiple clusters",

@@ -19,11 +19,11 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     SLOWEST_SECONDS,
     begin,
+    combined,
     figures,
     judged,
     now,
     overdue,
-    together,
     watch,
 )
 from mesh_fixtures.verdict.continuity import aftermath, share_through
@@ -53,7 +53,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
             if outcomes[-1].result != "met":
                 break
             disruption.restore(cluster)
-    return together(outcomes, disruption)
+    return combined(outcomes, disruption)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Restart:
 
     Attributes:
         shares: of each client's requests that go through it.
-        change: when its pods were told to end.
+        change: when its pods were deleted.
         seconds: until new ones were ready; None when they were not in time.
         seen: its last state.
     """
@@ -76,7 +76,7 @@ class Restart:
     seen: str
 
     def judged(self) -> Outcome:
-        """What came of it.
+        """Judge the requests.
 
         Raises:
             ProbeError: too few requests were sent to tell.
@@ -106,8 +106,8 @@ class Restart:
                     f"at most {budget} errored seconds while {gateway} restarted, through which "
                     f"{share} of its requests go"
                 )
-                said = f"{seen.errored_seconds}: {seen}"
-                findings.append(Finding(client, expected, said, stream.source))
+                errored = f"{seen.errored_seconds}: {seen}"
+                findings.append(Finding(client, expected, errored, stream.source))
         return judged(self.streams, findings, measured)
 
 
@@ -174,8 +174,8 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-2",
     level="extended",
     title=(
-        "When an east-west gateway restarts, requests that do not go through it meet no error, and "
-        "those that do meet few, which soon end."
+        "When an east-west gateway restarts, requests that bypass it never fail, and the few "
+        "failures of those through it soon end."
     ),
     judge=judge,
     section="Deployment models: Multiple clusters",

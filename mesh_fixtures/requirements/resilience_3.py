@@ -1,4 +1,4 @@
-"""RESILIENCE-3: istiod of a primary is down."""
+"""RESILIENCE-3: a primary's istiod is down."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     SLOWEST_SECONDS,
     begin,
+    combined,
     figures,
     judged,
     now,
-    together,
     watch,
 )
 from mesh_fixtures.verdict.continuity import aftermath, versions
@@ -57,7 +57,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
             if outcomes[-1].result != "met":
                 break
             disruption.restore(primary)
-    return together(outcomes, disruption)
+    return combined(outcomes, disruption)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Outage:
     """Requests while the istiod of a primary was down and when it came back.
 
     Attributes:
-        change: when it was told to end.
+        change: when its pods were deleted.
         down: when its last pod had ended.
         back: when a new one was asked for.
     """
@@ -77,7 +77,7 @@ class Outage:
     back: float
 
     def judged(self, wanted: set[str]) -> Outcome:
-        """What came of it.
+        """Judge the requests.
 
         Args:
             wanted: versions of HelloWorld that must answer.
@@ -100,8 +100,8 @@ class Outage:
                     f"answers from {', '.join(sorted(wanted))} while istiod of {self.primary} "
                     "is down"
                 )
-                said = ", ".join(answers) or "none"
-                findings.append(Finding(client, expected, said, stream.source))
+                answered = ", ".join(answers) or "none"
+                findings.append(Finding(client, expected, answered, stream.source))
         return judged(self.streams, findings, measured)
 
 
@@ -151,14 +151,14 @@ def _require_down(kube: KubeClient, seconds: float) -> None:
             wanted=f"no pod of istiod within {seconds:g} s",
             seen=", ".join(f"{pod.name} {pod.state}" for pod in left.value),
             where=kube.name,
-            remedy="whatever brings it back must not do so while the mesh is verified",
+            remedy="stop whatever recreates it while the mesh is verified",
         )
 
 
 REQUIREMENT = Requirement(
     id="RESILIENCE-3",
     level="extended",
-    title="While istiod of a primary is down, what was configured before goes on to serve.",
+    title="While a primary's istiod is down, the existing configuration keeps working.",
     judge=judge,
     section="Deployment models: Control plane models",
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#control-plane-models",

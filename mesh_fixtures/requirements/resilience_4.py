@@ -27,10 +27,10 @@ from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
     begin,
+    combined,
     figures,
     judged,
     now,
-    together,
     watch,
 )
 from mesh_fixtures.verdict.client_endpoints import client_endpoints
@@ -57,7 +57,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         outcomes = _rotated(mesh, disruption, rotations)
         if all(each.result == "met" for each in outcomes):
             outcomes += [_all_away(mesh, disruption), _all_back(mesh, disruption)]
-    return together(outcomes, disruption)
+    return combined(outcomes, disruption)
 
 
 def _rotated(
@@ -150,7 +150,7 @@ REQUIREMENT = Requirement(
     id="RESILIENCE-4",
     level="extended",
     title=(
-        "When remote secrets are rotated, no request fails, and changes of endpoints still arrive."
+        "While remote secrets are rotated, no request fails, and endpoint changes still propagate."
     ),
     judge=judge,
     section="Install Multi-Primary: Enable Endpoint Discovery",

@@ -163,12 +163,12 @@ def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
         f"istiod to read {of} by the token that its remote secret was given, "
         f"{seconds:g} s later at the latest"
     )
-    said = f"that istiod says: {'; '.join(map(str, known.value)) or 'nothing'}"
+    seen = f"istiod's answer: {'; '.join(map(str, known.value)) or 'nothing'}"
     source = known.value[0].source if known.value else None
     if not used.accepted:
-        said = f"that the API server of {of} was never asked with it, and {said}"
+        seen = f"no request with it to the API server of {of}, and {seen}"
         source = server.source("secret", namespace, f"{rotation.token} -o yaml")
-    return Outcome.judged([Finding(installed_in, expected, said, source)])
+    return Outcome.judged([Finding(installed_in, expected, seen, source)])
 
 
 def _is_synced(found: tuple[KnownClusters, ...], cluster: str) -> bool:

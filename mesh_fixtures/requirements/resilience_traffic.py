@@ -1,4 +1,4 @@
-"""Requests while parts of a mesh are down: what is waited for, and what is said of them."""
+"""Requests while parts of a mesh are down: what is waited for, and how they are judged."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def watch(
 
 
 def overdue(stream: Stream, seen: Aftermath, seconds: float, expected: str) -> Iterator[Finding]:
-    """What is to be said where trouble was not over a number of seconds after the change.
+    """The finding where trouble lasted longer than a number of seconds after the change.
 
     Raises:
         ProbeError: too few requests followed to tell.
@@ -93,14 +93,14 @@ def overdue(stream: Stream, seen: Aftermath, seconds: float, expected: str) -> I
             wanted=f"{CLEAN_REQUESTS} requests in a row, to tell whether all is well",
             seen=f"{seen.clean} in {seen.clean_seconds:.1f} s",
             where=stream.cluster,
-            remedy="a machine with less to do",
+            remedy="use a less busy machine",
         )
 
 
 def judged(
     streams: Mapping[str, Stream], findings: Iterable[Finding], measured: Mapping[str, Figure]
 ) -> Outcome:
-    """What came of taking one part down. What was found while a client's machine stood still says
+    """The outcome of taking one part down. What was found while a client's machine stood still says
     nothing about the mesh: others will have stood still, too.
     """
     found = list(findings)
@@ -113,13 +113,13 @@ def judged(
         wanted=f"machines on which Sleep waits for less than {longest:g} s for its turn",
         seen=f"{pause:.1f} s, so that this may not be the mesh's fault: {found[0]}",
         where=client,
-        remedy="machines with less to do",
+        remedy="use less busy machines",
     )
     return Outcome.inconclusive(trouble, measured)
 
 
-def together(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
-    """What was found and measured part by part, and what it took to bring them back."""
+def combined(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
+    """The outcomes of all parts, with the figures of bringing them back."""
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
     trouble: Trouble | None = None

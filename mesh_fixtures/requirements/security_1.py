@@ -1,10 +1,10 @@
-"""SECURITY-1: as whom HelloWorld knows its clients."""
+"""SECURITY-1: the identities by which HelloWorld knows its clients."""
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -55,10 +55,25 @@ Answers = Mapping[str, Counter[str]]
 """How many requests were answered, by the client's cluster and the server's pod."""
 
 Known = Mapping[tuple[str, str], Peers]
-"""As whom clients are known, by the client's cluster and the server's pod."""
+"""The identities of clients, by the client's cluster and the server's pod."""
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed.
+
+    Attributes:
+        settling_seconds: for what was logged to be seen, on an idle machine.
+    """
+
+    log_level: Callable[[KubeClient, Pod], str] = log_level
+    set_log_level: Callable[[KubeClient, Pod, str], None] = set_log_level
+    requests: Callable[..., TrafficSample] = requests
+    logged_peers: Callable[[KubeClient, Pod, Iterable[str]], Mapping[str, Peers]] = logged_peers
+    settling_seconds: float = SETTLING_SECONDS
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     pods = view.each(lambda kube: kube.list(PODS, kube.sample_namespace, HELLOWORLD))
     serving = [
@@ -72,9 +87,9 @@ def judge(mesh: ObservedMesh) -> Outcome:
         ).items()
     }
     query = f"?identity={secrets.token_hex(4)}"
-    with _logging(view, servers):
-        answers = _send(view, mesh.traffic, query)
-        known = _known(view, servers, answers, query)
+    with _logging(probes, view, servers):
+        answers = _send(probes, view, mesh.traffic, query)
+        known = _known(probes, view, servers, answers, query)
     findings = [*_bare(serving), *_judged(servers, wanted, answers, known)]
     unseen = None if findings else _unseen(serving, answers)
     if unseen is not None:
@@ -83,20 +98,20 @@ def judge(mesh: ObservedMesh) -> Outcome:
 
 
 @contextmanager
-def _logging(view: MeshView, servers: Sequence[Server]) -> Iterator[None]:
+def _logging(probes: Probes, view: MeshView, servers: Sequence[Server]) -> Iterator[None]:
     """The servers' proxies log each request while the block runs."""
     by_name = {server.name: server for server in servers}
 
     def set_levels(levels: Mapping[str, str]) -> None:
         parallel_map(
-            lambda name: set_log_level(
+            lambda name: probes.set_log_level(
                 view.kube[by_name[name].cluster], by_name[name].pod, levels[name]
             ),
             levels,
         )
 
     before = parallel_map(
-        lambda name: log_level(view.kube[by_name[name].cluster], by_name[name].pod), by_name
+        lambda name: probes.log_level(view.kube[by_name[name].cluster], by_name[name].pod), by_name
     )
     try:
         set_levels(dict.fromkeys(by_name, DEBUG))
@@ -109,11 +124,13 @@ def _tagged(client: str, query: str) -> str:
     return f"{query}-{client}"
 
 
-def _send(view: MeshView, before: Mapping[str, TrafficSample], query: str) -> Answers:
+def _send(
+    probes: Probes, view: MeshView, before: Mapping[str, TrafficSample], query: str
+) -> Answers:
     """Requests until all have answered each client that answered it before, or until some fail."""
     answers: dict[str, Counter[str]] = {client: Counter() for client in view.kube}
     for _ in range(ROUNDS):
-        samples = view.each(lambda kube: _requests(kube, query))
+        samples = view.each(lambda kube: _requests(probes, kube, query))
         for client, sample in samples.items():
             answers[client].update(sample.instances)
         if any(sample.failures for sample in samples.values()) or all(
@@ -123,8 +140,8 @@ def _send(view: MeshView, before: Mapping[str, TrafficSample], query: str) -> An
     return answers
 
 
-def _requests(kube: KubeClient, query: str) -> TrafficSample:
-    return requests(
+def _requests(probes: Probes, kube: KubeClient, query: str) -> TrafficSample:
+    return probes.requests(
         kube,
         REQUESTS,
         target=helloworld_url(kube.sample_namespace) + _tagged(kube.name, query),
@@ -133,13 +150,15 @@ def _requests(kube: KubeClient, query: str) -> TrafficSample:
     )
 
 
-def _known(view: MeshView, servers: Sequence[Server], answers: Answers, query: str) -> Known:
+def _known(
+    probes: Probes, view: MeshView, servers: Sequence[Server], answers: Answers, query: str
+) -> Known:
     by_name = {server.name: server for server in servers}
     paths = {client: f"/hello{_tagged(client, query)}" for client in answers}
 
     def logged() -> Known:
         found = parallel_map(
-            lambda name: logged_peers(
+            lambda name: probes.logged_peers(
                 view.kube[by_name[name].cluster], by_name[name].pod, paths.values()
             ),
             by_name,
@@ -150,25 +169,25 @@ def _known(view: MeshView, servers: Sequence[Server], answers: Answers, query: s
             for client in answers
         }
 
-    def lacking(known: Known) -> list[str]:
-        """Of whose requests only a part is in the log yet."""
+    def missing(known: Known) -> list[str]:
+        """Clients of whose requests only some are in the log yet."""
         return [
             f"{len(peers.spiffe_ids)} of {answers[client][server]} from {client} in {server}"
             for (client, server), peers in known.items()
             if 0 < len(peers.spiffe_ids) < answers[client][server]
         ]
 
-    def is_whole(known: Known) -> bool:
-        return not lacking(known) and all(
+    def is_complete(known: Known) -> bool:
+        return not missing(known) and all(
             peers.spiffe_ids or not answers[client][server]
             for (client, server), peers in known.items()
         )
 
-    settled = settle(logged, is_whole, deadline=patient(SETTLING_SECONDS), interval=0.2)
-    if lacking(settled.value):
+    settled = settle(logged, is_complete, deadline=patient(probes.settling_seconds), interval=0.2)
+    if missing(settled.value):
         raise ProbeError(
             wanted="each request that HelloWorld answered to be in its proxy's log",
-            seen=", ".join(lacking(settled.value)),
+            seen=", ".join(missing(settled.value)),
             where="HelloWorld",
         )
     return settled.value
@@ -224,8 +243,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-1",
     level="extended",
     title=(
-        "Each pod of HelloWorld knows the clients of every cluster by their SPIFFE ids: mutual TLS "
-        "from end to end, through gateways too."
+        "Each HelloWorld pod identifies the clients in every cluster by their SPIFFE ids: "
+        "mutual TLS from end to end, including through gateways."
     ),
     judge=judge,
     section="Security: Istio identity",

@@ -1,4 +1,4 @@
-"""SECURITY-2: whom the gateways' port for services refuses."""
+"""SECURITY-2: clients that the gateways' service port refuses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Pod
+from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import untrusted_client
@@ -28,7 +28,7 @@ TRIED: Final = {
     "plaintext": "plaintext",
     "unknown_sni": "an unknown SNI",
     "no_certificate": "a client without a certificate",
-    "foreign_certificate": "a client certificate of a foreign root",
+    "foreign_certificate": "a client certificate from an untrusted root",
 }
 
 PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
@@ -37,7 +37,7 @@ PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
 
 @dataclass(frozen=True)
 class Tried:
-    """Something that was tried on a gateway from another network.
+    """An attempt on a gateway from another network.
 
     Attributes:
         client: name of the client's cluster.
@@ -51,12 +51,20 @@ class Tried:
     what: str
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     addresses = {
         cluster: [address for gateway in those for address in gateway.addresses]
-        for cluster, those in view.each(gateways).items()
+        for cluster, those in view.each(probes.gateways).items()
     }
     tries = [
         Tried(_client_of(mesh.scenario, cluster), cluster, address, what)
@@ -64,7 +72,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
         for address in those
         for what in TRIED
     ]
-    found = parallel_map(lambda tried: _try(view, tried, sleeps[tried.client]), tries)
+    found = parallel_map(lambda tried: _try(probes, view, tried, sleeps[tried.client]), tries)
     findings = [*_without_address(addresses), *_accepted(found)]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
@@ -82,7 +90,7 @@ def _client_of(scenario: Scenario, gateway: str) -> str:
     )
 
 
-def _try(view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
+def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
     known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
@@ -94,7 +102,8 @@ def _try(view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     }
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    return attempt(kube, sleep, tried.address, SERVICES_PORT, request, introductions[tried.what]())
+    introduction = introductions[tried.what]()
+    return probes.attempt(kube, sleep, tried.address, SERVICES_PORT, request, introduction)
 
 
 def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:
@@ -112,8 +121,8 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
         if not seen.is_refused:
             yield Finding(tried.client, expected, str(seen), seen.source)
         elif tried.what not in PASSED_ON and seen.server is not None:
-            said = f"a server that shows its certificate, {', '.join(seen.server)}"
-            yield Finding(tried.client, expected, said, seen.source)
+            shown = f"a server that shows its certificate, {', '.join(seen.server)}"
+            yield Finding(tried.client, expected, shown, seen.source)
 
 
 def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:
@@ -133,8 +142,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-2",
     level="extended",
     title=(
-        "The gateways' port for services refuses plaintext, an unknown SNI, a client certificate "
-        "of a foreign root, and clients without one."
+        "The gateways' service port refuses plaintext, unknown SNIs, client certificates from "
+        "an untrusted root, and clients without a certificate."
     ),
     judge=judge,
     section="Install Multi-Primary on different networks: Expose services",

@@ -1,4 +1,4 @@
-"""SECURITY-3: whom istiod refuses."""
+"""SECURITY-3: clients that istiod refuses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.grpc import call
+from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
-from mesh_fixtures.probe.tls import Hello, attempt
+from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, SLEEP, injection_of
@@ -25,9 +25,9 @@ CONFIGURATION: Final = (
 
 TRIED: Final = {
     "certificate_without_token": "a request for a certificate without a token",
-    "certificate_with_foreign_token": "a request for a certificate with a token of nobody's",
+    "certificate_with_foreign_token": "a request for a certificate with a forged token",
     "configuration_without_token": "a request for configuration without token and certificate",
-    "configuration_with_foreign_certificate": "a client certificate of a foreign root",
+    "configuration_with_foreign_certificate": "a client certificate from an untrusted root",
 }
 
 _LIFETIME_SECONDS: Final = 3600
@@ -35,68 +35,86 @@ _LIFETIME_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of one try."""
+    """The result of one attempt."""
 
     source: Source
     is_refused: bool
-    said: str
+    answer: str
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    call: Callable[[KubeClient, Pod, str, str, bytes | None, str], GrpcAnswer] = call
+    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     tries = [(cluster, what) for cluster in sleeps for what in TRIED]
-    found = parallel_map(lambda tried: _try(view, tried[0], sleeps[tried[0]], tried[1]), tries)
+    found = parallel_map(lambda tried: _try(probes, view, sleeps, *tried), tries)
     findings = [
         Finding(
             cluster,
             f"{TRIED[what]} to be refused by istiod at {_istiod(sleeps[cluster])}",
-            seen.said,
+            seen.answer,
             seen.source,
         )
         for (cluster, what), seen in found.items()
         if not seen.is_refused
     ]
-    figures = {f"{cluster}.{what}": seen.said for (cluster, what), seen in found.items()}
+    figures = {f"{cluster}.{what}": seen.answer for (cluster, what), seen in found.items()}
     return Outcome.judged(findings, figures)
 
 
 def _istiod(sleep: Pod) -> str:
     """Where proxies of its cluster find istiod: a remote's at its primary's gateway."""
-    told = injection_of(sleep)
-    return told.discovery if told is not None else DEFAULT_DISCOVERY
+    injection = injection_of(sleep)
+    return injection.discovery if injection is not None else DEFAULT_DISCOVERY
 
 
-def _try(view: MeshView, cluster: str, sleep: Pod, what: str) -> Seen:
-    kube, target = view.kube[cluster], _istiod(sleep)
+def _try(
+    probes: Probes, view: MeshView, sleeps: Mapping[str, Pod], cluster: str, what: str
+) -> Seen:
+    kube, sleep = view.kube[cluster], sleeps[cluster]
+    target = _istiod(sleep)
     request = _certificate_request(spiffe_id(sleep))
     token = foreign_token(sleep.meta.namespace, sleep.service_account)
     ways: Mapping[str, Callable[[], Seen]] = {
-        "certificate_without_token": lambda: _called(kube, sleep, target, request),
-        "certificate_with_foreign_token": lambda: _called(kube, sleep, target, request, token),
-        "configuration_without_token": lambda: _called(kube, sleep, target, None),
-        "configuration_with_foreign_certificate": lambda: _connected(kube, sleep, target),
+        "certificate_without_token": lambda: _called(probes, kube, sleep, target, request),
+        "certificate_with_foreign_token": lambda: _called(
+            probes, kube, sleep, target, request, token
+        ),
+        "configuration_without_token": lambda: _called(probes, kube, sleep, target, None),
+        "configuration_with_foreign_certificate": lambda: _connected(probes, kube, sleep, target),
     }
     return ways[what]()
 
 
 def _called(
-    kube: KubeClient, sleep: Pod, target: str, request: bytes | None, token: str = ""
+    probes: Probes,
+    kube: KubeClient,
+    sleep: Pod,
+    target: str,
+    request: bytes | None,
+    token: str = "",
 ) -> Seen:
     """Without a request for a certificate, a stream of configuration is asked for. istiod looks at
     who calls before it reads what is asked on a stream, so that nothing need be.
     """
     method = CONFIGURATION if request is None else CERTIFICATES
-    answer = call(kube, sleep, target, method, request, token)
+    answer = probes.call(kube, sleep, target, method, request, token)
     return Seen(answer.source, answer.is_refused, str(answer))
 
 
-def _connected(kube: KubeClient, sleep: Pod, target: str) -> Seen:
+def _connected(probes: Probes, kube: KubeClient, sleep: Pod, target: str) -> Seen:
     """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
     host, _, port = target.rpartition(":")
     known_as = untrusted_client(spiffe_id(sleep))
     hello = Hello(host, protocols=("h2",), certificate=known_as)
-    seen = attempt(kube, sleep, host, int(port), b"", hello)
+    seen = probes.attempt(kube, sleep, host, int(port), b"", hello)
     return Seen(seen.source, seen.is_refused, str(seen))
 
 
@@ -120,8 +138,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-3",
     level="extended",
     title=(
-        "istiod gives neither a certificate nor configuration to a workload without a valid token "
-        "or certificate, at its gateway as in its cluster."
+        "istiod issues neither certificates nor configuration to workloads without a valid "
+        "token or certificate, whether in its cluster or at its gateway."
     ),
     judge=judge,
     section="Security: Identity and certificate management",

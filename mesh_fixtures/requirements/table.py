@@ -16,7 +16,7 @@ _NEEDS: Final[Mapping[Needs, str]] = {
 
 
 def markdown(requirements: Iterable[Requirement]) -> str:
-    """A Markdown table of requirements, a line each, in the order given."""
+    """A Markdown table, one requirement a row, in the order given."""
     lines = ["| id | level | requirement |", "|---|---|---|"]
     lines += (f"| {each.id} | {_level(each)} | {each.title} |" for each in requirements)
     return "\n".join(lines)

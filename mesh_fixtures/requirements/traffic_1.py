@@ -47,7 +47,7 @@ def _counted(sample: TrafficSample) -> str:
 REQUIREMENT = Requirement(
     id="TRAFFIC-1",
     level="core",
-    title=("Requests from every cluster meet no error, and every version of HelloWorld answers."),
+    title="Requests from every cluster succeed, and every version of HelloWorld answers.",
     judge=judge,
     section="Verify the installation: Verifying Cross-Cluster Traffic",
     url="https://istio.io/latest/docs/setup/install/multicluster/verify/#verifying-cross-cluster-traffic",

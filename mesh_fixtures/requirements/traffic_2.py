@@ -1,4 +1,4 @@
-"""TRAFFIC-2: the answers are shared as the client's endpoints predict."""
+"""TRAFFIC-2: answers are distributed as the client's endpoints predict."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ REQUIREMENT = Requirement(
     id="TRAFFIC-2",
     level="core",
     title=(
-        "From every cluster, the shares of the answers are within a binomial band around "
-        "those that the endpoint weights of the client's proxy predict."
+        "From every cluster, the distribution of answers is within a binomial band around the "
+        "one that the endpoint weights of the client's proxy predict."
     ),
     judge=judge,
     section="Verify the installation: Verifying Cross-Cluster Traffic",

@@ -1,13 +1,14 @@
-"""TRAFFIC-3: what goes to another network passes its gateways, and nothing else does.
+"""TRAFFIC-3: requests to another network pass through its gateways, and no others do.
 
-Gateways count connections, not requests, and proxies use connections again. So what is sent here
-asks for HelloWorld by a service of its own, whose connections serve one request each: every
-connection that a gateway counts is then a request, and one of these.
+Gateways count connections, not requests, and proxies reuse connections. So requests are sent here
+to a separate service of HelloWorld, whose connections serve one request each: every connection that
+a gateway counts is then a request, and one of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +16,8 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.envoy import endpoints, helloworld, requests_per_connection
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, requests_per_connection
+from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -24,7 +25,7 @@ from mesh_fixtures.requirements.fresh_connections import SERVICE, fresh_connecti
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.client_endpoints import client_endpoints, passing_on
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
@@ -70,7 +71,21 @@ class Passed:
         return Passed(self.connections - before.connections, self.source)
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    requests_per_connection: Callable[[KubeClient, Pod, str], int | None] = requests_per_connection
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+    requests: Callable[..., TrafficSample] = requests
+    endpoints: Callable[[KubeClient, Pod, str], Endpoints] = endpoints
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
     network_of = _networks(view)
     missing = _missing(
@@ -81,12 +96,15 @@ def judge(mesh: ObservedMesh) -> Outcome:
     )
     if missing is not None:
         return Outcome.inconclusive(missing)
-    gates = view.each(_gateway_pods)
-    with fresh_connections(view):
-        _await_service(view, gates)
-        before = view.each(lambda kube: _passed(kube, gates[kube.name]))
-        sent = _send(view, network_of)
-        after = view.each(lambda kube: _passed(kube, gates[kube.name]))
+    pods = {
+        cluster: tuple(pod for gateway in found for pod in gateway.pods if pod.serving)
+        for cluster, found in view.each(probes.gateways).items()
+    }
+    with probes.fresh_connections(view):
+        _await_service(probes, view, pods)
+        before = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
+        sent = _send(probes, view, network_of)
+        after = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
     passed = {cluster: after[cluster].since(before[cluster]) for cluster in after}
     findings = [
         finding
@@ -100,45 +118,45 @@ def judge(mesh: ObservedMesh) -> Outcome:
     return Outcome.judged(findings, figures)
 
 
-def _gateway_pods(kube: KubeClient) -> tuple[Pod, ...]:
-    return tuple(pod for gateway in gateways(kube) for pod in gateway.pods if pod.serving)
-
-
-def _await_service(view: MeshView, gates: Mapping[str, tuple[Pod, ...]]) -> None:
+def _await_service(probes: Probes, view: MeshView, gateways: Mapping[str, tuple[Pod, ...]]) -> None:
     """Wait until clients and gateways know the service and have endpoints of it.
+
+    Args:
+        gateways: their ready pods, by cluster.
 
     Raises:
         ProbeError: they do not.
     """
     settled = settle(
-        lambda: view.each(lambda kube: _is_known(kube, gates[kube.name])),
+        lambda: view.each(lambda kube: _is_known(probes, kube, gateways[kube.name])),
         lambda known: all(known.values()),
         deadline=patient(SETTLING_SECONDS),
         interval=0.2,
     )
     if not settled.accepted:
-        lacking = [cluster for cluster, known in settled.value.items() if not known]
+        missing = [cluster for cluster, known in settled.value.items() if not known]
         raise ProbeError(
             wanted=f"the service {SERVICE} to be known to Sleep's proxy and to gateways",
             seen=f"not all of them know it after {settled.seconds:.0f} s",
-            where=", ".join(lacking),
+            where=", ".join(missing),
             remedy="see CONTROL-2 and DISCOVERY-1 first",
         )
-    client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
+    probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
 
 
-def _is_known(kube: KubeClient, gates: tuple[Pod, ...]) -> bool:
+def _is_known(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> bool:
     """Whether proxies have the service with its rule. Until then they replace what they have of it,
     and begin to count anew.
     """
     namespace = kube.sample_namespace
     asked = [(kube.pod_of(namespace, SLEEP), helloworld(namespace, SERVICE))]
-    asked += [(gate, passing_on(namespace, SERVICE)) for gate in gates]
-    return all(requests_per_connection(kube, pod, cluster) == 1 for pod, cluster in asked)
+    asked += [(gateway, passing_on(namespace, SERVICE)) for gateway in gateways]
+    return all(probes.requests_per_connection(kube, pod, cluster) == 1 for pod, cluster in asked)
 
 
-def _passed(kube: KubeClient, gates: tuple[Pod, ...]) -> Passed:
-    found = [endpoints(kube, gate, passing_on(kube.sample_namespace, SERVICE)) for gate in gates]
+def _passed(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> Passed:
+    by_sni = passing_on(kube.sample_namespace, SERVICE)
+    found = [probes.endpoints(kube, gateway, by_sni) for gateway in gateways]
     total = sum(each.connections for held in found for each in held.endpoints)
     return Passed(total, found[0].source if found else None)
 
@@ -153,12 +171,12 @@ def _networks(view: MeshView) -> Mapping[str, str]:
     }
 
 
-def _send(view: MeshView, network_of: Mapping[str, str]) -> Mapping[str, Sent]:
+def _send(probes: Probes, view: MeshView, network_of: Mapping[str, str]) -> Mapping[str, Sent]:
     """By client, requests until each network has answered it, or until some fail."""
     samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.kube}
     sent: dict[str, Sent] = {}
     for _ in range(ROUNDS):
-        for cluster, sample in view.each(_requests).items():
+        for cluster, sample in view.each(lambda kube: _requests(probes, kube)).items():
             samples[cluster].append(sample)
         sent = {
             cluster: _summed(view.scenario, those, network_of) for cluster, those in samples.items()
@@ -168,8 +186,8 @@ def _send(view: MeshView, network_of: Mapping[str, str]) -> Mapping[str, Sent]:
     return sent
 
 
-def _requests(kube: KubeClient) -> TrafficSample:
-    return requests(
+def _requests(probes: Probes, kube: KubeClient) -> TrafficSample:
+    return probes.requests(
         kube,
         REQUESTS,
         target=helloworld_url(kube.sample_namespace, SERVICE),
@@ -253,8 +271,8 @@ REQUIREMENT = Requirement(
     id="TRAFFIC-3",
     level="extended",
     title=(
-        "Requests to another network pass its gateways, which count as many connections; requests "
-        "within a network do not."
+        "Requests to another network pass through its gateways, which count as many "
+        "connections; requests within a network do not."
     ),
     judge=judge,
     section="Deployment models: Multiple networks",

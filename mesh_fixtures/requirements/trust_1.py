@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.certificates import Authority, authority
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.findings import Finding
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
-    found = mesh.view.each(authority, [cluster.name for cluster in mesh.scenario.primaries])
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    authority: Callable[[KubeClient], Authority | None] = authority
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    found = mesh.view.each(probes.authority, [cluster.name for cluster in mesh.scenario.primaries])
     return Outcome.judged([*_missing(found), *_untrusted(found), *_roots(found), *_shared(found)])
 
 
@@ -50,8 +59,8 @@ def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
     for cluster, each in _present(found).items():
         owner = owners.setdefault(each.issuing.key, cluster)
         if owner != cluster:
-            expected = "an intermediate with a key of its own"
-            seen = f"the one of {owner}, {each.issuing.short}"
+            expected = "a separate key of its intermediate"
+            seen = f"that of {owner}, {each.issuing.short}"
             yield Finding(cluster, expected, seen, each.source)
 
 
@@ -63,8 +72,8 @@ REQUIREMENT = Requirement(
     id="TRUST-1",
     level="core",
     title=(
-        "The primaries' certificate authorities share one root, and each signs with an "
-        "intermediate of its own."
+        "The primaries' certificate authorities share one root, and each signs with its own "
+        "intermediate certificate."
     ),
     judge=judge,
     section="Before you begin: Configure Trust",

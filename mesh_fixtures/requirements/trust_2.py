@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.certificates import Authority, Certificate, authority
 from mesh_fixtures.probe.identities import Identity, identity, spiffe_id
 from mesh_fixtures.probe.proxies import Proxy, ask_each
@@ -15,10 +17,22 @@ from mesh_fixtures.verdict.findings import Finding
 Held = Sequence[tuple[Proxy, Identity]]
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+def identities(kube: KubeClient) -> Sequence[tuple[Proxy, Identity | None]]:
+    return ask_each(kube, identity)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    authority: Callable[[KubeClient], Authority | None] = authority
+    identities: Callable[[KubeClient], Sequence[tuple[Proxy, Identity | None]]] = identities
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
-    authorities = view.each(authority, [cluster.name for cluster in scenario.primaries])
-    found = view.each(lambda kube: ask_each(kube, identity))
+    authorities = view.each(probes.authority, [cluster.name for cluster in scenario.primaries])
+    found = view.each(probes.identities)
     findings = [*_without_authority(authorities)]
     for cluster, those in found.items():
         if not those:
@@ -36,7 +50,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
 def _without_authority(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
     for primary, signing in authorities.items():
         if signing is None:
-            expected = f"a secret {CACERTS} in istio-system that the proxies' certificates come of"
+            expected = f"a secret {CACERTS} in istio-system to sign the proxies' certificates"
             yield Finding(primary, expected, "none")
 
 
@@ -47,8 +61,8 @@ def _unsound(proxy: Proxy, seen: Identity | None) -> Iterator[Finding]:
         return
     wanted = spiffe_id(proxy.pod)
     if seen.spiffe_ids != (wanted,):
-        said = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
-        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", said, seen.source)
+        found = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
+        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", found, seen.source)
     for defect in seen.defects:
         expected = f"a sound chain of certificates in the proxy of {proxy}"
         yield Finding(proxy.cluster, expected, defect, seen.source)
@@ -86,11 +100,11 @@ def _differing(
     alike: dict[str, list[tuple[Proxy, Identity]]] = {}
     for proxy, seen in held:
         alike.setdefault(differs(seen), []).append((proxy, seen))
-    for said, those in alike.items():
-        if said:
+    for difference, those in alike.items():
+        if difference:
             proxy, seen = those[0]
             names = "the proxies of " + ", ".join(str(each) for each, _ in those)
-            yield Finding(proxy.cluster, expected(names), said, seen.source)
+            yield Finding(proxy.cluster, expected(names), difference, seen.source)
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
@@ -105,8 +119,8 @@ REQUIREMENT = Requirement(
     id="TRUST-2",
     level="core",
     title=(
-        "Every proxy holds a valid certificate with its SPIFFE id, signed by the authority of its "
-        "own control plane, and trusts that authority's root."
+        "Every proxy holds a valid certificate with its SPIFFE id, signed by its control "
+        "plane's certificate authority, and trusts that authority's root."
     ),
     judge=judge,
     section="Security: Identity and certificate management",

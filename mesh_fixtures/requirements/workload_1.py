@@ -1,11 +1,12 @@
-"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with a proxy of the right istiod."""
+"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with proxies of the right istiod."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.probe.gateways import Gateway, gateways
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.probe.workloads import Discovery, Injection, Workload, discovery, workloads
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -14,11 +15,21 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    workloads: Callable[[KubeClient], tuple[Workload, ...]] = workloads
+    discovery: Callable[[KubeClient, str], Discovery] = discovery
+    istiods: Callable[[KubeClient], tuple[Pod, ...]] = istiods
+    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
-    found = view.each(workloads)
-    where = view.each(lambda kube: _discoveries(kube, found[kube.name]))
-    istiod = view.each(_addresses_of_istiod)
+    found = view.each(probes.workloads)
+    where = view.each(lambda kube: _discoveries(probes, kube, found[kube.name]))
+    istiod = view.each(lambda kube: _addresses_of_istiod(probes, kube))
     findings: list[Finding] = []
     for cluster, pods in found.items():
         findings += _missing(scenario, cluster, pods)
@@ -27,15 +38,17 @@ def judge(mesh: ObservedMesh) -> Outcome:
     return Outcome.judged(findings)
 
 
-def _discoveries(kube: KubeClient, pods: tuple[Workload, ...]) -> dict[str, Discovery]:
+def _discoveries(
+    probes: Probes, kube: KubeClient, pods: tuple[Workload, ...]
+) -> dict[str, Discovery]:
     addresses = {pod.injection.discovery for pod in pods if pod.injection is not None}
-    return {address: discovery(kube, address) for address in sorted(addresses)}
+    return {address: probes.discovery(kube, address) for address in sorted(addresses)}
 
 
-def _addresses_of_istiod(kube: KubeClient) -> tuple[frozenset[str], frozenset[str]]:
-    """Where istiod of this cluster is for its own proxies, and where for those of its remotes."""
-    pods = frozenset(pod.ip for pod in istiods(kube) if pod.serving)
-    return pods, frozenset(each for gateway in gateways(kube) for each in gateway.addresses)
+def _addresses_of_istiod(probes: Probes, kube: KubeClient) -> tuple[frozenset[str], frozenset[str]]:
+    """Addresses of this cluster's istiod for its own proxies, and for those of its remotes."""
+    pods = frozenset(pod.ip for pod in probes.istiods(kube) if pod.serving)
+    return pods, frozenset(each for gateway in probes.gateways(kube) for each in gateway.addresses)
 
 
 def _missing(scenario: Scenario, cluster: str, pods: tuple[Workload, ...]) -> Iterator[Finding]:
@@ -78,20 +91,20 @@ def _misled(
         if not seen_at.addresses or not seen_at.addresses <= wanted:
             expected = (
                 f"the proxy of {pod.pod.meta} to find istiod of {primary} "
-                f"at {', '.join(sorted(wanted)) or 'an address that it lacks'}"
+                f"at {', '.join(sorted(wanted)) or 'a missing address'}"
             )
             yield Finding(cluster, expected, str(seen_at), seen_at.source)
 
 
-def _misplaced(scenario: Scenario, pod: Workload, told: Injection) -> Iterator[Finding]:
+def _misplaced(scenario: Scenario, pod: Workload, injection: Injection) -> Iterator[Finding]:
     network = scenario.cluster(pod.cluster).network
     for what, wanted, seen in (
-        ("cluster", pod.cluster, told.cluster_id),
-        ("network", network, told.network),
-        ("mesh", scenario.mesh_id, told.mesh_id),
+        ("cluster", pod.cluster, injection.cluster_id),
+        ("network", network, injection.network),
+        ("mesh", scenario.mesh_id, injection.mesh_id),
     ):
         if seen != wanted:
-            expected = f"the proxy of {pod.pod.meta} to be told that its {what} is {wanted}"
+            expected = f"the proxy of {pod.pod.meta} to be configured with {what} {wanted}"
             yield Finding(pod.cluster, expected, seen or "nothing", pod.source)
 
 
@@ -99,8 +112,8 @@ REQUIREMENT = Requirement(
     id="WORKLOAD-1",
     level="core",
     title=(
-        "HelloWorld and Sleep run in their clusters with every container ready, each with a "
-        "proxy that the right istiod configures."
+        "HelloWorld and Sleep run in their clusters with every container ready, and the right "
+        "istiod configures their proxies."
     ),
     judge=judge,
     section="Verify the installation: Deploy the HelloWorld Service",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld
 from mesh_fixtures.probe.gateways import Gateway, gateways, resolved
 from mesh_fixtures.probe.view import MeshView
@@ -55,19 +54,18 @@ def passing_on(namespace: str, service: str = SERVICE) -> str:
 
 
 def client_endpoints(
-    view: MeshView, deadline: float | None = None, service: str = SERVICE
+    view: MeshView, seconds: float, service: str = SERVICE
 ) -> dict[str, ClientEndpoints]:
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
 
     Args:
-        deadline: seconds; None for `patient(DEADLINE_SECONDS)`.
+        seconds: until the deadline.
         service: by which clients ask for HelloWorld.
 
     Raises:
         ProbeError: a proxy or an API server did not answer.
     """
-    seconds = patient(DEADLINE_SECONDS) if deadline is None else deadline
     found = view.each(lambda kube: (workloads(kube), gateways(kube)))
     pods = backends(each for running, _ in found.values() for each in running)
     passing = {cluster: those for cluster, (_, those) in found.items()}

@@ -83,8 +83,8 @@ class Aftermath:
 def _counted(bad: Iterable[TimedRequest]) -> str:
     counts: dict[str, int] = {}
     for each in bad:
-        said = str(each.outcome).partition(": ")[2]
-        kind = said if each.failed else f"answered by {each.instance}"
+        message = str(each.outcome).partition(": ")[2]
+        kind = message if each.failed else f"answered by {each.instance}"
         counts[kind] = counts.get(kind, 0) + 1
     most = sorted(counts.items(), key=lambda item: -item[1])[:3]
     return "; ".join(f"{count} x {kind}" for kind, count in most)

@@ -62,13 +62,13 @@ class EndpointsVerdict:
         return not (self.missing or self.unexpected or self.unhealthy)
 
     def __str__(self) -> str:
-        parts = {
+        differences = {
             "missing": self.missing,
             "unexpected": self.unexpected,
             "not healthy": tuple(map(str, self.unhealthy)),
         }
-        said = [f"{name} {', '.join(values)}" for name, values in parts.items() if values]
-        return "; ".join(said) or "complete"
+        parts = [f"{name} {', '.join(values)}" for name, values in differences.items() if values]
+        return "; ".join(parts) or "complete"
 
 
 def backends(workloads: Iterable[Workload]) -> tuple[Backend, ...]:
@@ -163,7 +163,7 @@ def expected_shares(wanted: Sequence[Destination], seen: Endpoints) -> Mapping[s
     """The share of each destination that the client's own endpoint weights say.
 
     Endpoints of a lower priority get none while those of the first are healthy, and an endpoint
-    that leads nowhere known counts as a destination of its own. Weights of localities do not count,
+    that leads nowhere known counts as a separate destination. Weights of localities do not count,
     as Istio leaves them out unless a DestinationRule asks for them.
 
     Returns:

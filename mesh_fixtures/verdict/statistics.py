@@ -129,7 +129,7 @@ class SharesVerdict:
 def judge_shares(
     counts: Mapping[str, int], shares: Mapping[str, Share], false_alarm: float = FALSE_ALARM
 ) -> SharesVerdict:
-    """Judge counts by expected shares, each by a band of its own.
+    """Judge counts by expected shares, each by a separate band.
 
     The false alarm is divided among the uncertain shares, so that it holds for the verdict as a
     whole (Bonferroni). An answer without an expected share is allowed no time at all.

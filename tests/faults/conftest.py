@@ -8,7 +8,6 @@ from typing import Final
 import pytest
 
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.requirements import control_2, discovery_1, gateway_1
 from mesh_fixtures.session.labs import RUN, Sample
 from mesh_fixtures.session.selection import topology_of
 from tests.faults.healthy import HealthyMesh
@@ -18,7 +17,7 @@ from tests.faults.trial import ImpatientMesh
 REQUESTS: Final = 100
 """From each cluster; a share of 90 % is found out by far fewer."""
 
-PATIENCE_SECONDS: Final = 5.0
+SETTLING_SECONDS: Final = 5.0
 """How long a requirement waits for a mesh that may be broken. Who watches it asks again."""
 
 
@@ -32,19 +31,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _impatience() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control_2, "SYNC_SECONDS", PATIENCE_SECONDS)
-        patch.setattr(discovery_1, "SYNC_SECONDS", PATIENCE_SECONDS)
-        patch.setattr(gateway_1, "SETTLING_SECONDS", PATIENCE_SECONDS)
-        yield
-
-
 @pytest.fixture(scope="session")
 def healthy_mesh(mesh_sample: Sample, pytestconfig: pytest.Config) -> Iterator[HealthyMesh]:
     """The mesh to break, with its workloads."""
     progress = pytestconfig.stash[RUN].progress(mesh_sample.scenario)
     with MeshView(mesh_sample.lab) as view:
-        mesh = ImpatientMesh(view, requests=REQUESTS)
+        mesh = ImpatientMesh(view, requests=REQUESTS, settling_seconds=SETTLING_SECONDS)
         yield HealthyMesh(mesh, Target(view, progress))

@@ -11,7 +11,6 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 
 DETECTION_SECONDS: Final = 90.0
@@ -20,7 +19,6 @@ DETECTION_SECONDS: Final = 90.0
 REPAIRED_SECONDS: Final = 90.0
 """From a repaired mesh to requirements that are met."""
 
-ENDPOINT_SECONDS: Final = 5.0
 TRAFFIC_SECONDS: Final = 15
 """How long a mesh that may be broken is waited for. Who watches it asks again."""
 
@@ -32,19 +30,11 @@ Outcomes = Mapping[str, Outcome]
 
 
 class ImpatientMesh(ObservedMesh):
-    """A mesh that is not waited for as long as one that should be healthy."""
-
-    @property
-    def endpoints(self) -> Mapping[str, ClientEndpoints]:
-        return self.once(_endpoints)
+    """A mesh whose requests are given less time than those of one that should be healthy."""
 
     @property
     def traffic(self) -> Mapping[str, TrafficSample]:
         return self.once(_traffic)
-
-
-def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
-    return client_endpoints(mesh.view, patient(ENDPOINT_SECONDS))
 
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:

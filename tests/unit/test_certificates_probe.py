@@ -154,7 +154,7 @@ def test_the_projects_own_certificates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("ca-cert.pem", b"text", "ca-cert.pem holds no certificate"),
         ("root-cert.pem", b"", "root-cert.pem holds no certificate"),
@@ -162,12 +162,12 @@ def test_the_projects_own_certificates() -> None:
         ("cert-chain.pem", None, "no entry cert-chain.pem"),
     ],
 )
-def test_a_secret_that_cannot_be_read(name: str, content: bytes | None, said: str) -> None:
+def test_a_secret_that_cannot_be_read(name: str, content: bytes | None, message: str) -> None:
     data = cacerts(ISSUING, ROOT)
     del data[name]
     if content is not None:
         data[name] = content
-    with pytest.raises(ProbeError, match=said):
+    with pytest.raises(ProbeError, match=message):
         read(data)
 
 

@@ -1,4 +1,4 @@
-"""What is said of the requests of a client after something was done to the mesh."""
+"""How a client's requests are judged after a change to the mesh."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_requests_of_a_part_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "said"),
+    ("printed", "seen"),
     [
         (f"\x1csoon\n{record(1, 0.1)}", "'soon' is no time"),
         (f"\x1c1.0\n{record(2, 0.1)}", "missing or out of order"),
@@ -52,8 +52,8 @@ def test_requests_of_a_part_follow_each_other() -> None:
         ("\x1c1.0\ntext\x1e0 200\n", "cannot be read"),
     ],
 )
-def test_what_does_not_account_for_every_request(printed: str, said: str) -> None:
-    with pytest.raises(ProbeError, match=said):
+def test_what_does_not_account_for_every_request(printed: str, seen: str) -> None:
+    with pytest.raises(ProbeError, match=seen):
         read_parts(printed, SOURCE, ahead=0.0)
 
 

@@ -28,6 +28,9 @@ ARGUMENTS: Final = frozenset(
 )
 """Names of arguments and fields that are deadlines."""
 
+UNMULTIPLIED: Final = frozenset({"settling_seconds"})
+"""Fields of probes that hold what is written down, for tests to replace."""
+
 WAITS: Final = frozenset({"wait", "join", "result", "settimeout", "Timer", "Batch"})
 """Calls whose argument without a name is one."""
 
@@ -63,7 +66,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "session/exchange.py": {"_POLL": "a poll interval"},
     "session/outcomes.py": {"_TIMEOUT": "words of pytest-timeout"},
     "session/sharding.py": {"SECONDS": "what was measured"},
-    "tests/faults/conftest.py": {"PATIENCE_SECONDS": "multiplied by requirements, as theirs is"},
+    "tests/faults/conftest.py": {"SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "tests/faults/remotes.py": {"_CLOCK_SECONDS": "what times of objects are rounded to"},
     "verdict/client_endpoints.py": {"INTERVAL_SECONDS": "a poll interval"},
 }
@@ -149,7 +152,7 @@ def _fixed(value: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(value.value, int | float) and value.value:
             yield value.lineno, repr(value.value)
     elif isinstance(value, ast.Name | ast.Attribute):
-        if _CONSTANT.fullmatch(_name(value)):
+        if _CONSTANT.fullmatch(_name(value)) or _name(value) in UNMULTIPLIED:
             yield value.lineno, _name(value)
     else:
         for child in ast.iter_child_nodes(value):
@@ -217,6 +220,7 @@ def test_what_is_excused_is_there() -> None:
         "run(command, timeout=SETUP_DEADLINE)",
         "run(command, timeout=module.SETUP_DEADLINE + 5)",
         "settle(ask, accept, deadline=2 * LIMIT)",
+        "settle(ask, accept, deadline=probes.settling_seconds)",
         "FileLock(file, timeout=_LOCK_DEADLINE)",
         "process.wait(5)",
         "threading.Timer(OBSERVATION, end)",
@@ -241,6 +245,8 @@ def test_what_is_not_multiplied_is_found(source: str) -> None:
     [
         "run(command, timeout=patient(SETUP_DEADLINE))",
         "run(command, timeout=seconds)",
+        "settle(ask, accept, deadline=mesh.patient(SYNC_SECONDS))",
+        "settle(ask, accept, deadline=patient(probes.settling_seconds))",
         "run(command, timeout=seconds + patient(MARGIN_SECONDS))",
         "requests(kube, budget_seconds=patience.whole(BUDGET_SECONDS))",
         "lock.acquire(timeout=0)",

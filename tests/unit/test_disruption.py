@@ -159,8 +159,8 @@ def test_what_could_not_be_undone_is_tried_again(
 
 
 def test_what_cannot_be_undone_is_named_and_does_not_keep_the_rest(world: World) -> None:
-    with pytest.raises(LabError, match="mend the other: refused"):
-        disrupt(world.mesh(), lambda disrupted: disrupted.undo_by("mend the other", refuse))
+    with pytest.raises(LabError, match="repair the other: refused"):
+        disrupt(world.mesh(), lambda disrupted: disrupted.undo_by("repair the other", refuse))
     assert world.wants == 1
 
 

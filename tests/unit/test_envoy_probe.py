@@ -193,7 +193,7 @@ def test_listeners() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         (1, "", "Error: dial tcp [::1]:15000: connect: connection refused"),
         (0, "<html>", ""),
@@ -201,6 +201,6 @@ def test_listeners() -> None:
         (0, '{"listener_statuses": [{}]}', ""),
     ],
 )
-def test_a_proxy_that_does_not_answer_is_a_probe_error(said: Said) -> None:
+def test_a_proxy_that_does_not_answer_is_a_probe_error(response: Said) -> None:
     with pytest.raises(ProbeError, match="sample/sleep-1"):
-        listeners(FakeKube(lambda argv: said).as_client(), pod("sleep-1"))
+        listeners(FakeKube(lambda argv: response).as_client(), pod("sleep-1"))

@@ -17,7 +17,7 @@ TRAILERS = "HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\
 
 
 @pytest.mark.parametrize(
-    ("headers", "refused", "said"),
+    ("headers", "refused", "shown"),
     [
         (UNAUTHENTICATED, True, "gRPC status 16 request authenticate failure"),
         (TRAILERS, False, "gRPC status 0"),
@@ -25,9 +25,9 @@ TRAILERS = "HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\
         ("HTTP/2 200\r\ngrpc-status: 3\r\n\r\n", False, "gRPC status 3"),
     ],
 )
-def test_answers(headers: str, refused: bool, said: str) -> None:
+def test_answers(headers: str, refused: bool, shown: str) -> None:
     answer = read_answer(result(headers))
-    assert (answer.is_refused, str(answer)) == (refused, said)
+    assert (answer.is_refused, str(answer)) == (refused, shown)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_asks_each_ready_istiod() -> None:
 
 
 def test_an_istiod_that_refuses_is_a_probe_error() -> None:
-    said: Said = (1, "", "Error: received unsuccessful status code 400")
-    kube = FakeKube(lambda argv: said, [pod("istiod-1", "istio-system")])
+    response: Said = (1, "", "Error: received unsuccessful status code 400")
+    kube = FakeKube(lambda argv: response, [pod("istiod-1", "istio-system")])
     with pytest.raises(ProbeError, match="status code 400"):
         remote_clusters(kube.as_client())

@@ -18,21 +18,29 @@ from filelock import FileLock
 from kube_client import client_of
 from mesh_examples import SCENARIOS
 from plugin_stub import Behaviour, StubLab
-from test_verdicts_resilience import BOTH, COMES_BACK, EVERY_OTHER_FAILS, ONE, absence, restart
-from test_verdicts_resilience import said as judged
+from test_verdicts_resilience import (
+    BOTH,
+    COMES_BACK,
+    EVERY_OTHER_FAILS,
+    ONE,
+    absence,
+    judged,
+    restart,
+)
+from verdicts import SOURCE, FakeView, checked, mesh
 
 from mesh_fixtures import patience, records
 from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, ProbeError, StepFailed
 from mesh_fixtures.install import executor
 from mesh_fixtures.install.step import Command, Plan, Step
-from mesh_fixtures.kube import client
+from mesh_fixtures.kube import KubeClient, Pod, client
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.lab.netns import network
 from mesh_fixtures.lab.netns.node_files import write_router
 from mesh_fixtures.patience import Patience
-from mesh_fixtures.probe.network import connections
+from mesh_fixtures.probe.network import Connection, Reach, connections
 from mesh_fixtures.probe.traffic import requests
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.requirements import network_1
@@ -159,17 +167,23 @@ def test_requests_may_take_longer() -> None:
     assert (budget, request) == ("180", "15")
 
 
-@pytest.mark.parametrize("near", [True, False])
-def test_connections_may_take_longer(monkeypatch: pytest.MonkeyPatch, near: bool) -> None:
-    seen: list[float] = []
+@pytest.mark.parametrize(
+    ("topology", "expected"),
+    [("multi-primary", {15.0}), ("multi-primary-multi-network", {15.0, 7.5})],
+)
+def test_connections_may_take_longer(topology: str, expected: set[float]) -> None:
+    seen: set[float] = set()
 
-    def tried(*_: object, seconds: float) -> None:
-        seen.append(seconds)
+    def connection(
+        kube: KubeClient, client: Pod, address: str, port: int, *, seconds: float
+    ) -> Connection:
+        seen.add(seconds)
+        return Connection(SOURCE, address, port, Reach.OPEN, 0, 0, "")
 
-    monkeypatch.setattr(network_1, "connection", tried)
     slow(3)
-    network_1._tried(cast("Any", None), pod("sleep-1"), pod("helloworld-1"), near)
-    assert seen == [15 if near else 7.5]
+    view = FakeView(SCENARIOS[topology])
+    checked(network_1, mesh(view), network_1.Probes(connection=connection))
+    assert seen == expected
 
 
 def test_a_connection_is_given_the_time_that_it_is_asked_with() -> None:

@@ -112,7 +112,7 @@ def test_the_level_is_read_and_set() -> None:
     assert log_level(kube, server) == "debug"
 
 
-@pytest.mark.parametrize("said", ["", (1, "", "connection refused"), "active loggers:\n"])
-def test_a_proxy_that_does_not_answer_is_a_probe_error(said: Said) -> None:
+@pytest.mark.parametrize("response", ["", (1, "", "connection refused"), "active loggers:\n"])
+def test_a_proxy_that_does_not_answer_is_a_probe_error(response: Said) -> None:
     with pytest.raises(ProbeError, match="sample/helloworld-1"):
-        log_level(FakeKube(lambda argv: said).as_client(), pod("helloworld-1"))
+        log_level(FakeKube(lambda argv: response).as_client(), pod("helloworld-1"))

@@ -28,8 +28,8 @@ class Pods(FakeKube):
         return f"{kind} {namespace}"
 
 
-def metadata(**told: str) -> str:
-    bootstrap = {"node": {"metadata": told}}
+def metadata(**values: str) -> str:
+    bootstrap = {"node": {"metadata": values}}
     dump = {"configs": [{"@type": "BootstrapConfigDump", "bootstrap": bootstrap}]}
     return "2026-11-23T22:10:48Z\twarn\tno OS certificates\n" + json.dumps(dump)
 
@@ -59,8 +59,8 @@ def test_the_ready_ones_are_asked() -> None:
 
 
 def test_what_a_proxy_says_that_it_belongs_to() -> None:
-    said = metadata(CLUSTER_ID="cluster2", NETWORK="network2", MESH_ID="mesh1", NAME="sleep-1")
-    seen = node_metadata(FakeKube(lambda argv: said).as_client(), pod("sleep-1"))
+    response = metadata(CLUSTER_ID="cluster2", NETWORK="network2", MESH_ID="mesh1", NAME="sleep-1")
+    seen = node_metadata(FakeKube(lambda argv: response).as_client(), pod("sleep-1"))
     assert (seen.cluster_id, seen.network, seen.mesh_id) == ("cluster2", "network2", "mesh1")
     assert "config_dump?mask=bootstrap.node.metadata" in seen.source.asked
 
@@ -70,10 +70,10 @@ def test_what_it_does_not_say_is_empty() -> None:
     assert (seen.cluster_id, seen.network, seen.mesh_id) == ("", "", "")
 
 
-@pytest.mark.parametrize("said", ['{"configs": []}', '{"configs": [{"bootstrap": {}}]}', "[1]"])
-def test_another_answer_is_a_probe_error(said: str) -> None:
+@pytest.mark.parametrize("response", ['{"configs": []}', '{"configs": [{"bootstrap": {}}]}', "[1]"])
+def test_another_answer_is_a_probe_error(response: str) -> None:
     def answer(argv: Sequence[str]) -> Said:
-        return said
+        return response
 
     with pytest.raises(ProbeError, match="sample/sleep-1"):
         node_metadata(FakeKube(answer).as_client(), pod("sleep-1"))

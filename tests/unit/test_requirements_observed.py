@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, cast
 
 import pytest
 from mesh_examples import SCENARIOS
 from verdicts import FakeView
 
+from mesh_fixtures import patience
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh, observed
@@ -96,7 +98,7 @@ def test_what_is_being_made_when_it_is_forgotten_is_not_kept(mesh: ObservedMesh)
 def test_traffic_follows_its_endpoints(mesh: ObservedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def endpoints(view: Any) -> dict[str, str]:
+    def endpoints(view: Any, seconds: float) -> dict[str, str]:
         done.append("endpoints")
         return {}
 
@@ -110,3 +112,13 @@ def test_traffic_follows_its_endpoints(mesh: ObservedMesh, monkeypatch: pytest.M
     assert mesh.endpoints == {}
     assert mesh.traffic
     assert done == ["endpoints", "cluster1 70", "cluster2 70"]
+
+
+@pytest.mark.parametrize(("settling_seconds", "expected"), [(inf, 60.0), (5.0, 10.0), (0.0, 0.0)])
+def test_a_mesh_is_waited_for_no_longer_than_it_is_given(
+    settling_seconds: float, expected: float
+) -> None:
+    view = cast("MeshView", FakeView(SCENARIOS["multi-primary"]))
+    patience.use(patience.Patience(2.0, "a test"))
+    mesh = ObservedMesh(view, requests=70, settling_seconds=settling_seconds)
+    assert mesh.patient(30.0) == expected

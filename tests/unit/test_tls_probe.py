@@ -167,17 +167,17 @@ def test_a_server_that_asks_nobody_refuses_nobody(
 
 @pytest.mark.parametrize("introduction", [None, hello()], ids=["plaintext", "TLS"])
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("errors", "shown"),
     [
         ("connected", "connection closed"),
         ("connected cat: -: Connection reset by peer", "connection reset"),
     ],
 )
 def test_a_connection_that_ends_is_a_refusal(
-    introduction: Hello | None, errors: str, said: str
+    introduction: Hello | None, errors: str, shown: str
 ) -> None:
     seen = tried(FakePipe(Scripted(), errors), introduction)
-    assert (seen.is_refused, seen.by_tls, str(seen)) == (True, False, said)
+    assert (seen.is_refused, seen.by_tls, str(seen)) == (True, False, shown)
 
 
 @pytest.mark.parametrize("introduction", [None, hello()], ids=["plaintext", "TLS"])

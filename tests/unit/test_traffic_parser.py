@@ -16,10 +16,15 @@ HELLO = "Hello version: {version}, instance: helloworld-{version}-abc\n"
 
 
 def record(
-    index: int, body: str = "", curl: int = 0, http: int = 200, connections: int = 1, said: str = ""
+    index: int,
+    body: str = "",
+    curl: int = 0,
+    http: int = 200,
+    connections: int = 1,
+    message: str = "",
 ) -> str:
     url = f"http://helloworld.sample:5000/hello#{index}"
-    return f"{body}\x1e{curl} {http:03} {connections} 0.012500 {url} {said}\n"
+    return f"{body}\x1e{curl} {http:03} {connections} 0.012500 {url} {message}\n"
 
 
 def hello(index: int, version: str = "v1") -> str:
@@ -56,14 +61,14 @@ def test_an_http_error_is_a_failure_with_its_body() -> None:
 
 
 def test_a_timeout_is_a_failure_with_curls_words() -> None:
-    said = "Operation timed out after 5000 milliseconds with 0 bytes received"
-    seen = sample(hello(1), record(2, curl=28, http=0, said=said), hello(3))
-    assert str(seen.failures[0]) == f"request 2: curl exit 28 {said}"
+    message = "Operation timed out after 5000 milliseconds with 0 bytes received"
+    seen = sample(hello(1), record(2, curl=28, http=0, message=message), hello(3))
+    assert str(seen.failures[0]) == f"request 2: curl exit 28 {message}"
 
 
 def test_an_answer_that_was_cut_off_is_a_failure() -> None:
-    said = "transfer closed with 91 bytes remaining to read"
-    seen = sample(record(1, "Hello ver", curl=18, said=said), hello(2), hello(3))
+    message = "transfer closed with 91 bytes remaining to read"
+    seen = sample(record(1, "Hello ver", curl=18, message=message), hello(2), hello(3))
     assert seen.failures[0].curl_exit == 18
     assert seen.versions == {"v1": 2}
 
@@ -74,8 +79,8 @@ def test_another_body_is_a_failure() -> None:
 
 
 def test_without_the_service_every_request_fails() -> None:
-    said = "Could not resolve host: helloworld.sample"
-    failed = [record(n, curl=6, http=0, connections=0, said=said) for n in (1, 2, 3)]
+    message = "Could not resolve host: helloworld.sample"
+    failed = [record(n, curl=6, http=0, connections=0, message=message) for n in (1, 2, 3)]
     seen = sample(*failed)
     assert len(seen.failures) == 3
     assert seen.versions == {}
@@ -88,7 +93,7 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "said"),
+    ("printed", "message"),
     [
         ("", "exit status 0, no output"),
         (hello(1) + hello(2) + hello(3), "exit status 0"),
@@ -101,8 +106,8 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
         (record(1, curl=28, http=0) + "\x1d4\n", "1 of 3 requests"),
     ],
 )
-def test_what_does_not_account_for_every_request_is_no_sample(printed: str, said: str) -> None:
-    with pytest.raises(ProbeError, match=said):
+def test_what_does_not_account_for_every_request_is_no_sample(printed: str, message: str) -> None:
+    with pytest.raises(ProbeError, match=message):
         read_sample(result(printed), 3, 60)
 
 

@@ -44,8 +44,8 @@ def test_a_token_claims_an_account() -> None:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
     assert json.loads(read(header))["alg"] == "ES256"
-    said = json.loads(read(claims))
-    assert said["sub"] == "system:serviceaccount:sample:sleep"
-    assert said["aud"] == ["istio-ca"]
-    assert said["iat"] <= datetime.now(UTC).timestamp() < said["exp"]
+    claimed = json.loads(read(claims))
+    assert claimed["sub"] == "system:serviceaccount:sample:sleep"
+    assert claimed["aud"] == ["istio-ca"]
+    assert claimed["iat"] <= datetime.now(UTC).timestamp() < claimed["exp"]
     assert len(read(signature)) == 64

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh
 
-from mesh_fixtures.kube import Container, Deployment, Meta
+from mesh_fixtures.kube import Container, Deployment, Meta, Pod
 from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
 from mesh_fixtures.probe.workloads import ControlPlane, Discovery, Workload, injection_of
-from mesh_fixtures.requirements import Outcome
+from mesh_fixtures.requirements import Outcome, control_1, discovery_1, trust_1, workload_1
 
 # TRUST-1 ------------------------------------------------------------------------------------------
 
@@ -31,22 +31,21 @@ def authority(issuing: str, root: str = "root", defects: tuple[str, ...] = ()) -
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "finding"),
     [
         (authority("two"), ""),
         (None, "cluster2: expected a secret cacerts in istio-system, but saw none"),
-        (authority("one"), "a key of its own, but saw the one of cluster1"),
+        (authority("one"), "a separate key of its intermediate, but saw that of cluster1"),
         (authority("two", "other"), "cluster2: expected the root of cluster1, root print root"),
         (authority("two", defects=("it is expired",)), "but saw it is expired"),
         (authority("root"), "an intermediate to sign with, but saw the root root itself"),
     ],
 )
-def test_trust(second: Authority | None, said: str) -> None:
-    trust = module("trust_1")
+def test_trust(second: Authority | None, finding: str) -> None:
     found = {"cluster1": authority("one"), "cluster2": second}
-    trust.authority = lambda kube: found[kube.name]
-    outcome = checked(trust, mesh(FakeView(SCENARIOS["multi-primary"])))
-    assert holds_unless(said, outcome)
+    probes = trust_1.Probes(authority=lambda kube: found[kube.name])
+    outcome = checked(trust_1, mesh(FakeView(SCENARIOS["multi-primary"])), probes)
+    assert holds_unless(finding, outcome)
 
 
 # CONTROL-1 ----------------------------------------------------------------------------------------
@@ -59,7 +58,7 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
 
 
 @pytest.mark.parametrize(
-    ("primary", "remote", "said"),
+    ("primary", "remote", "finding"),
     [
         (1, None, ""),
         (0, None, "cluster1: expected an istiod with every pod ready"),
@@ -67,12 +66,11 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
         (1, 0, "cluster2: expected no istiod, in a remote, but saw istio-system/istiod 0/1"),
     ],
 )
-def test_control(primary: int | None, remote: int | None, said: str) -> None:
-    control = module("control_1")
+def test_control(primary: int | None, remote: int | None, finding: str) -> None:
     ready = {"cluster1": primary, "cluster2": remote}
-    control.control_plane = lambda kube: plane(kube.name, ready[kube.name])
-    outcome = checked(control, mesh(FakeView(SCENARIOS["primary-remote"])))
-    assert holds_unless(said, outcome)
+    probes = control_1.Probes(control_plane=lambda kube: plane(kube.name, ready[kube.name]))
+    outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert holds_unless(finding, outcome)
 
 
 # DISCOVERY-1 --------------------------------------------------------------------------------------
@@ -84,7 +82,7 @@ def known(*clusters: tuple[str, str]) -> KnownClusters:
 
 
 @pytest.mark.parametrize(
-    ("clusters", "said"),
+    ("clusters", "finding"),
     [
         ((("cluster1", "synced"), ("cluster2", "synced")), ""),
         ((("cluster1", "synced"),), "but saw cluster1 synced"),
@@ -93,25 +91,27 @@ def known(*clusters: tuple[str, str]) -> KnownClusters:
         (None, "expected a ready istiod to ask, but saw none"),
     ],
 )
-def test_discovery_of_api_servers(clusters: tuple[tuple[str, str], ...] | None, said: str) -> None:
-    discovery = module("discovery_1")
-    discovery.remote_clusters = lambda kube: () if clusters is None else (known(*clusters),)
-    outcome = checked(discovery, mesh(FakeView(SCENARIOS["primary-remote"])))
-    assert holds_unless(said, outcome)
+def test_discovery_of_api_servers(
+    clusters: tuple[tuple[str, str], ...] | None, finding: str
+) -> None:
+    seen = () if clusters is None else (known(*clusters),)
+    probes = discovery_1.Probes(remote_clusters=lambda kube: seen)
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
 
 
 # WORKLOAD-1 ---------------------------------------------------------------------------------------
 
 
-TOLD = {"ISTIO_META_NETWORK": "network1", "ISTIO_META_MESH_ID": "mesh1"}
+MESH = {"ISTIO_META_NETWORK": "network1", "ISTIO_META_MESH_ID": "mesh1"}
 
 
 def workload(
-    app: str, version: str, cluster: str, told: Mapping[str, str] | None = None, **changes: Any
+    app: str, version: str, cluster: str, env: Mapping[str, str] | None = None, **changes: Any
 ) -> Workload:
-    env = {"ISTIO_META_CLUSTER_ID": cluster, **TOLD, **(told or {})}
-    proxy = Container("istio-proxy", env=env, ready=True)
+    injected = {"ISTIO_META_CLUSTER_ID": cluster, **MESH, **(env or {})}
+    proxy = Container("istio-proxy", env=injected, ready=True)
     containers = (proxy, Container(app, ready=True))
     running = replace(pod(f"{app}-1"), **{"containers": containers, **changes})
     return Workload(SOURCE, cluster, app, version, running, injection_of(running))
@@ -126,14 +126,18 @@ def workloads(cluster: str, **changes: Any) -> tuple[Workload, ...]:
 
 
 def check_workloads(found: dict[str, tuple[Workload, ...]], remote: str) -> Outcome:
-    requirement = module("workload_1")
-    istiod = {"cluster1": (pod("istiod-1", ip="10.101.0.2"),), "cluster2": ()}
+    istiod: dict[str, tuple[Pod, ...]] = {
+        "cluster1": (pod("istiod-1", ip="10.101.0.2"),),
+        "cluster2": (),
+    }
     behind = {"cluster1": frozenset({"10.101.0.2"}), "cluster2": frozenset(remote.split())}
-    requirement.workloads = lambda kube: found[kube.name]
-    requirement.istiods = lambda kube: istiod[kube.name]
-    requirement.gateways = lambda kube: (gateway(kube.name, "172.18.0.100"),)
-    requirement.discovery = lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name])
-    return checked(requirement, mesh(FakeView(SCENARIOS["primary-remote"])))
+    probes = workload_1.Probes(
+        workloads=lambda kube: found[kube.name],
+        istiods=lambda kube: istiod[kube.name],
+        gateways=lambda kube: (gateway(kube.name, "172.18.0.100"),),
+        discovery=lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name]),
+    )
+    return checked(workload_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
 
 
 def test_workloads_that_run() -> None:
@@ -142,7 +146,7 @@ def test_workloads_that_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "remote", "said"),
+    ("second", "remote", "finding"),
     [
         (workloads("cluster2")[:1], "172.18.0.100", "pods of helloworld v2, sleep only, but saw"),
         ((), "172.18.0.100", "but saw none"),
@@ -152,21 +156,21 @@ def test_workloads_that_run() -> None:
         (workloads("cluster2"), "", "but saw istiod at no address"),
     ],
 )
-def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, said: str) -> None:
+def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, finding: str) -> None:
     seen = {"cluster1": workloads("cluster1"), "cluster2": second}
-    assert holds_unless(said, check_workloads(seen, remote))
+    assert holds_unless(finding, check_workloads(seen, remote))
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "finding"),
     [
-        ("CLUSTER_ID", "Kubernetes", "told that its cluster is cluster1, but saw Kubernetes"),
-        ("NETWORK", "network2", "told that its network is network1, but saw network2"),
-        ("NETWORK", "", "told that its network is network1, but saw nothing"),
-        ("MESH_ID", "cluster.local", "told that its mesh is mesh1, but saw cluster.local"),
+        ("CLUSTER_ID", "Kubernetes", "configured with cluster cluster1, but saw Kubernetes"),
+        ("NETWORK", "network2", "configured with network network1, but saw network2"),
+        ("NETWORK", "", "configured with network network1, but saw nothing"),
+        ("MESH_ID", "cluster.local", "configured with mesh mesh1, but saw cluster.local"),
     ],
 )
-def test_workloads_of_another_place(variable: str, value: str, said: str) -> None:
+def test_workloads_of_another_place(variable: str, value: str, finding: str) -> None:
     wrong = workload("sleep", "", "cluster1", {f"ISTIO_META_{variable}": value})
     found = {"cluster1": (workloads("cluster1")[0], wrong), "cluster2": workloads("cluster2")}
-    assert holds_unless(said, check_workloads(found, "172.18.0.100"))
+    assert holds_unless(finding, check_workloads(found, "172.18.0.100"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, found, gateway, mesh, module
+from verdicts import SOURCE, FakeView, checked, found, gateway, mesh
 
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import ProbeError
@@ -16,24 +17,21 @@ from mesh_fixtures.kube import Pod
 from mesh_fixtures.probe.envoy import Listener, Listeners
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.network import Connection, Reach
-from mesh_fixtures.requirements import Outcome
+from mesh_fixtures.requirements import Outcome, gateway_1, network_1
 from mesh_fixtures.scenario import Scenario
 
 # NETWORK-1 ----------------------------------------------------------------------------------------
 
 
 def check_network(topology: str, reach: Callable[[str, str], Reach]) -> Outcome:
-    requirement = module("network_1")
-
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    requirement.connection = connection
     view = FakeView(SCENARIOS[topology])
     for name, kube in view.kube.items():
         kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
-    return checked(requirement, mesh(view))
+    return checked(network_1, mesh(view), network_1.Probes(connection=connection))
 
 
 def within(client: str, server: str) -> Reach:
@@ -45,8 +43,8 @@ def test_networks() -> None:
     apart = check_network("multi-primary-multi-network", within)
     assert apart.result == "met"
     assert apart.figures["cluster1.to.cluster2"] == "timed out"
-    said = found(check_network("multi-primary", within))
-    assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in said
+    finding = found(check_network("multi-primary", within))
+    assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in finding
     leaky = check_network("multi-primary-multi-network", lambda client, server: Reach.OPEN)
     assert "to be out of reach for pods, but saw cluster2:15021 open" in found(leaky)
 
@@ -72,7 +70,6 @@ def check_gateways(
     listening: Iterable[int] = OPEN,
     answering: Iterable[int] = OPEN,
 ) -> Outcome:
-    requirement = module("gateway_1")
     those = {
         "cluster1": (gateway("cluster1", "10.0.0.1"),),
         "cluster2": (gateway("cluster2", "10.0.0.2"),) if second is None else second,
@@ -87,13 +84,13 @@ def check_gateways(
             for address, port in targets
         ]
 
-    requirement.gateways = lambda kube: those[kube.name]
-    requirement.listening = lambda kube, gateway: (Listeners(SOURCE, heard),)
-    requirement.connections = connections
-    pool = AddressPool(
-        cast("Any", requirement._ip("10.0.0.1")), cast("Any", requirement._ip("10.0.0.9"))
+    probes = gateway_1.Probes(
+        gateways=lambda kube: those[kube.name],
+        listening=lambda kube, gateway: (Listeners(SOURCE, heard),),
+        connections=connections,
     )
-    return checked(requirement, mesh(FakeView(scenario, pool)))
+    pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
+    return checked(gateway_1, mesh(FakeView(scenario, pool)), probes)
 
 
 def test_gateways() -> None:
@@ -101,19 +98,19 @@ def test_gateways() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "finding"),
     [
         ({"second": ()}, "cluster2: expected an east-west gateway, but saw none"),
         ({"second": (gateway("cluster2"),)}, "cluster2: expected an external address"),
-        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which cluster1's has too"),
+        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which is also cluster1's"),
         ({"second": (gateway("cluster2", "10.0.0.10"),)}, "from the pool 10.0.0.1-10.0.0.9, but"),
         ({"second": (gateway("cluster2", "10.0.0.2", serving=False),)}, "a ready pod of the east"),
         ({"listening": OPEN - {15443}}, "to listen at 15012, 15017, 15443 and nowhere else, but"),
         ({"listening": OPEN | {8080}}, "but saw 8080, 15012, 15017, 15443"),
         ({"answering": OPEN - {15443}}, "port 15443 of the gateway of cluster2 to be open, but"),
-        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to say at 15021 that it is ready"),
+        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to report on 15021 that it is"),
         ({"answering": OPEN | {15000}}, "port 15000 of the gateway of cluster1 to be closed, but"),
     ],
 )
-def test_gateways_that_are_wrong(wrong: dict[str, Any], said: str) -> None:
-    assert said in found(check_gateways(**wrong))
+def test_gateways_that_are_wrong(wrong: dict[str, Any], finding: str) -> None:
+    assert finding in found(check_gateways(**wrong))

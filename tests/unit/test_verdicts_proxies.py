@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh
 
-from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.kube import Container, KubeClient, Pod
 from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.identities import Identity
 from mesh_fixtures.probe.proxies import NodeMetadata, Proxy
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
+from mesh_fixtures.requirements import Outcome, control_2, control_3, trust_2
 from mesh_fixtures.scenario import Scenario
 
 PRIMARY_REMOTE = SCENARIOS["primary-remote-multi-network"]
@@ -39,9 +40,9 @@ SLEEPS = {
 
 def client(cluster: str, peer: str, kind: str = "sidecar", **states: str) -> tuple[str, XdsClient]:
     proxy = SLEEPS[cluster].id
-    said = dict.fromkeys(("CDS", "LDS", "EDS", "RDS"), SYNCED) | states
+    xds = dict.fromkeys(("CDS", "LDS", "EDS", "RDS"), SYNCED) | states
     peers = frozenset({peer} if peer else ())
-    return proxy, XdsClient(proxy, kind, cluster, peers, said)
+    return proxy, XdsClient(proxy, kind, cluster, peers, xds)
 
 
 def istiod(cluster: str, *clients: tuple[str, XdsClient]) -> tuple[XdsClients, ...]:
@@ -51,18 +52,22 @@ def istiod(cluster: str, *clients: tuple[str, XdsClient]) -> tuple[XdsClients, .
 OWN, REMOTE = client("cluster1", "10.1.0.7"), client("cluster2", "10.1.0.2")
 
 
-def control_2(scenario: Any, istiods: Mapping[str, Any], found: Any = None) -> Any:
-    control = module("control_2")
-    those = SLEEPS if found is None else found
-    control.proxies = lambda kube: (those[kube.name],) if kube.name in those else ()
-    control.xds_clients = lambda kube: istiods[kube.name]
+def check_control(
+    scenario: Scenario,
+    istiods: Mapping[str, tuple[XdsClients, ...]],
+    found: Mapping[str, Proxy] = SLEEPS,
+) -> Outcome:
     at_gateway = replace(gateway("cluster1").pods[0], ip="10.1.0.2")
-    control.gateways = lambda kube: (replace(gateway(kube.name), pods=(at_gateway,)),)
-    return checked(control, mesh(FakeView(scenario)))
+    probes = control_2.Probes(
+        proxies=lambda kube: (found[kube.name],) if kube.name in found else (),
+        xds_clients=lambda kube: istiods[kube.name],
+        gateways=lambda kube: (replace(gateway(kube.name), pods=(at_gateway,)),),
+    )
+    return checked(control_2, mesh(FakeView(scenario)), probes)
 
 
 @pytest.mark.parametrize(
-    ("clients", "said"),
+    ("clients", "finding"),
     [
         ((OWN, REMOTE), ""),
         ((OWN,), "cluster2: expected the proxy of sample/sleep-cluster2 to be connected to istiod"),
@@ -75,24 +80,27 @@ def control_2(scenario: Any, istiods: Mapping[str, Any], found: Any = None) -> A
             "sample/sleep-cluster1 to reach istiod from 10.1.0.7, but saw 10.1.0.2",
         ),
         ((client("cluster1", ""), REMOTE), "from 10.1.0.7, but saw no connection"),
-        ((client("cluster1", "10.1.0.7", EDS="stale"), REMOTE), "says by EDS, but saw stale"),
+        (
+            (client("cluster1", "10.1.0.7", EDS="stale"), REMOTE),
+            "by EDS, but saw stale",
+        ),
         (
             (OWN, client("cluster2", "10.1.0.2", LDS="rejected: no such filter")),
-            "sleep-cluster2 to have accepted what istiod says by LDS, but saw rejected: no such",
+            "sleep-cluster2 to have accepted istiod's configuration by LDS, but saw rejected: no",
         ),
         ((client("cluster1", "10.1.0.7", RDS=NOT_SENT), REMOTE), "by RDS, but saw not sent"),
         ((client("cluster1", "10.1.0.7", ROUTER, RDS=NOT_SENT), REMOTE), ""),
         ((client("cluster1", "10.1.0.7", ROUTER, LDS=NOT_SENT), REMOTE), "by LDS, but saw not"),
     ],
 )
-def test_control_of_a_remote(clients: Any, said: str) -> None:
-    outcome = control_2(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", *clients)})
-    assert holds_unless(said, outcome)
+def test_control_of_a_remote(clients: Any, finding: str) -> None:
+    outcome = check_control(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", *clients)})
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster2.proxies"] == 1
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "finding"),
     [
         ((client("cluster2", "10.2.0.7"),), ""),
         (
@@ -101,16 +109,16 @@ def test_control_of_a_remote(clients: Any, said: str) -> None:
         ),
     ],
 )
-def test_control_of_primaries(second: Any, said: str) -> None:
+def test_control_of_primaries(second: Any, finding: str) -> None:
     istiods = {"cluster1": istiod("cluster1", OWN), "cluster2": istiod("cluster2", *second)}
-    assert holds_unless(said, control_2(MULTI_PRIMARY, istiods))
+    assert holds_unless(finding, check_control(MULTI_PRIMARY, istiods))
 
 
 def test_nobody_to_ask_is_no_control() -> None:
-    said = "cluster1: expected a ready istiod to ask, but saw none"
-    assert holds_unless(said, control_2(PRIMARY_REMOTE, {"cluster1": ()}))
+    finding = "cluster1: expected a ready istiod to ask, but saw none"
+    assert holds_unless(finding, check_control(PRIMARY_REMOTE, {"cluster1": ()}))
     only = {"cluster1": SLEEPS["cluster1"]}
-    outcome = control_2(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN)}, only)
+    outcome = check_control(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN)}, only)
     assert holds_unless("cluster2: expected a running proxy, but saw none", outcome)
 
 
@@ -118,26 +126,25 @@ def test_nobody_to_ask_is_no_control() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("metadata", "finding"),
     [
         (("cluster2", "network2", "mesh1"), ""),
-        (("cluster1", "network2", "mesh1"), "to give istiod the cluster id cluster2, but saw clu"),
+        (("cluster1", "network2", "mesh1"), "to report to istiod the cluster id cluster2, but saw"),
         (("cluster2", "network9", "mesh1"), "the network network2, but saw network9"),
         (("cluster2", "", "mesh1"), "the network network2, but saw none"),
         (("cluster2", "network2", "mesh2"), "the mesh id mesh1, but saw mesh2"),
     ],
 )
-def test_what_proxies_belong_to(told: tuple[str, str, str], said: str) -> None:
-    control = module("control_3")
-    seen = {"cluster1": ("cluster1", "network1", "mesh1"), "cluster2": told}
-    control.ask_each = lambda kube, ask: (
-        (SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),
+def test_what_proxies_belong_to(metadata: tuple[str, str, str], finding: str) -> None:
+    seen = {"cluster1": ("cluster1", "network1", "mesh1"), "cluster2": metadata}
+    probes = control_3.Probes(
+        nodes=lambda kube: ((SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),)
     )
-    assert holds_unless(said, checked(control, mesh(FakeView(PRIMARY_REMOTE))))
+    assert holds_unless(finding, checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes))
 
 
 @pytest.mark.parametrize(
-    ("scenario", "label", "said"),
+    ("scenario", "label", "finding"),
     [
         (PRIMARY_REMOTE, "network2", ""),
         (PRIMARY_REMOTE, None, "topology.istio.io/network=network2, but saw no such label"),
@@ -148,27 +155,28 @@ def test_what_proxies_belong_to(told: tuple[str, str, str], said: str) -> None:
     ],
 )
 def test_what_pods_without_a_proxy_belong_to(
-    scenario: Scenario, label: str | None, said: str
+    scenario: Scenario, label: str | None, finding: str
 ) -> None:
-    control = module("control_3")
     networks = {each.name: each.network for each in scenario.clusters}
-    control.ask_each = lambda kube, ask: (
-        (
-            SLEEPS[kube.name],
-            NodeMetadata(SOURCE, kube.name, networks[kube.name], scenario.mesh_id),
+
+    def nodes(kube: KubeClient) -> tuple[tuple[Proxy, NodeMetadata], ...]:
+        metadata = NodeMetadata(SOURCE, kube.name, networks[kube.name], scenario.mesh_id)
+        return ((SLEEPS[kube.name], metadata),)
+
+    seen = mesh(FakeView(scenario, labels={"cluster1": networks["cluster1"], "cluster2": label}))
+    assert holds_unless(finding, checked(control_3, seen, control_3.Probes(nodes=nodes)))
+
+
+def test_no_proxy_is_nothing_that_holds() -> None:
+    for outcome in (
+        checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), control_3.Probes(nodes=lambda kube: ())),
+        checked(
+            trust_2,
+            mesh(FakeView(PRIMARY_REMOTE)),
+            trust_2.Probes(authority=lambda kube: authority(), identities=lambda kube: ()),
         ),
-    )
-    labels = {"cluster1": networks["cluster1"], "cluster2": label}
-    assert holds_unless(said, checked(control, mesh(FakeView(scenario, labels=labels))))
-
-
-@pytest.mark.parametrize("name", ["control_3", "trust_2"])
-def test_no_proxy_is_nothing_that_holds(name: str) -> None:
-    requirement = module(name)
-    requirement.ask_each = lambda kube, ask: ()
-    requirement.authority = lambda kube: authority()
-    outcome = checked(requirement, mesh(FakeView(PRIMARY_REMOTE)))
-    assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)
+    ):
+        assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)
 
 
 # TRUST-2 ------------------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ GOOD = Identity(
 
 
 @pytest.mark.parametrize(
-    ("identity", "said"),
+    ("identity", "finding"),
     [
         (GOOD, ""),
         (replace(GOOD, roots=(certificate("root"), certificate("older"))), ""),
@@ -212,24 +220,26 @@ GOOD = Identity(
         ),
     ],
 )
-def test_certificates_of_proxies(identity: Identity | None, said: str) -> None:
-    trust = module("trust_2")
+def test_certificates_of_proxies(identity: Identity | None, finding: str) -> None:
     held = {"cluster1": GOOD, "cluster2": identity}
-    trust.authority = lambda kube: authority()
-    trust.ask_each = lambda kube, ask: ((SLEEPS[kube.name], held[kube.name]),)
-    assert holds_unless(said, checked(trust, mesh(FakeView(PRIMARY_REMOTE))))
+    probes = trust_2.Probes(
+        authority=lambda kube: authority(),
+        identities=lambda kube: ((SLEEPS[kube.name], held[kube.name]),),
+    )
+    assert holds_unless(finding, checked(trust_2, mesh(FakeView(PRIMARY_REMOTE)), probes))
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "finding"),
     [
         (authority("two"), "to hold certificates by two print two, but saw one print one"),
         (None, "cluster2: expected a secret cacerts in istio-system"),
     ],
 )
-def test_each_primary_has_its_own_authority(second: Authority | None, said: str) -> None:
-    trust = module("trust_2")
+def test_each_primary_has_its_own_authority(second: Authority | None, finding: str) -> None:
     authorities = {"cluster1": authority(), "cluster2": second}
-    trust.authority = lambda kube: authorities[kube.name]
-    trust.ask_each = lambda kube, ask: ((SLEEPS[kube.name], GOOD),)
-    assert holds_unless(said, checked(trust, mesh(FakeView(MULTI_PRIMARY))))
+    probes = trust_2.Probes(
+        authority=lambda kube: authorities[kube.name],
+        identities=lambda kube: ((SLEEPS[kube.name], GOOD),),
+    )
+    assert holds_unless(finding, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))

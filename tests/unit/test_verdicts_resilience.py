@@ -44,7 +44,7 @@ def stream(client: str, *phases: tuple[float, tuple[str, ...]]) -> Stream:
     return Stream(SOURCE, client, tuple(found))
 
 
-def said(of: Any, *arguments: Any) -> tuple[str, Mapping[str, Figure]]:
+def judged(of: Any, *arguments: Any) -> tuple[str, Mapping[str, Figure]]:
     outcome: Outcome = of.judged(*arguments)
     return "\n".join(map(str, outcome.findings)), outcome.figures
 
@@ -75,13 +75,13 @@ COMES_BACK = (END, ("v1", "v3"))
     ],
 )
 def test_a_helloworld_that_is_away(seen: Absence, wanted: str) -> None:
-    found, measured = said(seen)
+    found, measured = judged(seen)
     assert (wanted in found) if wanted else not found
     assert "cluster2.away.cluster1.seconds_to_converge" in measured
 
 
 def test_convergence_is_measured_from_the_change() -> None:
-    _, measured = said(absence((7, BOTH), (9, EVERY_OTHER_FAILS), (BACK, ONE), COMES_BACK))
+    _, measured = judged(absence((7, BOTH), (9, EVERY_OTHER_FAILS), (BACK, ONE), COMES_BACK))
     converged = float(measured["cluster2.away.cluster1.seconds_to_converge"])
     assert converged == pytest.approx(9 - LEFT, abs=3 * STEP)
     assert measured["cluster2.away.cluster1.failures"] == 20
@@ -91,7 +91,7 @@ def test_convergence_is_measured_from_the_change() -> None:
 def test_too_few_requests_are_no_verdict() -> None:
     seen = absence((LEFT + 1, BOTH), (LEFT + 1.5, ONE))
     with pytest.raises(ProbeError, match="20 requests in a row"):
-        said(seen)
+        judged(seen)
 
 
 # RESILIENCE-2 -------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def restart(
     ],
 )
 def test_a_gateway_that_restarts(seen: Restart, wanted: str) -> None:
-    found, measured = said(seen)
+    found, measured = judged(seen)
     assert (wanted in found) if wanted else not found
     assert "cluster2.cluster1.errored_seconds" in measured
 
@@ -142,7 +142,7 @@ def test_a_gateway_that_restarts(seen: Restart, wanted: str) -> None:
 )
 def test_an_istiod_that_is_down(phases: list[tuple[float, tuple[str, ...]]], wanted: str) -> None:
     outage = Outage("cluster1", {"cluster2": stream("cluster2", *phases)}, 5.0, 6.0, 30.0)
-    found, measured = said(outage, {"v1", "v2"})
+    found, measured = judged(outage, {"v1", "v2"})
     assert (wanted in found) if wanted else not found
     assert measured["cluster1.seconds_down"] == 24.0
 

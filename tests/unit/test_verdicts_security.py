@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Pod
@@ -18,7 +19,7 @@ from mesh_fixtures.probe.grpc import GrpcAnswer
 from mesh_fixtures.probe.peers import DEBUG, Peers
 from mesh_fixtures.probe.tls import Attempt
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
-from mesh_fixtures.requirements import Outcome
+from mesh_fixtures.requirements import Outcome, security_1, security_2, security_3, traffic_3
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
@@ -55,7 +56,7 @@ EVERYWHERE = ("helloworld-cluster1", "helloworld-cluster2")
 # SECURITY-1 ---------------------------------------------------------------------------------------
 
 
-def security_1(
+def check_security_1(
     logged: Mapping[tuple[str, str], str | None],
     answering: Iterable[str] = EVERYWHERE,
     seen: FakeView | None = None,
@@ -66,7 +67,6 @@ def security_1(
         logged: the id in the log of a server for a client, by (client, server) where it is not
             Sleep's; None for no trace of the requests.
     """
-    security = module("security_1")
     levels = dict.fromkeys(EVERYWHERE, "warning")
     asked: dict[str, str] = {}
 
@@ -83,15 +83,19 @@ def security_1(
             found[path] = Peers(SOURCE, () if known is None else (known,) * times)
         return found
 
-    security.requests, security.logged_peers = requests, logged_peers
-    security.log_level = lambda kube, server: levels[server.name]
-    security.set_log_level = lambda kube, server, level: levels.update({server.name: level})
+    probes = security_1.Probes(
+        log_level=lambda kube, server: levels[server.name],
+        set_log_level=lambda kube, server, level: levels.update({server.name: level}),
+        requests=requests,
+        logged_peers=logged_peers,
+        settling_seconds=0.0,
+    )
     traffic = {cluster: sample(cluster, answering) for cluster in ("cluster1", "cluster2")}
-    return checked(security, mesh(seen or view(), traffic=traffic)), levels
+    return checked(security_1, mesh(seen or view(), traffic=traffic), probes), levels
 
 
 @pytest.mark.parametrize(
-    ("logged", "said"),
+    ("logged", "finding"),
     [
         ({}, ""),
         (
@@ -108,14 +112,14 @@ def security_1(
         ),
     ],
 )
-def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], said: str) -> None:
-    outcome, levels = security_1(logged)
-    assert holds_unless(said, outcome)
+def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], finding: str) -> None:
+    outcome, levels = check_security_1(logged)
+    assert holds_unless(finding, outcome)
     assert set(levels.values()) == {"warning"}
 
 
 def test_clients_that_a_server_never_answered_are_not_known() -> None:
-    outcome, _ = security_1({}, EVERYWHERE[:1])
+    outcome, _ = check_security_1({}, EVERYWHERE[:1])
     assert outcome.result == "inconclusive"
     assert "HelloWorld in cluster2 answers" in str(outcome.trouble)
 
@@ -123,15 +127,16 @@ def test_clients_that_a_server_never_answered_are_not_known() -> None:
 def test_a_server_without_a_proxy_knows_nobody() -> None:
     bare = view()
     bare.kube["cluster2"].list = lambda *_: (pod("helloworld-cluster2"),)
-    outcome, _ = security_1({}, seen=bare)
+    outcome, _ = check_security_1({}, seen=bare)
     assert holds_unless("cluster2: expected sample/helloworld-cluster2 to have a proxy", outcome)
 
 
 # SECURITY-2 ---------------------------------------------------------------------------------------
 
 
-def security_2(changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0.0.1",)) -> Outcome:
-    security = module("security_2")
+def check_security_2(
+    changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0.0.1",)
+) -> Outcome:
     usual = {"plaintext": REFUSED, "unknown_sni": REFUSED}
     usual |= {"no_certificate": ALERT, "foreign_certificate": ALERT}
 
@@ -147,17 +152,16 @@ def security_2(changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0
         shown = "no_certificate" if hello.certificate is None else "foreign_certificate"
         return {**usual, **changes}[shown]
 
-    security.attempt = attempt
     found = {
         "cluster1": gateway("cluster1", *addresses),
         "cluster2": gateway("cluster2", "10.0.0.2"),
     }
-    security.gateways = lambda kube: (found[kube.name],)
-    return checked(security, mesh(view()))
+    probes = security_2.Probes(gateways=lambda kube: (found[kube.name],), attempt=attempt)
+    return checked(security_2, mesh(view()), probes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "finding"),
     [
         ({}, ""),
         ({"no_certificate": replace(ALERT, server=None)}, ""),
@@ -166,41 +170,45 @@ def security_2(changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0
         ({"unknown_sni": ANSWERED}, "expected an unknown SNI to be refused"),
         ({"unknown_sni": ALERT}, f"but saw a server that shows its certificate, {HELLOWORLD}"),
         ({"no_certificate": ANSWERED}, "a client without a certificate to be refused"),
-        ({"foreign_certificate": ANSWERED}, "a client certificate of a foreign root to be refused"),
+        (
+            {"foreign_certificate": ANSWERED},
+            "from an untrusted root to be refused",
+        ),
     ],
 )
-def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], said: str) -> None:
-    assert holds_unless(said, security_2(changes))
+def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], finding: str) -> None:
+    assert holds_unless(finding, check_security_2(changes))
 
 
 @pytest.mark.parametrize("what", ["no_certificate", "foreign_certificate"])
 def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
-    outcome = security_2({what: REFUSED})
+    outcome = check_security_2({what: REFUSED})
     assert outcome.result == "inconclusive"
     assert "connection reset, before it came to that" in str(outcome.trouble)
 
 
 def test_a_gateway_without_an_address_refuses_nobody() -> None:
-    said = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
-    assert holds_unless(said, security_2({}, ()))
+    finding = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
+    assert holds_unless(finding, check_security_2({}, ()))
 
 
 # SECURITY-3 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("taken", "said"),
+    ("taken", "finding"),
     [
         ("", ""),
         ("nothing", "cluster1: expected a request for a certificate without a token to be refused"),
-        ("token", "a request for a certificate with a token of nobody's to be refused by istiod"),
+        ("token", "a request for a certificate with a forged token to be refused by istiod"),
         ("stream", "a request for configuration without token and certificate to be refused"),
-        ("certificate", "a client certificate of a foreign root to be refused by istiod at istiod"),
+        (
+            "certificate",
+            "from an untrusted root to be refused by istiod at istiod",
+        ),
     ],
 )
-def test_untrusted_clients_at_istiod(taken: str, said: str) -> None:
-    security = module("security_3")
-
+def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
     def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
         assert target == "istiod.istio-system.svc:15012"
         assert (message is None) == method.endswith("/StreamAggregatedResources")
@@ -213,18 +221,17 @@ def test_untrusted_clients_at_istiod(taken: str, said: str) -> None:
         settings = Attempt(SOURCE, (), "", "\x00\x00\x12\x04")
         return settings if taken == "certificate" else ALERT
 
-    security.call, security.attempt = call, attempt
-    assert holds_unless(said, checked(security, mesh(view())))
+    probes = security_3.Probes(call=call, attempt=attempt)
+    assert holds_unless(finding, checked(security_3, mesh(view()), probes))
 
 
 # TRAFFIC-3 ----------------------------------------------------------------------------------------
 
 
-def traffic_3(
+def check_traffic_3(
     passed: Mapping[str, int], answering: Iterable[str] = EVERYWHERE, failures: int = 0
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time."""
-    traffic = module("traffic_3")
     counts = {"cluster1": 100, "cluster2": 200}
     rounds = {"cluster1": 0, "cluster2": 0}
 
@@ -234,31 +241,26 @@ def traffic_3(
         counts[kube.name] += passed[kube.name]
         return sample(kube.name, answering, failures)
 
-    def endpoints(kube: Any, gate: Pod, cluster: str) -> Any:
+    def endpoints(kube: Any, gateway: Pod, cluster: str) -> Any:
         found = (SimpleNamespace(connections=counts[kube.name]),)
         return SimpleNamespace(source=SOURCE, endpoints=found)
 
-    traffic.requests, traffic.endpoints = requests, endpoints
-    traffic.gateways = lambda kube: (gateway(kube.name),)
-    traffic.requests_per_connection = lambda kube, proxy, cluster: 1
-    traffic.client_endpoints = lambda view, deadline, service: {}
-    traffic.fresh_connections = lambda view: NullContext()
+    probes = traffic_3.Probes(
+        gateways=lambda kube: (gateway(kube.name),),
+        fresh_connections=lambda view: nullcontext(),
+        requests_per_connection=lambda kube, proxy, cluster: 1,
+        client_endpoints=lambda view, seconds, service: {},
+        requests=requests,
+        endpoints=endpoints,
+    )
     before = {cluster: sample(cluster, EVERYWHERE) for cluster in counts}
-    outcome = checked(traffic, mesh(view(), traffic=before))
-    assert max(rounds.values()) <= traffic.ROUNDS
+    outcome = checked(traffic_3, mesh(view(), traffic=before), probes)
+    assert max(rounds.values()) <= traffic_3.ROUNDS
     return outcome
 
 
-class NullContext:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
-    ("passed", "failures", "said"),
+    ("passed", "failures", "finding"),
     [
         ({"cluster1": 1, "cluster2": 1}, 0, ""),
         (
@@ -271,20 +273,20 @@ class NullContext:
         ({"cluster1": 4, "cluster2": 1}, 2, "and at most 2 that failed, but saw 4 in cluster1"),
     ],
 )
-def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, said: str) -> None:
-    outcome = traffic_3(passed, failures=failures)
-    assert holds_unless(said, outcome)
+def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding: str) -> None:
+    outcome = check_traffic_3(passed, failures=failures)
+    assert holds_unless(finding, outcome)
     assert outcome.figures["network1.requests_from_other_networks"] == 1
     assert outcome.figures["cluster1.connections_through_gateway"] == passed["cluster1"]
 
 
 def test_networks_that_answer_nobody_are_not_counted_on() -> None:
-    outcome = traffic_3({"cluster1": 1, "cluster2": 0}, EVERYWHERE[:1])
+    outcome = check_traffic_3({"cluster1": 1, "cluster2": 0}, EVERYWHERE[:1])
     assert outcome.result == "inconclusive"
     assert "requests that network2 answers" in str(outcome.trouble)
 
 
 def test_a_pod_that_nobody_knows_is_trouble() -> None:
-    outcome = traffic_3({"cluster1": 1, "cluster2": 1}, (*EVERYWHERE, "helloworld-new"))
+    outcome = check_traffic_3({"cluster1": 1, "cluster2": 1}, (*EVERYWHERE, "helloworld-new"))
     assert isinstance(outcome.trouble, ProbeError)
     assert "helloworld-new" in str(outcome.trouble)

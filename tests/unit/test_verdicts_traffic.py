@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, holds_unless, mesh, module
+from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.requirements import discovery_2, traffic_1, traffic_2
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
 from mesh_fixtures.verdict.statistics import judge_shares
@@ -35,7 +36,7 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "said"),
+    ("endpoints", "finding"),
     [
         (COMPLETE, ""),
         (client_endpoints(("10.101.0.5", 5000)), "(missing 172.18.1.100:15443)"),
@@ -46,9 +47,9 @@ COMPLETE = client_endpoints(("10.101.0.5", 5000), ("172.18.1.100", 15443))
         ),
     ],
 )
-def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], said: str) -> None:
-    outcome = checked(module("discovery_2"), mesh(FakeView(MULTI), endpoints))
-    assert holds_unless(said, outcome)
+def test_discovery_of_endpoints(endpoints: Mapping[str, ClientEndpoints], finding: str) -> None:
+    outcome = checked(discovery_2, mesh(FakeView(MULTI), endpoints))
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.seconds_to_endpoints"] == 1.5
 
 
@@ -62,7 +63,7 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "finding"),
     [
         (traffic(v1=97, v2=103), ""),
         (traffic(1, v1=99, v2=100), "expected 200 requests without an error, but saw 1 errors in"),
@@ -71,14 +72,14 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
         (traffic(200), "200 errors in 200 requests: request 0: curl exit 28 timed out"),
     ],
 )
-def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> None:
-    outcome = checked(module("traffic_1"), mesh(FakeView(MULTI), traffic=sample))
-    assert holds_unless(said, outcome)
+def test_errors_and_versions(sample: Mapping[str, TrafficSample], finding: str) -> None:
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), traffic=sample))
+    assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.requests"] == 200
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "finding"),
     [
         (traffic(v1=97, v2=103), ""),
         (traffic(v1=198, v2=2), "v1 198 (wanted 65 to 135 of 200), v2 (network2) 2 (wanted"),
@@ -87,14 +88,14 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], said: str) -> 
         (traffic(200), "expected endpoints in use and answers to compare"),
     ],
 )
-def test_shares(sample: Mapping[str, TrafficSample], said: str) -> None:
-    outcome = checked(module("traffic_2"), mesh(FakeView(MULTI), COMPLETE, sample))
-    assert holds_unless(said, outcome)
+def test_shares(sample: Mapping[str, TrafficSample], finding: str) -> None:
+    outcome = checked(traffic_2, mesh(FakeView(MULTI), COMPLETE, sample))
+    assert holds_unless(finding, outcome)
 
 
 def test_shares_of_too_few_answers_are_an_error() -> None:
     few = mesh(FakeView(MULTI), COMPLETE, traffic(30, v1=20))
-    outcome = checked(module("traffic_2"), few)
+    outcome = checked(traffic_2, few)
     assert outcome.result == "inconclusive"
     assert outcome.figures["cluster1.share.v1"] == 1
     with pytest.raises(ProbeError, match="cluster1: wanted enough answers") as raised:

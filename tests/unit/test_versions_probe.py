@@ -32,9 +32,9 @@ class Kube(FakeKube):
         return self.metallb
 
 
-@pytest.mark.parametrize("said", ["1.31.1\n", "client version: 1.31.1\n"])
-def test_versions(said: str) -> None:
-    client = Kube(lambda argv: said if "version" in argv else ENVOY, [pod("any")]).as_client()
+@pytest.mark.parametrize("output", ["1.31.1\n", "client version: 1.31.1\n"])
+def test_versions(output: str) -> None:
+    client = Kube(lambda argv: output if "version" in argv else ENVOY, [pod("any")]).as_client()
     assert versions.kubernetes(client) == "1.36.3"
     assert versions.istio(client) == "1.31.1"
     assert versions.proxy(client) == "1.40.0"

@@ -18,9 +18,9 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 def status(proxy: str, kind: str = "sidecar", **changes: str | None) -> Json:
     """An entry of `/debug/syncz` as Istio 1.32 answers it, with every type accepted."""
     types = ("cluster", "listener", "endpoint", "route")
-    said: Json = {"cluster_id": "cluster2", "proxy": proxy, "proxy_type": kind, "resources": {}}
-    said |= {f"{name}_{what}": NONCE for name in types for what in ("sent", "acked")}
-    return {key: value for key, value in (said | changes).items() if value is not None}
+    status: Json = {"cluster_id": "cluster2", "proxy": proxy, "proxy_type": kind, "resources": {}}
+    status |= {f"{name}_{what}": NONCE for name in types for what in ("sent", "acked")}
+    return {key: value for key, value in (status | changes).items() if value is not None}
 
 
 def connection(proxy: str, address: str) -> Json:

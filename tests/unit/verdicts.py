@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from fake_kube import pod, result
 
-from mesh_fixtures import requirements
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import Meta, Namespace, Pod, Service
 from mesh_fixtures.probe.gateways import Gateway
-from mesh_fixtures.requirements import Outcome, Requirement
+from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.scenario import Scenario
 
 GATEWAY = Meta("istio-eastwestgateway", "istio-system")
 SOURCE = result().source
-REQUIREMENTS = Path(requirements.__file__).parent
-
-
-def module(name: str) -> Any:
-    """A requirement's module, fresh for each caller, that does not wait."""
-    spec = importlib.util.spec_from_file_location(f"verdicts_{name}", REQUIREMENTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # where dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    for waiting in ("SYNC_SECONDS", "SETTLING_SECONDS"):
-        if hasattr(loaded, waiting):
-            setattr(loaded, waiting, 0)
-    return loaded
 
 
 @dataclass
@@ -84,27 +66,37 @@ class FakeView:
 
 
 def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
-    """A mesh of which this was seen."""
-    return SimpleNamespace(view=view, scenario=view.scenario, endpoints=endpoints, traffic=traffic)
+    """A mesh of which this was seen, and that nobody waits for."""
+    return SimpleNamespace(
+        view=view,
+        scenario=view.scenario,
+        endpoints=endpoints,
+        traffic=traffic,
+        patient=lambda seconds: 0.0,
+    )
 
 
-def checked(module: Any, mesh: Any) -> Outcome:
-    """What comes of checking a mesh by a module's requirement."""
-    requirement: Requirement = module.REQUIREMENT
-    outcome = requirement.check(mesh)
+def checked(module: Any, mesh: Any, probes: Any = None) -> Outcome:
+    """The outcome of checking a mesh by a module's requirement.
+
+    Args:
+        probes: of the module, with observations in place of some; None for a requirement without.
+    """
+    judge = partial(module.judge, probes=probes) if probes else module.judge
+    outcome: Outcome = replace(module.REQUIREMENT, judge=judge).check(mesh)
     assert all(isinstance(figure, str | int | float) for figure in outcome.figures.values())
     return outcome
 
 
 def found(outcome: Outcome) -> str:
-    """What a check finds against the mesh; empty when the requirement holds."""
+    """All findings of a check; empty when the requirement holds."""
     assert outcome.trouble is None
     return "\n".join(map(str, outcome.findings))
 
 
-def holds_unless(said: str, outcome: Outcome) -> bool:
-    """Whether a check finds what it must, or nothing when nothing is to be said."""
-    return said in found(outcome) if said else outcome.result == "met"
+def holds_unless(finding: str, outcome: Outcome) -> bool:
+    """Whether a check has a finding; if it is empty, whether the requirement is met."""
+    return finding in found(outcome) if finding else outcome.result == "met"
 
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
