@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.contract import Provider
 from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError
-from mesh_fixtures.options import AUTO, HELM, Choice, Option
+from mesh_fixtures.options import AUTO, HELM, OF_A_RUN, PROVIDER, SELECTION, Choice, Option
 
 if TYPE_CHECKING:
     from mesh_fixtures.charts import Charts
@@ -89,6 +89,27 @@ def options(*, external: bool | None = None) -> tuple[Option, ...]:
     """
     every = (registry().providers[name] for name in names(external=external))
     return tuple(dict.fromkeys(option for each in every for option in each.options))
+
+
+def provider_option(*, external: bool | None = None) -> Option:
+    """The option that names a provider, with those that are registered as its choices.
+
+    Args:
+        external: as in `names`.
+    """
+    valid = names(external=external)
+    summaries = (f"{name}: {registry().providers[name].summary}" for name in valid)
+    return replace(
+        PROVIDER,
+        choices=(AUTO, *valid),
+        help=f"{PROVIDER.help}; auto: by what is given and what this machine can run; "
+        + "; ".join(summaries),
+    )
+
+
+def all_options() -> tuple[Option, ...]:
+    """Every option of a run but `--mesh-plan`, those of providers included."""
+    return (provider_option(), *SELECTION[1:], *OF_A_RUN, *options())
 
 
 def by_name(name: str) -> type[Provider]:

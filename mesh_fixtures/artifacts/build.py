@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import catalog, images, manifests, versions
+from mesh_fixtures.artifacts import catalog, helm, images, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
@@ -153,6 +153,18 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
         space = f"{wanted} free at {there} for a build; there are {seen}"
         found.append(Problem(space, DISK_REMEDY))
     return tuple(found)
+
+
+def problems_of_labs(
+    kubernetes: str = versions.KUBERNETES, *, with_charts: bool
+) -> Sequence[Problem]:
+    """`problems` of everything that labs are made of.
+
+    Args:
+        kubernetes: version of the nodes' programs.
+        with_charts: whether Helm installs their mesh.
+    """
+    return problems(parts=[*catalog.parts(kubernetes), *(helm.parts() if with_charts else ())])
 
 
 def _go_problems() -> list[Problem]:

@@ -48,9 +48,8 @@ def add_provider(
         external: whether existing clusters are possible too.
     """
     accepted = None if external else False
-    valid = (AUTO, *providers.names(external=accepted))
-    provider = replace(options.PROVIDER, repeatable=repeatable)
-    options.declare(parser, provider, choices=valid)
+    provider = providers.provider_option(external=accepted)
+    options.declare(parser, replace(provider, repeatable=repeatable))
     for option in (*options.SELECTION[1:], *providers.options(external=accepted)):
         options.declare(parser, option)
 
@@ -82,8 +81,8 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
         MachineError: a value is not valid.
     """
     accepted = None if external else False
-    names = (AUTO, *providers.names(external=accepted))
-    asked = given(arguments, options.PROVIDER, valid=names) or (AUTO,)
+    provider = providers.provider_option(external=accepted)
+    asked = given(arguments, provider, valid=provider.choices) or (AUTO,)
 
     def single(option: Option) -> str:
         return "".join(given(arguments, option, valid=option.choices)) or option.default

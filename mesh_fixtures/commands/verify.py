@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mesh_fixtures
 from mesh_fixtures import options, providers
-from mesh_fixtures.options import Option
 from mesh_fixtures.progress import Sink
 
 SUMMARY = "verify topologies, or an existing mesh, and write reports"
@@ -22,12 +21,8 @@ def add(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} [EXPRESSION] [options] [arguments of pytest]"
     parser.allow_abbrev = False
     parser.set_defaults(takes_unknown=True)
-    for option in _options():
-        options.declare(
-            parser,
-            option,
-            choices=("auto", *providers.names()) if option == options.PROVIDER else (),
-        )
+    for option in providers.all_options():
+        options.declare(parser, option)
     parser.add_argument("--plan", action="store_true", help="print runbooks and run nothing")
     parser.epilog = (
         "EXPRESSION selects topologies and requirements as pytest -k does: multi-network, or "
@@ -35,10 +30,6 @@ def add(parser: ArgumentParser) -> None:
         "to pytest, such as -n 2, -x or --junitxml. Exit "
         "status: as pytest's; 0: every requirement is met, 1: not so, 4: cannot be run as given."
     )
-
-
-def _options() -> tuple[Option, ...]:
-    return (*options.SELECTION, *options.OF_A_RUN, *providers.options())
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
@@ -62,7 +53,7 @@ def command(arguments: Namespace, unknown: Sequence[str], folder: Path) -> list[
     if unknown and not unknown[0].startswith("-"):
         argv += ["-k", unknown[0]]
         unknown = unknown[1:]
-    for option in _options():
+    for option in providers.all_options():
         value = getattr(arguments, option.short_name)
         if value is not None:
             values = value if option.repeatable else [value]

@@ -64,21 +64,16 @@ class Settings:
         return self.report or root / "mesh-report"
 
 
-def all_options() -> tuple[Option, ...]:
-    """Every option but `--mesh-plan`, those of providers included."""
-    return (*options.SELECTION, *options.OF_A_RUN, *providers.options())
-
-
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option as a flag and as an ini setting."""
     group = parser.getgroup("mesh", "mesh conformance")
-    for option in all_options():
-        text = f"{_help(option)} [environment: {option.variable}, ini: {option.name}]"
+    for option in providers.all_options():
+        text = f"{option.help} [environment: {option.variable}, ini: {option.name}]"
         keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text}
         if option.switch:
             keywords |= {"action": "store_const", "const": ON[0]}
-        elif _choices(option):
-            keywords["choices"] = _choices(option)
+        elif option.choices:
+            keywords["choices"] = option.choices
         else:
             keywords["metavar"] = option.metavar
         if option.repeatable:
@@ -93,27 +88,16 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def _choices(option: Option) -> tuple[str, ...]:
-    return (AUTO, *providers.names()) if option == options.PROVIDER else option.choices
-
-
-def _help(option: Option) -> str:
-    if option != options.PROVIDER:
-        return option.help
-    every = providers.registry().providers.items()
-    return f"{option.help}; auto: by what is given and what this machine can run; " + "; ".join(
-        f"{name}: {each.summary}" for name, each in every
-    )
-
-
 def resolve(config: pytest.Config) -> Settings:
     """Read the options: a flag wins over the environment, the environment over the ini file.
 
     Raises:
         pytest.UsageError: a value is not valid, or has misled pytest.
     """
-    configuration.require_found(config, [option.flag for option in all_options()])
-    values = {option.name: _look_up(option, config, os.environ) for option in all_options()}
+    configuration.require_found(config, [option.flag for option in providers.all_options()])
+    values = {
+        option.name: _look_up(option, config, os.environ) for option in providers.all_options()
+    }
 
     def single(option: Option) -> str:
         return "".join(values[option.name])
@@ -176,7 +160,7 @@ def _look_up(
 
 
 def _require_valid(option: Option, source: str, value: str) -> None:
-    valid = _choices(option)
+    valid = option.choices
     if valid and value not in valid:
         raise pytest.UsageError(
             f"{source}: {value!r} is not valid; valid values: {', '.join(valid)}"

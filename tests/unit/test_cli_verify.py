@@ -11,7 +11,7 @@ import pytest
 import mesh_fixtures
 from mesh_fixtures import cli
 from mesh_fixtures.commands import verify
-from mesh_fixtures.session.options import all_options
+from mesh_fixtures.providers import all_options
 
 HERE = Path("/somewhere")
 TESTS = Path(__file__).parents[1] / "conformance"

@@ -15,9 +15,10 @@ from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.lab.kubeconfig import discovery
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED
 from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.providers import all_options
 from mesh_fixtures.requirements import REQUIREMENTS, registry
 from mesh_fixtures.scenario import Scenario, as_yaml
-from mesh_fixtures.session.options import all_options, resolve
+from mesh_fixtures.session.options import resolve
 
 TESTS = """\
 import pytest

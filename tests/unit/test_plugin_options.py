@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures.options import Choice
-from mesh_fixtures.session.options import all_options, resolve
+from mesh_fixtures.providers import all_options
+from mesh_fixtures.session.options import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from plugin_stub import QUICK
 
+from mesh_fixtures.providers import all_options
 from mesh_fixtures.requirements import REQUIREMENTS
-from mesh_fixtures.session.options import all_options
 
 PROJECT = Path(__file__).parents[2]
 

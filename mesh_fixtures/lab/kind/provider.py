@@ -76,14 +76,11 @@ class KindProvider(Provider):
         return [*machine.problems(), *missing_parts(self._wanted)]
 
     def problems_of_building(self) -> Sequence[Problem]:
-        from mesh_fixtures.artifacts import build, catalog, helm
+        from mesh_fixtures.artifacts import build
 
         if self._wanted.source != "built":
             return ()
-        parts = [*catalog.parts()]
-        if self._wanted.charts is not None:
-            parts += helm.parts()
-        return build.problems(parts=parts)
+        return build.problems_of_labs(with_charts=self._wanted.charts is not None)
 
     def prepare(self, progress: Progress) -> None:
         from mesh_fixtures.lab.kind.parts import gather

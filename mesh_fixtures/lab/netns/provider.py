@@ -80,12 +80,9 @@ class NetnsProvider(Provider):
         return [*machine.problems(), *helm_install.problems(self._charts, versions.ISTIO)]
 
     def problems_of_building(self) -> Sequence[Problem]:
-        from mesh_fixtures.artifacts import build, catalog, helm
+        from mesh_fixtures.artifacts import build
 
-        parts = [*catalog.parts(self._kubernetes)]
-        if self._charts is not None:
-            parts += helm.parts()
-        return build.problems(parts=parts)
+        return build.problems_of_labs(self._kubernetes, with_charts=self._charts is not None)
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
