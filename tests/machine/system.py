@@ -29,8 +29,10 @@ _PACKAGES: Final = (
     "nftables",
 )  # fmt: skip
 _STARTED_BY_CHECKS: Final = ("docker.service", "docker.socket", "containerd.service")
-_SHOWN: Final = ("bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "scenarios")
-"""What the project's environment is made from."""
+PACKAGED: Final = (
+    "bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "scenarios", "tests/conformance",
+)  # fmt: skip
+"""What the project's environment is made from: all that its package holds."""
 
 
 def system(suite: str = versions.DEBIAN_SUITE) -> Part:
@@ -93,7 +95,7 @@ def _build_environment(work: Work) -> None:
         folder.mkdir()
     project = layers["upper"] / INSIDE.relative_to("/")
     project.mkdir()
-    for name in _SHOWN:
+    for name in PACKAGED:
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, project / name)
