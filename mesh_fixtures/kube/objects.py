@@ -99,6 +99,8 @@ class Pod:
         containers: native sidecars, which are init containers that keep running, come first; init
             containers that end are left out.
         unscheduled: why no node takes it; empty when one does.
+        host_network: whether it has no network of its own, but its node's.
+        init_arguments: of the init containers that end, by their names.
     """
 
     meta: Meta
@@ -109,6 +111,8 @@ class Pod:
     containers: tuple[Container, ...]
     unscheduled: str = ""
     service_account: str = ""
+    host_network: bool = False
+    init_arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -161,6 +165,12 @@ class Pod:
             containers=tuple(_container(each, statuses) for each in lasting),
             unscheduled=_unscheduled(status),
             service_account=spec.get("serviceAccountName", ""),
+            host_network=bool(spec.get("hostNetwork")),
+            init_arguments={
+                each["name"]: tuple(each.get("args") or ())
+                for each in spec.get("initContainers") or ()
+                if each.get("restartPolicy") != "Always"
+            },
         )
 
 
@@ -306,6 +316,7 @@ class Service:
         external: addresses or host names that its load balancer got, or its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.
+        cluster_ip: its address within the cluster; empty or `None` without.
     """
 
     meta: Meta
@@ -314,6 +325,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...]
     preference: str = ""
+    cluster_ip: str = ""
 
     @classmethod
     def read(cls, item: Json) -> Service:
@@ -332,6 +344,7 @@ class Service:
             ),
             external=tuple(each for each in external if each),
             preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
+            cluster_ip=spec.get("clusterIP", ""),
         )
 
 

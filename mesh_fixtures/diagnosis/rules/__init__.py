@@ -11,6 +11,7 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
+    answers,
     attachment,
     authorities,
     cluster_access,
@@ -20,6 +21,7 @@ from mesh_fixtures.diagnosis.rules import (
     gateway_exposure,
     gateway_health,
     identity,
+    istiod_access,
     routing,
     sample_workloads,
     security_policies,
@@ -36,12 +38,14 @@ _MODULES = (
     gateway_health,
     gateway_exposure,
     attachment,
+    istiod_access,
     cluster_access,
     identity,
     sidecar_injection,
     sample_workloads,
     security_policies,
     routing,
+    answers,
 )
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for module in _MODULES for rule in module.RULES)
