@@ -14,7 +14,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import Settled, settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 30.0
 
@@ -62,11 +62,13 @@ def _without_access(
     for secret in secrets:
         if secret.cluster not in wanted or secret.leads_to != secret.cluster:
             continue
+        about = Subject((secret.cluster,))
         expected = f"{secret.cluster} to let the account of {secret.name} read what istiod needs"
         if secret.accepted is False:
-            yield Finding(primary, expected, f"{secret.cluster} refuse its token")
+            yield Finding(primary, expected, f"{secret.cluster} refuse its token", about=about)
         elif secret.denied:
-            yield Finding(primary, expected, f"it deny {', '.join(secret.denied)}")
+            seen = f"it deny {', '.join(secret.denied)}"
+            yield Finding(primary, expected, seen, about=about)
 
 
 def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:
@@ -76,10 +78,16 @@ def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) 
     findings = []
     for each in known:
         ids = [cluster.id for cluster in each.clusters]
+        synced = {cluster.id for cluster in each.clusters if cluster.synced}
+        unread = tuple(sorted((wanted - synced) | ({*ids} - wanted)))
         if sorted(ids) != sorted(wanted) or not all(one.synced for one in each.clusters):
             expected = f"{each.istiod} to read {', '.join(sorted(wanted))}, each synced"
-            findings.append(Finding(primary, expected, str(each), each.source))
-    return findings or ([] if known else [Finding(primary, "a ready istiod to ask", "none")])
+            findings.append(Finding(primary, expected, str(each), each.source, Subject(unread)))
+    return findings or (
+        []
+        if known
+        else [Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))]
+    )
 
 
 REQUIREMENT = Requirement(

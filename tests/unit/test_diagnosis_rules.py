@@ -167,10 +167,8 @@ def inside(**counts: int) -> Change:
 
     def change(recording: Recording) -> Recording:
         known = recording.facts.paths_of("gateway", "cluster1", "cluster2")
-        own = (
-            replace(each, client="cluster2", **{**NOTHING, "attempts": 2, **counts})
-            for each in known
-        )
+        values: dict[str, Any] = {**NOTHING, "attempts": 2, **counts}
+        own = (replace(each, client="cluster2", **values) for each in known)
         return of_mesh(paths=adding(*own))(recording)
 
     return change

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.probe.remote_secrets import LABEL
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("DISCOVERY-1",)
 MISSING = Kind("remote-secret-missing", Layer.ACCESS, _BROKEN)
@@ -21,11 +22,11 @@ WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Layer.ACCESS, _BROKEN)
 LOOPBACK = Kind("remote-secret-loopback-server", Layer.ACCESS, _BROKEN)
 UNREACHABLE = Kind("remote-secret-unreachable-server", Layer.ACCESS, _BROKEN, ("packet-loss",))
 UNAUTHORIZED = Kind("remote-secret-unauthorized", Layer.ACCESS, _BROKEN)
-UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN)
 UNLABELLED = Kind("remote-secret-unlabelled", Layer.ACCESS, _BROKEN)
 NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
 REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
 FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
     Layer.ACCESS,
@@ -135,7 +136,7 @@ def forbidden(case: Case) -> Iterator[Cause]:
         if secret.denied:
             yield Cause(
                 FORBIDDEN,
-                (secret.leads_to, name),
+                (name, secret.leads_to),
                 f"{secret.leads_to} does not permit the account of {name}'s remote secret to "
                 f"{listed(secret.denied)}: when istiod's present watches end, it reads nothing of "
                 f"{secret.leads_to} any more",
@@ -171,6 +172,7 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
                     *_reading(facts, secret.cluster),
                 ),
                 _again(case, name, secret.cluster),
+                about=Subject((name, secret.cluster, secret.leads_to)),
             )
 
 

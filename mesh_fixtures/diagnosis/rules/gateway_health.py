@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
 _UNATTACHED = (
@@ -195,33 +196,31 @@ def unreachable(case: Case) -> Iterator[Cause]:
             closed = [each for each in paths if each.is_closed and each.client != spec.name]
             inside = [each for each in paths if each.client == spec.name]
             dead = {each.port for each in inside if each.is_closed}
-            on_the_way = [each for each in closed if each.port not in dead]
-            if on_the_way:
-                yield _cut_off(case, spec.name, address, on_the_way, inside)
+            for client in sorted({each.client for each in closed}):
+                cut_off = [each for each in closed if each.client == client]
+                if on_the_way := [each for each in cut_off if each.port not in dead]:
+                    yield _cut_off(case, client, spec.name, on_the_way, inside)
             if silent := [each for each in closed if each.port in dead]:
                 yield _not_answering(case, spec.name, address, silent, inside)
 
 
 def _cut_off(
-    case: Case, server: str, address: str, closed: Sequence[Path], inside: Sequence[Path]
+    case: Case, client: str, server: str, closed: Sequence[Path], inside: Sequence[Path]
 ) -> Cause:
-    clients = sorted({each.client for each in closed})
+    address = closed[0].address
     ports = sorted({each.port for each in closed})
     own = [each for each in inside if each.port in ports and each.is_open]
     within = f", though {server} itself reaches it there" if own else ""
     return Cause(
         UNREACHABLE,
-        (server, *clients),
-        f"{listed(clients)} cannot reach the east-west gateway of {server} at {address}, port "
+        (server, client),
+        f"{client} cannot reach the east-west gateway of {server} at {address}, port "
         f"{listed(ports)}: {_outcomes(closed)}{within}",
-        (
-            *_seen(closed),
-            *_seen(own),
-            *_failed_connections(case, clients, address, ports),
-        ),
-        f"let nodes and pods of {listed(clients)} reach {address}, port {listed(ports)}: firewall "
-        "rules, security groups, routes, announcement of the address",
+        (*_seen(closed), *_seen(own), *_failed_connections(case, client, address, ports)),
+        f"let nodes and pods of {client} reach {address}, port {listed(ports)}: firewall rules, "
+        "security groups, routes, announcement of the address",
         certainty="certain" if {each.port for each in own} >= {*ports} else "likely",
+        about=Subject((server,), addresses=(address,), clients=(client,)),
     )
 
 
@@ -246,6 +245,7 @@ def _not_answering(
         f"see that the Service of {address} has port {listed(ports)}, that its target is a port "
         f"at which the gateway's pods listen, and that nothing in {server} filters it",
         certainty="likely",
+        about=Subject((server,), addresses=(address,)),
     )
 
 
@@ -266,15 +266,13 @@ def _outcomes(paths: Sequence[Path]) -> str:
 
 
 def _failed_connections(
-    case: Case, clients: Sequence[str], address: str, ports: Sequence[int]
+    case: Case, cluster: str, address: str, ports: Sequence[int]
 ) -> Iterator[Evidence]:
-    """The same, as the clients' own proxies saw it."""
-    targets = {f"{address}:{port}" for port in ports}
-    for name in clients:
-        client = case.facts.clusters[name].client
-        for each in (client.endpoints or ()) if client else ():
-            if each.target in targets and each.failed and client:
-                yield Evidence(f"Sleep's proxy in {name}: {each}", client.source)
+    """The same, as the client's own proxy saw it."""
+    client = case.facts.clusters[cluster].client
+    for each in (client.endpoints or ()) if client else ():
+        if client and each.failed and each.target in {f"{address}:{port}" for port in ports}:
+            yield Evidence(f"Sleep's proxy in {cluster}: {each}", client.source)
 
 
 RULES = (missing, not_running, address_pending, address_shared, unreachable)

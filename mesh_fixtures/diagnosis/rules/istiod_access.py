@@ -16,6 +16,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
 from mesh_fixtures.diagnosis.rules import cluster_health, gateway_exposure, gateway_health
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("CONTROL-2", "WORKLOAD-1", "GATEWAY-1")
 DNS = Kind(
@@ -93,6 +94,7 @@ def unreachable(case: Case) -> Iterator[Cause]:
                 *(Evidence(line, source) for line, source in [*_log(facts)][-2:]),
             ),
             f"let pods of {spec.name} reach {target}: firewall rules, network policies, routes",
+            about=Subject((spec.name,)),
         )
 
 
@@ -131,6 +133,7 @@ def host_name(case: Case) -> Iterator[Cause]:
                     "set global.remotePilotAddress to an IP address at which istiod is exposed, or "
                     f"to a host name that pods and API server of {spec.name} resolve, with ports "
                     "15012 and 443 passed to istiod",
+                    about=Subject((spec.name,)),
                 )
 
 
@@ -153,6 +156,7 @@ def certificate_name(case: Case) -> Iterator[Cause]:
                 tuple(seen),
                 f"let proxies and webhook of {spec.name} call it istiod.{SYSTEM_NAMESPACE}.svc, or "
                 f"give istiod of {primary} a certificate for {name} (ISTIOD_CUSTOM_HOST)",
+                about=Subject((spec.name,)),
             )
 
 
