@@ -89,7 +89,8 @@ def application_fails(target: Target) -> Iterator[None]:
         target.restart(cluster, (target.namespace, name))
         yield
     finally:
-        target.sample(cluster, "replace", "-f", "-", stdin=json.dumps(kept))
+        back = ("-n", target.namespace, "replace", "-f", "-")
+        target.kubectl(cluster, *back, stdin=json.dumps(kept))
         target.restart(cluster, (target.namespace, name))
 
 
