@@ -23,8 +23,8 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Path,
     ProxyIdentity,
     Registered,
-    Responses,
     Root,
+    Served,
     Traffic,
     WaitingProxy,
 )
@@ -57,8 +57,8 @@ __all__ = [
     "ProxyIdentity",
     "Registered",
     "RemoteSecret",
-    "Responses",
     "Root",
+    "Served",
     "Service",
     "ServicePort",
     "Traffic",
@@ -319,7 +319,7 @@ class Facts:
         clusters: in the scenario's order.
         packet_sizes: paths that lose large packets.
         traffic: by client, where requests were sent.
-        responses: of HelloWorld to these requests, by server's sidecar.
+        served: of these requests, by pod of HelloWorld.
     """
 
     at: float
@@ -328,7 +328,7 @@ class Facts:
     paths: tuple[Path, ...] = ()
     packet_sizes: tuple[PacketSizes, ...] = ()
     traffic: tuple[Traffic, ...] = ()
-    responses: tuple[Responses, ...] = ()
+    served: tuple[Served, ...] = ()
     unread: tuple[Failed, ...] = ()
 
     def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:

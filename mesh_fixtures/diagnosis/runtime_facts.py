@@ -266,31 +266,24 @@ class WaitingProxy:
 
 
 @dataclass(frozen=True)
-class Responses:
-    """Answers of a pod of HelloWorld to a client, as the sidecar in front of it counted them over
-    this run's own requests.
+class Served:
+    """What the sidecar in front of a pod of HelloWorld counted of its application over this run's
+    own requests.
 
     Attributes:
         server: cluster of the pod.
-        client: cluster of the client; empty when the sidecar does not know.
-        code: HTTP status.
-        flags: why a proxy answered in the place of the application (Envoy: response flags); empty
-            where the application answered.
+        requests: that the sidecar passed to the application.
+        errors: how many of these ended without an answer or with a server's error.
+        failed: connections to the application that could not be opened.
     """
 
     server: str
     pod: str
     version: str
-    client: str
-    code: int
-    flags: str
-    count: int
+    requests: int
+    errors: int
+    failed: int
     source: str
-
-    @property
-    def is_own_error(self) -> bool:
-        """Whether the application itself answered with an error of a server."""
-        return not self.flags and self.code >= 500
 
 
 @dataclass(frozen=True)

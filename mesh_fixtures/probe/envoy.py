@@ -99,6 +99,15 @@ class Counters:
     requests: int = 0
     errors: int = 0
 
+    def plus(self, other: Counters) -> Counters:
+        """What was counted of both."""
+        return Counters(
+            self.connections + other.connections,
+            self.failed + other.failed,
+            self.requests + other.requests,
+            self.errors + other.errors,
+        )
+
     def since(self, before: Counters) -> Counters:
         """What was counted between two observations."""
         return Counters(
@@ -186,13 +195,14 @@ def counters(clusters: Any) -> dict[str, Counters]:
     for cluster in clusters.get("cluster_statuses", ()):
         for endpoint in cluster.get("host_statuses", ()):
             address, port = _socket(endpoint["address"])
-            known = found.get(f"{address}:{port}", Counters())
-            found[f"{address}:{port}"] = Counters(
-                known.connections + _counter(endpoint, "cx_total"),
-                known.failed + _counter(endpoint, "cx_connect_fail"),
-                known.requests + _counter(endpoint, "rq_total"),
-                known.errors + _counter(endpoint, "rq_error"),
+            counted = Counters(
+                _counter(endpoint, "cx_total"),
+                _counter(endpoint, "cx_connect_fail"),
+                _counter(endpoint, "rq_total"),
+                _counter(endpoint, "rq_error"),
             )
+            target = f"{address}:{port}"
+            found[target] = found.get(target, Counters()).plus(counted)
     return found
 
 

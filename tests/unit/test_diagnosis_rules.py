@@ -19,8 +19,8 @@ from mesh_fixtures.diagnosis.facts import (
     PacketSizes,
     Part,
     Path,
-    Responses,
     Root,
+    Served,
     Traffic,
     WaitingProxy,
     WarningEvent,
@@ -202,7 +202,7 @@ def exchanged(**counts: int) -> Change:
 
 
 NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
-OWN_ERRORS = Responses("cluster2", "helloworld-v2-1", "v2", "cluster1", 503, "", 4, "stats")
+OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
 
 def gateway(port: int, **server: Any) -> Any:
@@ -717,7 +717,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "an application that answers with errors": (
         MULTI,
-        of_mesh(responses=(OWN_ERRORS,)),
+        of_mesh(served=(OWN_ERRORS,)),
         "application-errors",
     ),
     "requests that pass by the proxy": (
@@ -804,15 +804,22 @@ def test_errors_of_the_application_are_no_fault_of_the_gateway() -> None:
     recording = exchanged(requests=100, errors=4)(recorded(MULTI))
     found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
     assert found.ids == ("gateway-connection-resets",)
-    known = of_mesh(responses=(OWN_ERRORS,))(recording)
+    known = of_mesh(served=(OWN_ERRORS,))(recording)
     found = diagnose(known.scenario, known.facts, {"TRAFFIC-1": (FINDING,)})
     assert found.ids == ("application-errors",)
     assert "v2 itself, in pod helloworld-v2-1 of cluster2" in found.roots[0].cause.statement
 
 
-def test_an_answer_of_a_proxy_is_no_error_of_the_application() -> None:
-    by_proxy = replace(OWN_ERRORS, flags="UF")
-    recording = of_mesh(responses=(by_proxy,))(recorded(MULTI))
+def test_errors_on_the_way_are_told_from_those_of_the_application() -> None:
+    few = of_mesh(served=(replace(OWN_ERRORS, errors=1),))
+    recording = few(exchanged(requests=100, errors=4)(recorded(MULTI)))
+    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == ("application-errors", "gateway-connection-resets")
+    assert "3 of 100 requests failed" in found.roots[1].cause.statement
+
+
+def test_a_pod_that_answered_all_requests_is_no_cause() -> None:
+    recording = of_mesh(served=(replace(OWN_ERRORS, errors=0),))(recorded(MULTI))
     assert diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)}).ids == (
         UNKNOWN,
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
-from mesh_fixtures.diagnosis.facts import Exchanged, Facts, Responses, Traffic
+from mesh_fixtures.diagnosis.facts import Exchanged, Facts, Served, Traffic
 from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
@@ -49,8 +49,16 @@ def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
     return replace(
         facts,
         traffic=tuple(map(_traffic, samples.values())),
-        responses=tuple(
-            Responses(server, **asdict(each))
+        served=tuple(
+            Served(
+                server=server,
+                pod=each.pod,
+                version=each.version,
+                requests=each.counted.requests,
+                errors=each.counted.errors,
+                failed=each.counted.failed,
+                source=each.source,
+            )
             for server, sample in samples.items()
             for each in sample.served
         ),

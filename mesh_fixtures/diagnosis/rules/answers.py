@@ -1,16 +1,17 @@
 """Requests that the mesh carried as it should, or never got: errors of the application itself, and
 requests that pass by the client's proxy.
 
-Source: Istio, Standard Metrics; Resource Annotations (`traffic.sidecar.istio.io`).
+Source: Istio, Resource Annotations (`traffic.sidecar.istio.io`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod, Responses
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.workloads import PORT
@@ -26,36 +27,42 @@ _OF_INJECTOR = {
     "excludeOutboundPorts": "global.proxy.excludeOutboundPorts",
 }
 _ALL = "*"
+_STATUS = re.compile(r"HTTP (5\d\d)\b")
 
 
 def application(case: Case) -> Iterator[Cause]:
-    """Pods whose application answers with errors, which their sidecars pass on."""
-    by_pod: dict[tuple[str, str, str], list[Responses]] = {}
-    for each in case.facts.responses:
-        by_pod.setdefault((each.server, each.pod, each.version), []).append(each)
-    for (server, pod, version), answers in by_pod.items():
-        wrong = [each for each in answers if each.is_own_error]
-        if not wrong:
+    """Pods whose application fails, which their own sidecars see and the mesh has no part in."""
+    for each in case.facts.served:
+        if not each.errors:
             continue
-        codes = ", ".join(str(code) for code in sorted({each.code for each in wrong}))
-        total = sum(each.count for each in answers)
-        count = sum(each.count for each in wrong)
         yield Cause(
             APPLICATION,
-            (server,),
-            f"HelloWorld {version} itself, in pod {pod} of {server}, answered {count} of {total} "
-            f"requests with HTTP {codes}",
-            tuple(
+            (each.server,),
+            f"HelloWorld {each.version} itself, in pod {each.pod} of {each.server}, answered "
+            f"{each.errors} of {each.requests} requests with an error{_codes(case)}",
+            (
                 Evidence(
-                    f"the sidecar of {pod} passed on {each.count} answers {each.code} of the "
-                    f"application to {each.client or 'clients'}, without a response flag",
+                    f"the sidecar of {each.pod} counted {each.errors} errors of {each.requests} "
+                    f"requests that it passed to its own application, and {each.failed} "
+                    "connections that were not opened",
                     each.source,
-                )
-                for each in wrong
+                ),
+                *(
+                    Evidence(f"from {traffic.client}: {count} requests: {message}", traffic.source)
+                    for traffic in case.facts.traffic
+                    for message, count in traffic.failures.items()
+                ),
             ),
-            f"look at the application: kubectl --context={server} -n {case.samples} logs {pod} -c "
-            "helloworld; the mesh carried its answers",
+            f"look at the application: kubectl --context={each.server} -n {case.samples} logs "
+            f"{each.pod} -c helloworld; the mesh carried its answers",
         )
+
+
+def _codes(case: Case) -> str:
+    """HTTP statuses that clients got."""
+    messages = [message for each in case.facts.traffic for message in each.failures]
+    codes = sorted({match[1] for each in messages if (match := _STATUS.match(each))})
+    return f" (HTTP {', '.join(codes)})" if codes else ""
 
 
 def bypassed(case: Case) -> Iterator[Cause]:

@@ -146,26 +146,31 @@ def gateway_resets(case: Case) -> Iterator[Cause]:
     for traffic in case.facts.traffic:
         for endpoint in traffic.endpoints if traffic.failures else ():
             server = _gateway_at(case, endpoint.target)
-            cut = endpoint.errors - _own_errors(case, server, traffic.client)
+            cut = min(endpoint.errors, _lost_on_the_way(case, server))
             some = 0 < endpoint.failed < endpoint.connections
             if server and (some or 0 < cut < endpoint.requests):
                 yield _resets(
                     traffic.client,
                     server,
                     f"{endpoint.target} ({endpoint.failed} of {endpoint.connections} connections "
-                    f"and {max(cut, 0)} of {endpoint.requests} requests failed)",
+                    f"and {cut} of {endpoint.requests} requests failed)",
                     traffic.source,
                     _most_frequent(traffic),
                 )
 
 
-def _own_errors(case: Case, server: str, client: str) -> int:
-    """Answers to a client that a cluster's application itself gave, and proxies count as errors."""
-    return sum(
-        each.count
-        for each in case.facts.responses
-        if each.server == server and each.client in ("", client) and each.is_own_error
+def _lost_on_the_way(case: Case, server: str) -> int:
+    """Requests to a cluster's HelloWorld that failed, without those that it failed itself."""
+    pods = {pod.ip for pod in case.facts.clusters[server].pods or ()} if server else set()
+    seen = sum(
+        endpoint.errors
+        for traffic in case.facts.traffic
+        for endpoint in traffic.endpoints
+        if endpoint.target.rpartition(":")[0] in pods
+        or (server and _gateway_at(case, endpoint.target) == server)
     )
+    own = sum(each.errors for each in case.facts.served if each.server == server)
+    return max(0, seen - own)
 
 
 def _gateway_at(case: Case, target: str) -> str:
