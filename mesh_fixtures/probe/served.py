@@ -56,9 +56,9 @@ def since(before: Iterable[Served], after: Iterable[Served]) -> tuple[Served, ..
 
 
 def _of_pod(kube: KubeClient, pod: Pod) -> Served | None:
-    path = f"clusters?format=json&filter={quote(rf'^inbound\|{PORT}\|', safe='')}"
+    pattern = quote(rf"^inbound\|{PORT}\|", safe="")
     try:
-        source, answer = admin(kube, pod, path)
+        source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
         found = counters(answer)
     except (ProbeError, KeyError, TypeError, AttributeError, ValueError):
         return None

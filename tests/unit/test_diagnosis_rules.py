@@ -11,6 +11,7 @@ import pytest
 from diagnosis_recordings import recorded
 
 from mesh_fixtures.diagnosis import UNKNOWN, Recording, diagnose
+from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
     Configuration,
     Endpoint,
@@ -25,7 +26,7 @@ from mesh_fixtures.diagnosis.facts import (
     WaitingProxy,
     WarningEvent,
 )
-from mesh_fixtures.diagnosis.rules import KINDS
+from mesh_fixtures.diagnosis.rules import KINDS, connections
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -813,9 +814,8 @@ def test_errors_of_the_application_are_no_fault_of_the_gateway() -> None:
 def test_errors_on_the_way_are_told_from_those_of_the_application() -> None:
     few = of_mesh(served=(replace(OWN_ERRORS, errors=1),))
     recording = few(exchanged(requests=100, errors=4)(recorded(MULTI)))
-    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
-    assert found.ids == ("application-errors", "gateway-connection-resets")
-    assert "3 of 100 requests failed" in found.roots[1].cause.statement
+    (resets,) = connections.gateway_resets(Case(recording.scenario, recording.facts, {}))
+    assert "3 of 100 requests failed" in resets.statement
 
 
 def test_a_pod_that_answered_all_requests_is_no_cause() -> None:
