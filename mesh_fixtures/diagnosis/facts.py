@@ -36,6 +36,7 @@ from mesh_fixtures.probe.workloads import Redirection
 
 __all__ = [
     "EAST_WEST",
+    "NOT_STARTING",
     "Authority",
     "Client",
     "ClusterFacts",
@@ -45,6 +46,7 @@ __all__ = [
     "Exchanged",
     "Facts",
     "Failed",
+    "Injector",
     "Istiod",
     "Listening",
     "Namespace",
@@ -68,6 +70,15 @@ __all__ = [
 
 EAST_WEST: Final = {"istio": "eastwestgateway"}
 """Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
+
+NOT_STARTING: Final = (
+    *("FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedBinding"),
+    *("FailedCreatePodSandBox", "FailedCreatePodContainer", "FailedPostStartHook", "FailedSync"),
+    *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull", "Unhealthy", "Evicted"),
+    *("FailedKillPod", "FailedPreStopHook", "OutOfcpu", "OutOfmemory", "OutOfpods"),
+)
+"""Reasons of warnings about what keeps pods from being made, or from becoming ready (Kubernetes:
+events of controllers, of the scheduler and of kubelets)."""
 
 Labels = Mapping[str, str]
 
@@ -115,6 +126,10 @@ class Pod:
             None without a proxy.
         redirections: what of its requests its proxy gets.
         host_network: whether it has its node's network, where nothing is redirected.
+        restarts: of the container of its that was restarted most often.
+        restarted: when that one last ended, RFC 3339; empty for never.
+        ended: how it ended then.
+        image: of istiod; empty for others.
     """
 
     namespace: str
@@ -127,6 +142,10 @@ class Pod:
     told: Mapping[str, str] | None = None
     redirections: tuple[Redirection, ...] = ()
     host_network: bool = False
+    restarts: int = 0
+    restarted: str = ""
+    ended: str = ""
+    image: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")
@@ -155,6 +174,24 @@ class Part:
         times = f", restarted {self.restarts} times, at last at {self.restarted}"
         reason = f" ({self.trouble})" if self.trouble else ""
         return f"{self.name} {self.state}{reason}" + (times if self.restarts else "")
+
+
+@dataclass(frozen=True)
+class Injector:
+    """The templates by which istiod injects proxies.
+
+    Attributes:
+        name: of their ConfigMap.
+        chart: name and version of the chart that it is of; empty when unknown.
+        tag: of the images that the templates name; empty when unknown.
+    """
+
+    name: str
+    chart: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.chart or 'an unknown chart'}, for proxies {self.tag}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -230,6 +267,7 @@ class ClusterFacts:
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
         ended: processes of the lab's nodes that ended and were started again.
         waiting: proxies of the samples and of the gateways that are not ready.
+        injectors: templates of injection.
     """
 
     name: str
@@ -254,6 +292,7 @@ class ClusterFacts:
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
     waiting: tuple[WaitingProxy, ...] | None = None
+    injectors: tuple[Injector, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""
@@ -300,13 +339,29 @@ class ClusterFacts:
         return (each for each in self.configuration or () if each.kind == kind)
 
     def warned(self, namespace: str, *reasons: str) -> tuple[WarningEvent, ...]:
-        """Warnings of a namespace with one of these reasons, newest first."""
+        """Warnings of a namespace with one of these reasons, newest first, without those about
+        what has recovered.
+        """
         found = [
             each
             for each in self.warnings or ()
-            if each.namespace == namespace and each.reason in reasons
+            if each.namespace == namespace
+            and each.reason in reasons
+            and not self.has_recovered(each)
         ]
         return tuple(sorted(found, key=lambda each: each.last, reverse=True))
+
+    def has_recovered(self, warning: WarningEvent) -> bool:
+        """Whether what a warning is about is gone, or as it is wanted by now."""
+        kind, _, name = warning.about.partition("/")
+        if kind == "Pod" and self.pods is not None:
+            about = (warning.namespace, name)
+            return all(each.serving for each in self.pods if (each.namespace, each.name) == about)
+        if kind in ("ReplicaSet", "Deployment") and self.deployments is not None:
+            owner = name.rpartition("-")[0] if kind == "ReplicaSet" else name
+            deployment = self.deployment(warning.namespace, owner)
+            return deployment is None or deployment.ready >= deployment.wanted
+        return False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ ABORTED: Final = _policy(
 """One in two requests is answered with an error by the client's own proxy (Istio:
 HTTPFaultInjection)."""
 
+OWN_NAMESPACE_LEFT_OUT: Final = _policy(
+    "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
+)
+"""Proxies of the namespace get nothing of the services in it (Istio: Sidecar)."""
+
 NEAREST_FIRST: Final = _rule(
     trafficPolicy={
         "outlierDetection": {
@@ -81,6 +86,17 @@ def in_last_primary(policy: Manifest) -> Injection:
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
         with _applied(target, _primaries(target.scenario)[-1:], policy):
+            yield
+
+    return inject
+
+
+def in_first_primary(policy: Manifest) -> Injection:
+    """A policy of the workloads' namespace, for the proxies of the first primary."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with _applied(target, _primaries(target.scenario)[:1], policy):
             yield
 
     return inject
