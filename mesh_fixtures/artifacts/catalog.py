@@ -59,14 +59,14 @@ def on_request() -> tuple[Part, ...]:
     """The parts of which only some labs are made, and that are current all the same, after those
     that they need.
     """
-    from mesh_fixtures.artifacts import helm
+    from mesh_fixtures.artifacts import gateway_api, helm
 
     compiled = [programs.part() for programs in gobuild.programs()]
     names = {part.name for part in compiled}
     older: list[Part] = []
     for version in versions.OLDER_KUBERNETES:
         older += (gobuild.kubernetes(version).part(), _programs(names, version))
-    return (gobuild.kind().part(), *helm.parts(), *compiled, *older)
+    return (gobuild.kind().part(), *helm.parts(), gateway_api.part(), *compiled, *older)
 
 
 def _programs(compiled: set[str], kubernetes: str) -> Part:
