@@ -1,4 +1,4 @@
-"""The definitions of the Kubernetes Gateway API, of the version that the pinned Istio is built with.
+"""The definitions of the Kubernetes Gateway API, of the version that Istio is built with here.
 
 Source: Gateway API, Getting started (installing the standard channel).
 """
