@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import clusters, control_planes, gateways, proxies
+from tests.variants import clusters, control_planes, gateways, proxies, routing
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
@@ -12,4 +12,5 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *control_planes.VARIANTS,
     *gateways.VARIANTS,
     *proxies.VARIANTS,
+    *routing.VARIANTS,
 )
