@@ -71,7 +71,7 @@ def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
     lacking = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
     if not lacking:
         return frozenset()
-    return lacking & mesh.endpoints[sample.cluster].reserve
+    return mesh.endpoints[sample.cluster].reserve & lacking
 
 
 def _without_preference(

@@ -129,7 +129,7 @@ def _point(target: Target, remote: str, before: str, address: str) -> None:
         ours = [each for each in found["items"] if _is_by_hand(each) and before in json.dumps(each)]
         if ours:
             changed = json.dumps({**found, "items": ours}).replace(before, address)
-            target.system(remote, "replace", "-f", "-", stdin=changed)
+            target.kubectl(remote, "replace", "-f", "-", stdin=changed)
     kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
     found = json.loads(target.kubectl(remote, "get", kinds, "-o", "json"))
     changed = json.dumps(found).replace(f"//{before}:", f"//{address}:")
