@@ -72,6 +72,7 @@ class Container:
     Attributes:
         env: variables with literal values; those from fields, secrets or maps are left out.
         ready: as the kubelet last reported.
+        running: it was started and has not ended, as the kubelet last reported.
         restarts: how often the kubelet started it again.
         waiting: why it does not run, e.g. `ImagePullBackOff`, with its message; empty
             when it runs or has ended.
@@ -85,6 +86,7 @@ class Container:
     restarts: int = 0
     waiting: str = ""
     restarted: str = ""
+    running: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         restarts=int(status.get("restartCount", 0)),
         waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
         restarted=str(last.get("finishedAt") or ""),
+        running="running" in (status.get("state") or {}),
     )
 
 
@@ -303,7 +306,8 @@ class Service:
     Attributes:
         kind: ClusterIP, NodePort, LoadBalancer or ExternalName.
         selector: labels of its pods; empty where it has none and its endpoints are made otherwise.
-        external: addresses or host names that its load balancer got, or its external name.
+        external: addresses or host names that its load balancer got, its external addresses, or
+            its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.
     """
@@ -315,12 +319,17 @@ class Service:
     external: tuple[str, ...]
     preference: str = ""
 
+    @property
+    def is_external(self) -> bool:
+        """Whether it is to be reached from outside of its cluster."""
+        return self.kind == "LoadBalancer" or (bool(self.external) and self.kind != "ExternalName")
+
     @classmethod
     def read(cls, item: Json) -> Service:
         spec = item["spec"]
         ingress = item.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
         external = [each.get("ip") or each.get("hostname", "") for each in ingress]
-        external.append(spec.get("externalName", ""))
+        external += [*(spec.get("externalIPs") or ()), spec.get("externalName", "")]
         meta = Meta.read(item)
         return cls(
             meta=meta,
@@ -368,10 +377,11 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready."""
+    """Addresses behind a Service that are ready, and the ports there."""
 
     meta: Meta
     addresses: tuple[str, ...]
+    ports: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
@@ -383,6 +393,7 @@ class EndpointSlice:
         return cls(
             meta=Meta.read(item),
             addresses=tuple(address for each in ready for address in each["addresses"]),
+            ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
         )
 
 

@@ -28,18 +28,15 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 
 def _judged(scenario: Scenario, seen: ControlPlane) -> Iterator[Finding]:
-    if scenario.cluster(seen.cluster).is_primary:
-        if not seen.is_running:
-            expected = "an istiod with every pod ready, in a primary"
-            yield Finding(seen.cluster, expected, str(seen), seen.source)
-    elif seen.deployments or seen.pods:
-        yield Finding(seen.cluster, "no istiod, in a remote", str(seen), seen.source)
+    if scenario.cluster(seen.cluster).is_primary and not seen.is_running:
+        expected = "an istiod with every pod ready, in a primary"
+        yield Finding(seen.cluster, expected, str(seen), seen.source)
 
 
 REQUIREMENT = Requirement(
     id="CONTROL-1",
     level="core",
-    title="istiod runs in each primary and in no remote.",
+    title="istiod runs in each primary.",
     judge=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",
