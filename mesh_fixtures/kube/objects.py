@@ -271,20 +271,24 @@ class Deployment:
 
     Attributes:
         containers: of its pods, as far as their template says.
+        pod_labels: likewise.
     """
 
     meta: Meta
     wanted: int
     ready: int
     containers: tuple[Container, ...] = ()
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, item: Json) -> Deployment:
         wanted = item["spec"].get("replicas", 1)
         ready = item.get("status", {}).get("readyReplicas", 0)
-        pod = item["spec"].get("template", {}).get("spec", {})
+        template = item["spec"].get("template", {})
+        pod = template.get("spec", {})
         containers = tuple(_container(each, {}) for each in pod.get("containers") or ())
-        return cls(Meta.read(item), int(wanted), int(ready), containers)
+        labels = texts(template.get("metadata", {}).get("labels"))
+        return cls(Meta.read(item), int(wanted), int(ready), containers, labels)
 
     def container(self, name: str) -> Container | None:
         return _named(self.containers, name)
@@ -292,11 +296,16 @@ class Deployment:
 
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of a Service; name and protocol are empty where it does not say."""
+    """A port of a Service; name and protocol are empty where it does not say.
+
+    Attributes:
+        target: number or name of its pods' port; empty for the same number.
+    """
 
     number: int
     name: str
     protocol: str
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -336,12 +345,22 @@ class Service:
             kind=spec.get("type", "ClusterIP"),
             selector=texts(spec.get("selector")),
             ports=tuple(
-                ServicePort(each["port"], each.get("name", ""), each.get("appProtocol", ""))
+                ServicePort(
+                    each["port"],
+                    each.get("name", ""),
+                    each.get("appProtocol", ""),
+                    _target(each),
+                )
                 for each in spec.get("ports") or ()
             ),
             external=tuple(each for each in external if each),
             preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
         )
+
+
+def _target(port: Json) -> str:
+    target = port.get("targetPort", port["port"])
+    return "" if target == port["port"] else str(target)
 
 
 @dataclass(frozen=True)

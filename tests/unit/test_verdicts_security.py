@@ -158,9 +158,9 @@ def check_security_2(
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
             Connection(
-                SOURCE, *target, Reach.OPEN if target[1] in open_ports else Reach.REFUSED, 0, 0, ""
+                SOURCE, address, port, Reach.OPEN if port in open_ports else Reach.REFUSED, 0, 0, ""
             )
-            for target in targets
+            for address, port in targets
         ]
 
     known = (
