@@ -10,7 +10,7 @@ from mesh_fixtures.probe.workloads import ControlPlane, control_plane
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 def _judged(scenario: Scenario, seen: ControlPlane) -> Iterator[Finding]:
     if scenario.cluster(seen.cluster).is_primary and not seen.is_running:
         expected = "an istiod with every pod ready, in a primary"
-        yield Finding(seen.cluster, expected, str(seen), seen.source)
+        about = Subject((seen.cluster,))
+        yield Finding(seen.cluster, expected, str(seen), seen.source, about)
 
 
 REQUIREMENT = Requirement(

@@ -13,7 +13,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 15.0
 """For new configuration to arrive, and to be accepted."""
@@ -98,10 +98,10 @@ def _nothing_to_judge(
 ) -> Iterator[Finding]:
     for cluster, those in found.items():
         if not those:
-            yield Finding(cluster, "a running proxy", "none")
+            yield Finding(cluster, "a running proxy", "none", about=Subject((cluster,)))
     for primary, asked in istiods.items():
         if not asked:
-            yield Finding(primary, "a ready istiod to ask", "none")
+            yield Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))
 
 
 def _judged(scenario: Scenario, proxy: Proxy, istiods: Istiods) -> Iterator[Finding]:
@@ -114,11 +114,12 @@ def _judged(scenario: Scenario, proxy: Proxy, istiods: Istiods) -> Iterator[Find
         ]
         if cluster == primary and asked and not held:
             expected = f"the proxy of {proxy} to be connected to istiod of {primary}"
-            yield Finding(proxy.cluster, expected, "no connection", asked[0].source)
+            yield Finding(proxy.cluster, expected, "no connection", asked[0].source, _of(proxy))
         for each, client in held:
             if cluster != primary:
                 expected = f"the proxy of {proxy} to be connected to istiod of {primary} only"
-                yield Finding(proxy.cluster, expected, f"{each.istiod} of {cluster}", each.source)
+                seen = f"{each.istiod} of {cluster}"
+                yield Finding(proxy.cluster, expected, seen, each.source, _of(proxy))
             else:
                 yield from _behind(proxy, client, each)
 
@@ -128,7 +129,11 @@ def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Fin
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):
             expected = f"the proxy of {proxy} to have accepted istiod's configuration by {kind}"
-            yield Finding(proxy.cluster, expected, state, istiod.source)
+            yield Finding(proxy.cluster, expected, state, istiod.source, _of(proxy))
+
+
+def _of(proxy: Proxy) -> Subject:
+    return Subject((proxy.cluster,))
 
 
 REQUIREMENT = Requirement(

@@ -24,7 +24,7 @@ from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, Scenario
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.expectations import gateways_for
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SETTLING_SECONDS: Final = 20.0
 """For new configuration to arrive at gateways, and for addresses to be announced."""
@@ -89,7 +89,7 @@ def _missing(
                 source = there[0].source if there else None
                 expected = f"a gateway of {network.name} that istiod advertises"
                 seen = "; ".join(map(_labelled, there)) or "none"
-                yield Finding(cluster.name, expected, seen, source)
+                yield Finding(cluster.name, expected, seen, source, Subject((cluster.name,)))
 
 
 def _labelled(gateway: Gateway) -> str:
@@ -105,7 +105,9 @@ def _shared(known: Mapping[str, tuple[NetworkGateway, ...]]) -> Iterator[Finding
         if owner.network != each.network:
             expected = f"a gateway of {each.network} that is not of another network, too"
             seen = f"{each.target}, which is also a gateway of {owner.network}"
-            yield Finding(each.cluster or owner.cluster, expected, seen, each.source)
+            clusters = tuple(one for one in (each.cluster, owner.cluster) if one)
+            about = Subject(clusters, addresses=(each.address,))
+            yield Finding(clusters[0] if clusters else "", expected, seen, each.source, about)
 
 
 def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
@@ -117,7 +119,8 @@ def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iter
                 ip = _ip(address)
                 if pool is not None and ip is not None and ip not in pool:
                     expected = f"a gateway address from the pool {pool}"
-                    yield Finding(cluster, expected, address, gateway.source)
+                    about = Subject((cluster,), addresses=(address,))
+                    yield Finding(cluster, expected, address, gateway.source, about)
 
 
 def _ip(address: str) -> IPv4Address | None:
@@ -138,7 +141,7 @@ def _nowhere(scenario: Scenario, istiods: Mapping[str, Discovery]) -> Iterator[F
         if not seen.targets:
             primary = scenario.control_plane_of(remote)
             expected = f"an address at which its proxies find istiod of {primary}"
-            yield Finding(remote, expected, str(seen), seen.source)
+            yield Finding(remote, expected, str(seen), seen.source, Subject((remote,)))
 
 
 def _reached(
@@ -149,23 +152,27 @@ def _reached(
     istiods: Mapping[str, Discovery],
 ) -> Iterator[Finding]:
     """What a cluster's pods must reach in other clusters and do not, past the mesh."""
-    purposes: dict[Target, str] = {}
+    purposes: dict[Target, tuple[str, tuple[str, ...]]] = {}
     for way in gateways_for(scenario, kube.name, known):
         of = f" of {way.cluster}" if way.cluster else ""
-        purposes[way.address, way.port] = f"the gateway{of} into {way.network}"
+        there = (way.cluster,) if way.cluster else ()
+        purposes[way.address, way.port] = f"the gateway{of} into {way.network}", there
     istiod = istiods.get(kube.name)
     if istiod is not None and not istiod.selects:
         primary = scenario.control_plane_of(kube.name)
         for address, port in istiod.targets:
             if port in ISTIOD_PORTS:
-                purposes[address, port] = f"the way to istiod of {primary}"
+                purposes[address, port] = f"the way to istiod of {primary}", (primary,)
     sleep = kube.pod_of(kube.sample_namespace, SLEEP)
     seen = probes.connections(kube, sleep, sorted(purposes), seconds=patient(CONNECT_SECONDS))
     for each in seen:
         if not each.is_open:
-            purpose = purposes[each.address, each.port]
+            purpose, clusters = purposes[each.address, each.port]
             expected = f"port {each.port} of {each.address}, {purpose}, to be open"
-            yield Finding(kube.name, expected, f"{each} {each.message}".rstrip(), each.source)
+            about = Subject(clusters, addresses=(each.address,), clients=(kube.name,))
+            yield Finding(
+                kube.name, expected, f"{each} {each.message}".rstrip(), each.source, about
+            )
 
 
 REQUIREMENT = Requirement(

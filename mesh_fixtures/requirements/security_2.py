@@ -21,7 +21,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.client_endpoints import passing_on
 from mesh_fixtures.verdict.expectations import gateways_for
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import hello
 
 UNKNOWN_SERVICE: Final = "nowhere"
@@ -111,7 +111,8 @@ def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
 def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[Finding]:
     for client, those in ways.items():
         if not those:
-            yield Finding(client, "a gateway of another network, to see whom it refuses", "none")
+            expected = "a gateway of another network, to see whom it refuses"
+            yield Finding(client, expected, "none", about=Subject(clients=(client,)))
 
 
 def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
@@ -120,11 +121,12 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
             f"{TRIED[tried.what]} to be refused by {tried.address}:{tried.port}, "
             f"the gateway of {tried.cluster}"
         )
+        about = Subject((tried.cluster,), addresses=(tried.address,))
         if not seen.is_refused:
-            yield Finding(tried.client, expected, str(seen), seen.source)
+            yield Finding(tried.client, expected, str(seen), seen.source, about)
         elif tried.what not in PASSED_ON and seen.server is not None:
             shown = f"a server that shows its certificate, {', '.join(seen.server)}"
-            yield Finding(tried.client, expected, shown, seen.source)
+            yield Finding(tried.client, expected, shown, seen.source, about)
 
 
 def _private(
@@ -141,7 +143,10 @@ def _private(
         ):
             if seen.is_open:
                 expected = f"port {seen.port} of the gateway {way} to be closed"
-                yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
+                clusters = (way.cluster,) if way.cluster else ()
+                about = Subject(clusters, addresses=(way.address,), clients=(client,))
+                shown = f"{seen} {seen.message}".rstrip()
+                yield Finding(client, expected, shown, seen.source, about)
 
 
 def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:

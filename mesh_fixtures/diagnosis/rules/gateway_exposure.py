@@ -22,6 +22,7 @@ from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
 UNLABELLED = Kind("gateway-network-label-missing", Layer.GATEWAY, _BROKEN)
@@ -229,6 +230,7 @@ def not_listening(case: Case) -> Iterator[Cause]:
                 step=ids.expose_istiod(primary)
                 if {*missing} <= {*ISTIOD_PORTS}
                 else ids.expose_services(primary),
+                about=Subject((spec.name,)),
             )
 
 

@@ -11,6 +11,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.kube.webhooks import Webhook
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("WORKLOAD-1",)
 OFF = Kind("injection-off", Layer.INJECTION, _BROKEN)
@@ -102,6 +103,7 @@ def failing(case: Case) -> Iterator[Cause]:
                 "see that what the webhook names is there and answers: kubectl "
                 f"--context={spec.name} get mutatingwebhookconfigurations -o yaml",
                 certainty="likely",
+                about=Subject((spec.name,)),
             )
 
 
