@@ -77,6 +77,8 @@ class Container:
         waiting: why it does not run, e.g. `ImagePullBackOff`, with its message; empty
             when it runs or has ended.
         restarted: when its last run before this one ended, RFC 3339; empty for none.
+        ended: how that run ended, e.g. `Error, exit code 1`, with its last words where it left
+            some; empty for none.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Container:
     waiting: str = ""
     restarted: str = ""
     running: bool = False
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,16 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
         restarted=str(last.get("finishedAt") or ""),
         running="running" in (status.get("state") or {}),
+        ended=_ended(last),
     )
+
+
+def _ended(terminated: Json) -> str:
+    if not terminated:
+        return ""
+    how = f"{terminated.get('reason') or 'ended'}, exit code {terminated.get('exitCode')}"
+    words = str(terminated.get("message") or "").strip()
+    return f"{how}: {words}" if words else how
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.facts import NOT_STARTING
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.verdict.crashes import is_crashing
 
+CRASHING = Kind(
+    "istiod-crashing",
+    Layer.CONTROL_PLANE,
+    ("CONTROL-1",),
+    (cluster_health.COMPONENT.id, "cacerts-unsound"),
+)
 NOT_RUNNING = Kind(
-    "istiod-not-running", Layer.CONTROL_PLANE, ("CONTROL-1",), (cluster_health.COMPONENT.id,)
+    "istiod-not-running",
+    Layer.CONTROL_PLANE,
+    ("CONTROL-1",),
+    (cluster_health.COMPONENT.id, CRASHING.id, "cacerts-unsound"),
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
-IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))
+IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-2",))
 
 _ISTIOD = {"app": "istiod"}
 _SHOW = "deployments,pods -l app=istiod"
@@ -32,11 +43,12 @@ def not_running(case: Case) -> Iterator[Cause]:
         if wanted and all(each.ready >= each.wanted for each in found):
             continue
         pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
-        why = "there is no istiod" if not found else f"istiod does not run: {listed(found)}"
+        part = "does not run" if not any(each.ready for each in found) else "runs only in part"
+        why = "there is no istiod" if not found else f"istiod {part}: {listed(found)}"
         if found and not wanted:
             why = "istiod is scaled to 0"
         show = get(spec.name, _SHOW, SYSTEM_NAMESPACE)
-        failed = facts.warned(SYSTEM_NAMESPACE, "FailedCreate", "BackOff", "Failed", "Unhealthy")
+        failed = facts.warned(SYSTEM_NAMESPACE, *NOT_STARTING)
         yield Cause(
             NOT_RUNNING,
             (spec.name,),
@@ -59,18 +71,70 @@ def not_running(case: Case) -> Iterator[Cause]:
         )
 
 
-def in_remote(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.remotes:
-        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
-        if pods:
-            yield Cause(
-                IN_REMOTE,
-                (spec.name,),
-                f"{spec.name} is a remote of {spec.primary}, but runs an istiod of its own",
-                (Evidence(listed(pods), get(spec.name, _SHOW, SYSTEM_NAMESPACE)),),
-                f"uninstall it from {spec.name} and install the profile remote (step "
-                f"{ids.remote(spec.name)} of the plan)",
+def crashing(case: Case) -> Iterator[Cause]:
+    """An istiod that ends again and again, with what it said last. One that was restarted long ago
+    and runs since then is sound.
+    """
+    for spec, facts in case.primaries:
+        pods = [
+            pod
+            for pod in facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+            if is_crashing(pod.restarts, pod.restarted, case.facts.at)
+        ]
+        if not pods:
+            continue
+        words = {each.pod: each.last_words for each in facts.istiods or ()}
+        first = pods[0]
+        said = words.get(first.name, "")
+        how = f"{first.ended}; it said last: {said}" if said else first.ended
+        yield Cause(
+            CRASHING,
+            (spec.name,),
+            f"istiod of {spec.name} ends again and again: {how or first}",
+            tuple(
+                Evidence(
+                    f"pod {pod}, restarted {pod.restarts} times, at last at {pod.restarted}: "
+                    f"{pod.ended}",
+                    get(spec.name, _SHOW, SYSTEM_NAMESPACE),
+                )
+                for pod in pods
             )
+            + tuple(
+                Evidence(
+                    words[pod.name],
+                    f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} logs {pod.name} "
+                    "--previous",
+                )
+                for pod in pods
+                if words.get(pod.name)
+            ),
+            "remove what its last words name; where there are none, see why the node ended it "
+            f"(memory): kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} describe pods -l "
+            "app=istiod",
+        )
+
+
+def in_remote(case: Case) -> Iterator[Cause]:
+    """An istiod of a remote that configures its proxies; one may be there for injection alone."""
+    for spec, facts in case.remotes:
+        for istiod in facts.istiods or ():
+            own = [each for each in istiod.connected or () if each.startswith(f"{spec.name}/")]
+            if own:
+                yield Cause(
+                    IN_REMOTE,
+                    (spec.name,),
+                    f"{spec.name} is a remote of {spec.primary}, but an istiod of its own "
+                    "configures its proxies",
+                    (
+                        Evidence(
+                            f"{istiod.pod} configures {listed(own)}",
+                            f"istioctl --context={spec.name} proxy-status",
+                        ),
+                    ),
+                    f"uninstall it from {spec.name} and install the profile remote (step "
+                    f"{ids.remote(spec.name)} of the plan)",
+                    certainty="likely",
+                )
 
 
 def rejected(case: Case) -> Iterator[Cause]:
@@ -92,4 +156,4 @@ def rejected(case: Case) -> Iterator[Cause]:
                 )
 
 
-RULES = (not_running, in_remote, rejected)
+RULES = (not_running, crashing, in_remote, rejected)
