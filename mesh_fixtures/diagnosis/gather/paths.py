@@ -124,11 +124,7 @@ def _answers(answers: Mapping[Key, Any]) -> Iterator[Path | PacketSizes]:
 
 def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
     """A pod whose proxy's container can ask: Sleep's, else any other."""
-    able = [
-        pod
-        for pod in cluster.pods or ()
-        if pod.serving and (pod.told is not None or pod.labels.get("istio") == "eastwestgateway")
-    ]
+    able = [pod for pod in cluster.pods or () if pod.serving and pod.told is not None]
     able.sort(key=lambda pod: (pod.labels.get("app") != "sleep", pod.namespace != samples))
     return able[0] if able else None
 
@@ -172,9 +168,10 @@ def gateway_ports(
     """Addresses and ports of a cluster's gateways: as istiods advertise them, as the scenario has
     it, and where a gateway reports on itself.
     """
-    ports = sorted(scenario.gateway_ports(server))
-    for address in cluster.gateway_addresses if ports else ():
-        yield from ((address, port) for port in (STATUS_PORT, *ports))
+    wanted = scenario.gateway_ports(server)
+    for service in cluster.gateway_services if wanted else ():
+        ports = [each.number for each in service.ports if each.number in {STATUS_PORT, *wanted}]
+        yield from ((address, port) for address in service.external for port in sorted(ports))
     yield from ((each.address, each.port) for each in advertised if each.cluster == server)
 
 

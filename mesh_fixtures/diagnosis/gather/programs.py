@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.alike import distinct
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient, Meta, Pod
+from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
@@ -31,6 +31,7 @@ from mesh_fixtures.probe.envoy import (
     listeners,
     read_endpoints,
 )
+from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.view import MeshView
@@ -57,7 +58,7 @@ def gateway_queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dic
         for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
             if pod.serving:
                 ask = partial(_gateways_of, kube, as_pod(pod))
-                source = f"{_shown(kube, pod)} /debug/networkz"
+                source = f"{_shown(kube, pod)} {NETWORKS_PATH}"
                 found["istiod", name, pod.name, "gateways"] = Query(name, source, ask)
     return found
 
@@ -83,7 +84,8 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
         for pod in _proxies(clusters[name], kube.sample_namespace):
             if pod.serving:
-                for part, source, ask in _of_proxy(kube, pod):
+                is_gateway = pod in clusters[name].gateway_pods
+                for part, source, ask in _of_proxy(kube, pod, is_gateway=is_gateway):
                     found[part, name, pod.name] = Query(name, source, ask)
             elif pod.ip:
                 source = _log_of(kube, pod)
@@ -109,10 +111,9 @@ def with_answers(
 
 
 def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
-    for namespace, labels in ((samples, {}), (SYSTEM_NAMESPACE, EAST_WEST)):
-        for pod in cluster.pods_in(namespace, labels):
-            if pod.told is not None:
-                yield pod
+    for pod in (*cluster.pods_in(samples, {}), *cluster.gateway_pods):
+        if pod.told is not None:
+            yield pod
 
 
 def _waits(kube: KubeClient, pod: facts.Pod) -> facts.WaitingProxy:
@@ -192,10 +193,12 @@ def _shown(kube: KubeClient, istiod: facts.Pod) -> str:
 
 
 def _gateways_of(kube: KubeClient, istiod: Pod) -> tuple[facts.NetworkGateway, ...]:
-    return _network_gateways(answer_in(debug(kube, istiod, "/debug/networkz").stdout))
+    return _network_gateways(debug(kube, istiod, NETWORKS_PATH))
 
 
-def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+def _of_proxy(
+    kube: KubeClient, pod: facts.Pod, *, is_gateway: bool
+) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     asked = as_pod(pod)
     shown = f"istioctl --context={kube.name} proxy-config {{}} {pod.name}.{pod.namespace}"
 
@@ -217,7 +220,7 @@ def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Call
         )
 
     yield "identity", shown.format("secret"), identified
-    if pod.namespace == SYSTEM_NAMESPACE:
+    if is_gateway:
         yield "listeners", shown.format("listeners"), listening
     elif pod.labels.get("app") == "sleep":
         yield "endpoints", shown.format("endpoints"), lambda: _endpoints(kube, asked)
@@ -269,10 +272,10 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: Any) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: ExecResult) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
-        facts.NetworkGateway(each["Network"], each["Cluster"], each["Addr"], int(each["Port"]))
-        for each in answer or ()
+        facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
+        for each in read_advertised(answer.source, answer.stdout)
     )
 
 
