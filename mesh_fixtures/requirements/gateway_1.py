@@ -13,7 +13,7 @@ from mesh_fixtures.probe.envoy import Listeners
 from mesh_fixtures.probe.gateways import OWN_PORTS, Gateway, gateways, listening
 from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.probe.workloads import PLAIN
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
@@ -139,8 +139,8 @@ def _reaching(
     kube: KubeClient,
     found: Mapping[str, tuple[Gateway, ...]],
 ) -> list[Finding]:
-    """Ports of other clusters' gateways that are wrongly open or closed for Sleep's pod, past the
-    mesh, once their addresses have had time to be announced.
+    """Ports of other clusters' gateways that are wrongly open or closed for the plain client, once
+    their addresses have had time to be announced.
     """
     owners = {
         address: cluster
@@ -149,10 +149,10 @@ def _reaching(
         if cluster != kube.name
     }
     targets = [(address, port) for address in owners for port in sorted(TRIED_PORTS)]
-    sleep = kube.pod_of(kube.sample_namespace, SLEEP)
+    client = kube.pod_of(kube.sample_namespace, PLAIN)
 
     def judged() -> list[Finding]:
-        seen = probes.connections(kube, sleep, targets, seconds=patient(CONNECT_SECONDS))
+        seen = probes.connections(kube, client, targets, seconds=patient(CONNECT_SECONDS))
         return [
             finding
             for each in seen

@@ -14,7 +14,7 @@ from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.probe.workloads import PLAIN, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import SERVICES_PORT, Scenario
@@ -62,6 +62,7 @@ class Probes:
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
     addresses = {
         cluster: [address for gateway in those for address in gateway.addresses]
         for cluster, those in view.each(probes.gateways).items()
@@ -72,7 +73,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         for address in those
         for what in TRIED
     ]
-    found = parallel_map(lambda tried: _try(probes, view, tried, sleeps[tried.client]), tries)
+    found = parallel_map(
+        lambda tried: _try(probes, view, tried, clients[tried.client], sleeps[tried.client]), tries
+    )
     findings = [*_without_address(addresses), *_accepted(found)]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
@@ -90,7 +93,8 @@ def _client_of(scenario: Scenario, gateway: str) -> str:
     )
 
 
-def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
+def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> Attempt:
+    """From a client; Sleep is whom an untrusted certificate claims to be."""
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
     known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
@@ -103,7 +107,7 @@ def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     introduction = introductions[tried.what]()
-    return probes.attempt(kube, sleep, tried.address, SERVICES_PORT, request, introduction)
+    return probes.attempt(kube, client, tried.address, SERVICES_PORT, request, introduction)
 
 
 def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:
