@@ -96,6 +96,7 @@ class Choice:
             those that belong to the images.
         istioctl: of the released images: a release's version, a file, or a URL; empty for the one
             in PATH.
+        istio: version of the built images: its name, or its commit; empty for the default.
         own: values of providers' options, by the option's name.
     """
 
@@ -105,6 +106,7 @@ class Choice:
     install: str = AUTO
     charts: str = ""
     istioctl: str = ""
+    istio: str = ""
     own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -161,7 +163,14 @@ ISTIOCTL = Option(
     "(default: the one in PATH)",
     metavar="VERSION|PATH|URL",
 )
-SELECTION: Final = (PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL)
+ISTIO = Option(
+    "mesh_istio",
+    "",
+    "version of Istio that is built, by its name or commit, where images are built (default: the "
+    "newest that this project knows)",
+    metavar="VERSION",
+)
+SELECTION: Final = (PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL, ISTIO)
 """Which provider makes clusters, and what runs in them."""
 
 TOPOLOGY = Option(

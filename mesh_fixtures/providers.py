@@ -193,6 +193,13 @@ def require_fit(choice: Choice) -> None:
             where="which images run",
             remedy="leave one of them out",
         )
+    if choice.istio and (choice.istioctl or choice.images == "released"):
+        raise MachineError(
+            wanted="built images, whose version --mesh-istio chooses",
+            seen=f"--mesh-istio with {'--mesh-istioctl' if choice.istioctl else 'released images'}",
+            where="which images run",
+            remedy="leave one of them out; a release is chosen by --mesh-istioctl",
+        )
 
 
 def located(source: str, folder: Path) -> str:
@@ -213,11 +220,11 @@ def images_of(choice: Choice) -> ImageSet:
         ArtifactError: the istioctl that is asked for cannot be fetched.
         MachineError: released images are asked for, and there is no istioctl.
     """
-    from mesh_fixtures.artifacts import images, istioctl, released
+    from mesh_fixtures.artifacts import images, istio, istioctl, released
 
     require_fit(choice)
     if choice.images != "released" and not choice.istioctl:
-        return images.image_set()
+        return images.image_set(istio.version_of(choice.istio))
     return released.image_set(istioctl.find(choice.istioctl))
 
 

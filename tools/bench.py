@@ -166,9 +166,11 @@ def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, flo
             *(("--mesh-kubernetes", choice.kubernetes) if choice.kubernetes else ()),
             *(("--mesh-charts", choice.charts) if choice.charts else ()),
             *(("--mesh-istioctl", choice.istioctl) if choice.istioctl else ()),
+            *(("--mesh-istio", choice.istio) if choice.istio else ()),
         ]
         # the choice says what runs; pytest would read these where no flag is given
-        unset = dict.fromkeys(("MESH_KUBERNETES", "MESH_CHARTS", "MESH_ISTIOCTL"), "")
+        optional = ("MESH_KUBERNETES", "MESH_CHARTS", "MESH_ISTIOCTL", "MESH_ISTIO")
+        unset = dict.fromkeys(optional, "")
         path = ":".join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {VARIABLE: str(result), "PYTHONPATH": path} | unset
         begun = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import catalog, helm, images, manifests, versions
+from mesh_fixtures.artifacts import catalog, helm, images, istio, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
@@ -41,11 +41,13 @@ class Artifacts:
         digest: over the keys of all parts.
         parts: what is known of each part, by name.
         kubernetes: version of the nodes' programs.
+        istio: version of Istio.
     """
 
     digest: str
     parts: Mapping[str, Built]
     kubernetes: str = versions.KUBERNETES
+    istio: str = versions.ISTIO
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -58,7 +60,7 @@ class Artifacts:
     @property
     def binaries(self) -> Path:
         """Folder of the programs of nodes and of this machine, each under its own name."""
-        return self.folder_of(catalog.programs_part(self.kubernetes))
+        return self.folder_of(catalog.programs_part(self.kubernetes, self.istio))
 
     @property
     def root_lowers(self) -> tuple[Path, ...]:
@@ -69,7 +71,12 @@ class Artifacts:
     @property
     def containerd_store(self) -> Path:
         """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
-        return self.folder_of("store") / "containerd"
+        return self.folder_of(istio.part_name("store", self.istio)) / "containerd"
+
+    @property
+    def image_archive(self) -> Path:
+        """OCI archive of all images."""
+        return self.folder_of(istio.part_name("images", self.istio)) / images.ARCHIVE
 
     @property
     def metallb_manifest(self) -> Path:
@@ -77,7 +84,7 @@ class Artifacts:
 
     @property
     def images(self) -> ImageSet:
-        return images.image_set()
+        return images.image_set(self.istio)
 
     @property
     def pause_image(self) -> str:
@@ -101,28 +108,34 @@ class Artifacts:
         )
 
 
-def ensure_artifacts(progress: Progress, kubernetes: str = versions.KUBERNETES) -> Artifacts:
+def ensure_artifacts(
+    progress: Progress,
+    kubernetes: str = versions.KUBERNETES,
+    istio_version: str = versions.ISTIO,
+) -> Artifacts:
     """Build what is missing and return where everything is.
 
     Parts of other versions that nothing has used for a long time are removed: see `eviction`.
 
     Args:
         kubernetes: version of the nodes' programs.
+        istio_version: one of `versions.ISTIO_MODULES`.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
     root = cache_root()
-    parts = catalog.parts(kubernetes)
+    parts = catalog.parts(kubernetes, istio_version)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
         progress.note("cache", f"removed {removed}, which nothing has used for a long time")
-    return _artifacts(built, kubernetes)
+    return _artifacts(built, kubernetes, istio_version)
 
 
-def _artifacts(built: Mapping[str, Built], kubernetes: str) -> Artifacts:
+def _artifacts(built: Mapping[str, Built], kubernetes: str, istio_version: str) -> Artifacts:
     keys = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
-    return Artifacts(hashlib.sha256(keys.encode()).hexdigest()[:20], dict(built), kubernetes)
+    digest = hashlib.sha256(keys.encode()).hexdigest()[:20]
+    return Artifacts(digest, dict(built), kubernetes, istio_version)
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
@@ -156,15 +169,20 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
 
 
 def problems_of_labs(
-    kubernetes: str = versions.KUBERNETES, *, with_charts: bool
+    kubernetes: str = versions.KUBERNETES,
+    istio_version: str = versions.ISTIO,
+    *,
+    with_charts: bool,
 ) -> Sequence[Problem]:
     """`problems` of everything that labs are made of.
 
     Args:
         kubernetes: version of the nodes' programs.
+        istio_version: one of `versions.ISTIO_MODULES`.
         with_charts: whether Helm installs their mesh.
     """
-    return problems(parts=[*catalog.parts(kubernetes), *(helm.parts() if with_charts else ())])
+    parts = catalog.parts(kubernetes, istio_version)
+    return problems(parts=[*parts, *(helm.parts(istio_version) if with_charts else ())])
 
 
 def _go_problems() -> list[Problem]:

@@ -12,6 +12,7 @@ from mesh_fixtures.artifacts import (
     envoy,
     gobuild,
     images,
+    istio,
     manifests,
     store,
     versions,
@@ -28,31 +29,35 @@ KUBERNETES_PROGRAMS: Final = (
 )
 """Names under which the one program of Kubernetes is called."""
 
-PROGRAM_PARTS: Final = {"etcd": ("etcd",), "istio": ("istioctl",), "mesh-node": ("mesh-node",)}
-"""Programs of nodes and of this machine, by the part that has them."""
+PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-node"}
+"""Programs of nodes and of this machine, with the part that has each."""
 
 
-def parts(kubernetes: str = versions.KUBERNETES) -> tuple[Part, ...]:
+def parts(
+    kubernetes: str = versions.KUBERNETES, istio_version: str = versions.ISTIO
+) -> tuple[Part, ...]:
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
     Args:
         kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
+        istio_version: one of `versions.ISTIO_MODULES`.
     """
-    compiled = [programs.part() for programs in gobuild.programs(kubernetes)]
+    compiled = [programs.part() for programs in gobuild.programs(kubernetes, istio_version)]
     return (
         debian.root_file_systems(),
         envoy.envoy(),
         *compiled,
         manifests.manifests(),
-        images.images(),
-        store.store(),
-        _programs({part.name for part in compiled}, kubernetes),
+        images.images(istio_version),
+        store.store(istio_version),
+        _programs({part.name for part in compiled}, kubernetes, istio_version),
     )
 
 
-def programs_part(kubernetes: str) -> str:
-    """Name of the part that has all programs; a folder of its own for each version."""
-    return gobuild.kubernetes(kubernetes).name.replace("kubernetes", "programs")
+def programs_part(kubernetes: str, istio_version: str = versions.ISTIO) -> str:
+    """Name of the part that has all programs; a folder of its own for each pair of versions."""
+    name = gobuild.kubernetes(kubernetes).name.replace("kubernetes", "programs")
+    return istio.part_name(name, istio_version)
 
 
 def on_request() -> tuple[Part, ...]:
@@ -61,22 +66,22 @@ def on_request() -> tuple[Part, ...]:
     """
     from mesh_fixtures.artifacts import helm
 
-    compiled = [programs.part() for programs in gobuild.programs()]
-    names = {part.name for part in compiled}
-    older: list[Part] = []
-    for version in versions.OLDER_KUBERNETES:
-        older += (gobuild.kubernetes(version).part(), _programs(names, version))
-    return (gobuild.kind().part(), *helm.parts(), *compiled, *older)
+    found = {part.name: part for part in (gobuild.kind().part(), *helm.parts())}
+    for istio_version in versions.ISTIO_MODULES:
+        found |= {part.name: part for part in helm.parts(istio_version)}
+        for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):
+            found |= {part.name: part for part in parts(kubernetes, istio_version)}
+    return tuple(found.values())
 
 
-def _programs(compiled: set[str], kubernetes: str) -> Part:
+def _programs(compiled: set[str], kubernetes: str, istio_version: str) -> Part:
     """One folder with every program that nodes and this machine run, under its own name.
 
     They are hard links: the folder can be mounted into a node by itself.
     """
-    sources = {
-        name: part for part, names in PROGRAM_PARTS.items() if part in compiled for name in names
-    }
+    of_istio = istio.part_name("istio", istio_version)
+    sources = {name: of_istio if part == "istio" else part for name, part in PROGRAM_PARTS.items()}
+    sources = {name: part for name, part in sources.items() if part in compiled}
 
     multiple = gobuild.kubernetes(kubernetes).name
 
@@ -87,7 +92,7 @@ def _programs(compiled: set[str], kubernetes: str) -> Part:
             (work.into / name).symlink_to("kubernetes")
 
     return Part(
-        name=programs_part(kubernetes),
+        name=programs_part(kubernetes, istio_version),
         inputs={"links": " ".join(KUBERNETES_PROGRAMS), "programs": str(sorted(sources.items()))},
         build=build,
         needs=tuple(sorted({multiple, *sources.values()})),

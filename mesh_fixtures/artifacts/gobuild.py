@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts import istio, versions
 from mesh_fixtures.artifacts.parts import Part, Work
 
 SOURCES: Final = Path(__file__).parent / "go"
@@ -29,6 +29,8 @@ ENVIRONMENT: Final = {
     "GOEXPERIMENT": "",
 }
 """One value of CGO_ENABLED everywhere: with two, every package would be compiled twice."""
+
+_BOOTSTRAP: Final = "envoy_bootstrap.json"
 
 REMEDY: Final = (
     "see the compiler's message; a package that cannot be downloaded points to GOPROXY, "
@@ -97,9 +99,7 @@ class Programs:
 
     @property
     def _module_flags(self) -> tuple[str, ...]:
-        if self.requirements == "go.mod":
-            return ("-mod=readonly",)
-        return ("-mod=readonly", f"-modfile={self.requirements}")
+        return module_flags(self.requirements)
 
     def _prefetch(self, work: Work) -> None:
         """Download exactly the modules whose packages are compiled."""
@@ -134,6 +134,13 @@ class Programs:
             )
             copied = shutil.copyfile(Path(found.strip()) / file, work.into / target)
             copied.chmod(0o644)
+
+
+def module_flags(requirements: str) -> tuple[str, ...]:
+    """Flags of the Go command for a go.mod by another name."""
+    if requirements == "go.mod":
+        return ("-mod=readonly",)
+    return ("-mod=readonly", f"-modfile={requirements}")
 
 
 def kubernetes(version: str) -> Programs:
@@ -172,12 +179,28 @@ def kubernetes_settings(version: str = versions.KUBERNETES) -> dict[str, str]:
     return {f"{package}.{name}": value for package in packages for name, value in variables.items()}
 
 
-def istio_settings() -> dict[str, str]:
+def istio_programs(version: str) -> Programs:
+    """The programs of Istio; another version than the default has a name of its own."""
+    return Programs(
+        istio.part_name("istio", version),
+        "istio",
+        {
+            "pilot-discovery": f"{istio.MODULE}/pilot/cmd/pilot-discovery",
+            "pilot-agent": f"{istio.MODULE}/pilot/cmd/pilot-agent",
+            "istioctl": f"{istio.MODULE}/istioctl/cmd/istioctl",
+        },
+        istio_settings(version),
+        also={_BOOTSTRAP: f"{istio.MODULE}:tools/packaging/common/{_BOOTSTRAP}"},
+        requirements=istio.requirements(version),
+    )
+
+
+def istio_settings(version: str) -> dict[str, str]:
     """What istiod, the proxies and istioctl say of their version."""
     variables = {
-        "buildVersion": versions.ISTIO,
-        "buildTag": versions.ISTIO,
-        "buildGitRevision": versions.ISTIO_REVISION,
+        "buildVersion": version,
+        "buildTag": version,
+        "buildGitRevision": istio.commit_of(version),
         "buildStatus": "Modified",
         "buildHub": versions.IMAGE_HUB,
     }
@@ -198,7 +221,9 @@ def helm() -> Programs:
     return Programs("helm", "helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, settings)
 
 
-def programs(kubernetes_version: str = versions.KUBERNETES) -> tuple[Programs, ...]:
+def programs(
+    kubernetes_version: str = versions.KUBERNETES, istio_version: str = versions.ISTIO
+) -> tuple[Programs, ...]:
     """Everything that every lab needs compiled, those first that others wait for."""
     ours = "./cmd/"
     found = [
@@ -212,19 +237,7 @@ def programs(kubernetes_version: str = versions.KUBERNETES) -> tuple[Programs, .
                 "metallb-native.yaml": "go.universe.tf/metallb:config/manifests/metallb-native.yaml"
             },
         ),
-        Programs(
-            "istio",
-            "istio",
-            {
-                "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
-                "pilot-agent": "istio.io/istio/pilot/cmd/pilot-agent",
-                "istioctl": "istio.io/istio/istioctl/cmd/istioctl",
-            },
-            istio_settings(),
-            also={
-                "envoy_bootstrap.json": "istio.io/istio:tools/packaging/common/envoy_bootstrap.json"
-            },
-        ),
+        istio_programs(istio_version),
         Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
         kubernetes(kubernetes_version),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import runner, supported
-from mesh_fixtures.artifacts import gobuild, images, versions
+from mesh_fixtures.artifacts import gobuild, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.charts import CHARTS, Charts
@@ -24,20 +24,28 @@ SOURCES: Final = {
 }
 """Folders of the charts below Istio's `manifests/charts`."""
 
-CHART_VERSION: Final = f"{images.ISTIO_SEMANTIC}-alpha.{versions.ISTIO_REVISION}"
-"""Of the packaged charts: the release, and the commit, as semantic version."""
-
-_ISTIO: Final = "istio.io/istio"
 _ASK_SECONDS: Final = 15.0
 
 
-def parts() -> tuple[Part, ...]:
-    """The parts `helm` and `charts`."""
-    module = gobuild.SOURCES / "istio"
-    files = [module / "go.mod", module / "go.sum"]
+def chart_version(version: str) -> str:
+    """Version of the packaged charts: Istio's release, and the commit, as semantic version."""
+    return f"{istio.semantic(version)}-alpha.{istio.commit_of(version)}"
+
+
+def parts(version: str = versions.ISTIO) -> tuple[Part, ...]:
+    """The parts with helm and with the charts of a version of Istio."""
+    requirements = gobuild.SOURCES / "istio" / istio.requirements(version)
+    files = [requirements, requirements.with_suffix(".sum")]
     pinned = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    inputs = {"charts": str(SOURCES), "version": f"{CHART_VERSION} {versions.ISTIO}"}
-    charts = Part("charts", pinned | inputs, _package, needs=("helm",), lane="go", seconds=300.0)
+    inputs = {"charts": str(SOURCES), "version": f"{chart_version(version)} {version}"}
+    charts = Part(
+        istio.part_name("charts", version),
+        pinned | inputs,
+        lambda work: _package(work, version),
+        needs=("helm",),
+        lane="go",
+        seconds=300.0,
+    )
     return (gobuild.helm().part(), charts)
 
 
@@ -51,31 +59,32 @@ def ensure_helm(progress: Progress) -> Path:
     return Cache(cache_root()).ensure(wanted, progress)["helm"].folder / "helm"
 
 
-def ensure_charts(progress: Progress) -> Charts:
-    """Istio's charts of `versions.ISTIO_MODULE`, packaged if they are not there yet.
+def ensure_charts(progress: Progress, version: str = versions.ISTIO) -> Charts:
+    """The charts of a version of Istio, packaged if they are not there yet.
 
     Raises:
         ArtifactError: they could not be packaged.
     """
-    ensure_parts(progress)
-    return built_charts()
+    ensure_parts(progress, version)
+    return built_charts(version)
 
 
-def ensure_parts(progress: Progress, root: Path | None = None) -> Mapping[str, Built]:
+def ensure_parts(progress: Progress, version: str = versions.ISTIO) -> Mapping[str, Built]:
     """Build what is missing of `parts`.
 
     Raises:
         ArtifactError: one could not be built.
     """
-    return Cache(root or cache_root()).ensure(parts(), progress)
+    return Cache(cache_root()).ensure(parts(version), progress)
 
 
-def built_charts(root: Path | None = None) -> Charts:
+def built_charts(version: str = versions.ISTIO) -> Charts:
     """What `ensure_charts` returns, whether they are there or not."""
-    key = keys_of(parts())["charts"]
-    folder = (root or cache_root()) / "charts" / key
-    references = {name: (str(folder / f"{name}-{CHART_VERSION}.tgz"),) for name in CHARTS}
-    return Charts(versions.ISTIO, references, key)
+    part = istio.part_name("charts", version)
+    key = keys_of(parts(version))[part]
+    folder, suffix = cache_root() / part / key, f"{chart_version(version)}.tgz"
+    references = {name: (str(folder / f"{name}-{suffix}"),) for name in CHARTS}
+    return Charts(version, references, key)
 
 
 def helm_in_path() -> Path | None:
@@ -91,19 +100,20 @@ def version_of(helm: Path) -> str:
     return number[1] if number else ""
 
 
-def _package(work: Work) -> None:
+def _package(work: Work, version: str) -> None:
     module = work.run(
-        ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", _ISTIO],
-        what=f"to find the folder of the Go module {_ISTIO}",
+        ["go", "list", *gobuild.module_flags(istio.requirements(version)),
+         "-m", "-f", "{{.Dir}}", istio.MODULE],
+        what=f"to find the folder of the Go module {istio.MODULE}",
         remedy=gobuild.REMEDY,
         env=gobuild.ENVIRONMENT,
         cwd=gobuild.SOURCES / "istio",
-    )
+    )  # fmt: skip
     for name, source in SOURCES.items():
         work.run(
             [
                 *(work.needs["helm"] / "helm", "package", "--destination", work.into),
-                *("--version", CHART_VERSION, "--app-version", versions.ISTIO),
+                *("--version", chart_version(version), "--app-version", version),
                 Path(module.strip()) / "manifests/charts" / source,
             ],
             what=f"to package Istio's chart {name}",

@@ -57,7 +57,7 @@ def describe(source: str, images: ImageSet) -> Charts:
             remedy=NAME_CHARTS,
         )
     if not source:
-        return helm.built_charts()
+        return helm.built_charts(images.istio_version)
     if sources.is_url(source):
         version = images.istio_version if is_released else ""
         return sources.in_repository(source, version, images.istio_version)
@@ -81,7 +81,7 @@ def gather(
     found = helm.helm_in_path() if machines_own else None
     program = found or helm.ensure_helm(progress)
     if not source:
-        charts = helm.ensure_charts(progress)
+        charts = helm.ensure_charts(progress, images.istio_version)
     elif sources.is_url(source):
         charts = sources.asked(program, charts)
     return HelmInstall(program, charts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts import istio, versions
 from mesh_fixtures.artifacts.manifests import metallb_images
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.images import ImageSet
@@ -20,9 +20,6 @@ NAMES: Final = "images.json"
 PROXY_USER: Final = 1337
 """The user that Istio's traffic redirection exempts."""
 
-ISTIO_SEMANTIC: Final = ".".join([*versions.ISTIO.partition("-")[0].split("."), "0"][:3])
-"""The release in the form that istiod compares with: major, minor and patch."""
-
 
 def _ours(name: str, tag: str = versions.ARTIFACTS) -> str:
     return f"{versions.IMAGE_HUB}/{name}:{tag}"
@@ -33,22 +30,24 @@ NOT_IN_IMAGES: Final = ["dev", "proc", "run", "sys", "tmp"]
 
 PAUSE: Final = _ours("pause")
 COREDNS: Final = _ours("coredns", f"v{versions.COREDNS}")
-PROXY: Final = _ours("proxyv2", versions.ISTIO)
 SLEEP: Final = _ours("sleep")
 HELLOWORLD: Final = {version: _ours(f"helloworld-{version}") for version in ("v1", "v2")}
 
 
-def image_set() -> ImageSet:
+def image_set(version: str = versions.ISTIO) -> ImageSet:
     """The locally built images of Istio and the samples.
 
     A stock Envoy lacks the filters that Istio's own build adds, and rejects configuration that
     names them; the values keep istiod from naming them.
+
+    Args:
+        version: of Istio, one of `versions.ISTIO_MODULES`.
     """
     return ImageSet(
         name="built",
-        istio_version=versions.ISTIO,
+        istio_version=version,
         istio_hub=versions.IMAGE_HUB,
-        istio_tag=versions.ISTIO,
+        istio_tag=version,
         helloworld=HELLOWORLD,
         sleep=SLEEP,
         istio_values={
@@ -64,15 +63,18 @@ def image_set() -> ImageSet:
     )
 
 
-def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = "") -> dict[str, Any]:
+def archive_spec(
+    parts: Mapping[str, Path], version: str, accounts: str = "", groups: str = ""
+) -> dict[str, Any]:
     """What `oci-image` is to write.
 
     Args:
-        parts: folders of the parts `debian`, `image-tools`, `coredns`, `metallb`, `istio`, `envoy`.
+        parts: folders of `SOURCES`.
+        version: of Istio.
         accounts: content of /etc/passwd in `debian`'s base, to which the proxy's user is added.
         groups: the same of /etc/group.
     """
-    istio = parts["istio"]
+    programs = parts["istio"]
 
     def program(source: Path, target: str) -> dict[str, Any]:
         return {"from": str(source), "to": target, "mode": "755"}
@@ -88,7 +90,7 @@ def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = ""
         "coredns": {"files": [program(parts["coredns"] / "coredns", "/coredns")]},
         "pilot": {
             "folders": temporary,
-            "files": [program(istio / "pilot-discovery", "/usr/local/bin/pilot-discovery")],
+            "files": [program(programs / "pilot-discovery", "/usr/local/bin/pilot-discovery")],
         },
         "helloworld": {
             "files": [
@@ -103,9 +105,9 @@ def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = ""
             "files": [
                 {"text": accounts + _PASSWD, "to": "/etc/passwd", "mode": "644"},
                 {"text": groups + _GROUP, "to": "/etc/group", "mode": "644"},
-                {"from": str(istio / "envoy_bootstrap.json"),
+                {"from": str(programs / "envoy_bootstrap.json"),
                  "to": "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", "mode": "644"},
-                program(istio / "pilot-agent", "/usr/local/bin/pilot-agent"),
+                program(programs / "pilot-agent", "/usr/local/bin/pilot-agent"),
                 program(parts["envoy"] / "envoy", "/usr/local/bin/envoy"),
             ],
         },
@@ -116,17 +118,17 @@ def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = ""
         {"name": PAUSE, "layers": ["pause"], "entrypoint": ["/pause"], "user": "65535:65535"},
         {"name": COREDNS, "layers": ["coredns"], "entrypoint": ["/coredns"]},
         {
-            "name": _ours("pilot", versions.ISTIO),
+            "name": _ours("pilot", version),
             "layers": ["pilot"],
             "entrypoint": ["/usr/local/bin/pilot-discovery"],
             "user": user,
             "env": [path],
         },
         {
-            "name": PROXY,
+            "name": _ours("proxyv2", version),
             "layers": ["base", "proxy"],
             "entrypoint": ["/usr/local/bin/pilot-agent"],
-            "env": [path, f"ISTIO_META_ISTIO_VERSION={ISTIO_SEMANTIC}"],
+            "env": [path, f"ISTIO_META_ISTIO_VERSION={istio.semantic(version)}"],
             "workdir": "/",
         },
         {"name": SLEEP, "layers": ["base"], "command": ["sleep", "infinity"], "env": [path]},
@@ -137,13 +139,13 @@ def archive_spec(parts: Mapping[str, Path], accounts: str = "", groups: str = ""
             "files": [program(parts["metallb"] / container, f"/{container}")],
         }
         images.append({"name": name, "layers": [container], "entrypoint": [f"/{container}"]})
-    for version, name in HELLOWORLD.items():
+    for of_service, name in HELLOWORLD.items():
         images.append(
             {
                 "name": name,
                 "layers": ["base", "helloworld"],
                 "command": ["python3", "/opt/helloworld.py"],
-                "env": [path, f"SERVICE_VERSION={version}", "PYTHONUNBUFFERED=1"],
+                "env": [path, f"SERVICE_VERSION={of_service}", "PYTHONUNBUFFERED=1"],
                 "workdir": "/opt",
             }
         )
@@ -154,34 +156,49 @@ _PASSWD: Final = f"istio-proxy:x:{PROXY_USER}:{PROXY_USER}::/home/istio-proxy:/u
 _GROUP: Final = f"istio-proxy:x:{PROXY_USER}:\n"
 
 
-def images() -> Part:
-    """The part with `images.tar`, an OCI archive of all images, and `images.json`, their names."""
-    symbolic = {
-        name: Path("/") / name
-        for name in ("debian", "image-tools", "coredns", "metallb", "istio", "envoy")
-    }
-    described = json.dumps(archive_spec(symbolic), sort_keys=True).replace(str(FILES), "files")
+SOURCES: Final = ("debian", "image-tools", "coredns", "metallb", "istio", "envoy")
+"""What images are made of."""
+
+
+def images(version: str = versions.ISTIO) -> Part:
+    """The part with `images.tar`, an OCI archive of all images, and `images.json`, their names.
+
+    Args:
+        version: of Istio.
+    """
+    symbolic = {source: Path("/") / source for source in SOURCES}
+    described = json.dumps(archive_spec(symbolic, version), sort_keys=True)
+    described = described.replace(str(FILES), "files")
     files = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(FILES.glob("*.py"))
     }
+    names = {
+        source: istio.part_name(source, version) if source == "istio" else source
+        for source in SOURCES
+    }
+
+    def build(work: Work) -> None:
+        _build(work, version, {source: work.needs[name] for source, name in names.items()})
+
     return Part(
-        name="images",
+        name=istio.part_name("images", version),
         inputs={"described": described, "files": json.dumps(files, sort_keys=True)},
-        build=_build,
-        needs=tuple(symbolic),
+        build=build,
+        needs=tuple(names.values()),
         seconds=600.0,
     )
 
 
-def _build(work: Work) -> None:
-    etc = work.needs["debian"] / "base" / "etc"
-    described = archive_spec(work.needs, (etc / "passwd").read_text(), (etc / "group").read_text())
+def _build(work: Work, version: str, parts: Mapping[str, Path]) -> None:
+    etc = parts["debian"] / "base" / "etc"
+    accounts, groups = (etc / "passwd").read_text(), (etc / "group").read_text()
+    described = archive_spec(parts, version, accounts, groups)
     spec = work.scratch / "spec.json"
     spec.write_text(json.dumps(described, indent=1))
     archive = work.scratch / ARCHIVE
     work.run(
-        [work.needs["image-tools"] / "oci-image", spec, archive],
+        [parts["image-tools"] / "oci-image", spec, archive],
         what="to write the container images into an archive",
     )
     archive.rename(work.into / ARCHIVE)

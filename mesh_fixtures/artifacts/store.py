@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures.artifacts import istio, versions
 from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
@@ -37,13 +38,18 @@ DATABASES: Final = (
 """The files that a node must have to itself; all else may be shared."""
 
 
-def store() -> Part:
-    """The part with the folder `containerd`."""
+def store(version: str = versions.ISTIO) -> Part:
+    """The part with the folder `containerd`.
+
+    Args:
+        version: of Istio.
+    """
+    images = istio.part_name("images", version)
     return Part(
-        name="store",
+        name=istio.part_name("store", version),
         inputs=inputs(),
-        build=_build,
-        needs=("debian", "images"),
+        build=lambda work: import_images(work, work.needs[images], work.into / "containerd"),
+        needs=("debian", images),
         seconds=600.0,
     )
 
@@ -62,10 +68,6 @@ def _configuration() -> str:
         f"disabled_plugins = {json.dumps(UNWANTED_PLUGINS)}\n"
         '[grpc]\n  address = "/run/containerd/containerd.sock"\n'
     )
-
-
-def _build(work: Work) -> None:
-    import_images(work, work.needs["images"], work.into / "containerd")
 
 
 def import_images(work: Work, images: Path, folder: Path) -> None:

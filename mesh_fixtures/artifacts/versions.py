@@ -26,15 +26,17 @@ COREDNS: Final = "1.14.7"
 METALLB: Final = "0.15.2"
 """Go module `go.universe.tf/metallb`; the newest whose dependencies can all be had."""
 
-ISTIO_MODULE: Final = "v0.0.0-20260827124520-eed52ebb66ad"
-"""Go module `istio.io/istio`: a commit, as releases have no version that the Go command accepts."""
-
 ISTIO: Final = "1.31-alpha.eed52ebb66ad"
 """What istiod, the proxies and istioctl call themselves, and the tag of their images: the release
 that the module's VERSION file names, and the commit."""
 
-ISTIO_REVISION: Final = "eed52ebb66ad"
-"""Commit of `ISTIO_MODULE`."""
+ISTIO_MODULES: Final = {
+    ISTIO: "v0.0.0-20260827124520-eed52ebb66ad",
+    "1.31-alpha.b01690e6db7d": "v0.0.0-20260423205519-b01690e6db7d",
+}
+"""Go module `istio.io/istio`: commits, as releases have no version that the Go command accepts. All
+but `ISTIO` are built when asked for; that of April loses endpoints when remote secrets are rotated
+(istio/istio #60612, #60920, #61043)."""
 
 HELM: Final = "3.22.0"
 """Go module `helm.sh/helm/v3`."""

@@ -95,6 +95,7 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
             install=single(options.INSTALL),
             charts=providers.located(single(options.CHARTS), Path.cwd()),
             istioctl=providers.located(single(options.ISTIOCTL), Path.cwd()),
+            istio=single(options.ISTIO),
             own=own(arguments, external=accepted),
         )
         for each in asked

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mesh_fixtures.commands import add_patience, given
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.options import AUTO, HELM, INSTALL, KUBERNETES, METHODS, declare
+from mesh_fixtures.options import AUTO, HELM, INSTALL, ISTIO, KUBERNETES, METHODS, declare
 from mesh_fixtures.progress import Progress, Sink
 
 SUMMARY = "build all binaries and images that labs run, and list them"
@@ -16,6 +16,7 @@ SUMMARY = "build all binaries and images that labs run, and list them"
 
 def add(parser: ArgumentParser) -> None:
     declare(parser, KUBERNETES)
+    declare(parser, ISTIO)
     declare(parser, INSTALL, choices=(AUTO, *METHODS))
     parser.add_argument(
         "--prune",
@@ -28,18 +29,21 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     if arguments.prune:
         return _prune()
+    from mesh_fixtures.artifacts import istio
     from mesh_fixtures.artifacts.build import ensure_artifacts
     from mesh_fixtures.lab.netns.provider import kubernetes_version
 
     kubernetes = kubernetes_version("".join(given(arguments, KUBERNETES)))
+    version = istio.version_of("".join(given(arguments, ISTIO)))
     installs = given(arguments, INSTALL, valid=INSTALL.choices)
     progress = Progress("artifacts", sink)
     with interruption.holding():
-        artifacts = ensure_artifacts(progress, kubernetes=kubernetes)
+        artifacts = ensure_artifacts(progress, kubernetes, version)
         if HELM in installs:
             from mesh_fixtures.artifacts.helm import ensure_parts
 
-            artifacts = replace(artifacts, parts={**artifacts.parts, **ensure_parts(progress)})
+            packaged = ensure_parts(progress, version)
+            artifacts = replace(artifacts, parts={**artifacts.parts, **packaged})
     print(artifacts.describe())
     return 0
 

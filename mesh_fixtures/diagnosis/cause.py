@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import Final, Literal
 
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace
 from mesh_fixtures.guide import cause_entry
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec, Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 Certainty = Literal["certain", "likely", "possible"]
 """Certain: what was seen must make the requirements fail. Likely: it can, and little else does.
@@ -46,6 +46,36 @@ class Layer(IntEnum):
     UNEXPLAINED = 13
 
 
+class Reach(Enum):
+    """Which findings a cause in some clusters can explain. A finding that does not say what it is
+    about may be about anything; see `mesh_fixtures.diagnosis.scoping`.
+    """
+
+    INVOLVED = auto()
+    """Those about one of these clusters, or seen from one."""
+
+    SERVERS = auto()
+    """Those about one of these clusters, wherever they were seen from."""
+
+    CLIENTS = auto()
+    """Those seen from one of these clusters, whatever they are about."""
+
+    BETWEEN = auto()
+    """Those that involve all of these clusters."""
+
+    READING = auto()
+    """Those about the other clusters, which the istiod of the first does not know rightly."""
+
+
+_USUAL_REACH: Final[Mapping[Layer, Reach]] = {
+    Layer.GATEWAY: Reach.SERVERS,
+    Layer.EXPOSURE: Reach.SERVERS,
+    Layer.ACCESS: Reach.READING,
+    Layer.WORKLOAD: Reach.SERVERS,
+    Layer.ROUTING: Reach.CLIENTS,
+}
+
+
 @dataclass(frozen=True)
 class Kind:
     """What all causes of one id have in common.
@@ -55,6 +85,8 @@ class Kind:
         breaks: requirements that it makes fail by itself; what depends on these fails with them.
         follows: ids of causes that it can be a mere consequence of.
         alone: whether nothing that depends on the broken requirements fails with them.
+        reach: which findings against these requirements it can explain; None for what is usual in
+            its layer.
     """
 
     id: str
@@ -62,6 +94,11 @@ class Kind:
     breaks: tuple[str, ...]
     follows: tuple[str, ...] = ()
     alone: bool = False
+    reach: Reach | None = None
+
+    @property
+    def reaching(self) -> Reach:
+        return self.reach or _USUAL_REACH.get(self.layer, Reach.INVOLVED)
 
     def following(self, *ids: str) -> Kind:
         """The same kind, where of all causes that it can follow from only these are possible."""
@@ -93,6 +130,7 @@ class Cause:
         evidence: at least one thing that was seen.
         remedy: what a person can do.
         step: id of the installation step that would have set it right; empty when there is none.
+        about: what it concerns, for `Kind.reach`; its clusters are `clusters` if nothing is said.
     """
 
     kind: Kind
@@ -102,10 +140,16 @@ class Cause:
     remedy: str
     certainty: Certainty = "certain"
     step: str = ""
+    about: Subject = field(default_factory=Subject)
 
     @property
     def id(self) -> str:
         return self.kind.id
+
+    @property
+    def concerned(self) -> tuple[str, ...]:
+        """Clusters that it concerns."""
+        return self.about.clusters or self.clusters
 
     def may_follow(self, other: Cause) -> bool:
         """Whether it can be a mere consequence of another cause."""

@@ -28,6 +28,7 @@ from mesh_fixtures.diagnosis.cause import (
 )
 from mesh_fixtures.diagnosis.facts import Facts
 from mesh_fixtures.diagnosis.rules import RULES
+from mesh_fixtures.diagnosis.scoping import explains
 from mesh_fixtures.requirements.registry import depending_on, foundations
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
@@ -50,9 +51,16 @@ def diagnose(scenario: Scenario, facts: Facts, failures: Failures) -> Diagnosis:
     """
     case = Case(scenario, facts, failures)
     causes = _causes(case)
-    blamed = {each: _blamed(each, causes, scenario) for each in failures}
+    blamed: dict[str, tuple[Cause, ...]] = {}
+    left: dict[str, tuple[Finding, ...]] = {}
+    for each, findings in failures.items():
+        found = {finding: _blamed(each, finding, causes, scenario) for finding in findings}
+        unexplained = tuple(finding for finding, those in found.items() if not those)
+        if unexplained:
+            left[each] = unexplained
+        explaining = found.values() if findings else [_blamed(each, None, causes, scenario)]
+        blamed[each] = tuple(dict.fromkeys(chain.from_iterable(explaining)))
     guilty = [cause for found in blamed.values() for cause in found]
-    left = [each for each, found in blamed.items() if not found and failures[each]]
     family = _relatives(guilty, causes)
     roots = [*_roots([each for each in causes if each in family], blamed), *_unknown(case, left)]
     return ranked(roots)
@@ -71,7 +79,9 @@ def diagnose_step(
     case = Case(scenario, facts, {})
     found = _causes(case)
     causes = [each for each in found if not each.step or each.step in done_before]
-    roots = ranked(_roots(causes, {})).roots or (RootCause(_unexplained(case, (), trouble), ()),)
+    roots = ranked(_roots(causes, {})).roots or (
+        RootCause(_unexplained(case, trouble=trouble), ()),
+    )
     return Diagnosis(tuple(each for each in roots if each.certainty == roots[0].certainty))
 
 
@@ -120,13 +130,20 @@ def _causes(case: Case) -> tuple[Cause, ...]:
     return tuple(dict.fromkeys(cause for rule in RULES for cause in rule(case)))
 
 
-def _blamed(requirement: str, causes: Iterable[Cause], scenario: Scenario) -> tuple[Cause, ...]:
-    """The causes that a requirement fails by: the most certain ones, and of these those that break
-    it, else those that break what it depends on.
+def _blamed(
+    requirement: str, finding: Finding | None, causes: Iterable[Cause], scenario: Scenario
+) -> tuple[Cause, ...]:
+    """The causes that a finding against a requirement is due to, of those that concern what it is
+    about: the most certain ones, and of these those that break the requirement, else those that
+    break what it depends on.
+
+    Args:
+        finding: None where it could not be seen whether the requirement holds.
     """
     below = foundations(requirement, scenario)
+    able = [each for each in causes if finding is None or explains(each, finding, scenario)]
     for certainty in CERTAINTIES:
-        equal = [cause for cause in causes if cause.certainty == certainty]
+        equal = [cause for cause in able if cause.certainty == certainty]
         direct = tuple(cause for cause in equal if requirement in cause.kind.breaks)
         found = direct or tuple(
             cause for cause in equal if not cause.kind.alone and below & {*cause.kind.breaks}
@@ -168,13 +185,17 @@ def _followers(cause: Cause, parents: Mapping[Cause, Sequence[Cause]]) -> tuple[
     return tuple(reached[1:])
 
 
-def _unknown(case: Case, left: Sequence[str]) -> Iterator[RootCause]:
-    """One unknown cause for each failed requirement that depends on no other unexplained one."""
-    for requirement in left:
+def _unknown(case: Case, left: Failures) -> Iterator[RootCause]:
+    """One unknown cause for each failed requirement that depends on no other unexplained one.
+
+    Args:
+        left: what nothing explains.
+    """
+    for requirement, findings in left.items():
         if not foundations(requirement, case.scenario) & {*left}:
             consequences = depending_on([requirement], left, case.scenario)
             ordered = tuple(each for each in left if each in consequences)
-            yield RootCause(_unexplained(case, (requirement,)), ordered)
+            yield RootCause(_unexplained(case, requirement, findings), ordered)
 
 
 def _rank(root: RootCause) -> tuple[int, int, tuple[str, ...]]:
@@ -182,16 +203,21 @@ def _rank(root: RootCause) -> tuple[int, int, tuple[str, ...]]:
     return CERTAINTIES.index(cause.certainty), cause.kind.layer, cause.clusters
 
 
-def _unexplained(case: Case, requirements: Sequence[str], trouble: str = "") -> Cause:
+def _unexplained(
+    case: Case, requirement: str = "", findings: Sequence[Finding] = (), trouble: str = ""
+) -> Cause:
     """A cause that is not known, with the evidence that was gathered.
 
     Args:
-        requirements: those that nothing explains; empty for a step of the installation.
+        requirement: that is not met; empty for a step of the installation.
+        findings: those that nothing explains.
         trouble: output of the step.
     """
-    what = f"{listed(requirements)} not being met" if requirements else "the failure of the step"
+    what = f"{requirement} not being met" if requirement else "the failure of the step"
+    if len(findings) < len(case.failures.get(requirement, ())):
+        what += f" in {listed(dict.fromkeys(each.cluster for each in findings))}"
     seen = [
-        *islice(_findings(case, requirements), 2 * _EACH),
+        *map(_as_evidence, findings[: 2 * _EACH]),
         *([Evidence(trouble)] if trouble else []),
         *chain.from_iterable(
             islice(source(case), _EACH)
@@ -207,7 +233,7 @@ def _unexplained(case: Case, requirements: Sequence[str], trouble: str = "") -> 
             )
         ),
     ]
-    clusters = {finding.cluster for each in requirements for finding in case.failures.get(each, ())}
+    clusters = {each.cluster for each in findings}
     return Cause(
         _UNEXPLAINED,
         tuple(name for name in case.facts.clusters if name in clusters),
@@ -218,11 +244,9 @@ def _unexplained(case: Case, requirements: Sequence[str], trouble: str = "") -> 
     )
 
 
-def _findings(case: Case, requirements: Sequence[str]) -> Iterator[Evidence]:
-    for requirement in requirements:
-        for finding in case.failures.get(requirement, ()):
-            seen = f"{finding.cluster}: expected {finding.expected}, but saw {finding.seen}"
-            yield Evidence(seen, finding.source.asked if finding.source else "")
+def _as_evidence(finding: Finding) -> Evidence:
+    seen = f"{finding.cluster}: expected {finding.expected}, but saw {finding.seen}"
+    return Evidence(seen, finding.source.asked if finding.source else "")
 
 
 def _paths(case: Case) -> Iterator[Evidence]:

@@ -10,7 +10,7 @@ from mesh_fixtures.probe.workloads import ControlPlane, control_plane
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,13 @@ def _judged(scenario: Scenario, seen: ControlPlane) -> Iterator[Finding]:
     if scenario.cluster(seen.cluster).is_primary:
         if not seen.is_running:
             expected = "an istiod with every pod ready, in a primary"
-            yield Finding(seen.cluster, expected, str(seen), seen.source)
+            yield Finding(seen.cluster, expected, str(seen), seen.source, _of(seen))
     elif seen.deployments or seen.pods:
-        yield Finding(seen.cluster, "no istiod, in a remote", str(seen), seen.source)
+        yield Finding(seen.cluster, "no istiod, in a remote", str(seen), seen.source, _of(seen))
+
+
+def _of(seen: ControlPlane) -> Subject:
+    return Subject((seen.cluster,))
 
 
 REQUIREMENT = Requirement(

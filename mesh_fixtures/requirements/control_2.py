@@ -14,7 +14,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 15.0
 """For new configuration to arrive, and to be accepted."""
@@ -76,10 +76,10 @@ def _nothing_to_judge(
 ) -> Iterator[Finding]:
     for cluster, those in found.items():
         if not those:
-            yield Finding(cluster, "a running proxy", "none")
+            yield Finding(cluster, "a running proxy", "none", about=Subject((cluster,)))
     for primary, asked in istiods.items():
         if not asked:
-            yield Finding(primary, "a ready istiod to ask", "none")
+            yield Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))
 
 
 def _judged(
@@ -90,12 +90,12 @@ def _judged(
         held = [each for each in asked if proxy.id in each.clients]
         if cluster == primary and asked and not held:
             expected = f"the proxy of {proxy} to be connected to istiod of {primary}"
-            yield Finding(proxy.cluster, expected, "no connection", asked[0].source)
+            yield Finding(proxy.cluster, expected, "no connection", asked[0].source, _of(proxy))
         elif cluster != primary:
             for each in held:
                 expected = f"the proxy of {proxy} to be connected to istiod of {primary} only"
                 seen = f"{each.istiod} of {cluster}"
-                yield Finding(proxy.cluster, expected, seen, each.source)
+                yield Finding(proxy.cluster, expected, seen, each.source, _of(proxy))
         else:
             for each in held:
                 client = each.clients[proxy.id]
@@ -116,7 +116,7 @@ def _astray(
             f"from {', '.join(sorted(wanted)) or 'a missing gateway'}"
         )
         seen = ", ".join(sorted(client.peers)) or "no connection"
-        yield Finding(proxy.cluster, expected, seen, istiod.source)
+        yield Finding(proxy.cluster, expected, seen, istiod.source, _of(proxy))
 
 
 def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Finding]:
@@ -124,7 +124,11 @@ def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Fin
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):
             expected = f"the proxy of {proxy} to have accepted istiod's configuration by {kind}"
-            yield Finding(proxy.cluster, expected, state, istiod.source)
+            yield Finding(proxy.cluster, expected, state, istiod.source, _of(proxy))
+
+
+def _of(proxy: Proxy) -> Subject:
+    return Subject((proxy.cluster,))
 
 
 REQUIREMENT = Requirement(

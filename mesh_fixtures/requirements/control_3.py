@@ -12,7 +12,7 @@ from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ask_each, node_meta
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 def nodes(kube: KubeClient) -> Sequence[tuple[Proxy, NodeMetadata]]:
@@ -31,7 +31,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings: list[Finding] = []
     for cluster, those in found.items():
         if not those:
-            findings.append(Finding(cluster, "a ready proxy", "none"))
+            findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         for proxy, metadata in those:
             findings += _judged(mesh.scenario, proxy, metadata)
     for kube in mesh.view.kube.values():
@@ -50,7 +50,9 @@ def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterato
     ):
         if seen != wanted:
             expected = f"the proxy of {proxy} to report to istiod the {what} {wanted}"
-            yield Finding(proxy.cluster, expected, seen or "none", metadata.source)
+            yield Finding(
+                proxy.cluster, expected, seen or "none", metadata.source, Subject((proxy.cluster,))
+            )
 
 
 def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
@@ -64,7 +66,8 @@ def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
     if seen != wanted and (seen or scenario.is_multi_network):
         expected = f"{SYSTEM_NAMESPACE} to have the label {NETWORK_LABEL}={wanted}"
         source = kube.source("namespaces", "", f"{SYSTEM_NAMESPACE} --show-labels")
-        yield Finding(kube.name, expected, seen or "no such label", source)
+        about = Subject((kube.name,))
+        yield Finding(kube.name, expected, seen or "no such label", source, about)
 
 
 REQUIREMENT = Requirement(

@@ -12,7 +12,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import Settled, settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 30.0
 
@@ -50,10 +50,16 @@ def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) 
     findings = []
     for each in known:
         ids = [cluster.id for cluster in each.clusters]
+        synced = {cluster.id for cluster in each.clusters if cluster.synced}
+        unread = tuple(sorted((wanted - synced) | ({*ids} - wanted)))
         if sorted(ids) != sorted(wanted) or not all(one.synced for one in each.clusters):
             expected = f"{each.istiod} to read {', '.join(sorted(wanted))}, each synced"
-            findings.append(Finding(primary, expected, str(each), each.source))
-    return findings or ([] if known else [Finding(primary, "a ready istiod to ask", "none")])
+            findings.append(Finding(primary, expected, str(each), each.source, Subject(unread)))
+    return findings or (
+        []
+        if known
+        else [Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))]
+    )
 
 
 REQUIREMENT = Requirement(

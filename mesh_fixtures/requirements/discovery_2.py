@@ -8,7 +8,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
@@ -29,12 +29,27 @@ def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
     for cluster in scenario.clusters:
         if cluster.helloworld not in versions:
             expected = f"a ready pod of HelloWorld {cluster.helloworld} as an endpoint"
-            yield Finding(cluster.name, expected, "none")
+            yield Finding(cluster.name, expected, "none", about=Subject((cluster.name,)))
     if not each.verdict.complete:
         targets = sorted(target for one in each.wanted for target in one.targets)
         expected = f"exactly the healthy endpoints {', '.join(targets)} in Sleep's proxy"
         seen = f"{each.seen} after {each.seconds:.0f} s ({each.verdict})"
-        yield Finding(each.client, expected, seen, each.seen.source)
+        yield Finding(each.client, expected, seen, each.seen.source, _subject(scenario, each))
+
+
+def _subject(scenario: Scenario, each: ClientEndpoints) -> Subject:
+    """The clusters whose HelloWorld is missing; any, where the proxy knows others besides."""
+    usable = {one.target for one in each.seen.endpoints if one.healthy}
+    missing = [one for one in each.wanted if not one.targets or one.targets - usable]
+    versions = {version for one in missing for version in one.versions}
+    if each.verdict.unexpected:
+        return Subject()
+    return Subject(
+        tuple(one.name for one in scenario.clusters if one.helloworld in versions),
+        addresses=tuple(
+            sorted({target.rpartition(":")[0] for one in missing for target in one.targets})
+        ),
+    )
 
 
 REQUIREMENT = Requirement(

@@ -18,7 +18,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 SETTLING_SECONDS: Final = 20.0
 """For new configuration to arrive at gateways, and for addresses to be announced."""
@@ -66,14 +66,14 @@ def _addresses(found: Mapping[str, tuple[Gateway, ...]]) -> dict[str, list[str]]
 def _absent(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
     for cluster, those in found.items():
         if not those:
-            yield Finding(cluster, "an east-west gateway", "none")
+            yield Finding(cluster, "an east-west gateway", "none", about=Subject((cluster,)))
         for gateway in those:
             if not gateway.addresses:
                 expected = "an external address for the east-west gateway"
-                yield Finding(cluster, expected, str(gateway), gateway.source)
+                yield Finding(cluster, expected, str(gateway), gateway.source, Subject((cluster,)))
             if not any(pod.serving for pod in gateway.pods):
                 expected = "a ready pod of the east-west gateway"
-                yield Finding(cluster, expected, str(gateway), gateway.source)
+                yield Finding(cluster, expected, str(gateway), gateway.source, Subject((cluster,)))
 
 
 def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
@@ -82,7 +82,8 @@ def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iter
         for address in addresses:
             if pool is not None and _ip(address) not in pool:
                 expected = f"a gateway address from the pool {pool}"
-                yield Finding(cluster, expected, address, found[cluster][0].source)
+                about = Subject((cluster,), addresses=(address,))
+                yield Finding(cluster, expected, address, found[cluster][0].source, about)
 
 
 def _ip(address: str) -> IPv4Address | None:
@@ -100,7 +101,8 @@ def _shared(found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
             if owner != cluster:
                 expected = "a gateway address that no other cluster has"
                 seen = f"{address}, which is also {owner}'s"
-                yield Finding(cluster, expected, seen, found[cluster][0].source)
+                about = Subject((cluster, owner), addresses=(address,))
+                yield Finding(cluster, expected, seen, found[cluster][0].source, about)
 
 
 def _listening(
@@ -126,7 +128,7 @@ def _listening(
 def _differs(cluster: str, wanted: frozenset[int], seen: Listeners) -> Finding:
     ports = seen.ports - OWN_PORTS
     expected = f"the east-west gateway to listen at {_listed(wanted)} and nowhere else"
-    return Finding(cluster, expected, _listed(ports), seen.source)
+    return Finding(cluster, expected, _listed(ports), seen.source, Subject((cluster,)))
 
 
 def _listed(ports: frozenset[int]) -> str:
@@ -167,14 +169,15 @@ def _reaching(
 def _judged(scenario: Scenario, client: str, cluster: str, seen: Connection) -> Iterator[Finding]:
     must = scenario.gateway_ports(cluster)
     may = scenario.gateway_listeners(cluster)
+    about = Subject((cluster,), addresses=(seen.address,))
     if seen.port == STATUS_PORT:
         if seen.http_status != HTTP_OK:
             expected = f"the gateway of {cluster} to report on {STATUS_PORT} that it is ready"
-            yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
+            yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source, about)
     elif (seen.port in must and not seen.is_open) or (seen.is_open and seen.port not in must | may):
         word = "open" if seen.port in must else "closed"
         expected = f"port {seen.port} of the gateway of {cluster} to be {word}"
-        yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source)
+        yield Finding(client, expected, f"{seen} {seen.message}".rstrip(), seen.source, about)
 
 
 REQUIREMENT = Requirement(

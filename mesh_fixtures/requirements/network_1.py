@@ -14,7 +14,7 @@ from mesh_fixtures.probe.workloads import HELLOWORLD, PLAIN
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import STATUS_PORT
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 REACHABLE_SECONDS: Final = 5.0
 UNREACHABLE_SECONDS: Final = 2.5
@@ -58,7 +58,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         if same_network(client, server) != seen.is_open:
             can = "reachable" if same_network(client, server) else "out of reach"
             expected = f"pod {servers[server].meta} of {server} to be {can} for pods"
-            findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source))
+            about = Subject((server,), addresses=(seen.address,))
+            findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source, about))
     return Outcome.judged(findings, figures)
 
 

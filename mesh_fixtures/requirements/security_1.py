@@ -23,7 +23,7 @@ from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 REQUESTS: Final = 12
 """From each cluster at a time."""
@@ -197,7 +197,7 @@ def _bare(serving: Sequence[Server]) -> Iterator[Finding]:
     for server in serving:
         if server.pod.container(PROXY) is None:
             expected = f"{server.pod.meta} to have a proxy that asks clients for certificates"
-            yield Finding(server.cluster, expected, "no proxy")
+            yield Finding(server.cluster, expected, "no proxy", about=Subject((server.cluster,)))
 
 
 def _judged(
@@ -214,7 +214,8 @@ def _judged(
                 for each, count in others.items()
             )
             unnoticed = f"{answered} answers to requests that its proxy has not seen as HTTP"
-            yield Finding(server.cluster, expected, seen or unnoticed, peers.source)
+            about = Subject((server.cluster,), clients=(client,))
+            yield Finding(server.cluster, expected, seen or unnoticed, peers.source, about)
 
 
 def _unseen(serving: Sequence[Server], answers: Answers) -> ProbeError | None:

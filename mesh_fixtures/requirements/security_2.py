@@ -19,7 +19,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import SERVICES_PORT, Scenario
 from mesh_fixtures.verdict.client_endpoints import passing_on
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import hello
 
 UNKNOWN_SERVICE: Final = "nowhere"
@@ -113,7 +113,8 @@ def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) 
 def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:
     for cluster, those in addresses.items():
         if not those:
-            yield Finding(cluster, "a gateway with an address, to see whom it refuses", "none")
+            expected = "a gateway with an address, to see whom it refuses"
+            yield Finding(cluster, expected, "none", about=Subject((cluster,)))
 
 
 def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
@@ -122,11 +123,12 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
             f"{TRIED[tried.what]} to be refused by {tried.address}:{SERVICES_PORT}, "
             f"the gateway of {tried.cluster}"
         )
+        about = Subject((tried.cluster,), addresses=(tried.address,))
         if not seen.is_refused:
-            yield Finding(tried.client, expected, str(seen), seen.source)
+            yield Finding(tried.client, expected, str(seen), seen.source, about)
         elif tried.what not in PASSED_ON and seen.server is not None:
             shown = f"a server that shows its certificate, {', '.join(seen.server)}"
-            yield Finding(tried.client, expected, shown, seen.source)
+            yield Finding(tried.client, expected, shown, seen.source, about)
 
 
 def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:

@@ -16,7 +16,7 @@ from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, PLAIN, SLEEP, injection_of
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 CERTIFICATES: Final = "istio.v1.auth.IstioCertificateService/CreateCertificate"
 CONFIGURATION: Final = (
@@ -62,6 +62,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             f"{TRIED[what]} to be refused by istiod at {_istiod(sleeps[cluster])}",
             seen.answer,
             seen.source,
+            Subject((view.scenario.control_plane_of(cluster),)),
         )
         for (cluster, what), seen in found.items()
         if not seen.is_refused

@@ -8,7 +8,7 @@ from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
@@ -26,17 +26,25 @@ def judge(mesh: ObservedMesh) -> Outcome:
 
 
 def _judged(scenario: Scenario, sample: TrafficSample) -> Iterator[Finding]:
+    about = _unreached(scenario, sample)
     if sample.failures or sample.cut_short:
         expected = f"{sample.requested} requests without an error"
         seen = f"{len(sample.failures)} errors in {sample.sent} requests"
         if sample.cut_short:
             seen += " before the time was over"
         shown = "; ".join(map(str, sample.failures[:3]))
-        yield Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source)
+        yield Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source, about)
     wanted = {cluster.helloworld for cluster in scenario.clusters}
     if set(sample.versions) != wanted:
         expected = f"answers from {', '.join(sorted(wanted))} and no other version"
-        yield Finding(sample.cluster, expected, _counted(sample), sample.source)
+        yield Finding(sample.cluster, expected, _counted(sample), sample.source, about)
+
+
+def _unreached(scenario: Scenario, sample: TrafficSample) -> Subject:
+    """The clusters none of whose pods answered; any, where all did."""
+    return Subject(
+        tuple(each.name for each in scenario.clusters if each.helloworld not in sample.versions)
+    )
 
 
 def _counted(sample: TrafficSample) -> str:

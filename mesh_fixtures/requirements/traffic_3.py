@@ -27,7 +27,7 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 REQUESTS: Final = 20
 """From each cluster at a time."""
@@ -238,7 +238,8 @@ def _judged(
             expected += f", and at most {failed} that failed"
         seen = ", ".join(f"{passed[cluster].connections} in {cluster}" for cluster in here)
         source = next((passed[cluster].source for cluster in here if passed[cluster].source), None)
-        yield Finding(here[0], expected, seen, source)
+        away = tuple(cluster.name for cluster in scenario.clusters if cluster.name not in here)
+        yield Finding(here[0], expected, seen, source, Subject(tuple(here), clients=away))
 
 
 def _missing(sent: Mapping[str, Sent]) -> ProbeError | None:

@@ -10,7 +10,7 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.certificates import Authority, authority
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,18 @@ def _present(found: dict[str, Authority | None]) -> dict[str, Authority]:
 def _missing(found: dict[str, Authority | None]) -> Iterator[Finding]:
     for cluster, each in found.items():
         if each is None:
-            yield Finding(cluster, f"a secret {CACERTS} in istio-system", "none")
+            yield Finding(
+                cluster, f"a secret {CACERTS} in istio-system", "none", about=_of(cluster)
+            )
 
 
 def _untrusted(found: dict[str, Authority | None]) -> Iterator[Finding]:
     for cluster, each in _present(found).items():
         for defect in each.defects:
-            yield Finding(cluster, f"a sound chain in {CACERTS}", defect, each.source)
+            yield Finding(cluster, f"a sound chain in {CACERTS}", defect, each.source, _of(cluster))
         if each.is_root:
             seen = f"the root {each.issuing.subject} itself"
-            yield Finding(cluster, "an intermediate to sign with", seen, each.source)
+            yield Finding(cluster, "an intermediate to sign with", seen, each.source, _of(cluster))
 
 
 def _roots(found: dict[str, Authority | None]) -> Iterator[Finding]:
@@ -51,7 +53,7 @@ def _roots(found: dict[str, Authority | None]) -> Iterator[Finding]:
         wanted = {root.fingerprint for root in reference.roots}
         if wanted != {root.fingerprint for root in each.roots}:
             expected = f"the root of {first}, {_named(reference)}"
-            yield Finding(cluster, expected, _named(each), each.source)
+            yield Finding(cluster, expected, _named(each), each.source, _of(first, cluster))
 
 
 def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
@@ -61,11 +63,15 @@ def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
         if owner != cluster:
             expected = "a separate key of its intermediate"
             seen = f"that of {owner}, {each.issuing.short}"
-            yield Finding(cluster, expected, seen, each.source)
+            yield Finding(cluster, expected, seen, each.source, _of(owner, cluster))
 
 
 def _named(each: Authority) -> str:
     return ", ".join(f"{root.subject} {root.short}" for root in each.roots)
+
+
+def _of(*clusters: str) -> Subject:
+    return Subject(clusters)
 
 
 REQUIREMENT = Requirement(

@@ -12,7 +12,7 @@ from mesh_fixtures.probe.identities import Identity, identity, spiffe_id
 from mesh_fixtures.probe.proxies import Proxy, ask_each
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 Held = Sequence[tuple[Proxy, Identity]]
 
@@ -36,7 +36,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings = [*_without_authority(authorities)]
     for cluster, those in found.items():
         if not those:
-            findings.append(Finding(cluster, "a ready proxy", "none"))
+            findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         findings += [finding for each in those for finding in _unsound(*each)]
         signing = authorities[scenario.control_plane_of(cluster)]
         if signing is not None:
@@ -51,21 +51,22 @@ def _without_authority(authorities: Mapping[str, Authority | None]) -> Iterator[
     for primary, signing in authorities.items():
         if signing is None:
             expected = f"a secret {CACERTS} in istio-system to sign the proxies' certificates"
-            yield Finding(primary, expected, "none")
+            yield Finding(primary, expected, "none", about=Subject((primary,)))
 
 
 def _unsound(proxy: Proxy, seen: Identity | None) -> Iterator[Finding]:
     if seen is None:
         expected = f"a certificate and a root in the proxy of {proxy}"
-        yield Finding(proxy.cluster, expected, "none", proxy.source)
+        yield Finding(proxy.cluster, expected, "none", proxy.source, _of(proxy))
         return
     wanted = spiffe_id(proxy.pod)
     if seen.spiffe_ids != (wanted,):
         found = ", ".join(seen.spiffe_ids) or "no SPIFFE id"
-        yield Finding(proxy.cluster, f"the proxy of {proxy} to be {wanted}", found, seen.source)
+        expected = f"the proxy of {proxy} to be {wanted}"
+        yield Finding(proxy.cluster, expected, found, seen.source, _of(proxy))
     for defect in seen.defects:
         expected = f"a sound chain of certificates in the proxy of {proxy}"
-        yield Finding(proxy.cluster, expected, defect, seen.source)
+        yield Finding(proxy.cluster, expected, defect, seen.source, _of(proxy))
 
 
 def _signed_by_others(held: Held, signing: Authority) -> Iterator[Finding]:
@@ -104,7 +105,7 @@ def _differing(
         if difference:
             proxy, seen = those[0]
             names = "the proxies of " + ", ".join(str(each) for each, _ in those)
-            yield Finding(proxy.cluster, expected(names), difference, seen.source)
+            yield Finding(proxy.cluster, expected(names), difference, seen.source, _of(proxy))
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
@@ -113,6 +114,10 @@ def _listed(certificates: Iterable[Certificate]) -> str:
 
 def _named(certificate: Certificate) -> str:
     return f"{certificate.subject} {certificate.short}"
+
+
+def _of(proxy: Proxy) -> Subject:
+    return Subject((proxy.cluster,))
 
 
 REQUIREMENT = Requirement(

@@ -12,7 +12,7 @@ from mesh_fixtures.probe.workloads import Discovery, Injection, Workload, discov
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def _missing(scenario: Scenario, cluster: str, pods: tuple[Workload, ...]) -> It
     wanted = {("helloworld", scenario.cluster(cluster).helloworld), ("sleep", "")}
     seen = {(pod.app, pod.version) for pod in pods}
     if seen != wanted:
-        yield Finding(cluster, f"pods of {_listed(wanted)} only", _listed(seen) or "none")
+        expected = f"pods of {_listed(wanted)} only"
+        yield Finding(cluster, expected, _listed(seen) or "none", about=Subject((cluster,)))
 
 
 def _listed(workload: set[tuple[str, str]]) -> str:
@@ -66,10 +67,11 @@ def _not_running(workload: Workload) -> Iterator[Finding]:
     pod = workload.pod
     if workload.injection is None:
         seen = f"containers {', '.join(each.name for each in pod.containers)}"
-        yield Finding(workload.cluster, f"a proxy in {pod.meta}", seen, workload.source)
+        expected = f"a proxy in {pod.meta}"
+        yield Finding(workload.cluster, expected, seen, workload.source, _of(workload))
     if not pod.serving or pod.ready_containers != len(pod.containers):
         expected = f"{pod.meta} to be Running with every container ready"
-        yield Finding(workload.cluster, expected, pod.state, workload.source)
+        yield Finding(workload.cluster, expected, pod.state, workload.source, _of(workload))
 
 
 def _misled(
@@ -93,7 +95,7 @@ def _misled(
                 f"the proxy of {pod.pod.meta} to find istiod of {primary} "
                 f"at {', '.join(sorted(wanted)) or 'a missing address'}"
             )
-            yield Finding(cluster, expected, str(seen_at), seen_at.source)
+            yield Finding(cluster, expected, str(seen_at), seen_at.source, _of(pod))
 
 
 def _misplaced(scenario: Scenario, pod: Workload, injection: Injection) -> Iterator[Finding]:
@@ -105,7 +107,11 @@ def _misplaced(scenario: Scenario, pod: Workload, injection: Injection) -> Itera
     ):
         if seen != wanted:
             expected = f"the proxy of {pod.pod.meta} to be configured with {what} {wanted}"
-            yield Finding(pod.cluster, expected, seen or "nothing", pod.source)
+            yield Finding(pod.cluster, expected, seen or "nothing", pod.source, _of(pod))
+
+
+def _of(workload: Workload) -> Subject:
+    return Subject((workload.cluster,))
 
 
 REQUIREMENT = Requirement(

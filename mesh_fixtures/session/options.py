@@ -110,6 +110,7 @@ def resolve(config: pytest.Config) -> Settings:
         install=single(options.INSTALL),
         charts=providers.located(single(options.CHARTS), here),
         istioctl=providers.located(single(options.ISTIOCTL), here),
+        istio=single(options.ISTIO),
         own={
             each.name: _own(each, values[each.name], here)
             for each in providers.options()

@@ -9,6 +9,23 @@ from mesh_fixtures.kube import Source
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What something is said about. What is empty is not known, and may be anything.
+
+    Attributes:
+        clusters: whose parts are meant: pods, gateways, an istiod.
+        addresses: at which these were tried, without ports.
+        objects: each `Kind/namespace/name`.
+        clients: clusters from which these were used.
+    """
+
+    clusters: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """A difference between what must hold and what was seen.
 
@@ -17,12 +34,19 @@ class Finding:
         expected: as in "expected ...".
         seen: as in "but saw ...".
         source: how to see it again; None when it follows from several observations.
+        about: what is not as expected; only a cause that concerns this explains the finding.
     """
 
     cluster: str
     expected: str
     seen: str
     source: Source | None = None
+    about: Subject = Subject()
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Clusters from which what it is about was used: where it was seen, if nothing is said."""
+        return self.about.clients or (self.cluster,)
 
     def __str__(self) -> str:
         evidence = f" [{self.source}]" if self.source else ""

@@ -108,9 +108,15 @@ class Administrator:
             if "mesh-conformance-" in name
         ]
 
-    def as_visitor(self, folder: Path) -> Visitor:
-        """Somebody who may do everything."""
-        kubeconfigs = {name: each.kubeconfig for name, each in self.lab.clusters.items()}
+    def as_visitor(self, folder: Path, names: Mapping[str, str] | None = None) -> Visitor:
+        """Somebody who may do everything.
+
+        Args:
+            names: how the visitor calls the clusters that are known to him, by their names in the
+                lab; None for all of them, by these names.
+        """
+        given = names or {name: name for name in self.lab.clusters}
+        kubeconfigs = {given[name]: self.lab.clusters[name].kubeconfig for name in given}
         return Visitor(kubeconfigs, folder / "state")
 
     def visitor(self, name: str, folder: Path, roles: str = "") -> Visitor:
@@ -151,12 +157,17 @@ class Visitor:
     state: Path
 
     @property
+    def reports(self) -> Path:
+        """Folder of the reports of his runs."""
+        return self.state / "report"
+
+    @property
     def _environment(self) -> dict[str, str]:
         given = [f"{name}={file}" for name, file in self.kubeconfigs.items()]
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
             "XDG_STATE_HOME": str(self.state),
-            "MESH_REPORT": str(self.state / "report"),
+            "MESH_REPORT": str(self.reports),
             "MESH_KUBECONFIG": " ".join(given),
             "MESH_HELLOWORLD_IMAGE": images.HELLOWORLD["v1"],
             "MESH_SLEEP_IMAGE": images.SLEEP,

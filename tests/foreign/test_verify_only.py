@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from by_hand import Administrator, Visitor, ended, follow_runbook
 
 from mesh_fixtures import providers
 from mesh_fixtures.errors import MachineError
@@ -23,6 +22,7 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
+from tests.foreign.by_hand import Administrator, Visitor, ended, follow_runbook
 
 SCENARIO = load_scenario(Path(__file__).parents[2] / "scenarios/primary-remote-multi-network.yaml")
 PATIENCE = 90.0

@@ -122,10 +122,11 @@ def test_node_becomes_the_labs_whether_its_kubelet_or_the_lab_was_first(lab: Bar
 
 
 def test_answers_of_pilot_agent_are_clean_json(lab: BareLab) -> None:
-    cluster = lab.clusters[0]
+    cluster, built = lab.clusters[0], images.image_set()
+    proxy = f"{built.istio_hub}/proxyv2:{built.istio_tag}"
     admin = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 15000}}}
     lab.kubectl(
-        cluster, "run", "proxy", f"--image={images.PROXY}", "--image-pull-policy=Never",
+        cluster, "run", "proxy", f"--image={proxy}", "--image-pull-policy=Never",
         "--command", "--", "envoy", "--config-yaml", json.dumps({"admin": admin}),
     )  # fmt: skip
     lab.kubectl(cluster, "wait", "pod/proxy", "--for=condition=Ready", "--timeout=60s")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesh_fixtures.artifacts import catalog, debian, gobuild, images, manifests, versions
+from mesh_fixtures import supported
+from mesh_fixtures.artifacts import catalog, debian, gobuild, images, istio, manifests, versions
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.parts import keys_of
-from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 
@@ -24,7 +25,6 @@ from mesh_fixtures.lab.netns.coredns import dns_manifests
         ("etcd", "go.etcd.io/etcd/server/v3", f"v{versions.ETCD}"),
         ("coredns", "github.com/coredns/coredns", f"v{versions.COREDNS}"),
         ("metallb", "go.universe.tf/metallb", f"v{versions.METALLB}"),
-        ("istio", "istio.io/istio", versions.ISTIO_MODULE),
     ],
 )
 def test_go_modules_require_the_pinned_versions(
@@ -46,9 +46,34 @@ def test_modules_of_kubernetes_follow_its_version(version: str) -> None:
     assert all(old == new for old, new, _ in replaced)
 
 
-def test_istio_revision_is_the_modules() -> None:
-    assert versions.ISTIO_MODULE.endswith(versions.ISTIO_REVISION)
-    assert versions.ISTIO.endswith(versions.ISTIO_REVISION)
+@pytest.mark.parametrize(("version", "module"), versions.ISTIO_MODULES.items())
+def test_versions_of_istio_are_those_of_their_modules(version: str, module: str) -> None:
+    assert module.endswith(f"-{istio.commit_of(version)}")
+    text = (gobuild.SOURCES / "istio" / gobuild.istio_programs(version).requirements).read_text()
+    assert re.search(rf"^\s*istio\.io/istio {re.escape(module)}\b", text, re.M)
+    assert version in supported.ISTIO
+
+
+def test_another_istio_has_parts_beside_those_of_the_default() -> None:
+    current, other = keys_of(catalog.parts()), "1.31-alpha.b01690e6db7d"
+    keys = keys_of(catalog.parts(istio_version=other))
+    own = {f"{name}-b01690e6db7d" for name in ("istio", "images", "store", "programs")}
+    assert set(keys) - set(current) == own
+    assert {n: k for n, k in keys.items() if current.get(n) not in (k, None)} == {}
+    assert catalog.programs_part("1.34.4", other) == "programs-1.34-b01690e6db7d"
+
+
+@pytest.mark.parametrize(
+    "asked", ["1.31-alpha.b01690e6db7d", "b01690e6db7d", "v0.0.0-20260423205519-b01690e6db7d"]
+)
+def test_an_istio_is_asked_for_by_name_commit_or_module(asked: str) -> None:
+    assert istio.version_of(asked) == "1.31-alpha.b01690e6db7d"
+    assert istio.version_of("") == versions.ISTIO
+
+
+def test_an_istio_that_is_not_built_is_refused_with_those_that_are() -> None:
+    with pytest.raises(MachineError, match=versions.ISTIO):
+        istio.version_of("1.30.1")
 
 
 def test_every_part_has_a_key_and_its_lane_order_holds() -> None:
@@ -72,6 +97,8 @@ def test_what_is_built_on_request_is_current_and_no_part_of_every_lab() -> None:
     on_request = keys_of(catalog.on_request())
     extra = set(on_request) - set(keys_of(catalog.parts()))
     assert {"kind", "helm", "charts", "kubernetes-1.33", "programs-1.35"} <= extra
+    of_april = {"istio", "images", "store", "programs", "programs-1.35", "charts"}
+    assert {f"{name}-b01690e6db7d" for name in of_april} <= extra
 
 
 def test_helm_requires_the_pinned_version() -> None:
@@ -125,8 +152,8 @@ def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def described() -> dict[str, object]:
-    names = ("debian", "image-tools", "coredns", "metallb", "istio", "envoy")
-    return images.archive_spec({name: Path("/") / name for name in names})
+    folders = {name: Path("/") / name for name in images.SOURCES}
+    return images.archive_spec(folders, versions.ISTIO)
 
 
 def test_every_image_that_others_name_is_described() -> None:

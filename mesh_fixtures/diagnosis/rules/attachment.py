@@ -14,6 +14,7 @@ from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, SYSTEM_NAMESPACE
 from mesh_fixtures.kube.webhooks import Webhook
 from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("WORKLOAD-1", "CONTROL-2", "GATEWAY-1")
 MISSING = Kind("control-plane-annotation-missing", Layer.ATTACHMENT, _BROKEN)
@@ -66,6 +67,7 @@ def annotation(case: Case) -> Iterator[Cause]:
                 ),
                 remedy,
                 step=step,
+                about=Subject((spec.name,)),
             )
         elif primary not in named and "*" not in named:
             yield Cause(
@@ -79,6 +81,7 @@ def annotation(case: Case) -> Iterator[Cause]:
                 ),
                 remedy,
                 step=step,
+                about=Subject((spec.name,)),
             )
         else:
             yield from _late(case, spec, facts, namespace.annotated, remedy)
@@ -108,6 +111,7 @@ def _late(
                 ),
                 remedy,
                 step=ids.control_plane_annotation(spec.name),
+                about=Subject((spec.name,)),
             )
 
 
@@ -173,6 +177,7 @@ def unattached(case: Case) -> Iterator[Cause]:
                 "deployment/istiod",
                 certainty="likely",
                 step=ids.attached(spec.name),
+                about=Subject((spec.name,)),
             )
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("DISCOVERY-1",)
 MISSING = Kind("remote-secret-missing", Layer.ACCESS, _BROKEN)
@@ -20,7 +21,7 @@ WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Layer.ACCESS, _BROKEN)
 LOOPBACK = Kind("remote-secret-loopback-server", Layer.ACCESS, _BROKEN)
 UNREACHABLE = Kind("remote-secret-unreachable-server", Layer.ACCESS, _BROKEN, ("packet-loss",))
 UNAUTHORIZED = Kind("remote-secret-unauthorized", Layer.ACCESS, _BROKEN)
-UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
     Layer.ACCESS,
@@ -86,6 +87,7 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
                     *_reading(facts, secret.cluster),
                 ),
                 _again(case, name, secret.cluster),
+                about=Subject((name, secret.cluster, secret.leads_to)),
             )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
 from mesh_fixtures.diagnosis.facts import Part
 from mesh_fixtures.patience import patient
 
@@ -28,7 +28,9 @@ UNRESPONSIVE = Kind(
     ),
 )
 DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
-LOAD_BALANCER = Kind("lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",))
+LOAD_BALANCER = Kind(
+    "lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",), reach=Reach.SERVERS
+)
 COMPONENT = Kind(
     "lab-component-failing",
     Layer.UNDERLAY,

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach
 from mesh_fixtures.diagnosis.facts import Path, Traffic
 
-ROUTE_MISSING = Kind("pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",))
-NOT_ISOLATED = Kind("networks-not-isolated", Layer.UNDERLAY, ("NETWORK-1", "TRAFFIC-3"), alone=True)
-LOSS = Kind("packet-loss", Layer.UNDERLAY, ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"))
+ROUTE_MISSING = Kind("pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",), reach=Reach.BETWEEN)
+NOT_ISOLATED = Kind(
+    "networks-not-isolated",
+    Layer.UNDERLAY,
+    ("NETWORK-1", "TRAFFIC-3"),
+    alone=True,
+    reach=Reach.BETWEEN,
+)
+LOSS = Kind(
+    "packet-loss",
+    Layer.UNDERLAY,
+    ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"),
+    reach=Reach.BETWEEN,
+)
 RESETS = Kind(
-    "gateway-connection-resets", Layer.CONNECTIONS, ("TRAFFIC-1", "GATEWAY-1"), (LOSS.id,)
+    "gateway-connection-resets",
+    Layer.CONNECTIONS,
+    ("TRAFFIC-1", "GATEWAY-1"),
+    (LOSS.id,),
+    reach=Reach.SERVERS,
 )
 
 _FEWEST_ATTEMPTS = 10

@@ -15,6 +15,7 @@ from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
 SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
@@ -136,6 +137,7 @@ def not_listening(case: Case) -> Iterator[Cause]:
                 step=ids.expose_services(primary)
                 if SERVICES_PORT in missing
                 else ids.expose_istiod(primary),
+                about=Subject((spec.name,)),
             )
 
 

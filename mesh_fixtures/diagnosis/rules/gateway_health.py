@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
 _UNATTACHED = (
@@ -198,6 +199,7 @@ def unreachable(case: Case) -> Iterator[Cause]:
                 f"let pods of {' and '.join(clients)} reach {address}, ports {STATUS_PORT} and "
                 f"those that the gateway serves: announcement of the address, routes, filters",
                 certainty="likely",
+                about=Subject((spec.name,), addresses=(address,)),
             )
 
 

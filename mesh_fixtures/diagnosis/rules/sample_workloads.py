@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
 from mesh_fixtures.diagnosis.rules import cluster_health, sidecar_injection
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
 
-SERVICE_MISSING = Kind("service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
+SERVICE_MISSING = Kind(
+    "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=Reach.INVOLVED
+)
 SELECTOR = Kind("service-selector-mismatch", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 PORT_NAME = Kind(
     "service-port-name-missing",
@@ -156,6 +159,7 @@ def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deploymen
         f"mend what its pods and events say: kubectl --context={spec.name} -n {case.samples} "
         "describe pods",
         certainty="likely",
+        about=Subject((spec.name,)),
     )
 
 

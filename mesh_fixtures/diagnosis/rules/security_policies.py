@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -17,8 +17,8 @@ from mesh_fixtures.workloads import PORT
 
 _PLAIN = ("SECURITY-1", "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
 MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
-CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN)
-DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",))
+CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=Reach.CLIENTS)
+DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=Reach.SERVERS)
 
 _DISABLE = "DISABLE"
 _HELLOWORLD = {"app": "helloworld"}

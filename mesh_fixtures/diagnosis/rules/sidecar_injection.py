@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
+from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.webhooks import Webhook
+from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
 
 _BROKEN = ("WORKLOAD-1",)
@@ -87,19 +89,22 @@ def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> t
 
 
 def failing(case: Case) -> Iterator[Cause]:
-    """Pods that are not made because the webhook cannot be called."""
+    """Pods that are not made because the webhook cannot be called, or refuses them itself."""
     for spec, facts in case.clusters:
+        names = frozenset(each.name for each in _injectors(facts))
         refused = [
             each
             for each in facts.warned(case.samples, "FailedCreate")
-            if "webhook" in each.message and not _runs(case, facts, each.about)
+            if refusal_in(each.message).is_by(names) and not _runs(case, facts, each.about)
         ]
         if refused:
+            called = "failed calling" in refused[0].message
+            failure = "cannot be called" if called else "refuses them"
             yield Cause(
                 FAILING.following("istiod-not-running") if spec.is_primary else FAILING,
                 (spec.name, case.scenario.control_plane_of(spec.name)),
                 f"pods in {case.samples} of {spec.name} are not made, as the injection webhook "
-                f"cannot be called: {refused[0].message}",
+                f"{failure}: {refused[0].message}",
                 tuple(
                     Evidence(str(each), get(spec.name, "events", case.samples))
                     for each in refused[:2]
@@ -107,6 +112,7 @@ def failing(case: Case) -> Iterator[Cause]:
                 "see that what the webhook names is there and answers: kubectl "
                 f"--context={spec.name} get mutatingwebhookconfigurations -o yaml",
                 certainty="likely",
+                about=Subject((spec.name,)),
             )
 
 

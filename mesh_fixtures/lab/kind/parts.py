@@ -37,6 +37,7 @@ class Wanted:
         kubernetes: a version, or a node image; kind's own choice when empty.
         istioctl: of the released images: a release's version, a file, or a URL; empty for the one
             in PATH.
+        istio: version of the built images.
         charts: where Helm takes Istio's charts from, empty for those that belong to the images;
             None where istioctl installs.
     """
@@ -45,6 +46,7 @@ class Wanted:
     kubernetes: str = ""
     istioctl: str = ""
     charts: str | None = None
+    istio: str = versions.ISTIO
 
     @property
     def source(self) -> Literal["built", "released"]:
@@ -104,7 +106,7 @@ def missing_parts(wanted: Wanted) -> list[Problem]:
         found = found or _unsupported(wanted.istioctl)
         if wanted.charts == "":
             found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
-    found += helm_install.problems(wanted.charts, versions.ISTIO)
+    found += helm_install.problems(wanted.charts, wanted.istio)
     if shutil.which("kind") is None and shutil.which("go") is None:
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
@@ -140,9 +142,8 @@ def gather(wanted: Wanted, progress: Progress) -> Parts:
 
 def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
-    from mesh_fixtures.artifacts.images import ARCHIVE
 
-    artifacts = ensure_artifacts(progress)
+    artifacts = ensure_artifacts(progress, istio_version=wanted.istio)
     programs = artifacts.binaries
     image = node_image(wanted.kubernetes)
     helm = _helm(wanted, artifacts.images, progress)
@@ -155,7 +156,7 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
         images=artifacts.images,
         metallb=_manifests(artifacts.metallb_manifest),
         helm=helm,
-        archives=(artifacts.folder_of("images") / ARCHIVE,),
+        archives=(artifacts.image_archive,),
     )
 
 

@@ -43,6 +43,7 @@ class KindProvider(Provider):
     @classmethod
     def make(cls, choice: Choice) -> KindProvider:
         from mesh_fixtures import supported
+        from mesh_fixtures.artifacts import istio
         from mesh_fixtures.lab.kind.parts import Wanted
 
         if choice.kubernetes and not is_image(choice.kubernetes):
@@ -51,8 +52,16 @@ class KindProvider(Provider):
                 where="--mesh-kubernetes",
                 remedy="name a node image for any other version",
             )
-        images = cast("ImageChoice", choice.images)
-        return cls(Wanted(images, choice.kubernetes, choice.istioctl, choice.chart_source))
+        images = cast("ImageChoice", "built" if choice.istio else choice.images)
+        return cls(
+            Wanted(
+                images=images,
+                kubernetes=choice.kubernetes,
+                istioctl=choice.istioctl,
+                charts=choice.chart_source,
+                istio=istio.version_of(choice.istio),
+            )
+        )
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -80,7 +89,9 @@ class KindProvider(Provider):
 
         if self._wanted.source != "built":
             return ()
-        return build.problems_of_labs(with_charts=self._wanted.charts is not None)
+        return build.problems_of_labs(
+            istio_version=self._wanted.istio, with_charts=self._wanted.charts is not None
+        )
 
     def prepare(self, progress: Progress) -> None:
         from mesh_fixtures.lab.kind.parts import gather

@@ -170,8 +170,13 @@ class KubeconfigProvider(Provider):
                 seen="none",
                 where="provider kubeconfig",
             )
-        if choice.images == "built" or choice.kubernetes:
-            asked = "--mesh-images built" if choice.images == "built" else "--mesh-kubernetes"
+        of_labs = {
+            "--mesh-images built": choice.images == "built",
+            "--mesh-kubernetes": bool(choice.kubernetes),
+            "--mesh-istio": bool(choice.istio),
+        }
+        asked = ", ".join(option for option, is_given in of_labs.items() if is_given)
+        if asked:
             raise MachineError(
                 wanted="existing clusters and their mesh, as they are",
                 seen=asked,

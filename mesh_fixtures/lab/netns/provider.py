@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts import istio, versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
@@ -29,16 +29,23 @@ class NetnsProvider(Provider):
     needs = "netns needs Linux and root: run the same command with sudo"
     priority = 20
 
-    def __init__(self, kubernetes: str = versions.KUBERNETES, charts: str | None = None) -> None:
+    def __init__(
+        self,
+        kubernetes: str = versions.KUBERNETES,
+        charts: str | None = None,
+        istio: str = versions.ISTIO,
+    ) -> None:
         """Choose what runs.
 
         Args:
             kubernetes: one of the versions that can be built.
+            istio: one of the versions that can be built.
             charts: where Helm takes Istio's charts from, empty for those that are built; None
                 where istioctl installs.
         """
         self._kubernetes = kubernetes
         self._charts = charts
+        self._istio = istio
 
     @classmethod
     def fits(cls, choice: Choice) -> str:
@@ -55,7 +62,11 @@ class NetnsProvider(Provider):
                 where="provider netns",
                 remedy="use --mesh-provider kind for released images",
             )
-        return cls(kubernetes_version(choice.kubernetes), choice.chart_source)
+        return cls(
+            kubernetes_version(choice.kubernetes),
+            choice.chart_source,
+            istio.version_of(choice.istio),
+        )
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -77,12 +88,14 @@ class NetnsProvider(Provider):
         from mesh_fixtures.artifacts import helm_install
         from mesh_fixtures.lab.netns import machine
 
-        return [*machine.problems(), *helm_install.problems(self._charts, versions.ISTIO)]
+        return [*machine.problems(), *helm_install.problems(self._charts, self._istio)]
 
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build
 
-        return build.problems_of_labs(self._kubernetes, with_charts=self._charts is not None)
+        return build.problems_of_labs(
+            self._kubernetes, self._istio, with_charts=self._charts is not None
+        )
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
@@ -119,13 +132,13 @@ class NetnsProvider(Provider):
         return open_lab(blueprint, progress, reuse=reuse)
 
     def _gather(self, progress: Progress) -> tuple[Artifacts, HelmInstall | None]:
-        from mesh_fixtures.artifacts import helm_install, images
+        from mesh_fixtures.artifacts import helm_install
         from mesh_fixtures.artifacts.build import ensure_artifacts
 
-        artifacts = ensure_artifacts(progress, kubernetes=self._kubernetes)
+        artifacts = ensure_artifacts(progress, self._kubernetes, self._istio)
         if self._charts is None:
             return artifacts, None
-        return artifacts, helm_install.gather(self._charts, images.image_set(), progress)
+        return artifacts, helm_install.gather(self._charts, artifacts.images, progress)
 
 
 def kubernetes_version(asked: str) -> str:

@@ -1,0 +1,1 @@
+"""An existing mesh, and somebody who has nothing of it but kubeconfigs."""

@@ -1,0 +1,39 @@
+"""A variant: a healthy mesh that is unusual, and what must be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.faults.fault import Injection
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A mesh that works as promised, though the guide would not have installed it like this.
+
+    Attributes:
+        id: stable; in kebab case.
+        mesh: what is unusual about it, as a sentence.
+        topology: id of the scenario that it is made of.
+        make: makes it of a mesh that the guide's installation left, and restores that.
+        arguments: of `mesh-conformance verify`, which its owner would give.
+        names: how its owner calls the clusters that he gives, by their names in the lab; all by
+            these names when empty.
+        fails: ids of extended requirements that are unmet all the same.
+        notes: what the output must say, each a part of it.
+        refusal: what is said where it cannot be verified as given: nothing is judged then. Empty
+            where it can.
+        provider: the only provider whose labs can be changed like this; empty for any.
+    """
+
+    id: str
+    mesh: str
+    topology: str
+    make: Injection = field(repr=False)
+    arguments: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    fails: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+    provider: str = ""

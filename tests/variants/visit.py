@@ -1,0 +1,63 @@
+"""Verifies a mesh as its owner would, with nothing but kubeconfigs, and judges what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mesh_fixtures.report.document import read
+from mesh_fixtures.report.model import SUFFIX, Report, Result
+from mesh_fixtures.requirements import by_id
+from tests.foreign.by_hand import Visitor
+from tests.variants.variant import Variant
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a run of `mesh-conformance verify` said.
+
+    Attributes:
+        status: of its exit.
+        results: by id of the requirement; empty where nothing was verified.
+    """
+
+    status: int
+    output: str
+    results: Mapping[str, Result]
+
+    @property
+    def without(self) -> set[str]:
+        """Ids of requirements that apply to an existing mesh, and were not met."""
+        return {
+            name
+            for name, result in self.results.items()
+            if result not in ("met", "not applicable") and not by_id(name).disruptive
+        }
+
+    def require(self, variant: Variant) -> None:
+        """Return only if what was said is right."""
+        __tracebackhide__ = True
+        if variant.refusal:
+            assert self.status == pytest.ExitCode.USAGE_ERROR, self.output
+            assert not self.results, self.output
+            assert variant.refusal in self.output, self.output
+            return
+        assert self.without == {*variant.fails}, self.output
+        expected = pytest.ExitCode.TESTS_FAILED if variant.fails else pytest.ExitCode.OK
+        assert self.status == expected, self.output
+        for note in variant.notes:
+            assert note in self.output, f"{note!r} is not said\n{self.output}"
+
+
+def verify(visitor: Visitor, variant: Variant) -> Visit:
+    """Verify a mesh with what its owner gives."""
+    done = visitor.command("verify", *variant.arguments)
+    return Visit(done.returncode, done.stdout + done.stderr, _results(visitor.reports))
+
+
+def _results(folder: Path) -> dict[str, Result]:
+    reports = [read(Report, file) for file in folder.glob(f"*{SUFFIX}")]
+    return {each.id: each.result for report in reports for each in report.requirements}
