@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import gateways, proxies
+from tests.variants import gateways, needs, proxies
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
     *gateways.VARIANTS,
+    *needs.VARIANTS,
     *proxies.VARIANTS,
 )
