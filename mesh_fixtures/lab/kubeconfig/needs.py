@@ -15,7 +15,7 @@ from mesh_fixtures.contract import Cluster, Problem
 from mesh_fixtures.errors import LabError, MachineError, NotAdmitted, ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, ConfigMap, KubeEditor
-from mesh_fixtures.kube.admission import refusal_in
+from mesh_fixtures.kube.admission import NO_DRY_RUN, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
 from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
@@ -137,7 +137,7 @@ def _admitted_labels(
     try:
         made = kube.dry_run(item)
     except NotAdmitted as error:
-        if admission.NO_DRY_RUN in error.seen:
+        if NO_DRY_RUN in error.seen:
             return {**labels, NAME_LABEL: _TRIED_NAME}
         refusal = refusal_in(error.seen)
         raise LabError(

@@ -27,6 +27,15 @@ _LABEL_VALUE: Final = re.compile(f"(?:{_NAME})?")
 _RESERVED: Final = frozenset({"app", "version", "sidecar.istio.io/inject"})
 """Labels by which Services and probes find the pods, and by which they get a proxy or none."""
 
+_KNOWN: Final = (
+    "labels",
+    "annotations",
+    "resources",
+    "securityContext",
+    "nodeSelector",
+    "tolerations",
+    "imagePullSecrets",
+)
 _OF_RESOURCES: Final = ("requests", "limits")
 _OF_TOLERATION: Final = ("key", "operator", "value", "effect", "tolerationSeconds")
 _OF_SECURITY: Final = (
@@ -155,31 +164,27 @@ def parse_overrides(content: Any) -> PodOverrides:
     Raises:
         ValueError: it says something else; the text names the key.
     """
-    known = {
-        "labels": lambda value: _labels("labels", value),
-        "annotations": lambda value: _annotations("annotations", value),
-        "resources": _resources,
-        "securityContext": lambda value: _keys("securityContext", value, _OF_SECURITY),
-        "nodeSelector": lambda value: _labels("nodeSelector", value),
-        "tolerations": lambda value: tuple(
-            _keys(place, each, _OF_TOLERATION) for place, each in _items("tolerations", value)
-        ),
-        "imagePullSecrets": lambda value: tuple(_pull_secrets(value)),
-    }
-    given = _keys("", content, tuple(known))
-    found = {key: known[key](value) for key, value in given.items() if value is not None}
-    labels = found.get("labels", {})
+    given = _keys("", content, _KNOWN)
+
+    def of(key: str, empty: Any) -> Any:
+        value = given.get(key)
+        return empty if value is None else value
+
+    labels = _labels("labels", of("labels", {}))
     reserved = sorted(_RESERVED & labels.keys())
     if reserved:
         raise ValueError(f"labels.{reserved[0]} is the run's own; leave it out")
     return PodOverrides(
         labels=labels,
-        annotations=found.get("annotations", {}),
-        resources=found.get("resources", {}),
-        security_context=found.get("securityContext", {}),
-        node_selector=found.get("nodeSelector", {}),
-        tolerations=found.get("tolerations", ()),
-        pull_secrets=found.get("imagePullSecrets", ()),
+        annotations=_annotations("annotations", of("annotations", {})),
+        resources=_resources(of("resources", {})),
+        security_context=_keys("securityContext", of("securityContext", {}), _OF_SECURITY),
+        node_selector=_labels("nodeSelector", of("nodeSelector", {})),
+        tolerations=tuple(
+            _keys(place, each, _OF_TOLERATION)
+            for place, each in _items("tolerations", of("tolerations", []))
+        ),
+        pull_secrets=tuple(_pull_secrets(of("imagePullSecrets", []))),
     )
 
 
