@@ -158,7 +158,7 @@ def _elsewhere(cluster: str, webhooks: Iterable[Injector]) -> Iterator[Problem]:
         where = min(services)
         yield Problem(
             missing=f"istiod of {cluster} in namespace {SYSTEM_NAMESPACE}",
-            remedy=f"use --mesh-system-namespace {where}",
+            remedy="a mesh whose control plane is in another namespace cannot be verified yet",
             seen=f"istiod in namespace {where}",
         )
 
