@@ -7,7 +7,6 @@ Resource Quotas; OpenShift, Security Context Constraints.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,10 +47,6 @@ class Refusal:
     def by(self) -> str:
         """Who refuses; empty when it is not said."""
         return f"{self.kind} {self.name}".strip()
-
-    def is_by(self, webhooks: Collection[str]) -> bool:
-        """Whether one of these webhooks refuses or cannot be called."""
-        return self.kind == WEBHOOK and self.name in webhooks
 
 
 def refusal_in(message: str) -> Refusal:

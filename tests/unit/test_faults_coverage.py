@@ -21,7 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "CONTROL-1",
         "CONTROL-2",
         "RESILIENCE-1",
         "RESILIENCE-2",
@@ -37,7 +36,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
 
 CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
-        "api-server-unresponsive",
         "cacerts-unsound",
         "cacerts-unused",
         "configuration-rejected",
@@ -46,10 +44,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "gateway-address-shared",
         "gateway-scaled-to-zero",
         "intermediate-shared",
-        "istiod-in-remote",
-        "istiod-not-running",
-        "lab-component-failing",
-        "lab-load-balancer-failing",
         "proxies-not-restarted",
         "proxy-identity-wrong",
         "remote-secret-unexpected",
@@ -57,8 +51,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "service-port-missing",
         "service-selector-mismatch",
         "services-exposed-wrongly",
-        "sidecar-scope",
-        "workload-missing",
     }
 )
 """Called certain, but no test breaks a real mesh such that they are named. Only ever remove from

@@ -79,7 +79,7 @@ def careful_policy(target: Target) -> Iterator[None]:
         "object.spec.containers.all(c, c.securityContext.allowPrivilegeEscalation == false)": (
             "a container wants no privilege escalation"
         ),
-        "object.spec.securityContext.runAsNonRoot": "a pod wants to be no root",
+        "object.spec.securityContext.runAsNonRoot == true": "a pod wants to be no root",
     }
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
