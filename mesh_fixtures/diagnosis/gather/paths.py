@@ -88,8 +88,7 @@ def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
     able = [
         pod
         for pod in cluster.pods or ()
-        if pod.serving
-        and (_is_plain(pod) or pod.told is not None or pod.labels.get("istio") == "eastwestgateway")
+        if pod.serving and (_is_plain(pod) or pod.told is not None)
     ]
     able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
