@@ -79,6 +79,7 @@ class Container:
         restarted: when its last run before this one ended, RFC 3339; empty for none.
         ended: how that run ended, e.g. `Error, exit code 1`, with its last words where it left
             some; empty for none.
+        arguments: to its command.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Container:
     restarted: str = ""
     running: bool = False
     ended: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Pod:
             containers that end are left out.
         unscheduled: why no node takes it; empty when one does.
         host_network: whether it has no network of its own, but its node's.
-        init_arguments: of the init containers that end, by their names.
+        starting: init containers that end.
+        pull_secrets: names of the secrets by which its images are pulled.
     """
 
     meta: Meta
@@ -117,7 +120,8 @@ class Pod:
     unscheduled: str = ""
     service_account: str = ""
     host_network: bool = False
-    init_arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    starting: tuple[Container, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -155,11 +159,8 @@ class Pod:
             for key in ("initContainerStatuses", "containerStatuses")
             for each in status.get(key) or ()
         }
-        sidecars = [
-            each
-            for each in spec.get("initContainers") or ()
-            if each.get("restartPolicy") == "Always"
-        ]
+        initial = spec.get("initContainers") or ()
+        sidecars = [each for each in initial if each.get("restartPolicy") == "Always"]
         lasting = (*sidecars, *(spec.get("containers") or ()))
         return cls(
             meta=Meta.read(item),
@@ -171,11 +172,8 @@ class Pod:
             unscheduled=_unscheduled(status),
             service_account=spec.get("serviceAccountName", ""),
             host_network=bool(spec.get("hostNetwork")),
-            init_arguments={
-                each["name"]: tuple(each.get("args") or ())
-                for each in spec.get("initContainers") or ()
-                if each.get("restartPolicy") != "Always"
-            },
+            starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
+            pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
         )
 
 
@@ -204,6 +202,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         restarted=str(last.get("finishedAt") or ""),
         running="running" in (status.get("state") or {}),
         ended=_ended(last),
+        arguments=tuple(spec.get("args") or ()),
     )
 
 
@@ -443,15 +442,24 @@ class EndpointSlice:
 
 @dataclass(frozen=True)
 class Secret:
-    """A Secret with its decoded data, which `repr` leaves out."""
+    """A Secret with its decoded data, which `repr` leaves out.
+
+    Attributes:
+        kind: its type, e.g. `kubernetes.io/dockerconfigjson`.
+    """
 
     meta: Meta
     data: Mapping[str, bytes] = field(repr=False)
+    kind: str = "Opaque"
 
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
+        return cls(
+            Meta.read(item),
+            {key: decoded(value) for key, value in data.items()},
+            item.get("type") or "Opaque",
+        )
 
 
 def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:

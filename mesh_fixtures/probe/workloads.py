@@ -17,9 +17,12 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SER
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
+PLAIN: Final = f"app={PLAIN_CLIENT}"
+"""The client that has no proxy."""
 
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
@@ -204,9 +207,9 @@ class Redirection:
 def redirections(pod: Pod) -> tuple[Redirection, ...]:
     """What of a pod's requests its proxy gets; only settings that have a value."""
     found: dict[str, Redirection] = {}
-    for arguments in pod.init_arguments.values():
-        if _REDIRECTION in arguments:
-            options = dict(pairwise(arguments))
+    for container in pod.starting:
+        if _REDIRECTION in container.arguments:
+            options = dict(pairwise(container.arguments))
             for option, name in _REDIRECTED.items():
                 if value := options.get(option, ""):
                     found[name] = Redirection(name, value, annotated=False)

@@ -1,19 +1,21 @@
 """What the network carries: connections past the mesh, several to each address, and packets of
 growing size.
 
-Each cluster's Sleep tries, from its proxy's container, whose traffic is not redirected. A first
-packet that is lost is sent again after a second (RFC 6298), which shows in the time to connect. So
-does a machine that is too busy; the kernel's count of first packets that it sent again tells them
-apart. Source: Linux, `TCPSynRetrans` of /proc/net/netstat.
+Each cluster's plain client tries, which has no proxy; where it does not run, a proxy's container,
+whose traffic is not redirected. A first packet that is lost is sent again after a second
+(RFC 6298), which shows in the time to connect. So does a machine that is too busy; the kernel's
+count of first packets that it sent again tells them apart. Source: Linux, `TCPSynRetrans` of
+/proc/net/netstat.
 
 Gateways are tried from their own cluster too, which tells a gateway that does not answer from what
-is on the way to it. istiod is tried from a pod that waits for it, where there is one.
+is on the way to it. istiod is tried from a pod that waits for it, where there is one with a client.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -23,6 +25,7 @@ from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import ClusterFacts, NetworkGateway, PacketSizes, Path
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.programs import Key
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
@@ -31,7 +34,7 @@ from mesh_fixtures.probe.network import READY_PATH, Attempt, Reach, curl, read_a
 from mesh_fixtures.probe.packets import OVERHEAD, SIZES, between, bounds, read_sent, sizes_argv
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import ISTIOD_PORTS, STATUS_PORT, Scenario
-from mesh_fixtures.workloads import PORT
+from mesh_fixtures.workloads import PLAIN_CLIENT, PORT
 
 MANY: Final = 10
 """Attempts where some may fail: with one packet of five lost, all of them succeed 1 time of 10."""
@@ -90,12 +93,12 @@ def queries(
         cluster = clusters[name]
         samples = kube.sample_namespace
         pod = _asking(cluster, samples)
-        waiting = next(_waiting(cluster, samples), None) or pod
+        from_waiting = partial(_from_waiting, next(_waiting(cluster, samples), None))
         targets = tuple(_targets(view.scenario, clusters, advertised, samples, name))
         parts: list[tuple[str, facts.Pod | None, _Ask, Sequence[Target]]] = [
             ("near", pod, _tried, [each for each in targets if each.attempts == MANY]),
             ("far", pod, _connected, [each for each in targets if each.attempts != MANY]),
-            ("istiod", waiting, _connected, tuple(_of_istiod(cluster))),
+            ("istiod", pod, from_waiting, tuple(_of_istiod(cluster))),
             ("sizes", pod, _sized, tuple(_sized_targets(targets, name))),
         ]
         for part, asking, ask, chosen in parts:
@@ -123,9 +126,13 @@ def _answers(answers: Mapping[Key, Any]) -> Iterator[Path | PacketSizes]:
 
 
 def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
-    """A pod whose proxy's container can ask: Sleep's, else any other."""
-    able = [pod for pod in cluster.pods or () if pod.serving and pod.told is not None]
-    able.sort(key=lambda pod: (pod.labels.get("app") != "sleep", pod.namespace != samples))
+    """A pod that can ask: the plain client, else one whose proxy's container can."""
+    able = [
+        pod
+        for pod in cluster.pods or ()
+        if pod.serving and (_is_plain(pod) or pod.told is not None)
+    ]
+    able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
 
 
@@ -135,6 +142,14 @@ def _waiting(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
         pod for pod in cluster.pods or () if pod.ip and not pod.serving and pod.told is not None
     ]
     return iter(sorted(waiting, key=lambda pod: pod.namespace != samples))
+
+
+def _is_plain(pod: facts.Pod) -> bool:
+    return pod.labels.get("app") == PLAIN_CLIENT
+
+
+def _container(pod: facts.Pod) -> str:
+    return PLAIN_CLIENT if _is_plain(pod) else PROXY
 
 
 def _targets(
@@ -197,6 +212,19 @@ def _sized_targets(targets: Iterable[Target], client: str) -> Iterator[Target]:
             yield each
 
 
+def _from_waiting(
+    waiting: facts.Pod | None, kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]
+) -> tuple[Path, ...]:
+    """Connect from a pod that waits, or from another one where the image of its proxy has no
+    client, or where none waits.
+    """
+    if waiting is not None:
+        with suppress(ProbeError):
+            if found := _connected(kube, waiting, targets):
+                return found
+    return _connected(kube, pod, targets)
+
+
 def _sized(
     kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]
 ) -> tuple[PacketSizes, ...]:
@@ -212,7 +240,7 @@ def _narrowed(kube: KubeClient, pod: facts.Pod, target: Target) -> PacketSizes |
     def tried(sizes: Sequence[int]) -> tuple[int, int] | None:
         argv = sizes_argv(url, sizes, seconds=seconds)
         timeout = seconds + patient(_MARGIN_SECONDS)
-        return bounds(read_sent(kube.exec(pod.namespace, pod.name, PROXY, argv, timeout)))
+        return bounds(read_sent(kube.exec(pod.namespace, pod.name, _container(pod), argv, timeout)))
 
     found = tried(SIZES)
     if found is not None:
@@ -221,8 +249,8 @@ def _narrowed(kube: KubeClient, pod: facts.Pod, target: Target) -> PacketSizes |
         return None
     padding = found[1] - OVERHEAD
     source = (
-        f"kubectl --context={kube.name} -n {pod.namespace} exec {pod.name} -c {PROXY} -- sh -c "
-        f"'curl -v -m {seconds:g} -H X-Padding:$(printf %{padding}s | tr \" \" x) {url}'"
+        f"kubectl --context={kube.name} -n {pod.namespace} exec {pod.name} -c {_container(pod)} -- "
+        f"sh -c 'curl -v -m {seconds:g} -H X-Padding:$(printf %{padding}s | tr \" \" x) {url}'"
     )
     return PacketSizes(kube.name, target.server, target.address, target.port, *found, source)
 
@@ -247,7 +275,9 @@ def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) ->
         f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
     ]
     argv = ("sh", "-c", _SCRIPT, *curl(urls, seconds=seconds, options=_OPTIONS))
-    result = kube.exec(pod.namespace, pod.name, PROXY, argv, seconds + patient(_MARGIN_SECONDS))
+    result = kube.exec(
+        pod.namespace, pod.name, _container(pod), argv, seconds + patient(_MARGIN_SECONDS)
+    )
     return read_paths(kube.name, pod, targets, result)
 
 
@@ -284,6 +314,7 @@ def _path(
     counted = Counter(each.reach for each in attempts)
     messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
     url = f"http://{target.address}:{target.port}{READY_PATH}"
+    where = f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {_container(pod)}"
     return Path(
         client=client,
         server=target.server,
@@ -299,6 +330,5 @@ def _path(
         slow=sum(each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
         message=messages[-1][:_MESSAGE_KEPT] if messages else "",
-        source=f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {PROXY} -- "
-        f"curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
+        source=f"{where} -- curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
     )
