@@ -166,9 +166,10 @@ def _reached(
     sleep = kube.pod_of(kube.sample_namespace, SLEEP)
     seen = probes.connections(kube, sleep, sorted(purposes), seconds=patient(CONNECT_SECONDS))
     for each in seen:
-        if not each.is_open:
+        if not each.is_open or each.http_status:
             purpose, clusters = purposes[each.address, each.port]
-            expected = f"port {each.port} of {each.address}, {purpose}, to be open"
+            wanted = "to speak TLS" if each.is_open else "to be open"
+            expected = f"port {each.port} of {each.address}, {purpose}, {wanted}"
             about = Subject(clusters, addresses=(each.address,), clients=(kube.name,))
             yield Finding(
                 kube.name, expected, f"{each} {each.message}".rstrip(), each.source, about

@@ -238,7 +238,7 @@ _GATEWAYS: Final = (
     ),
     Fault(
         id="gateway-target-port-wrong",
-        broken="The Service of cluster2's gateway sends services to a port without a listener.",
+        broken="The Service of cluster2's gateway sends services to the status port of its pods.",
         topology=TWO_NETWORKS,
         inject=gateways.with_ports(gateways.misdirected),
         fails=("GATEWAY-1", "TRAFFIC-1"),
