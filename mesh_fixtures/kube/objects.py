@@ -368,22 +368,24 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready."""
+    """Addresses behind a Service.
+
+    Attributes:
+        addresses: those that are ready.
+        not_ready: the others.
+    """
 
     meta: Meta
     addresses: tuple[str, ...]
+    not_ready: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
-        ready = [
-            each
-            for each in item.get("endpoints") or ()
-            if (each.get("conditions") or {}).get("ready") is not False
-        ]
-        return cls(
-            meta=Meta.read(item),
-            addresses=tuple(address for each in ready for address in each["addresses"]),
-        )
+        by_readiness: dict[bool, list[str]] = {True: [], False: []}
+        for each in item.get("endpoints") or ():
+            is_ready = (each.get("conditions") or {}).get("ready") is not False
+            by_readiness[is_ready] += each["addresses"]
+        return cls(Meta.read(item), tuple(by_readiness[True]), tuple(by_readiness[False]))
 
 
 @dataclass(frozen=True)

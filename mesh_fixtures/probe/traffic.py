@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.workloads import SERVICE, hello
@@ -143,6 +143,7 @@ def requests(
     count: int,
     *,
     target: str = "",
+    client: Pod | None = None,
     request_seconds: float | None = None,
     budget_seconds: int | None = None,
 ) -> TrafficSample:
@@ -151,6 +152,7 @@ def requests(
     Args:
         count: at least 1.
         target: URL; empty for HelloWorld's.
+        client: the pod that sends; None for any Sleep.
         request_seconds: after which a request counts as failed; None for
             `patient(REQUEST_SECONDS)`.
         budget_seconds: after which no further requests are begun; None for what suits `count`.
@@ -165,7 +167,7 @@ def requests(
         budget_seconds = whole(LEAST_SECONDS + count // LEAST_PER_SECOND)
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
-    pod = kube.pod_of(namespace, SLEEP)
+    pod = client or kube.pod_of(namespace, SLEEP)
     arguments = (str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count))
     result = kube.exec(
         namespace,

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
-from mesh_fixtures.requirements.disruption import Disruption
+from mesh_fixtures.requirements.disruption import Disruption, disrupting
+from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Trouble
 from mesh_fixtures.verdict.continuity import (
     CLEAN_REQUESTS,
@@ -118,8 +119,39 @@ def judged(
     return Outcome.inconclusive(trouble, measured)
 
 
-def combined(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
-    """The outcomes of all parts, with the figures of bringing them back."""
+def judged_while(
+    mesh: ObservedMesh, what: str, parts: Callable[[Disruption], Iterator[Outcome]]
+) -> Outcome:
+    """The outcome of taking parts of a mesh down one after another, until one of them is not met.
+
+    What was found counts also where the mesh does not recover from it. Nothing more can be learnt
+    from the mesh then, as `disrupting` sees to.
+
+    Args:
+        what: is taken down, as in `disrupting`.
+        parts: takes one part after another down, with the outcome of each.
+
+    Raises:
+        ProbeError: as `disrupting`, where nothing was found before.
+        LabError: the same.
+    """
+    outcomes: list[Outcome] = []
+    measured: dict[str, Figure] = {}
+    try:
+        with disrupting(mesh, what) as disruption:
+            for outcome in parts(disruption):
+                outcomes.append(outcome)
+                if outcome.result != "met":
+                    break
+    except LabError as error:
+        if not any(each.findings for each in outcomes):
+            raise
+        measured[f"{what}.not_restored"] = error.seen
+    return combined([*outcomes, Outcome.judged((), disruption.figures | measured)])
+
+
+def combined(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcomes of all parts together."""
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
     trouble: Trouble | None = None
@@ -127,7 +159,6 @@ def combined(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
         findings += each.findings
         measured |= each.figures
         trouble = trouble or each.trouble
-    measured |= disruption.figures
     if trouble is not None and not findings:
         return Outcome.inconclusive(trouble, measured)
     return Outcome.judged(findings, measured)

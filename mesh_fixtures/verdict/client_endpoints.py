@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,7 +54,10 @@ def passing_on(namespace: str, service: str = SERVICE) -> str:
 
 
 def client_endpoints(
-    view: MeshView, seconds: float, service: str = SERVICE
+    view: MeshView,
+    seconds: float,
+    service: str = SERVICE,
+    clients: Mapping[str, Pod] | None = None,
 ) -> dict[str, ClientEndpoints]:
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
@@ -62,6 +65,7 @@ def client_endpoints(
     Args:
         seconds: until the deadline.
         service: by which clients ask for HelloWorld.
+        clients: pods whose proxies are asked, by cluster; any Sleep of each if nothing is said.
 
     Raises:
         ProbeError: a proxy or an API server did not answer.
@@ -76,7 +80,7 @@ def client_endpoints(
 
     def observed(kube: KubeClient) -> ClientEndpoints:
         wanted = destinations(view.scenario, kube.name, pods, addresses)
-        sleep = kube.pod_of(kube.sample_namespace, SLEEP)
+        sleep = clients[kube.name] if clients else kube.pod_of(kube.sample_namespace, SLEEP)
         known = _settled(
             kube,
             sleep,
