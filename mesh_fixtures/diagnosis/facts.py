@@ -20,8 +20,8 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     NetworkGateway,
     Path,
     ProxyIdentity,
-    Registered,
     Root,
+    SliceAddresses,
     Traffic,
 )
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -47,11 +47,11 @@ __all__ = [
     "Path",
     "Pod",
     "ProxyIdentity",
-    "Registered",
     "RemoteSecret",
     "Root",
     "Service",
     "ServicePort",
+    "SliceAddresses",
     "Traffic",
     "WarningEvent",
 ]
@@ -236,6 +236,7 @@ class ClusterFacts:
         gateways: what the proxies of east-west gateways listen at.
         proxies: of the samples and of the gateways.
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
+        helloworld: its addresses, by the cluster's EndpointSlices.
         ended: processes of the lab's nodes that ended and were started again.
     """
 
@@ -260,6 +261,7 @@ class ClusterFacts:
     proxies: tuple[ProxyIdentity, ...] | None = None
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
+    helloworld: SliceAddresses | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh_fixtures.probe.shards import ShardEndpoint
+
 
 @dataclass(frozen=True)
 class Root:
@@ -54,17 +56,17 @@ class NetworkGateway:
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A pod of HelloWorld, as istiod knows it.
+class SliceAddresses:
+    """What a cluster's EndpointSlices of HelloWorld have.
 
     Attributes:
-        mutual_tls: whether istiod takes it for one that has a proxy.
+        ready: addresses that take traffic.
+        not_ready: the others.
     """
 
-    cluster: str
-    address: str
-    network: str
-    mutual_tls: bool
+    namespace: str
+    ready: tuple[str, ...]
+    not_ready: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Istiod:
     connected: tuple[str, ...] | None
     unsynced: tuple[str, ...]
     gateways: tuple[NetworkGateway, ...] | None
-    helloworld: tuple[Registered, ...] | None
+    helloworld: tuple[ShardEndpoint, ...] | None
     log: tuple[str, ...] | None
 
 

@@ -139,6 +139,7 @@ def answered(
     """
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
+    trouble: ProbeError | None = None
     for cluster, sample in samples.items():
         client_knows = endpoints[cluster]
         measured[f"{name}.{cluster}.requests"] = sample.sent
@@ -150,9 +151,18 @@ def answered(
         if sample.failures:
             seen = f"{len(sample.failures)} errors in {sample.sent} requests: {sample.failures[0]}"
             findings.append(Finding(cluster, expected, seen, sample.source))
+        elif silent and sample.cut_short:
+            trouble = trouble or ProbeError(
+                wanted=f"{sample.requested} requests of {client}",
+                seen=f"{sample.sent} before the time was over",
+                where=cluster,
+                remedy="use a less busy machine",
+            )
         elif silent:
             seen = f"none of {', '.join(silent)} in {sample.sent} answers"
             findings.append(Finding(cluster, expected, seen, sample.source))
+    if trouble is not None and not findings:
+        return Outcome.inconclusive(trouble, measured)
     return Outcome.judged(findings, measured)
 
 

@@ -21,6 +21,7 @@ from mesh_fixtures.verdict.continuity import (
 )
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.slowness import SLOW_SECONDS
 
 CONVERGENCE_SECONDS: Final = 15.0
 """Until a change of endpoints is known to every proxy. istiod collects changes for at most 10 s
@@ -82,13 +83,19 @@ def watch(
 
 
 def overdue(stream: Stream, seen: Aftermath, seconds: float, expected: str) -> Iterator[Finding]:
-    """The finding where trouble lasted longer than a number of seconds after the change.
+    """The finding where trouble lasted longer than a number of seconds after the change, or where
+    requests took so long, as they did not before it, that too few followed.
 
     Raises:
-        ProbeError: too few requests followed to tell.
+        ProbeError: too few requests followed to tell, and those that did took no longer.
     """
+    late = [each for each in seen.requests if each.seconds > patient(SLOW_SECONDS)]
     if seen.seconds_to_converge > seconds:
         yield Finding(stream.cluster, expected, str(seen), stream.source)
+    elif not seen.is_over and late:
+        longest = max(each.seconds for each in late)
+        slow = f"{len(late)} of {seen.sent} requests took up to {longest:.1f} s: {seen}"
+        yield Finding(stream.cluster, expected, slow, stream.source)
     elif not seen.is_over:
         raise ProbeError(
             wanted=f"{CLEAN_REQUESTS} requests in a row, to tell whether all is well",

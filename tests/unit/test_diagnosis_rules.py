@@ -18,6 +18,7 @@ from mesh_fixtures.diagnosis.facts import (
     Part,
     Path,
     Root,
+    SliceAddresses,
     Traffic,
     WarningEvent,
 )
@@ -300,6 +301,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
         "remote-cluster-not-read",
+    ),
+    "endpoints of a cluster that is said to be synced are gone": (
+        MULTI,
+        both(
+            of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+            istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        ),
+        "endpoints-stale",
     ),
     "no network label": (
         MULTI,
