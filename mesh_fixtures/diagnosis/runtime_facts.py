@@ -156,6 +156,7 @@ class ProxyIdentity:
         issuing: subject of the certificate that signed its own.
         issuing_key: SHA-256 of the public key of that one.
         roots: what it verifies its peers against.
+        lifetime: of its certificate, in seconds.
     """
 
     pod: str
@@ -163,6 +164,7 @@ class ProxyIdentity:
     issuing: str = ""
     issuing_key: str = ""
     roots: tuple[Root, ...] = ()
+    lifetime: float | None = None
 
 
 @dataclass(frozen=True)

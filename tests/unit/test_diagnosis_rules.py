@@ -302,6 +302,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
         "remote-cluster-not-read",
     ),
+    "certificates that istiod must renew every few seconds": (
+        MULTI,
+        of("cluster1", proxies=each(lambda one: "sleep" in one.pod, lifetime=128.0)),
+        "certificates-short-lived",
+    ),
     "endpoints of a cluster that is said to be synced are gone": (
         MULTI,
         both(

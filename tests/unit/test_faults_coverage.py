@@ -23,10 +23,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
         "CONTROL-1",
         "CONTROL-2",
-        "RESILIENCE-1",
-        "RESILIENCE-2",
-        "RESILIENCE-3",
-        "RESILIENCE-4",
         "SECURITY-2",
         "SECURITY-3",
         "TRAFFIC-3",

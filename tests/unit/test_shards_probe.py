@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from fake_kube import result
@@ -15,7 +16,7 @@ SOURCE = result().source
 HOST = "helloworld.sample.svc.cluster.local"
 
 
-def answer(**shards: list[dict[str, object]] | None) -> str:
+def answer(**shards: Any) -> str:
     named = {f"Kubernetes/{cluster}": held for cluster, held in shards.items()}
     return json.dumps({HOST: {"sample": {"Shards": named}}, "other": {}})
 

@@ -149,6 +149,7 @@ def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Call
             issuing="" if seen.issuing is None else seen.issuing.subject,
             issuing_key="" if seen.issuing is None else seen.issuing.key,
             roots=roots_of(seen.roots),
+            lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
         )
 
     yield "identity", shown.format("secret"), identified

@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
     attachment,
     authorities,
+    certificate_lifetimes,
     cluster_access,
     cluster_health,
     connections,
@@ -34,6 +35,7 @@ _MODULES = (
     connections,
     control_plane,
     authorities,
+    certificate_lifetimes,
     gateway_health,
     gateway_exposure,
     attachment,
