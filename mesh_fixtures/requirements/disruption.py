@@ -164,8 +164,8 @@ class Disruption:
         seconds = self._mesh.patient(RESTORE_SECONDS)
         error = LabError(
             wanted=(
-                f"the mesh to be as it was, within {seconds:g} s after a disruptive requirement had "
-                "taken a part of it down"
+                f"the mesh to be as it was, within {seconds:g} s after a disruptive requirement "
+                "had taken a part of it down"
             ),
             seen=_some(found),
             where=f"{self._mesh.scenario.id} ({self._lab.id})",
