@@ -21,7 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "CONTROL-1",
         "CONTROL-2",
         "SECURITY-2",
         "SECURITY-3",
@@ -33,7 +32,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
 
 CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
-        "api-server-unresponsive",
         "cacerts-unsound",
         "cacerts-unused",
         "configuration-rejected",
@@ -42,10 +40,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "gateway-address-shared",
         "gateway-scaled-to-zero",
         "intermediate-shared",
-        "istiod-in-remote",
-        "istiod-not-running",
-        "lab-component-failing",
-        "lab-load-balancer-failing",
         "proxies-not-restarted",
         "proxy-identity-wrong",
         "remote-secret-unexpected",
@@ -53,8 +47,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "service-port-missing",
         "service-selector-mismatch",
         "services-exposed-wrongly",
-        "sidecar-scope",
-        "workload-missing",
     }
 )
 """Called certain, but no test breaks a real mesh such that they are named. Only ever remove from
