@@ -26,7 +26,7 @@ _SECONDS: Final = 1500
 def test_clients_that_start_after_a_rotation_know_no_endpoint_of_the_other_cluster(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """In a run by itself, as its lab is of another Istio, and is not fit for anything afterwards."""
+    """In a run by itself: its lab is of another Istio, and not fit for anything afterwards."""
     missing = build.problems(parts=catalog.parts(istio_version=istio.version_of(COMMIT)))
     if missing:
         pytest.skip(f"it is not built, and cannot be: {missing[0].missing} is missing")
