@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.traffic import TrafficSample
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient, whole
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.requirements.fresh_connections import fresh_connections, without_preference
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.expectations import expected_shares
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.verdict.slowness import SLOW_SECONDS, late, waiting
 
+RESERVE_REQUESTS: Final = 40
+"""From each cluster, to what its clients hold in reserve."""
 
-def judge(mesh: ObservedMesh) -> Outcome:
+REQUEST_SECONDS: Final = 3.0
+BUDGET_SECONDS: Final = 20
+"""After which no further ones of these are begun."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+    requests: Callable[..., TrafficSample] = requests
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     figures: dict[str, Figure] = {}
     for cluster, sample in mesh.traffic.items():
         figures[f"{cluster}.requests"] = sample.sent
@@ -23,31 +48,68 @@ def judge(mesh: ObservedMesh) -> Outcome:
         figures[f"{cluster}.requests_per_second"] = round(sample.per_second, 1)
         for version, count in sample.versions.items():
             figures[f"{cluster}.answers.{version}"] = count
+    reserves = {
+        cluster: reserve
+        for cluster, sample in mesh.traffic.items()
+        if (reserve := _reserve(mesh, sample))
+    }
+    samples = _without_preference(mesh.view, probes, reserves) if reserves else {}
     findings: list[Finding] = []
+    notes: list[str] = []
     too_few: ProbeError | None = None
     for cluster, sample in mesh.traffic.items():
-        found = [*_failed(mesh, sample), *_late(mesh, sample)]
+        reserve = reserves.get(cluster, frozenset())
+        found = [*_errors(mesh, sample), *_late(mesh, sample)]
         if sample.cut_short and not found:
-            too_few = too_few or _cut_short(cluster, sample)
+            too_few = too_few or _cut_short(sample)
         else:
-            findings += [*found, *_unanswered(mesh.scenario, sample)]
+            findings += [*found, *_unanswered(mesh.scenario, sample, reserve)]
+        if reserve:
+            findings += _judged_reserve(samples[cluster], reserve)
+            figures[f"{cluster}.held_in_reserve"] = ", ".join(sorted(reserve))
+            notes.append(
+                f"{cluster}: clients prefer a locality, and use {', '.join(sorted(reserve))} only "
+                f"where that fails; without the preference, {_counted(samples[cluster])}"
+            )
     if too_few is not None and not findings:
         return Outcome.inconclusive(too_few, figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, () if findings else notes)
 
 
-def _failed(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
+def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
+    """Versions that have not answered a client because its proxy holds them in reserve."""
+    lacking = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
+    if not lacking:
+        return frozenset()
+    return mesh.endpoints[sample.cluster].reserve & lacking
+
+
+def _without_preference(
+    view: MeshView, probes: Probes, clusters: Iterable[str]
+) -> Mapping[str, TrafficSample]:
+    """Requests of clients in these clusters to what they hold in reserve, among the rest."""
+    with without_preference(view, probes) as service:
+
+        def send(kube: KubeClient) -> TrafficSample:
+            return probes.requests(
+                kube,
+                RESERVE_REQUESTS,
+                target=helloworld_url(kube.sample_namespace, service),
+                request_seconds=patient(REQUEST_SECONDS),
+                budget_seconds=whole(BUDGET_SECONDS),
+            )
+
+        return view.each(send, clusters)
+
+
+def _errors(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
     if not sample.failures:
         return
-    seen = f"{len(sample.failures)} errors in {sample.sent} requests"
-    if sample.cut_short:
-        seen += " before the time was over"
-    shown = "; ".join(map(str, sample.failures[:3]))
+    silent = ""
     if any(each.timed_out for each in sample.failures):
-        shown += "".join(f"; no answer of {each}" for each in _silent(mesh, sample))
+        silent = "".join(f"; no answer of {each}" for each in _silent(mesh, sample))
     expected = f"{sample.requested} requests without an error"
-    about = _unreached(mesh.scenario, sample)
-    yield Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source, about)
+    yield _failed(sample, expected, _unreached(mesh.scenario, sample), silent)
 
 
 def _silent(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[str]:
@@ -63,8 +125,7 @@ def _late(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
     """Requests that took the time of others, so that these could not be sent."""
     if not sample.cut_short:
         return
-    wanted = mesh.endpoints[sample.cluster].wanted
-    seen = waiting(wanted, sample.answers)
+    seen = waiting(mesh.endpoints[sample.cluster].wanted, sample.answers)
     slow = late(seen, patient(SLOW_SECONDS))
     if slow:
         versions = {version for each in slow for version in each.destination.versions}
@@ -78,22 +139,42 @@ def _late(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
         )
 
 
-def _cut_short(cluster: str, sample: TrafficSample) -> ProbeError:
+def _cut_short(sample: TrafficSample) -> ProbeError:
     return ProbeError(
         wanted=f"{sample.requested} requests",
         seen=f"{sample.sent} in {sample.seconds:.0f} s, none failed, from no HelloWorld later than "
         "from others",
-        where=cluster,
+        where=sample.cluster,
         remedy="use a less busy machine",
     )
 
 
-def _unanswered(scenario: Scenario, sample: TrafficSample) -> Iterator[Finding]:
-    about = _unreached(scenario, sample)
-    wanted = {cluster.helloworld for cluster in scenario.clusters}
+def _unanswered(
+    scenario: Scenario, sample: TrafficSample, reserve: frozenset[str]
+) -> Iterator[Finding]:
+    wanted = {cluster.helloworld for cluster in scenario.clusters} - reserve
     if set(sample.versions) != wanted:
         expected = f"answers from {', '.join(sorted(wanted))} and no other version"
+        about = _unreached(scenario, sample)
         yield Finding(sample.cluster, expected, _counted(sample), sample.source, about)
+
+
+def _judged_reserve(sample: TrafficSample, reserve: frozenset[str]) -> Iterator[Finding]:
+    versions = ", ".join(sorted(reserve))
+    if sample.failures:
+        expected = f"{sample.requested} requests without an error, {versions} being in reserve"
+        yield _failed(sample, expected, Subject())
+    elif not reserve <= set(sample.versions):
+        expected = f"answers from {versions}, which clients hold in reserve"
+        yield Finding(sample.cluster, expected, _counted(sample), sample.source)
+
+
+def _failed(sample: TrafficSample, expected: str, about: Subject, silent: str = "") -> Finding:
+    seen = f"{len(sample.failures)} errors in {sample.sent} requests"
+    if sample.cut_short:
+        seen += " before the time was over"
+    shown = "; ".join(map(str, sample.failures[:3]))
+    return Finding(sample.cluster, expected, f"{seen}: {shown}{silent}", sample.source, about)
 
 
 def _unreached(scenario: Scenario, sample: TrafficSample) -> Subject:

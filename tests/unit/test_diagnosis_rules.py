@@ -816,6 +816,22 @@ def test_an_intermediate_of_two_clusters_is_found() -> None:
     assert found.ids == ("intermediate-shared",)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'admission webhook "limits.policies.example" denied the request: no memory limit',
+        'Internal error occurred: failed calling webhook "limits.policies.example": refused',
+        "pods is forbidden: ValidatingAdmissionPolicy 'webhooks' denied request: no memory limit",
+    ],
+)
+def test_whom_policies_refuse_the_injector_has_not_refused(message: str) -> None:
+    refused = replace(FAILED_CREATE, message=message)
+    change = of("cluster2", warnings=adding(refused), pods=without(HELLOWORLD))
+    recording = change(recorded(MULTI))
+    failures = {"WORKLOAD-1": (FINDING,)}
+    assert "injection-failing" not in diagnose(recording.scenario, recording.facts, failures).ids
+
+
 def unready(cluster: str, *names: str) -> Change:
     """Workloads whose pods wait, for the same reason."""
     events = [

@@ -70,7 +70,7 @@ def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
     return SimpleNamespace(
         view=view,
         scenario=view.scenario,
-        endpoints=endpoints,
+        endpoints={} if endpoints is None else endpoints,
         traffic=traffic,
         patient=lambda seconds: 0.0,
     )

@@ -8,7 +8,7 @@ from mesh_fixtures.contract import Cluster, Discovered
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
-from mesh_fixtures.lab.kubeconfig.inference import infer
+from mesh_fixtures.lab.kubeconfig.inference import infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
@@ -21,10 +21,11 @@ def discover(references: Iterable[Reference]) -> Discovered:
         MachineError: a kubeconfig cannot be used.
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in one of them.
-        ScenarioError: they are not all the clusters of a mesh, or not by the mesh's names.
+        ScenarioError: they are not clusters of a mesh, or not by the mesh's names.
     """
-    with contents.clusters(references) as clusters:
-        return infer(installations(clusters.values()))
+    given = list(references)
+    with contents.clusters(given) as clusters:
+        return infer(installations(clusters.values()), _texts(given))
 
 
 def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
@@ -42,17 +43,27 @@ def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
     return list(parallel_map(ask, by_name).values())
 
 
-def require_installed(clusters: Collection[Cluster]) -> None:
+def require_installed(clusters: Collection[Cluster], references: Iterable[Reference]) -> None:
     """See to it that there is a mesh to verify; one that is broken is for requirements to judge.
+
+    Args:
+        references: the clusters' kubeconfigs as they were given, for messages.
 
     Raises:
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in any of them.
+        ScenarioError: each of several clusters goes by the mesh's name of another one.
     """
-    if not any(each.is_there for each in installations(clusters)):
+    found = installations(clusters)
+    require_given_by_name(found, _texts(references))
+    if not any(each.is_there for each in found):
         raise NotInstalled(
             wanted="Istio to be installed",
             seen="no istiod, and no webhook that injects proxies",
             where=", ".join(cluster.name for cluster in clusters),
             remedy="install the mesh first; this run installs nothing",
         )
+
+
+def _texts(references: Iterable[Reference]) -> dict[str, str]:
+    return {each.cluster: str(each) for each in references}
