@@ -146,7 +146,6 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
     (each.api, each.kind): each
     for each in (
         NAMESPACES,
-        PODS,
         SERVICES,
         SERVICE_ACCOUNTS,
         SECRETS,

@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod
+from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoints
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
@@ -96,16 +96,16 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
 
     def output(path: str) -> str:
-        return debug(kube, istiod, path).stdout
+        return debug(kube, istiod, path).text
 
     def clusters() -> Mapping[str, str]:
         answer = debug(kube, istiod, "/debug/clusterz")
-        known = read_clusters(answer.source, pod.name, answer.stdout)
+        known = read_clusters(answer.source, pod.name, answer.text)
         return {each.id: each.sync_status for each in known.clusters}
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.stdout, output("/debug/connections"))
+        clients = read_clients(synced.source, synced.text, output("/debug/connections"))
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
@@ -226,10 +226,10 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: ExecResult) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
         facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
-        for each in read_advertised(answer.source, answer.stdout)
+        for each in read_advertised(answer.source, answer.text)
     )
 
 

@@ -16,7 +16,6 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
-from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
 from mesh_fixtures.lab.recorded import RecordedLab
@@ -34,13 +33,13 @@ class KubeconfigLab(RecordedLab):
         record: records.Record,
         references: Sequence[Reference],
         images: ImageSet,
-        options: SampleOptions,
+        revision: str,
         progress: Progress,
     ) -> None:
         super().__init__(scenario, record, progress)
         self._references = references
         self._images = images
-        self._options = options
+        self._revision = revision
         self._stopping = threading.Event()
         self._clusters = {
             cluster.name: Cluster(
@@ -82,7 +81,7 @@ class KubeconfigLab(RecordedLab):
             lab=self.id,
             scenario=self.scenario,
             images=self._images,
-            options=self._options,
+            revision=self._revision,
             journal=self._record.journal,
             stopping=self._stopping,
         )
