@@ -104,6 +104,8 @@ class Pod:
         containers: native sidecars, which are init containers that keep running, come first; init
             containers that end are left out.
         unscheduled: why no node takes it; empty when one does.
+        starting: init containers that end.
+        pull_secrets: names of the secrets by which its images are pulled.
     """
 
     meta: Meta
@@ -114,6 +116,8 @@ class Pod:
     containers: tuple[Container, ...]
     unscheduled: str = ""
     service_account: str = ""
+    starting: tuple[Container, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,11 +155,8 @@ class Pod:
             for key in ("initContainerStatuses", "containerStatuses")
             for each in status.get(key) or ()
         }
-        sidecars = [
-            each
-            for each in spec.get("initContainers") or ()
-            if each.get("restartPolicy") == "Always"
-        ]
+        initial = spec.get("initContainers") or ()
+        sidecars = [each for each in initial if each.get("restartPolicy") == "Always"]
         lasting = (*sidecars, *(spec.get("containers") or ()))
         return cls(
             meta=Meta.read(item),
@@ -166,6 +167,8 @@ class Pod:
             containers=tuple(_container(each, statuses) for each in lasting),
             unscheduled=_unscheduled(status),
             service_account=spec.get("serviceAccountName", ""),
+            starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
+            pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
         )
 
 
@@ -436,15 +439,24 @@ class EndpointSlice:
 
 @dataclass(frozen=True)
 class Secret:
-    """A Secret with its decoded data, which `repr` leaves out."""
+    """A Secret with its decoded data, which `repr` leaves out.
+
+    Attributes:
+        kind: its type, e.g. `kubernetes.io/dockerconfigjson`.
+    """
 
     meta: Meta
     data: Mapping[str, bytes] = field(repr=False)
+    kind: str = "Opaque"
 
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
+        return cls(
+            Meta.read(item),
+            {key: decoded(value) for key, value in data.items()},
+            item.get("type") or "Opaque",
+        )
 
 
 def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:
