@@ -22,9 +22,9 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     PacketSizes,
     Path,
     ProxyIdentity,
-    Registered,
     Root,
     Served,
+    SliceAddresses,
     Traffic,
     WaitingProxy,
 )
@@ -58,12 +58,12 @@ __all__ = [
     "Path",
     "Pod",
     "ProxyIdentity",
-    "Registered",
     "RemoteSecret",
     "Root",
     "Served",
     "Service",
     "ServicePort",
+    "SliceAddresses",
     "Traffic",
     "WaitingProxy",
     "WarningEvent",
@@ -296,6 +296,7 @@ class ClusterFacts:
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
         ended: processes of the lab's nodes that ended and were started again.
         waiting: proxies of the samples and of the gateways that are not ready.
+        helloworld: its addresses, by the cluster's EndpointSlices.
         injectors: templates of injection.
     """
 
@@ -321,6 +322,7 @@ class ClusterFacts:
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
     waiting: tuple[WaitingProxy, ...] | None = None
+    helloworld: SliceAddresses | None = None
     injectors: tuple[Injector, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:

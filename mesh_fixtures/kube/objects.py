@@ -420,23 +420,29 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready, and the ports there."""
+    """Addresses behind a Service, and the ports there.
+
+    Attributes:
+        addresses: those that are ready.
+        not_ready: the others.
+    """
 
     meta: Meta
     addresses: tuple[str, ...]
     ports: tuple[int, ...] = ()
+    not_ready: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
-        ready = [
-            each
-            for each in item.get("endpoints") or ()
-            if (each.get("conditions") or {}).get("ready") is not False
-        ]
+        by_readiness: dict[bool, list[str]] = {True: [], False: []}
+        for each in item.get("endpoints") or ():
+            is_ready = (each.get("conditions") or {}).get("ready") is not False
+            by_readiness[is_ready] += each["addresses"]
         return cls(
             meta=Meta.read(item),
-            addresses=tuple(address for each in ready for address in each["addresses"]),
+            addresses=tuple(by_readiness[True]),
             ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
+            not_ready=tuple(by_readiness[False]),
         )
 
 

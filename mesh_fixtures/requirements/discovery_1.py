@@ -99,4 +99,5 @@ REQUIREMENT = Requirement(
     section="Install Multi-Primary: Enable Endpoint Discovery",
     url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",
     rests_on=("CONTROL-1",),
+    without_samples=True,
 )

@@ -129,7 +129,11 @@ class Target:
         for namespace, name in deployments:
             self.kubectl(cluster, "-n", namespace, "rollout", "restart", f"deployment/{name}")
         for namespace, name in deployments:
-            self._kubectl[cluster].await_rollout(namespace, "deployment", name)
+            self.await_rollout(cluster, namespace, name)
+
+    def await_rollout(self, cluster: str, namespace: str, deployment: str) -> None:
+        """Wait until all pods of a Deployment are of its present template, and ready."""
+        self._kubectl[cluster].await_rollout(namespace, "deployment", deployment)
 
     def replace_workloads(self, cluster: str) -> None:
         """Remove the pods of HelloWorld and Sleep; whether others come in their place, or become

@@ -25,6 +25,7 @@ from mesh_fixtures.diagnosis.facts import (
     Root,
     Served,
     ServicePort,
+    SliceAddresses,
     Traffic,
     WaitingProxy,
     WarningEvent,
@@ -394,6 +395,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
         "remote-cluster-not-read",
+    ),
+    "certificates that istiod must renew every few seconds": (
+        MULTI,
+        of("cluster1", proxies=each(lambda one: "sleep" in one.pod, lifetime=128.0)),
+        "certificates-short-lived",
+    ),
+    "endpoints of a cluster that is said to be synced are gone": (
+        MULTI,
+        both(
+            of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+            istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        ),
+        "endpoints-stale",
     ),
     "no network label": (
         MULTI,

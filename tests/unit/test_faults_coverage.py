@@ -22,10 +22,6 @@ from tests.faults import table
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
         "CONTROL-2",
-        "RESILIENCE-1",
-        "RESILIENCE-2",
-        "RESILIENCE-3",
-        "RESILIENCE-4",
         "SECURITY-2",
         "SECURITY-3",
         "TRAFFIC-3",

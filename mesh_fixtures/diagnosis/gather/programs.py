@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod
+from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
@@ -34,6 +34,7 @@ from mesh_fixtures.probe.envoy import (
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import read_clients
 from mesh_fixtures.workloads import host
@@ -79,6 +80,9 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
     """What to ask of the programs that run in each cluster."""
     found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
+        found["slices", name] = Query(
+            name, f"kubectl --context={name} get endpointslices", partial(_slices, kube)
+        )
         for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
             for part, source, ask in _of_istiod(kube, pod):
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
@@ -101,6 +105,7 @@ def with_answers(
         name: replace(
             each,
             istiods=tuple(_istiods(name, each, answers)) if each.pods is not None else None,
+            helloworld=answers.get(("slices", name)),
             client=_client(name, each, view.kube[name].sample_namespace, answers),
             gateways=_answered("listeners", name, answers),
             proxies=_answered("identity", name, answers),
@@ -139,16 +144,16 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     where = f"--context={kube.name}"
 
     def output(path: str) -> str:
-        return debug(kube, istiod, path).stdout
+        return debug(kube, istiod, path).text
 
     def clusters() -> Mapping[str, str]:
         answer = debug(kube, istiod, "/debug/clusterz")
-        known = read_clusters(answer.source, pod.name, answer.stdout)
+        known = read_clusters(answer.source, pod.name, answer.text)
         return {each.id: each.sync_status for each in known.clusters}
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.stdout, output("/debug/connections"))
+        clients = read_clients(synced.source, synced.text, output("/debug/connections"))
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
@@ -165,7 +170,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         yield (
             "helloworld",
             f"{_shown(kube, pod)} /debug/endpointShardz",
-            lambda: _registered(kube.sample_namespace, answer_in(output("/debug/endpointShardz"))),
+            lambda: shards_of(kube, istiod).endpoints,
         )
         yield (
             "cluster_local",
@@ -217,6 +222,7 @@ def _of_proxy(
             issuing="" if seen.issuing is None else seen.issuing.subject,
             issuing_key="" if seen.issuing is None else seen.issuing.key,
             roots=roots_of(seen.roots),
+            lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
         )
 
     yield "identity", shown.format("secret"), identified
@@ -272,26 +278,17 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: ExecResult) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
         facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
-        for each in read_advertised(answer.source, answer.stdout)
+        for each in read_advertised(answer.source, answer.text)
     )
 
 
-def _registered(samples: str, answer: Any) -> tuple[facts.Registered, ...]:
-    shards = answer.get(host(samples), {}).get(samples, {}).get("Shards") or {}
-    return tuple(
-        facts.Registered(
-            cluster=shard.partition("/")[2],
-            address=address,
-            network=each.get("Network", ""),
-            mutual_tls=each.get("TLSMode") == "istio",
-        )
-        for shard, endpoints in sorted(shards.items())
-        for each in endpoints or ()
-        for address in each.get("Addresses") or [each.get("Address", "")]
-    )
+def _slices(kube: KubeClient) -> facts.SliceAddresses:
+    found = slices(kube)
+    ready, not_ready = (tuple(sorted(each)) for each in (found.ready, found.not_ready))
+    return facts.SliceAddresses(kube.sample_namespace, ready, not_ready)
 
 
 def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
