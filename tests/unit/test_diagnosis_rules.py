@@ -201,10 +201,9 @@ def inside(**counts: int) -> Change:
 
 def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
     """A path by which cluster2's proxies look for istiod."""
-    values = {**NOTHING, "attempts": 2, "message": "", **fields}
-    return of_mesh(
-        paths=adding(Path("cluster2", "", kind, "10.64.8.1", 15012, source="curl", **values))
-    )
+    known = {"attempts": 2, "message": "", "address": "10.64.8.1", "port": 15012, "source": "curl"}
+    values: dict[str, Any] = {**NOTHING, **known, **fields}
+    return of_mesh(paths=adding(Path("cluster2", "", kind, **values)))
 
 
 def waiting(line: str) -> Change:
@@ -999,6 +998,15 @@ def test_the_path_is_told_from_the_gateway() -> None:
     assert root.certainty == "certain"
     for each in ("cluster1", "cluster2", "15443", "timed out"):
         assert each in root.cause.statement
+
+
+def test_istiod_may_be_at_an_address_of_its_own() -> None:
+    own = of("cluster2", discovery=("192.0.2.7",))
+    failures = {"CONTROL-2": (FINDING,)}
+    wrong = own(recorded(REMOTE))
+    assert "discovery-address-wrong" in diagnose(wrong.scenario, wrong.facts, failures).ids
+    right = both(own, to_istiod(open=2, address="192.0.2.7"))(recorded(REMOTE))
+    assert diagnose(right.scenario, right.facts, failures).ids == (UNKNOWN,)
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:

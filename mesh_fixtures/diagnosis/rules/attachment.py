@@ -5,7 +5,7 @@ Source: Istio, Install Primary-Remote.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
@@ -140,6 +140,8 @@ def discovery_address(case: Case) -> Iterator[Cause]:
         wanted = owner.gateway_addresses if owner else ()
         if facts.discovery is None or not wanted or {*facts.discovery} & {*wanted}:
             continue
+        if _leads_to_istiod(case, spec, facts.discovery):
+            continue
         yield Cause(
             ADDRESS,
             (spec.name,),
@@ -159,6 +161,19 @@ def discovery_address(case: Case) -> Iterator[Cause]:
             "plan)",
             step=ids.remote(spec.name),
         )
+
+
+def _leads_to_istiod(case: Case, spec: ClusterSpec, addresses: Sequence[str]) -> bool:
+    """Whether an address is a way to istiod besides its primary's gateway, such as a load balancer
+    of its own or a host name, as far as connections show.
+    """
+    others = {
+        address for facts in case.facts.clusters.values() for address in facts.gateway_addresses
+    }
+    return any(
+        each.is_open and (each.address in addresses or not each.address[-1].isdigit())
+        for each in case.facts.paths_of("istiod", spec.name)
+    ) and not others & {*addresses}
 
 
 def unattached(case: Case) -> Iterator[Cause]:

@@ -8,7 +8,7 @@ Kubernetes, Service of type ExternalName.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
@@ -65,11 +65,16 @@ def dns(case: Case) -> Iterator[Cause]:
 
 
 def unreachable(case: Case) -> Iterator[Cause]:
-    """Addresses of istiod at which proxies of a cluster get no connection."""
+    """Addresses of istiod at which proxies of a cluster get no connection.
+
+    The one that they are told counts; what is behind it, and may be open, tells where it is.
+    """
     for spec, facts in case.clusters:
-        tried = [each for each in case.facts.paths_of("istiod", spec.name) if each.unresolved == 0]
+        paths = case.facts.paths_of("istiod", spec.name)
+        tried = [each for each in paths if each.unresolved == 0]
+        told = [each for each in paths if not _is_address(each.address)] or tried
         closed = [each for each in tried if each.is_closed]
-        if not closed or not _all_closed(tried):
+        if not closed or not all(each in closed for each in told):
             continue
         primary = case.scenario.control_plane_of(spec.name)
         owners = () if primary == spec.name else (primary,)
@@ -192,11 +197,6 @@ def _why(reason: str, host: str) -> str:
     if f"{host}:443" in reason:
         return f"where nothing answers the API server at {host}:443"
     return "where it does not answer"
-
-
-def _all_closed(tried: Sequence[Path]) -> bool:
-    """Whether there is no way: no address of those behind the name that is open."""
-    return all(each.is_closed for each in tried)
 
 
 def _outcome(path: Path) -> str:
