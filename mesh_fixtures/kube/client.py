@@ -174,6 +174,14 @@ class KubeClient:
         asked = f"kubectl --server={self.cluster.api_server} --token=... version"
         return self._transport.accepts(Source(self.name, "a token", asked), token)
 
+    def permits(self, token: str, access: Access) -> bool:
+        """Whether the API server permits something to whom a bearer token belongs to."""
+        asked = f"kubectl --server={self.cluster.api_server} --token=... auth {access}"
+        source = Source(self.name, "access of a token", asked)
+        review = (ACCESS_REVIEWS.path(), access.review())
+        answer = self._transport.ask_as(source, token, "POST", *review)
+        return bool((answer or {}).get("status", {}).get("allowed"))
+
     def pod_of(self, namespace: str, selector: str) -> Pod:
         """The first pod, by name, that runs, is ready, and is not going away.
 

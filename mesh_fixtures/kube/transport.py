@@ -175,15 +175,46 @@ class Transport:
         Raises:
             ProbeError: the API server could not be asked.
         """
+        return bool(self._as_bearer(source, token, "GET", "/version").status != NOT_AUTHENTICATED)
+
+    def ask_as(
+        self, source: Source, token: str, method: str, path: str, body: Mapping[str, Any]
+    ) -> Any:
+        """The JSON that the API server answers to whom a bearer token belongs to.
+
+        Raises:
+            ProbeError: the API server could not be asked, or refuses.
+        """
+        response = self._as_bearer(source, token, method, path, body)
+        content: bytes = response.read()
+        if not 200 <= response.status < 300:
+            raise refusal(source, Refused(response.status, _message(content) or response.reason))
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+
+    def _as_bearer(
+        self,
+        source: Source,
+        token: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The answer to somebody else's request, whatever its status."""
         configuration = copy.copy(self._configuration)
         configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
         configuration.api_key, configuration.api_key_prefix = {}, {}
         headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-        url = f"{configuration.host}/version"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = f"{configuration.host}{path}"
         asking = _library.ApiClient(configuration)
         try:
-            response = asking.call_api("GET", url, headers, _request_timeout=_request_timeout())
-            return bool(response.status != NOT_AUTHENTICATED)
+            return asking.call_api(
+                method, url, headers, body=body, _request_timeout=_request_timeout()
+            )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _failed(source, "an API server that judges a token", _reason(error)) from error
         finally:

@@ -25,8 +25,10 @@ _FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://([^/\s]+):(\d+)(?:/\S*)? ?(.*)")
 _REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
 
+_COULD_NOT_RESOLVE: Final = 6
 _COULD_NOT_CONNECT: Final = 7
 _TIMED_OUT: Final = 28
+_RESOLVING: Final = "Resolving timed out"
 
 
 class Reach(Enum):
@@ -36,6 +38,7 @@ class Reach(Enum):
     REFUSED = "refused"
     TIMED_OUT = "timed out"
     UNREACHABLE = "unreachable"
+    UNRESOLVED = "name not resolved"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Attempt:
         reason = self.reason.lower()
         if self.seconds > 0:
             return Reach.OPEN
+        if self.curl_exit == _COULD_NOT_RESOLVE or self.message.startswith(_RESOLVING):
+            return Reach.UNRESOLVED
         if self.curl_exit == _TIMED_OUT or "timed out" in reason:
             return Reach.TIMED_OUT
         unreachable = "unreachable" in reason or "no route" in reason
