@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ from mesh_fixtures.workloads import PORT, SERVICE, host
 
 PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
+
+_PORT: Final = 15000
+"""Of the admin interface, on the loopback address (Istio: Ports used by Istio)."""
 
 _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -81,6 +85,41 @@ class Endpoints:
         if not self.known:
             return "no such Envoy cluster"
         return ", ".join(map(str, self.endpoints)) or "no endpoints"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a proxy counted of an endpoint since it knows it.
+
+    Attributes:
+        connections: that it has opened or tried to open.
+        failed: how many of these it could not open: no answer, refused, or no TLS.
+        requests: that it has sent.
+        errors: how many of these ended without an answer or with a server's error.
+    """
+
+    connections: int = 0
+    failed: int = 0
+    requests: int = 0
+    errors: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        """What was counted of both."""
+        return Counters(
+            self.connections + other.connections,
+            self.failed + other.failed,
+            self.requests + other.requests,
+            self.errors + other.errors,
+        )
+
+    def since(self, before: Counters) -> Counters:
+        """What was counted between two observations."""
+        return Counters(
+            self.connections - before.connections,
+            self.failed - before.failed,
+            self.requests - before.requests,
+            self.errors - before.errors,
+        )
 
 
 @dataclass(frozen=True)
@@ -149,6 +188,28 @@ def requests_per_connection(kube: KubeClient, pod: Pod, cluster: str) -> int | N
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
+def counters(clusters: Any) -> dict[str, Counters]:
+    """Counters of all endpoints in an answer to `clusters?format=json`, by their targets; those of
+    an endpoint of several Envoy clusters together. Envoy leaves out values of 0.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it is not what Envoy answers.
+    """
+    found: dict[str, Counters] = {}
+    for cluster in clusters.get("cluster_statuses", ()):
+        for endpoint in cluster.get("host_statuses", ()):
+            address, port = _socket(endpoint["address"])
+            counted = Counters(
+                _counter(endpoint, "cx_total"),
+                _counter(endpoint, "cx_connect_fail"),
+                _counter(endpoint, "rq_total"),
+                _counter(endpoint, "rq_error"),
+            )
+            target = f"{address}:{port}"
+            found[target] = found.get(target, Counters()).plus(counted)
+    return found
+
+
 def listeners(kube: KubeClient, pod: Pod) -> Listeners:
     """Listeners of a pod's proxy.
 
@@ -172,14 +233,24 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
     Raises:
         ProbeError: no answer, or none in JSON.
     """
+    source, text = _asked(kube, pod, path)
+    try:
+        return source, answer_in(text)
+    except ValueError as error:
+        raise _unreadable(source, text[:_SHOWN] or "nothing") from error
+
+
+def _asked(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, str]:
+    if kube.forwards:
+        answer = kube.ask(pod.meta.namespace, pod.name, _PORT, f"/{path}")
+        if answer.status != HTTPStatus.OK:
+            raise _unreadable(answer.source, f"HTTP {answer.status}")
+        return answer.source, answer.text
     argv = ("pilot-agent", "request", "GET", path)
     result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
-    try:
-        return result.source, answer_in(result.stdout)
-    except ValueError as error:
-        raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
+    return result.source, result.stdout
 
 
 def read_endpoints(source: Source, cluster: str, clusters: Any) -> Endpoints:

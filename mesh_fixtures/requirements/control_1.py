@@ -51,4 +51,5 @@ REQUIREMENT = Requirement(
     judge=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",
+    without_samples=True,
 )

@@ -94,6 +94,8 @@ class Requirement:
         rests_on: ids of requirements directly below: where one of them fails, so may this.
         rests_on_for_remotes: more of these, where the scenario has remotes.
         features: what a scenario must have for the requirement to apply, of `scenario.FEATURES`.
+        without_samples: whether it can be checked in part without the sample workloads, by what can
+            be read within seconds.
         disruptive: whether checking takes parts of the mesh down and brings them back.
         seconds: bound of a check on an idle machine.
     """
@@ -108,6 +110,7 @@ class Requirement:
     rests_on: tuple[str, ...] = ()
     rests_on_for_remotes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    without_samples: bool = False
     disruptive: bool = False
     seconds: float = 300.0
 

@@ -84,4 +84,5 @@ REQUIREMENT = Requirement(
     judge=judge,
     section="Before you begin: Configure Trust",
     url="https://istio.io/latest/docs/setup/install/multicluster/before-you-begin/#configure-trust",
+    without_samples=True,
 )

@@ -71,6 +71,8 @@ def check_gateways(
     second: tuple[Gateway, ...] = (gateway("cluster2", "10.0.0.2"),),
     istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
+    http_status: int = 0,
+    has_samples: bool = True,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
     if istiod is None:
@@ -78,7 +80,7 @@ def check_gateways(
 
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
-            Connection(SOURCE, address, port, Reach.OPEN, 0, 0, "")
+            Connection(SOURCE, address, port, Reach.OPEN, 0, http_status, "")
             if port in answering
             else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
             for address, port in targets
@@ -91,7 +93,7 @@ def check_gateways(
         connections=connections,
     )
     pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
-    return checked(gateway_1, mesh(FakeView(scenario, pool)), probes)
+    return checked(gateway_1, mesh(FakeView(scenario, pool), has_samples=has_samples), probes)
 
 
 def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
@@ -111,6 +113,7 @@ def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
         {"istiod": at(("10.2.0.5", 15012), selects=True), "answering": {15443}},
         {"istiod": at(("istiod.example", 15012))},
         {"scenario": SCENARIOS["primary-remote"], "known": ()},
+        {"has_samples": False, "answering": ()},
     ],
 )
 def test_gateways(sound: dict[str, Any]) -> None:
@@ -126,6 +129,10 @@ def test_gateways(sound: dict[str, Any]) -> None:
         ),
         ({"known": KNOWN[:1], "second": (gateway("cluster2"),)}, "no external address; gw-1"),
         (
+            {"known": KNOWN[:1], "second": (), "has_samples": False},
+            "cluster2: expected a gateway of network2 that istiod advertises, but saw none",
+        ),
+        (
             {"known": (KNOWN[0], advertised("cluster2", "10.0.0.1"))},
             "10.0.0.1:15443, which is also a gateway of network1",
         ),
@@ -138,6 +145,7 @@ def test_gateways(sound: dict[str, Any]) -> None:
             {"answering": OPEN - {15012}},
             "cluster2: expected port 15012 of 10.0.0.1, the way to istiod of cluster1, to be open",
         ),
+        ({"http_status": 404}, "the gateway of cluster2 into network2, to speak TLS, but saw"),
         ({"istiod": at()}, "cluster2: expected an address at which its proxies find istiod of cl"),
     ],
 )

@@ -14,8 +14,11 @@ from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
 
 
-def discover(references: Iterable[Reference]) -> Discovered:
+def discover(references: Iterable[Reference], *, forwards: bool = False) -> Discovered:
     """The scenario that describes the mesh of these clusters; changes nothing there.
+
+    Args:
+        forwards: as `KubeClient`.
 
     Raises:
         MachineError: a kubeconfig cannot be used.
@@ -25,11 +28,14 @@ def discover(references: Iterable[Reference]) -> Discovered:
     """
     given = list(references)
     with contents.clusters(given) as clusters:
-        return infer(installations(clusters.values()), _texts(given))
+        return infer(installations(clusters.values(), forwards=forwards), _texts(given))
 
 
-def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
+def installations(clusters: Iterable[Cluster], *, forwards: bool = False) -> Sequence[Installation]:
     """What of Istio is in each cluster, in their order.
+
+    Args:
+        forwards: as `KubeClient`.
 
     Raises:
         ProbeError: one of them cannot be asked.
@@ -37,7 +43,7 @@ def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
     by_name = {cluster.name: cluster for cluster in clusters}
 
     def ask(name: str) -> Installation:
-        with KubeClient(by_name[name]) as kube:
+        with KubeClient(by_name[name], forwards=forwards) as kube:
             return installation(kube)
 
     return list(parallel_map(ask, by_name).values())
