@@ -89,7 +89,7 @@ def shards_of(kube: KubeClient, istiod: Pod) -> Shards:
         ProbeError: as `shards`.
     """
     answer = debug(kube, istiod, PATH)
-    return read_shards(answer.source, istiod.name, kube.sample_namespace, answer.stdout)
+    return read_shards(answer.source, istiod.name, kube.sample_namespace, answer.text)
 
 
 def read_shards(source: Source, istiod: str, namespace: str, answer: str) -> Shards:

@@ -3,7 +3,9 @@
 One exec runs a few curl processes with up to 16 requests each: curl asks to close each connection,
 and tells for each request how many connections it opened, so that a reused one cannot pass for a
 fresh one. Measured here against an Envoy: 200 requests in 0.6 s, and 3.7 s with a process for each.
-Source: curl's manual, `--write-out`.
+Before and after, Sleep's own proxy is asked for its counters, which tell whether the requests went
+through it, and what became of them there. Source: curl's manual, `--write-out`; Envoy,
+Administration interface (a pod's own loopback address is not redirected).
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import quote
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.envoy import Counters, counters
+from mesh_fixtures.probe.served import Served
 from mesh_fixtures.probe.workloads import SLEEP
-from mesh_fixtures.workloads import SERVICE, hello
+from mesh_fixtures.workloads import PORT, SERVICE, hello
 
 CONTAINER: Final = "sleep"
 """Container of Sleep that sends."""
@@ -31,6 +37,7 @@ LEAST_PER_SECOND: Final = 10
 _MARGIN_SECONDS: Final = 15
 _RECORD: Final = "\x1e"
 _END: Final = "\x1d"
+_COUNTED: Final = "\x1c"
 FORMAT: Final = (
     _RECORD + r"%{exitcode} %{http_code} %{num_connects} %{time_total} %{url} %{errormsg}\n"
 )
@@ -38,6 +45,8 @@ FORMAT: Final = (
 # twice as many as the one before while all goes well, and one after a failure; the time is checked
 # in between.
 _SCRIPT: Final = """
+counters() { printf "\\034"; curl -s --noproxy "*" -m "$2" "$1"; printf "\\034"; }
+counters "$6" "$2"
 end=$(($(date +%s) + $1)) next=1 many=1
 while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
   last=$((next + many - 1))
@@ -49,7 +58,9 @@ while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
   next=$((last + 1))
 done
 printf "\\035%s\\n" "$next"
+counters "$6" "$2"
 """
+_ADMIN: Final = "http://127.0.0.1:15000"
 _LARGEST_PART: Final = 16
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
@@ -109,6 +120,9 @@ class TrafficSample:
         requested: how many were to be sent.
         seconds: how long those that were sent took together, one after the other.
         cut_short: whether the time for all was over before all were sent.
+        by_proxy: what the client's own proxy counted meanwhile, by endpoint of HelloWorld; None
+            where there is no proxy, or it did not answer.
+        served: what the sidecars of this cluster's HelloWorld answered meanwhile, to any client.
     """
 
     source: Source
@@ -118,6 +132,8 @@ class TrafficSample:
     failures: tuple[Failure, ...]
     seconds: float
     cut_short: bool
+    by_proxy: Mapping[str, Counters] | None = None
+    served: tuple[Served, ...] = ()
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -174,7 +190,12 @@ def requests(
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
     pod = client or kube.pod_of(namespace, SLEEP)
-    arguments = (str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count))
+    pattern = quote(rf"^outbound\|{PORT}\|[^|]*\|{SERVICE}\.{namespace}\.svc\.", safe="")
+    counters_url = f"{_ADMIN}/clusters?format=json&filter={pattern}"
+    arguments = (
+        *(str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count)),
+        counters_url,
+    )
     result = kube.exec(
         namespace,
         pod.name,
@@ -193,7 +214,8 @@ def read_sample(result: ExecResult, requested: int) -> TrafficSample:
         ProbeError: the output does not account for every request, or tells of a reused connection.
     """
     source = result.source
-    printed, ended, following = result.stdout.rpartition(_END)
+    stdout, counted = _without_counters(result.stdout)
+    printed, ended, following = stdout.rpartition(_END)
     if not ended or not following.strip().isdigit():
         raise _inconclusive(source, f"exit status {result.exit_status}, {_shown(result)}")
     cut_short = int(following) <= requested
@@ -206,7 +228,21 @@ def read_sample(result: ExecResult, requested: int) -> TrafficSample:
         what = f"{len(seen)} of {requested} requests, the next one being {following.strip()}"
         raise _inconclusive(source, f"{what} ({_shown(result)})")
     seconds = sum(each.seconds for each in seen)
-    return TrafficSample(source, source.cluster, requested, answers, failures, seconds, cut_short)
+    return TrafficSample(
+        source, source.cluster, requested, answers, failures, seconds, cut_short, counted
+    )
+
+
+def _without_counters(stdout: str) -> tuple[str, Mapping[str, Counters] | None]:
+    """What was printed besides the proxy's counters, and by how much these grew."""
+    parts = stdout.split(_COUNTED)
+    try:
+        _, before, printed, after, rest = parts
+        known, now = counters(answer_in(before)), counters(answer_in(after))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "".join(parts[::2]), None
+    grown = {target: each.since(known.get(target, Counters())) for target, each in now.items()}
+    return printed + rest, grown
 
 
 def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:

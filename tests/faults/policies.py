@@ -41,6 +41,20 @@ NOBODY_ALLOWED: Final = _policy(
 )
 """A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
 
+ABORTED: Final = _policy(
+    "networking",
+    "VirtualService",
+    hosts=[SERVICE],
+    http=[
+        {
+            "fault": {"abort": {"httpStatus": 503, "percentage": {"value": 50}}},
+            "route": [{"destination": {"host": SERVICE}}],
+        }
+    ],
+)
+"""One in two requests is answered with an error by the client's own proxy (Istio:
+HTTPFaultInjection)."""
+
 OWN_NAMESPACE_LEFT_OUT: Final = _policy(
     "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
 )

@@ -10,8 +10,9 @@ from typing import Final
 from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.traffic import TrafficSample, requests
+from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
+from mesh_fixtures.requirements.observed import sampled
 from mesh_fixtures.verdict.convergence import settle
 
 DETECTION_SECONDS: Final = 90.0
@@ -47,9 +48,7 @@ class ImpatientMesh(ObservedMesh):
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
     _ = mesh.endpoints
-    return mesh.view.each(
-        lambda kube: requests(kube, mesh.requests, budget_seconds=whole(TRAFFIC_SECONDS))
-    )
+    return sampled(mesh, whole(TRAFFIC_SECONDS))
 
 
 @dataclass(frozen=True)

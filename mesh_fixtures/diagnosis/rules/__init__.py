@@ -12,6 +12,7 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
+    answers,
     attachment,
     authorities,
     certificate_lifetimes,
@@ -23,6 +24,7 @@ from mesh_fixtures.diagnosis.rules import (
     gateway_exposure,
     gateway_health,
     identity,
+    istiod_access,
     mesh_settings,
     routing,
     sample_workloads,
@@ -41,6 +43,7 @@ _MODULES = (
     gateway_health,
     gateway_exposure,
     attachment,
+    istiod_access,
     cluster_access,
     endpoint_shards,
     identity,
@@ -49,6 +52,7 @@ _MODULES = (
     security_policies,
     mesh_settings,
     routing,
+    answers,
 )
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for module in _MODULES for rule in module.RULES)
