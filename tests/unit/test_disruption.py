@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from mesh_fixtures.lab.disrupted import is_disrupted
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Requirement, disruption
 from mesh_fixtures.requirements.disruption import Disruption, disrupting
+from mesh_fixtures.requirements.resilience_traffic import judged_while
 from mesh_fixtures.verdict.findings import Finding
 
 SCENARIO = SCENARIOS["multi-primary"]
@@ -198,3 +199,36 @@ def test_parts_are_restored_one_by_one(world: World) -> None:
             disrupted.restore(part)
             assert not is_disrupted(world.folder)
     assert list(disrupted.figures) == ["one.seconds_to_restore", "two.seconds_to_restore"]
+
+
+def unmet_while_down(disrupted: Disruption) -> Iterator[Outcome]:
+    disrupted.scale("cluster1", HELLOWORLD, 0)
+    yield Outcome.judged([Finding("cluster2", "an answer", "none")])
+    raise AssertionError("nothing more is taken down")
+
+
+def test_what_was_found_counts_where_the_mesh_does_not_recover(world: World) -> None:
+    world.heals = False
+    mesh = world.mesh()
+    outcome = judged_while(mesh, "helloworld", unmet_while_down)
+    assert [each.seen for each in outcome.findings] == ["none"]
+    assert "SOUND-1: cluster1: expected a pod" in str(outcome.figures["helloworld.not_restored"])
+    with pytest.raises(LabError, match="SOUND-1"):
+        _ = mesh.view
+
+
+def test_a_mesh_that_does_not_recover_from_what_it_took_well_is_an_error(world: World) -> None:
+    def met_while_down(disrupted: Disruption) -> Iterator[Outcome]:
+        disrupted.scale("cluster1", HELLOWORLD, 0)
+        yield Outcome.judged(())
+
+    world.heals = False
+    with pytest.raises(LabError, match="SOUND-1"):
+        judged_while(world.mesh(), "helloworld", met_while_down)
+
+
+def test_nothing_more_is_taken_down_once_something_is_not_met(world: World) -> None:
+    outcome = judged_while(world.mesh(), "helloworld", unmet_while_down)
+    assert outcome.result == "unmet"
+    assert list(outcome.figures) == ["helloworld.seconds_to_restore"]
+    assert world.wants == 1

@@ -33,6 +33,8 @@ ANSWER_SECONDS: Final = 8.0
 _TRIED_NAME: Final = f"{PREFIX}tried"
 _MESH: Final = "istio"
 _DEFAULT: Final = "default"
+_DATAPLANE: Final = "istio.io/dataplane-mode"
+_AMBIENT: Final = "ambient"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,15 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
         labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
     except LabError as error:
         return Seen((*found, _as_problem(error)))
+    if labels.get(_DATAPLANE) == _AMBIENT:
+        found.append(
+            Problem(
+                missing=f"sidecars in the run's namespace in {kube.name}",
+                remedy=f"leave out {admission.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
+                "mode is not verified, neither ztunnel, nor waypoints, nor HBONE gateways",
+                seen=f"{_DATAPLANE}={_AMBIENT}",
+            )
+        )
     injecting = [each for each in webhooks if _sees(each, {**chosen, NAME_LABEL: _TRIED_NAME})]
     if injecting and not any(_sees(each, labels) for each in injecting):
         found.append(
