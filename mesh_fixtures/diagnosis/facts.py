@@ -59,6 +59,10 @@ __all__ = [
 EAST_WEST: Final = {"istio": "eastwestgateway"}
 """Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
 
+XDS_AUTHENTICATION: Final = "XDS_AUTH"
+"""Variable of istiod's environment: whether it asks who wants configuration of it (Istio:
+pilot-discovery)."""
+
 Labels = Mapping[str, str]
 
 
@@ -169,13 +173,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """How many pods a Deployment wants, and how many of them are ready."""
+    """How many pods a Deployment wants, and how many of them are ready.
+
+    Attributes:
+        settings: variables of istiod's environment that decide on something; empty for others.
+    """
 
     namespace: str
     name: str
     labels: Labels
     wanted: int
     ready: int
+    settings: Labels = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"deployment {self.name} {self.ready}/{self.wanted} ready"

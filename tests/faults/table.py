@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from tests.faults import (
+    control_planes,
     gateways,
     lab_parts,
     networks,
@@ -185,6 +186,14 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
+        id="services-exposed-wrongly",
+        broken="The gateway of cluster2 ends the TLS of clients in place of passing it on.",
+        topology=TWO_NETWORKS,
+        inject=gateways.services_terminated,
+        fails=("SECURITY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
         id="gateway-selector-mismatch",
         broken="What exposes the services of cluster2 selects a gateway that there is not.",
         topology=TWO_NETWORKS,
@@ -199,6 +208,25 @@ _GATEWAYS: Final = (
         inject=gateways.istiod_not_exposed,
         fails=("GATEWAY-1",),
         unaffected=(*_ACCESS, "NETWORK-1"),
+    ),
+)
+
+_CONTROL_PLANES: Final = (
+    Fault(
+        id="configuration-rejected",
+        broken="An EnvoyFilter gives the proxies of cluster2 a script with a syntax error.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.BROKEN_SCRIPT),
+        fails=("CONTROL-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="istiod-authentication-off",
+        broken="The istiod of cluster2 does not ask who wants configuration of it.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.without_authentication,
+        fails=("SECURITY-3",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
     ),
 )
 
@@ -256,6 +284,22 @@ _WORKLOADS: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
+        id="service-port-missing",
+        broken="The Service of HelloWorld in cluster2 has port 80 in place of 5000.",
+        topology=TWO_NETWORKS,
+        inject=workloads.service_changed("ports/0/port", 80),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="service-selector-mismatch",
+        broken="The Service of HelloWorld in cluster2 selects a label that its pods do not have.",
+        topology=TWO_NETWORKS,
+        inject=workloads.service_changed("selector", {"app": "hello-world"}),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
         id="workload-scaled-to-zero",
         broken="The HelloWorld of cluster2 has no pods.",
         topology=TWO_NETWORKS,
@@ -299,6 +343,14 @@ _POLICIES: Final = (
         unaffected=_KNOWN,
     ),
     Fault(
+        id="sidecar-scope",
+        broken="A Sidecar lets the proxies of cluster2 know services of istio-system only.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.ONLY_THE_CONTROL_PLANE),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
         id="locality-preference",
         broken="A DestinationRule ejects failing servers, by which clients prefer their own zone.",
         topology=TWO_NETWORKS,
@@ -329,6 +381,7 @@ _LAB: Final = (
 
 FAULTS: Final[tuple[Fault, ...]] = (
     *_LAB,
+    *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,
     *_WORKLOADS,

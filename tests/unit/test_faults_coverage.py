@@ -22,13 +22,10 @@ from tests.faults import table
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
         "CONTROL-1",
-        "CONTROL-2",
         "RESILIENCE-1",
         "RESILIENCE-2",
         "RESILIENCE-3",
         "RESILIENCE-4",
-        "SECURITY-2",
-        "SECURITY-3",
         "TRAFFIC-3",
         "TRUST-2",
     }
@@ -40,7 +37,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "api-server-unresponsive",
         "cacerts-unsound",
         "cacerts-unused",
-        "configuration-rejected",
         "control-plane-annotation-wrong",
         "discovery-address-wrong",
         "gateway-address-shared",
@@ -54,10 +50,6 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "proxy-identity-wrong",
         "remote-secret-unexpected",
         "route-fault",
-        "service-port-missing",
-        "service-selector-mismatch",
-        "services-exposed-wrongly",
-        "sidecar-scope",
         "workload-missing",
     }
 )

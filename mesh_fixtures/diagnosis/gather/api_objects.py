@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.facts import EAST_WEST, XDS_AUTHENTICATION, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
@@ -40,6 +40,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICES,
 )
+from mesh_fixtures.probe.istiod import CONTAINER as ISTIOD
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
 
@@ -53,6 +54,7 @@ _OF_TOOLS: Final = (
     *("chart", "heritage", "release", "service.istio.io/"),
 )
 _OWN: Final = ("istiod", GATEWAY)
+_SETTINGS: Final = (XDS_AUTHENTICATION,)
 _OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
 _WARNINGS_KEPT: Final = 20
@@ -210,9 +212,14 @@ def _ended(service: EndedService) -> facts.Part:
 
 
 def _deployment(deployment: Deployment) -> facts.Deployment:
-    meta = deployment.meta
+    meta, istiod = deployment.meta, deployment.container(ISTIOD)
     return facts.Deployment(
-        meta.namespace, meta.name, _labels(meta), deployment.wanted, deployment.ready
+        meta.namespace,
+        meta.name,
+        _labels(meta),
+        deployment.wanted,
+        deployment.ready,
+        {name: value for name, value in istiod.env.items() if name in _SETTINGS} if istiod else {},
     )
 
 
