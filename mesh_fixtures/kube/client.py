@@ -19,12 +19,15 @@ from mesh_fixtures.kube.resources import (
     Resource,
     resource_of,
 )
-from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.kube.source import Answer, ExecResult, Source
 from mesh_fixtures.kube.transport import CONFLICT, NOT_FOUND, Refused, Transport, refusal
 from mesh_fixtures.patience import patient
 
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take by default."""
+
+ASK_SECONDS: Final = 5.0
+"""How long a port of a pod may leave a request without an answer."""
 
 
 class KubeClient:
@@ -176,6 +179,15 @@ class KubeClient:
         """
         seconds = patient(EXEC_SECONDS) if timeout is None else timeout
         return self._transport.exec(namespace, pod, container, argv, seconds, follow)
+
+    def ask(self, namespace: str, pod: str, port: int, path: str) -> Answer:
+        """What a port of a pod answers to a GET; it may listen on the loopback address only.
+
+        Raises:
+            ProbeError: the port cannot be reached within `patient(ASK_SECONDS)`, or what listens
+                there speaks no HTTP.
+        """
+        return self._transport.ask(namespace, pod, port, path, patient(ASK_SECONDS))
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it. Close it when done."""
