@@ -37,14 +37,23 @@ class KubeClient:
 
     Args:
         sample_namespace: where the lab's HelloWorld and Sleep run.
+        forwards: whether istiods and proxies are asked at their ports, in place of by commands that
+            are run beside them.
 
     Raises:
         ProbeError: the cluster's kubeconfig file cannot be used.
     """
 
-    def __init__(self, cluster: Cluster, sample_namespace: str = SAMPLE_NAMESPACE) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        sample_namespace: str = SAMPLE_NAMESPACE,
+        *,
+        forwards: bool = False,
+    ) -> None:
         self.cluster = cluster
         self.sample_namespace = sample_namespace
+        self.forwards = forwards
         self._transport = Transport(cluster.name, cluster.kubeconfig)
 
     @property

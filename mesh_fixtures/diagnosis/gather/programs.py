@@ -84,16 +84,16 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
 
     def output(path: str) -> str:
-        return debug(kube, istiod, path).stdout
+        return debug(kube, istiod, path).text
 
     def clusters() -> Mapping[str, str]:
         answer = debug(kube, istiod, "/debug/clusterz")
-        known = read_clusters(answer.source, pod.name, answer.stdout)
+        known = read_clusters(answer.source, pod.name, answer.text)
         return {each.id: each.sync_status for each in known.clusters}
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.stdout, output("/debug/connections"))
+        clients = read_clients(synced.source, synced.text, output("/debug/connections"))
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
