@@ -30,6 +30,65 @@ _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
 _PATHS: Final = ("GATEWAY-1", "WORKLOAD-1", "NETWORK-1")
 _KNOWN: Final = (*_ACCESS, *_PATHS, "DISCOVERY-2")
 
+_CONTROL_PLANES: Final = (
+    Fault(
+        id="istiod-not-running",
+        broken="The istiod of cluster2 is scaled to 0.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.not_running,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="istiod-crashing",
+        broken="The new istiod of cluster2 ends at once, again and again; the old one runs.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.crashing,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="istiod-in-remote",
+        broken="cluster2, a remote, runs an istiod of its own.",
+        topology=REMOTE,
+        inject=control_planes.in_remote,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "DISCOVERY-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="services-cluster-local",
+        broken="The mesh configuration of cluster2 declares every service local to its cluster.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.cluster_local,
+        fails=("DISCOVERY-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="injection-template-mismatch",
+        broken="The istiod of cluster2 is given the injection template of another version.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.another_template,
+        fails=("WORKLOAD-1",),
+        unaffected=(*_ACCESS,),
+    ),
+    Fault(
+        id="configuration-rejected",
+        broken="An EnvoyFilter gives the proxies of cluster2 a script with a syntax error.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.BROKEN_SCRIPT),
+        fails=("CONTROL-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="istiod-authentication-off",
+        broken="The istiod of cluster2 does not ask who wants configuration of it.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.without_authentication,
+        fails=("SECURITY-3",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+)
+
 _TRUST: Final = (
     Fault(
         id="different-roots",
@@ -211,25 +270,6 @@ _GATEWAYS: Final = (
     ),
 )
 
-_CONTROL_PLANES: Final = (
-    Fault(
-        id="configuration-rejected",
-        broken="An EnvoyFilter gives the proxies of cluster2 a script with a syntax error.",
-        topology=TWO_NETWORKS,
-        inject=policies.in_last_primary(policies.BROKEN_SCRIPT),
-        fails=("CONTROL-2",),
-        unaffected=(*_ACCESS, *_PATHS),
-    ),
-    Fault(
-        id="istiod-authentication-off",
-        broken="The istiod of cluster2 does not ask who wants configuration of it.",
-        topology=TWO_NETWORKS,
-        inject=control_planes.without_authentication,
-        fails=("SECURITY-3",),
-        unaffected=(*_KNOWN, "TRAFFIC-1"),
-    ),
-)
-
 _REMOTES: Final = (
     Fault(
         id="control-plane-annotation-missing",
@@ -308,6 +348,14 @@ _WORKLOADS: Final = (
         unaffected=(*_ACCESS, "GATEWAY-1"),
     ),
     Fault(
+        id="workload-missing",
+        broken="cluster2 has no HelloWorld.",
+        topology=TWO_NETWORKS,
+        inject=workloads.missing,
+        fails=("WORKLOAD-1", "DISCOVERY-2"),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
+    ),
+    Fault(
         id="service-port-name-missing",
         broken="No Service of HelloWorld says which protocol its port speaks.",
         topology=TWO_NETWORKS,
@@ -376,6 +424,23 @@ _LAB: Final = (
         inject=lab_parts.no_dns,
         fails=("TRAFFIC-1",),
         unaffected=(*_ACCESS, *_PATHS, "DISCOVERY-2"),
+    ),
+    Fault(
+        id="lab-load-balancer-failing",
+        broken="Nobody hands out addresses in cluster2 of the lab.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.no_load_balancer,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="lab-component-failing",
+        broken="The node of cluster2 says nothing of itself.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.node_not_ready,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1",),
+        provider=underlay.PROVIDER,
     ),
 )
 

@@ -21,7 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "CONTROL-1",
         "RESILIENCE-1",
         "RESILIENCE-2",
         "RESILIENCE-3",
@@ -34,7 +33,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
 
 CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
-        "api-server-unresponsive",
         "cacerts-unsound",
         "cacerts-unused",
         "control-plane-annotation-wrong",
@@ -42,15 +40,10 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
         "gateway-address-shared",
         "gateway-scaled-to-zero",
         "intermediate-shared",
-        "istiod-in-remote",
-        "istiod-not-running",
-        "lab-component-failing",
-        "lab-load-balancer-failing",
         "proxies-not-restarted",
         "proxy-identity-wrong",
         "remote-secret-unexpected",
         "route-fault",
-        "workload-missing",
     }
 )
 """Called certain, but no test breaks a real mesh such that they are named. Only ever remove from
