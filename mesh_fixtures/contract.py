@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -356,6 +357,14 @@ class Provider(ABC):
 
         Raises:
             MeshConformanceError: there is none, or its clusters cannot be looked into.
+        """
+        raise NotImplementedError(f"{self.name} makes clusters, it finds none")
+
+    def read_only(self, scenario: Scenario) -> AbstractContextManager[Lab]:
+        """The existing clusters, to be read and not changed; without sample workloads.
+
+        Raises:
+            MachineError: a cluster is missing, or its kubeconfig cannot be used.
         """
         raise NotImplementedError(f"{self.name} makes clusters, it finds none")
 

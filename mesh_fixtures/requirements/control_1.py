@@ -53,6 +53,7 @@ REQUIREMENT = Requirement(
     level="core",
     title="istiod runs in each primary and in no remote.",
     judge=judge,
+    look=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",
 )
