@@ -7,6 +7,7 @@ from typing import Final
 SYSTEM_NAMESPACE: Final = "istio-system"
 GATEWAY: Final = "istio-eastwestgateway"
 NETWORK_LABEL: Final = "topology.istio.io/network"
+GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
 
 

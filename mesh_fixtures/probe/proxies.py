@@ -1,4 +1,4 @@
-"""The proxies of a cluster: sidecars of the sample workloads, and the gateways of istio-system.
+"""The proxies of a cluster: sidecars of the sample workloads, and those of gateways.
 
 Source: Istio, Installing the Sidecar; Envoy, Administration interface (`/config_dump`).
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.envoy import PROXY, admin
+from mesh_fixtures.probe.gateways import gateways
 
 _NODE: Final = "config_dump?mask=bootstrap.node.metadata"
 _SHOWN: Final = 200
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Proxy:
-    """A pod that holds a proxy, and is neither going away nor still to be started.
+    """A pod whose proxy was started, and that is not going away; it need not be ready.
 
     Attributes:
         cluster: the scenario's name of its cluster.
@@ -53,35 +53,66 @@ class NodeMetadata:
     mesh_id: str
 
 
+@dataclass(frozen=True)
+class Answers(Generic[Value]):
+    """What proxies answered, each by itself.
+
+    Attributes:
+        silent: those that did not answer, and why.
+    """
+
+    answered: tuple[tuple[Proxy, Value], ...]
+    silent: tuple[tuple[Proxy, ProbeError], ...] = ()
+
+
 def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
-    """Every running proxy of the sample workloads and of istio-system, by namespace and name.
+    """The proxies of the sample workloads and of gateways, by namespace and name.
 
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    found: list[Proxy] = []
-    for namespace in sorted((kube.sample_namespace, SYSTEM_NAMESPACE)):
-        source = kube.source("pods", namespace)
-        running = (
-            pod
-            for pod in kube.list(PODS, namespace)
-            if pod.container(PROXY) and pod.phase == "Running" and not pod.terminating
-        )
-        found += (Proxy(source, kube.name, pod) for pod in running)
-    return tuple(found)
+    passing = [pod for gateway in gateways(kube) for pod in gateway.pods]
+    pods = {
+        (pod.meta.namespace, pod.name): pod
+        for pod in (*passing, *kube.list(PODS, kube.sample_namespace))
+    }
+    return tuple(
+        Proxy(kube.source("pods", namespace), kube.name, pod)
+        for (namespace, _), pod in sorted(pods.items())
+        if _has_started(pod)
+    )
 
 
-def ask_each(
-    kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]
-) -> tuple[tuple[Proxy, Value], ...]:
+def _has_started(pod: Pod) -> bool:
+    """Whether its proxy should be connected, also while the pod waits for just that: a native
+    sidecar is started before the other containers, and the pod is pending until then.
+    """
+    container = pod.container(PROXY)
+    return container is not None and container.running and not pod.terminating
+
+
+def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> Answers[Value]:
     """What each ready proxy of a cluster answers; all are asked at the same time.
 
     Raises:
-        ProbeError: as `proxies`, or as one of the answers.
+        ProbeError: as `proxies`.
     """
+
+    def asked(proxy: Proxy) -> Value | ProbeError:
+        try:
+            return ask(kube, proxy.pod)
+        except ProbeError as error:
+            return error
+
     ready = {proxy.id: proxy for proxy in proxies(kube) if proxy.pod.serving}
-    answers = parallel_map(lambda name: ask(kube, ready[name].pod), ready)
-    return tuple((proxy, answers[name]) for name, proxy in ready.items())
+    found = parallel_map(lambda name: asked(ready[name]), ready)
+    answered, silent = [], []
+    for name, seen in found.items():
+        if isinstance(seen, ProbeError):
+            silent.append((ready[name], seen))
+        else:
+            answered.append((ready[name], seen))
+    return Answers(tuple(answered), tuple(silent))
 
 
 def node_metadata(kube: KubeClient, pod: Pod) -> NodeMetadata:

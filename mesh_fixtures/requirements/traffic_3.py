@@ -97,7 +97,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     if missing is not None:
         return Outcome.inconclusive(missing)
     pods = {
-        cluster: tuple(pod for gateway in found for pod in gateway.pods if pod.serving)
+        cluster: tuple(
+            pod for gateway in found if gateway.network for pod in gateway.pods if pod.serving
+        )
         for cluster, found in view.each(probes.gateways).items()
     }
     with probes.fresh_connections(view):

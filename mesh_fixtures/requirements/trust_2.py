@@ -18,7 +18,10 @@ Held = Sequence[tuple[Proxy, Identity]]
 
 
 def identities(kube: KubeClient) -> Sequence[tuple[Proxy, Identity | None]]:
-    return ask_each(kube, identity)
+    answers = ask_each(kube, identity)
+    if answers.silent and not answers.answered:
+        raise answers.silent[0][1]
+    return answers.answered
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import yaml
 
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
-from mesh_fixtures.probe.istiod import SELECTOR
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
 from tests.faults.target import Manifest, Target
 
@@ -55,28 +54,6 @@ def crashing(target: Target) -> Iterator[None]:
     finally:
         target.kubectl(cluster, "-n", _SYSTEM, "replace", "-f", "-", stdin=json.dumps(given))
         _await_istiod(target, cluster)
-
-
-@contextmanager
-def in_remote(target: Target) -> Iterator[None]:
-    """A remote runs the primary's istiod as well."""
-    remote = target.scenario.remotes[0].name
-    primary = target.scenario.control_plane_of(remote)
-    copied = target.read(primary, _SYSTEM, "deployment", "istiod")
-    pods = {**copied["spec"]["template"]["spec"], "serviceAccountName": "default"}
-    pods.pop("serviceAccount", None)
-    template = {**copied["spec"]["template"], "spec": pods}
-    try:
-        target.apply(remote, _SYSTEM, {**copied, "spec": {**copied["spec"], "template": template}})
-        target.until(
-            "a pod of istiod",
-            remote,
-            lambda kube: kube.list(PODS, _SYSTEM, SELECTOR),
-            lambda found: bool(found),
-        )
-        yield
-    finally:
-        target.delete(remote, _SYSTEM, _DEPLOYMENT)
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from mesh_fixtures.diagnosis.facts import (
     Endpoint,
     Failed,
     Injector,
+    Istiod,
     Part,
     Path,
     Root,
+    ServicePort,
     Traffic,
     WarningEvent,
 )
@@ -113,6 +115,7 @@ def failing(source: str, message: str) -> Change:
     return of_mesh(traffic=(traffic,))
 
 
+ANY: Callable[[Any], bool] = lambda one: True  # noqa: E731, an argument of `each`
 GATEWAY = named("istio-eastwestgateway")
 HELLOWORLD = named("helloworld")
 SYSTEM = named("istio-system")
@@ -146,6 +149,15 @@ def secret(**fields: Any) -> Change:
 
 def istiods(cluster: str, **fields: Any) -> Change:
     return of(cluster, istiods=each(lambda one: True, **fields))
+
+
+UNADVERTISED = both(
+    *(
+        istiods(name, gateways=without(lambda one: one.cluster == "cluster2"))
+        for name in ("cluster1", "cluster2")
+    )
+)
+"""No istiod takes cluster2 for one that has a gateway."""
 
 
 def unanswered(kind: str, client: str, server: str) -> Change:
@@ -252,7 +264,10 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "istiod in a remote": (
         REMOTE,
-        of("cluster2", pods=lambda known: (*known, replace(known[0], labels={"app": "istiod"}))),
+        of(
+            "cluster2",
+            istiods=(Istiod("istiod-x", {}, ("cluster2/sleep-1.sample",), (), (), (), ()),),
+        ),
         "istiod-in-remote",
     ),
     "a proxy that rejects its configuration": (
@@ -334,8 +349,38 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no gateway": (
         MULTI,
-        of("cluster2", services=without(GATEWAY), deployments=without(GATEWAY)),
+        both(of("cluster2", services=without(GATEWAY), deployments=without(GATEWAY)), UNADVERTISED),
         "gateway-missing",
+    ),
+    "a gateway whose pods are gone": (
+        MULTI,
+        of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+        "gateway-missing",
+    ),
+    "a gateway without its label": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, labels=minus(NETWORK_LABEL))), UNADVERTISED),
+        "gateway-network-label-missing",
+    ),
+    "a gateway with the label of another network": (
+        MULTI,
+        both(
+            of("cluster2", services=each(GATEWAY, labels=plus({NETWORK_LABEL: "network1"}))),
+            UNADVERTISED,
+        ),
+        "gateway-network-label-wrong",
+    ),
+    "a gateway without its port": (
+        MULTI,
+        both(
+            of("cluster2", services=each(GATEWAY, ports=(ServicePort(80, "", ""),))), UNADVERTISED
+        ),
+        "gateway-port-missing",
+    ),
+    "a gateway that sends its port elsewhere": (
+        MULTI,
+        of("cluster2", services=each(GATEWAY, ports=(ServicePort(15443, "tls", "", "8443"),))),
+        "gateway-target-port-wrong",
     ),
     "a gateway scaled to 0": (
         MULTI,
@@ -371,7 +416,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "services not exposed": (
         MULTI,
-        of("cluster2", configuration=no("Gateway")),
+        of("cluster2", configuration=no("Gateway"), gateways=each(ANY, ports=(15021, 15090))),
         "services-not-exposed",
     ),
     "a selector that selects nothing": (

@@ -9,13 +9,13 @@ from typing import Final
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.envoy import listeners
-from mesh_fixtures.probe.gateways import SELECTOR
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _USERS_PORT: Final = 8080
+_GATEWAY: Final = {"istio": "eastwestgateway"}
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def _for_users() -> Manifest:
         "kind": "Gateway",
         "metadata": {"name": "for-users"},
         "spec": {
-            "selector": {"istio": "eastwestgateway"},
+            "selector": _GATEWAY,
             "servers": [{"port": port, "hosts": ["shop.example"]}],
         },
     }
@@ -55,8 +55,8 @@ def _await_listening(target: Target, cluster: str, *, present: bool) -> None:
         cluster,
         lambda kube: [
             _USERS_PORT in listeners(kube, pod).ports
-            for pod in kube.list(PODS, _SYSTEM, SELECTOR)
-            if pod.serving
+            for pod in kube.list(PODS, _SYSTEM)
+            if _GATEWAY.items() <= pod.meta.labels.items() and pod.serving
         ],
         lambda found: bool(found) and all(each == present for each in found),
     )

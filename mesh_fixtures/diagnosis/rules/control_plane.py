@@ -25,7 +25,7 @@ NOT_RUNNING = Kind(
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
 UNAUTHENTICATED = Kind("istiod-authentication-off", Layer.CONTROL_PLANE, ("SECURITY-3",))
-IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))
+IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-2",))
 
 _FALSE = ("0", "f", "false")
 """How Go's strconv.ParseBool reads it."""
@@ -119,17 +119,26 @@ def crashing(case: Case) -> Iterator[Cause]:
 
 
 def in_remote(case: Case) -> Iterator[Cause]:
+    """An istiod of a remote that configures its proxies; one may be there for injection alone."""
     for spec, facts in case.remotes:
-        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
-        if pods:
-            yield Cause(
-                IN_REMOTE,
-                (spec.name,),
-                f"{spec.name} is a remote of {spec.primary}, but runs an istiod of its own",
-                (Evidence(listed(pods), get(spec.name, _SHOW, SYSTEM_NAMESPACE)),),
-                f"uninstall it from {spec.name} and install the profile remote (step "
-                f"{ids.remote(spec.name)} of the plan)",
-            )
+        for istiod in facts.istiods or ():
+            own = [each for each in istiod.connected or () if each.startswith(f"{spec.name}/")]
+            if own:
+                yield Cause(
+                    IN_REMOTE,
+                    (spec.name,),
+                    f"{spec.name} is a remote of {spec.primary}, but an istiod of its own "
+                    "configures its proxies",
+                    (
+                        Evidence(
+                            f"{istiod.pod} configures {listed(own)}",
+                            f"istioctl --context={spec.name} proxy-status",
+                        ),
+                    ),
+                    f"uninstall it from {spec.name} and install the profile remote (step "
+                    f"{ids.remote(spec.name)} of the plan)",
+                    certainty="likely",
+                )
 
 
 def rejected(case: Case) -> Iterator[Cause]:

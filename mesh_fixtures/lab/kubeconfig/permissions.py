@@ -109,6 +109,7 @@ RULES: Final = (
         "a namespace of the run's own, removed afterwards; reads what istio-system is labelled",
     ),
     Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
+    Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
