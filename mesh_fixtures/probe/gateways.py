@@ -125,7 +125,7 @@ def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:
     for pod in istiods(kube):
         if pod.serving:
             answer = debug(kube, pod, NETWORKS_PATH)
-            for each in read_advertised(answer.source, answer.stdout):
+            for each in read_advertised(answer.source, answer.text):
                 key = (each.network, each.cluster, each.address, each.port)
                 found.setdefault(key, each)
     return tuple(found[key] for key in sorted(found))

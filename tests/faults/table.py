@@ -17,7 +17,7 @@ from tests.faults import (
     underlay,
     workloads,
 )
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, together
 
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
@@ -180,6 +180,17 @@ _NETWORKS: Final = (
         inject=underlay.not_isolated,
         fails=("NETWORK-1",),
         unaffected=(*_ACCESS, "GATEWAY-1", "WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2"),
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
+        id="gateways-bypassed",
+        broken="Pods are routed between the networks, and istiod knows no gateway of network2: what "
+        "works does so past the gateways.",
+        topology=TWO_NETWORKS,
+        inject=together(underlay.not_isolated, gateways.labelled("")),
+        fails=("TRAFFIC-3",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "TRAFFIC-1"),
+        cause="networks-not-isolated",
         provider=underlay.PROVIDER,
     ),
     Fault(

@@ -25,7 +25,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
         "RESILIENCE-2",
         "RESILIENCE-3",
         "RESILIENCE-4",
-        "TRAFFIC-3",
         "TRUST-2",
     }
 )
