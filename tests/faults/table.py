@@ -184,8 +184,7 @@ _NETWORKS: Final = (
     ),
     Fault(
         id="gateways-bypassed",
-        broken="Pods are routed between the networks, and istiod knows no gateway of network2: what "
-        "works does so past the gateways.",
+        broken="Pods are routed between the networks, and istiod knows no gateway of network2.",
         topology=TWO_NETWORKS,
         inject=together(underlay.not_isolated, gateways.labelled("")),
         fails=("TRAFFIC-3",),

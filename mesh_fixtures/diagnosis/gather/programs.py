@@ -19,7 +19,7 @@ from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod
+from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoints
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
@@ -219,10 +219,10 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: ExecResult) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
         facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
-        for each in read_advertised(answer.source, answer.stdout)
+        for each in read_advertised(answer.source, answer.text)
     )
 
 
