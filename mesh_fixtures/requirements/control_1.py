@@ -49,7 +49,7 @@ REQUIREMENT = Requirement(
     level="core",
     title="istiod runs in each primary.",
     judge=judge,
-    look=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",
+    without_samples=True,
 )

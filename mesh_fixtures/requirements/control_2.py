@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube import KubeClient, Meta, Pod
 from mesh_fixtures.probe.proxies import Proxy, proxies
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients, xds_clients
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -66,6 +66,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
     def look() -> _Look:
         found, istiods = view.each(probes.proxies), view.each(probes.xds_clients, primaries)
+        if not mesh.has_samples:
+            found = {
+                cluster: (*those, *_connected(cluster, those, istiods))
+                for cluster, those in found.items()
+            }
         differences = {
             (proxy.cluster, proxy.id): tuple(_judged(scenario, proxy, istiods))
             for those in found.values()
@@ -74,7 +79,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         synced.update(proxy for proxy, seen in differences.items() if not seen)
         return _Look(
             {cluster: len(those) for cluster, those in found.items()},
-            tuple(_nothing_to_judge(found, istiods)),
+            tuple(_nothing_to_judge(found if mesh.has_samples else {}, istiods)),
             {proxy: seen for proxy, seen in differences.items() if proxy not in synced},
         )
 
@@ -91,6 +96,18 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             "seconds_to_synced": round(settled.seconds, 3),
         },
     )
+
+
+def _connected(cluster: str, known: Iterable[Proxy], istiods: Istiods) -> Iterator[Proxy]:
+    """Proxies of a cluster that are connected to an istiod, but for those that are known."""
+    ids = {proxy.id for proxy in known}
+    for istiod in (each for asked in istiods.values() for each in asked):
+        for client in istiod.clients.values():
+            if client.cluster_id == cluster and client.proxy not in ids:
+                ids.add(client.proxy)
+                name, _, namespace = client.proxy.rpartition(".")
+                pod = Pod(Meta(name, namespace), "", "Running", False, True, ())
+                yield Proxy(istiod.source, cluster, pod)
 
 
 def _nothing_to_judge(
@@ -148,4 +165,5 @@ REQUIREMENT = Requirement(
     url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/#get-an-overview-of-your-mesh",
     needs="sample",
     rests_on=("WORKLOAD-1",),
+    without_samples=True,
 )

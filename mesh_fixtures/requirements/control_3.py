@@ -30,7 +30,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
     for cluster, those in found.items():
-        if not those.answered and not those.silent:
+        if mesh.has_samples and not those.answered and not those.silent:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         for proxy, metadata in those.answered:
             findings += _judged(mesh.scenario, proxy, metadata)
@@ -85,4 +85,5 @@ REQUIREMENT = Requirement(
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",
     needs="sample",
     rests_on=("WORKLOAD-1",),
+    without_samples=True,
 )

@@ -67,8 +67,8 @@ REQUIREMENT = Requirement(
     level="core",
     title="Each istiod reads exactly the expected API servers, and reports all of them as synced.",
     judge=judge,
-    look=judge,
     section="Install Multi-Primary: Enable Endpoint Discovery",
     url="https://istio.io/latest/docs/setup/install/multicluster/multi-primary/#enable-endpoint-discovery",
     rests_on=("CONTROL-1",),
+    without_samples=True,
 )

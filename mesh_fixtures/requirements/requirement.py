@@ -87,8 +87,8 @@ class Requirement:
         rests_on: ids of requirements directly below: where one of them fails, so may this.
         rests_on_for_remotes: more of these, where the scenario has remotes.
         features: what a scenario must have for the requirement to apply, of `scenario.FEATURES`.
-        look: as `judge`, by what can be read within seconds, without sample workloads; None where
-            that tells nothing.
+        without_samples: whether it can be checked in part without the sample workloads, by what can
+            be read within seconds.
         disruptive: whether checking takes parts of the mesh down and brings them back.
         seconds: bound of a check on an idle machine.
     """
@@ -103,7 +103,7 @@ class Requirement:
     rests_on: tuple[str, ...] = ()
     rests_on_for_remotes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-    look: Callable[[ObservedMesh], Outcome] | None = field(default=None, repr=False)
+    without_samples: bool = False
     disruptive: bool = False
     seconds: float = 300.0
 
@@ -114,18 +114,9 @@ class Requirement:
     def check(self, mesh: ObservedMesh) -> Outcome:
         """Check a mesh whose scenario has all of the features."""
         try:
-            return _outcome(self.judge, mesh)
+            return self.judge(mesh)
+        except (LabError, ProbeError) as trouble:
+            return Outcome.inconclusive(trouble)
         finally:
             if self.disruptive:
                 mesh.forget()
-
-    def glance(self, mesh: ObservedMesh) -> Outcome | None:
-        """What can be said of a mesh without sample workloads; None where that is nothing."""
-        return None if self.look is None else _outcome(self.look, mesh)
-
-
-def _outcome(judge: Callable[[ObservedMesh], Outcome], mesh: ObservedMesh) -> Outcome:
-    try:
-        return judge(mesh)
-    except (LabError, ProbeError) as trouble:
-        return Outcome.inconclusive(trouble)

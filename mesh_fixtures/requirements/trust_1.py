@@ -82,7 +82,7 @@ REQUIREMENT = Requirement(
         "intermediate certificate."
     ),
     judge=judge,
-    look=judge,
     section="Before you begin: Configure Trust",
     url="https://istio.io/latest/docs/setup/install/multicluster/before-you-begin/#configure-trust",
+    without_samples=True,
 )

@@ -38,7 +38,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = view.each(probes.identities)
     findings = [*_without_authority(authorities)]
     for cluster, those in found.items():
-        if not those:
+        if not those and mesh.has_samples:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         findings += [finding for each in those for finding in _unsound(*each)]
         signing = authorities[scenario.control_plane_of(cluster)]
@@ -138,4 +138,5 @@ REQUIREMENT = Requirement(
         "TRUST-1",
         "WORKLOAD-1",
     ),
+    without_samples=True,
 )

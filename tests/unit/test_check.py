@@ -170,6 +170,8 @@ def test_discovered(
 
 
 def test_what_a_look_covers() -> None:
-    looked_at = {each.id for each in REQUIREMENTS if each.look is not None}
-    assert {"TRUST-1", "CONTROL-1", "DISCOVERY-1"} <= looked_at
-    assert not any(each.disruptive for each in REQUIREMENTS if each.look is not None)
+    looked_at = [each for each in REQUIREMENTS if each.without_samples]
+    assert {each.id for each in looked_at} == {
+        *("TRUST-1", "TRUST-2", "CONTROL-1", "CONTROL-2", "CONTROL-3", "DISCOVERY-1", "GATEWAY-1")
+    }
+    assert not any(each.disruptive for each in looked_at)

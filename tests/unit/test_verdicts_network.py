@@ -71,6 +71,7 @@ def check_gateways(
     second: tuple[Gateway, ...] = (gateway("cluster2", "10.0.0.2"),),
     istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
+    has_samples: bool = True,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
     if istiod is None:
@@ -91,7 +92,7 @@ def check_gateways(
         connections=connections,
     )
     pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
-    return checked(gateway_1, mesh(FakeView(scenario, pool)), probes)
+    return checked(gateway_1, mesh(FakeView(scenario, pool), has_samples=has_samples), probes)
 
 
 def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
@@ -111,6 +112,7 @@ def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
         {"istiod": at(("10.2.0.5", 15012), selects=True), "answering": {15443}},
         {"istiod": at(("istiod.example", 15012))},
         {"scenario": SCENARIOS["primary-remote"], "known": ()},
+        {"has_samples": False, "answering": ()},
     ],
 )
 def test_gateways(sound: dict[str, Any]) -> None:
@@ -125,6 +127,10 @@ def test_gateways(sound: dict[str, Any]) -> None:
             "cluster2: expected a gateway of network2 that istiod advertises, but saw none",
         ),
         ({"known": KNOWN[:1], "second": (gateway("cluster2"),)}, "no external address; gw-1"),
+        (
+            {"known": KNOWN[:1], "second": (), "has_samples": False},
+            "cluster2: expected a gateway of network2 that istiod advertises, but saw none",
+        ),
         (
             {"known": (KNOWN[0], advertised("cluster2", "10.0.0.1"))},
             "10.0.0.1:15443, which is also a gateway of network1",

@@ -57,12 +57,14 @@ def check_control(
     scenario: Scenario,
     istiods: Mapping[str, tuple[XdsClients, ...]],
     found: Mapping[str, Proxy] = SLEEPS,
+    *,
+    has_samples: bool = True,
 ) -> Outcome:
     probes = control_2.Probes(
         proxies=lambda kube: (found[kube.name],) if kube.name in found else (),
         xds_clients=lambda kube: istiods[kube.name],
     )
-    return checked(control_2, mesh(FakeView(scenario)), probes)
+    return checked(control_2, mesh(FakeView(scenario), has_samples=has_samples), probes)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,27 @@ def test_nobody_to_ask_is_no_control() -> None:
     only = {"cluster1": SLEEPS["cluster1"]}
     outcome = check_control(PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN)}, only)
     assert holds_unless("cluster2: expected a running proxy, but saw none", outcome)
+
+
+@pytest.mark.parametrize(
+    ("clients", "finding"),
+    [
+        ((), ""),
+        ((OWN, REMOTE), ""),
+        ((OWN, client("cluster2", "", LDS="rejected: no")), "by LDS, but saw rejected: no"),
+    ],
+)
+def test_without_samples_whoever_is_connected_is_looked_at(clients: Any, finding: str) -> None:
+    istiods = {"cluster1": istiod("cluster1", *clients)}
+    outcome = check_control(PRIMARY_REMOTE, istiods, {}, has_samples=False)
+    assert holds_unless(finding, outcome)
+    assert outcome.figures["cluster2.proxies"] == bool(clients)
+
+
+def test_without_samples_gateways_must_be_connected() -> None:
+    istiods = {"cluster1": istiod("cluster1", OWN)}
+    outcome = check_control(PRIMARY_REMOTE, istiods, has_samples=False)
+    assert holds_unless("cluster2: expected the proxy of sample/sleep-cluster2 to be", outcome)
 
 
 def test_each_proxy_is_in_sync_at_some_time() -> None:

@@ -65,7 +65,9 @@ class FakeView:
         return {name: probe(self.kube[name]) for name in names}
 
 
-def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
+def mesh(
+    view: FakeView, endpoints: Any = None, traffic: Any = None, *, has_samples: bool = True
+) -> Any:
     """A mesh of which this was seen, and that nobody waits for."""
     return SimpleNamespace(
         view=view,
@@ -73,6 +75,7 @@ def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
         endpoints=endpoints,
         traffic=traffic,
         patient=lambda seconds: 0.0,
+        has_samples=has_samples,
     )
 
 
