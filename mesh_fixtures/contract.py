@@ -352,8 +352,11 @@ class Provider(ABC):
         """Names of the existing clusters; empty where it makes them."""
         return ()
 
-    def discover(self) -> Discovered:
+    def discover(self, *, forwards: bool = False) -> Discovered:
         """Describe the existing mesh; changes nothing.
+
+        Args:
+            forwards: whether istiods are asked at their ports, in place of by commands.
 
         Raises:
             MeshConformanceError: there is none, or its clusters cannot be looked into.

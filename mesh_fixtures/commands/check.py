@@ -91,7 +91,7 @@ def _mesh(arguments: Namespace) -> tuple[Provider, Scenario, tuple[str, ...]]:
     )
     if arguments.scenario:
         return provider, find_scenario(arguments.scenario, arguments), ()
-    found = provider.discover()
+    found = provider.discover(forwards=True)
     return provider, found.scenario, found.notes
 
 

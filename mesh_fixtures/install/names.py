@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 SYSTEM_NAMESPACE: Final = "istio-system"
@@ -13,7 +14,7 @@ CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
 
 def variable(kind: str, cluster: str) -> str:
     """Name of a shell variable about a cluster, e.g. `CTX_CLUSTER1`."""
-    return f"{kind}_{cluster.upper().replace('-', '_')}"
+    return f"{kind}_{re.sub('[^A-Z0-9]', '_', cluster.upper())}"
 
 
 def context_variable(cluster: str) -> str:

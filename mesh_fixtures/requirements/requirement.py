@@ -35,18 +35,25 @@ class Outcome:
         findings: distinct differences from what must hold; empty unless it is unmet.
         figures: by name, e.g. `cluster1.requests`; names are unique within a requirement.
         trouble: set when the check could not see whether the requirement holds.
+        notes: what is unusual and works, a sentence each.
     """
 
     findings: tuple[Finding, ...]
     figures: Mapping[str, Figure]
     trouble: Trouble | None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def judged(
-        cls, findings: Iterable[Finding], figures: Mapping[str, Figure] | None = None
+        cls,
+        findings: Iterable[Finding],
+        figures: Mapping[str, Figure] | None = None,
+        notes: Iterable[str] = (),
     ) -> Outcome:
-        """It holds if there is no finding; equal findings count once."""
-        return cls(tuple(dict.fromkeys(findings)), dict(figures or {}), None)
+        """It holds if there is no finding; equal findings and notes count once."""
+        return cls(
+            tuple(dict.fromkeys(findings)), dict(figures or {}), None, tuple(dict.fromkeys(notes))
+        )
 
     @classmethod
     def inconclusive(cls, trouble: Trouble, figures: Mapping[str, Figure] | None = None) -> Outcome:

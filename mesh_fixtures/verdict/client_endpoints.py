@@ -23,6 +23,7 @@ from mesh_fixtures.verdict.expectations import (
     backends,
     destinations,
     gateways_for,
+    held_in_reserve,
     judge_endpoints,
 )
 from mesh_fixtures.workloads import PORT, SERVICE, host
@@ -53,6 +54,11 @@ class ClientEndpoints:
     @property
     def verdict(self) -> EndpointsVerdict:
         return judge_endpoints(self.wanted, self.seen)
+
+    @property
+    def reserve(self) -> frozenset[str]:
+        """Versions that the proxy uses only where others fail."""
+        return held_in_reserve(self.wanted, self.seen)
 
 
 def passing_on(namespace: str, service: str = SERVICE) -> str:

@@ -176,6 +176,21 @@ def judge_endpoints(wanted: Sequence[Destination], seen: Endpoints) -> Endpoints
     )
 
 
+def held_in_reserve(wanted: Sequence[Destination], seen: Endpoints) -> frozenset[str]:
+    """Versions of which a client's proxy has healthy endpoints that it uses only where others fail.
+
+    Istio makes priorities where a locality is preferred (Istio, Locality Load Balancing).
+    """
+    used = {each.target for each in seen.in_use}
+    healthy = {each.target for each in seen.endpoints if each.healthy}
+    return frozenset(
+        version
+        for each in wanted
+        if each.targets and each.targets <= healthy and not each.targets & used
+        for version in each.versions
+    )
+
+
 def expected_shares(wanted: Sequence[Destination], seen: Endpoints) -> Mapping[str, Fraction]:
     """The share of each destination that the client's own endpoint weights say.
 

@@ -101,6 +101,14 @@ def test_discovery_of_api_servers(
     assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
 
 
+@pytest.mark.parametrize("status", ["synced", "timeout"])
+def test_clusters_that_are_not_described_may_be_read_and_need_not_be_synced(status: str) -> None:
+    described = SCENARIOS["primary-remote"].model_copy(update={"others": ("cluster3",)})
+    own = known(("cluster1", "synced"), ("cluster2", "synced"), ("cluster3", status))
+    probes = discovery_1.Probes(remote_clusters=lambda kube: (own,))
+    assert checked(discovery_1, mesh(FakeView(described)), probes).result == "met"
+
+
 # WORKLOAD-1 ---------------------------------------------------------------------------------------
 
 

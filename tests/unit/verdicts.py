@@ -72,7 +72,7 @@ def mesh(
     return SimpleNamespace(
         view=view,
         scenario=view.scenario,
-        endpoints=endpoints,
+        endpoints={} if endpoints is None else endpoints,
         traffic=traffic,
         patient=lambda seconds: 0.0,
         has_samples=has_samples,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import gateways, proxies
+from tests.variants import clusters, control_planes, gateways, proxies, routing
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
+    *clusters.VARIANTS,
+    *control_planes.VARIANTS,
     *gateways.VARIANTS,
     *proxies.VARIANTS,
+    *routing.VARIANTS,
 )

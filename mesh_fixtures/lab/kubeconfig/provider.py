@@ -146,10 +146,10 @@ class KubeconfigProvider(Provider):
     def about_clusters(self) -> Sequence[str]:
         return tuple(f"{each.cluster}: {each}" for each in self._references)
 
-    def discover(self) -> Discovered:
+    def discover(self, *, forwards: bool = False) -> Discovered:
         from mesh_fixtures.lab.kubeconfig import discovery
 
-        return discovery.discover(self._references)
+        return discovery.discover(self._references, forwards=forwards)
 
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.kubeconfig import permissions
