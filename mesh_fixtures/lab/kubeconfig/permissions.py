@@ -151,6 +151,15 @@ RULES: Final = (
     ),
     Rule(
         "system",
+        (PODS,),
+        ("create", "get"),
+        "what istiod and the gateways' proxies answer at their ports, which check asks in place of "
+        "running commands",
+        subresource="portforward",
+        without="a mesh by check",
+    ),
+    Rule(
+        "system",
         (SECRETS,),
         ("get",),
         "the certificates that istiod signs with; the secret holds their key too, which is only "
