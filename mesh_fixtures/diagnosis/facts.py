@@ -20,8 +20,8 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     NetworkGateway,
     Path,
     ProxyIdentity,
-    Registered,
     Root,
+    SliceAddresses,
     Traffic,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
@@ -50,11 +50,11 @@ __all__ = [
     "Path",
     "Pod",
     "ProxyIdentity",
-    "Registered",
     "RemoteSecret",
     "Root",
     "Service",
     "ServicePort",
+    "SliceAddresses",
     "Traffic",
     "WarningEvent",
 ]
@@ -312,6 +312,7 @@ class ClusterFacts:
         proxies: of the samples and of the gateways.
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
         ended: processes of the lab's nodes that ended and were started again.
+        helloworld: its addresses, by the cluster's EndpointSlices.
         injectors: templates of injection.
     """
 
@@ -336,6 +337,7 @@ class ClusterFacts:
     proxies: tuple[ProxyIdentity, ...] | None = None
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
+    helloworld: SliceAddresses | None = None
     injectors: tuple[Injector, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:

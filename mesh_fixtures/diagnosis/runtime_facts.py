@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh_fixtures.probe.shards import ShardEndpoint
+
 
 @dataclass(frozen=True)
 class Root:
@@ -54,17 +56,17 @@ class NetworkGateway:
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A pod of HelloWorld, as istiod knows it.
+class SliceAddresses:
+    """What a cluster's EndpointSlices of HelloWorld have.
 
     Attributes:
-        mutual_tls: whether istiod takes it for one that has a proxy.
+        ready: addresses that take traffic.
+        not_ready: the others.
     """
 
-    cluster: str
-    address: str
-    network: str
-    mutual_tls: bool
+    namespace: str
+    ready: tuple[str, ...]
+    not_ready: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Istiod:
     connected: tuple[str, ...] | None
     unsynced: tuple[str, ...]
     gateways: tuple[NetworkGateway, ...] | None
-    helloworld: tuple[Registered, ...] | None
+    helloworld: tuple[ShardEndpoint, ...] | None
     log: tuple[str, ...] | None
     last_words: str = ""
     cluster_local: Mapping[str, bool] | None = None
@@ -160,6 +162,7 @@ class ProxyIdentity:
         issuing: subject of the certificate that signed its own.
         issuing_key: SHA-256 of the public key of that one.
         roots: what it verifies its peers against.
+        lifetime: of its certificate, in seconds.
     """
 
     pod: str
@@ -167,6 +170,7 @@ class ProxyIdentity:
     issuing: str = ""
     issuing_key: str = ""
     roots: tuple[Root, ...] = ()
+    lifetime: float | None = None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ class Pod:
         containers: native sidecars, which are init containers that keep running, come first; init
             containers that end are left out.
         unscheduled: why no node takes it; empty when one does.
+        starting: init containers that end.
+        pull_secrets: names of the secrets by which its images are pulled.
     """
 
     meta: Meta
@@ -114,6 +116,8 @@ class Pod:
     containers: tuple[Container, ...]
     unscheduled: str = ""
     service_account: str = ""
+    starting: tuple[Container, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,11 +155,8 @@ class Pod:
             for key in ("initContainerStatuses", "containerStatuses")
             for each in status.get(key) or ()
         }
-        sidecars = [
-            each
-            for each in spec.get("initContainers") or ()
-            if each.get("restartPolicy") == "Always"
-        ]
+        initial = spec.get("initContainers") or ()
+        sidecars = [each for each in initial if each.get("restartPolicy") == "Always"]
         lasting = (*sidecars, *(spec.get("containers") or ()))
         return cls(
             meta=Meta.read(item),
@@ -166,6 +167,8 @@ class Pod:
             containers=tuple(_container(each, statuses) for each in lasting),
             unscheduled=_unscheduled(status),
             service_account=spec.get("serviceAccountName", ""),
+            starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
+            pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
         )
 
 
@@ -408,37 +411,52 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready, and the ports there."""
+    """Addresses behind a Service, and the ports there.
+
+    Attributes:
+        addresses: those that are ready.
+        not_ready: the others.
+    """
 
     meta: Meta
     addresses: tuple[str, ...]
     ports: tuple[int, ...] = ()
+    not_ready: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
-        ready = [
-            each
-            for each in item.get("endpoints") or ()
-            if (each.get("conditions") or {}).get("ready") is not False
-        ]
+        by_readiness: dict[bool, list[str]] = {True: [], False: []}
+        for each in item.get("endpoints") or ():
+            is_ready = (each.get("conditions") or {}).get("ready") is not False
+            by_readiness[is_ready] += each["addresses"]
         return cls(
             meta=Meta.read(item),
-            addresses=tuple(address for each in ready for address in each["addresses"]),
+            addresses=tuple(by_readiness[True]),
             ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
+            not_ready=tuple(by_readiness[False]),
         )
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A Secret with its decoded data, which `repr` leaves out."""
+    """A Secret with its decoded data, which `repr` leaves out.
+
+    Attributes:
+        kind: its type, e.g. `kubernetes.io/dockerconfigjson`.
+    """
 
     meta: Meta
     data: Mapping[str, bytes] = field(repr=False)
+    kind: str = "Opaque"
 
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
+        return cls(
+            Meta.read(item),
+            {key: decoded(value) for key, value in data.items()},
+            item.get("type") or "Opaque",
+        )
 
 
 def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:

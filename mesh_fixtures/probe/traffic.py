@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.workloads import SERVICE, hello
@@ -54,6 +54,7 @@ _LARGEST_PART: Final = 16
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
 _SHOWN: Final = 200
+_TIMED_OUT: Final = 28  # of curl
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Failure:
     message: str
     seconds: float
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was still waited for when its time was over."""
+        return self.curl_exit == _TIMED_OUT
+
     def __str__(self) -> str:
         what = f"HTTP {self.http_status}" if self.http_status else f"curl exit {self.curl_exit}"
         return f"request {self.index}: {what} {self.message}".rstrip()
@@ -102,7 +108,7 @@ class TrafficSample:
         cluster: where the client is.
         requested: how many were to be sent.
         seconds: how long those that were sent took together, one after the other.
-        cut_short: whether the time for all was over before all were sent; only with failures.
+        cut_short: whether the time for all was over before all were sent.
     """
 
     source: Source
@@ -143,6 +149,7 @@ def requests(
     count: int,
     *,
     target: str = "",
+    client: Pod | None = None,
     request_seconds: float | None = None,
     budget_seconds: int | None = None,
 ) -> TrafficSample:
@@ -151,13 +158,14 @@ def requests(
     Args:
         count: at least 1.
         target: URL; empty for HelloWorld's.
+        client: the pod that sends; None for any Sleep.
         request_seconds: after which a request counts as failed; None for
             `patient(REQUEST_SECONDS)`.
         budget_seconds: after which no further requests are begun; None for what suits `count`.
 
     Raises:
-        ProbeError: there is no ready Sleep, it could not send, not every request is accounted for
-            although none failed, or a connection was used twice.
+        ProbeError: there is no ready Sleep, it could not send, not every request that was begun is
+            accounted for, or a connection was used twice.
     """
     if request_seconds is None:
         request_seconds = patient(REQUEST_SECONDS)
@@ -165,7 +173,7 @@ def requests(
         budget_seconds = whole(LEAST_SECONDS + count // LEAST_PER_SECOND)
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
-    pod = kube.pod_of(namespace, SLEEP)
+    pod = client or kube.pod_of(namespace, SLEEP)
     arguments = (str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count))
     result = kube.exec(
         namespace,
@@ -175,10 +183,10 @@ def requests(
         timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
     )
     by_hand = exec_source(kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", target))
-    return read_sample(replace(result, source=by_hand), count, budget_seconds)
+    return read_sample(replace(result, source=by_hand), count)
 
 
-def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> TrafficSample:
+def read_sample(result: ExecResult, requested: int) -> TrafficSample:
     """Read what the script in Sleep printed.
 
     Raises:
@@ -194,9 +202,9 @@ def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> Traf
     failures = tuple(each for each in seen if isinstance(each, Failure))
     if [each.index for each in seen] != list(range(1, len(seen) + 1)) or len(seen) > requested:
         raise _inconclusive(source, "requests are missing or out of order")
-    if len(seen) < requested and not (cut_short and failures):
-        why = f"in {budget_seconds} s" if cut_short else f"({_shown(result)})"
-        raise _inconclusive(source, f"{len(seen)} of {requested} requests {why}, none failed")
+    if len(seen) != (int(following) - 1 if cut_short else requested):
+        what = f"{len(seen)} of {requested} requests, the next one being {following.strip()}"
+        raise _inconclusive(source, f"{what} ({_shown(result)})")
     seconds = sum(each.seconds for each in seen)
     return TrafficSample(source, source.cluster, requested, answers, failures, seconds, cut_short)
 

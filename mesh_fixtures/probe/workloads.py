@@ -16,9 +16,12 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SER
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
+PLAIN: Final = f"app={PLAIN_CLIENT}"
+"""The client that has no proxy."""
 
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 

@@ -24,7 +24,7 @@ _DEPLOYMENT: Final = "deployment/istiod"
 _AUTHENTICATION: Final = "XDS_AUTH"
 _MESH: Final = "istio"
 _INJECTOR: Final = "istio-sidecar-injector"
-_UNKNOWN_FLAG: Final = "--flag-of-another-version"
+_BAD_ARGUMENT: Final = "--keepaliveInterval=of-another-version"
 _UNKNOWN_FIELD: Final = "{{ .FieldOfAnotherVersion }}"
 _OTHER_CHART: Final = "istiod-1.99.0"
 
@@ -43,12 +43,12 @@ def not_running(target: Target) -> Iterator[None]:
 
 @contextmanager
 def crashing(target: Target) -> Iterator[None]:
-    """The last primary's istiod gets an argument that it does not know, and ends at once."""
+    """The last primary's istiod gets an argument that it cannot read, and ends at once."""
     cluster = target.scenario.primaries[-1].name
     path = "/spec/template/spec/containers/0/args/-"
     given = target.read(cluster, _SYSTEM, "deployment", "istiod")
     try:
-        change = json.dumps([{"op": "add", "path": path, "value": _UNKNOWN_FLAG}])
+        change = json.dumps([{"op": "add", "path": path, "value": _BAD_ARGUMENT}])
         target.system(cluster, "patch", _DEPLOYMENT, "--type=json", "-p", change)
         yield
     finally:

@@ -11,7 +11,7 @@ from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.probe.gateways import gateways as find_gateways
-from mesh_fixtures.scenario import SERVICES_PORT
+from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, references
 
@@ -164,9 +164,12 @@ def without_services(ports: Sequence[Manifest]) -> Sequence[Manifest]:
 
 
 def misdirected(ports: Sequence[Manifest]) -> Sequence[Manifest]:
-    """The ports, that of services sent where nothing listens."""
+    """The ports, that of services sent to the proxies' status port: to one where nothing listens,
+    istiod would let them listen.
+    """
     return [
-        {**each, "targetPort": 8443} if each["port"] == SERVICES_PORT else each for each in ports
+        {**each, "targetPort": STATUS_PORT} if each["port"] == SERVICES_PORT else each
+        for each in ports
     ]
 
 

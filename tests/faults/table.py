@@ -13,6 +13,7 @@ from tests.faults import (
     policies,
     remote_secrets,
     remotes,
+    replacements,
     trust,
     underlay,
     workloads,
@@ -264,7 +265,7 @@ _GATEWAYS: Final = (
     ),
     Fault(
         id="gateway-target-port-wrong",
-        broken="The Service of cluster2's gateway sends services to a port without a listener.",
+        broken="The Service of cluster2's gateway sends services to the status port of its pods.",
         topology=TWO_NETWORKS,
         inject=gateways.with_ports(gateways.misdirected),
         fails=("GATEWAY-1", "TRAFFIC-1"),
@@ -444,9 +445,47 @@ _POLICIES: Final = (
         id="weighted-route",
         broken="A VirtualService sends nine of ten requests to one version.",
         topology=TWO_NETWORKS,
-        inject=policies.weighted,
+        inject=policies.weighted(90, 10),
         fails=("TRAFFIC-2",),
         unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+)
+
+_RESILIENCE: Final = (
+    Fault(
+        id="versions-pinned",
+        broken="A VirtualService sends half of all requests to each version, whatever is there.",
+        topology=ONE_NETWORK,
+        inject=policies.weighted(50, 50),
+        fails=("RESILIENCE-1",),
+        unaffected=("CONTROL-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2"),
+        cause="weighted-route",
+    ),
+    Fault(
+        id="pods-refused",
+        broken="A quota in the istio-system of cluster2 lets no pod be made.",
+        topology=TWO_NETWORKS,
+        inject=replacements.no_more_pods,
+        fails=("RESILIENCE-2",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
+        cause="gateway-not-ready",
+    ),
+    Fault(
+        id="certificates-short-lived",
+        broken="cluster1's Sleep needs a new certificate every few seconds.",
+        topology=TWO_NETWORKS,
+        inject=replacements.short_lived_certificates,
+        fails=("RESILIENCE-3",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
+    ),
+    Fault(
+        id="remote-reader-unbound",
+        broken="The account of cluster1's remote secret may no longer read cluster2.",
+        topology=TWO_NETWORKS,
+        inject=replacements.reader_unbound,
+        fails=("RESILIENCE-4",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
+        cause="remote-cluster-not-read",
     ),
 )
 
@@ -480,6 +519,7 @@ _LAB: Final = (
 
 FAULTS: Final[tuple[Fault, ...]] = (
     *_LAB,
+    *_RESILIENCE,
     *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,

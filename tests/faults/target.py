@@ -130,7 +130,7 @@ class Target:
             self.await_rollout(cluster, namespace, name)
 
     def await_rollout(self, cluster: str, namespace: str, deployment: str) -> None:
-        """Wait until all pods of a Deployment are of its newest template, and ready."""
+        """Wait until all pods of a Deployment are of its present template, and ready."""
         self._kubectl[cluster].await_rollout(namespace, "deployment", deployment)
 
     def run_steps(self, of: Plan, *step_ids: str) -> None:

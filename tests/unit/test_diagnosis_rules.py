@@ -21,6 +21,7 @@ from mesh_fixtures.diagnosis.facts import (
     Path,
     Root,
     ServicePort,
+    SliceAddresses,
     Traffic,
     WarningEvent,
 )
@@ -331,6 +332,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
         "remote-cluster-not-read",
+    ),
+    "certificates that istiod must renew every few seconds": (
+        MULTI,
+        of("cluster1", proxies=each(lambda one: "sleep" in one.pod, lifetime=128.0)),
+        "certificates-short-lived",
+    ),
+    "endpoints of a cluster that is said to be synced are gone": (
+        MULTI,
+        both(
+            of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+            istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        ),
+        "endpoints-stale",
     ),
     "no network label": (
         MULTI,
@@ -805,6 +819,22 @@ def test_an_intermediate_of_two_clusters_is_found() -> None:
     changed = shared(recording)
     found = diagnose(changed.scenario, changed.facts, {"TRUST-1": (FINDING,)})
     assert found.ids == ("intermediate-shared",)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'admission webhook "limits.policies.example" denied the request: no memory limit',
+        'Internal error occurred: failed calling webhook "limits.policies.example": refused',
+        "pods is forbidden: ValidatingAdmissionPolicy 'webhooks' denied request: no memory limit",
+    ],
+)
+def test_whom_policies_refuse_the_injector_has_not_refused(message: str) -> None:
+    refused = replace(FAILED_CREATE, message=message)
+    change = of("cluster2", warnings=adding(refused), pods=without(HELLOWORLD))
+    recording = change(recorded(MULTI))
+    failures = {"WORKLOAD-1": (FINDING,)}
+    assert "injection-failing" not in diagnose(recording.scenario, recording.facts, failures).ids
 
 
 def unready(cluster: str, *names: str) -> Change:

@@ -21,10 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "RESILIENCE-1",
-        "RESILIENCE-2",
-        "RESILIENCE-3",
-        "RESILIENCE-4",
         "TRUST-2",
     }
 )

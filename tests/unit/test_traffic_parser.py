@@ -33,7 +33,7 @@ def hello(index: int, version: str = "v1") -> str:
 
 def sample(*records: str, requested: int = 3, following: int | None = None) -> TrafficSample:
     next_index = requested + 1 if following is None else following
-    return read_sample(result("".join(records) + f"\x1d{next_index}\n"), requested, 60)
+    return read_sample(result("".join(records) + f"\x1d{next_index}\n"), requested)
 
 
 def test_answers_are_counted_by_version_and_pod() -> None:
@@ -92,13 +92,19 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
     assert (seen.sent, seen.requested) == (2, 200)
 
 
+def test_late_answers_are_cut_short_without_a_failure() -> None:
+    seen = sample(hello(1), hello(2), requested=200, following=3)
+    assert seen.cut_short
+    assert (seen.sent, seen.failures) == (2, ())
+
+
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
         ("", "exit status 0, no output"),
         (hello(1) + hello(2) + hello(3), "exit status 0"),
         (hello(1) + hello(2) + "\x1d4\n", "2 of 3 requests"),
-        (hello(1) + hello(2) + "\x1d3\n", "2 of 3 requests in 60 s, none failed"),
+        (hello(1) + hello(2) + "\x1d2\n", "2 of 3 requests, the next one being 2"),
         (hello(1) + hello(3) + hello(2) + "\x1d4\n", "missing or out of order"),
         (hello(1) + hello(2) + hello(3) + hello(4) + "\x1d4\n", "missing or out of order"),
         (hello(1) + "text\x1e0 200\n\x1d4\n", "cannot be read"),
@@ -108,12 +114,12 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
 )
 def test_what_does_not_account_for_every_request_is_no_sample(printed: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
-        read_sample(result(printed), 3, 60)
+        read_sample(result(printed), 3)
 
 
 def test_without_curl_there_is_no_sample() -> None:
     with pytest.raises(ProbeError, match="curl: not found"):
-        read_sample(result("\x1d4\n", "sh: curl: not found", 0), 3, 60)
+        read_sample(result("\x1d4\n", "sh: curl: not found", 0), 3)
 
 
 def test_asks_in_sleeps_own_container() -> None:

@@ -1,9 +1,10 @@
 """What the network carries: connections past the mesh, several to each address.
 
-Each cluster's Sleep tries, from its proxy's container, whose traffic is not redirected. A first
-packet that is lost is sent again after a second (RFC 6298), which shows in the time to connect. So
-does a machine that is too busy; the kernel's count of first packets that it sent again tells them
-apart. Source: Linux, `TCPSynRetrans` of /proc/net/netstat.
+Each cluster's plain client tries, which has no proxy; where it does not run, a proxy's container,
+whose traffic is not redirected. A first packet that is lost is sent again after a second
+(RFC 6298), which shows in the time to connect. So does a machine that is too busy; the kernel's
+count of first packets that it sent again tells them apart. Source: Linux, `TCPSynRetrans` of
+/proc/net/netstat.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.network import READY_PATH, Attempt, Reach, curl, read_attempts
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import STATUS_PORT, Scenario
-from mesh_fixtures.workloads import PORT
+from mesh_fixtures.workloads import PLAIN_CLIENT, PORT
 
 MANY: Final = 10
 """Attempts where some may fail: with one packet of five lost, all of them succeed 1 time of 10."""
@@ -83,10 +84,22 @@ def paths_in(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
 
 
 def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
-    """A pod whose proxy's container can ask: Sleep's, else any other."""
-    able = [pod for pod in cluster.pods or () if pod.serving and pod.told is not None]
-    able.sort(key=lambda pod: (pod.labels.get("app") != "sleep", pod.namespace != samples))
+    """A pod that can ask: the plain client, else one whose proxy's container can."""
+    able = [
+        pod
+        for pod in cluster.pods or ()
+        if pod.serving and (_is_plain(pod) or pod.told is not None)
+    ]
+    able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
+
+
+def _is_plain(pod: facts.Pod) -> bool:
+    return pod.labels.get("app") == PLAIN_CLIENT
+
+
+def _container(pod: facts.Pod) -> str:
+    return PLAIN_CLIENT if _is_plain(pod) else PROXY
 
 
 def _targets(
@@ -130,7 +143,9 @@ def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) ->
         f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
     ]
     argv = ("sh", "-c", _SCRIPT, *curl(urls, seconds=seconds, options=_OPTIONS))
-    result = kube.exec(pod.namespace, pod.name, PROXY, argv, seconds + patient(_MARGIN_SECONDS))
+    result = kube.exec(
+        pod.namespace, pod.name, _container(pod), argv, seconds + patient(_MARGIN_SECONDS)
+    )
     return read_paths(kube.name, pod, targets, result)
 
 
@@ -167,6 +182,7 @@ def _path(
     counted = Counter(each.reach for each in attempts)
     messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
     url = f"http://{target.address}:{target.port}{READY_PATH}"
+    where = f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {_container(pod)}"
     return Path(
         client=client,
         server=target.server,
@@ -181,6 +197,5 @@ def _path(
         slow=sum(each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
         message=messages[-1][:_MESSAGE_KEPT] if messages else "",
-        source=f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {PROXY} -- "
-        f"curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
+        source=f"{where} -- curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
     )

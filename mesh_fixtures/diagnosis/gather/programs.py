@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoin
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import read_clients
 from mesh_fixtures.workloads import host
@@ -46,6 +48,9 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
     """What to ask of the programs that run in each cluster."""
     found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
+        found["slices", name] = Query(
+            name, f"kubectl --context={name} get endpointslices", partial(_slices, kube)
+        )
         for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
             for part, source, ask in _of_istiod(kube, pod):
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
@@ -64,6 +69,7 @@ def with_answers(
         name: replace(
             each,
             istiods=tuple(_istiods(name, each, answers)) if each.pods is not None else None,
+            helloworld=answers.get(("slices", name)),
             client=_client(name, each, view.kube[name].sample_namespace, answers),
             gateways=_answered("listeners", name, answers),
             proxies=_answered("identity", name, answers),
@@ -121,7 +127,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         yield (
             "helloworld",
             f"{shown} /debug/endpointShardz",
-            lambda: _registered(kube.sample_namespace, answer_in(output("/debug/endpointShardz"))),
+            lambda: shards_of(kube, istiod).endpoints,
         )
         yield (
             "cluster_local",
@@ -164,6 +170,7 @@ def _of_proxy(
             issuing="" if seen.issuing is None else seen.issuing.subject,
             issuing_key="" if seen.issuing is None else seen.issuing.key,
             roots=roots_of(seen.roots),
+            lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
         )
 
     yield "identity", shown.format("secret"), identified
@@ -226,19 +233,10 @@ def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     )
 
 
-def _registered(samples: str, answer: Any) -> tuple[facts.Registered, ...]:
-    shards = answer.get(host(samples), {}).get(samples, {}).get("Shards") or {}
-    return tuple(
-        facts.Registered(
-            cluster=shard.partition("/")[2],
-            address=address,
-            network=each.get("Network", ""),
-            mutual_tls=each.get("TLSMode") == "istio",
-        )
-        for shard, endpoints in sorted(shards.items())
-        for each in endpoints or ()
-        for address in each.get("Addresses") or [each.get("Address", "")]
-    )
+def _slices(kube: KubeClient) -> facts.SliceAddresses:
+    found = slices(kube)
+    ready, not_ready = (tuple(sorted(each)) for each in (found.ready, found.not_ready))
+    return facts.SliceAddresses(kube.sample_namespace, ready, not_ready)
 
 
 def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:

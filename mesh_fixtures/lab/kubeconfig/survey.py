@@ -52,12 +52,14 @@ class Injector:
         revision: label by which namespaces choose it: its istiod's revision, or a tag.
         cluster: what its path says of the pods' cluster; empty where istiod says it.
         network: likewise.
+        istiod: its istiod's revision, also where `revision` is a tag.
     """
 
     revision: str
     cluster: str
     network: str
     webhook: Webhook
+    istiod: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Inject
                 words = match[1].split("/")[1:]
                 values = dict(zip(words[::2], words[1::2], strict=True))
                 cluster, network = values.get("cluster", ""), values.get("net", "")
-                yield Injector(revision, cluster, network, webhook)
+                yield Injector(revision, cluster, network, webhook, labels.get(REVISION_LABEL, ""))
 
 
 def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
