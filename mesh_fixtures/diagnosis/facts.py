@@ -72,6 +72,10 @@ __all__ = [
 AUTO_PASSTHROUGH: Final = "AUTO_PASSTHROUGH"
 """Mode of the TLS settings by which a Gateway passes services on by their SNI (Istio: Gateway)."""
 
+XDS_AUTHENTICATION: Final = "XDS_AUTH"
+"""Variable of istiod's environment: whether it asks who wants configuration of it (Istio:
+pilot-discovery)."""
+
 NOT_STARTING: Final = (
     *("FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedBinding"),
     *("FailedCreatePodSandBox", "FailedCreatePodContainer", "FailedPostStartHook", "FailedSync"),
@@ -197,7 +201,11 @@ class Injector:
 
 @dataclass(frozen=True)
 class Deployment:
-    """How many pods a Deployment wants, and how many of them are ready."""
+    """How many pods a Deployment wants, and how many of them are ready.
+
+    Attributes:
+        settings: variables of istiod's environment that decide on something; empty for others.
+    """
 
     namespace: str
     name: str
@@ -205,6 +213,7 @@ class Deployment:
     wanted: int
     ready: int
     pod_labels: Labels = field(default_factory=dict)
+    settings: Labels = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"deployment {self.name} {self.ready}/{self.wanted} ready"

@@ -1,6 +1,8 @@
-"""Faults of istiod itself: where it runs, whether it does, and what it is told for the whole mesh.
+"""Faults of istiod itself: where it runs, whether it does, whom it serves, and what it is told for
+the whole mesh.
 
-Source: Istio, Global Mesh Options (ServiceSettings); Sidecar injection (custom templates).
+Source: Istio, Global Mesh Options (ServiceSettings); Sidecar injection (custom templates);
+pilot-discovery (environment variables).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tests.faults.target import Manifest, Target
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
+_AUTHENTICATION: Final = "XDS_AUTH"
 _MESH: Final = "istio"
 _INJECTOR: Final = "istio-sidecar-injector"
 _BAD_ARGUMENT: Final = "--keepaliveInterval=of-another-version"
@@ -51,6 +54,17 @@ def crashing(target: Target) -> Iterator[None]:
     finally:
         target.kubectl(cluster, "-n", _SYSTEM, "replace", "-f", "-", stdin=json.dumps(given))
         _await_istiod(target, cluster)
+
+
+@contextmanager
+def without_authentication(target: Target) -> Iterator[None]:
+    """The last primary's istiod does not ask who wants configuration of it."""
+    cluster = target.scenario.primaries[-1].name
+    try:
+        _set_variable(target, cluster, f"{_AUTHENTICATION}=false")
+        yield
+    finally:
+        _set_variable(target, cluster, f"{_AUTHENTICATION}-")
 
 
 @contextmanager
@@ -87,6 +101,11 @@ def another_template(target: Target) -> Iterator[None]:
         _write(target, cluster, given)
         target.restart(cluster, (_SYSTEM, "istiod"))
         target.restart(cluster, (target.namespace, "sleep"))
+
+
+def _set_variable(target: Target, cluster: str, variable: str) -> None:
+    target.system(cluster, "set", "env", _DEPLOYMENT, variable)
+    target.await_rollout(cluster, _SYSTEM, "istiod")
 
 
 def _with_mesh(given: Manifest, settings: Mapping[str, Any]) -> Manifest:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from tests.faults.target import Target
@@ -13,6 +13,19 @@ Injection = Callable[[Target], AbstractContextManager[None]]
 
 Raises LabError or StepFailed where the mesh could not be broken, or not be repaired.
 """
+
+
+def together(*injections: Injection) -> Injection:
+    """Several faults at the same time, begun in this order."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in injections:
+                stack.enter_context(each(target))
+            yield
+
+    return inject
 
 
 @dataclass(frozen=True)

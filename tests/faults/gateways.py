@@ -138,6 +138,21 @@ def services_not_exposed(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def services_terminated(target: Target) -> Iterator[None]:
+    """What exposes the last primary's services ends clients' TLS at the gateway itself."""
+    cluster = target.scenario.primaries[-1].name
+    terminated = [
+        {"op": "replace", "path": "/spec/servers/0/tls", "value": {"mode": "ISTIO_MUTUAL"}}
+    ]
+    try:
+        (gateway,) = references(services_manifest())
+        target.system(cluster, "patch", gateway, "--type=json", "-p", json.dumps(terminated))
+        yield
+    finally:
+        target.run_steps(target.installation, ids.expose_services(cluster))
+
+
+@contextmanager
 def selector_mismatch(target: Target) -> Iterator[None]:
     """What exposes the last primary's services selects a gateway that there is not."""
     cluster = target.scenario.primaries[-1].name

@@ -61,6 +61,42 @@ OWN_NAMESPACE_LEFT_OUT: Final = _policy(
 """Proxies of the namespace get nothing of the services in it (Istio: Sidecar)."""
 
 
+ONLY_THE_CONTROL_PLANE: Final = _policy(
+    "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
+)
+"""Istio's own example of a Sidecar names `./*` as well (Istio: Sidecar)."""
+
+BROKEN_SCRIPT: Final = {
+    **_policy(
+        "networking",
+        "EnvoyFilter",
+        configPatches=[
+            {
+                "applyTo": "HTTP_FILTER",
+                "match": {"context": "SIDECAR_INBOUND"},
+                "patch": {
+                    "operation": "INSERT_FIRST",
+                    "value": {
+                        "name": "envoy.filters.http.lua",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                            "default_source_code": {
+                                "inline_string": "function envoy_on_request(handle)\n"
+                                '  handle:headers():add("x-seen-by", "mesh"\n'
+                                "end\n"
+                            },
+                        },
+                    },
+                },
+            }
+        ],
+    ),
+    "apiVersion": "networking.istio.io/v1alpha3",
+}
+"""A script with a parenthesis that is never closed: istiod passes it on, and proxies refuse it
+(Envoy: Lua filter)."""
+
+
 def in_all_primaries(policy: Manifest) -> Injection:
     """A policy of the workloads' namespace, in every cluster that an istiod reads policies of."""
 

@@ -19,7 +19,7 @@ from tests.faults import (
     underlay,
     workloads,
 )
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, together
 
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
@@ -64,6 +64,22 @@ _CONTROL_PLANES: Final = (
         inject=control_planes.another_template,
         fails=("WORKLOAD-1",),
         unaffected=(*_ACCESS,),
+    ),
+    Fault(
+        id="configuration-rejected",
+        broken="An EnvoyFilter gives the proxies of cluster2 a script with a syntax error.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.BROKEN_SCRIPT),
+        fails=("CONTROL-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="istiod-authentication-off",
+        broken="The istiod of cluster2 does not ask who wants configuration of it.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.without_authentication,
+        fails=("SECURITY-3",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
     ),
 )
 
@@ -206,6 +222,16 @@ _NETWORKS: Final = (
         inject=underlay.not_isolated,
         fails=("NETWORK-1",),
         unaffected=(*_ACCESS, "GATEWAY-1", "WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2"),
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
+        id="gateways-bypassed",
+        broken="Pods are routed between the networks, and istiod knows no gateway of network2.",
+        topology=TWO_NETWORKS,
+        inject=together(underlay.not_isolated, gateways.labelled("")),
+        fails=("TRAFFIC-3",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "TRAFFIC-1"),
+        cause="networks-not-isolated",
         provider=underlay.PROVIDER,
     ),
     Fault(
@@ -357,6 +383,14 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
+        id="services-exposed-wrongly",
+        broken="The gateway of cluster2 ends the TLS of clients in place of passing it on.",
+        topology=TWO_NETWORKS,
+        inject=gateways.services_terminated,
+        fails=("SECURITY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
         id="gateway-selector-mismatch",
         broken="What exposes the services of cluster2 selects a gateway that there is not.",
         topology=TWO_NETWORKS,
@@ -452,6 +486,22 @@ _WORKLOADS: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
+        id="service-port-missing",
+        broken="The Service of HelloWorld in cluster2 has port 80 in place of 5000.",
+        topology=TWO_NETWORKS,
+        inject=workloads.service_changed("ports/0/port", 80),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="service-selector-mismatch",
+        broken="The Service of HelloWorld in cluster2 selects a label that its pods do not have.",
+        topology=TWO_NETWORKS,
+        inject=workloads.service_changed("selector", {"app": "hello-world"}),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
         id="workload-scaled-to-zero",
         broken="The HelloWorld of cluster2 has no pods.",
         topology=TWO_NETWORKS,
@@ -517,6 +567,14 @@ _POLICIES: Final = (
         inject=policies.in_last_primary(policies.NOBODY_ALLOWED),
         fails=("TRAFFIC-1",),
         unaffected=_KNOWN,
+    ),
+    Fault(
+        id="sidecar-scope",
+        broken="A Sidecar lets the proxies of cluster2 know services of istio-system only.",
+        topology=TWO_NETWORKS,
+        inject=policies.in_last_primary(policies.ONLY_THE_CONTROL_PLANE),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
         id="locality-preference",

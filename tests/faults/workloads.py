@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, redirections
+from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target
 
 INJECTOR: Final = "istio-sidecar-injector"
@@ -167,6 +168,33 @@ def port_without_name(target: Target) -> Iterator[None]:
     finally:
         for cluster in clusters:
             target.run_steps(target.workloads, ids.helloworld_service(cluster))
+
+
+def service_changed(path: str, value: Any) -> Injection:
+    """The last cluster's Service of HelloWorld has another value.
+
+    Args:
+        path: where, from the Service's `spec` on (RFC 6901).
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        cluster = target.scenario.clusters[-1].name
+        right: Any = target.read(cluster, target.namespace, "service", "helloworld")["spec"]
+        for key in path.split("/"):
+            right = right[int(key) if isinstance(right, list) else key]
+        try:
+            _set(target, cluster, path, value)
+            yield
+        finally:
+            _set(target, cluster, path, right)
+
+    return inject
+
+
+def _set(target: Target, cluster: str, path: str, value: Any) -> None:
+    change = json.dumps([{"op": "replace", "path": f"/spec/{path}", "value": value}])
+    target.sample(cluster, "patch", "service/helloworld", "--type=json", "-p", change)
 
 
 def _helloworld(target: Target, cluster: str) -> str:

@@ -325,6 +325,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         istiods("cluster1", unsynced=("cluster1/sleep-1.sample LDS rejected: no such filter",)),
         "configuration-rejected",
     ),
+    "an istiod that serves anybody": (
+        MULTI,
+        of("cluster1", deployments=each(named("istiod"), settings={"XDS_AUTH": "False"})),
+        "istiod-authentication-off",
+    ),
     "no remote secret": (
         MULTI,
         of("cluster1", remote_secrets=()),

@@ -21,10 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "CONTROL-2",
-        "SECURITY-2",
-        "SECURITY-3",
-        "TRAFFIC-3",
         "TRUST-2",
     }
 )
@@ -34,13 +30,9 @@ CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
         "cacerts-unsound",
         "cacerts-unused",
-        "configuration-rejected",
         "intermediate-shared",
         "proxies-not-restarted",
         "proxy-identity-wrong",
-        "service-port-missing",
-        "service-selector-mismatch",
-        "services-exposed-wrongly",
     }
 )
 """Called certain, but no test breaks a real mesh such that they are named. Only ever remove from

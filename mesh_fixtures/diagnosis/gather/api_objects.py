@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import ClusterFacts
+from mesh_fixtures.diagnosis.facts import XDS_AUTHENTICATION, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
@@ -61,6 +61,7 @@ _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
 )
+_SETTINGS: Final = (XDS_AUTHENTICATION,)
 _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""
@@ -276,7 +277,7 @@ def _ended(service: EndedService) -> facts.Part:
 
 
 def _deployment(deployment: Deployment) -> facts.Deployment:
-    meta = deployment.meta
+    meta, istiod = deployment.meta, deployment.container(CONTAINER)
     return facts.Deployment(
         meta.namespace,
         meta.name,
@@ -284,6 +285,7 @@ def _deployment(deployment: Deployment) -> facts.Deployment:
         deployment.wanted,
         deployment.ready,
         deployment.pod_labels,
+        {name: value for name, value in istiod.env.items() if name in _SETTINGS} if istiod else {},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import NOT_STARTING
+from mesh_fixtures.diagnosis.facts import NOT_STARTING, XDS_AUTHENTICATION
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -24,7 +24,11 @@ NOT_RUNNING = Kind(
     (cluster_health.COMPONENT.id, CRASHING.id, "cacerts-unsound"),
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
+UNAUTHENTICATED = Kind("istiod-authentication-off", Layer.CONTROL_PLANE, ("SECURITY-3",))
 IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-2",))
+
+_FALSE = ("0", "f", "false")
+"""How Go's strconv.ParseBool reads it."""
 
 _ISTIOD = {"app": "istiod"}
 _SHOW = "deployments,pods -l app=istiod"
@@ -156,4 +160,23 @@ def rejected(case: Case) -> Iterator[Cause]:
                 )
 
 
-RULES = (not_running, crashing, in_remote, rejected)
+def unauthenticated(case: Case) -> Iterator[Cause]:
+    """An istiod that is told to give its configuration to anybody."""
+    for spec, facts in case.primaries:
+        for each in facts.deployments or ():
+            value = each.settings.get(XDS_AUTHENTICATION, "")
+            if value.lower() in _FALSE:
+                show = get(spec.name, f"deployment {each.name} -o yaml", each.namespace)
+                yield Cause(
+                    UNAUTHENTICATED,
+                    (spec.name,),
+                    f"istiod of {spec.name} gives configuration to anybody: its environment has "
+                    f"{XDS_AUTHENTICATION}={value}",
+                    (Evidence(f"{each.name} has {XDS_AUTHENTICATION}={value}", show),),
+                    f"kubectl --context={spec.name} -n {each.namespace} set env "
+                    f"deployment/{each.name} {XDS_AUTHENTICATION}-, and remove it from the values "
+                    "of the installation",
+                )
+
+
+RULES = (not_running, crashing, in_remote, rejected, unauthenticated)
