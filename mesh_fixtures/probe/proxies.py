@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -53,6 +53,18 @@ class NodeMetadata:
     mesh_id: str
 
 
+@dataclass(frozen=True)
+class Answers(Generic[Value]):
+    """What proxies answered, each by itself.
+
+    Attributes:
+        silent: those that did not answer, and why.
+    """
+
+    answered: tuple[tuple[Proxy, Value], ...]
+    silent: tuple[tuple[Proxy, ProbeError], ...] = ()
+
+
 def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
     """Every running proxy of the sample workloads and of istio-system, by namespace and name.
 
@@ -71,17 +83,28 @@ def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
     return tuple(found)
 
 
-def ask_each(
-    kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]
-) -> tuple[tuple[Proxy, Value], ...]:
+def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> Answers[Value]:
     """What each ready proxy of a cluster answers; all are asked at the same time.
 
     Raises:
-        ProbeError: as `proxies`, or as one of the answers.
+        ProbeError: as `proxies`.
     """
+
+    def asked(proxy: Proxy) -> Value | ProbeError:
+        try:
+            return ask(kube, proxy.pod)
+        except ProbeError as error:
+            return error
+
     ready = {proxy.id: proxy for proxy in proxies(kube) if proxy.pod.serving}
-    answers = parallel_map(lambda name: ask(kube, ready[name].pod), ready)
-    return tuple((proxy, answers[name]) for name, proxy in ready.items())
+    found = parallel_map(lambda name: asked(ready[name]), ready)
+    answered, silent = [], []
+    for name, seen in found.items():
+        if isinstance(seen, ProbeError):
+            silent.append((ready[name], seen))
+        else:
+            answered.append((ready[name], seen))
+    return Answers(tuple(answered), tuple(silent))
 
 
 def node_metadata(kube: KubeClient, pod: Pod) -> NodeMetadata:

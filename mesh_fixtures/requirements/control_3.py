@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ask_each, node_metadata
+from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy, ask_each, node_metadata
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 
-def nodes(kube: KubeClient) -> Sequence[tuple[Proxy, NodeMetadata]]:
+def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
     return ask_each(kube, node_metadata)
 
 
@@ -23,22 +23,24 @@ def nodes(kube: KubeClient) -> Sequence[tuple[Proxy, NodeMetadata]]:
 class Probes:
     """How the mesh is observed."""
 
-    nodes: Callable[[KubeClient], Sequence[tuple[Proxy, NodeMetadata]]] = nodes
+    nodes: Callable[[KubeClient], Answers[NodeMetadata]] = nodes
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
     for cluster, those in found.items():
-        if not those:
+        if not those.answered and not those.silent:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
-        for proxy, metadata in those:
+        for proxy, metadata in those.answered:
             findings += _judged(mesh.scenario, proxy, metadata)
     for kube in mesh.view.kube.values():
         findings += _labelled(mesh.scenario, kube)
-    return Outcome.judged(
-        findings, {f"{cluster}.proxies": len(those) for cluster, those in found.items()}
-    )
+    figures = {f"{cluster}.proxies": len(those.answered) for cluster, those in found.items()}
+    silent = [error for those in found.values() for _, error in those.silent]
+    if silent and not findings:
+        return Outcome.inconclusive(silent[0], figures)
+    return Outcome.judged(findings, figures)
 
 
 def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import pytest
 from fake_kube import FakeKube, Said, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, Pod, Resource
+from mesh_fixtures.kube import Container, KubeClient, Pod, Resource
 from mesh_fixtures.probe.proxies import ask_each, node_metadata, proxies
 
 PROXY = Container("istio-proxy")
@@ -54,8 +54,20 @@ def test_sidecars_and_gateways_that_run() -> None:
 
 def test_the_ready_ones_are_asked() -> None:
     kube = Pods(lambda argv: "", [proxied("sleep-1"), proxied("sleep-2", ready=False)])
-    ((proxy, answer),) = ask_each(kube.as_client(), lambda kube, pod: pod.name)
+    ((proxy, answer),) = ask_each(kube.as_client(), lambda kube, pod: pod.name).answered
     assert (proxy.id, answer) == ("sleep-1.sample", "sleep-1")
+
+
+def test_one_that_does_not_answer_does_not_hide_the_others() -> None:
+    def ask(kube: KubeClient, pod: Pod) -> str:
+        if pod.name == "sleep-1":
+            raise ProbeError(wanted="an answer", seen="none", where="cluster1")
+        return pod.name
+
+    kube = Pods(lambda argv: "", [proxied("sleep-1"), proxied("sleep-2")])
+    answers = ask_each(kube.as_client(), ask)
+    assert [answer for _, answer in answers.answered] == ["sleep-2"]
+    assert [proxy.id for proxy, _ in answers.silent] == ["sleep-1.sample"]
 
 
 def test_what_a_proxy_says_that_it_belongs_to() -> None:

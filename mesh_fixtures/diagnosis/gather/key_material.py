@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import RemoteSecret
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret
 from mesh_fixtures.kube.objects import decoded
@@ -40,17 +41,18 @@ def read_authority(kube: KubeClient) -> facts.Authority:
     if found is None:
         return facts.Authority(present=False)
     return facts.Authority(
-        present=True,
+        present=found.secret == CACERTS,
+        secret=found.secret,
         issuing=found.issuing.subject,
-        issuing_key=found.issuing.key,
+        below=roots_of(found.material.path),
         roots=roots_of(found.roots),
         defects=found.defects,
     )
 
 
 def roots_of(certificates: tuple[Certificate, ...]) -> tuple[facts.Root, ...]:
-    """What of roots is kept."""
-    return tuple(facts.Root(each.fingerprint, each.subject) for each in certificates)
+    """What of certificates that verify others is kept."""
+    return tuple(facts.Root(each.fingerprint, each.subject, each.key) for each in certificates)
 
 
 def read_root_bundles(

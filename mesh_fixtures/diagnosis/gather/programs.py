@@ -141,7 +141,7 @@ def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Call
             pod.name,
             source,
             issuing="" if seen.issuing is None else seen.issuing.subject,
-            issuing_key="" if seen.issuing is None else seen.issuing.key,
+            below=roots_of(seen.material.path),
             roots=roots_of(seen.roots),
         )
 

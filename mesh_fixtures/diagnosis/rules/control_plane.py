@@ -10,7 +10,10 @@ from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 
 NOT_RUNNING = Kind(
-    "istiod-not-running", Layer.CONTROL_PLANE, ("CONTROL-1",), (cluster_health.COMPONENT.id,)
+    "istiod-not-running",
+    Layer.CONTROL_PLANE,
+    ("CONTROL-1",),
+    (cluster_health.COMPONENT.id, "cacerts-unsound"),
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
 IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))

@@ -34,6 +34,7 @@ NOT_READY = Kind(
             sidecar_injection.FAILING.id,
             "different-roots",
             "cacerts-missing",
+            "root-bundle-missing",
         ),
         *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     ),
@@ -144,7 +145,8 @@ def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deploymen
     why = warnings[0].message if warnings and not found else listed(found, "no pod")
     show = get(spec.name, "deployments,pods", case.samples)
     own = (
-        *("istiod-not-running", "different-roots", "cacerts-missing", sidecar_injection.FAILING.id),
+        *("istiod-not-running", "different-roots", "cacerts-missing", "root-bundle-missing"),
+        sidecar_injection.FAILING.id,
         *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     )
     return Cause(
