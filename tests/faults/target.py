@@ -123,7 +123,11 @@ class Target:
         for namespace, name in deployments:
             self.kubectl(cluster, "-n", namespace, "rollout", "restart", f"deployment/{name}")
         for namespace, name in deployments:
-            self._kubectl[cluster].await_rollout(namespace, "deployment", name)
+            self.await_rollout(cluster, namespace, name)
+
+    def await_rollout(self, cluster: str, namespace: str, deployment: str) -> None:
+        """Wait until a Deployment has no other pods than the newest, and these are ready."""
+        self._kubectl[cluster].await_rollout(namespace, "deployment", deployment)
 
     def run_steps(self, of: Plan, *step_ids: str) -> None:
         """Run steps of a plan again, one after another.

@@ -129,8 +129,11 @@ FAILED_CREATE = WarningEvent(
 )
 
 
-ANY = named("")
-COMMON_ROOT = recorded(MULTI).facts.clusters["cluster1"].authority.roots[0]
+(COMMON_ROOT,) = (recorded(MULTI).facts.clusters["cluster1"].root_bundles or {})["istio-system"]
+
+
+def is_any(one: Any) -> bool:
+    return True
 
 
 def signing_below(root: Root, *, trusting: tuple[Root, ...]) -> Change:
@@ -139,7 +142,7 @@ def signing_below(root: Root, *, trusting: tuple[Root, ...]) -> Change:
         "cluster2",
         authority=lambda known: replace(known, below=(root,), roots=trusting),
         root_bundles={"istio-system": trusting, "sample": trusting},
-        proxies=each(ANY, below=(root,), roots=trusting),
+        proxies=each(is_any, below=(root,), roots=trusting),
     )
 
 
@@ -224,7 +227,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
         both(
             of("cluster2", authority=Authority(present=False)),
             of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}),
-            of("cluster2", proxies=each(ANY, roots=(OTHER_ROOT,), below=(OTHER_ROOT,))),
+            of("cluster2", proxies=each(is_any, roots=(OTHER_ROOT,), below=(OTHER_ROOT,))),
         ),
         "cacerts-missing",
     ),
@@ -246,7 +249,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "proxies of an earlier root": (
         MULTI,
-        of("cluster1", proxies=each(lambda one: True, roots=(OTHER_ROOT,))),
+        of("cluster1", proxies=each(is_any, roots=(OTHER_ROOT,))),
         "proxies-not-restarted",
     ),
     "no root for a new namespace": (
@@ -739,9 +742,9 @@ def test_who_lacks_which_root_is_named() -> None:
         of("cluster2", authority=Authority(present=False)),
         both(
             of("cluster2", authority=lambda known: replace(known, below=(OTHER_ROOT,))),
-            of("cluster1", proxies=each(ANY, roots=(COMMON_ROOT, OTHER_ROOT))),
+            of("cluster1", proxies=each(is_any, roots=(COMMON_ROOT, OTHER_ROOT))),
             of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}),
-            of("cluster2", proxies=each(ANY, roots=(COMMON_ROOT, OTHER_ROOT))),
+            of("cluster2", proxies=each(is_any, roots=(COMMON_ROOT, OTHER_ROOT))),
         ),
     ],
     ids=["a root being rotated", "no cacerts at all", "no cacerts in one", "roots of a mesh"],

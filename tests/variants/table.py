@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import gateways, proxies
+from tests.variants import gateways, proxies, trust
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
     *gateways.VARIANTS,
     *proxies.VARIANTS,
+    *trust.VARIANTS,
 )
