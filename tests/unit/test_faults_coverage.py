@@ -21,7 +21,6 @@ from tests.faults import table
 
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
-        "CONTROL-1",
         "CONTROL-2",
         "RESILIENCE-1",
         "RESILIENCE-2",
