@@ -30,6 +30,7 @@ from mesh_fixtures.kube.webhooks import WebhookConfiguration
 
 __all__ = [
     "EAST_WEST",
+    "NOT_STARTING",
     "Authority",
     "Client",
     "ClusterFacts",
@@ -38,6 +39,7 @@ __all__ = [
     "Endpoint",
     "Facts",
     "Failed",
+    "Injector",
     "Istiod",
     "Listening",
     "Namespace",
@@ -58,6 +60,15 @@ __all__ = [
 
 EAST_WEST: Final = {"istio": "eastwestgateway"}
 """Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
+
+NOT_STARTING: Final = (
+    *("FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedBinding"),
+    *("FailedCreatePodSandBox", "FailedCreatePodContainer", "FailedPostStartHook", "FailedSync"),
+    *("Failed", "BackOff", "InspectFailed", "ErrImageNeverPull", "Unhealthy", "Evicted"),
+    *("FailedKillPod", "FailedPreStopHook", "OutOfcpu", "OutOfmemory", "OutOfpods"),
+)
+"""Reasons of warnings about what keeps pods from being made, or from becoming ready (Kubernetes:
+events of controllers, of the scheduler and of kubelets)."""
 
 Labels = Mapping[str, str]
 
@@ -127,6 +138,10 @@ class Pod:
         trouble: why it does not run, as far as its status says.
         told: what its proxy was told at its start: `cluster`, `network`, `mesh` and `discovery`;
             None without a proxy.
+        restarts: of the container of its that was restarted most often.
+        restarted: when that one last ended, RFC 3339; empty for never.
+        ended: how it ended then.
+        image: of istiod; empty for others.
     """
 
     namespace: str
@@ -137,6 +152,10 @@ class Pod:
     serving: bool
     trouble: str = ""
     told: Mapping[str, str] | None = None
+    restarts: int = 0
+    restarted: str = ""
+    ended: str = ""
+    image: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")
@@ -165,6 +184,24 @@ class Part:
         times = f", restarted {self.restarts} times, at last at {self.restarted}"
         reason = f" ({self.trouble})" if self.trouble else ""
         return f"{self.name} {self.state}{reason}" + (times if self.restarts else "")
+
+
+@dataclass(frozen=True)
+class Injector:
+    """The templates by which istiod injects proxies.
+
+    Attributes:
+        name: of their ConfigMap.
+        chart: name and version of the chart that it is of; empty when unknown.
+        tag: of the images that the templates name; empty when unknown.
+    """
+
+    name: str
+    chart: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.chart or 'an unknown chart'}, for proxies {self.tag}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -237,6 +274,7 @@ class ClusterFacts:
         proxies: of the samples and of the gateways.
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
         ended: processes of the lab's nodes that ended and were started again.
+        injectors: templates of injection.
     """
 
     name: str
@@ -260,6 +298,7 @@ class ClusterFacts:
     proxies: tuple[ProxyIdentity, ...] | None = None
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
+    injectors: tuple[Injector, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""
@@ -306,13 +345,29 @@ class ClusterFacts:
         return (each for each in self.configuration or () if each.kind == kind)
 
     def warned(self, namespace: str, *reasons: str) -> tuple[WarningEvent, ...]:
-        """Warnings of a namespace with one of these reasons, newest first."""
+        """Warnings of a namespace with one of these reasons, newest first, without those about
+        what has recovered.
+        """
         found = [
             each
             for each in self.warnings or ()
-            if each.namespace == namespace and each.reason in reasons
+            if each.namespace == namespace
+            and each.reason in reasons
+            and not self.has_recovered(each)
         ]
         return tuple(sorted(found, key=lambda each: each.last, reverse=True))
+
+    def has_recovered(self, warning: WarningEvent) -> bool:
+        """Whether what a warning is about is gone, or as it is wanted by now."""
+        kind, _, name = warning.about.partition("/")
+        if kind == "Pod" and self.pods is not None:
+            about = (warning.namespace, name)
+            return all(each.serving for each in self.pods if (each.namespace, each.name) == about)
+        if kind in ("ReplicaSet", "Deployment") and self.deployments is not None:
+            owner = name.rpartition("-")[0] if kind == "ReplicaSet" else name
+            deployment = self.deployment(warning.namespace, owner)
+            return deployment is None or deployment.ready >= deployment.wanted
+        return False
 
 
 @dataclass(frozen=True)

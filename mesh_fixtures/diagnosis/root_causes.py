@@ -6,13 +6,16 @@ What no rule explains has a cause that is not known, with everything unusual tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, islice
 from typing import Final
 
 from pydantic import TypeAdapter
 
+from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.cause import (
     CERTAINTIES,
     UNKNOWN,
@@ -26,7 +29,7 @@ from mesh_fixtures.diagnosis.cause import (
     get,
     listed,
 )
-from mesh_fixtures.diagnosis.facts import Facts
+from mesh_fixtures.diagnosis.facts import Facts, Istiod
 from mesh_fixtures.diagnosis.rules import RULES
 from mesh_fixtures.diagnosis.scoping import explains
 from mesh_fixtures.requirements.registry import depending_on, foundations
@@ -34,6 +37,12 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding
 
 _UNEXPLAINED: Final = Kind(UNKNOWN, Layer.UNEXPLAINED, ())
+
+_RECENT_SECONDS: Final = 900.0
+"""What was last seen longer ago is not unusual now."""
+
+_REFUSED: Final = re.compile(r"(?i)authenticat|tls handshake|unauthenticated|certificate")
+"""What istiod logs of clients that it refuses."""
 
 _EACH: Final = 4
 """Pieces of evidence of one sort that are kept."""
@@ -217,10 +226,10 @@ def _unexplained(
     if len(findings) < len(case.failures.get(requirement, ())):
         what += f" in {listed(dict.fromkeys(each.cluster for each in findings))}"
     seen = [
-        *map(_as_evidence, findings[: 2 * _EACH]),
+        *map(_as_evidence, islice(distinct(findings), 2 * _EACH)),
         *([Evidence(trouble)] if trouble else []),
         *chain.from_iterable(
-            islice(source(case), _EACH)
+            islice(distinct(source(case), lambda each: each.seen), _EACH)
             for source in (
                 _paths,
                 _clusters,
@@ -295,26 +304,47 @@ def _pods(case: Case) -> Iterator[Evidence]:
 
 
 def _warnings(case: Case) -> Iterator[Evidence]:
-    """Newest first, without those about pods that are gone, or that have recovered."""
+    """Newest first, without those about what is gone or has recovered, and those of long ago."""
     found = [
         (each.last, name, each)
         for name, facts in case.facts.clusters.items()
         for each in facts.warnings or ()
-        if not each.about.startswith("Pod/")
-        or each.about in {f"Pod/{pod.name}" for pod in facts.pods or () if not pod.serving}
+        if not facts.has_recovered(each) and not _is_old(each.last, case.facts.at)
     ]
     for _, name, each in sorted(found, key=lambda one: one[0], reverse=True):
         yield Evidence(f"{name}: {each}", get(name, "events", each.namespace))
 
 
+def _is_old(last: str, now: float) -> bool:
+    if not last:
+        return False
+    return now - datetime.fromisoformat(last).timestamp() > _RECENT_SECONDS
+
+
 def _log(case: Case) -> Iterator[Evidence]:
     for name, facts in case.facts.clusters.items():
         for istiod in facts.istiods or ():
-            for line in (istiod.log or ())[-2:]:
+            others = _refusing_others(case, name, istiod)
+            lines = [each for each in istiod.log or () if not (others and _REFUSED.search(each))]
+            for line in lines[-2:]:
                 yield Evidence(
                     f"istiod of {name}: {line}",
                     f"kubectl --context={name} -n istio-system logs {istiod.pod}",
                 )
+
+
+def _refusing_others(case: Case, primary: str, istiod: Istiod) -> bool:
+    """Whether clients that an istiod refuses are none of the mesh's, as those are by which this
+    harness tries what it must refuse: all that should be connected to it are.
+    """
+    wanted = {
+        f"{name}/{pod.name}.{pod.namespace}"
+        for name, facts in case.facts.clusters.items()
+        if case.scenario.control_plane_of(name) == primary
+        for pod in facts.pods or ()
+        if pod.told is not None
+    }
+    return istiod.connected is not None and wanted <= {*istiod.connected}
 
 
 def _unread(case: Case) -> Iterator[Evidence]:

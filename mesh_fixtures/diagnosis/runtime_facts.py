@@ -88,6 +88,10 @@ class Istiod:
         gateways: of all networks.
         helloworld: every pod that it would tell clients of.
         log: its last warnings and errors, oldest first.
+        last_words: what it logged last before it was last restarted; empty where it was not, or
+            where that is not known.
+        cluster_local: whether a host's endpoints are those of the client's cluster only, by the
+            host's pattern, as the settings of the mesh say.
     """
 
     pod: str
@@ -97,6 +101,8 @@ class Istiod:
     gateways: tuple[NetworkGateway, ...] | None
     helloworld: tuple[Registered, ...] | None
     log: tuple[str, ...] | None
+    last_words: str = ""
+    cluster_local: Mapping[str, bool] | None = None
 
 
 @dataclass(frozen=True)

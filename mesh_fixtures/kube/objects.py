@@ -76,6 +76,8 @@ class Container:
         waiting: why it does not run, e.g. `ImagePullBackOff`, with its message; empty
             when it runs or has ended.
         restarted: when its last run before this one ended, RFC 3339; empty for none.
+        ended: how that run ended, e.g. `Error, exit code 1`, with its last words where it left
+            some; empty for none.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Container:
     restarts: int = 0
     waiting: str = ""
     restarted: str = ""
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,16 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         restarts=int(status.get("restartCount", 0)),
         waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
         restarted=str(last.get("finishedAt") or ""),
+        ended=_ended(last),
     )
+
+
+def _ended(terminated: Json) -> str:
+    if not terminated:
+        return ""
+    how = f"{terminated.get('reason') or 'ended'}, exit code {terminated.get('exitCode')}"
+    words = str(terminated.get("message") or "").strip()
+    return f"{how}: {words}" if words else how
 
 
 @dataclass(frozen=True)

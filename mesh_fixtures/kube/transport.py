@@ -30,6 +30,10 @@ from mesh_fixtures.retries import Retry
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
 
+CONNECTIONS: Final = 64
+"""That are kept open for further requests: more than there are threads that ask at a time. Beyond
+it, the library closes them with a warning each."""
+
 ATTEMPTS: Final = 3
 """Tries of a request that the network or a restarting API server may have cut short."""
 
@@ -97,6 +101,7 @@ class Transport:
                 where=str(kubeconfig),
             ) from error
         self._configuration.retries = False
+        self._configuration.connection_pool_maxsize = CONNECTIONS
         self._configuration.no_proxy = "" if self._configuration.proxy else "*"
         self._client = _library.ApiClient(self._configuration)
 

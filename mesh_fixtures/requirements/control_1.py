@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from mesh_fixtures.probe.workloads import ControlPlane, control_plane
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.crashes import is_crashing
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 
@@ -23,15 +25,21 @@ class Probes:
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.control_plane)
     return Outcome.judged(
-        finding for each in found.values() for finding in _judged(mesh.scenario, each)
+        finding for each in found.values() for finding in _judged(mesh.scenario, each, time.time())
     )
 
 
-def _judged(scenario: Scenario, seen: ControlPlane) -> Iterator[Finding]:
+def _judged(scenario: Scenario, seen: ControlPlane, now: float) -> Iterator[Finding]:
     if scenario.cluster(seen.cluster).is_primary:
         if not seen.is_running:
             expected = "an istiod with every pod ready, in a primary"
             yield Finding(seen.cluster, expected, str(seen), seen.source, _of(seen))
+        for pod in seen.pods:
+            for each in pod.containers:
+                if is_crashing(each.restarts, each.restarted, now):
+                    expected = f"istiod's pod {pod.meta} to keep running"
+                    shown = f"{each.restarts} restarts, the last after {each.ended}"
+                    yield Finding(seen.cluster, expected, shown, seen.source, _of(seen))
     elif seen.deployments or seen.pods:
         yield Finding(seen.cluster, "no istiod, in a remote", str(seen), seen.source, _of(seen))
 

@@ -29,13 +29,13 @@ class ObservedMesh:
         view: stays open for as long as the mesh is checked; its owner closes it.
         requests: number of requests from each cluster when traffic is observed.
         settling_seconds: most that any requirement waits for the mesh to become as it must be, on
-            an idle machine; each has its own bound as well.
+            an idle machine; each has its own bound as well. It may be changed between them.
     """
 
     def __init__(self, view: MeshView, *, requests: int, settling_seconds: float = inf) -> None:
         self.requests = requests
         self._view = view
-        self._settling_seconds = settling_seconds
+        self.settling_seconds = settling_seconds
         self._tainted: LabError | None = None
         self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class ObservedMesh:
         Args:
             seconds: that it may take on an idle machine.
         """
-        return patience.patient(min(seconds, self._settling_seconds))
+        return patience.patient(min(seconds, self.settling_seconds))
 
     def taint(self, error: LabError) -> None:
         """Let nothing more be observed: what was done to the mesh could not be undone."""

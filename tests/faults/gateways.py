@@ -33,25 +33,35 @@ def absent(target: Target) -> Iterator[None]:
 def address_pending(target: Target) -> Iterator[None]:
     """The last cluster's gateway asks for an address when no pool has any."""
     cluster = target.scenario.clusters[-1].name
-    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
     pools = _pools(target, cluster)
     try:
-        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
         target.delete(
             cluster,
             load_balancer.NAMESPACE,
             *(f"{_POOL}/{each['metadata']['name']}" for each in pools),
         )
-        target.apply(cluster, _SYSTEM, unassigned(service))
+        unaddressed(target, cluster)
         yield
     finally:
         target.apply(cluster, load_balancer.NAMESPACE, *pools)
-        target.until(
-            "an address for the east-west gateway",
-            cluster,
-            find_gateways,
-            lambda found: all(each.addresses for each in found),
-        )
+        address_again(target, cluster)
+
+
+def unaddressed(target: Target, cluster: str) -> None:
+    """Make the gateway's Service anew, so that it asks for an address."""
+    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+    target.apply(cluster, _SYSTEM, unassigned(service))
+
+
+def address_again(target: Target, cluster: str) -> None:
+    """Wait until the gateway has got an address."""
+    target.until(
+        "an address for the east-west gateway",
+        cluster,
+        find_gateways,
+        lambda found: all(each.addresses for each in found),
+    )
 
 
 @contextmanager

@@ -37,6 +37,11 @@ NOBODY_ALLOWED: Final = _policy(
 )
 """A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
 
+OWN_NAMESPACE_LEFT_OUT: Final = _policy(
+    "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
+)
+"""Proxies of the namespace get nothing of the services in it (Istio: Sidecar)."""
+
 NEAREST_FIRST: Final = _rule(
     trafficPolicy={
         "outlierDetection": {
@@ -67,6 +72,17 @@ def in_last_primary(policy: Manifest) -> Injection:
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
         with _applied(target, _primaries(target.scenario)[-1:], policy):
+            yield
+
+    return inject
+
+
+def in_first_primary(policy: Manifest) -> Injection:
+    """A policy of the workloads' namespace, for the proxies of the first primary."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with _applied(target, _primaries(target.scenario)[:1], policy):
             yield
 
     return inject

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from tests.faults import (
+    control_planes,
     gateways,
     lab_parts,
     networks,
@@ -28,6 +29,49 @@ _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
 _PATHS: Final = ("GATEWAY-1", "WORKLOAD-1", "NETWORK-1")
 _KNOWN: Final = (*_ACCESS, *_PATHS, "DISCOVERY-2")
+
+_CONTROL_PLANES: Final = (
+    Fault(
+        id="istiod-not-running",
+        broken="The istiod of cluster2 is scaled to 0.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.not_running,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="istiod-crashing",
+        broken="The new istiod of cluster2 ends at once, again and again; the old one runs.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.crashing,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="istiod-in-remote",
+        broken="cluster2, a remote, runs an istiod of its own.",
+        topology=REMOTE,
+        inject=control_planes.in_remote,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1", "DISCOVERY-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="services-cluster-local",
+        broken="The mesh configuration of cluster2 declares every service local to its cluster.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.cluster_local,
+        fails=("DISCOVERY-2",),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="injection-template-mismatch",
+        broken="The istiod of cluster2 is given the injection template of another version.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.another_template,
+        fails=("WORKLOAD-1",),
+        unaffected=(*_ACCESS,),
+    ),
+)
 
 _TRUST: Final = (
     Fault(
@@ -313,6 +357,14 @@ _WORKLOADS: Final = (
         unaffected=(*_ACCESS, "GATEWAY-1"),
     ),
     Fault(
+        id="workload-missing",
+        broken="cluster2 has no HelloWorld.",
+        topology=TWO_NETWORKS,
+        inject=workloads.missing,
+        fails=("WORKLOAD-1", "DISCOVERY-2"),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
+    ),
+    Fault(
         id="service-port-name-missing",
         broken="No Service of HelloWorld says which protocol its port speaks.",
         topology=TWO_NETWORKS,
@@ -374,10 +426,28 @@ _LAB: Final = (
         fails=("TRAFFIC-1",),
         unaffected=(*_ACCESS, *_PATHS, "DISCOVERY-2"),
     ),
+    Fault(
+        id="lab-load-balancer-failing",
+        broken="Nobody hands out addresses in cluster2 of the lab.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.no_load_balancer,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="lab-component-failing",
+        broken="The node of cluster2 says nothing of itself.",
+        topology=TWO_NETWORKS,
+        inject=lab_parts.node_not_ready,
+        fails=("CONTROL-1",),
+        unaffected=("TRUST-1",),
+        provider=underlay.PROVIDER,
+    ),
 )
 
 FAULTS: Final[tuple[Fault, ...]] = (
     *_LAB,
+    *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,
     *_WORKLOADS,

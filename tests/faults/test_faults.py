@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh_fixtures.diagnosis import explained
+from mesh_fixtures.diagnosis import UNKNOWN, explained
 from mesh_fixtures.requirements import ObservedMesh
 from tests.faults.fault import Fault
 from tests.faults.healthy import HealthyMesh
@@ -67,3 +67,4 @@ class Verdict:
             assert results[name] == "met", f"{name} must be met\n{said}"
         first = next(iter(self.diagnosis.ids), "")
         assert first == self.fault.named, f"the first cause must be {self.fault.named}\n{said}"
+        assert UNKNOWN not in self.diagnosis.ids, f"nothing must be left unexplained\n{said}"

@@ -54,6 +54,24 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def missing(target: Target) -> Iterator[None]:
+    """The last cluster has no HelloWorld."""
+    cluster = target.scenario.clusters[-1].name
+    deployment = f"deployment/{_helloworld(target, cluster)}"
+    try:
+        target.delete(cluster, target.namespace, deployment)
+        target.until(
+            "HelloWorld's pods to go",
+            cluster,
+            lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
+            lambda pods: all(pod.terminating for pod in pods),
+        )
+        yield
+    finally:
+        target.run_steps(target.workloads, ids.helloworld(cluster), ids.helloworld_ready(cluster))
+
+
+@contextmanager
 def port_without_name(target: Target) -> Iterator[None]:
     """HelloWorld's Service says in no cluster which protocol its port speaks."""
     clusters = [cluster.name for cluster in target.scenario.clusters]

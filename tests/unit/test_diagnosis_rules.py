@@ -16,6 +16,7 @@ from mesh_fixtures.diagnosis.facts import (
     Configuration,
     Endpoint,
     Failed,
+    Injector,
     Part,
     Path,
     Root,
@@ -125,7 +126,17 @@ FAILED_CREATE = WarningEvent(
     "sample",
     "ReplicaSet/helloworld-v2-7d8",
     "FailedCreate",
-    "failed calling webhook: x509: certificate signed by unknown authority",
+    'failed calling webhook "namespace.sidecar-injector.istio.io": failed to call webhook: x509: '
+    "certificate signed by unknown authority",
+)
+
+TEMPLATE_ERROR = (
+    'Error creating: admission webhook "namespace.sidecar-injector.istio.io" denied the request: '
+    "failed to run injection template: template: inject:1: can't evaluate field ProxyInitImage"
+)
+NOT_MOUNTED = (
+    'MountVolume.SetUp failed for volume "istiod-ca-cert" : '
+    'configmap "istio-ca-root-cert" not found'
 )
 
 
@@ -482,13 +493,68 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a webhook that cannot be called": (
         MULTI,
-        of("cluster2", warnings=adding(FAILED_CREATE), pods=without(HELLOWORLD)),
+        of(
+            "cluster2",
+            warnings=adding(FAILED_CREATE),
+            pods=without(HELLOWORLD),
+            deployments=each(HELLOWORLD, ready=0),
+        ),
         "injection-failing",
+    ),
+    "a template of another version": (
+        MULTI,
+        of(
+            "cluster2",
+            warnings=adding(replace(FAILED_CREATE, message=TEMPLATE_ERROR)),
+            pods=without(HELLOWORLD),
+            deployments=each(HELLOWORLD, ready=0),
+            injectors=(Injector("istio-sidecar-injector", "istiod-1.31.0", "1.31.0"),),
+        ),
+        "injection-template-mismatch",
+    ),
+    "an istiod that ends again and again": (
+        MULTI,
+        both(
+            of(
+                "cluster2",
+                pods=each(
+                    named("istiod"),
+                    restarts=4,
+                    restarted=datetime.fromtimestamp(
+                        recorded(MULTI).facts.at - 20, UTC
+                    ).isoformat(),
+                    ended="Error, exit code 255",
+                ),
+            ),
+            istiods("cluster2", last_words="Error: failed to create discovery service: x"),
+        ),
+        "istiod-crashing",
+    ),
+    "services that are local to each cluster": (
+        MULTI,
+        both(
+            istiods(
+                "cluster1", cluster_local={"*": True, "*.kube-system.svc.cluster.local": False}
+            ),
+            of(
+                "cluster1",
+                client=lambda known: replace(
+                    known,
+                    endpoints=tuple(
+                        one for one in known.endpoints if not one.target.endswith(":15443")
+                    ),
+                ),
+            ),
+        ),
+        "services-cluster-local",
     ),
     "no service": (MULTI, of("cluster2", services=without(HELLOWORLD)), "service-missing"),
     "a service that selects no pod": (
         MULTI,
-        of("cluster2", services=each(HELLOWORLD, selector={"app": "hello"})),
+        both(
+            of("cluster2", services=each(HELLOWORLD, selector={"app": "hello"})),
+            *(istiods(each, helloworld=()) for each in ("cluster1", "cluster2")),
+        ),
         "service-selector-mismatch",
     ),
     "a service without the port": (
@@ -753,9 +819,119 @@ def test_what_proxies_accept_is_no_cause(change: Change) -> None:
     assert diagnosed(change, "TRUST-1").ids == (UNKNOWN,)
 
 
-def test_what_stops_istiod_is_above_it() -> None:
-    unsound = of("cluster2", authority=lambda known: replace(known, defects=("not yet valid",)))
-    stopped = of("cluster2", deployments=each(named("istiod"), ready=0))
-    found = diagnosed(both(unsound, stopped), "TRUST-1", "CONTROL-1")
-    assert found.ids == ("cacerts-unsound",)
+def unready(cluster: str, *names: str) -> Change:
+    """Workloads whose pods wait, for the same reason."""
+    events = [
+        WarningEvent("sample", f"Pod/{pod.name}", "FailedMount", NOT_MOUNTED)
+        for pod in recorded(MULTI).facts.clusters[cluster].pods or ()
+        if pod.name.startswith(names)
+    ]
+    return of(
+        cluster,
+        pods=each(lambda pod: pod.name.startswith(names), serving=False, state="0/2 Pending"),
+        deployments=each(lambda one: one.name.startswith(names), ready=0),
+        warnings=adding(*events),
+    )
+
+
+def test_what_keeps_pods_from_starting_is_told_once() -> None:
+    waiting = both(*(unready(each, "helloworld", "sleep") for each in ("cluster1", "cluster2")))
+    recording = waiting(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"WORKLOAD-1": (FINDING,)})
+    assert found.ids == ("workload-not-ready",)
+    (root,) = found.roots
+    assert 'configmap "istio-ca-root-cert" not found' in root.cause.statement
+    assert root.cause.clusters == ("cluster1", "cluster2")
+
+
+def test_reasons_that_differ_are_causes_that_differ() -> None:
+    unpulled = of(
+        "cluster1",
+        pods=each(named("sleep"), serving=False, trouble="sleep: ImagePullBackOff"),
+        deployments=each(named("sleep"), ready=0),
+    )
+    recording = both(unready("cluster2", "helloworld"), unpulled)(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"WORKLOAD-1": (FINDING,)})
+    assert [root.id for root in found.roots] == ["workload-not-ready", "workload-not-ready"]
+
+
+def test_what_has_recovered_is_no_evidence() -> None:
+    an_hour = "2000-01-01T00:00:00Z"
+    recording = of(
+        "cluster2",
+        warnings=adding(
+            FAILED_CREATE,
+            WarningEvent("sample", "Service/helloworld", "Odd", "long ago", an_hour),
+        ),
+    )(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == (UNKNOWN,)
+    texts = " ".join(each.seen for each in found.roots[0].cause.evidence)
+    assert "FailedCreate" not in texts
+    assert "long ago" not in texts
+
+
+REFUSAL = "error ads Failed to authenticate client from 10.68.0.8:5{}: no token"
+
+
+@pytest.mark.parametrize("all_connected", [True, False])
+def test_clients_that_istiod_refuses_count_where_one_of_the_mesh_may_be_among_them(
+    all_connected: bool,
+) -> None:
+    changed = {} if all_connected else {"connected": lambda known: known[1:]}
+    lines = tuple(REFUSAL.format(port) for port in (1000, 2000))
+    recording = istiods("cluster1", log=lines, **changed)(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    refusals = [each for each in found.roots[0].cause.evidence if "authenticate" in each.seen]
+    assert len(refusals) == (0 if all_connected else 1)
+
+
+def test_what_stops_istiod_is_above_its_not_running() -> None:
+    recording, _ = recording_of("an istiod that ends again and again")
+    stopped = of("cluster2", deployments=each(named("istiod"), ready=0))(recording)
+    found = diagnose(stopped.scenario, stopped.facts, {"CONTROL-1": (FINDING,)})
+    assert found.ids == ("istiod-crashing",)
     assert [each.id for each in found.roots[0].followed_by] == ["istiod-not-running"]
+    unsound = of(
+        "cluster2", authority=lambda known: replace(known, defects=("valid from tomorrow",))
+    )(stopped)
+    found = diagnose(unsound.scenario, unsound.facts, {"CONTROL-1": (FINDING,)})
+    assert found.ids == ("cacerts-unsound",)
+    assert found.roots[0].consequences == ("CONTROL-1",)
+
+
+@pytest.mark.parametrize(
+    ("change", "refuted"),
+    [
+        (istiods("cluster1", cluster_local={"*": True}), "services-cluster-local"),
+        (
+            istiods(
+                "cluster1", cluster_local={"*": True, "helloworld.sample.svc.cluster.local": False}
+            ),
+            "services-cluster-local",
+        ),
+        (of("cluster2", warnings=adding(FAILED_CREATE)), "injection-failing"),
+        (
+            of(
+                "cluster2",
+                warnings=adding(
+                    replace(
+                        FAILED_CREATE,
+                        message='admission webhook "p.example.com" denied the request: webhook',
+                    )
+                ),
+                deployments=each(HELLOWORLD, ready=0),
+            ),
+            "injection-failing",
+        ),
+        (of("cluster2", deployments=without(HELLOWORLD)), "workload-missing"),
+        (
+            parts("cluster2", Part("metallb-system", "controller-1", "0/1 Pending", False)),
+            "lab-load-balancer-failing",
+        ),
+    ],
+)
+def test_evidence_that_contradicts_a_cause_refutes_it(change: Change, refuted: str) -> None:
+    recording = change(recorded(MULTI))
+    everything = dict.fromkeys(EVERYTHING, (FINDING,))
+    assert refuted not in diagnose(recording.scenario, recording.facts, everything).ids

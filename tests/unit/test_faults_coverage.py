@@ -35,23 +35,16 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
 
 CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
-        "api-server-unresponsive",
         "configuration-rejected",
         "control-plane-annotation-wrong",
         "discovery-address-wrong",
         "gateway-address-shared",
         "gateway-scaled-to-zero",
-        "istiod-in-remote",
-        "istiod-not-running",
-        "lab-component-failing",
-        "lab-load-balancer-failing",
         "remote-secret-unexpected",
         "route-fault",
         "service-port-missing",
         "service-selector-mismatch",
         "services-exposed-wrongly",
-        "sidecar-scope",
-        "workload-missing",
     }
 )
 """Called certain, but no test breaks a real mesh such that they are named. Only ever remove from

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from mesh_fixtures.diagnosis.alike import gist
 from mesh_fixtures.diagnosis.facts import Facts, Traffic
 from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
@@ -47,11 +48,13 @@ def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
 
 
 def _traffic(sample: TrafficSample) -> Traffic:
-    messages = Counter(_NUMBERS.sub("", str(failure)) for failure in sample.failures)
+    messages = [_NUMBERS.sub("", str(failure)) for failure in sample.failures]
+    counts = Counter(map(gist, messages))
+    first = {gist(message): message for message in reversed(messages)}
     return Traffic(
         client=sample.cluster,
         sent=sample.sent,
         versions=sample.versions,
-        failures=dict(messages.most_common(5)),
+        failures={first[like]: count for like, count in counts.most_common(5)},
         source=sample.source.asked,
     )

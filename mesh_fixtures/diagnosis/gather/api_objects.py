@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import (
     Configuration,
+    Container,
     Deployment,
     KubeClient,
     Meta,
@@ -32,6 +34,7 @@ from mesh_fixtures.kube import (
     resources,
 )
 from mesh_fixtures.kube.resources import (
+    CONFIG_MAPS,
     DEPLOYMENTS,
     EVENTS,
     MUTATING_WEBHOOKS,
@@ -40,6 +43,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICES,
 )
+from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
 
@@ -53,6 +57,10 @@ _OF_TOOLS: Final = (
     *("chart", "heritage", "release", "service.istio.io/"),
 )
 _OWN: Final = ("istiod", GATEWAY)
+_CHART_LABEL: Final = "helm.sh/chart"
+_INJECTOR: Final = "istio-sidecar-injector"
+"""How ConfigMaps with templates of injection are named; a revision may follow."""
+
 _OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
 _WARNINGS_KEPT: Final = 20
@@ -115,6 +123,7 @@ def _queries(
             lambda kube: read_remote_secrets(kube, view, authorities),
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
+        ("injectors", f"{where} configmaps -n {SYSTEM_NAMESPACE}", _injectors),
         ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
         ("pods", f"{where} pods -A", in_both(PODS, _pod)),
         ("deployments", f"{where} deployments -A", in_both(DEPLOYMENTS, _deployment)),
@@ -163,6 +172,8 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
 
 def _pod(pod: Pod) -> facts.Pod:
     injected = injection_of(pod)
+    restarted = max(pod.containers, key=lambda each: each.restarts, default=Container(""))
+    istiod = pod.container(CONTAINER)
     return facts.Pod(
         namespace=pod.meta.namespace,
         name=pod.name,
@@ -179,7 +190,31 @@ def _pod(pod: Pod) -> facts.Pod:
             "mesh": injected.mesh_id,
             "discovery": injected.discovery,
         },
+        restarts=restarted.restarts,
+        restarted=restarted.restarted,
+        ended=_short(restarted.ended),
+        image="" if istiod is None else istiod.image,
     )
+
+
+def _injectors(kube: KubeClient) -> tuple[facts.Injector, ...]:
+    return tuple(
+        facts.Injector(
+            each.meta.name,
+            each.meta.labels.get(_CHART_LABEL, ""),
+            _tag(each.data.get("values", "")),
+        )
+        for each in kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE)
+        if each.meta.name.startswith(_INJECTOR)
+    )
+
+
+def _tag(values: str) -> str:
+    """The tag of images in the values of a chart; empty where there is none."""
+    try:
+        return str((json.loads(values).get("global") or {}).get("tag") or "")
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _parts(kube: KubeClient) -> tuple[facts.Part, ...]:

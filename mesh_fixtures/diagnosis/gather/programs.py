@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
 from mesh_fixtures.diagnosis import facts
+from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
@@ -33,6 +35,9 @@ ISTIOD: Final = {"app": "istiod"}
 _LOG_LINES: Final = 400
 _LOG_KEPT: Final = 12
 _TEXT_KEPT: Final = 300
+_LAST_LINES: Final = 60
+_PANIC: Final = re.compile(r"^(panic|fatal error): ")
+_FATAL: Final = re.compile(r"^Error: |\t(error|fatal)\t")
 _LEVEL: Final = re.compile(r"^\S+\t(warn|error|fatal)\t")
 
 
@@ -117,6 +122,19 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             f"{shown} /debug/endpointShardz",
             lambda: _registered(kube.sample_namespace, answer_in(output("/debug/endpointShardz"))),
         )
+        yield (
+            "cluster_local",
+            f"{shown} /debug/mesh",
+            lambda: _cluster_local(answer_in(output("/debug/mesh"))),
+        )
+    if pod.restarts:
+        yield (
+            "last_words",
+            f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name} --previous",
+            lambda: _last_words(
+                kube.log(SYSTEM_NAMESPACE, pod.name, CONTAINER, lines=_LAST_LINES, previous=True)
+            ),
+        )
     yield (
         "log",
         f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name}",
@@ -170,6 +188,8 @@ def _istiods(
             gateways=answer("gateways"),
             helloworld=answer("helloworld"),
             log=answer("log"),
+            last_words=answer("last_words") or "",
+            cluster_local=answer("cluster_local"),
         )
 
 
@@ -278,12 +298,33 @@ def _routes(kube: KubeClient, pod: Pod) -> Mapping[str, int]:
     return found
 
 
+def _cluster_local(mesh: Any) -> Mapping[str, bool]:
+    """Source: Istio, Global Mesh Options, ServiceSettings; of equal hosts, the last counts."""
+    return {
+        str(host): bool((each.get("settings") or {}).get("clusterLocal"))
+        for each in mesh.get("serviceSettings") or ()
+        for host in each.get("hosts") or ()
+    }
+
+
 def _relevant(log: str) -> tuple[str, ...]:
-    """The last warnings and errors, each once, without times of their own."""
-    found: dict[str, None] = {}
-    for line in log.splitlines():
-        if _LEVEL.match(line):
-            message = redacted(" ".join(line.split("\t")[1:]))[:_TEXT_KEPT]
-            found.pop(message, None)
-            found[message] = None
-    return tuple(found)[-_LOG_KEPT:]
+    """The last warnings and errors, of those that say the same the last one, without times of their
+    own.
+    """
+    lines = [
+        redacted(" ".join(line.split("\t")[1:]))[:_TEXT_KEPT]
+        for line in log.splitlines()
+        if _LEVEL.match(line)
+    ]
+    return tuple(reversed(list(islice(distinct(reversed(lines)), _LOG_KEPT))))
+
+
+def _last_words(log: str) -> str:
+    """Why a program ended, as its log says: the first line of a panic, else the last error, else
+    the last line.
+    """
+    lines = [line for line in log.splitlines() if line.strip()]
+    panics = [line for line in lines if _PANIC.match(line)]
+    errors = [line for line in lines if _FATAL.search(line)]
+    told = panics[0] if panics else [*lines, *errors][-1] if lines else ""
+    return redacted(" ".join(told.split()))[:_TEXT_KEPT]

@@ -1,7 +1,8 @@
 """Rules: each looks for one kind of cause in facts, knows nothing of the others, and never asks.
 
 Add one: a generator of causes in the module of its layer, in that module's `RULES`, with a `Kind`
-that says which requirements it breaks by itself.
+that says which requirements it breaks by itself, and a `Cause.about` where what it concerns is not
+just its clusters: a cause explains only findings about that (`mesh_fixtures.diagnosis.scoping`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mesh_fixtures.diagnosis.rules import (
     gateway_exposure,
     gateway_health,
     identity,
+    mesh_settings,
     routing,
     sample_workloads,
     security_policies,
@@ -41,6 +43,7 @@ _MODULES = (
     sidecar_injection,
     sample_workloads,
     security_policies,
+    mesh_settings,
     routing,
 )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
-from mesh_fixtures.diagnosis.facts import Part
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Part
 from mesh_fixtures.patience import patient
 
 UNRESPONSIVE = Kind(
@@ -63,7 +63,8 @@ def unresponsive(case: Case) -> Iterator[Cause]:
         unread = [each for each in case.facts.unread if each.cluster == spec.name]
         if any(each is not None for each in lists) or not unread:
             continue
-        if any("forbidden" in each.why.lower() for each in unread):
+        refusals = ("forbidden", "unauthorized")
+        if any(refusal in each.why.lower() for each in unread for refusal in refusals):
             continue
         yield Cause(
             UNRESPONSIVE,
@@ -85,6 +86,10 @@ def failing(case: Case) -> Iterator[Cause]:
                 seen.setdefault(_kind(part), []).append(
                     (not part.serving, Evidence(str(part), show))
                 )
+        for node in facts.nodes or () if facts.parts is not None else ():
+            if not node.ready:
+                evidence = Evidence(f"node {node.name} is not ready", get(spec.name, "nodes"))
+                seen.setdefault(COMPONENT, []).append((True, evidence))
         for namespace, name, kind in _EXPECTED if facts.parts is not None else ():
             there = [each.name for each in facts.parts or () if each.namespace == namespace]
             if not any(each.startswith(name) for each in there):
@@ -92,6 +97,8 @@ def failing(case: Case) -> Iterator[Cause]:
                 seen.setdefault(kind, []).append((True, evidence))
         for kind, found in seen.items():
             is_down = any(down for down, _ in found)
+            if is_down and kind is LOAD_BALANCER and _gateways_answer(case, facts):
+                continue
             state = "does not work" if is_down else "was interrupted"
             yield Cause(
                 kind,
@@ -102,6 +109,17 @@ def failing(case: Case) -> Iterator[Cause]:
                 f"stays: kubectl --context={spec.name} get pods -A, and the logs of what fails",
                 certainty="certain" if is_down else "likely",
             )
+
+
+def _gateways_answer(case: Case, facts: ClusterFacts) -> bool:
+    """Whether every gateway has an address, and is reached at it from another cluster: then the
+    load balancer does what it is there for.
+    """
+    reached = {path.address for path in case.facts.paths_of("gateway") if path.is_open}
+    services = facts.gateway_services
+    return bool(services) and all(
+        service.external and reached.issuperset(service.external) for service in services
+    )
 
 
 def _kind(part: Part) -> Kind:

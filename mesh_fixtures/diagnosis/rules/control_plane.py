@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.facts import NOT_STARTING
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.verdict.crashes import is_crashing
 
+CRASHING = Kind(
+    "istiod-crashing",
+    Layer.CONTROL_PLANE,
+    ("CONTROL-1",),
+    (cluster_health.COMPONENT.id, "cacerts-unsound"),
+)
 NOT_RUNNING = Kind(
     "istiod-not-running",
     Layer.CONTROL_PLANE,
     ("CONTROL-1",),
-    (cluster_health.COMPONENT.id, "cacerts-unsound"),
+    (cluster_health.COMPONENT.id, CRASHING.id, "cacerts-unsound"),
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
 IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))
@@ -35,11 +43,12 @@ def not_running(case: Case) -> Iterator[Cause]:
         if wanted and all(each.ready >= each.wanted for each in found):
             continue
         pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
-        why = "there is no istiod" if not found else f"istiod does not run: {listed(found)}"
+        part = "does not run" if not any(each.ready for each in found) else "runs only in part"
+        why = "there is no istiod" if not found else f"istiod {part}: {listed(found)}"
         if found and not wanted:
             why = "istiod is scaled to 0"
         show = get(spec.name, _SHOW, SYSTEM_NAMESPACE)
-        failed = facts.warned(SYSTEM_NAMESPACE, "FailedCreate", "BackOff", "Failed", "Unhealthy")
+        failed = facts.warned(SYSTEM_NAMESPACE, *NOT_STARTING)
         yield Cause(
             NOT_RUNNING,
             (spec.name,),
@@ -59,6 +68,49 @@ def not_running(case: Case) -> Iterator[Cause]:
             else f"install it (step {ids.istiod(spec.name)} of the plan), or mend what its pods "
             "and events say",
             step=ids.istiod(spec.name),
+        )
+
+
+def crashing(case: Case) -> Iterator[Cause]:
+    """An istiod that ends again and again, with what it said last. One that was restarted long ago
+    and runs since then is sound.
+    """
+    for spec, facts in case.primaries:
+        pods = [
+            pod
+            for pod in facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+            if is_crashing(pod.restarts, pod.restarted, case.facts.at)
+        ]
+        if not pods:
+            continue
+        words = {each.pod: each.last_words for each in facts.istiods or ()}
+        first = pods[0]
+        said = words.get(first.name, "")
+        how = f"{first.ended}; it said last: {said}" if said else first.ended
+        yield Cause(
+            CRASHING,
+            (spec.name,),
+            f"istiod of {spec.name} ends again and again: {how or first}",
+            tuple(
+                Evidence(
+                    f"pod {pod}, restarted {pod.restarts} times, at last at {pod.restarted}: "
+                    f"{pod.ended}",
+                    get(spec.name, _SHOW, SYSTEM_NAMESPACE),
+                )
+                for pod in pods
+            )
+            + tuple(
+                Evidence(
+                    words[pod.name],
+                    f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} logs {pod.name} "
+                    "--previous",
+                )
+                for pod in pods
+                if words.get(pod.name)
+            ),
+            "remove what its last words name; where there are none, see why the node ended it "
+            f"(memory): kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} describe pods -l "
+            "app=istiod",
         )
 
 
@@ -95,4 +147,4 @@ def rejected(case: Case) -> Iterator[Cause]:
                 )
 
 
-RULES = (not_running, in_remote, rejected)
+RULES = (not_running, crashing, in_remote, rejected)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
+from mesh_fixtures.diagnosis.alike import distinct, gist
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.facts import (
+    NOT_STARTING,
+    ClusterFacts,
+    Deployment,
+    Pod,
+    WarningEvent,
+)
 from mesh_fixtures.diagnosis.rules import cluster_health, sidecar_injection
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
@@ -32,6 +41,7 @@ NOT_READY = Kind(
         *(
             *sidecar_injection.FAILING.follows,
             sidecar_injection.FAILING.id,
+            sidecar_injection.TEMPLATE.id,
             "different-roots",
             "cacerts-missing",
             "root-bundle-missing",
@@ -43,7 +53,7 @@ NOT_READY = Kind(
 _PROTOCOLS = ("http", "http2", "https", "tcp", "tls", "grpc", "grpc-web", "mongo", "mysql", "redis")
 """Prefixes of port names that Istio knows (Istio: Protocol Selection)."""
 
-_TROUBLE = ("FailedCreate", "BackOff", "Failed", "Unhealthy", "FailedScheduling")
+_EVIDENCE_KEPT = 12
 
 
 def services(case: Case) -> Iterator[Cause]:
@@ -65,7 +75,8 @@ def services(case: Case) -> Iterator[Cause]:
             )
             continue
         pods = facts.pods_in(case.samples, {"app": "helloworld"})
-        if pods and not any(service.selector.items() <= pod.labels.items() for pod in pods):
+        selected = any(service.selector.items() <= pod.labels.items() for pod in pods)
+        if pods and not selected and not _is_known(case, spec.name):
             selector = listed([f"{key}={value}" for key, value in service.selector.items()])
             yield Cause(
                 SELECTOR,
@@ -111,7 +122,7 @@ def pods(case: Case) -> Iterator[Cause]:
         ):
             deployment = facts.deployment(case.samples, name)
             show = get(spec.name, "deployments,pods", case.samples)
-            if deployment is None:
+            if deployment is None and not _has_pods(case, facts, name):
                 yield Cause(
                     MISSING,
                     (spec.name,),
@@ -120,6 +131,8 @@ def pods(case: Case) -> Iterator[Cause]:
                     f"deploy it (step {step} of the runbook)",
                     step=step,
                 )
+            elif deployment is None:
+                continue
             elif deployment.wanted == 0:
                 yield Cause(
                     SCALED,
@@ -129,40 +142,113 @@ def pods(case: Case) -> Iterator[Cause]:
                     f"kubectl --context={spec.name} -n {case.samples} scale deployment/{name} "
                     "--replicas=1",
                 )
-            elif deployment.ready < deployment.wanted:
-                yield _not_ready(case, spec, facts, deployment)
 
 
-def _not_ready(case: Case, spec: ClusterSpec, facts: ClusterFacts, of: Deployment) -> Cause:
-    found = [
-        pod
-        for pod in facts.pods_in(case.samples, {})
-        if pod.name.startswith(f"{of.name}-") and not pod.serving
-    ]
-    warnings = [
-        each for each in facts.warned(case.samples, *_TROUBLE) if f"/{of.name}" in each.about
-    ]
-    why = warnings[0].message if warnings and not found else listed(found, "no pod")
-    show = get(spec.name, "deployments,pods", case.samples)
+def not_ready(case: Case) -> Iterator[Cause]:
+    """Workloads whose pods are not made or do not become ready: once for each reason."""
+    alike: dict[tuple[bool, str], list[_NotReady]] = {}
+    for spec, facts in case.clusters:
+        for name in (f"helloworld-{spec.helloworld}", "sleep"):
+            deployment = facts.deployment(case.samples, name)
+            if deployment is not None and deployment.ready < deployment.wanted:
+                found = _NotReady.of(case, spec, facts, deployment)
+                alike.setdefault((spec.is_primary, gist(found.why)), []).append(found)
+    for (is_primary, _), those in alike.items():
+        yield _not_ready(case, is_primary, those)
+
+
+@dataclass(frozen=True)
+class _NotReady:
+    """A workload that is not ready, and what its pods and events say of it."""
+
+    cluster: str
+    deployment: Deployment
+    pods: tuple[Pod, ...]
+    warnings: tuple[WarningEvent, ...]
+
+    @classmethod
+    def of(
+        cls, case: Case, spec: ClusterSpec, facts: ClusterFacts, deployment: Deployment
+    ) -> _NotReady:
+        beginning = f"{deployment.name}-"
+        return cls(
+            spec.name,
+            deployment,
+            tuple(
+                pod
+                for pod in facts.pods_in(case.samples, {})
+                if pod.name.startswith(beginning) and not pod.serving
+            ),
+            tuple(
+                each
+                for each in facts.warned(case.samples, *NOT_STARTING)
+                if each.about.partition("/")[2].startswith(beginning)
+            ),
+        )
+
+    @property
+    def why(self) -> str:
+        """What a pod's status says, else the newest event, else the pods' state.
+
+        That a pod does not answer its probes says least.
+        """
+        troubles = [pod.trouble for pod in self.pods if pod.trouble]
+        ranked = sorted(self.warnings, key=lambda each: each.reason == "Unhealthy")
+        events = [f"{each.reason}: {each.message}" for each in ranked]
+        states = listed(sorted({pod.state for pod in self.pods}), "no pod")
+        return [*troubles, *events, states][0]
+
+    @property
+    def evidence(self) -> Iterator[Evidence]:
+        namespace = self.deployment.namespace
+        show = get(self.cluster, "deployments,pods", namespace)
+        yield Evidence(f"{self.cluster}: {self.deployment}", show)
+        for pod in self.pods:
+            yield Evidence(f"{self.cluster}: pod {pod}", show)
+        for each in distinct(self.warnings):
+            yield Evidence(f"{self.cluster}: {each}", get(self.cluster, "events", namespace))
+
+
+def _not_ready(case: Case, is_primary: bool, those: Sequence[_NotReady]) -> Cause:
     own = (
         *("istiod-not-running", "different-roots", "cacerts-missing", "root-bundle-missing"),
-        sidecar_injection.FAILING.id,
+        *(sidecar_injection.FAILING.id, sidecar_injection.TEMPLATE.id),
         *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     )
+    clusters = tuple(dict.fromkeys(each.cluster for each in those))
+    primaries = tuple(case.scenario.control_plane_of(each) for each in clusters)
+    names: dict[str, list[str]] = {}
+    for each in those:
+        names.setdefault(each.cluster, []).append(each.deployment.name)
+    which = "; ".join(f"{listed(found)} of {cluster}" for cluster, found in names.items())
+    verb = "is" if len(those) == 1 else "are"
     return Cause(
-        NOT_READY.following(*own) if spec.is_primary else NOT_READY,
-        (spec.name, case.scenario.control_plane_of(spec.name)),
-        f"{of.name} of {spec.name} is not ready: {why}",
-        (
-            Evidence(str(of), show),
-            *(Evidence(f"pod {pod}", show) for pod in found),
-            *(Evidence(str(each), get(spec.name, "events", case.samples)) for each in warnings[:3]),
-        ),
-        f"mend what its pods and events say: kubectl --context={spec.name} -n {case.samples} "
+        NOT_READY.following(*own) if is_primary else NOT_READY,
+        tuple(dict.fromkeys((*clusters, *primaries))),
+        f"{which} {verb} not ready: {those[0].why}",
+        tuple(islice((seen for each in those for seen in each.evidence), _EVIDENCE_KEPT)),
+        f"repair what its pods and events say: kubectl --context={clusters[0]} -n {case.samples} "
         "describe pods",
         certainty="likely",
-        about=Subject((spec.name,)),
+        about=Subject(clusters),
     )
 
 
-RULES = (services, pods)
+RULES = (services, pods, not_ready)
+
+
+def _is_known(case: Case, cluster: str) -> bool:
+    """Whether an istiod knows pods of HelloWorld in a cluster, however they got to be endpoints."""
+    return any(
+        pod.cluster == cluster
+        for facts in case.facts.clusters.values()
+        for istiod in facts.istiods or ()
+        for pod in istiod.helloworld or ()
+    )
+
+
+def _has_pods(case: Case, facts: ClusterFacts, name: str) -> bool:
+    """Whether pods of a workload serve, whatever made them."""
+    app, _, version = name.partition("-")
+    labels = {"app": app, "version": version} if version else {"app": app}
+    return any(pod.serving for pod in facts.pods_in(case.samples, labels))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
@@ -32,6 +33,10 @@ FAILING = Kind(
     ),
 )
 
+TEMPLATE = Kind("injection-template-mismatch", Layer.INJECTION, _BROKEN)
+
+_CALLING = "failed calling webhook"
+_TEMPLATE = "failed to run injection template"
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _LABELS = ("istio-injection", "istio.io/rev", "sidecar.istio.io/inject")
 
@@ -83,12 +88,14 @@ def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> t
 
 
 def failing(case: Case) -> Iterator[Cause]:
-    """Pods that are not made because the webhook cannot be called."""
+    """Pods that are not made because the injector's webhook cannot be called. A webhook that denies
+    them was called; so was another one that cannot be.
+    """
     for spec, facts in case.clusters:
         refused = [
             each
             for each in facts.warned(case.samples, "FailedCreate")
-            if "webhook" in each.message and not _runs(case, facts, each.about)
+            if _CALLING in each.message and _is_injector(facts, each.message)
         ]
         if refused:
             yield Cause(
@@ -107,15 +114,65 @@ def failing(case: Case) -> Iterator[Cause]:
             )
 
 
-RULES = (off, failing)
+def template(case: Case) -> Iterator[Cause]:
+    """Pods that istiod refuses, as it cannot run the template by which it injects proxies: that of
+    another version than its own, or one that was changed by hand.
+    """
+    for spec, facts in case.clusters:
+        refused = [
+            each for each in facts.warned(case.samples, "FailedCreate") if _TEMPLATE in each.message
+        ]
+        if not refused:
+            continue
+        primary = case.scenario.control_plane_of(spec.name)
+        owner = case.facts.clusters.get(primary, facts)
+        images = dict.fromkeys(pod.image for pod in owner.pods or () if pod.image)
+        injectors = dict.fromkeys(owner.injectors or ())
+        error = refused[0].message.partition(_TEMPLATE)[2].lstrip(": ")
+        yield Cause(
+            TEMPLATE,
+            tuple(dict.fromkeys((primary, spec.name))),
+            f"istiod of {primary} cannot run its injection template, and refuses every new pod in "
+            f"{case.samples} of {spec.name}: istiod is {listed(images, 'unknown')}, the template "
+            f"is {listed(injectors, 'unknown')}: {error}",
+            (
+                *(
+                    Evidence(str(each), get(spec.name, "events", case.samples))
+                    for each in distinct(refused)
+                ),
+                *(
+                    Evidence(
+                        f"istiod of {primary}: {each}",
+                        get(primary, "pods -l app=istiod -o yaml", "istio-system"),
+                    )
+                    for each in images
+                ),
+                *(
+                    Evidence(
+                        f"template of {primary}: {each}",
+                        get(primary, f"configmap {each.name} -o yaml", "istio-system"),
+                    )
+                    for each in injectors
+                ),
+            ),
+            f"finish the upgrade, or roll it back: install istiod of {primary} and its charts with "
+            "one version, which replaces the template",
+            about=Subject((spec.name,)),
+        )
 
 
-def _runs(case: Case, facts: ClusterFacts, about: str) -> bool:
-    """Whether pods of that ReplicaSet run by now."""
-    _, _, name = about.partition("/")
-    return any(
-        pod.serving and pod.name.startswith(f"{name}-") for pod in facts.pods_in(case.samples, {})
-    )
+RULES = (off, failing, template)
+
+
+def _is_injector(facts: ClusterFacts, message: str) -> bool:
+    """Whether a message names a webhook of injection; any, where none could be read."""
+    names = [
+        webhook.name
+        for configuration in facts.webhooks or ()
+        for webhook in configuration.webhooks
+        if webhook.path.startswith("/inject")
+    ]
+    return not names or any(f'"{each}"' in message for each in names)
 
 
 def _injectors(facts: ClusterFacts) -> Iterator[Webhook]:

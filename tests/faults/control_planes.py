@@ -1,0 +1,153 @@
+"""Faults of istiod itself: where it runs, whether it does, and what it is told for the whole mesh.
+
+Source: Istio, Global Mesh Options (ServiceSettings); Sidecar injection (custom templates).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.install import names
+from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
+from mesh_fixtures.probe.istiod import SELECTOR
+from mesh_fixtures.probe.workloads import SLEEP, control_plane
+from tests.faults.target import Manifest, Target
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+_DEPLOYMENT: Final = "deployment/istiod"
+_MESH: Final = "istio"
+_INJECTOR: Final = "istio-sidecar-injector"
+_UNKNOWN_FLAG: Final = "--flag-of-another-version"
+_UNKNOWN_FIELD: Final = "{{ .FieldOfAnotherVersion }}"
+_OTHER_CHART: Final = "istiod-1.99.0"
+
+
+@contextmanager
+def not_running(target: Target) -> Iterator[None]:
+    """The last primary's istiod is scaled to 0."""
+    cluster = target.scenario.primaries[-1].name
+    try:
+        target.system(cluster, "scale", _DEPLOYMENT, "--replicas=0")
+        yield
+    finally:
+        target.system(cluster, "scale", _DEPLOYMENT, "--replicas=1")
+        _await_istiod(target, cluster)
+
+
+@contextmanager
+def crashing(target: Target) -> Iterator[None]:
+    """The last primary's istiod gets an argument that it does not know, and ends at once."""
+    cluster = target.scenario.primaries[-1].name
+    path = "/spec/template/spec/containers/0/args/-"
+    given = target.read(cluster, _SYSTEM, "deployment", "istiod")
+    try:
+        change = json.dumps([{"op": "add", "path": path, "value": _UNKNOWN_FLAG}])
+        target.system(cluster, "patch", _DEPLOYMENT, "--type=json", "-p", change)
+        yield
+    finally:
+        target.kubectl(cluster, "-n", _SYSTEM, "replace", "-f", "-", stdin=json.dumps(given))
+        _await_istiod(target, cluster)
+
+
+@contextmanager
+def in_remote(target: Target) -> Iterator[None]:
+    """A remote runs the primary's istiod as well."""
+    remote = target.scenario.remotes[0].name
+    primary = target.scenario.control_plane_of(remote)
+    copied = target.read(primary, _SYSTEM, "deployment", "istiod")
+    pods = {**copied["spec"]["template"]["spec"], "serviceAccountName": "default"}
+    pods.pop("serviceAccount", None)
+    template = {**copied["spec"]["template"], "spec": pods}
+    try:
+        target.apply(remote, _SYSTEM, {**copied, "spec": {**copied["spec"], "template": template}})
+        target.until(
+            "a pod of istiod",
+            remote,
+            lambda kube: kube.list(PODS, _SYSTEM, SELECTOR),
+            lambda found: bool(found),
+        )
+        yield
+    finally:
+        target.delete(remote, _SYSTEM, _DEPLOYMENT)
+
+
+@contextmanager
+def cluster_local(target: Target) -> Iterator[None]:
+    """The mesh configuration of the last primary declares every service local to its cluster."""
+    cluster = target.scenario.primaries[-1].name
+    given = target.read(cluster, _SYSTEM, "configmap", _MESH)
+    settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*"]}]}
+    try:
+        _write(target, cluster, _with_mesh(given, settings))
+        yield
+    finally:
+        _write(target, cluster, given)
+
+
+@contextmanager
+def another_template(target: Target) -> Iterator[None]:
+    """The last primary's istiod injects by a template of another version, with a field that it does
+    not have; its new pods are refused.
+    """
+    cluster = target.scenario.primaries[-1].name
+    given = target.read(cluster, _SYSTEM, "configmap", _INJECTOR)
+    try:
+        _write(target, cluster, _with_unknown_field(given))
+        target.until(
+            "the changed template",
+            cluster,
+            lambda kube: kube.get(CONFIG_MAPS, _SYSTEM, _INJECTOR),
+            lambda found: found is not None and _UNKNOWN_FIELD in found.data["config"],
+        )
+        _replace_sleep(target, cluster)
+        yield
+    finally:
+        _write(target, cluster, given)
+        target.restart(cluster, (_SYSTEM, "istiod"))
+        target.restart(cluster, (target.namespace, "sleep"))
+
+
+def _with_mesh(given: Manifest, settings: Mapping[str, Any]) -> Manifest:
+    """The ConfigMap of a mesh's configuration with other settings besides."""
+    mesh = {**yaml.safe_load(given["data"]["mesh"]), **settings}
+    return {**given, "data": {**given["data"], "mesh": yaml.safe_dump(mesh)}}
+
+
+def _with_unknown_field(given: Manifest) -> Manifest:
+    """The ConfigMap of injection as a chart of another version would have made it."""
+    config = yaml.safe_load(given["data"]["config"])
+    sidecar = config["templates"]["sidecar"]
+    config["templates"]["sidecar"] = f"# {_UNKNOWN_FIELD}\n{sidecar}"
+    labels = {**given["metadata"].get("labels", {}), "helm.sh/chart": _OTHER_CHART}
+    return {
+        **given,
+        "metadata": {**given["metadata"], "labels": labels},
+        "data": {**given["data"], "config": yaml.safe_dump(config)},
+    }
+
+
+def _write(target: Target, cluster: str, config: Manifest) -> None:
+    target.kubectl(cluster, "-n", _SYSTEM, "replace", "-f", "-", stdin=json.dumps(config))
+
+
+def _replace_sleep(target: Target, cluster: str) -> None:
+    """Remove Sleep's pods until the injector, which reads its templates anew in its own time, lets
+    no other one be made.
+    """
+
+    def without_pod() -> bool:
+        pods = target.kube[cluster].list(PODS, target.namespace, SLEEP)
+        if pods:
+            target.sample(cluster, "delete", "pods", "-l", SLEEP, "--wait=true", "--grace-period=1")
+        return not target.kube[cluster].list(PODS, target.namespace, SLEEP)
+
+    target.until("no pod of Sleep", cluster, lambda _: without_pod(), lambda gone: gone)
+
+
+def _await_istiod(target: Target, cluster: str) -> None:
+    target.until("istiod", cluster, control_plane, lambda seen: seen.is_running)
