@@ -79,26 +79,22 @@ def _misnamed(held: Held, domains: TrustDomains | None) -> Iterator[Finding]:
 
 
 def _strange(
-    held: Held, primary: str, domains: Mapping[str, TrustDomains | None]
+    held: Held, primary: str, known: Mapping[str, TrustDomains | None]
 ) -> Iterator[Finding]:
     """Proxies whose trust domain those of another control plane do not accept."""
-    for other, known in domains.items():
-        if known is None or other == primary:
-            continue
+    for other, domains in known.items():
+        if domains is not None and other != primary:
+            yield from _unknown_to(other, domains, held)
 
-        def unknown(seen: Identity, known: TrustDomains = known) -> str:
-            names = dict.fromkeys(map(trust_domain_of, seen.spiffe_ids))
-            return ", ".join(name for name in names if name and not known.accept(name))
 
-        accepted = ", ".join((*known.names, *known.of_others))
-        yield from _differing(
-            held,
-            unknown,
-            lambda names, other=other, accepted=accepted: (
-                f"{names} to be of a trust domain that {other} accepts, {accepted}"
-            ),
-            about=(other,),
-        )
+def _unknown_to(other: str, domains: TrustDomains, held: Held) -> Iterator[Finding]:
+    def unknown(seen: Identity) -> str:
+        names = dict.fromkeys(map(trust_domain_of, seen.spiffe_ids))
+        return ", ".join(name for name in names if name and not domains.accept(name))
+
+    accepted = ", ".join((*domains.names, *domains.of_others))
+    wanted = f"to be of a trust domain that {other} accepts, {accepted}"
+    return _differing(held, unknown, lambda names: f"{names} {wanted}", about=(other,))
 
 
 def _signed_by_others(held: Held, signing: Authority) -> Iterator[Finding]:
