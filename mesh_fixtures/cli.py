@@ -16,6 +16,7 @@ from mesh_fixtures.progress.display import Display
 
 COMMANDS = (
     "verify",
+    "check",
     "doctor",
     "artifacts",
     "plan",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -351,11 +352,22 @@ class Provider(ABC):
         """Names of the existing clusters; empty where it makes them."""
         return ()
 
-    def discover(self) -> Discovered:
+    def discover(self, *, forwards: bool = False) -> Discovered:
         """Describe the existing mesh; changes nothing.
+
+        Args:
+            forwards: whether istiods are asked at their ports, in place of by commands.
 
         Raises:
             MeshConformanceError: there is none, or its clusters cannot be looked into.
+        """
+        raise NotImplementedError(f"{self.name} makes clusters, it finds none")
+
+    def read_only(self, scenario: Scenario) -> AbstractContextManager[Lab]:
+        """The existing clusters, to be read and not changed; without sample workloads.
+
+        Raises:
+            MachineError: a cluster is missing, or its kubeconfig cannot be used.
         """
         raise NotImplementedError(f"{self.name} makes clusters, it finds none")
 

@@ -485,6 +485,8 @@ def mesh_verify(
         outcome = early if unmet else mesh_requirement.check(mesh_observed)
         for name, figure in outcome.figures.items():
             record_property(name, figure)
+        for note in outcome.notes:
+            record_property(selection.NOTE, note)
         outcome.require()
 
     return verify

@@ -64,9 +64,10 @@ def on_request() -> tuple[Part, ...]:
     """The parts of which only some labs are made, and that are current all the same, after those
     that they need.
     """
-    from mesh_fixtures.artifacts import helm
+    from mesh_fixtures.artifacts import gateway_api, helm
 
-    found = {part.name: part for part in (gobuild.kind().part(), *helm.parts())}
+    single = (gobuild.kind().part(), gateway_api.part())
+    found = {part.name: part for part in (*single, *helm.parts())}
     for istio_version in versions.ISTIO_MODULES:
         found |= {part.name: part for part in helm.parts(istio_version)}
         for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):

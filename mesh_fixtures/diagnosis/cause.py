@@ -195,7 +195,7 @@ class Case:
 
     @property
     def samples(self) -> str:
-        """Namespace of HelloWorld and Sleep."""
+        """Namespace of HelloWorld and Sleep; empty without them."""
         return self.facts.sample_namespace
 
     def system(self, cluster: ClusterFacts) -> Namespace | None:

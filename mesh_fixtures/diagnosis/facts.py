@@ -24,12 +24,13 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Root,
     Traffic,
 )
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 __all__ = [
-    "EAST_WEST",
+    "AUTO_PASSTHROUGH",
     "NOT_STARTING",
     "Authority",
     "Client",
@@ -58,8 +59,8 @@ __all__ = [
     "WarningEvent",
 ]
 
-EAST_WEST: Final = {"istio": "eastwestgateway"}
-"""Labels of an east-west gateway's Service and pods (Istio: Multicluster guide)."""
+AUTO_PASSTHROUGH: Final = "AUTO_PASSTHROUGH"
+"""Mode of the TLS settings by which a Gateway passes services on by their SNI (Istio: Gateway)."""
 
 NOT_STARTING: Final = (
     *("FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedBinding"),
@@ -213,6 +214,7 @@ class Deployment:
     labels: Labels
     wanted: int
     ready: int
+    pod_labels: Labels = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"deployment {self.name} {self.ready}/{self.wanted} ready"
@@ -236,6 +238,33 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...] = ()
     preference: str = ""
+
+    @property
+    def network(self) -> str:
+        """The network that it is labelled as a gateway of; empty for none."""
+        return self.labels.get(NETWORK_LABEL, "")
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is to be reached from outside of its cluster."""
+        return self.kind == "LoadBalancer" or (bool(self.external) and self.kind != "ExternalName")
+
+    @property
+    def gateway_port(self) -> int:
+        """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
+        number = self.labels.get(GATEWAY_PORT_LABEL, "")
+        return int(number) if number.isdecimal() else SERVICES_PORT
+
+    def selects(self, namespace: str, labels: Labels) -> bool:
+        """Whether it sends to pods of a namespace with these labels."""
+        wanted = self.selector.items()
+        return self.namespace == namespace and bool(wanted) and wanted <= labels.items()
+
+    def port(self, number: int) -> ServicePort | None:
+        return next((each for each in self.ports if each.number == number), None)
+
+    def __str__(self) -> str:
+        return f"Service {self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -326,18 +355,67 @@ class ClusterFacts:
 
     @property
     def gateway_services(self) -> tuple[Service, ...]:
-        """Services of the east-west gateways."""
+        """Services that are gateways of a network by their label, that a Gateway passes services on
+        by, or that lead to istiod from outside.
+        """
         return tuple(
             each
             for each in self.services or ()
-            if each.namespace == SYSTEM_NAMESPACE
-            and each.kind == "LoadBalancer"
-            and EAST_WEST.items() <= each.labels.items()
+            if each.network or (each.is_external and self._leads_inside(each))
+        )
+
+    def _leads_inside(self, service: Service) -> bool:
+        if any(each.number in ISTIOD_PORTS for each in service.ports):
+            return True
+        return any(pod.told is not None for pod in self.pods_of(service)) and bool(
+            self.exposing(service)
+        )
+
+    def exposing(self, service: Service) -> tuple[Configuration, ...]:
+        """Gateways of Istio that pass services on at pods of a Service."""
+        labels = [each.labels for each in self.pods_of(service)] or [service.selector]
+        return tuple(
+            each
+            for each in self.configured("Gateway")
+            if any(
+                (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
+                for server in each.spec.get("servers") or ()
+            )
+            and any((each.spec.get("selector") or {}).items() <= those.items() for those in labels)
+        )
+
+    def pods_of(self, service: Service) -> tuple[Pod, ...]:
+        """Pods that a Service sends to."""
+        return tuple(
+            each for each in self.pods or () if service.selects(each.namespace, each.labels)
+        )
+
+    @property
+    def gateway_pods(self) -> tuple[Pod, ...]:
+        """Pods of the gateways, each once."""
+        found = {
+            (pod.namespace, pod.name): pod
+            for service in self.gateway_services
+            for pod in self.pods_of(service)
+            if pod.told is not None
+        }
+        return tuple(found.values())
+
+    @property
+    def gateway_deployments(self) -> tuple[Deployment, ...]:
+        """Deployments whose pods the gateways' Services send to."""
+        return tuple(
+            each
+            for each in self.deployments or ()
+            if any(
+                service.selects(each.namespace, each.pod_labels)
+                for service in self.gateway_services
+            )
         )
 
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
-        """External addresses of the east-west gateways."""
+        """External addresses of the gateways."""
         return tuple(each for service in self.gateway_services for each in service.external)
 
     def configured(self, kind: str) -> Iterator[Configuration]:

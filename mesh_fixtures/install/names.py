@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 SYSTEM_NAMESPACE: Final = "istio-system"
 GATEWAY: Final = "istio-eastwestgateway"
 NETWORK_LABEL: Final = "topology.istio.io/network"
+GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
 
 
 def variable(kind: str, cluster: str) -> str:
     """Name of a shell variable about a cluster, e.g. `CTX_CLUSTER1`."""
-    return f"{kind}_{cluster.upper().replace('-', '_')}"
+    return f"{kind}_{re.sub('[^A-Z0-9]', '_', cluster.upper())}"
 
 
 def context_variable(cluster: str) -> str:

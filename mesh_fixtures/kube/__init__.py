@@ -18,12 +18,13 @@ from mesh_fixtures.kube.objects import (
 )
 from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.resources import Access, Resource
-from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.kube.source import Answer, ExecResult, Source
 from mesh_fixtures.kube.transport import exec_source
 from mesh_fixtures.kube.webhooks import Webhook, WebhookConfiguration
 
 __all__ = [
     "Access",
+    "Answer",
     "ConfigMap",
     "Configuration",
     "Container",

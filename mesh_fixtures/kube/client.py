@@ -19,12 +19,15 @@ from mesh_fixtures.kube.resources import (
     Resource,
     resource_of,
 )
-from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.kube.source import Answer, ExecResult, Source
 from mesh_fixtures.kube.transport import CONFLICT, NOT_FOUND, Refused, Transport, refusal
 from mesh_fixtures.patience import patient
 
 EXEC_SECONDS: Final = 30.0
 """How long a command in a container may take by default."""
+
+ASK_SECONDS: Final = 5.0
+"""How long a port of a pod may leave a request without an answer."""
 
 
 class KubeClient:
@@ -34,14 +37,23 @@ class KubeClient:
 
     Args:
         sample_namespace: where the lab's HelloWorld and Sleep run.
+        forwards: whether istiods and proxies are asked at their ports, in place of by commands that
+            are run beside them.
 
     Raises:
         ProbeError: the cluster's kubeconfig file cannot be used.
     """
 
-    def __init__(self, cluster: Cluster, sample_namespace: str = SAMPLE_NAMESPACE) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        sample_namespace: str = SAMPLE_NAMESPACE,
+        *,
+        forwards: bool = False,
+    ) -> None:
         self.cluster = cluster
         self.sample_namespace = sample_namespace
+        self.forwards = forwards
         self._transport = Transport(cluster.name, cluster.kubeconfig)
 
     @property
@@ -176,6 +188,15 @@ class KubeClient:
         """
         seconds = patient(EXEC_SECONDS) if timeout is None else timeout
         return self._transport.exec(namespace, pod, container, argv, seconds, follow)
+
+    def ask(self, namespace: str, pod: str, port: int, path: str) -> Answer:
+        """What a port of a pod answers to a GET; it may listen on the loopback address only.
+
+        Raises:
+            ProbeError: the port cannot be reached within `patient(ASK_SECONDS)`, or what listens
+                there speaks no HTTP.
+        """
+        return self._transport.ask(namespace, pod, port, path, patient(ASK_SECONDS))
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it. Close it when done."""

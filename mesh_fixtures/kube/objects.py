@@ -72,6 +72,7 @@ class Container:
     Attributes:
         env: variables with literal values; those from fields, secrets or maps are left out.
         ready: as the kubelet last reported.
+        running: it was started and has not ended, as the kubelet last reported.
         restarts: how often the kubelet started it again.
         waiting: why it does not run, e.g. `ImagePullBackOff`, with its message; empty
             when it runs or has ended.
@@ -87,6 +88,7 @@ class Container:
     restarts: int = 0
     waiting: str = ""
     restarted: str = ""
+    running: bool = False
     ended: str = ""
 
 
@@ -190,6 +192,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         restarts=int(status.get("restartCount", 0)),
         waiting=": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key)),
         restarted=str(last.get("finishedAt") or ""),
+        running="running" in (status.get("state") or {}),
         ended=_ended(last),
     )
 
@@ -280,20 +283,24 @@ class Deployment:
 
     Attributes:
         containers: of its pods, as far as their template says.
+        pod_labels: likewise.
     """
 
     meta: Meta
     wanted: int
     ready: int
     containers: tuple[Container, ...] = ()
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, item: Json) -> Deployment:
         wanted = item["spec"].get("replicas", 1)
         ready = item.get("status", {}).get("readyReplicas", 0)
-        pod = item["spec"].get("template", {}).get("spec", {})
+        template = item["spec"].get("template", {})
+        pod = template.get("spec", {})
         containers = tuple(_container(each, {}) for each in pod.get("containers") or ())
-        return cls(Meta.read(item), int(wanted), int(ready), containers)
+        labels = texts(template.get("metadata", {}).get("labels"))
+        return cls(Meta.read(item), int(wanted), int(ready), containers, labels)
 
     def container(self, name: str) -> Container | None:
         return _named(self.containers, name)
@@ -301,11 +308,16 @@ class Deployment:
 
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of a Service; name and protocol are empty where it does not say."""
+    """A port of a Service; name and protocol are empty where it does not say.
+
+    Attributes:
+        target: number or name of its pods' port; empty for the same number.
+    """
 
     number: int
     name: str
     protocol: str
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -315,7 +327,8 @@ class Service:
     Attributes:
         kind: ClusterIP, NodePort, LoadBalancer or ExternalName.
         selector: labels of its pods; empty where it has none and its endpoints are made otherwise.
-        external: addresses or host names that its load balancer got, or its external name.
+        external: addresses or host names that its load balancer got, its external addresses, or
+            its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.
     """
@@ -327,24 +340,39 @@ class Service:
     external: tuple[str, ...]
     preference: str = ""
 
+    @property
+    def is_external(self) -> bool:
+        """Whether it is to be reached from outside of its cluster."""
+        return self.kind == "LoadBalancer" or (bool(self.external) and self.kind != "ExternalName")
+
     @classmethod
     def read(cls, item: Json) -> Service:
         spec = item["spec"]
         ingress = item.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
         external = [each.get("ip") or each.get("hostname", "") for each in ingress]
-        external.append(spec.get("externalName", ""))
+        external += [*(spec.get("externalIPs") or ()), spec.get("externalName", "")]
         meta = Meta.read(item)
         return cls(
             meta=meta,
             kind=spec.get("type", "ClusterIP"),
             selector=texts(spec.get("selector")),
             ports=tuple(
-                ServicePort(each["port"], each.get("name", ""), each.get("appProtocol", ""))
+                ServicePort(
+                    each["port"],
+                    each.get("name", ""),
+                    each.get("appProtocol", ""),
+                    _target(each),
+                )
                 for each in spec.get("ports") or ()
             ),
             external=tuple(each for each in external if each),
             preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
         )
+
+
+def _target(port: Json) -> str:
+    target = port.get("targetPort", port["port"])
+    return "" if target == port["port"] else str(target)
 
 
 @dataclass(frozen=True)
@@ -380,10 +408,11 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready."""
+    """Addresses behind a Service that are ready, and the ports there."""
 
     meta: Meta
     addresses: tuple[str, ...]
+    ports: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
@@ -395,6 +424,7 @@ class EndpointSlice:
         return cls(
             meta=Meta.read(item),
             addresses=tuple(address for each in ready for address in each["addresses"]),
+            ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
         )
 
 

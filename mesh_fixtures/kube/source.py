@@ -41,3 +41,17 @@ class ExecResult:
     stdout: str
     stderr: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a program in a pod answered to a request by HTTP.
+
+    Attributes:
+        status: of HTTP.
+        text: decoded as UTF-8; what is not UTF-8 is replaced.
+    """
+
+    source: Source
+    status: int
+    text: str

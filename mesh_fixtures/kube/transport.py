@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,9 +22,10 @@ from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotPermitted, ProbeError
+from mesh_fixtures.kube import forwarding
 from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
 from mesh_fixtures.kube.resources import PODS
-from mesh_fixtures.kube.source import ExecResult, Source
+from mesh_fixtures.kube.source import Answer, ExecResult, Source
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
 
@@ -221,6 +223,40 @@ class Transport:
             seconds=time.monotonic() - begun,
         )
 
+    def ask(self, namespace: str, pod: str, port: int, path: str, timeout: float) -> Answer:
+        """What a port of a pod answers to a GET; it may listen on the loopback address only.
+
+        Args:
+            timeout: seconds that nothing may come for.
+
+        Raises:
+            ProbeError: the port cannot be reached, or what listens there speaks no HTTP.
+        """
+        source = forward_source(self.cluster, namespace, pod, port, path)
+        try:
+            socket = self._attempt(source, lambda: self._forward(namespace, pod, port))
+            try:
+                socket.settimeout(timeout)
+                status, body = forwarding.get(socket, path)
+            finally:
+                socket.shutdown()
+        except (ApiException, HTTPException, websocket.WebSocketException, OSError) as error:
+            if _status_of(error) == FORBIDDEN:
+                raise _not_permitted(source, _reason(error)) from error
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+        return Answer(source, status, _text(body))
+
+    def _forward(self, namespace: str, pod: str, port: int) -> Any:
+        """A connection to a port of a pod."""
+        query = [("ports", str(port))]
+        _, url, headers, *_ = self._request("GET", PODS.path(namespace, pod, "portforward"), query)
+        try:
+            return _websockets.create_websocket(
+                self._configuration, _websockets.get_websocket_url(url), headers
+            )
+        except websocket.WebSocketException as error:  # as the library's own calls say it
+            raise ApiException(status=0, reason=str(error)) from error
+
     def _request(
         self,
         method: str,
@@ -329,6 +365,13 @@ def exec_source(
     """The source of what a command in a container says."""
     where = ("kubectl", f"--context={cluster}", "-n", namespace, "exec", pod, "-c", container)
     return Source(cluster, f"{namespace}/{pod} ({container})", shlex.join((*where, "--", *argv)))
+
+
+def forward_source(cluster: str, namespace: str, pod: str, port: int, path: str) -> Source:
+    """The source of what a port of a pod answers."""
+    forward = f"kubectl --context={cluster} -n {namespace} port-forward {pod} {port}"
+    asked = f"{forward} & curl {shlex.quote(f'localhost:{port}{path}')}"
+    return Source(cluster, f"{namespace}/{pod}:{port}", asked)
 
 
 def exit_status(status: bytes, source: Source, stderr: str = "") -> int:

@@ -7,6 +7,7 @@ cluster.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -14,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from mesh_fixtures.contract import AddressPool, Node
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.scenario import DNS_LABEL, Scenario
 
 _WHOLE = IPv4Network("10.0.0.0/8")
 _SLOT_PREFIX = 12
@@ -23,6 +24,8 @@ _POD_CIDR_OF_NODE_PREFIX = 24
 _FIRST_NETWORK_BLOCK = 1
 _FIRST_CLUSTER_BLOCK = 64
 _LARGEST_POOL = 64
+_LONGEST_CLUSTER_NAME = 55
+"""Leaves room for the suffix of a node's name, which is a label."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,11 @@ def assign_addresses(scenario: Scenario, slot: int) -> LabAddresses:
     CIDRs that the scenario names are used as they are; the others are from the slot's range.
 
     Raises:
-        ScenarioError: too many networks, clusters or nodes for the ranges, or a CIDR of the
-            scenario that overlaps another one.
+        ScenarioError: a name that no lab can give, too many networks, clusters or nodes for the
+            ranges, or a CIDR of the scenario that overlaps another one.
         ValueError: no such slot.
     """
+    _require_names(scenario)
     blocks = _blocks(slot)
     networks: dict[str, NetworkAddresses] = {}
     for position, network in enumerate(scenario.networks):
@@ -131,6 +135,26 @@ def assign_addresses(scenario: Scenario, slot: int) -> LabAddresses:
     addresses = LabAddresses(networks, clusters)
     _require_disjoint(scenario, addresses)
     return addresses
+
+
+def _require_names(scenario: Scenario) -> None:
+    """A mesh may have other names, but a lab makes names of nodes, objects and files of them."""
+    limits = {
+        **{f"networks[{at}].name": (e.name, 63) for at, e in enumerate(scenario.networks)},
+        **{
+            f"clusters[{at}].name": (each.name, _LONGEST_CLUSTER_NAME)
+            for at, each in enumerate(scenario.clusters)
+        },
+    }
+    for path, (name, longest) in limits.items():
+        if len(name) > longest or not re.fullmatch(DNS_LABEL, name):
+            raise ScenarioError(
+                wanted=f"at most {longest} lower-case letters, digits and hyphens, as a lab makes "
+                "names of nodes of them",
+                seen=name,
+                where=f"scenario {scenario.id}, {path}",
+                remedy="choose another name; an existing mesh may have this one",
+            )
 
 
 def _blocks(slot: int) -> list[IPv4Network]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ from mesh_fixtures.workloads import PORT, SERVICE, host
 
 PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
+
+_PORT: Final = 15000
+"""Of the admin interface, on the loopback address (Istio: Ports used by Istio)."""
 
 _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -172,14 +176,24 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
     Raises:
         ProbeError: no answer, or none in JSON.
     """
+    source, text = _asked(kube, pod, path)
+    try:
+        return source, answer_in(text)
+    except ValueError as error:
+        raise _unreadable(source, text[:_SHOWN] or "nothing") from error
+
+
+def _asked(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, str]:
+    if kube.forwards:
+        answer = kube.ask(pod.meta.namespace, pod.name, _PORT, f"/{path}")
+        if answer.status != HTTPStatus.OK:
+            raise _unreadable(answer.source, f"HTTP {answer.status}")
+        return answer.source, answer.text
     argv = ("pilot-agent", "request", "GET", path)
     result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
-    try:
-        return result.source, answer_in(result.stdout)
-    except ValueError as error:
-        raise _unreadable(result.source, result.stdout[:_SHOWN] or "nothing") from error
+    return result.source, result.stdout
 
 
 def read_endpoints(source: Source, cluster: str, clusters: Any) -> Endpoints:

@@ -1,33 +1,64 @@
-"""East-west gateways: their addresses, their pods, and what their proxies listen at."""
+"""Gateways between clusters: as istiods advertise them, and as the cluster's Services make them.
+
+A Service is a gateway of a network by its label `topology.istio.io/network`, whatever its name,
+namespace and type; a Gateway of the Gateway API or the mesh configuration's `meshNetworks` make
+others, which only istiod tells of. What leads remotes to their primary's istiod is any Service that
+is reached from outside and serves istiod's ports.
+Source: Istio, Install Multi-Primary on different networks; Resource Labels; Global Mesh Options
+(MeshNetworks); Debugging Envoy and Istiod (`/debug/networkz`).
+"""
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import PODS, SERVICES
+from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import Listeners, listeners
-from mesh_fixtures.scenario import STATUS_PORT
+from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.scenario import ISTIOD_PORTS
 
-SELECTOR: Final = "istio=eastwestgateway"
-"""Label of the gateway's Service and pods, by istioctl as by Helm (Istio: Multicluster guide)."""
+NETWORKS_PATH: Final = "/debug/networkz"
 
-_METRICS_PORT: Final = 15090
+_SHOWN: Final = 200
 
-OWN_PORTS: Final = frozenset({STATUS_PORT, _METRICS_PORT})
-"""Ports that every proxy serves for its kubelet and for metrics (Istio: Ports used by Istio)."""
+
+@dataclass(frozen=True)
+class NetworkGateway:
+    """A way into a network, as an istiod advertises it to clients on other networks.
+
+    Attributes:
+        cluster: where it is; empty where the mesh configuration does not say.
+        address: an IP address, as istiod resolves host names itself.
+        source: how an istiod is asked for it.
+    """
+
+    network: str
+    cluster: str
+    address: str
+    port: int
+    source: Source
+
+    @property
+    def target(self) -> str:
+        """`address:port`, as an endpoint of clients."""
+        return f"{self.address}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.network}" + (f" in {self.cluster})" if self.cluster else ")")
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """An east-west gateway of a cluster.
+    """A Service through which other clusters reach a network, or istiod.
 
     Attributes:
-        addresses: external addresses or host names of its Service; empty while pending.
-        pods: those that select its Service, whatever their state.
+        pods: those that it selects, whatever their state.
     """
 
     source: Source
@@ -36,7 +67,13 @@ class Gateway:
     pods: tuple[Pod, ...]
 
     @property
+    def network(self) -> str:
+        """The network that it is labelled as a gateway of; empty for none."""
+        return self.service.meta.labels.get(NETWORK_LABEL, "")
+
+    @property
     def addresses(self) -> tuple[str, ...]:
+        """External addresses or host names; empty while pending."""
         return self.service.external
 
     def __str__(self) -> str:
@@ -46,32 +83,80 @@ class Gateway:
 
 
 def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
-    """East-west gateways of a cluster, by name of their Service.
+    """Services of a cluster that are gateways of a network, or lead to istiod from outside, by
+    namespace and name.
 
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    source = kube.source("services,pods", SYSTEM_NAMESPACE, f"-l {SELECTOR}")
-    services = kube.list(SERVICES, SYSTEM_NAMESPACE, SELECTOR)
-    pods = kube.list(PODS, SYSTEM_NAMESPACE, SELECTOR) if services else ()
+    services = [each for each in kube.list(SERVICES) if is_gateway(each)]
+    pods = {
+        namespace: kube.list(PODS, namespace)
+        for namespace in sorted({each.meta.namespace for each in services})
+    }
     return tuple(
-        Gateway(source, kube.name, service, tuple(pod for pod in pods if _selects(service, pod)))
-        for service in services
-        if service.kind == "LoadBalancer"
+        Gateway(
+            source=kube.source("services,pods", each.meta.namespace),
+            cluster=kube.name,
+            service=each,
+            pods=tuple(pod for pod in pods[each.meta.namespace] if _selects(each, pod)),
+        )
+        for each in services
     )
 
 
-def resolved(address: str) -> tuple[str, ...]:
-    """IPv4 addresses of a gateway whose address may be a host name, which istiod looks up too.
+def is_gateway(service: Service) -> bool:
+    """Whether a Service is a gateway of a network, or leads to istiod from outside."""
+    if NETWORK_LABEL in service.meta.labels:
+        return True
+    ports = {each.number for each in service.ports}
+    return service.is_external and not ports.isdisjoint(ISTIOD_PORTS)
 
-    Returns:
-        The name itself where this machine does not know it.
+
+def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:
+    """The gateways of all networks that the ready istiods in a cluster advertise, each once.
+
+    Those of the ambient mode alone are left out.
+
+    Raises:
+        ProbeError: an istiod did not answer, or not as istiod does.
+    """
+    found: dict[tuple[str, str, str, int], NetworkGateway] = {}
+    for pod in istiods(kube):
+        if pod.serving:
+            answer = debug(kube, pod, NETWORKS_PATH)
+            for each in read_advertised(answer.source, answer.text):
+                key = (each.network, each.cluster, each.address, each.port)
+                found.setdefault(key, each)
+    return tuple(found[key] for key in sorted(found))
+
+
+def read_advertised(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
+    """Read an istiod's answer to `/debug/networkz`.
+
+    Raises:
+        ProbeError: it is none.
     """
     try:
-        found = socket.getaddrinfo(address, None, socket.AF_INET, socket.SOCK_STREAM)
-    except OSError:
-        return (address,)
-    return tuple(sorted({str(each[4][0]) for each in found}))
+        entries: Iterable[Mapping[str, Any]] = answer_in(answer) or ()
+        return tuple(
+            NetworkGateway(
+                network=str(each["Network"]),
+                cluster=str(each.get("Cluster", "")),
+                address=str(each["Addr"]),
+                port=int(each["Port"]),
+                source=source,
+            )
+            for each in entries
+            if each["Port"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProbeError(
+            wanted="the gateways of networks that istiod advertises",
+            seen=f"{error!r} in {answer[:_SHOWN] or 'nothing'}",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: {source.asked}",
+        ) from error
 
 
 def listening(kube: KubeClient, gateway: Gateway) -> tuple[Listeners, ...]:

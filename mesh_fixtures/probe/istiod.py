@@ -1,24 +1,28 @@
 """The API servers that each istiod reads.
 
-istiod answers its debug interface without a token on its own loopback address, and its image holds
-the client for it (`pilot-discovery request`), so an exec asks what `istioctl remote-clusters` asks
-through a port-forward. Source: Istio, istioctl remote-clusters; pilot-discovery request.
+istiod answers its debug interface without a token on its own loopback address: through a forwarded
+port, or to the client that its image holds (`pilot-discovery request`), by an exec.
+Source: Istio, istioctl remote-clusters; pilot-discovery request.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
+from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
 
 SELECTOR: Final = "app=istiod"
 CONTAINER: Final = "discovery"
 SYNCED: Final = "synced"
+
+_PORT: Final = 15014
+"""Where an istiod answers (Istio: Ports used by Istio)."""
 
 _SHOWN: Final = 200
 
@@ -77,7 +81,7 @@ def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
     return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
 
 
-def debug(kube: KubeClient, pod: Pod, path: str) -> ExecResult:
+def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     """What an istiod's debug interface answers to a GET.
 
     Args:
@@ -86,21 +90,30 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> ExecResult:
     Raises:
         ProbeError: no answer.
     """
+    if kube.forwards:
+        answer = kube.ask(pod.meta.namespace, pod.name, _PORT, path)
+        if answer.status != HTTPStatus.OK:
+            raise _silent(answer.source, path, f"HTTP {answer.status} {answer.text[:_SHOWN]}")
+        return answer
     argv = ("pilot-discovery", "request", "GET", path)
     result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
     if result.exit_status != 0:
-        raise ProbeError(
-            wanted=f"an answer of istiod's {path}",
-            seen=result.stderr.strip() or f"exit {result.exit_status}",
-            where=f"{result.source.cluster} {result.source.subject}",
-            remedy=f"by hand: {result.source.asked}",
-        )
-    return result
+        raise _silent(result.source, path, result.stderr.strip() or f"exit {result.exit_status}")
+    return Answer(result.source, HTTPStatus.OK, result.stdout)
+
+
+def _silent(source: Source, path: str, seen: str) -> ProbeError:
+    return ProbeError(
+        wanted=f"an answer of istiod's {path}",
+        seen=seen,
+        where=f"{source.cluster} {source.subject}",
+        remedy=f"by hand: {source.asked}",
+    )
 
 
 def _asked(kube: KubeClient, pod: Pod) -> KnownClusters:
     result = debug(kube, pod, "/debug/clusterz")
-    return read_clusters(result.source, pod.name, result.stdout)
+    return read_clusters(result.source, pod.name, result.text)
 
 
 def read_clusters(source: Source, istiod: str, answer: str) -> KnownClusters:

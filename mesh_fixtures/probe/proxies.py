@@ -1,4 +1,4 @@
-"""The proxies of a cluster: sidecars of the sample workloads, and the gateways of istio-system.
+"""The proxies of a cluster: sidecars of the sample workloads, and those of gateways.
 
 Source: Istio, Installing the Sidecar; Envoy, Administration interface (`/config_dump`).
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.envoy import PROXY, admin
+from mesh_fixtures.probe.gateways import gateways
 
 _NODE: Final = "config_dump?mask=bootstrap.node.metadata"
 _SHOWN: Final = 200
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Proxy:
-    """A pod that holds a proxy, and is neither going away nor still to be started.
+    """A pod whose proxy was started, and that is not going away; it need not be ready.
 
     Attributes:
         cluster: the scenario's name of its cluster.
@@ -66,21 +66,29 @@ class Answers(Generic[Value]):
 
 
 def proxies(kube: KubeClient) -> tuple[Proxy, ...]:
-    """Every running proxy of the sample workloads and of istio-system, by namespace and name.
+    """The proxies of the sample workloads and of gateways, by namespace and name.
 
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    found: list[Proxy] = []
-    for namespace in sorted((kube.sample_namespace, SYSTEM_NAMESPACE)):
-        source = kube.source("pods", namespace)
-        running = (
-            pod
-            for pod in kube.list(PODS, namespace)
-            if pod.container(PROXY) and pod.phase == "Running" and not pod.terminating
-        )
-        found += (Proxy(source, kube.name, pod) for pod in running)
-    return tuple(found)
+    passing = [pod for gateway in gateways(kube) for pod in gateway.pods]
+    pods = {
+        (pod.meta.namespace, pod.name): pod
+        for pod in (*passing, *kube.list(PODS, kube.sample_namespace))
+    }
+    return tuple(
+        Proxy(kube.source("pods", namespace), kube.name, pod)
+        for (namespace, _), pod in sorted(pods.items())
+        if _has_started(pod)
+    )
+
+
+def _has_started(pod: Pod) -> bool:
+    """Whether its proxy should be connected, also while the pod waits for just that: a native
+    sidecar is started before the other containers, and the pod is pending until then.
+    """
+    container = pod.container(PROXY)
+    return container is not None and container.running and not pod.terminating
 
 
 def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> Answers[Value]:

@@ -17,14 +17,17 @@ Value = TypeVar("Value")
 class MeshView:
     """A client for each cluster of a lab, in the scenario's order. Close it when done.
 
+    Args:
+        forwards: as `KubeClient`.
+
     Raises:
         ProbeError: a cluster's kubeconfig file cannot be used.
     """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, forwards: bool = False) -> None:
         self.lab = lab
         self.kube: Mapping[str, KubeClient] = {
-            name: KubeClient(cluster, lab.sample_namespace)
+            name: KubeClient(cluster, lab.sample_namespace, forwards=forwards)
             for name, cluster in lab.clusters.items()
         }
 

@@ -82,16 +82,23 @@ class ControlPlane:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What is behind the Service by which a cluster's proxies find istiod.
+    """What is behind the address at which a cluster's proxies look for istiod.
 
     Attributes:
-        service: `namespace/name`.
-        addresses: IP addresses of its endpoints, or the host name that it stands for.
+        service: `namespace/name`; the host name itself where it is no Service's.
+        targets: addresses and ports of its endpoints, or the host name that it stands for.
+        selects: whether it selects pods of its own cluster.
     """
 
     source: Source
     service: str
-    addresses: frozenset[str]
+    targets: frozenset[tuple[str, int]]
+    selects: bool = False
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Without ports."""
+        return frozenset(address for address, _ in self.targets)
 
     def __str__(self) -> str:
         return f"{self.service} at {', '.join(sorted(self.addresses)) or 'no address'}"
@@ -128,21 +135,30 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
     """What is behind an address at which proxies of a cluster look for istiod.
 
     Args:
-        address: `service.namespace.svc:port`, as in `Injection.discovery`.
+        address: `service.namespace.svc:port`, or that of any host, as in `Injection.discovery`.
 
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    host = address.rpartition(":")[0]
+    host, _, port = address.rpartition(":")
     name, _, following = host.partition(".")
-    namespace = following.partition(".")[0] or SYSTEM_NAMESPACE
+    namespace, _, domain = following.partition(".")
+    if domain and domain.partition(".")[0] != "svc":
+        source = Source(kube.name, "discoveryAddress", "what proxies are injected with")
+        return Discovery(source, host, frozenset({(host, int(port))}))
+    namespace = namespace or SYSTEM_NAMESPACE
     source = kube.source("services,endpointslices", namespace, name)
     service = kube.get(SERVICES, namespace, name)
     slices = kube.list(ENDPOINT_SLICES, namespace, f"{_SERVICE_LABEL}={name}")
-    addresses = {each for one in slices for each in one.addresses}
+    targets = {(each, number) for one in slices for each in one.addresses for number in one.ports}
     if service is not None and service.kind == "ExternalName":
-        addresses |= set(service.external)
-    return Discovery(source, f"{namespace}/{name}", frozenset(addresses))
+        targets |= {(each, int(port)) for each in service.external}
+    return Discovery(
+        source,
+        f"{namespace}/{name}",
+        frozenset(targets),
+        selects=service is not None and bool(service.selector),
+    )
 
 
 def injection_of(pod: Pod) -> Injection | None:

@@ -84,7 +84,7 @@ def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
 def _asked(kube: KubeClient, pod: Pod) -> XdsClients:
     answers = parallel_map(lambda path: debug(kube, pod, path), (_SYNC_PATH, _CONNECTIONS_PATH))
     synced, connected = answers[_SYNC_PATH], answers[_CONNECTIONS_PATH]
-    clients = read_clients(synced.source, synced.stdout, connected.stdout)
+    clients = read_clients(synced.source, synced.text, connected.text)
     return XdsClients(synced.source, kube.name, pod.name, clients)
 
 

@@ -110,6 +110,7 @@ def together(checked: Sequence[RequirementReport]) -> RequirementReport:
             "findings": tuple(dict.fromkeys(found for each in checked for found in each.findings)),
             "figures": figures,
             "causes": tuple(dict.fromkeys(cause for each in checked for cause in each.causes)),
+            "notes": tuple(dict.fromkeys(note for each in checked for note in each.notes)),
         }
     )
 

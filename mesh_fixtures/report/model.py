@@ -193,6 +193,7 @@ class RequirementReport(Part):
         seconds: that its tests took.
         figures: what was measured, by name.
         causes: ids of `Report.causes`.
+        notes: what is unusual and works, a sentence each.
     """
 
     id: RequirementId
@@ -204,6 +205,7 @@ class RequirementReport(Part):
     findings: tuple[Found, ...] = ()
     figures: Mapping[str, Figure] = Field(default_factory=dict)
     causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def unverified(cls, requirement: Requirement, result: Result, reason: str) -> RequirementReport:

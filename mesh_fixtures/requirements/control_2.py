@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.kube import KubeClient, Meta, Pod
 from mesh_fixtures.probe.proxies import Proxy, proxies
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients, xds_clients
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -25,6 +24,9 @@ _OPTIONAL_FOR_ROUTERS: Final = frozenset({"EDS", "RDS"})
 Istiods = Mapping[str, tuple[XdsClients, ...]]
 """By the primary's name."""
 
+Differences = Mapping[tuple[str, str], tuple[Finding, ...]]
+"""What was found against each proxy at one time, by its cluster and id."""
+
 
 @dataclass(frozen=True)
 class Probes:
@@ -32,43 +34,80 @@ class Probes:
 
     proxies: Callable[[KubeClient], tuple[Proxy, ...]] = proxies
     xds_clients: Callable[[KubeClient], tuple[XdsClients, ...]] = xds_clients
-    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen at one time.
+
+    Attributes:
+        nothing: findings that are about no proxy.
+        differences: against those proxies that were not in sync at any time so far.
+    """
+
+    proxies: Mapping[str, int]
+    nothing: tuple[Finding, ...]
+    differences: Differences
+
+    @property
+    def findings(self) -> Iterator[Finding]:
+        yield from self.nothing
+        for those in self.differences.values():
+            yield from those
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    """Each proxy must be in sync at some time: where something changes all the time, there need not
+    be a moment at which all are.
+    """
     view, scenario = mesh.view, mesh.scenario
     primaries = [cluster.name for cluster in scenario.primaries]
-    gateway_ips = {
-        cluster: _ips(found) for cluster, found in view.each(probes.gateways, primaries).items()
-    }
+    synced: set[tuple[str, str]] = set()
 
-    def looked() -> tuple[dict[str, tuple[Proxy, ...]], list[Finding]]:
+    def look() -> _Look:
         found, istiods = view.each(probes.proxies), view.each(probes.xds_clients, primaries)
-        return found, [
-            *_nothing_to_judge(found, istiods),
-            *(
-                finding
-                for those in found.values()
-                for proxy in those
-                for finding in _judged(scenario, proxy, istiods, gateway_ips)
-            ),
-        ]
+        if not mesh.has_samples:
+            found = {
+                cluster: (*those, *_connected(cluster, those, istiods))
+                for cluster, those in found.items()
+            }
+        differences = {
+            (proxy.cluster, proxy.id): tuple(_judged(scenario, proxy, istiods))
+            for those in found.values()
+            for proxy in those
+        }
+        synced.update(proxy for proxy, seen in differences.items() if not seen)
+        return _Look(
+            {cluster: len(those) for cluster, those in found.items()},
+            tuple(_nothing_to_judge(found if mesh.has_samples else {}, istiods)),
+            {proxy: seen for proxy, seen in differences.items() if proxy not in synced},
+        )
 
     settled = settle(
-        looked, lambda seen: not seen[1], deadline=mesh.patient(SYNC_SECONDS), interval=0.5
+        look,
+        lambda seen: not [*seen.findings],
+        deadline=mesh.patient(SYNC_SECONDS),
+        interval=0.5,
     )
-    found, findings = settled.value
     return Outcome.judged(
-        findings,
+        settled.value.findings,
         {
-            **{f"{cluster}.proxies": len(those) for cluster, those in found.items()},
+            **{f"{cluster}.proxies": count for cluster, count in settled.value.proxies.items()},
             "seconds_to_synced": round(settled.seconds, 3),
         },
     )
 
 
-def _ips(gateways: Iterable[Gateway]) -> frozenset[str]:
-    return frozenset(pod.ip for gateway in gateways for pod in gateway.pods)
+def _connected(cluster: str, known: Iterable[Proxy], istiods: Istiods) -> Iterator[Proxy]:
+    """Proxies of a cluster that are connected to an istiod, but for those that are known."""
+    ids = {proxy.id for proxy in known}
+    for istiod in (each for asked in istiods.values() for each in asked):
+        for client in istiod.clients.values():
+            if client.cluster_id == cluster and client.proxy not in ids:
+                ids.add(client.proxy)
+                name, _, namespace = client.proxy.rpartition(".")
+                pod = Pod(Meta(name, namespace), "", "Running", False, True, ())
+                yield Proxy(istiod.source, cluster, pod)
 
 
 def _nothing_to_judge(
@@ -82,41 +121,24 @@ def _nothing_to_judge(
             yield Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))
 
 
-def _judged(
-    scenario: Scenario, proxy: Proxy, istiods: Istiods, gateway_ips: Mapping[str, frozenset[str]]
-) -> Iterator[Finding]:
+def _judged(scenario: Scenario, proxy: Proxy, istiods: Istiods) -> Iterator[Finding]:
     primary = scenario.control_plane_of(proxy.cluster)
     for cluster, asked in istiods.items():
-        held = [each for each in asked if proxy.id in each.clients]
+        held = [
+            (each, each.clients[proxy.id])
+            for each in asked
+            if proxy.id in each.clients and each.clients[proxy.id].cluster_id in ("", proxy.cluster)
+        ]
         if cluster == primary and asked and not held:
             expected = f"the proxy of {proxy} to be connected to istiod of {primary}"
             yield Finding(proxy.cluster, expected, "no connection", asked[0].source, _of(proxy))
-        elif cluster != primary:
-            for each in held:
+        for each, client in held:
+            if cluster != primary:
                 expected = f"the proxy of {proxy} to be connected to istiod of {primary} only"
                 seen = f"{each.istiod} of {cluster}"
                 yield Finding(proxy.cluster, expected, seen, each.source, _of(proxy))
-        else:
-            for each in held:
-                client = each.clients[proxy.id]
-                yield from _astray(proxy, client, each, gateway_ips[primary])
+            else:
                 yield from _behind(proxy, client, each)
-
-
-def _astray(
-    proxy: Proxy, client: XdsClient, istiod: XdsClients, gateway_ips: frozenset[str]
-) -> Iterator[Finding]:
-    """The connection of a remote's proxy comes from its primary's gateway, others directly."""
-    is_remote = istiod.cluster != proxy.cluster
-    wanted = gateway_ips if is_remote else frozenset({proxy.pod.ip})
-    if not client.peers or not client.peers <= wanted:
-        way = f"through the east-west gateway of {istiod.cluster}, " if is_remote else ""
-        expected = (
-            f"the connection of {proxy} to reach istiod {way}"
-            f"from {', '.join(sorted(wanted)) or 'a missing gateway'}"
-        )
-        seen = ", ".join(sorted(client.peers)) or "no connection"
-        yield Finding(proxy.cluster, expected, seen, istiod.source, _of(proxy))
 
 
 def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Finding]:
@@ -135,12 +157,13 @@ REQUIREMENT = Requirement(
     id="CONTROL-2",
     level="core",
     title=(
-        "Each proxy is connected to its own control plane's istiod (a remote's through the "
-        "east-west gateway) and has acknowledged all of its configuration."
+        "Each proxy that was started is connected to its own control plane's istiod, and has "
+        "acknowledged all of its configuration."
     ),
     judge=judge,
     section="Debugging Envoy and Istiod: Get an overview of your mesh",
     url="https://istio.io/latest/docs/ops/diagnostic-tools/proxy-cmd/#get-an-overview-of-your-mesh",
     needs="sample",
     rests_on=("WORKLOAD-1",),
+    without_samples=True,
 )

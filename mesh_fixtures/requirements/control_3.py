@@ -30,7 +30,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
     for cluster, those in found.items():
-        if not those.answered and not those.silent:
+        if mesh.has_samples and not those.answered and not those.silent:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         for proxy, metadata in those.answered:
             findings += _judged(mesh.scenario, proxy, metadata)
@@ -45,9 +45,10 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterator[Finding]:
     network = scenario.cluster(proxy.cluster).network
+    unnamed = "" if scenario.is_multi_network else network
     for what, wanted, seen in (
         ("cluster id", proxy.cluster, metadata.cluster_id),
-        ("network", network, metadata.network),
+        ("network", network, metadata.network or unnamed),
         ("mesh id", scenario.mesh_id, metadata.mesh_id),
     ):
         if seen != wanted:
@@ -84,4 +85,5 @@ REQUIREMENT = Requirement(
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",
     needs="sample",
     rests_on=("WORKLOAD-1",),
+    without_samples=True,
 )

@@ -32,7 +32,8 @@ def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
             yield Finding(cluster.name, expected, "none", about=Subject((cluster.name,)))
     if not each.verdict.complete:
         targets = sorted(target for one in each.wanted for target in one.targets)
-        expected = f"exactly the healthy endpoints {', '.join(targets)} in Sleep's proxy"
+        healthy = f"exactly the healthy endpoints {', '.join(targets)}" if targets else "endpoints"
+        expected = f"{healthy} in Sleep's proxy"
         seen = f"{each.seen} after {each.seconds:.0f} s ({each.verdict})"
         yield Finding(each.client, expected, seen, each.seen.source, _subject(scenario, each))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, Protocol
 
 import yaml
 
@@ -12,12 +12,28 @@ from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import resource_of
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.workloads import fresh_connections_manifest, service_manifest
 
 SERVICE: Final = "helloworld-fresh"
 
+SETTLING_SECONDS: Final = 15.0
+"""For the service to be known to clients and gateways."""
+
 Objects = Sequence[Json]
+
+
+class Probes(Protocol):
+    """How the service is made and observed."""
+
+    @property
+    def fresh_connections(self) -> Callable[[MeshView], AbstractContextManager[None]]: ...
+    @property
+    def client_endpoints(
+        self,
+    ) -> Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]]: ...
 
 
 @contextmanager
@@ -36,6 +52,20 @@ def fresh_connections(view: MeshView) -> Iterator[None]:
     finally:
         if not view.lab.external:
             parallel_map(lambda cluster: _delete(view, cluster, made[cluster]), made)
+
+
+@contextmanager
+def without_preference(view: MeshView, probes: Probes) -> Iterator[str]:
+    """The service of HelloWorld that is known to all clients by its own rule, which prefers no
+    locality, while the block runs. Its endpoints are those that clients go over to where the
+    locality fails that they prefer.
+
+    Raises:
+        ProbeError: it could not be made, or a proxy did not answer.
+    """
+    with probes.fresh_connections(view):
+        probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
+        yield SERVICE
 
 
 def _objects(view: MeshView, cluster: str) -> Objects:

@@ -30,10 +30,20 @@ class ObservedMesh:
         requests: number of requests from each cluster when traffic is observed.
         settling_seconds: most that any requirement waits for the mesh to become as it must be, on
             an idle machine; each has its own bound as well. It may be changed between them.
+        has_samples: whether the sample workloads run in it. Without them, requirements are judged
+            by what is there, and a cluster need not have any proxy.
     """
 
-    def __init__(self, view: MeshView, *, requests: int, settling_seconds: float = inf) -> None:
+    def __init__(
+        self,
+        view: MeshView,
+        *,
+        requests: int,
+        settling_seconds: float = inf,
+        has_samples: bool = True,
+    ) -> None:
         self.requests = requests
+        self.has_samples = has_samples
         self._view = view
         self.settling_seconds = settling_seconds
         self._tainted: LabError | None = None

@@ -35,18 +35,25 @@ class Outcome:
         findings: distinct differences from what must hold; empty unless it is unmet.
         figures: by name, e.g. `cluster1.requests`; names are unique within a requirement.
         trouble: set when the check could not see whether the requirement holds.
+        notes: what is unusual and works, a sentence each.
     """
 
     findings: tuple[Finding, ...]
     figures: Mapping[str, Figure]
     trouble: Trouble | None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def judged(
-        cls, findings: Iterable[Finding], figures: Mapping[str, Figure] | None = None
+        cls,
+        findings: Iterable[Finding],
+        figures: Mapping[str, Figure] | None = None,
+        notes: Iterable[str] = (),
     ) -> Outcome:
-        """It holds if there is no finding; equal findings count once."""
-        return cls(tuple(dict.fromkeys(findings)), dict(figures or {}), None)
+        """It holds if there is no finding; equal findings and notes count once."""
+        return cls(
+            tuple(dict.fromkeys(findings)), dict(figures or {}), None, tuple(dict.fromkeys(notes))
+        )
 
     @classmethod
     def inconclusive(cls, trouble: Trouble, figures: Mapping[str, Figure] | None = None) -> Outcome:
@@ -89,6 +96,8 @@ class Requirement:
         rests_on: ids of requirements directly below: where one of them fails, so may this.
         rests_on_for_remotes: more of these, where the scenario has remotes.
         features: what a scenario must have for the requirement to apply, of `scenario.FEATURES`.
+        without_samples: whether it can be checked in part without the sample workloads, by what can
+            be read within seconds.
         disruptive: whether checking takes parts of the mesh down and brings them back.
         seconds: bound of a check on an idle machine.
     """
@@ -103,6 +112,7 @@ class Requirement:
     rests_on: tuple[str, ...] = ()
     rests_on_for_remotes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    without_samples: bool = False
     disruptive: bool = False
     seconds: float = 300.0
     judge_early: Callable[[ObservedMesh], Outcome] | None = field(default=None, repr=False)

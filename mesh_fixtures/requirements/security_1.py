@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +20,13 @@ from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.requirements.fresh_connections import fresh_connections, without_preference
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.workloads import SERVICE
 
 REQUESTS: Final = 12
 """From each cluster at a time."""
@@ -71,6 +74,10 @@ class Probes:
     requests: Callable[..., TrafficSample] = requests
     logged_peers: Callable[[KubeClient, Pod, Iterable[str]], Mapping[str, Peers]] = logged_peers
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
     settling_seconds: float = SETTLING_SECONDS
 
 
@@ -89,8 +96,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         ).items()
     }
     query = f"?identity={secrets.token_hex(4)}"
-    with _logging(probes, view, servers):
-        answers = _send(probes, view, mesh.traffic, query)
+    with _logging(probes, view, servers), _service(probes, mesh) as service:
+        answers = _send(probes, mesh, serving, service, query)
         known = _known(probes, view, servers, answers, query)
     findings = [*_bare(serving), *_judged(servers, wanted, answers, known)]
     unseen = None if findings else _unseen(serving, answers)
@@ -131,27 +138,43 @@ def _tagged(client: str, query: str) -> str:
     return f"{query}-{client}"
 
 
+@contextmanager
+def _service(probes: Probes, mesh: ObservedMesh) -> Iterator[str]:
+    """The service by which every pod of HelloWorld answers each client while the block runs."""
+    if any(each.reserve for each in mesh.endpoints.values()):
+        with without_preference(mesh.view, probes) as service:
+            yield service
+    else:
+        yield SERVICE
+
+
 def _send(
-    probes: Probes, view: MeshView, before: Mapping[str, TrafficSample], query: str
+    probes: Probes, mesh: ObservedMesh, serving: Sequence[Server], service: str, query: str
 ) -> Answers:
-    """Requests until all have answered each client that answered it before, or until some fail."""
+    """Requests until all have answered each client that answered it before, and a pod of each
+    cluster has, or until some fail.
+    """
+    view, before = mesh.view, mesh.traffic
     answers: dict[str, Counter[str]] = {client: Counter() for client in view.kube}
     for _ in range(ROUNDS):
-        samples = view.each(lambda kube: _requests(probes, kube, query))
+        samples = view.each(lambda kube: _requests(probes, kube, service, query))
         for client, sample in samples.items():
             answers[client].update(sample.instances)
-        if any(sample.failures for sample in samples.values()) or all(
+        all_again = all(
             set(sample.instances) <= set(answers[client]) for client, sample in before.items()
+        )
+        if any(sample.failures for sample in samples.values()) or (
+            all_again and (service == SERVICE or _unseen(serving, answers) is None)
         ):
             break
     return answers
 
 
-def _requests(probes: Probes, kube: KubeClient, query: str) -> TrafficSample:
+def _requests(probes: Probes, kube: KubeClient, service: str, query: str) -> TrafficSample:
     return probes.requests(
         kube,
         REQUESTS,
-        target=helloworld_url(kube.sample_namespace) + _tagged(kube.name, query),
+        target=helloworld_url(kube.sample_namespace, service) + _tagged(kube.name, query),
         request_seconds=patient(REQUEST_SECONDS),
         budget_seconds=whole(BUDGET_SECONDS),
     )

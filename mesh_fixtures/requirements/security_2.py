@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.gateways import NetworkGateway, advertised
 from mesh_fixtures.probe.identities import spiffe_id
+from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.scenario import SERVICES_PORT, Scenario
 from mesh_fixtures.verdict.client_endpoints import passing_on
+from mesh_fixtures.verdict.expectations import gateways_for
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import hello
 
 UNKNOWN_SERVICE: Final = "nowhere"
+
+PRIVATE_PORTS: Final = frozenset({15000, 15010, 15014})
+"""Ports of a proxy's admin interface, and of istiod in plain text: never for other networks."""
+
+CONNECT_SECONDS: Final = 2.5
 
 TRIED: Final = {
     "plaintext": "plaintext",
@@ -41,13 +48,14 @@ class Tried:
 
     Attributes:
         client: name of the client's cluster.
-        cluster: name of the gateway's.
+        cluster: name of the gateway's; of its network where that is not known.
         what: a key of `TRIED`.
     """
 
     client: str
     cluster: str
     address: str
+    port: int
     what: str
 
 
@@ -55,39 +63,33 @@ class Tried:
 class Probes:
     """How the mesh is observed."""
 
-    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
     attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+    connections: Callable[..., Iterable[Connection]] = connections
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    view = mesh.view
+    view, scenario = mesh.view, mesh.scenario
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
-    addresses = {
-        cluster: [address for gateway in those for address in gateway.addresses]
-        for cluster, those in view.each(probes.gateways).items()
-    }
+    known = view.each(probes.advertised, [each.name for each in scenario.primaries])
+    ways = {each.name: gateways_for(scenario, each.name, known) for each in scenario.clusters}
+    clients = {way.target: (client, way) for client, those in ways.items() for way in those}
     tries = [
-        Tried(_client_of(mesh.scenario, cluster), cluster, address, what)
-        for cluster, those in addresses.items()
-        for address in those
+        Tried(client, way.cluster or way.network, way.address, way.port, what)
+        for client, way in clients.values()
         for what in TRIED
     ]
     found = parallel_map(lambda tried: _try(probes, view, tried, sleeps[tried.client]), tries)
-    findings = [*_without_address(addresses), *_accepted(found)]
+    findings = [
+        *_without_gateway(ways),
+        *_accepted(found),
+        *_private(probes, view, sleeps, clients.values()),
+    ]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
     if unseen is not None:
         return Outcome.inconclusive(unseen, figures)
     return Outcome.judged(findings, figures)
-
-
-def _client_of(scenario: Scenario, gateway: str) -> str:
-    """A cluster on another network."""
-    return next(
-        cluster.name
-        for cluster in scenario.clusters
-        if not scenario.same_network(cluster.name, gateway)
-    )
 
 
 def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
@@ -103,20 +105,20 @@ def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     introduction = introductions[tried.what]()
-    return probes.attempt(kube, sleep, tried.address, SERVICES_PORT, request, introduction)
+    return probes.attempt(kube, sleep, tried.address, tried.port, request, introduction)
 
 
-def _without_address(addresses: Mapping[str, list[str]]) -> Iterator[Finding]:
-    for cluster, those in addresses.items():
+def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[Finding]:
+    for client, those in ways.items():
         if not those:
-            expected = "a gateway with an address, to see whom it refuses"
-            yield Finding(cluster, expected, "none", about=Subject((cluster,)))
+            expected = "a gateway of another network, to see whom it refuses"
+            yield Finding(client, expected, "none", about=Subject(clients=(client,)))
 
 
 def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
     for tried, seen in found.items():
         expected = (
-            f"{TRIED[tried.what]} to be refused by {tried.address}:{SERVICES_PORT}, "
+            f"{TRIED[tried.what]} to be refused by {tried.address}:{tried.port}, "
             f"the gateway of {tried.cluster}"
         )
         about = Subject((tried.cluster,), addresses=(tried.address,))
@@ -125,6 +127,26 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
         elif tried.what not in PASSED_ON and seen.server is not None:
             shown = f"a server that shows its certificate, {', '.join(seen.server)}"
             yield Finding(tried.client, expected, shown, seen.source, about)
+
+
+def _private(
+    probes: Probes,
+    view: MeshView,
+    sleeps: Mapping[str, Pod],
+    clients: Iterable[tuple[str, NetworkGateway]],
+) -> Iterator[Finding]:
+    """Ports that show a proxy's or istiod's inside to other networks."""
+    for client, way in clients:
+        targets = [(way.address, port) for port in sorted(PRIVATE_PORTS)]
+        for seen in probes.connections(
+            view.kube[client], sleeps[client], targets, seconds=patient(CONNECT_SECONDS)
+        ):
+            if seen.is_open:
+                expected = f"port {seen.port} of the gateway {way} to be closed"
+                clusters = (way.cluster,) if way.cluster else ()
+                about = Subject(clusters, addresses=(way.address,), clients=(client,))
+                shown = f"{seen} {seen.message}".rstrip()
+                yield Finding(client, expected, shown, seen.source, about)
 
 
 def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:
@@ -145,7 +167,7 @@ REQUIREMENT = Requirement(
     level="extended",
     title=(
         "The gateways' service port refuses plaintext, unknown SNIs, client certificates from "
-        "an untrusted root, and clients without a certificate."
+        "an untrusted root, and clients without a certificate; no port shows a proxy's inside."
     ),
     judge=judge,
     section="Install Multi-Primary on different networks: Expose services",

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
 
-from mesh_fixtures.probe.traffic import TrafficSample
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.patience import patient, whole
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.requirements.fresh_connections import fresh_connections, without_preference
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.findings import Finding, Subject
 
+RESERVE_REQUESTS: Final = 40
+"""From each cluster, to what its clients hold in reserve."""
 
-def judge(mesh: ObservedMesh) -> Outcome:
+REQUEST_SECONDS: Final = 3.0
+BUDGET_SECONDS: Final = 20
+"""After which no further ones of these are begun."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed."""
+
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+    requests: Callable[..., TrafficSample] = requests
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     figures: dict[str, Figure] = {}
     for cluster, sample in mesh.traffic.items():
         figures[f"{cluster}.requests"] = sample.sent
@@ -19,25 +45,81 @@ def judge(mesh: ObservedMesh) -> Outcome:
         figures[f"{cluster}.requests_per_second"] = round(sample.per_second, 1)
         for version, count in sample.versions.items():
             figures[f"{cluster}.answers.{version}"] = count
-    return Outcome.judged(
-        (finding for sample in mesh.traffic.values() for finding in _judged(mesh.scenario, sample)),
-        figures,
-    )
+    reserves = {
+        cluster: reserve
+        for cluster, sample in mesh.traffic.items()
+        if (reserve := _reserve(mesh, sample))
+    }
+    samples = _without_preference(mesh.view, probes, reserves) if reserves else {}
+    findings: list[Finding] = []
+    notes: list[str] = []
+    for cluster, sample in mesh.traffic.items():
+        reserve = reserves.get(cluster, frozenset())
+        findings += _judged(mesh.scenario, sample, reserve)
+        if reserve:
+            findings += _judged_reserve(samples[cluster], reserve)
+            figures[f"{cluster}.held_in_reserve"] = ", ".join(sorted(reserve))
+            notes.append(
+                f"{cluster}: clients prefer a locality, and use {', '.join(sorted(reserve))} only "
+                f"where that fails; without the preference, {_counted(samples[cluster])}"
+            )
+    return Outcome.judged(findings, figures, () if findings else notes)
 
 
-def _judged(scenario: Scenario, sample: TrafficSample) -> Iterator[Finding]:
+def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
+    """Versions that have not answered a client because its proxy holds them in reserve."""
+    lacking = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
+    if not lacking:
+        return frozenset()
+    return mesh.endpoints[sample.cluster].reserve & lacking
+
+
+def _without_preference(
+    view: MeshView, probes: Probes, clusters: Iterable[str]
+) -> Mapping[str, TrafficSample]:
+    """Requests of clients in these clusters to what they hold in reserve, among the rest."""
+    with without_preference(view, probes) as service:
+
+        def send(kube: KubeClient) -> TrafficSample:
+            return probes.requests(
+                kube,
+                RESERVE_REQUESTS,
+                target=helloworld_url(kube.sample_namespace, service),
+                request_seconds=patient(REQUEST_SECONDS),
+                budget_seconds=whole(BUDGET_SECONDS),
+            )
+
+        return view.each(send, clusters)
+
+
+def _judged(
+    scenario: Scenario, sample: TrafficSample, reserve: frozenset[str]
+) -> Iterator[Finding]:
     about = _unreached(scenario, sample)
     if sample.failures or sample.cut_short:
-        expected = f"{sample.requested} requests without an error"
-        seen = f"{len(sample.failures)} errors in {sample.sent} requests"
-        if sample.cut_short:
-            seen += " before the time was over"
-        shown = "; ".join(map(str, sample.failures[:3]))
-        yield Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source, about)
-    wanted = {cluster.helloworld for cluster in scenario.clusters}
+        yield _failed(sample, f"{sample.requested} requests without an error", about)
+    wanted = {cluster.helloworld for cluster in scenario.clusters} - reserve
     if set(sample.versions) != wanted:
         expected = f"answers from {', '.join(sorted(wanted))} and no other version"
         yield Finding(sample.cluster, expected, _counted(sample), sample.source, about)
+
+
+def _judged_reserve(sample: TrafficSample, reserve: frozenset[str]) -> Iterator[Finding]:
+    versions = ", ".join(sorted(reserve))
+    if sample.failures or sample.cut_short:
+        expected = f"{sample.requested} requests without an error, {versions} being in reserve"
+        yield _failed(sample, expected, Subject())
+    elif not reserve <= set(sample.versions):
+        expected = f"answers from {versions}, which clients hold in reserve"
+        yield Finding(sample.cluster, expected, _counted(sample), sample.source)
+
+
+def _failed(sample: TrafficSample, expected: str, about: Subject) -> Finding:
+    seen = f"{len(sample.failures)} errors in {sample.sent} requests"
+    if sample.cut_short:
+        seen += " before the time was over"
+    shown = "; ".join(map(str, sample.failures[:3]))
+    return Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source, about)
 
 
 def _unreached(scenario: Scenario, sample: TrafficSample) -> Subject:

@@ -46,11 +46,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     }
     groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
     findings = [*_unsound(_authorities(mesh, probes)), *_refusals(groups)]
-    figures = _figures(mesh, held)
+    figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
     unseen = [error for each in answers.values() if not each.answered for _, error in each.silent]
     if unseen and not findings:
         return Outcome.inconclusive(unseen[0], figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, _shared(mesh, held))
 
 
 def judge_early(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -108,18 +108,17 @@ def _top(path: Sequence[Certificate]) -> str:
     return _named(last) if last.subject == last.issuer else last.issuer
 
 
-def _figures(mesh: ObservedMesh, held: Mapping[str, Held]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
+def _shared(mesh: ObservedMesh, held: Mapping[str, Held]) -> Iterator[str]:
+    """A note of control planes that sign with one key, which is sound, and as weak as any of them."""
     owners: dict[str, set[str]] = {}
     for cluster, those in held.items():
         for _, seen in those:
             if seen.issuing is not None:
                 primary = mesh.scenario.control_plane_of(cluster)
                 owners.setdefault(seen.issuing.key, set()).add(primary)
-    shared = sorted({name for names in owners.values() if len(names) > 1 for name in names})
-    if shared:
-        figures["sign_with_the_same_key"] = ", ".join(shared)
-    return figures
+    for names in owners.values():
+        if len(names) > 1:
+            yield f"{' and '.join(sorted(names))} sign with the same key: whoever gets it has both"
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
@@ -146,4 +145,5 @@ REQUIREMENT = Requirement(
     section="Before you begin: Configure Trust",
     url="https://istio.io/latest/docs/setup/install/multicluster/before-you-begin/#configure-trust",
     needs="sample",
+    without_samples=True,
 )

@@ -40,7 +40,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = view.each(probes.identities)
     findings: list[Finding] = []
     for cluster, those in found.items():
-        if not those.answered and not those.silent:
+        if mesh.has_samples and not those.answered and not those.silent:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         findings += [finding for each in those.answered for finding in _unsound(*each)]
         held = [(proxy, seen) for proxy, seen in those.answered if seen is not None]
@@ -168,4 +168,5 @@ REQUIREMENT = Requirement(
         "TRUST-1",
         "WORKLOAD-1",
     ),
+    without_samples=True,
 )

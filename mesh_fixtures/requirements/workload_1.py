@@ -1,14 +1,12 @@
-"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with proxies of the right istiod."""
+"""WORKLOAD-1: HelloWorld and Sleep run in their clusters, with the right proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.gateways import Gateway, gateways
-from mesh_fixtures.probe.istiod import istiods
-from mesh_fixtures.probe.workloads import Discovery, Injection, Workload, discovery, workloads
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.workloads import Workload, workloads
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -20,35 +18,15 @@ class Probes:
     """How the mesh is observed."""
 
     workloads: Callable[[KubeClient], tuple[Workload, ...]] = workloads
-    discovery: Callable[[KubeClient, str], Discovery] = discovery
-    istiods: Callable[[KubeClient], tuple[Pod, ...]] = istiods
-    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    view, scenario = mesh.view, mesh.scenario
-    found = view.each(probes.workloads)
-    where = view.each(lambda kube: _discoveries(probes, kube, found[kube.name]))
-    istiod = view.each(lambda kube: _addresses_of_istiod(probes, kube))
     findings: list[Finding] = []
-    for cluster, pods in found.items():
-        findings += _missing(scenario, cluster, pods)
-        findings += [finding for pod in pods for finding in _not_running(pod)]
-        findings += _misled(scenario, cluster, pods, where[cluster], istiod)
+    for cluster, pods in mesh.view.each(probes.workloads).items():
+        findings += _missing(mesh.scenario, cluster, pods)
+        for pod in pods:
+            findings += [*_not_running(pod), *_misplaced(mesh.scenario, pod)]
     return Outcome.judged(findings)
-
-
-def _discoveries(
-    probes: Probes, kube: KubeClient, pods: tuple[Workload, ...]
-) -> dict[str, Discovery]:
-    addresses = {pod.injection.discovery for pod in pods if pod.injection is not None}
-    return {address: probes.discovery(kube, address) for address in sorted(addresses)}
-
-
-def _addresses_of_istiod(probes: Probes, kube: KubeClient) -> tuple[frozenset[str], frozenset[str]]:
-    """Addresses of this cluster's istiod for its own proxies, and for those of its remotes."""
-    pods = frozenset(pod.ip for pod in probes.istiods(kube) if pod.serving)
-    return pods, frozenset(each for gateway in probes.gateways(kube) for each in gateway.addresses)
 
 
 def _missing(scenario: Scenario, cluster: str, pods: tuple[Workload, ...]) -> Iterator[Finding]:
@@ -74,35 +52,16 @@ def _not_running(workload: Workload) -> Iterator[Finding]:
         yield Finding(workload.cluster, expected, pod.state, workload.source, _of(workload))
 
 
-def _misled(
-    scenario: Scenario,
-    cluster: str,
-    pods: tuple[Workload, ...],
-    where: Mapping[str, Discovery],
-    istiod: Mapping[str, tuple[frozenset[str], frozenset[str]]],
-) -> Iterator[Finding]:
-    primary = scenario.control_plane_of(cluster)
-    own, through_gateway = istiod[primary]
-    wanted = own if primary == cluster else through_gateway
-    for pod in pods:
-        injection = pod.injection
-        if injection is None:
-            continue
-        yield from _misplaced(scenario, pod, injection)
-        seen_at = where[injection.discovery]
-        if not seen_at.addresses or not seen_at.addresses <= wanted:
-            expected = (
-                f"the proxy of {pod.pod.meta} to find istiod of {primary} "
-                f"at {', '.join(sorted(wanted)) or 'a missing address'}"
-            )
-            yield Finding(cluster, expected, str(seen_at), seen_at.source, _of(pod))
-
-
-def _misplaced(scenario: Scenario, pod: Workload, injection: Injection) -> Iterator[Finding]:
+def _misplaced(scenario: Scenario, pod: Workload) -> Iterator[Finding]:
+    """Where the proxy believes to be, as istiod has told it at injection."""
+    injection = pod.injection
+    if injection is None:
+        return
     network = scenario.cluster(pod.cluster).network
+    unnamed = "" if scenario.is_multi_network else network
     for what, wanted, seen in (
         ("cluster", pod.cluster, injection.cluster_id),
-        ("network", network, injection.network),
+        ("network", network, injection.network or unnamed),
         ("mesh", scenario.mesh_id, injection.mesh_id),
     ):
         if seen != wanted:
@@ -118,8 +77,8 @@ REQUIREMENT = Requirement(
     id="WORKLOAD-1",
     level="core",
     title=(
-        "HelloWorld and Sleep run in their clusters with every container ready, and the right "
-        "istiod configures their proxies."
+        "HelloWorld and Sleep run in their clusters with every container ready, and with proxies "
+        "that were injected for their cluster and network."
     ),
     judge=judge,
     section="Verify the installation: Deploy the HelloWorld Service",

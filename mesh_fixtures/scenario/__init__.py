@@ -3,6 +3,7 @@
 from mesh_fixtures.scenario.file import SUFFIXES, load_scenario, load_scenarios
 from mesh_fixtures.scenario.folder import default_folder
 from mesh_fixtures.scenario.model import (
+    DNS_LABEL,
     FEATURES,
     ISTIOD_PORTS,
     SERVICES_PORT,
@@ -16,6 +17,7 @@ from mesh_fixtures.scenario.model import (
 from mesh_fixtures.scenario.writing import as_yaml
 
 __all__ = [
+    "DNS_LABEL",
     "FEATURES",
     "ISTIOD_PORTS",
     "SERVICES_PORT",

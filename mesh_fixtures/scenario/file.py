@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mesh_fixtures.errors import ScenarioError
-from mesh_fixtures.scenario.model import DNS_LABEL, MOST_NODES, ClusterSpec, NetworkSpec, Scenario
+from mesh_fixtures.scenario.model import (
+    DNS_LABEL,
+    LABEL_VALUE,
+    MOST_NODES,
+    ClusterSpec,
+    NetworkSpec,
+    Scenario,
+)
 from mesh_fixtures.scenario.rules import Defect, closest, contradictions
 from mesh_fixtures.strict_yaml import (
     RepeatedKey,
@@ -121,9 +128,11 @@ def _check(
     ]
     if "id" in content:
         own.append(Defect("id", "no such key: the file name is the id", _quote(content["id"])))
+    others = _texts(content, "others")
     found = contradictions(
         networks,
         clusters,
+        others=others,
         unread_networks=broken_networks,
         unread_clusters=broken_clusters,
     )
@@ -136,8 +145,15 @@ def _check(
         mesh=str(content["mesh"]),
         networks=tuple(networks.values()),
         clusters=tuple(clusters.values()),
+        others=others,
     )
     return scenario, ()
+
+
+def _texts(content: Mapping[str, Text], key: str) -> tuple[str, ...]:
+    """A list of texts; what is none is found by the schema."""
+    entries = content.get(key)
+    return tuple(map(str, entries)) if isinstance(entries, list) else ()
 
 
 def _entries(
@@ -191,8 +207,8 @@ def _defect(detail: ErrorDetails, kind: type[BaseModel], path: str) -> Defect:
         case "missing":
             return Defect(inner, "a value", "nothing")
         case "string_pattern_mismatch":
-            wanted = "lower-case letters, digits and hyphens, a letter or digit at both ends"
-            return Defect(inner, wanted, seen)
+            letters = _LETTERS[detail["ctx"]["pattern"]]
+            return Defect(inner, f"{letters}, a letter or digit at both ends", seen)
         case "literal_error":
             return Defect(inner, f"one of {detail['ctx']['expected']}", seen)
         case "int_parsing" | "greater_than_equal" | "less_than_equal":
@@ -209,6 +225,11 @@ def _keys(kind: type[BaseModel]) -> list[str]:
 
 
 _ID = (Scenario, "id")
+_LETTERS = {
+    DNS_LABEL: "lower-case letters, digits and hyphens",
+    LABEL_VALUE: "letters, digits, hyphens, dots and underscores",
+}
+"""What may be in a name, by its pattern."""
 
 
 def _quote(value: object) -> str:

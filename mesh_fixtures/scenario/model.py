@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from mesh_fixtures.scenario.rules import contradictions
 
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+LABEL_VALUE: Final = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+"""Characters of a label's value, of which the key of a remote secret may have no other either."""
+
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
-# A mesh without an id goes by its trust domain.
-MeshId = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)
-]
-# Room for the suffix of a node's name, which is a label too.
-ClusterName = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=55)]
+LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63)]
+# It is part of the names of files.
+ClusterName = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=200)]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Role = Literal["primary", "remote"]
@@ -63,7 +63,7 @@ class NetworkSpec(_Spec):
         cidr: addresses of its nodes and load balancers; None lets the provider choose.
     """
 
-    name: DnsLabel
+    name: LabelValue
     cidr: IPv4Network | None = None
 
 
@@ -80,9 +80,9 @@ class ClusterSpec(_Spec):
     """
 
     name: ClusterName
-    network: DnsLabel
+    network: LabelValue
     role: Role
-    primary: DnsLabel | None = None
+    primary: ClusterName | None = None
     nodes: int = Field(default=1, ge=1, le=MOST_NODES)
     pod_cidr: IPv4Network | None = Field(default=None, alias="podCIDR")
     service_cidr: IPv4Network | None = Field(default=None, alias="serviceCIDR")
@@ -109,6 +109,7 @@ class Scenario(_Spec):
         mesh_id: value of Istio's `meshID`.
         networks: in the file's order.
         clusters: in the file's order.
+        others: names of clusters that belong to the mesh as well, of which nothing is verified.
 
     Raises:
         pydantic.ValidationError: a value is malformed, or values contradict each other.
@@ -116,13 +117,16 @@ class Scenario(_Spec):
 
     id: DnsLabel
     title: Title
-    mesh_id: MeshId = Field(alias="mesh")
+    mesh_id: LabelValue = Field(alias="mesh")
     networks: tuple[NetworkSpec, ...] = Field(min_length=1)
     clusters: tuple[ClusterSpec, ...] = Field(min_length=1)
+    others: tuple[ClusterName, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        found = contradictions(dict(enumerate(self.networks)), dict(enumerate(self.clusters)))
+        found = contradictions(
+            dict(enumerate(self.networks)), dict(enumerate(self.clusters)), others=self.others
+        )
         if found:
             raise ValueError("; ".join(str(defect) for defect in found))
         return self
@@ -131,6 +135,8 @@ class Scenario(_Spec):
     def digest(self) -> str:
         """SHA-256 (hex) of the content; the same for equal content in different notation."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
+        if not self.others:  # as before there were any
+            del content["others"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -174,7 +180,7 @@ class Scenario(_Spec):
     @property
     def _essence(self) -> tuple[object, ...]:
         clusters = {(each.name, each.network, each.primary) for each in self.clusters}
-        return self.mesh_id, frozenset(clusters)
+        return self.mesh_id, frozenset(clusters), frozenset(self.others)
 
     def same_network(self, one: str, other: str) -> bool:
         """Whether the pods of two clusters reach each other directly."""

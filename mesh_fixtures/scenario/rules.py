@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network
@@ -62,6 +62,7 @@ def contradictions(
     networks: Mapping[int, _Network],
     clusters: Mapping[int, _Cluster],
     *,
+    others: Sequence[str] = (),
     unread_networks: Collection[str] = (),
     unread_clusters: Collection[str] = (),
 ) -> tuple[Defect, ...]:
@@ -70,6 +71,7 @@ def contradictions(
     Args:
         networks: well-formed networks by position in the file.
         clusters: well-formed clusters by position in the file.
+        others: names of clusters that are not described.
         unread_networks: names in malformed entries, so that they are not reported as missing.
         unread_clusters: likewise.
     """
@@ -77,6 +79,7 @@ def contradictions(
     return (
         *_repeated_names("networks", {at: network.name for at, network in networks.items()}),
         *_repeated_names("clusters", {at: cluster.name for at, cluster in clusters.items()}),
+        *_described_others(clusters, others),
         *_dangling_networks(networks, clusters, unread_networks),
         *_roles(clusters, unread_clusters),
         *(() if unread else _unused_networks(networks, clusters)),
@@ -104,6 +107,14 @@ def _repeated_names(where: str, names: Mapping[int, str]) -> Iterator[Defect]:
             seen = f"{name}, which is also the name of {where}[{first[name]}]"
             yield Defect(f"{where}[{at}].name", "a name of its own", seen)
         first.setdefault(name, at)
+
+
+def _described_others(clusters: Mapping[int, _Cluster], others: Sequence[str]) -> Iterator[Defect]:
+    described = {cluster.name for cluster in clusters.values()}
+    for at, name in enumerate(others):
+        if name in described or name in others[:at]:
+            seen = f"{name}, which is named before"
+            yield Defect(f"others[{at}]", "a cluster that is not described", seen)
 
 
 def _dangling_networks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -24,6 +24,8 @@ def as_yaml(scenario: Scenario) -> str:
         f"  - {_line(_entry(cluster, at), flow=True)}"
         for at, cluster in enumerate(scenario.clusters)
     ]
+    if scenario.others:
+        lines.append(f"others: {_line_of(scenario.others)}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -31,6 +33,10 @@ def _line(content: Mapping[str, Any], *, flow: bool = False) -> str:
     return yaml.safe_dump(
         dict(content), sort_keys=False, default_flow_style=flow, allow_unicode=True, width=10**6
     ).rstrip("\n")
+
+
+def _line_of(names: Sequence[str]) -> str:
+    return yaml.safe_dump(list(names), default_flow_style=True, width=10**6).rstrip("\n")
 
 
 def _entry(cluster: ClusterSpec, at: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from mesh_fixtures.session.selection import RESERVED
+from mesh_fixtures.session.selection import NOTE, RESERVED
 
 if TYPE_CHECKING:
     from mesh_fixtures.report.model import Figure, RequirementReport, Result
@@ -98,6 +98,7 @@ def _record(
             name: _figure(value) for name, value in report.user_properties if name not in RESERVED
         },
         causes=tuple(causes),
+        notes=tuple(str(value) for name, value in report.user_properties if name == NOTE),
     )
 
 

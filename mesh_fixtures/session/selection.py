@@ -276,8 +276,11 @@ def _is_disruptive(item: pytest.Item) -> bool:
     return bool(topology_of(item)) and item.get_closest_marker("disruptive") is not None
 
 
+NOTE: Final = "note"
+"""Property of a test with something that is unusual and works; there may be several."""
+
 RESERVED: Final = frozenset(
-    {"requirement", "level", "title", "topology", "provider", "install", "result", "cause"}
+    {"requirement", "level", "title", "topology", "provider", "install", "result", "cause", NOTE}
 )
 """Properties of tests that are no figures."""
 

@@ -14,6 +14,7 @@ from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
+from mesh_fixtures.session.selection import NOTE
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
@@ -30,6 +31,7 @@ class TerminalProgress:
         self._lock = Lock()
         self._display = Display(self._write_line)
         self._explained: dict[str, Explained] = {}
+        self._notes: dict[str, None] = {}
         self.sink = both(step_times, retries, self._display)
 
     def _write_line(self, line: str) -> None:
@@ -59,6 +61,10 @@ class TerminalProgress:
             known = self._explained.get(new.topology, new)
             self._explained[new.topology] = known.updated(new)
         properties = dict(report.user_properties)
+        if report.when == "call":
+            about = f"{properties.get('topology', '')} {properties.get('requirement', '')}".strip()
+            notes = (value for name, value in report.user_properties if name == NOTE)
+            self._notes |= dict.fromkeys(f"{about}: {note}" for note in notes)
         has_verdict = report.when == "call" and (report.passed or report.failed)
         if has_verdict and "topology" in properties:
             self._config.stash[RUN].verified.add(str(properties["topology"]))
@@ -88,6 +94,8 @@ class TerminalProgress:
         if terminalreporter.verbosity >= -1:
             for line in self._retried():
                 terminalreporter.write_line(line, yellow=True)
+            for note in self._notes:
+                terminalreporter.write_line(f"note: {note}", yellow=True)
         self._explain(terminalreporter)
         ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for topology in self._unverified() if ran else ():

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld
-from mesh_fixtures.probe.gateways import Gateway, gateways, resolved
+from mesh_fixtures.probe.gateways import NetworkGateway, advertised, gateways
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP, workloads
-from mesh_fixtures.verdict.convergence import Settled, settle
+from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.expectations import (
+    Backend,
     Destination,
     EndpointsVerdict,
     backends,
     destinations,
+    gateways_for,
+    held_in_reserve,
     judge_endpoints,
 )
 from mesh_fixtures.workloads import PORT, SERVICE, host
 
 DEADLINE_SECONDS: Final = 30.0
 INTERVAL_SECONDS: Final = 0.25
+REFRESH_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class ClientEndpoints:
     client: str
     wanted: tuple[Destination, ...]
     seen: Endpoints
-    seconds: float
+    seconds: float = 0.0
     behind_gateway: bool = True
     gateway_seconds: float = 0.0
 
@@ -47,10 +55,55 @@ class ClientEndpoints:
     def verdict(self) -> EndpointsVerdict:
         return judge_endpoints(self.wanted, self.seen)
 
+    @property
+    def reserve(self) -> frozenset[str]:
+        """Versions that the proxy uses only where others fail."""
+        return held_in_reserve(self.wanted, self.seen)
+
 
 def passing_on(namespace: str, service: str = SERVICE) -> str:
     """Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
     return f"outbound_.{PORT}_._.{host(namespace, service)}"
+
+
+class _Mesh:
+    """What clients must know: pods and gateways, looked at anew once that is `REFRESH_SECONDS` old.
+    Threads share it.
+    """
+
+    def __init__(self, view: MeshView) -> None:
+        self._view = view
+        self._lock = threading.Lock()
+        self._until = -inf
+        self._pods: tuple[Backend, ...] = ()
+        self._advertised: Mapping[str, tuple[NetworkGateway, ...]] = {}
+
+    def behind(self, cluster: str) -> frozenset[str]:
+        """Targets of the pods on a cluster's network."""
+        self._refresh()
+        return frozenset(
+            f"{pod.address}:{PORT}"
+            for pod in self._pods
+            if self._view.scenario.same_network(pod.cluster, cluster)
+        )
+
+    def wanted(self, client: str) -> tuple[Destination, ...]:
+        self._refresh()
+        scenario = self._view.scenario
+        ways = gateways_for(scenario, client, self._advertised)
+        return destinations(scenario, client, self._pods, ways)
+
+    def _refresh(self) -> None:
+        view = self._view
+        with self._lock:
+            if time.monotonic() < self._until:
+                return
+            running = view.each(workloads).values()
+            self._pods = backends(each for those in running for each in those)
+            if view.scenario.is_multi_network:
+                primaries = [each.name for each in view.scenario.primaries]
+                self._advertised = view.each(advertised, primaries)
+            self._until = time.monotonic() + REFRESH_SECONDS
 
 
 def client_endpoints(
@@ -59,74 +112,56 @@ def client_endpoints(
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
 
+    What they must be is looked at again and again: pods come and go, and gateways get addresses.
+
     Args:
         seconds: until the deadline.
         service: by which clients ask for HelloWorld.
 
     Raises:
-        ProbeError: a proxy or an API server did not answer.
+        ProbeError: a proxy, an istiod or an API server did not answer.
     """
-    found = view.each(lambda kube: (workloads(kube), gateways(kube)))
-    pods = backends(each for running, _ in found.values() for each in running)
-    passing = {cluster: those for cluster, (_, those) in found.items()}
-    addresses = {
-        cluster: [each for one in those for address in one.addresses for each in resolved(address)]
-        for cluster, those in passing.items()
-    }
+    mesh = _Mesh(view)
+
+    def known(kube: KubeClient) -> ClientEndpoints:
+        sleep = kube.pod_of(kube.sample_namespace, SLEEP)
+        held = endpoints(kube, sleep, helloworld(kube.sample_namespace, service))
+        return ClientEndpoints(kube.name, mesh.wanted(kube.name), held)
+
+    def is_passed_on(kube: KubeClient, gateway: Pod) -> bool:
+        """Whether a gateway's proxy knows every pod of its network."""
+        held = endpoints(kube, gateway, passing_on(kube.sample_namespace, service))
+        return mesh.behind(kube.name) <= {each.target for each in held.endpoints if each.healthy}
 
     def observed(kube: KubeClient) -> ClientEndpoints:
-        wanted = destinations(view.scenario, kube.name, pods, addresses)
-        sleep = kube.pod_of(kube.sample_namespace, SLEEP)
-        known = _settled(
-            kube,
-            sleep,
-            helloworld(kube.sample_namespace, service),
-            lambda held: judge_endpoints(wanted, held).complete,
-            seconds,
+        client = settle(
+            lambda: known(kube),
+            lambda seen: seen.verdict.complete,
+            deadline=seconds,
+            interval=INTERVAL_SECONDS,
         )
-        behind = {
-            f"{pod.address}:{PORT}"
-            for pod in pods
-            if view.scenario.same_network(pod.cluster, kube.name)
-        }
-        passed_on_as = passing_on(kube.sample_namespace, service)
         passed_on = [
-            _settled(kube, proxy, passed_on_as, lambda held: behind <= _healthy(held), seconds)
-            for proxy in _gateway_pods(view, passing[kube.name])
+            settle(
+                partial(is_passed_on, kube, gateway),
+                lambda passed: passed,
+                deadline=seconds,
+                interval=INTERVAL_SECONDS,
+            )
+            for gateway in _gateway_pods(view, kube)
         ]
-        return ClientEndpoints(
-            client=kube.name,
-            wanted=wanted,
-            seen=known.value,
-            seconds=known.seconds,
-            behind_gateway=all(each.accepted for each in passed_on),
+        return replace(
+            client.value,
+            seconds=client.seconds,
+            behind_gateway=all(each.value for each in passed_on),
             gateway_seconds=sum(each.seconds for each in passed_on),
         )
 
     return view.each(observed)
 
 
-def _gateway_pods(view: MeshView, found: Iterable[Gateway]) -> list[Pod]:
+def _gateway_pods(view: MeshView, kube: KubeClient) -> list[Pod]:
     """Pods that pass services on to their network."""
     if not view.scenario.is_multi_network:
         return []
+    found = [each for each in gateways(kube) if each.network]
     return [pod for gateway in found for pod in gateway.pods if pod.serving]
-
-
-def _healthy(held: Endpoints) -> set[str]:
-    return {each.target for each in held.endpoints if each.healthy}
-
-
-def _settled(
-    kube: KubeClient,
-    pod: Pod,
-    cluster: str,
-    accept: Callable[[Endpoints], bool],
-    deadline: float,
-) -> Settled[Endpoints]:
-    return settle(
-        lambda: endpoints(kube, pod, cluster),
-        accept,
-        deadline=deadline,
-        interval=INTERVAL_SECONDS,
-    )

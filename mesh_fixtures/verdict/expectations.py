@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.gateways import NetworkGateway
 from mesh_fixtures.probe.workloads import Workload
-from mesh_fixtures.scenario import SERVICES_PORT, Scenario
+from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import PORT
 
 
@@ -80,11 +81,35 @@ def backends(workloads: Iterable[Workload]) -> tuple[Backend, ...]:
     )
 
 
+def gateways_for(
+    scenario: Scenario, client: str, advertised: Mapping[str, Sequence[NetworkGateway]]
+) -> tuple[NetworkGateway, ...]:
+    """The gateways that lead a client in a cluster to other networks, each address once: as its own
+    istiod advertises them, and those of clusters of which that one knows none, as others do.
+
+    Args:
+        client: name of the client's cluster.
+        advertised: what the istiods of each primary advertise.
+    """
+    primary = scenario.control_plane_of(client)
+    own = advertised.get(primary, ())
+    known = {(each.network, each.cluster) for each in own}
+    others = [
+        each
+        for name, those in advertised.items()
+        for each in those
+        if name != primary and (each.network, each.cluster) not in known
+    ]
+    found = {(each.network, each.cluster, each.target): each for each in (*others, *own)}
+    away = scenario.cluster(client).network
+    return tuple(found[key] for key in sorted(found) if key[0] != away)
+
+
 def destinations(
     scenario: Scenario,
     client: str,
     pods: Sequence[Backend],
-    gateways: Mapping[str, Sequence[str]],
+    gateways: Sequence[NetworkGateway],
 ) -> tuple[Destination, ...]:
     """Where the requests of a client in a cluster go, in the scenario's order.
 
@@ -93,7 +118,7 @@ def destinations(
 
     Args:
         client: name of the client's cluster.
-        gateways: addresses of the east-west gateways by cluster.
+        gateways: of other networks, as `gateways_for`.
     """
     found: list[Destination] = []
     for network in [each.name for each in scenario.networks]:
@@ -107,7 +132,7 @@ def destinations(
                     name=f"{'+'.join(sorted(versions))} ({network})",
                     versions=versions,
                     instances=frozenset(pod.pod for pod in here),
-                    targets=_through(scenario, network, here, gateways),
+                    targets=_through(network, here, gateways),
                 )
             )
     return tuple(found)
@@ -129,21 +154,13 @@ def _direct(pods: Iterable[Backend]) -> list[Destination]:
 
 
 def _through(
-    scenario: Scenario,
-    network: str,
-    pods: Iterable[Backend],
-    gateways: Mapping[str, Sequence[str]],
+    network: str, pods: Iterable[Backend], gateways: Sequence[NetworkGateway]
 ) -> frozenset[str]:
-    of_network = [
-        address
-        for cluster in scenario.clusters
-        if cluster.network == network
-        for address in gateways.get(cluster.name, ())
-    ]
+    of_network = [each for each in gateways if each.network == network]
     return frozenset(
-        f"{address}:{SERVICES_PORT}"
+        each.target
         for pod in pods
-        for address in gateways.get(pod.cluster) or of_network
+        for each in [one for one in of_network if one.cluster == pod.cluster] or of_network
     )
 
 
@@ -156,6 +173,21 @@ def judge_endpoints(wanted: Sequence[Destination], seen: Endpoints) -> Endpoints
         missing=(*sorted(targets - present), *nowhere),
         unexpected=tuple(sorted(present - targets)),
         unhealthy=tuple(each for each in seen.endpoints if not each.healthy),
+    )
+
+
+def held_in_reserve(wanted: Sequence[Destination], seen: Endpoints) -> frozenset[str]:
+    """Versions of which a client's proxy has healthy endpoints that it uses only where others fail.
+
+    Istio makes priorities where a locality is preferred (Istio, Locality Load Balancing).
+    """
+    used = {each.target for each in seen.in_use}
+    healthy = {each.target for each in seen.endpoints if each.healthy}
+    return frozenset(
+        version
+        for each in wanted
+        if each.targets and each.targets <= healthy and not each.targets & used
+        for version in each.versions
     )
 
 

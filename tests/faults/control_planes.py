@@ -14,7 +14,6 @@ import yaml
 
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
-from mesh_fixtures.probe.istiod import SELECTOR
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
 from tests.faults.target import Manifest, Target
 
@@ -22,7 +21,7 @@ _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
 _MESH: Final = "istio"
 _INJECTOR: Final = "istio-sidecar-injector"
-_UNKNOWN_FLAG: Final = "--flag-of-another-version"
+_BAD_ARGUMENT: Final = "--keepaliveInterval=of-another-version"
 _UNKNOWN_FIELD: Final = "{{ .FieldOfAnotherVersion }}"
 _OTHER_CHART: Final = "istiod-1.99.0"
 
@@ -41,39 +40,17 @@ def not_running(target: Target) -> Iterator[None]:
 
 @contextmanager
 def crashing(target: Target) -> Iterator[None]:
-    """The last primary's istiod gets an argument that it does not know, and ends at once."""
+    """The last primary's istiod gets an argument that it cannot read, and ends at once."""
     cluster = target.scenario.primaries[-1].name
     path = "/spec/template/spec/containers/0/args/-"
     given = target.read(cluster, _SYSTEM, "deployment", "istiod")
     try:
-        change = json.dumps([{"op": "add", "path": path, "value": _UNKNOWN_FLAG}])
+        change = json.dumps([{"op": "add", "path": path, "value": _BAD_ARGUMENT}])
         target.system(cluster, "patch", _DEPLOYMENT, "--type=json", "-p", change)
         yield
     finally:
         target.kubectl(cluster, "-n", _SYSTEM, "replace", "-f", "-", stdin=json.dumps(given))
         _await_istiod(target, cluster)
-
-
-@contextmanager
-def in_remote(target: Target) -> Iterator[None]:
-    """A remote runs the primary's istiod as well."""
-    remote = target.scenario.remotes[0].name
-    primary = target.scenario.control_plane_of(remote)
-    copied = target.read(primary, _SYSTEM, "deployment", "istiod")
-    pods = {**copied["spec"]["template"]["spec"], "serviceAccountName": "default"}
-    pods.pop("serviceAccount", None)
-    template = {**copied["spec"]["template"], "spec": pods}
-    try:
-        target.apply(remote, _SYSTEM, {**copied, "spec": {**copied["spec"], "template": template}})
-        target.until(
-            "a pod of istiod",
-            remote,
-            lambda kube: kube.list(PODS, _SYSTEM, SELECTOR),
-            lambda found: bool(found),
-        )
-        yield
-    finally:
-        target.delete(remote, _SYSTEM, _DEPLOYMENT)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.probe.gateways import gateways as find_gateways
+from mesh_fixtures.scenario import SERVICES_PORT
+from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -97,6 +99,65 @@ def istiod_not_exposed(target: Target) -> Iterator[None]:
         yield
     finally:
         target.run_steps(target.installation, ids.expose_istiod(primary))
+
+
+def labelled(network: str) -> Injection:
+    """The last cluster's gateway is labelled as one of another network.
+
+    Args:
+        network: empty for none.
+    """
+    label = f"{names.NETWORK_LABEL}={network}" if network else f"{names.NETWORK_LABEL}-"
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        cluster = target.scenario.clusters[-1]
+        own = f"{names.NETWORK_LABEL}={cluster.network}"
+        gateway = ("label", "--overwrite", f"service/{names.GATEWAY}")
+        try:
+            target.system(cluster.name, *gateway, label)
+            yield
+        finally:
+            target.system(cluster.name, *gateway, own)
+
+    return inject
+
+
+def with_ports(changed: Callable[[Sequence[Manifest]], Sequence[Manifest]]) -> Injection:
+    """The Service of the last cluster's gateway has other ports.
+
+    Args:
+        changed: makes them of those that it has.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        cluster = target.scenario.clusters[-1].name
+        ports = target.read(cluster, _SYSTEM, "service", names.GATEWAY)["spec"]["ports"]
+        try:
+            _set_ports(target, cluster, changed(ports))
+            yield
+        finally:
+            _set_ports(target, cluster, ports)
+
+    return inject
+
+
+def without_services(ports: Sequence[Manifest]) -> Sequence[Manifest]:
+    """The ports but for that of services."""
+    return [each for each in ports if each["port"] != SERVICES_PORT]
+
+
+def misdirected(ports: Sequence[Manifest]) -> Sequence[Manifest]:
+    """The ports, that of services sent where nothing listens."""
+    return [
+        {**each, "targetPort": 8443} if each["port"] == SERVICES_PORT else each for each in ports
+    ]
+
+
+def _set_ports(target: Target, cluster: str, ports: Sequence[Manifest]) -> None:
+    change = json.dumps([{"op": "replace", "path": "/spec/ports", "value": [*map(dict, ports)]}])
+    target.system(cluster, "patch", f"service/{names.GATEWAY}", "--type=json", "-p", change)
 
 
 def unassigned(service: Manifest) -> Manifest:

@@ -29,6 +29,10 @@ def _rule(**spec: Any) -> Manifest:
     return _policy("networking", "DestinationRule", host=SERVICE, **spec)
 
 
+_NEAR: Final = 95
+_FAR: Final = 5
+"""Percent of the requests, where there are two regions."""
+
 NO_MUTUAL_TLS: Final = _policy("security", "PeerAuthentication", mtls={"mode": "DISABLE"})
 NO_CLIENT_TLS: Final = _rule(trafficPolicy={"tls": {"mode": "DISABLE"}})
 
@@ -41,18 +45,6 @@ OWN_NAMESPACE_LEFT_OUT: Final = _policy(
     "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
 )
 """Proxies of the namespace get nothing of the services in it (Istio: Sidecar)."""
-
-NEAREST_FIRST: Final = _rule(
-    trafficPolicy={
-        "outlierDetection": {
-            "consecutive5xxErrors": 5,
-            "interval": "30s",
-            "baseEjectionTime": "30s",
-        }
-    }
-)
-"""Where failing servers are ejected, clients prefer the others of their own zone (Istio: Locality
-failover)."""
 
 
 def in_all_primaries(policy: Manifest) -> Injection:
@@ -86,6 +78,31 @@ def in_first_primary(policy: Manifest) -> Injection:
             yield
 
     return inject
+
+
+@contextmanager
+def mostly_near(target: Target) -> Iterator[None]:
+    """Nineteen of twenty requests stay in their client's region, whoever answers there."""
+    rule = mostly_near_rule(target.scenario)
+    with _applied(target, _primaries(target.scenario), rule):
+        yield
+
+
+def mostly_near_rule(scenario: Scenario) -> Manifest:
+    """A rule by which localities have weights (Istio: Locality weighted distribution).
+
+    The labs' regions are the networks.
+    """
+    regions = [each.name for each in scenario.networks]
+    distribute = [
+        {
+            "from": f"{own}/*",
+            "to": {f"{each}/*": _NEAR if each == own else _FAR for each in regions},
+        }
+        for own in regions
+    ]
+    setting = {"enabled": True, "distribute": distribute}
+    return _rule(trafficPolicy={"loadBalancer": {"localityLbSetting": setting}})
 
 
 @contextmanager

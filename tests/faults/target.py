@@ -48,7 +48,7 @@ class Target:
 
     def __init__(self, view: MeshView, progress: Progress) -> None:
         self.view = view
-        self._progress = progress
+        self.progress = progress
         self._kubectl = {
             name: Kubectl(
                 self.lab.tools.kubectl,
@@ -85,11 +85,15 @@ class Target:
     def workloads(self) -> Plan:
         return workload_plan(self.scenario, self.lab.images)
 
-    def kubectl(self, cluster: str, *arguments: str, stdin: str = "") -> str:
-        """Standard output of kubectl on a cluster."""
-        return self._kubectl[cluster].run(
-            *arguments, deadline=patient(COMMAND_SECONDS), stdin=stdin
-        )
+    def kubectl(
+        self, cluster: str, *arguments: str, stdin: str = "", seconds: float = COMMAND_SECONDS
+    ) -> str:
+        """Standard output of kubectl on a cluster.
+
+        Args:
+            seconds: that it may take on an idle machine.
+        """
+        return self._kubectl[cluster].run(*arguments, deadline=patient(seconds), stdin=stdin)
 
     def system(self, cluster: str, *arguments: str) -> str:
         """As `kubectl`, in istio-system."""
@@ -135,7 +139,7 @@ class Target:
         Raises:
             StepFailed: a step did not succeed in time.
         """
-        run_in_lab(only(of, *step_ids), self.lab, self._progress)
+        run_in_lab(only(of, *step_ids), self.lab, self.progress)
 
     def until(
         self,

@@ -19,6 +19,7 @@ from mesh_fixtures.contract import Lab
 from mesh_fixtures.install import runbook
 from mesh_fixtures.install.executor import lab_variables
 from mesh_fixtures.install.plan import plan
+from mesh_fixtures.patience import patient
 
 PROGRAMS = Path(sys.executable).parent
 CONFORMANCE = Path(__file__).parents[1] / "conformance"
@@ -37,6 +38,7 @@ CHANGES_BY_ITSELF = (
 _VERSIONS = {"resourceVersion", "managedFields"}
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
 _PATIENCE = 240.0
+"""Seconds of a command on an idle machine."""
 
 Snapshot = Mapping[str, str]
 
@@ -53,7 +55,7 @@ def follow_runbook(lab: Lab, folder: Path) -> None:
         env={**os.environ, "KUBECONFIG": str(lab.kubeconfig), "PATH": path},
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=patient(_PATIENCE),
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -76,7 +78,7 @@ class Administrator:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=patient(_PATIENCE),
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -181,7 +183,7 @@ class Visitor:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=patient(_PATIENCE),
             check=False,
         )
 
@@ -205,8 +207,8 @@ class Visitor:
 def ended(running: subprocess.Popen[str]) -> str:
     """Output of a run that ends by itself; one that takes too long is stopped."""
     try:
-        return running.communicate(timeout=_PATIENCE)[0]
+        return running.communicate(timeout=patient(_PATIENCE))[0]
     except subprocess.TimeoutExpired:
         running.terminate()
         output, _ = running.communicate()
-        raise AssertionError(f"took longer than {_PATIENCE:g} s\n{output}") from None
+        raise AssertionError(f"took longer than {patient(_PATIENCE):g} s\n{output}") from None

@@ -40,13 +40,16 @@ class FakeApiServer:
         reviews: answers an access review by its resource attributes; None permits everything.
         changes: method, path and body of every request that was none for reading, in order.
         refusals: HTTP statuses to answer first, one a request.
-        frames: channel and data of an exec's output; None closes without a status.
+        frames: channel and data of an exec's output, or of what comes from a forwarded port; None
+            closes without a status.
+        sent: what was sent to forwarded ports, with its channel.
         hangs: leave an exec open after its frames.
     """
 
     answers: dict[str, Any] = field(default_factory=dict)
     refusals: list[int] = field(default_factory=list)
     frames: list[tuple[int, bytes] | None] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
     hangs: threading.Event | None = None
     reviews: Callable[[dict[str, str]], bool] | None = None
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -92,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fake.refusals:
             status = self.fake.refusals.pop(0)
             self._say(status, {"kind": "Status", "message": f"refused with {status}"})
-        elif url.path.endswith("/exec"):
+        elif url.path.endswith(("/exec", "/portforward")):
             self._exec()
         elif url.path in self.fake.answers:
             self._say(200, self.fake.answers[url.path])
@@ -165,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Sec-WebSocket-Protocol", "v5.channel.k8s.io")
         self.end_headers()
         self.close_connection = True
+        if "/portforward" in self.path:
+            self.fake.sent.append(self._received())
         for frame in self.fake.frames:
             if frame is None:
                 return
@@ -172,6 +177,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fake.hangs is not None:
             self.fake.hangs.wait(10)
         self._frame(0x88, b"\x03\xe8")
+
+    def _received(self) -> bytes:
+        """One frame of a client, which is masked (RFC 6455)."""
+        size = self.rfile.read(2)[1] & 0x7F
+        if size == 126:
+            size = int.from_bytes(self.rfile.read(2), "big")
+        mask = self.rfile.read(4)
+        data = self.rfile.read(size)
+        return bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
 
     def _frame(self, kind: int, data: bytes) -> None:
         size = len(data)

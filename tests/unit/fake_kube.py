@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from mesh_fixtures.kube import ExecResult, KubeClient, Meta, Pod, Resource, Source, exec_source
+from mesh_fixtures.kube import (
+    Answer,
+    ExecResult,
+    KubeClient,
+    Meta,
+    Pod,
+    Resource,
+    Source,
+    exec_source,
+)
 
 Said = str | tuple[int, str, str]
 
@@ -24,12 +33,17 @@ def result(stdout: str = "", stderr: str = "", exit_status: int = 0) -> ExecResu
 
 @dataclass
 class FakeKube:
-    """Answers commands by a function of their arguments; every selector finds the same pods."""
+    """Answers commands by a function of their arguments; every selector finds the same pods.
+
+    With `forwards`, ports are asked: the arguments are the port and the path, and the exit status
+    is that of HTTP.
+    """
 
     answer: Callable[[Sequence[str]], Said]
     found: Sequence[Pod] = ()
     name: str = "cluster1"
     sample_namespace: str = "sample"
+    forwards: bool = False
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
@@ -46,6 +60,13 @@ class FakeKube:
         status, stdout, stderr = (0, said, "") if isinstance(said, str) else said
         source = exec_source(self.name, namespace, pod, container, argv)
         return ExecResult(source, status, stdout, stderr, 0.1)
+
+    def ask(self, namespace: str, pod: str, port: int, path: str) -> Answer:
+        asked = (str(port), path)
+        self.asked.append(asked)
+        said = self.answer(asked)
+        status, text, _ = (200, said, "") if isinstance(said, str) else said
+        return Answer(Source(self.name, f"{namespace}/{pod}:{port}", f"curl {path}"), status, text)
 
     def as_client(self) -> KubeClient:
         return cast("KubeClient", self)

@@ -40,7 +40,7 @@ def test_discover_prints_a_scenario_and_notes_beside_it(
 ) -> None:
     scenario = SCENARIOS["multi-primary"]
     found = Discovered(scenario, ("the mesh is odd",))
-    monkeypatch.setattr(discovery, "discover", lambda references: found)
+    monkeypatch.setattr(discovery, "discover", lambda references, *, forwards: found)
     with FakeApiServer().running(tmp_path) as kubeconfig:
         assert cli.main(["discover", "--kubeconfig", f"cluster1={kubeconfig}@cluster1"]) == 0
     printed = capsys.readouterr()

@@ -17,9 +17,11 @@ from mesh_fixtures.diagnosis.facts import (
     Endpoint,
     Failed,
     Injector,
+    Istiod,
     Part,
     Path,
     Root,
+    ServicePort,
     Traffic,
     WarningEvent,
 )
@@ -114,6 +116,7 @@ def failing(source: str, message: str) -> Change:
     return of_mesh(traffic=(traffic,))
 
 
+ANY: Callable[[Any], bool] = lambda one: True  # noqa: E731, an argument of `each`
 GATEWAY = named("istio-eastwestgateway")
 HELLOWORLD = named("helloworld")
 SYSTEM = named("istio-system")
@@ -164,6 +167,15 @@ def secret(**fields: Any) -> Change:
 
 def istiods(cluster: str, **fields: Any) -> Change:
     return of(cluster, istiods=each(lambda one: True, **fields))
+
+
+UNADVERTISED = both(
+    *(
+        istiods(name, gateways=without(lambda one: one.cluster == "cluster2"))
+        for name in ("cluster1", "cluster2")
+    )
+)
+"""No istiod takes cluster2 for one that has a gateway."""
 
 
 def unanswered(kind: str, client: str, server: str) -> Change:
@@ -284,7 +296,10 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "istiod in a remote": (
         REMOTE,
-        of("cluster2", pods=lambda known: (*known, replace(known[0], labels={"app": "istiod"}))),
+        of(
+            "cluster2",
+            istiods=(Istiod("istiod-x", {}, ("cluster2/sleep-1.sample",), (), (), (), ()),),
+        ),
         "istiod-in-remote",
     ),
     "a proxy that rejects its configuration": (
@@ -361,8 +376,38 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no gateway": (
         MULTI,
-        of("cluster2", services=without(GATEWAY), deployments=without(GATEWAY)),
+        both(of("cluster2", services=without(GATEWAY), deployments=without(GATEWAY)), UNADVERTISED),
         "gateway-missing",
+    ),
+    "a gateway whose pods are gone": (
+        MULTI,
+        of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+        "gateway-missing",
+    ),
+    "a gateway without its label": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, labels=minus(NETWORK_LABEL))), UNADVERTISED),
+        "gateway-network-label-missing",
+    ),
+    "a gateway with the label of another network": (
+        MULTI,
+        both(
+            of("cluster2", services=each(GATEWAY, labels=plus({NETWORK_LABEL: "network1"}))),
+            UNADVERTISED,
+        ),
+        "gateway-network-label-wrong",
+    ),
+    "a gateway without its port": (
+        MULTI,
+        both(
+            of("cluster2", services=each(GATEWAY, ports=(ServicePort(80, "", ""),))), UNADVERTISED
+        ),
+        "gateway-port-missing",
+    ),
+    "a gateway that sends its port elsewhere": (
+        MULTI,
+        of("cluster2", services=each(GATEWAY, ports=(ServicePort(15443, "tls", "", "8443"),))),
+        "gateway-target-port-wrong",
     ),
     "a gateway scaled to 0": (
         MULTI,
@@ -398,7 +443,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "services not exposed": (
         MULTI,
-        of("cluster2", configuration=no("Gateway")),
+        of("cluster2", configuration=no("Gateway"), gateways=each(ANY, ports=(15021, 15090))),
         "services-not-exposed",
     ),
     "a selector that selects nothing": (
@@ -817,6 +862,22 @@ def test_who_lacks_which_root_is_named() -> None:
 )
 def test_what_proxies_accept_is_no_cause(change: Change) -> None:
     assert diagnosed(change, "TRUST-1").ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'admission webhook "limits.policies.example" denied the request: no memory limit',
+        'Internal error occurred: failed calling webhook "limits.policies.example": refused',
+        "pods is forbidden: ValidatingAdmissionPolicy 'webhooks' denied request: no memory limit",
+    ],
+)
+def test_whom_policies_refuse_the_injector_has_not_refused(message: str) -> None:
+    refused = replace(FAILED_CREATE, message=message)
+    change = of("cluster2", warnings=adding(refused), pods=without(HELLOWORLD))
+    recording = change(recorded(MULTI))
+    failures = {"WORKLOAD-1": (FINDING,)}
+    assert "injection-failing" not in diagnose(recording.scenario, recording.facts, failures).ids
 
 
 def unready(cluster: str, *names: str) -> Change:

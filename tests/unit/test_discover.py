@@ -13,11 +13,13 @@ from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.kube import ConfigMap, Meta, Webhook
-from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer
+from mesh_fixtures.lab.addressing import assign_addresses
+from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.survey import (
     Injector,
     Installation,
     Values,
+    discovery_addresses,
     injection_values,
     trust_domain,
 )
@@ -116,6 +118,9 @@ def test_one_cluster_under_two_names() -> None:
         infer(changed(TWO, "cluster2", uid="uid-0"))
 
 
+FILES = {"cluster1": "one.yaml@one", "cluster2": "two.yaml"}
+
+
 @pytest.mark.parametrize(
     ("scenario", "changes"),
     [
@@ -127,9 +132,48 @@ def test_clusters_go_by_the_meshs_names(scenario: Scenario, changes: dict[str, o
     found = changed(scenario, "cluster2", **changes)
     if scenario is REMOTE:
         found[0] = replace(found[0], reads=frozenset({"cluster1", "east"}))
-    with pytest.raises(ScenarioError, match="the mesh calls cluster2 east") as raised:
-        infer(found)
-    assert "write east= in place of cluster2=" in raised.value.remedy
+    with pytest.raises(ScenarioError, match=r"calls cluster2 \(two.yaml\) east") as raised:
+        infer(found, FILES)
+    assert raised.value.remedy == "write east=two.yaml in place of cluster2=two.yaml"
+
+
+def swapped() -> list[Installation]:
+    one, other = (each.istiods for each in installed(TWO))
+    first, second = installed(TWO)
+    return [replace(first, istiods=other), replace(second, istiods=one)]
+
+
+def test_kubeconfigs_that_are_mixed_up() -> None:
+    right = (
+        "write cluster2=one.yaml@one cluster1=two.yaml in place of cluster1=one.yaml@one "
+        "cluster2=two.yaml"
+    )
+    with pytest.raises(ScenarioError) as raised:
+        infer(swapped(), FILES)
+    assert raised.value.remedy == right
+    with pytest.raises(ScenarioError) as raised:
+        require_given_by_name(swapped(), FILES)
+    assert raised.value.remedy == right
+
+
+def test_a_scenario_may_say_that_the_meshs_names_are_wrong() -> None:
+    require_given_by_name(installed(TWO), FILES)
+    require_given_by_name(changed(TWO, "cluster2", istiods={"istiod": "east"}), FILES)
+    require_given_by_name(changed(TWO, "cluster2", istiods={"istiod": "cluster1"}), FILES)
+    require_given_by_name([Installation("cluster1"), Installation("cluster2")], FILES)
+
+
+@pytest.mark.parametrize("given", [("cluster1", "cluster2"), ("east", "west")])
+def test_two_clusters_that_call_themselves_the_same(given: tuple[str, str]) -> None:
+    found = [
+        replace(each, cluster=name, istiods={"istiod": "cluster1"})
+        for name, each in zip(given, installed(TWO), strict=True)
+    ]
+    files = dict(zip(given, FILES.values(), strict=True))
+    with pytest.raises(ScenarioError) as raised:
+        infer(found, files)
+    seen = "2 clusters of this mesh call themselves cluster1"
+    assert raised.value.seen == f"{seen}: {given[0]} (one.yaml@one), {given[1]} (two.yaml)"
 
 
 def test_a_wrong_injection_path_is_odd_and_no_wrong_name() -> None:
@@ -197,14 +241,60 @@ def test_of_two_primaries_the_one_at_whose_gateway_istiod_is_found() -> None:
         infer([third])
 
 
-def test_clusters_that_were_not_given_are_missed() -> None:
-    (note,) = infer(installed(TWO)[:1]).notes
-    assert note.startswith("cluster1: its istiod reads cluster2 too")
+def test_clusters_that_were_not_given_are_named_and_not_described() -> None:
+    found = infer(installed(TWO)[:1])
+    assert found.scenario.others == ("cluster2",)
+    assert found.notes == (
+        (
+            "cluster2 belongs to the mesh, as istiod of cluster1 reads it; it was not given and is "
+            "not judged"
+        ),
+    )
+    assert not TWO.describes_same(found.scenario)
 
 
-def test_names_that_no_scenario_can_have() -> None:
-    with pytest.raises(ScenarioError, match="My_Network"):
-        infer(changed(TWO, "cluster2", network="My_Network"))
+def injecting(remote: Installation) -> Installation:
+    """A remote whose own istiod injects its proxies."""
+    name = remote.cluster
+    return replace(remote, istiods={"istiod": name}, reads=frozenset({name}), control_planes=())
+
+
+def test_an_istiod_that_only_injects_is_no_control_plane() -> None:
+    primary, remote = installed(REMOTE)
+    found = infer([primary, injecting(remote)])
+    assert REMOTE.describes_same(found.scenario)
+    assert found.notes == (
+        (
+            "cluster2: its istiod injects proxies, which istiod of cluster1 configures; it is "
+            "described as a remote"
+        ),
+    )
+
+
+@pytest.mark.parametrize("discovery", [frozenset(), frozenset({"pod"}), {"pod", "gateway of a"}])
+def test_an_istiod_whose_proxies_come_back_to_it_is_one(discovery: frozenset[str]) -> None:
+    primary, remote = installed(REMOTE)
+    own = replace(injecting(remote), discovery=frozenset(discovery), reads=None)
+    assert {each.role for each in infer([primary, own]).scenario.clusters} == {"primary"}
+
+
+def test_names_that_a_mesh_may_have_and_a_lab_not() -> None:
+    long = "cn-my-company-production-europe-west1-payments-cluster-a"
+    one, other = installed(TWO)
+    values = (Values("acme_prod", long, "eu.prod"),)
+    own = replace(one, cluster=long, istiods={"istiod": long}, network="eu.prod", values=values)
+    found = infer([own, replace(other, values=(replace(other.values[0], mesh_id="acme_prod"),))])
+    described = found.scenario
+    assert (described.mesh_id, described.clusters[0].name) == ("acme_prod", long)
+    assert _read(as_yaml(described)) == described.model_copy(update={"id": "written"})
+    with pytest.raises(ScenarioError, match=r"networks\[0\].name.*seen: eu.prod|eu.prod"):
+        assign_addresses(described, slot=0)
+
+
+@pytest.mark.parametrize("network", ["My Network", "-", "n" * 64])
+def test_names_that_no_mesh_can_have(network: str) -> None:
+    with pytest.raises(ScenarioError, match=network):
+        infer(changed(TWO, "cluster2", network=network))
 
 
 @given(meshes())
@@ -234,6 +324,23 @@ def test_what_istiod_injects_with() -> None:
         ConfigMap(Meta("other"), {"values": values}),
     ]
     assert list(injection_values(maps)) == [Values("m", "c", "n"), Values(), Values()]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "address"),
+    [
+        ("{}", "istiod.istio-system.svc:15012"),
+        ("[", "istiod.istio-system.svc:15012"),
+        ("defaultConfig: {discoveryAddress: 'istiod-a.b.svc:15012'}", "istiod-a.b.svc:15012"),
+    ],
+)
+def test_where_proxies_are_sent(mesh: str, address: str) -> None:
+    maps = [
+        ConfigMap(Meta("istio-ca-root-cert"), {}),
+        ConfigMap(Meta("istio-canary"), {"mesh": mesh}),
+        ConfigMap(Meta("other"), {"mesh": "{}"}),
+    ]
+    assert list(discovery_addresses(maps)) == [address]
 
 
 @pytest.mark.parametrize(

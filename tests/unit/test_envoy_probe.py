@@ -204,3 +204,20 @@ def test_listeners() -> None:
 def test_a_proxy_that_does_not_answer_is_a_probe_error(response: Said) -> None:
     with pytest.raises(ProbeError, match="sample/sleep-1"):
         listeners(FakeKube(lambda argv: response).as_client(), pod("sleep-1"))
+
+
+def test_asks_the_port_of_the_proxy_where_ports_are_forwarded() -> None:
+    answer = json.dumps(clusters(host("10.101.0.5")))
+    kube = FakeKube(lambda asked: answer, forwards=True)
+    seen = endpoints(kube.as_client(), pod("sleep-1"), HELLOWORLD)
+    assert [each.address for each in seen.endpoints] == ["10.101.0.5"]
+    ((port, path),) = kube.asked
+    assert port == "15000"
+    assert path.startswith("/clusters?")
+
+
+def test_a_port_of_a_proxy_that_refuses_is_a_probe_error() -> None:
+    response: Said = (403, "no", "")
+    kube = FakeKube(lambda asked: response, forwards=True)
+    with pytest.raises(ProbeError, match="HTTP 403"):
+        endpoints(kube.as_client(), pod("sleep-1"), HELLOWORLD)

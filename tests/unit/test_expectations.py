@@ -7,8 +7,10 @@ import pytest
 from fake_kube import result
 from hypothesis import given
 from mesh_examples import SCENARIOS, meshes
+from verdicts import advertised as gateway
 
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.gateways import NetworkGateway
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.expectations import (
     Backend,
@@ -16,6 +18,7 @@ from mesh_fixtures.verdict.expectations import (
     count_by_destination,
     destinations,
     expected_shares,
+    gateways_for,
     judge_endpoints,
 )
 
@@ -33,12 +36,14 @@ def backends(scenario: Scenario) -> list[Backend]:
     ]
 
 
-def gateways(scenario: Scenario) -> dict[str, list[str]]:
-    return {
-        cluster.name: [f"172.18.{at}.100"]
+def advertised(scenario: Scenario) -> dict[str, list[NetworkGateway]]:
+    """By each primary's istiod, a gateway in each cluster that needs one."""
+    found = [
+        gateway(cluster.name, f"172.18.{at}.100", network=cluster.network)
         for at, cluster in enumerate(scenario.clusters)
         if scenario.needs_gateway(cluster.name)
-    }
+    ]
+    return {primary.name: found for primary in scenario.primaries}
 
 
 def endpoints(*weights: tuple[str, int], priority: int = 0, healthy: bool = True) -> Endpoints:
@@ -52,7 +57,8 @@ def endpoints(*weights: tuple[str, int], priority: int = 0, healthy: bool = True
 
 def of(topology: str, client: str) -> tuple[Destination, ...]:
     scenario = SCENARIOS[topology]
-    return destinations(scenario, client, backends(scenario), gateways(scenario))
+    ways = gateways_for(scenario, client, advertised(scenario))
+    return destinations(scenario, client, backends(scenario), ways)
 
 
 def reached(destination: Destination) -> tuple[str, list[str]]:
@@ -87,24 +93,48 @@ def test_versions_behind_the_gateways_of_one_network_are_one_destination() -> No
 
 def test_a_cluster_without_a_gateway_is_reached_through_others_of_its_network() -> None:
     scenario = SCENARIOS["three-clusters-two-networks"]
-    there, _ = destinations(
-        scenario, "cluster3", backends(scenario), {"cluster2": ["172.18.1.100"]}
-    )
+    only = [gateway("cluster2", "172.18.1.100", network="network1")]
+    there, _ = destinations(scenario, "cluster3", backends(scenario), only)
     assert there.targets == {"172.18.1.100:15443"}
 
 
 def test_a_network_without_a_gateway_is_missing() -> None:
     scenario = SCENARIOS["multi-primary-multi-network"]
-    wanted = destinations(scenario, "cluster1", backends(scenario), {})
+    wanted = destinations(scenario, "cluster1", backends(scenario), ())
     verdict = judge_endpoints(wanted, endpoints(("10.101.0.5:5000", 1), ("10.101.1.5:5000", 1)))
     assert str(verdict) == "missing a gateway for v2 (network2); unexpected 10.101.1.5:5000"
+
+
+def test_gateways_are_those_of_the_clients_own_istiod() -> None:
+    """A host name may stand for other addresses elsewhere."""
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    seen = {
+        "cluster1": [gateway("cluster1", "10.0.0.1"), gateway("cluster2", "10.0.0.2", 31443)],
+        "cluster2": [gateway("cluster1", "192.0.2.1"), gateway("cluster2", "192.0.2.2")],
+    }
+    assert [each.target for each in gateways_for(scenario, "cluster1", seen)] == ["10.0.0.2:31443"]
+    assert [each.target for each in gateways_for(scenario, "cluster2", seen)] == ["192.0.2.1:15443"]
+
+
+def test_what_the_clients_istiod_does_not_know_is_as_others_know_it() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    seen = {"cluster1": [], "cluster2": [gateway("cluster2", "192.0.2.2")]}
+    assert [each.target for each in gateways_for(scenario, "cluster1", seen)] == ["192.0.2.2:15443"]
+
+
+def test_a_gateway_without_a_cluster_is_of_the_whole_network() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    anywhere = NetworkGateway("network2", "", "192.0.2.9", 443, result().source)
+    _, there = destinations(scenario, "cluster1", backends(scenario), [anywhere])
+    assert there.targets == {"192.0.2.9:443"}
 
 
 @given(meshes())
 def test_every_pod_belongs_to_one_destination_of_each_client(scenario: Scenario) -> None:
     pods = backends(scenario)
     for client in scenario.clusters:
-        wanted = destinations(scenario, client.name, pods, gateways(scenario))
+        ways = gateways_for(scenario, client.name, advertised(scenario))
+        wanted = destinations(scenario, client.name, pods, ways)
         instances = Counter(pod for each in wanted for pod in each.instances)
         assert instances == Counter(pod.pod for pod in pods)
         assert len({each.name for each in wanted}) == len(wanted)

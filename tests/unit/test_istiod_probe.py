@@ -49,3 +49,17 @@ def test_an_istiod_that_refuses_is_a_probe_error() -> None:
     kube = FakeKube(lambda argv: response, [pod("istiod-1", "istio-system")])
     with pytest.raises(ProbeError, match="status code 400"):
         remote_clusters(kube.as_client())
+
+
+def test_asks_the_port_of_istiod_where_ports_are_forwarded() -> None:
+    kube = FakeKube(lambda asked: ANSWER, [pod("istiod-1", "istio-system")], forwards=True)
+    (known,) = remote_clusters(kube.as_client())
+    assert str(known) == "cluster1 synced, cluster2 syncing"
+    assert kube.asked == [("15014", "/debug/clusterz")]
+
+
+def test_a_port_that_refuses_is_a_probe_error() -> None:
+    response: Said = (401, "who are you?", "")
+    kube = FakeKube(lambda asked: response, [pod("istiod-1", "istio-system")], forwards=True)
+    with pytest.raises(ProbeError, match=r"HTTP 401 who are you\?"):
+        remote_clusters(kube.as_client())

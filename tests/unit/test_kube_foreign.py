@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +13,6 @@ from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import PODS, SECRETS
-from mesh_fixtures.probe.gateways import resolved
 
 
 def test_a_proxy_of_the_kubeconfig_is_used_and_one_of_the_environment_is_not(
@@ -44,26 +42,3 @@ def test_what_is_not_permitted_is_told_apart(tmp_path: Path) -> None:
         with pytest.raises(ProbeError, match="log in again") as raised:
             kube.get(SECRETS, "istio-system", "cacerts")
         assert not isinstance(raised.value, NotPermitted)
-
-
-@pytest.mark.parametrize(
-    ("found", "addresses"),
-    [
-        (["10.0.0.2", "10.0.0.1", "10.0.0.2"], ("10.0.0.1", "10.0.0.2")),
-        (None, ("gateway.example",)),
-    ],
-)
-def test_a_gateway_may_have_a_host_name(
-    monkeypatch: pytest.MonkeyPatch, found: list[str] | None, addresses: tuple[str, ...]
-) -> None:
-    def look_up(name: str, *kinds: object) -> list[Any]:
-        if found is None:
-            raise OSError("no such name")
-        return [(2, 1, 6, "", (each, 0)) for each in found]
-
-    monkeypatch.setattr("socket.getaddrinfo", look_up)
-    assert resolved("gateway.example") == addresses
-
-
-def test_an_address_stands_for_itself() -> None:
-    assert resolved("10.1.2.3") == ("10.1.2.3",)

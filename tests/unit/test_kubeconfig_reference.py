@@ -53,7 +53,7 @@ def test_without_a_file_it_is_what_kubectl_reads(
     [
         (["kube"], "CLUSTER=FILE"),
         (["=kube"], "the mesh's name of the cluster"),
-        (["Kubernetes=kube"], "lower-case letters"),
+        (["my cluster=kube"], "letters, digits, hyphens, dots and underscores"),
         (["a=one", "a=two"], "a is given twice"),
     ],
 )

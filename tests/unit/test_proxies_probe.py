@@ -9,10 +9,13 @@ import pytest
 from fake_kube import FakeKube, Said, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, KubeClient, Pod, Resource
+from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.kube import Container, KubeClient, Meta, Pod, Resource, Service
+from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.probe.proxies import ask_each, node_metadata, proxies
 
-PROXY = Container("istio-proxy")
+PROXY = Container("istio-proxy", running=True)
+GATEWAY = {"app": "gateway"}
 
 
 def proxied(name: str, namespace: str = "sample", **changes: Any) -> Pod:
@@ -21,7 +24,12 @@ def proxied(name: str, namespace: str = "sample", **changes: Any) -> Pod:
 
 @dataclass
 class Pods(FakeKube):
-    def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
+    """With a gateway's Service in the namespace `gateways`."""
+
+    def list(self, resource: Resource[Any], namespace: str = "", selector: str = "") -> Any:
+        if resource is SERVICES:
+            meta = Meta("eastwest", "gateways", {NETWORK_LABEL: "network1"})
+            return (Service(meta, "LoadBalancer", GATEWAY, (), ("10.0.0.1",)),)
         return tuple(each for each in self.found if each.meta.namespace == namespace)
 
     def source(self, kind: str, namespace: str) -> str:
@@ -39,15 +47,22 @@ def test_sidecars_and_gateways_that_run() -> None:
         lambda argv: "",
         [
             proxied("sleep-1"),
-            proxied("sleep-2", phase="Pending"),
+            replace(proxied("sleep-2"), containers=(replace(PROXY, running=False),)),
             proxied("sleep-3", terminating=True),
-            proxied("gateway-1", "istio-system"),
+            proxied("sleep-4", phase="Pending", ready=False),
+            proxied("gateway-1", "gateways", meta=Meta("gateway-1", "gateways", GATEWAY)),
+            proxied("other-1", "gateways"),
             proxied("other-1", "somebody-elses"),
+            proxied("ztunnel-1", "istio-system"),
             pod("istiod-1", "istio-system"),
         ],
     )
     found = proxies(kube.as_client())
-    assert [proxy.id for proxy in found] == ["gateway-1.istio-system", "sleep-1.sample"]
+    assert [proxy.id for proxy in found] == [
+        "gateway-1.gateways",
+        "sleep-1.sample",
+        "sleep-4.sample",
+    ]
     assert str(found[1]) == "sample/sleep-1"
     assert found[1].cluster == "cluster1"
 

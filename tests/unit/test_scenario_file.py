@@ -51,6 +51,12 @@ def test_notation_does_not_matter_to_the_digest(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD).digest == load(tmp_path, explicit, "other.yml").digest
 
 
+def test_clusters_that_are_not_described(tmp_path: Path) -> None:
+    scenario = load(tmp_path, GOOD + "others: [three, four_4]\n")
+    assert scenario.others == ("three", "four_4")
+    assert scenario.digest != load(tmp_path, GOOD).digest
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path", "said"),
     [
@@ -83,7 +89,12 @@ def test_notation_does_not_matter_to_the_digest(tmp_path: Path) -> None:
             "clusters[1].serviceCIDR",
             "a prefix from /12 to /24",
         ),
-        ("mesh: mesh1", "mesh: Mesh_1", "mesh", "lower-case"),
+        ("mesh: mesh1", "mesh: my mesh", "mesh", "letters, digits, hyphens, dots and underscores"),
+        ("nodes: 2", "helloworld: V1", "clusters[1].helloworld", "lower-case"),
+        ("title: Two", "title: Two\nothers: three", "others", "tuple"),
+        ("title: Two", "title: Two\nothers: [a b]", "others[0]", "letters, digits"),
+        ("title: Two", "title: Two\nothers: [cluster2]", "others[0]", "is not described"),
+        ("title: Two", "title: Two\nothers: [three, three]", "others[1]", "is not described"),
         ("mesh: mesh1\n", "", "mesh", "a value"),
         ("nodes: 2", "nodes: 2, nodes: 3", "clusters[1].nodes", "each key once"),
         ("title: Two", "title: Two\ntitle: Three", "title", "again in line 2, first in line 1"),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, gateway, holds_unless, mesh
+from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
-from mesh_fixtures.kube import Container, Deployment, Meta, Pod
+from mesh_fixtures.kube import Container, Deployment, Meta
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
-from mesh_fixtures.probe.workloads import ControlPlane, Discovery, Workload, injection_of
+from mesh_fixtures.probe.workloads import ControlPlane, Workload, injection_of
 from mesh_fixtures.requirements import Outcome, control_1, discovery_1, workload_1
 
 # CONTROL-1 ----------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
         (1, None, ""),
         (0, None, "cluster1: expected an istiod with every pod ready"),
         (None, None, "cluster1: expected an istiod with every pod ready, in a primary, but saw no"),
-        (1, 0, "cluster2: expected no istiod, in a remote, but saw istio-system/istiod 0/1"),
+        (1, 1, ""),
     ],
 )
 def test_control(primary: int | None, remote: int | None, finding: str) -> None:
@@ -69,6 +69,14 @@ def test_discovery_of_api_servers(
     assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
 
 
+@pytest.mark.parametrize("status", ["synced", "timeout"])
+def test_clusters_that_are_not_described_may_be_read_and_need_not_be_synced(status: str) -> None:
+    described = SCENARIOS["primary-remote"].model_copy(update={"others": ("cluster3",)})
+    own = known(("cluster1", "synced"), ("cluster2", "synced"), ("cluster3", status))
+    probes = discovery_1.Probes(remote_clusters=lambda kube: (own,))
+    assert checked(discovery_1, mesh(FakeView(described)), probes).result == "met"
+
+
 # WORKLOAD-1 ---------------------------------------------------------------------------------------
 
 
@@ -93,40 +101,30 @@ def workloads(cluster: str, **changes: Any) -> tuple[Workload, ...]:
     )
 
 
-def check_workloads(found: dict[str, tuple[Workload, ...]], remote: str) -> Outcome:
-    istiod: dict[str, tuple[Pod, ...]] = {
-        "cluster1": (pod("istiod-1", ip="10.101.0.2"),),
-        "cluster2": (),
-    }
-    behind = {"cluster1": frozenset({"10.101.0.2"}), "cluster2": frozenset(remote.split())}
-    probes = workload_1.Probes(
-        workloads=lambda kube: found[kube.name],
-        istiods=lambda kube: istiod[kube.name],
-        gateways=lambda kube: (gateway(kube.name, "172.18.0.100"),),
-        discovery=lambda kube, address: Discovery(SOURCE, "istiod", behind[kube.name]),
-    )
-    return checked(workload_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+def check_workloads(
+    found: dict[str, tuple[Workload, ...]], topology: str = "primary-remote"
+) -> Outcome:
+    probes = workload_1.Probes(workloads=lambda kube: found[kube.name])
+    return checked(workload_1, mesh(FakeView(SCENARIOS[topology])), probes)
 
 
 def test_workloads_that_run() -> None:
     found = {name: workloads(name) for name in ("cluster1", "cluster2")}
-    assert check_workloads(found, "172.18.0.100").result == "met"
+    assert check_workloads(found).result == "met"
 
 
 @pytest.mark.parametrize(
-    ("second", "remote", "finding"),
+    ("second", "finding"),
     [
-        (workloads("cluster2")[:1], "172.18.0.100", "pods of helloworld v2, sleep only, but saw"),
-        ((), "172.18.0.100", "but saw none"),
-        (workloads("cluster2", ready=False), "172.18.0.100", "to be Running with every container"),
-        (workloads("cluster2", containers=()), "172.18.0.100", "expected a proxy in sample/hello"),
-        (workloads("cluster2"), "10.102.0.9", "to find istiod of cluster1 at 172.18.0.100, but"),
-        (workloads("cluster2"), "", "but saw istiod at no address"),
+        (workloads("cluster2")[:1], "pods of helloworld v2, sleep only, but saw"),
+        ((), "but saw none"),
+        (workloads("cluster2", ready=False), "to be Running with every container"),
+        (workloads("cluster2", containers=()), "expected a proxy in sample/hello"),
     ],
 )
-def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, finding: str) -> None:
+def test_workloads_that_do_not(second: tuple[Workload, ...], finding: str) -> None:
     seen = {"cluster1": workloads("cluster1"), "cluster2": second}
-    assert holds_unless(finding, check_workloads(seen, remote))
+    assert holds_unless(finding, check_workloads(seen))
 
 
 @pytest.mark.parametrize(
@@ -134,11 +132,23 @@ def test_workloads_that_do_not(second: tuple[Workload, ...], remote: str, findin
     [
         ("CLUSTER_ID", "Kubernetes", "configured with cluster cluster1, but saw Kubernetes"),
         ("NETWORK", "network2", "configured with network network1, but saw network2"),
-        ("NETWORK", "", "configured with network network1, but saw nothing"),
         ("MESH_ID", "cluster.local", "configured with mesh mesh1, but saw cluster.local"),
     ],
 )
 def test_workloads_of_another_place(variable: str, value: str, finding: str) -> None:
     wrong = workload("sleep", "", "cluster1", {f"ISTIO_META_{variable}": value})
     found = {"cluster1": (workloads("cluster1")[0], wrong), "cluster2": workloads("cluster2")}
-    assert holds_unless(finding, check_workloads(found, "172.18.0.100"))
+    assert holds_unless(finding, check_workloads(found))
+
+
+def test_a_network_must_be_named_where_there_are_several() -> None:
+    unnamed: dict[str, tuple[Workload, ...]] = {
+        name: (
+            workload("helloworld", f"v{name[-1]}", name, {"ISTIO_META_NETWORK": ""}),
+            workload("sleep", "", name, {"ISTIO_META_NETWORK": ""}),
+        )
+        for name in ("cluster1", "cluster2")
+    }
+    assert check_workloads(unnamed, "multi-primary").result == "met"
+    finding = "configured with network network1, but saw nothing"
+    assert holds_unless(finding, check_workloads(unnamed, "multi-primary-multi-network"))

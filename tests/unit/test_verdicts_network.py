@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, found, gateway, mesh
+from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, mesh
 
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
-from mesh_fixtures.probe.envoy import Listener, Listeners
-from mesh_fixtures.probe.gateways import Gateway
+from mesh_fixtures.probe.gateways import Gateway, NetworkGateway
 from mesh_fixtures.probe.network import Connection, Reach
+from mesh_fixtures.probe.workloads import Discovery
 from mesh_fixtures.requirements import Outcome, gateway_1, network_1
 from mesh_fixtures.scenario import Scenario
 
@@ -60,56 +60,91 @@ def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
 # GATEWAY-1 ----------------------------------------------------------------------------------------
 
 REMOTE = SCENARIOS["primary-remote-multi-network"]
-OPEN = {15021, 15443, 15012, 15017}
+OPEN = {15443, 15012, 15017}
+KNOWN = (advertised("cluster1", "10.0.0.1"), advertised("cluster2", "10.0.0.2"))
 
 
 def check_gateways(
     *,
     scenario: Scenario = REMOTE,
-    second: tuple[Gateway, ...] | None = None,
-    listening: Iterable[int] = OPEN,
+    known: Iterable[NetworkGateway] = KNOWN,
+    second: tuple[Gateway, ...] = (gateway("cluster2", "10.0.0.2"),),
+    istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
+    has_samples: bool = True,
 ) -> Outcome:
-    those = {
-        "cluster1": (gateway("cluster1", "10.0.0.1"),),
-        "cluster2": (gateway("cluster2", "10.0.0.2"),) if second is None else second,
-    }
-    heard = tuple(Listener("", "0.0.0.0", port) for port in {15021, 15090, *listening})
+    those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
+    if istiod is None:
+        istiod = at(("10.0.0.1", 15012), ("10.0.0.1", 15017))
 
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
-            Connection(SOURCE, address, port, Reach.OPEN, 0, 200 if port == 15021 else 0, "")
+            Connection(SOURCE, address, port, Reach.OPEN, 0, 0, "")
             if port in answering
             else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
             for address, port in targets
         ]
 
     probes = gateway_1.Probes(
+        advertised=lambda kube: tuple(known),
         gateways=lambda kube: those[kube.name],
-        listening=lambda kube, gateway: (Listeners(SOURCE, heard),),
+        discovery=lambda kube, address: istiod,
         connections=connections,
     )
     pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
-    return checked(gateway_1, mesh(FakeView(scenario, pool)), probes)
+    return checked(gateway_1, mesh(FakeView(scenario, pool), has_samples=has_samples), probes)
 
 
-def test_gateways() -> None:
-    assert check_gateways().result == "met"
+def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
+    return Discovery(SOURCE, "istio-system/istiod", frozenset(targets), selects)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        {},
+        {
+            "known": (KNOWN[0], advertised("cluster2", "10.0.0.2", 31443)),
+            "answering": {*OPEN, 31443},
+        },
+        {"answering": {*OPEN, 8080, 15021}},
+        {"second": (), "known": (KNOWN[0], NetworkGateway("network2", "", "x", 15443, SOURCE))},
+        {"istiod": at(("10.2.0.5", 15012), selects=True), "answering": {15443}},
+        {"istiod": at(("istiod.example", 15012))},
+        {"scenario": SCENARIOS["primary-remote"], "known": ()},
+        {"has_samples": False, "answering": ()},
+    ],
+)
+def test_gateways(sound: dict[str, Any]) -> None:
+    assert check_gateways(**sound).result == "met"
 
 
 @pytest.mark.parametrize(
     ("wrong", "finding"),
     [
-        ({"second": ()}, "cluster2: expected an east-west gateway, but saw none"),
-        ({"second": (gateway("cluster2"),)}, "cluster2: expected an external address"),
-        ({"second": (gateway("cluster2", "10.0.0.1"),)}, "10.0.0.1, which is also cluster1's"),
+        (
+            {"known": KNOWN[:1], "second": ()},
+            "cluster2: expected a gateway of network2 that istiod advertises, but saw none",
+        ),
+        ({"known": KNOWN[:1], "second": (gateway("cluster2"),)}, "no external address; gw-1"),
+        (
+            {"known": KNOWN[:1], "second": (), "has_samples": False},
+            "cluster2: expected a gateway of network2 that istiod advertises, but saw none",
+        ),
+        (
+            {"known": (KNOWN[0], advertised("cluster2", "10.0.0.1"))},
+            "10.0.0.1:15443, which is also a gateway of network1",
+        ),
         ({"second": (gateway("cluster2", "10.0.0.10"),)}, "from the pool 10.0.0.1-10.0.0.9, but"),
-        ({"second": (gateway("cluster2", "10.0.0.2", serving=False),)}, "a ready pod of the east"),
-        ({"listening": OPEN - {15443}}, "to listen at 15012, 15017, 15443 and nowhere else, but"),
-        ({"listening": OPEN | {8080}}, "but saw 8080, 15012, 15017, 15443"),
-        ({"answering": OPEN - {15443}}, "port 15443 of the gateway of cluster2 to be open, but"),
-        ({"answering": OPEN - {15021}}, "the gateway of cluster1 to report on 15021 that it is"),
-        ({"answering": OPEN | {15000}}, "port 15000 of the gateway of cluster1 to be closed, but"),
+        (
+            {"answering": OPEN - {15443}},
+            "cluster1: expected port 15443 of 10.0.0.2, the gateway of cluster2 into network2, to",
+        ),
+        (
+            {"answering": OPEN - {15012}},
+            "cluster2: expected port 15012 of 10.0.0.1, the way to istiod of cluster1, to be open",
+        ),
+        ({"istiod": at()}, "cluster2: expected an address at which its proxies find istiod of cl"),
     ],
 )
 def test_gateways_that_are_wrong(wrong: dict[str, Any], finding: str) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, found, gateway, holds_unless, mesh
+from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Pod
 from mesh_fixtures.probe.grpc import GrpcAnswer
 from mesh_fixtures.probe.identities import TrustDomains
+from mesh_fixtures.probe.network import Connection, Reach
 from mesh_fixtures.probe.peers import DEBUG, Peers
 from mesh_fixtures.probe.tls import Attempt
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
@@ -149,16 +150,18 @@ def test_a_server_without_a_proxy_knows_nobody() -> None:
 
 
 def check_security_2(
-    changes: Mapping[str, Attempt], addresses: Iterable[str] = ("10.0.0.1",)
+    changes: Mapping[str, Attempt],
+    addresses: Iterable[str] = ("10.0.0.1",),
+    open_ports: Iterable[int] = (),
 ) -> Outcome:
     usual = {"plaintext": REFUSED, "unknown_sni": REFUSED}
     usual |= {"no_certificate": ALERT, "foreign_certificate": ALERT}
 
     def attempt(kube: Any, sleep: Pod, address: str, port: int, request: bytes, hello: Any) -> Any:
-        assert (kube.name, port) == (
-            {"10.0.0.1": "cluster2", "10.0.0.2": "cluster1"}[address],
-            15443,
-        )
+        assert (kube.name, port) == {
+            "10.0.0.1": ("cluster2", 15443),
+            "10.0.0.2": ("cluster1", 31443),
+        }[address]
         if hello is None:
             return {**usual, **changes}["plaintext"]
         if ".nowhere." in hello.server_name:
@@ -166,11 +169,21 @@ def check_security_2(
         shown = "no_certificate" if hello.certificate is None else "foreign_certificate"
         return {**usual, **changes}[shown]
 
-    found = {
-        "cluster1": gateway("cluster1", *addresses),
-        "cluster2": gateway("cluster2", "10.0.0.2"),
-    }
-    probes = security_2.Probes(gateways=lambda kube: (found[kube.name],), attempt=attempt)
+    def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
+        return [
+            Connection(
+                SOURCE, address, port, Reach.OPEN if port in open_ports else Reach.REFUSED, 0, 0, ""
+            )
+            for address, port in targets
+        ]
+
+    known = (
+        *(advertised("cluster1", address) for address in addresses),
+        advertised("cluster2", "10.0.0.2", 31443),
+    )
+    probes = security_2.Probes(
+        advertised=lambda kube: known, attempt=attempt, connections=connections
+    )
     return checked(security_2, mesh(view()), probes)
 
 
@@ -194,6 +207,11 @@ def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], finding: 
     assert holds_unless(finding, check_security_2(changes))
 
 
+def test_a_gateway_shows_no_admin_interface() -> None:
+    finding = "cluster2: expected port 15000 of the gateway 10.0.0.1:15443 (network1 in cluster1) "
+    assert holds_unless(finding, check_security_2({}, open_ports=(15000,)))
+
+
 @pytest.mark.parametrize("what", ["no_certificate", "foreign_certificate"])
 def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
     outcome = check_security_2({what: REFUSED})
@@ -201,8 +219,8 @@ def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
     assert "connection reset, before it came to that" in str(outcome.trouble)
 
 
-def test_a_gateway_without_an_address_refuses_nobody() -> None:
-    finding = "cluster1: expected a gateway with an address, to see whom it refuses, but saw none"
+def test_without_a_gateway_nobody_is_refused() -> None:
+    finding = "cluster2: expected a gateway of another network, to see whom it refuses, but saw"
     assert holds_unless(finding, check_security_2({}, ()))
 
 

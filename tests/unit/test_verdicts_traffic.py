@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
+from verdicts import SOURCE, FakeView, advertised, checked, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
@@ -26,7 +28,7 @@ PODS = (Backend("cluster1", "v1", "pod-v1", "10.101.0.5"), Backend("cluster2", "
 
 
 def client_endpoints(*targets: tuple[str, int], pods: tuple[Backend, ...] = PODS) -> Any:
-    wanted = destinations(MULTI, "cluster1", pods, {"cluster2": ["172.18.1.100"]})
+    wanted = destinations(MULTI, "cluster1", pods, [advertised("cluster2", "172.18.1.100")])
     found = tuple(Endpoint(target, port, 1, True, "", "", 0) for target, port in targets)
     seen = ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, found), 1.5)
     return {"cluster1": seen}
@@ -73,9 +75,46 @@ def traffic(failures: int = 0, **counts: int) -> Mapping[str, TrafficSample]:
     ],
 )
 def test_errors_and_versions(sample: Mapping[str, TrafficSample], finding: str) -> None:
-    outcome = checked(traffic_1, mesh(FakeView(MULTI), traffic=sample))
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), COMPLETE, sample))
     assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.requests"] == 200
+
+
+def preferring(*, healthy: bool = True) -> Mapping[str, ClientEndpoints]:
+    """A client whose endpoints of the other network are in reserve."""
+    far = Endpoint("172.18.1.100", 15443, 1, healthy, "" if healthy else "UNHEALTHY", "", 1)
+    near = Endpoint("10.101.0.5", 5000, 1, True, "", "", 0)
+    known = COMPLETE["cluster1"]
+    return {"cluster1": replace(known, seen=Endpoints(SOURCE, True, (near, far)))}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "usual", "reserve", "finding"),
+    [
+        (preferring(), traffic(v1=200), traffic(v1=20, v2=20), ""),
+        (preferring(), traffic(v1=200), traffic(v1=40), "expected answers from v2, which clients"),
+        (preferring(), traffic(v1=200), traffic(3, v1=20), "v2 being in reserve, but saw 3 errors"),
+        (preferring(), traffic(1, v1=199), traffic(v1=20, v2=20), "saw 1 errors in 200"),
+        (preferring(healthy=False), traffic(v1=200), {}, "answers from v1, v2 and no other"),
+        (COMPLETE, traffic(v1=200), {}, "expected answers from v1, v2 and no other version"),
+    ],
+)
+def test_what_is_held_in_reserve_has_to_answer_without_the_preference(
+    endpoints: Mapping[str, ClientEndpoints],
+    usual: Mapping[str, TrafficSample],
+    reserve: Mapping[str, TrafficSample],
+    finding: str,
+) -> None:
+    probes = traffic_1.Probes(
+        fresh_connections=lambda view: nullcontext(),
+        client_endpoints=lambda view, seconds, service: endpoints,
+        requests=lambda kube, count, **options: reserve[kube.name],
+    )
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), endpoints, usual), probes)
+    assert holds_unless(finding, outcome)
+    noted = "cluster1: clients prefer a locality, and use v2 only where that fails"
+    assert bool(outcome.notes) == (not finding)
+    assert all(each.startswith(noted) for each in outcome.notes)
 
 
 @pytest.mark.parametrize(

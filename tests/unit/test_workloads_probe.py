@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 from fake_kube import pod
 
+from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import (
     Container,
     Deployment,
@@ -17,9 +19,10 @@ from mesh_fixtures.kube import (
     Pod,
     Resource,
     Service,
+    ServicePort,
     Source,
 )
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.gateways import gateways, is_gateway, read_advertised
 from mesh_fixtures.probe.workloads import (
     Injection,
     control_plane,
@@ -40,9 +43,13 @@ class FakeObjects:
     name: str = "cluster1"
     sample_namespace: str = "sample"
 
-    def list(self, resource: Resource[Any], namespace: str, selector: str) -> Sequence[object]:
+    def list(
+        self, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> Sequence[object]:
         key, _, value = selector.partition("=")
         match resource.kind:
+            case "Pod" if not selector:
+                return [each for each in self.pods_there if each.meta.namespace == namespace]
             case "Pod":
                 return [each for each in self.pods_there if each.meta.labels.get(key) == value]
             case "EndpointSlice":
@@ -125,10 +132,11 @@ def test_no_control_plane() -> None:
 def test_discovery_by_endpoint_slices() -> None:
     meta = Meta("istiod", "istio-system")
     service = Service(meta, "ClusterIP", {}, (), ())
-    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",)),)}
+    slices = {"istiod": (EndpointSlice(meta, ("172.18.1.100",), (15012, 15017)),)}
     kube = FakeObjects(services_there=(service,), slices=slices)
     seen = discovery(kube.as_client(), "istiod.istio-system.svc:15012")
-    assert seen.addresses == {"172.18.1.100"}
+    assert seen.targets == {("172.18.1.100", 15012), ("172.18.1.100", 15017)}
+    assert not seen.selects
     assert str(seen) == "istio-system/istiod at 172.18.1.100"
 
 
@@ -138,7 +146,13 @@ def test_discovery_by_an_external_name() -> None:
     seen = discovery(
         FakeObjects(services_there=(service,)).as_client(), "istiod-x.istio-system.svc:15012"
     )
-    assert seen.addresses == {"gateway.example"}
+    assert seen.targets == {("gateway.example", 15012)}
+
+
+def test_discovery_at_another_host() -> None:
+    seen = discovery(FakeObjects().as_client(), "istiod.mesh.example:15012")
+    assert seen.service == "istiod.mesh.example"
+    assert seen.targets == {("istiod.mesh.example", 15012)}
 
 
 def test_no_discovery() -> None:
@@ -146,23 +160,55 @@ def test_no_discovery() -> None:
     assert str(seen) == "istio-system/istiod at no address"
 
 
+def service(
+    name: str, kind: str, labels: Mapping[str, str], *ports: int, external: tuple[str, ...] = ()
+) -> Service:
+    there = tuple(ServicePort(port, "", "") for port in ports)
+    return Service(Meta(name, "edge", labels), kind, {"app": name}, there, external)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443), True),
+        (service("a", "ClusterIP", {NETWORK_LABEL: "n"}, 443, external=("192.0.2.1",)), True),
+        (service("a", "NodePort", {NETWORK_LABEL: "n"}, 15443), True),
+        (service("a", "LoadBalancer", {}, 15012), True),
+        (service("a", "LoadBalancer", {"istio": "eastwestgateway"}, 15443), False),
+        (service("istiod", "ClusterIP", {}, 15012), False),
+        (service("istiod", "ExternalName", {}, 15012, external=("istiod.example",)), False),
+    ],
+)
+def test_what_is_a_gateway(made: Service, found: bool) -> None:
+    assert is_gateway(made) is found
+
+
 def test_gateways_with_the_pods_that_they_select() -> None:
-    labels = {"istio": "eastwestgateway"}
-    meta = Meta("istio-eastwestgateway", "istio-system", labels)
-    balanced = Service(meta, "LoadBalancer", labels, (), ("172.18.1.100",))
-    inner = replace(balanced, kind="ClusterIP", external=())
-    gateway_pod = pod("gw-1", "istio-system", **labels)
-    kube = FakeObjects((gateway_pod, pod("other", app="other")), (balanced, inner))
+    balanced = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443, external=("192.0.2.1",))
+    gateway_pod = pod("gw-1", "edge", app="gw")
+    kube = FakeObjects((gateway_pod, pod("other", app="other")), (balanced,))
     (seen,) = gateways(kube.as_client())
-    assert seen.addresses == ("172.18.1.100",)
-    assert seen.pods == (gateway_pod,)
-    assert str(seen) == (
-        "service istio-system/istio-eastwestgateway: 172.18.1.100; gw-1 0/0 Running"
-    )
+    assert (seen.network, seen.addresses, seen.pods) == ("n", ("192.0.2.1",), (gateway_pod,))
+    assert str(seen) == "service edge/gw: 192.0.2.1; gw-1 0/0 Running"
 
 
 def test_a_gateway_that_waits_for_its_address() -> None:
-    labels = {"istio": "eastwestgateway"}
-    service = Service(Meta("gw", "istio-system", labels), "LoadBalancer", labels, (), ())
-    (seen,) = gateways(FakeObjects(services_there=(service,)).as_client())
-    assert str(seen) == "service istio-system/gw: no external address; no pod"
+    pending = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443)
+    (seen,) = gateways(FakeObjects(services_there=(pending,)).as_client())
+    assert str(seen) == "service edge/gw: no external address; no pod"
+
+
+def test_what_istiod_advertises() -> None:
+    answer = json.dumps(
+        [
+            {"Network": "n2", "Cluster": "c2", "Addr": "192.0.2.2", "Port": 31443, "HBONEPort": 0},
+            {"Network": "n3", "Cluster": "", "Addr": "192.0.2.3", "Port": 443},
+            {"Network": "n4", "Cluster": "c4", "Addr": "192.0.2.4", "Port": 0, "HBONEPort": 15008},
+        ]
+    )
+    source = Source("cluster1", "istiod", "kubectl exec")
+    found = read_advertised(source, answer)
+    assert [str(each) for each in found] == ["192.0.2.2:31443 (n2 in c2)", "192.0.2.3:443 (n3)"]
+    assert read_advertised(source, "null") == ()
+    with pytest.raises(ProbeError, match="kubectl exec"):
+        read_advertised(source, '[{"Network": "n2"}]')

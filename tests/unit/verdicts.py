@@ -13,7 +13,7 @@ from fake_kube import pod, result
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import Meta, Namespace, Pod, Service
-from mesh_fixtures.probe.gateways import Gateway
+from mesh_fixtures.probe.gateways import Gateway, NetworkGateway
 from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.scenario import Scenario
 
@@ -65,14 +65,17 @@ class FakeView:
         return {name: probe(self.kube[name]) for name in names}
 
 
-def mesh(view: FakeView, endpoints: Any = None, traffic: Any = None) -> Any:
+def mesh(
+    view: FakeView, endpoints: Any = None, traffic: Any = None, *, has_samples: bool = True
+) -> Any:
     """A mesh of which this was seen, and that nobody waits for."""
     return SimpleNamespace(
         view=view,
         scenario=view.scenario,
-        endpoints=endpoints,
+        endpoints={} if endpoints is None else endpoints,
         traffic=traffic,
         patient=lambda seconds: 0.0,
+        has_samples=has_samples,
     )
 
 
@@ -99,6 +102,12 @@ def holds_unless(finding: str, outcome: Outcome) -> bool:
     return finding in found(outcome) if finding else outcome.result == "met"
 
 
+def advertised(cluster: str, address: str, port: int = 15443, network: str = "") -> NetworkGateway:
+    """A gateway of a cluster's own network, by its number, unless another one is named."""
+    return NetworkGateway(network or f"network{cluster[-1]}", cluster, address, port, SOURCE)
+
+
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
-    service = Service(GATEWAY, "LoadBalancer", {}, (), addresses)
+    meta = replace(GATEWAY, labels={NETWORK_LABEL: f"network{cluster[-1]}"})
+    service = Service(meta, "LoadBalancer", {}, (), addresses)
     return Gateway(SOURCE, cluster, service, (replace(pod("gw-1"), ready=serving),))

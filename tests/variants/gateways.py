@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from mesh_fixtures.install import names
-from mesh_fixtures.kube.resources import PODS
+import yaml
+
+from mesh_fixtures import runner
+from mesh_fixtures.artifacts import gateway_api, helm
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.exposure import services_manifest
+from mesh_fixtures.kube.resources import PODS, SERVICES
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
-from mesh_fixtures.probe.gateways import SELECTOR
+from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.table import TWO_NETWORKS
-from tests.faults.target import Manifest, Target, reference
+from tests.faults.target import Manifest, Target, reference, references
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _USERS_PORT: Final = 8080
+_READY_SECONDS: Final = 60.0
+_ANNOUNCER: Final = "announcer"
+
+_PARTS: Final = (
+    f"serviceaccount/{names.GATEWAY}-service-account",
+    f"role/{names.GATEWAY}-sds",
+    f"rolebinding/{names.GATEWAY}-sds",
+    f"deployment/{names.GATEWAY}",
+)
+"""What a gateway of istioctl's is made of, without its Service (Istio: chart istio-ingress)."""
 
 
 @contextmanager
@@ -36,6 +54,155 @@ def further_listener(target: Target) -> Iterator[None]:
             _await_listening(target, cluster, present=False)
 
 
+@contextmanager
+def by_helm(target: Target) -> Iterator[None]:
+    """The last cluster's gateway is installed by Helm, in a namespace and by a name of its owner.
+
+    The chart derives the gateway's label from the release's name.
+    """
+    cluster = target.scenario.clusters[-1]
+    namespace, release = "istio-gateways", "eastwest"
+    values = {"networkGateway": cluster.network, "imagePullPolicy": _pull_policy(target)}
+    exposing = exposing_services({"istio": release})
+    with _without_the_guides(target, cluster.name), _namespace(target, cluster.name, namespace):
+        _helm_install(target, cluster.name, namespace, release, values)
+        target.apply(cluster.name, namespace, exposing)
+        yield
+
+
+@contextmanager
+def in_its_own_namespace(target: Target) -> Iterator[None]:
+    """All of the last cluster's gateway is moved, and its Service is of type ClusterIP.
+
+    Its external address is announced for another Service, as a router in front of the nodes would.
+    """
+    cluster = target.scenario.clusters[-1].name
+    namespace = "gateways"
+    parts = [_read(target, cluster, each) for each in _PARTS]
+    service = _read(target, cluster, f"service/{names.GATEWAY}")
+    with _without_the_guides(target, cluster), _namespace(target, cluster, namespace):
+        objects = [moved(each, namespace) for each in parts]
+        target.apply(cluster, namespace, *objects, exposing_services())
+        _await_rollout(target, cluster, namespace, names.GATEWAY)
+        selector = service["spec"]["selector"]
+        target.apply(cluster, namespace, _announcing(selector, {STATUS_PORT: STATUS_PORT}))
+        address = _await_address(target, cluster, namespace, _ANNOUNCER)
+        target.apply(cluster, namespace, with_external_address(moved(service, namespace), address))
+        yield
+
+
+@contextmanager
+def by_gateway_api(target: Target) -> Iterator[None]:
+    """The last cluster's gateway is a Gateway of the Gateway API, which istiod deploys."""
+    cluster = target.scenario.clusters[-1]
+    definitions = gateway_api.ensure(target.progress).read_text(encoding="utf-8")
+    gateway = gateway_of_api(cluster.network)
+    with _without_the_guides(target, cluster.name):
+        try:
+            target.kubectl(*(cluster.name, "apply", "--server-side", "-f", "-"), stdin=definitions)
+            # It looks for the Gateway API where it starts.
+            target.restart(cluster.name, (_SYSTEM, "istiod"))
+            target.apply(cluster.name, _SYSTEM, gateway)
+            made = f"{gateway['metadata']['name']}-istio"
+            _await_address(target, cluster.name, _SYSTEM, made)
+            _await_rollout(target, cluster.name, _SYSTEM, made)
+            yield
+        finally:
+            target.delete(cluster.name, _SYSTEM, reference(gateway))
+            target.kubectl(
+                *(cluster.name, "delete", "--ignore-not-found", "-f", "-"), stdin=definitions
+            )
+            target.restart(cluster.name, (_SYSTEM, "istiod"))
+
+
+@contextmanager
+def behind_a_host_name(target: Target) -> Iterator[None]:
+    """The last cluster's gateway is reached by a host name that only the first one's DNS knows."""
+    client, cluster = target.scenario.clusters[0].name, target.scenario.clusters[-1].name
+    name, namespace = "eastwest", "names"
+    host = f"{name}.{namespace}.svc.cluster.local"
+    service = _read(target, cluster, f"service/{names.GATEWAY}")
+    with _namespace(target, client, namespace):
+        try:
+            selector = service["spec"]["selector"]
+            ports = {STATUS_PORT: STATUS_PORT, SERVICES_PORT: SERVICES_PORT}
+            target.apply(cluster, _SYSTEM, _announcing(selector, ports))
+            address = _await_address(target, cluster, _SYSTEM, _ANNOUNCER)
+            target.apply(client, namespace, *_name_record(name, address))
+            target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+            target.apply(cluster, _SYSTEM, by_other_load_balancer(service))
+            status = {"status": {"loadBalancer": {"ingress": [{"hostname": host}]}}}
+            target.system(
+                *(cluster, "patch", f"service/{names.GATEWAY}", "--subresource=status"),
+                *("--type=merge", "-p", yaml.safe_dump(status)),
+            )
+            yield
+        finally:
+            objects = (f"service/{names.GATEWAY}", f"service/{_ANNOUNCER}")
+            target.delete(cluster, _SYSTEM, *objects)
+            _install_again(target, cluster)
+
+
+def moved(manifest: Manifest, namespace: str) -> dict[str, Any]:
+    """An object in another namespace, without what it was assigned in its own."""
+    made = copy.deepcopy(dict(manifest))
+    made["metadata"].pop("namespace", None)
+    for subject in made.get("subjects", ()):
+        subject["namespace"] = namespace
+    return made
+
+
+def with_external_address(service: Manifest, address: str) -> dict[str, Any]:
+    """A Service of type ClusterIP that takes what nodes get for an address (Kubernetes: Service,
+    External IPs).
+    """
+    spec = service["spec"]
+    kept = {"selector": spec["selector"], "ports": _unassigned(spec["ports"])}
+    return {**service, "spec": {**kept, "type": "ClusterIP", "externalIPs": [address]}}
+
+
+def by_other_load_balancer(service: Manifest) -> dict[str, Any]:
+    """The Service as one that the cluster's load balancer leaves to another (Kubernetes: Service,
+    Load balancer class).
+    """
+    spec = service["spec"]
+    kept = {"selector": spec["selector"], "ports": _unassigned(spec["ports"])}
+    balancer = {"type": "LoadBalancer", "loadBalancerClass": "example.test/by-name"}
+    return {**service, "spec": {**kept, **balancer}}
+
+
+def gateway_of_api(network: str) -> Manifest:
+    """An east-west gateway of the Gateway API (Istio: expose services, Gateway API)."""
+    listener = {
+        "name": "cross-network",
+        "hostname": "*.local",
+        "port": SERVICES_PORT,
+        "protocol": "TLS",
+        "tls": {
+            "mode": "Passthrough",
+            "options": {"gateway.istio.io/listener-protocol": "auto-passthrough"},
+        },
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "eastwest", "labels": {names.NETWORK_LABEL: network}},
+        "spec": {"gatewayClassName": "istio", "listeners": [listener]},
+    }
+
+
+def exposing_services(selector: Mapping[str, str] | None = None) -> Manifest:
+    """What passes mutual TLS to every service.
+
+    Args:
+        selector: labels of the gateway; None for the guide's.
+    """
+    (exposing,) = yaml.safe_load_all(services_manifest())
+    if selector is not None:
+        exposing["spec"]["selector"] = dict(selector)
+    return dict(exposing)
+
+
 def _for_users() -> Manifest:
     port = {"name": "http", "number": _USERS_PORT, "protocol": "HTTP"}
     return {
@@ -49,17 +216,131 @@ def _for_users() -> Manifest:
     }
 
 
+def _announcing(selector: Mapping[str, str], ports: Mapping[int, int]) -> Manifest:
+    """A Service for which the lab's load balancer announces an address; no gateway for istiod."""
+    listed = [
+        {"name": f"tcp-{port}", "port": port, "targetPort": target}
+        for port, target in ports.items()
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": _ANNOUNCER},
+        "spec": {"type": "LoadBalancer", "selector": dict(selector), "ports": listed},
+    }
+
+
+def _name_record(name: str, address: str) -> tuple[Manifest, Manifest]:
+    """A headless Service, by which a cluster's DNS answers for an address outside of it."""
+    port = {"name": "tls", "port": SERVICES_PORT}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"clusterIP": "None", "ports": [port]},
+    }
+    slices = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [port],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+    }
+    return service, slices
+
+
+@contextmanager
+def _without_the_guides(target: Target, cluster: str) -> Iterator[None]:
+    """A cluster without the gateway of the guide, and without what exposes services by it."""
+    try:
+        gateway = (f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
+        target.delete(cluster, _SYSTEM, *gateway, *references(services_manifest()))
+        yield
+    finally:
+        _install_again(target, cluster)
+
+
+def _install_again(target: Target, cluster: str) -> None:
+    steps = [ids.gateway(cluster), ids.gateway_address(cluster)]
+    if target.scenario.exposes_services(cluster):
+        steps.append(ids.expose_services(cluster))
+    target.run_steps(target.installation, *steps)
+
+
+@contextmanager
+def _namespace(target: Target, cluster: str, name: str) -> Iterator[None]:
+    try:
+        target.kubectl(cluster, "create", "namespace", name)
+        yield
+    finally:
+        gone = ("--ignore-not-found", f"--timeout={patient(_READY_SECONDS) - 2:g}s")
+        target.kubectl(cluster, "delete", "namespace", name, *gone, seconds=_READY_SECONDS)
+
+
+def _read(target: Target, cluster: str, name: str) -> Manifest:
+    return target.read(cluster, _SYSTEM, *name.split("/", 1))
+
+
+def _await_rollout(target: Target, cluster: str, namespace: str, deployment: str) -> None:
+    target.kubectl(
+        *(cluster, "-n", namespace, "rollout", "status", f"deployment/{deployment}"),
+        f"--timeout={patient(_READY_SECONDS) - 2:g}s",
+        seconds=_READY_SECONDS,
+    )
+
+
+def _await_address(target: Target, cluster: str, namespace: str, service: str) -> str:
+    """The external address of a Service, once it has one."""
+    found = target.until(
+        f"an address for {service}",
+        cluster,
+        lambda kube: kube.get(SERVICES, namespace, service),
+        lambda service: service is not None and bool(service.external),
+    )
+    assert found is not None
+    return found.external[0]
+
+
 def _await_listening(target: Target, cluster: str, *, present: bool) -> None:
     target.until(
         f"the gateway to {'listen' if present else 'stop listening'} at {_USERS_PORT}",
         cluster,
         lambda kube: [
             _USERS_PORT in listeners(kube, pod).ports
-            for pod in kube.list(PODS, _SYSTEM, SELECTOR)
+            for pod in kube.list(PODS, _SYSTEM, "istio=eastwestgateway")
             if pod.serving
         ],
         lambda found: bool(found) and all(each == present for each in found),
     )
+
+
+def _helm_install(
+    target: Target, cluster: str, namespace: str, release: str, values: Mapping[str, Any]
+) -> None:
+    seconds = patient(_READY_SECONDS)
+    charts = helm.ensure_charts(target.progress)
+    runner.output_of(
+        [
+            helm.ensure_helm(target.progress),
+            *("install", release, *charts.reference("gateway"), "-n", namespace, "-f", "-"),
+            f"--kubeconfig={target.lab.clusters[cluster].kubeconfig}",
+            *("--wait", f"--timeout={seconds - 5:g}s"),
+        ],
+        error=LabError,
+        seconds=seconds,
+        stdin=yaml.safe_dump(dict(values)),
+        env=target.lab.environment,
+        where=cluster,
+    )
+
+
+def _pull_policy(target: Target) -> str:
+    return target.lab.images.pull_policy
+
+
+def _unassigned(ports: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in each.items() if key != "nodePort"} for each in ports]
 
 
 VARIANTS: Final = (
@@ -68,5 +349,31 @@ VARIANTS: Final = (
         mesh="The gateways between the networks listen for users' HTTP at port 8080 as well.",
         topology=TWO_NETWORKS,
         make=further_listener,
+    ),
+    Variant(
+        id="gateway-by-helm",
+        mesh="cluster2's gateway is the Helm release eastwest in the namespace istio-gateways.",
+        topology=TWO_NETWORKS,
+        make=by_helm,
+    ),
+    Variant(
+        id="gateway-by-gateway-api",
+        mesh="cluster2's gateway is a Gateway of the Gateway API, with another name.",
+        topology=TWO_NETWORKS,
+        make=by_gateway_api,
+    ),
+    Variant(
+        id="gateway-in-its-own-namespace",
+        mesh="cluster2's gateway is in another namespace, and its Service has external addresses "
+        "though it is of type ClusterIP.",
+        topology=TWO_NETWORKS,
+        make=in_its_own_namespace,
+    ),
+    Variant(
+        id="gateway-behind-a-host-name",
+        mesh="cluster2's gateway has a host name in place of an address, which only cluster1's DNS "
+        "knows.",
+        topology=TWO_NETWORKS,
+        make=behind_a_host_name,
     ),
 )

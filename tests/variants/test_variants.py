@@ -20,7 +20,7 @@ def parameter(variant: Variant) -> object:
     return pytest.param(variant, chosen(variant.topology), id=variant.id)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("variant", "mesh_scenario"),
     [parameter(variant) for variant in VARIANTS],

@@ -136,5 +136,6 @@ VARIANTS: Final = (
         mesh="Both clusters sign with the same intermediate.",
         topology=TWO_NETWORKS,
         make=one_intermediate,
+        notes=("cluster1 and cluster2 sign with the same key",),
     ),
 )

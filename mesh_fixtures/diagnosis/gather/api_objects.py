@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.gather.key_material import (
     read_root_bundles,
 )
 from mesh_fixtures.diagnosis.redaction import redacted
-from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.kube import (
     Configuration,
     Container,
@@ -43,6 +43,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICES,
 )
+from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
@@ -56,7 +57,6 @@ _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
 )
-_OWN: Final = ("istiod", GATEWAY)
 _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""
@@ -103,13 +103,8 @@ def _queries(
     both = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
     where = f"kubectl --context={kube.name} get"
 
-    def in_both(resource: Resource[Named], made: Callable[[Named], Any]) -> Read:
-        return lambda kube: tuple(
-            made(item)
-            for each in both
-            for item in kube.list(resource, each)
-            if each != SYSTEM_NAMESPACE or _is_istio(item.meta)
-        )
+    def of_mesh(resource: Resource[Named], made: Callable[[Named], Any]) -> Read:
+        return lambda kube: tuple(map(made, _of_mesh(kube, both, resource)))
 
     ours = [] if view.lab.external else [("parts", f"{where} pods -A", _parts)]
     return [
@@ -125,9 +120,9 @@ def _queries(
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
         ("injectors", f"{where} configmaps -n {SYSTEM_NAMESPACE}", _injectors),
         ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
-        ("pods", f"{where} pods -A", in_both(PODS, _pod)),
-        ("deployments", f"{where} deployments -A", in_both(DEPLOYMENTS, _deployment)),
-        ("services", f"{where} services -A", in_both(SERVICES, _service)),
+        ("pods", f"{where} pods -A", of_mesh(PODS, _pod)),
+        ("deployments", f"{where} deployments -A", of_mesh(DEPLOYMENTS, _deployment)),
+        ("services", f"{where} services -A", of_mesh(SERVICES, _service)),
         ("warnings", f"{where} events -A --field-selector=type=Warning", partial(_warnings, both)),
         ("discovery", f"{where} endpointslices -n {SYSTEM_NAMESPACE}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
@@ -138,13 +133,43 @@ def _istio_kinds() -> str:
     return ",".join(each.plural for each in _ISTIO)
 
 
-def _is_istio(meta: Meta) -> bool:
-    """Whether an object of istio-system is istiod's or an east-west gateway's."""
-    return (
-        meta.labels.get("app") == "istiod"
-        or EAST_WEST.items() <= meta.labels.items()
-        or meta.name.startswith(_OWN)
-    )
+def _of_mesh(
+    kube: KubeClient, namespaces: tuple[str, ...], resource: Resource[Named]
+) -> tuple[Named, ...]:
+    """Objects of the samples, of istiod, and of what leads into the cluster from outside, in
+    whatever namespace.
+    """
+    ways: list[Service] = [
+        each for each in kube.list(SERVICES) if each.is_external or NETWORK_LABEL in _of(each)
+    ]
+    found = {
+        (item.meta.namespace, item.meta.name): item
+        for namespace in dict.fromkeys((*namespaces, *(way.meta.namespace for way in ways)))
+        for item in kube.list(resource, namespace)
+        if (namespace in namespaces and (namespace != SYSTEM_NAMESPACE or _is_istiod(item.meta)))
+        or any(_belongs(way, item) for way in ways)
+    }
+    return tuple(found.values())
+
+
+def _belongs(way: Service, item: Pod | Deployment | Service) -> bool:
+    """Whether an object is a Service that leads into the cluster, or proxies that it sends to."""
+    if way.meta.namespace != item.meta.namespace:
+        return False
+    if isinstance(item, Service):
+        return way.meta.name == item.meta.name
+    wanted = way.selector.items()
+    return item.container(PROXY) is not None and bool(wanted) and wanted <= _of(item).items()
+
+
+def _of(item: Pod | Deployment | Service) -> Mapping[str, str]:
+    """Labels by which others select it, or its pods."""
+    return item.pod_labels if isinstance(item, Deployment) else item.meta.labels
+
+
+def _is_istiod(meta: Meta) -> bool:
+    """Whether an object of istio-system is istiod's."""
+    return meta.labels.get("app") == "istiod" or meta.name.startswith("istiod")
 
 
 def _labels(meta: Meta) -> Mapping[str, str]:
@@ -247,7 +272,12 @@ def _ended(service: EndedService) -> facts.Part:
 def _deployment(deployment: Deployment) -> facts.Deployment:
     meta = deployment.meta
     return facts.Deployment(
-        meta.namespace, meta.name, _labels(meta), deployment.wanted, deployment.ready
+        meta.namespace,
+        meta.name,
+        _labels(meta),
+        deployment.wanted,
+        deployment.ready,
+        deployment.pod_labels,
     )
 
 

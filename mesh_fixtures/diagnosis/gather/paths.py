@@ -84,11 +84,7 @@ def paths_in(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
 
 def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
     """A pod whose proxy's container can ask: Sleep's, else any other."""
-    able = [
-        pod
-        for pod in cluster.pods or ()
-        if pod.serving and (pod.told is not None or pod.labels.get("istio") == "eastwestgateway")
-    ]
+    able = [pod for pod in cluster.pods or () if pod.serving and pod.told is not None]
     able.sort(key=lambda pod: (pod.labels.get("app") != "sleep", pod.namespace != samples))
     return able[0] if able else None
 

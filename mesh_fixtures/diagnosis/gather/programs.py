@@ -14,14 +14,15 @@ from urllib.parse import quote
 
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.alike import distinct
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts
+from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import KubeClient, Meta, Pod
+from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoints
+from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.view import MeshView
@@ -49,7 +50,8 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
             for part, source, ask in _of_istiod(kube, pod):
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
         for pod in _proxies(clusters[name], kube.sample_namespace):
-            for part, source, ask in _of_proxy(kube, pod):
+            is_gateway = pod in clusters[name].gateway_pods
+            for part, source, ask in _of_proxy(kube, pod, is_gateway=is_gateway):
                 found[part, name, pod.name] = Query(name, source, ask)
     return found
 
@@ -71,10 +73,9 @@ def with_answers(
 
 
 def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
-    for namespace, labels in ((samples, {}), (SYSTEM_NAMESPACE, EAST_WEST)):
-        for pod in cluster.pods_in(namespace, labels):
-            if pod.serving and pod.told is not None:
-                yield pod
+    for pod in (*cluster.pods_in(samples, {}), *cluster.gateway_pods):
+        if pod.serving and pod.told is not None:
+            yield pod
 
 
 def as_pod(pod: facts.Pod) -> Pod:
@@ -89,16 +90,16 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
 
     def output(path: str) -> str:
-        return debug(kube, istiod, path).stdout
+        return debug(kube, istiod, path).text
 
     def clusters() -> Mapping[str, str]:
         answer = debug(kube, istiod, "/debug/clusterz")
-        known = read_clusters(answer.source, pod.name, answer.stdout)
+        known = read_clusters(answer.source, pod.name, answer.text)
         return {each.id: each.sync_status for each in known.clusters}
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.stdout, output("/debug/connections"))
+        clients = read_clients(synced.source, synced.text, output("/debug/connections"))
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
@@ -114,8 +115,8 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         yield "connected", f"istioctl {where} proxy-status", connected
         yield (
             "gateways",
-            f"{shown} /debug/networkz",
-            lambda: _network_gateways(answer_in(output("/debug/networkz"))),
+            f"{shown} {NETWORKS_PATH}",
+            lambda: _network_gateways(debug(kube, istiod, NETWORKS_PATH)),
         )
         yield (
             "helloworld",
@@ -142,7 +143,9 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     )
 
 
-def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+def _of_proxy(
+    kube: KubeClient, pod: facts.Pod, *, is_gateway: bool
+) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     asked = as_pod(pod)
     shown = f"istioctl --context={kube.name} proxy-config {{}} {pod.name}.{pod.namespace}"
 
@@ -164,7 +167,7 @@ def _of_proxy(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Call
         )
 
     yield "identity", shown.format("secret"), identified
-    if pod.namespace == SYSTEM_NAMESPACE:
+    if is_gateway:
         yield "listeners", shown.format("listeners"), listening
     elif pod.labels.get("app") == "sleep":
         yield "endpoints", shown.format("endpoints"), lambda: _endpoints(kube, asked)
@@ -216,10 +219,10 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: Any) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
-        facts.NetworkGateway(each["Network"], each["Cluster"], each["Addr"], int(each["Port"]))
-        for each in answer or ()
+        facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
+        for each in read_advertised(answer.source, answer.text)
     )
 
 

@@ -152,7 +152,7 @@ def discovery_address(case: Case) -> Iterator[Cause]:
                 ),
                 Evidence(
                     f"gateway of {primary}: {listed(wanted)}",
-                    get(primary, "services -l istio=eastwestgateway", SYSTEM_NAMESPACE),
+                    get(primary, "services -A"),
                 ),
             ),
             f"set global.remotePilotAddress to {wanted[0]} (step {ids.remote(spec.name)} of the "

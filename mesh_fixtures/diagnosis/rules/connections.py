@@ -140,8 +140,7 @@ def _resets(client: str, server: str, seen: str, source: str, message: str) -> C
         f"others: {seen}",
         (Evidence(f"from {client}: {seen} {message}".rstrip(), source),),
         f"look at the gateway's log and limits, and at what is between {client} and its address "
-        f"(filters, several gateways behind one address): kubectl --context={server} -n "
-        "istio-system logs -l istio=eastwestgateway",
+        "(filters, several gateways behind one address)",
         certainty="likely",
     )
 

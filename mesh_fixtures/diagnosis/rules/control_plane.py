@@ -24,7 +24,7 @@ NOT_RUNNING = Kind(
     (cluster_health.COMPONENT.id, CRASHING.id, "cacerts-unsound"),
 )
 REJECTED = Kind("configuration-rejected", Layer.CONTROL_PLANE, ("CONTROL-2", "GATEWAY-1"))
-IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-1",))
+IN_REMOTE = Kind("istiod-in-remote", Layer.CONTROL_PLANE, ("CONTROL-2",))
 
 _ISTIOD = {"app": "istiod"}
 _SHOW = "deployments,pods -l app=istiod"
@@ -115,17 +115,26 @@ def crashing(case: Case) -> Iterator[Cause]:
 
 
 def in_remote(case: Case) -> Iterator[Cause]:
+    """An istiod of a remote that configures its proxies; one may be there for injection alone."""
     for spec, facts in case.remotes:
-        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
-        if pods:
-            yield Cause(
-                IN_REMOTE,
-                (spec.name,),
-                f"{spec.name} is a remote of {spec.primary}, but runs an istiod of its own",
-                (Evidence(listed(pods), get(spec.name, _SHOW, SYSTEM_NAMESPACE)),),
-                f"uninstall it from {spec.name} and install the profile remote (step "
-                f"{ids.remote(spec.name)} of the plan)",
-            )
+        for istiod in facts.istiods or ():
+            own = [each for each in istiod.connected or () if each.startswith(f"{spec.name}/")]
+            if own:
+                yield Cause(
+                    IN_REMOTE,
+                    (spec.name,),
+                    f"{spec.name} is a remote of {spec.primary}, but an istiod of its own "
+                    "configures its proxies",
+                    (
+                        Evidence(
+                            f"{istiod.pod} configures {listed(own)}",
+                            f"istioctl --context={spec.name} proxy-status",
+                        ),
+                    ),
+                    f"uninstall it from {spec.name} and install the profile remote (step "
+                    f"{ids.remote(spec.name)} of the plan)",
+                    certainty="likely",
+                )
 
 
 def rejected(case: Case) -> Iterator[Cause]:

@@ -1,6 +1,8 @@
-"""What east-west gateways are configured to pass: services at 15443, istiod at 15012 and 15017.
+"""Whether istiod takes a Service for a gateway, and what that is configured to pass: services, by
+default at 15443, and istiod at 15012 and 15017.
 
-Source: Istio, Install Multicluster (Expose services; Expose the control plane); Gateway.
+Source: Istio, Install Multicluster (Expose services; Expose the control plane); Gateway; Resource
+Labels (topology.istio.io/network, networking.istio.io/gatewayPort).
 """
 
 from __future__ import annotations
@@ -9,15 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Configuration
+from mesh_fixtures.diagnosis.facts import (
+    AUTO_PASSTHROUGH,
+    ClusterFacts,
+    Configuration,
+    Service,
+)
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
+UNLABELLED = Kind("gateway-network-label-missing", Layer.GATEWAY, _BROKEN)
+MISLABELLED = Kind("gateway-network-label-wrong", Layer.GATEWAY, _BROKEN)
+PORTLESS = Kind("gateway-port-missing", Layer.GATEWAY, _BROKEN)
+MISDIRECTED = Kind("gateway-target-port-wrong", Layer.GATEWAY, _BROKEN)
 SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
 ISTIOD = Kind("istiod-not-exposed", Layer.EXPOSURE, _BROKEN)
 MISMATCH = Kind("gateway-selector-mismatch", Layer.EXPOSURE, _BROKEN)
@@ -36,31 +47,113 @@ NOT_LISTENING = Kind(
     ),
 )
 
-_AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
-_PASSTHROUGH = "PASSTHROUGH"
 _SHOW = "gateways.networking.istio.io"
+
+
+def network_of_gateway(case: Case) -> Iterator[Cause]:
+    """Services that pass services on, but that istiod takes for no gateway, or for one of another
+    network.
+    """
+    for spec, facts in case.clusters:
+        if not case.scenario.is_multi_network or _is_advertised(case, spec):
+            continue
+        for service in facts.gateway_services:
+            label = f"{NETWORK_LABEL}={spec.network}"
+            shown = get(spec.name, f"service {service.name} --show-labels", service.namespace)
+            fix = (
+                f"kubectl --context={spec.name} -n {service.namespace} label --overwrite "
+                f"service/{service.name} {label} (Helm: networkGateway={spec.network})"
+            )
+            if service.network not in ("", spec.network):
+                yield Cause(
+                    MISLABELLED,
+                    (spec.name,),
+                    f"the gateway {service} of {spec.name} has the label {NETWORK_LABEL}="
+                    f"{service.network}, but {spec.name} is on {spec.network}: istiod knows no way "
+                    f"into {spec.network}",
+                    (Evidence(f"{NETWORK_LABEL}: {service.network}", shown),),
+                    fix,
+                )
+            elif not service.network and facts.exposing(service):
+                exposing = listed(list(facts.exposing(service)))
+                yield Cause(
+                    UNLABELLED,
+                    (spec.name,),
+                    f"{service} of {spec.name} has no label {label}: istiod does not take it for a "
+                    "gateway",
+                    (
+                        Evidence(f"{service} has {_labels(service.labels)}", shown),
+                        Evidence(f"{exposing} passes services on at its pods", _shown(spec.name)),
+                    ),
+                    fix,
+                )
+
+
+def ports_of_gateway(case: Case) -> Iterator[Cause]:
+    """Services that are gateways of their network, but without the port, or with a wrong target."""
+    for spec, facts in case.clusters:
+        if not case.scenario.is_multi_network:
+            continue
+        for service in facts.gateway_services:
+            if service.network != spec.network:
+                continue
+            number = service.gateway_port
+            port = service.port(number)
+            shown = get(spec.name, f"service {service.name} -o yaml", service.namespace)
+            if port is None:
+                if not _is_advertised(case, spec):
+                    ports = listed([each.number for each in service.ports], "none")
+                    yield Cause(
+                        PORTLESS,
+                        (spec.name,),
+                        f"the gateway {service} of {spec.name} has no port {number}: istiod does "
+                        "not advertise it",
+                        (Evidence(f"ports: {ports}", shown),),
+                        f"add port {number} to it, or name another of its ports by the label "
+                        f"{GATEWAY_PORT_LABEL}",
+                    )
+                continue
+            heard = {number for each in facts.gateways or () for number in each.ports}
+            target = _target(service)
+            if target is not None and heard and target not in heard and number in heard:
+                yield Cause(
+                    MISDIRECTED,
+                    (spec.name,),
+                    f"the gateway {service} of {spec.name} sends port {number} to {target} of its "
+                    "pods, where nothing listens",
+                    (
+                        Evidence(f"port {number}: targetPort {target}", shown),
+                        *(
+                            Evidence(f"{each.pod} listens at {listed(each.ports)}", each.source)
+                            for each in facts.gateways or ()
+                        ),
+                    ),
+                    f"let its targetPort be {number}",
+                )
 
 
 def services(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         if not case.scenario.exposes_services(spec.name) or facts.configuration is None:
             continue
-        found = _serving(facts, (SERVICES_PORT,))
+        ports = _targets(facts)
+        found = _serving(facts, ports)
         step = ids.expose_services(spec.name)
         if not found:
-            yield _absent(SERVICES, spec, facts, (SERVICES_PORT,), SERVICES_FILE, step)
+            if not any({*ports} & {*seen.ports} for seen in facts.gateways or ()):
+                yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
             continue
         selecting = _selecting(case, spec, found)
         if not selecting:
             yield _mismatch(case, spec, found, SERVICES_FILE, step)
-        elif not any(_passes_services(each) for each in selecting):
+        elif not any(_passes_services(each, ports) for each in selecting):
             yield Cause(
                 WRONG,
                 (spec.name,),
-                f"in {spec.name}, {listed(selecting)} opens {SERVICES_PORT} otherwise than by "
-                f"{_AUTO_PASSTHROUGH} for *.local",
+                f"in {spec.name}, {listed(selecting)} opens {listed(ports)} otherwise than by "
+                f"{AUTO_PASSTHROUGH} for *.local",
                 tuple(
-                    Evidence(f"{each}: {_modes(each, SERVICES_PORT)}", _shown(spec.name))
+                    Evidence(f"{each}: {_modes(each, ports)}", _shown(spec.name))
                     for each in selecting
                 ),
                 f"apply {SERVICES_FILE} in {spec.name} (step {step} of the plan)",
@@ -111,7 +204,7 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
 def not_listening(case: Case) -> Iterator[Cause]:
     """Gateways that do not do what they are configured to."""
     for spec, facts in case.clusters:
-        wanted = case.scenario.gateway_ports(spec.name)
+        wanted = _wanted(case, spec, facts)
         for seen in facts.gateways or ():
             missing = sorted(wanted - {*seen.ports})
             if not missing:
@@ -131,17 +224,17 @@ def not_listening(case: Case) -> Iterator[Cause]:
                         for line in [line for line in each.log or () if seen.pod in line][-1:]
                     ),
                 ),
-                f"istioctl --context={primary} proxy-status; then its proxy's log: kubectl "
-                f"--context={spec.name} -n {SYSTEM_NAMESPACE} logs {seen.pod}",
+                f"istioctl --context={primary} proxy-status; then the log of the gateway's pod "
+                f"{seen.pod} in {spec.name}",
                 certainty="likely",
-                step=ids.expose_services(primary)
-                if SERVICES_PORT in missing
-                else ids.expose_istiod(primary),
+                step=ids.expose_istiod(primary)
+                if {*missing} <= {*ISTIOD_PORTS}
+                else ids.expose_services(primary),
                 about=Subject((spec.name,)),
             )
 
 
-RULES = (services, istiod, not_listening)
+RULES = (network_of_gateway, ports_of_gateway, services, istiod, not_listening)
 
 _STATES: Mapping[bool, str] = {
     True: ", though it is connected to istiod of {}",
@@ -157,6 +250,37 @@ def _connected(case: Case, primary: str, pod: str) -> bool | None:
     if not known:
         return None
     return any(f"/{pod}." in proxy for each in known for proxy in each)
+
+
+def _is_advertised(case: Case, spec: ClusterSpec) -> bool:
+    """Whether an istiod of the mesh advertises a gateway of a cluster's network."""
+    return any(
+        gateway.network == spec.network and gateway.cluster in ("", spec.name)
+        for _, facts in case.primaries
+        for istiod in facts.istiods or ()
+        for gateway in istiod.gateways or ()
+    )
+
+
+def _target(service: Service) -> int | None:
+    """The port at which a gateway's pods must listen for services; None where it has a name."""
+    port = service.port(service.gateway_port)
+    if port is None or not port.target:
+        return service.gateway_port
+    return int(port.target) if port.target.isdecimal() else None
+
+
+def _targets(facts: ClusterFacts) -> tuple[int, ...]:
+    """Ports at which a cluster's gateways must listen for services."""
+    found = {_target(each) for each in facts.gateway_services if each.network}
+    return tuple(sorted(each for each in found if each is not None)) or (SERVICES_PORT,)
+
+
+def _wanted(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> frozenset[int]:
+    """Ports at which a cluster's gateways must listen."""
+    services = _targets(facts) if case.scenario.is_multi_network else ()
+    istiod = ISTIOD_PORTS if case.scenario.exposes_istiod(spec.name) else ()
+    return frozenset((*services, *istiod))
 
 
 def _servers(gateway: Configuration) -> Sequence[Mapping[str, Any]]:
@@ -180,8 +304,7 @@ def _selecting(
     case: Case, spec: ClusterSpec, found: Sequence[Configuration]
 ) -> list[Configuration]:
     """Those that select a gateway of the cluster; all, where it has none that could be selected."""
-    facts = case.facts.clusters[spec.name]
-    pods = facts.pods_in(SYSTEM_NAMESPACE, EAST_WEST)
+    pods = case.facts.clusters[spec.name].gateway_pods
     if not pods:
         return list(found)
     return [
@@ -191,27 +314,30 @@ def _selecting(
     ]
 
 
-def _passes_services(gateway: Configuration) -> bool:
+def _passes_services(gateway: Configuration, ports: Sequence[int]) -> bool:
     return any(
-        _port(server) == SERVICES_PORT
-        and (server.get("tls") or {}).get("mode") == _AUTO_PASSTHROUGH
+        _port(server) in ports
+        and (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
         and {"*.local", "*"} & {host.rpartition("/")[2] for host in server.get("hosts") or ()}
         for server in _servers(gateway)
     )
 
 
-def _modes(gateway: Configuration, port: int) -> str:
+def _modes(gateway: Configuration, ports: Sequence[int]) -> str:
     return "; ".join(
         f"mode {(server.get('tls') or {}).get('mode', 'none')}, hosts "
         f"{listed(server.get('hosts') or ())}"
         for server in _servers(gateway)
-        if _port(server) == port
+        if _port(server) in ports
     )
 
 
 def _selector(gateway: Configuration) -> str:
-    selector: Mapping[str, str] = gateway.spec.get("selector") or {}
-    return ", ".join(f"{key}: {value}" for key, value in selector.items()) or "nothing"
+    return _labels(gateway.spec.get("selector") or {})
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in labels.items()) or "nothing"
 
 
 def _absent(
@@ -243,8 +369,7 @@ def _absent(
 def _mismatch(
     case: Case, spec: ClusterSpec, found: Sequence[Configuration], file: str, step: str
 ) -> Cause:
-    facts = case.facts.clusters[spec.name]
-    pods = facts.pods_in(SYSTEM_NAMESPACE, EAST_WEST)
+    pods = case.facts.clusters[spec.name].gateway_pods
     ports = sorted({_port(server) for each in found for server in _servers(each)})
     return Cause(
         MISMATCH,
@@ -256,14 +381,14 @@ def _mismatch(
             *(Evidence(f"{each} selects {_selector(each)}", _shown(spec.name)) for each in found),
             *(
                 Evidence(
-                    f"pod {pod.name} has istio: {pod.labels.get('istio', 'nothing')}",
-                    get(spec.name, "pods --show-labels -l istio=eastwestgateway", SYSTEM_NAMESPACE),
+                    f"pod {pod.namespace}/{pod.name} has {_labels(pod.labels)}",
+                    get(spec.name, "pods --show-labels", pod.namespace),
                 )
                 for pod in pods
             ),
         ),
-        f"apply {file} in {spec.name}, which selects istio: eastwestgateway (step {step} of the "
-        "plan)",
+        f"let it select labels of the gateway's pods, or apply {file} in {spec.name} where the "
+        f"gateway is that of the guide (step {step} of the plan)",
         step=step,
     )
 

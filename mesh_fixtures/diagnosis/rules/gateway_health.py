@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import EAST_WEST, ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.names import GATEWAY, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -48,52 +48,50 @@ UNREACHABLE = Kind(
     ),
 )
 
-_SHOW = "services,deployments,pods -l istio=eastwestgateway"
-
-
-def deployments(facts: ClusterFacts) -> tuple[Deployment, ...]:
-    return tuple(
-        each
-        for each in facts.deployments or ()
-        if each.namespace == SYSTEM_NAMESPACE
-        and (EAST_WEST.items() <= each.labels.items() or each.name == GATEWAY)
-    )
+_SHOW = "services,deployments,pods"
 
 
 def missing(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
-        if facts.services is None or facts.deployments is None:
+        if facts.services is None or facts.deployments is None or facts.pods is None:
             continue
-        absent = [
-            name
-            for name, found in (
-                ("Service", facts.gateway_services),
-                ("Deployment", deployments(facts)),
-            )
-            if not found
-        ]
-        if absent:
+        label = f"{NETWORK_LABEL}={spec.network}"
+        step = ids.gateway(spec.name)
+        if not facts.gateway_services and spec.network not in _advertised(case):
             yield Cause(
                 MISSING,
                 (spec.name,),
-                f"{spec.name} has no east-west gateway: there is no {' and no '.join(absent)} "
-                f"with istio=eastwestgateway",
-                (Evidence(f"no {' and no '.join(absent)}", _shown(spec.name)),),
-                f"install it (step {ids.gateway(spec.name)} of the plan)",
-                step=ids.gateway(spec.name),
+                f"{spec.name} has no east-west gateway: no Service has the label {label}, or leads "
+                "from outside to a gateway's proxy",
+                (Evidence("no such Service", get(spec.name, f"services -A -l {NETWORK_LABEL}")),),
+                f"install it (step {step} of the plan)",
+                step=step,
             )
+        for service in facts.gateway_services:
+            runs = facts.gateway_deployments or facts.pods_of(service)
+            if service.selector and not runs:
+                wanted = ", ".join(f"{key}={value}" for key, value in service.selector.items())
+                yield Cause(
+                    MISSING,
+                    (spec.name,),
+                    f"{spec.name} has no east-west gateway: nothing runs behind {service}, which "
+                    f"selects {wanted}",
+                    (Evidence("no such pod", _shown(spec.name, service.namespace)),),
+                    f"install it (step {step} of the plan)",
+                    step=step,
+                )
 
 
 def not_running(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
-        for each in deployments(facts):
+        for each in facts.gateway_deployments:
             if each.wanted == 0:
                 yield Cause(
                     SCALED,
                     (spec.name,),
                     f"{spec.name}'s east-west gateway is scaled to 0",
-                    (Evidence(str(each), _shown(spec.name)),),
-                    f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} scale "
+                    (Evidence(str(each), _shown(spec.name, each.namespace)),),
+                    f"kubectl --context={spec.name} -n {each.namespace} scale "
                     f"deployment/{each.name} --replicas=1",
                 )
             elif each.ready < each.wanted:
@@ -101,10 +99,15 @@ def not_running(case: Case) -> Iterator[Cause]:
 
 
 def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> Cause:
-    pods = [each for each in facts.pods_in(SYSTEM_NAMESPACE, EAST_WEST) if not each.serving]
+    namespace = gateway.namespace
+    pods = [
+        each
+        for each in facts.pods_in(namespace, gateway.pod_labels)
+        if not each.serving and gateway.pod_labels
+    ]
     warnings = [
         each
-        for each in facts.warned(SYSTEM_NAMESPACE, "FailedCreate", "BackOff", "Failed", "Unhealthy")
+        for each in facts.warned(namespace, "FailedCreate", "BackOff", "Failed", "Unhealthy")
         if gateway.name in each.about
     ]
     why = warnings[0].message if warnings and not pods else listed(pods, "no pod")
@@ -113,15 +116,12 @@ def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> C
         (spec.name,),
         f"{spec.name}'s east-west gateway is not ready: {why}",
         (
-            Evidence(str(gateway), _shown(spec.name)),
-            *(Evidence(f"pod {pod}", _shown(spec.name)) for pod in pods),
-            *(
-                Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
-                for each in warnings[:2]
-            ),
+            Evidence(str(gateway), _shown(spec.name, namespace)),
+            *(Evidence(f"pod {pod}", _shown(spec.name, namespace)) for pod in pods),
+            *(Evidence(str(each), get(spec.name, "events", namespace)) for each in warnings[:2]),
         ),
-        f"mend what its pods and events say: kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} "
-        f"describe pods -l istio=eastwestgateway",
+        f"mend what its pods and events say: kubectl --context={spec.name} -n {namespace} "
+        f"describe deployment/{gateway.name}",
         certainty="likely",
         step=ids.gateway(spec.name),
     )
@@ -130,7 +130,7 @@ def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> C
 def address_pending(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
         for service in facts.gateway_services:
-            if service.external:
+            if service.external or service.kind != "LoadBalancer":
                 continue
             about = f"Service/{service.name}"
             warnings = [
@@ -144,9 +144,9 @@ def address_pending(case: Case) -> Iterator[Cause]:
                 (spec.name,),
                 f"{spec.name}'s east-west gateway has no external address{why}",
                 (
-                    Evidence(f"service {service.name}: pending", _shown(spec.name)),
+                    Evidence(f"{service}: pending", _shown(spec.name, service.namespace)),
                     *(
-                        Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
+                        Evidence(str(each), get(spec.name, "events", service.namespace))
                         for each in warnings[-2:]
                     ),
                 ),
@@ -157,19 +157,20 @@ def address_pending(case: Case) -> Iterator[Cause]:
 
 
 def address_shared(case: Case) -> Iterator[Cause]:
-    owners: dict[str, str] = {}
+    """Of gateways of different networks: those of one network may share a load balancer."""
+    owners: dict[str, ClusterSpec] = {}
     for spec, facts in _needed(case):
         for address in facts.gateway_addresses:
-            owner = owners.setdefault(address, spec.name)
-            if owner != spec.name:
+            owner = owners.setdefault(address, spec)
+            if owner.network != spec.network:
                 yield Cause(
                     SHARED,
-                    (spec.name, owner),
-                    f"the east-west gateways of {owner} and {spec.name} have the same address "
+                    (spec.name, owner.name),
+                    f"the east-west gateways of {owner.name} and {spec.name} have the same address "
                     f"{address}",
                     (
-                        Evidence(f"{owner}: {address}", _shown(owner)),
-                        Evidence(f"{spec.name}: {address}", _shown(spec.name)),
+                        Evidence(f"{owner.name}: {address}", get(owner.name, "services -A")),
+                        Evidence(f"{spec.name}: {address}", get(spec.name, "services -A")),
                     ),
                     "give their load balancers pools that do not overlap",
                 )
@@ -210,5 +211,15 @@ def _needed(case: Case) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
     return (each for each in case.clusters if case.scenario.needs_gateway(each[0].name))
 
 
-def _shown(cluster: str) -> str:
-    return get(cluster, _SHOW, SYSTEM_NAMESPACE)
+def _advertised(case: Case) -> frozenset[str]:
+    """Networks of which some istiod of the mesh advertises a gateway."""
+    return frozenset(
+        gateway.network
+        for _, facts in case.primaries
+        for istiod in facts.istiods or ()
+        for gateway in istiod.gateways or ()
+    )
+
+
+def _shown(cluster: str, namespace: str) -> str:
+    return get(cluster, _SHOW, namespace)

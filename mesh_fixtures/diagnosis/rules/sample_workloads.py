@@ -58,7 +58,7 @@ _EVIDENCE_KEPT = 12
 
 def services(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
-        if facts.services is None:
+        if facts.services is None or not case.samples:
             continue
         service = facts.service(case.samples, "helloworld")
         show = get(spec.name, "services -o yaml", case.samples)
@@ -114,7 +114,7 @@ def services(case: Case) -> Iterator[Cause]:
 
 def pods(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
-        if facts.deployments is None:
+        if facts.deployments is None or not case.samples:
             continue
         for name, step in (
             (f"helloworld-{spec.helloworld}", ids.helloworld(spec.name)),

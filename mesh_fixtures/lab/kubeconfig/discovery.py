@@ -8,27 +8,34 @@ from mesh_fixtures.contract import Cluster, Discovered
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
-from mesh_fixtures.lab.kubeconfig.inference import infer
+from mesh_fixtures.lab.kubeconfig.inference import infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
 
 
-def discover(references: Iterable[Reference]) -> Discovered:
+def discover(references: Iterable[Reference], *, forwards: bool = False) -> Discovered:
     """The scenario that describes the mesh of these clusters; changes nothing there.
+
+    Args:
+        forwards: as `KubeClient`.
 
     Raises:
         MachineError: a kubeconfig cannot be used.
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in one of them.
-        ScenarioError: they are not all the clusters of a mesh, or not by the mesh's names.
+        ScenarioError: they are not clusters of a mesh, or not by the mesh's names.
     """
-    with contents.clusters(references) as clusters:
-        return infer(installations(clusters.values()))
+    given = list(references)
+    with contents.clusters(given) as clusters:
+        return infer(installations(clusters.values(), forwards=forwards), _texts(given))
 
 
-def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
+def installations(clusters: Iterable[Cluster], *, forwards: bool = False) -> Sequence[Installation]:
     """What of Istio is in each cluster, in their order.
+
+    Args:
+        forwards: as `KubeClient`.
 
     Raises:
         ProbeError: one of them cannot be asked.
@@ -36,23 +43,33 @@ def installations(clusters: Iterable[Cluster]) -> Sequence[Installation]:
     by_name = {cluster.name: cluster for cluster in clusters}
 
     def ask(name: str) -> Installation:
-        with KubeClient(by_name[name]) as kube:
+        with KubeClient(by_name[name], forwards=forwards) as kube:
             return installation(kube)
 
     return list(parallel_map(ask, by_name).values())
 
 
-def require_installed(clusters: Collection[Cluster]) -> None:
+def require_installed(clusters: Collection[Cluster], references: Iterable[Reference]) -> None:
     """See to it that there is a mesh to verify; one that is broken is for requirements to judge.
+
+    Args:
+        references: the clusters' kubeconfigs as they were given, for messages.
 
     Raises:
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in any of them.
+        ScenarioError: each of several clusters goes by the mesh's name of another one.
     """
-    if not any(each.is_there for each in installations(clusters)):
+    found = installations(clusters)
+    require_given_by_name(found, _texts(references))
+    if not any(each.is_there for each in found):
         raise NotInstalled(
             wanted="Istio to be installed",
             seen="no istiod, and no webhook that injects proxies",
             where=", ".join(cluster.name for cluster in clusters),
             remedy="install the mesh first; this run installs nothing",
         )
+
+
+def _texts(references: Iterable[Reference]) -> dict[str, str]:
+    return {each.cluster: str(each) for each in references}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -23,24 +23,28 @@ _UNNAMED_MESH: Final = "mesh1"
 _ANY: Final = "*"
 
 
-def infer(found: Sequence[Installation]) -> Discovered:
+def infer(found: Sequence[Installation], given: Mapping[str, str] | None = None) -> Discovered:
     """The scenario that describes clusters, in their order.
 
     What is broken is described as far as its intent is clear.
 
+    Args:
+        given: the kubeconfig of each cluster as it was given, for messages.
+
     Raises:
         NotInstalled: there is nothing of Istio in one of them.
-        ScenarioError: they are not all the clusters of a mesh, or not by the mesh's names.
+        ScenarioError: they are not clusters of a mesh, or not by the mesh's names.
     """
     _require_installed(found)
     _require_apart(found)
-    notes = [*_names(found), *_networks(found), *_others(found)]
+    _require_names(found, given or {})
+    notes = [*_injection_paths(found), *_networks(found)]
     mesh, found_notes = _mesh(found)
     notes += found_notes
     clusters = []
     for at, each in enumerate(found):
         primary = None
-        if not each.istiods:
+        if not is_primary(each, found):
             primary, found_notes = primary_of(each, found)
             notes += found_notes
         clusters.append(
@@ -52,7 +56,35 @@ def infer(found: Sequence[Installation]) -> Discovered:
                 "helloworld": f"v{at + 1}",
             }
         )
-    return Discovered(_scenario(mesh, clusters), tuple(notes))
+    others = _others(found)
+    notes += _about_others(others)
+    return Discovered(_scenario(mesh, clusters, others), tuple(notes))
+
+
+def is_primary(each: Installation, found: Sequence[Installation]) -> bool:
+    """Whether a cluster's own istiod configures its proxies. One that only injects them sends them
+    to the gateway of another cluster (Istio: ProxyConfig, discoveryAddress).
+    """
+    elsewhere = {
+        address
+        for other in found
+        if other is not each and other.istiods
+        for address in other.gateways
+    }
+    leads_elsewhere = bool(each.discovery) and each.discovery <= elsewhere
+    return bool(each.istiods) and not leads_elsewhere
+
+
+def require_given_by_name(found: Sequence[Installation], given: Mapping[str, str]) -> None:
+    """See to it that kubeconfigs are not mixed up. What the mesh calls a cluster may be wrong where
+    it is described by a scenario, but not that each goes by the name of another one.
+
+    Raises:
+        ScenarioError: they are.
+    """
+    names = {each.cluster: _own_name(each, found) for each in found}
+    if sorted(names) == sorted(names.values()):
+        _require_names(found, given)
 
 
 def network_of(each: Installation) -> str:
@@ -65,7 +97,7 @@ def network_of(each: Installation) -> str:
 
 
 def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
-    """The cluster whose istiod is in charge of a cluster without one, and what is odd about it.
+    """The cluster whose istiod is in charge of another one, and what is odd about that.
 
     Its proxies find istiod at the gateway of that cluster; its annotation names it; it reads the
     remote's API server. Where the first of these leaves a doubt, the next one decides.
@@ -73,7 +105,7 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
     Raises:
         ScenarioError: nothing tells.
     """
-    primaries = [each for each in found if each.istiods]
+    primaries = [each for each in found if each is not remote and is_primary(each, found)]
     named = [each.cluster for each in primaries if each.cluster in remote.control_planes]
     evidence = (
         [each.cluster for each in primaries if each.gateways & remote.discovery],
@@ -91,14 +123,22 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
             where=remote.cluster,
             remedy="give all clusters of the mesh by the mesh's names, or write the scenario",
         )
-    if not remote.control_planes:
-        missing = f"{remote.cluster}: istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
-        return chosen, (f"{missing}; {chosen} seems to be in charge",)
-    if chosen not in remote.control_planes and _ANY not in remote.control_planes:
-        annotated = ", ".join(remote.control_planes)
-        note = f"{remote.cluster}: {CONTROL_PLANE_ANNOTATION} is {annotated}"
-        return chosen, (f"{note}, but {chosen} seems to be in charge",)
-    return chosen, ()
+    return chosen, tuple(_about_remote(remote, chosen))
+
+
+def _about_remote(remote: Installation, primary: str) -> Iterator[str]:
+    """What is odd about a remote."""
+    if remote.istiods:
+        yield (
+            f"{remote.cluster}: its istiod injects proxies, which istiod of {primary} configures; "
+            "it is described as a remote"
+        )
+    elif not remote.control_planes:
+        missing = f"istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
+        yield f"{remote.cluster}: {missing}; {primary} seems to be in charge"
+    if remote.control_planes and not {primary, _ANY} & {*remote.control_planes}:
+        annotated = f"{CONTROL_PLANE_ANNOTATION} is {', '.join(remote.control_planes)}"
+        yield f"{remote.cluster}: {annotated}, but {primary} seems to be in charge"
 
 
 def _require_installed(found: Sequence[Installation]) -> None:
@@ -126,24 +166,55 @@ def _require_apart(found: Sequence[Installation]) -> None:
             )
 
 
-def _names(found: Sequence[Installation]) -> Iterator[str]:
-    read = {name for each in found for name in each.reads or ()}
-    for each in found:
-        ids = {name for name in each.istiods.values() if name}
-        if not each.istiods:
-            ids = {injector.cluster for injector in each.injectors if injector.cluster}
-        if not ids or each.cluster in ids:
-            continue
-        name = sorted(ids)[0]
-        if not each.istiods and each.cluster in read:
-            yield f"{each.cluster}: its injection path calls it {name}"
-            continue
+def _require_names(found: Sequence[Installation], given: Mapping[str, str]) -> None:
+    names = {each.cluster: _own_name(each, found) for each in found}
+    for name in names.values():
+        those = [_with_file(each, given) for each, own in names.items() if own == name]
+        if len(those) > 1:
+            raise ScenarioError(
+                wanted="clusters that differ in the mesh's names of them",
+                seen=f"{len(those)} clusters of this mesh call themselves {name}: "
+                f"{', '.join(those)}",
+                where="kubeconfigs",
+                remedy="install one of them with another global.multiCluster.clusterName, or give "
+                "the kubeconfig of another cluster",
+            )
+    wrong = {each: own for each, own in names.items() if each != own}
+    if wrong:
+        called = (f"{_with_file(each, given)} {own}" for each, own in wrong.items())
+        right = (f"{own}={given.get(each, '')}" for each, own in wrong.items())
+        instead = (f"{each}={given.get(each, '')}" for each in wrong)
         raise ScenarioError(
             wanted="every cluster by the mesh's name of it",
-            seen=f"the mesh calls {each.cluster} {name}",
+            seen=f"the mesh calls {', '.join(called)}",
             where="kubeconfigs",
-            remedy=f"write {name}= in place of {each.cluster}=",
+            remedy=f"write {' '.join(right)} in place of {' '.join(instead)}",
         )
+
+
+def _with_file(cluster: str, given: Mapping[str, str]) -> str:
+    return f"{cluster} ({given[cluster]})" if cluster in given else cluster
+
+
+def _own_name(each: Installation, found: Sequence[Installation]) -> str:
+    """What the mesh calls a cluster; the given name where it does not say, or says it too."""
+    ids = {name for name in each.istiods.values() if name}
+    if not each.istiods:
+        ids = _named_by_paths(each)
+        if each.cluster in {name for other in found for name in other.reads or ()}:
+            return each.cluster
+    return each.cluster if each.cluster in ids or not ids else min(ids)
+
+
+def _named_by_paths(each: Installation) -> set[str]:
+    return {injector.cluster for injector in each.injectors if injector.cluster}
+
+
+def _injection_paths(found: Sequence[Installation]) -> Iterator[str]:
+    for each in found:
+        named = _named_by_paths(each)
+        if not each.istiods and named and each.cluster not in named:
+            yield f"{each.cluster}: its injection path calls it {min(named)}"
 
 
 def _networks_of(each: Installation) -> dict[str, str]:
@@ -166,15 +237,22 @@ def _networks(found: Sequence[Installation]) -> Iterator[str]:
             yield f"{each.cluster}: no network is set; it is described as {UNNAMED_NETWORK}"
 
 
-def _others(found: Sequence[Installation]) -> Iterator[str]:
+def _others(found: Sequence[Installation]) -> dict[str, list[str]]:
+    """Clusters that were not given, and by which of those that were they are read."""
     given = {each.cluster for each in found}
-    for each in found:
-        others = sorted((each.reads or frozenset()) - given)
-        if others:
-            yield (
-                f"{each.cluster}: its istiod reads {', '.join(others)} too: give all clusters of "
-                "the mesh, or what is found is not all of it"
-            )
+    others = {name for each in found for name in each.reads or ()} - given
+    return {
+        name: [each.cluster for each in found if name in (each.reads or ())]
+        for name in sorted(others)
+    }
+
+
+def _about_others(others: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for name, readers in others.items():
+        yield (
+            f"{name} belongs to the mesh, as istiod of {', '.join(readers)} reads it; it was not "
+            "given and is not judged"
+        )
 
 
 def _mesh(found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
@@ -193,7 +271,9 @@ def _mesh_id(each: Installation) -> str:
     return next((value.mesh_id for value in each.values if value.mesh_id), each.trust_domain)
 
 
-def _scenario(mesh: str, clusters: Sequence[dict[str, str | None]]) -> Scenario:
+def _scenario(
+    mesh: str, clusters: Sequence[dict[str, str | None]], others: Iterable[str]
+) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
     primaries = sum(each["primary"] is None for each in clusters)
     remotes = len(clusters) - primaries
@@ -207,6 +287,7 @@ def _scenario(mesh: str, clusters: Sequence[dict[str, str | None]]) -> Scenario:
             mesh=mesh,
             networks=tuple(NetworkSpec(name=name) for name in networks),
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
+            others=tuple(others),
         )
     except ValidationError as error:
         refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())

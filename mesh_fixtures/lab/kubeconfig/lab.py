@@ -68,7 +68,7 @@ class KubeconfigLab(RecordedLab):
         return namespace.name_of(self.id)
 
     def require_installed(self) -> None:
-        discovery.require_installed(list(self._clusters.values()))
+        discovery.require_installed(list(self._clusters.values()), self._references)
 
     def deploy_sample(self) -> None:
         """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.

@@ -111,6 +111,7 @@ RULES: Final = (
         "a namespace of the run's own, removed afterwards; reads what istio-system is labelled",
     ),
     Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
+    Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
@@ -149,6 +150,15 @@ RULES: Final = (
         ("create", "get"),
         "which API servers istiod reads, and what the gateways' proxies listen at",
         subresource="exec",
+    ),
+    Rule(
+        "system",
+        (PODS,),
+        ("create", "get"),
+        "what istiod and the gateways' proxies answer at their ports, which check asks in place of "
+        "running commands",
+        subresource="portforward",
+        without="a mesh by check",
     ),
     Rule(
         "system",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.contract import Discovered, Problem, Provider
+from mesh_fixtures.contract import Discovered, Lab, Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig import FORM
 from mesh_fixtures.options import Choice, Option
@@ -145,15 +146,21 @@ class KubeconfigProvider(Provider):
     def about_clusters(self) -> Sequence[str]:
         return tuple(f"{each.cluster}: {each}" for each in self._references)
 
-    def discover(self) -> Discovered:
+    def discover(self, *, forwards: bool = False) -> Discovered:
         from mesh_fixtures.lab.kubeconfig import discovery
 
-        return discovery.discover(self._references)
+        return discovery.discover(self._references, forwards=forwards)
 
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.kubeconfig import permissions
 
         return permissions.problems(self._references)
+
+    def read_only(self, scenario: Scenario) -> AbstractContextManager[Lab]:
+        from mesh_fixtures.lab.kubeconfig.reading import reading
+
+        self._require_clusters(scenario)
+        return reading(self.name, scenario, self._references, self._images)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False

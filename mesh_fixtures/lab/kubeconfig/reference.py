@@ -51,13 +51,13 @@ def read_references(texts: Iterable[str], folder: Path) -> tuple[Reference, ...]
 
 def _read(text: str, folder: Path) -> Reference:
     # Importing it takes a moment, which runs without kubeconfigs are spared.
-    from mesh_fixtures.scenario.model import DNS_LABEL
+    from mesh_fixtures.scenario.model import LABEL_VALUE
 
     cluster, equals, place = text.partition("=")
-    if not equals or not re.fullmatch(DNS_LABEL, cluster):
+    if not equals or not re.fullmatch(LABEL_VALUE, cluster):
         raise ValueError(
-            f"{text!r} is not {FORM}, with the mesh's name of the cluster: lower-case letters, "
-            "digits and hyphens"
+            f"{text!r} is not {FORM}, with the mesh's name of the cluster: letters, digits, "
+            "hyphens, dots and underscores"
         )
     name, context = _split(place, folder)
     files = (_file(name, folder),) if name else _default_files()

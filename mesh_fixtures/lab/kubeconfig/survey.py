@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from mesh_fixtures.kube.resources import (
 from mesh_fixtures.probe.gateways import gateways
 from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
-from mesh_fixtures.probe.workloads import discovery
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 
 INJECTOR: Final = "app=sidecar-injector"
 """Label of the webhooks by which istiod injects proxies."""
@@ -117,19 +117,17 @@ def installation(kube: KubeClient) -> Installation:
         return Installation(kube.name, injectors=found)
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
     maps = kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE)
+    istiods = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
     return Installation(
         cluster=kube.name,
         uid=namespace.uid,
         network=namespace.meta.labels.get(NETWORK_LABEL, ""),
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
-        istiods={
-            each.meta.name: _cluster_id(each)
-            for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
-        },
+        istiods={each.meta.name: _cluster_id(each) for each in istiods},
         values=tuple(injection_values(maps)),
         trust_domain=trust_domain(maps),
         injectors=found,
-        discovery=_discovery(kube),
+        discovery=_discovery(kube, tuple(discovery_addresses(maps)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
     )
@@ -175,10 +173,22 @@ def trust_domain(maps: Iterable[ConfigMap]) -> str:
     return ""
 
 
-def _discovery(kube: KubeClient) -> frozenset[str]:
-    services = kube.list(SERVICES, SYSTEM_NAMESPACE)
-    names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
-    found = [discovery(kube, f"{name}.{SYSTEM_NAMESPACE}.svc:15012") for name in names]
+def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:
+    """Where istiods send the proxies that they inject, by their mesh configurations."""
+    for each in maps:
+        if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
+            configuration = _mapping(_yaml(each.data["mesh"]))
+            proxies = _mapping(configuration.get("defaultConfig"))
+            yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
+
+
+def _discovery(kube: KubeClient, configured: Sequence[str]) -> frozenset[str]:
+    """What is behind those addresses; without any, behind all Services that stand for istiod."""
+    if not configured:
+        services = kube.list(SERVICES, SYSTEM_NAMESPACE)
+        names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
+        configured = [f"{name}.{SYSTEM_NAMESPACE}.svc:15012" for name in names]
+    found = [discovery(kube, each) for each in configured]
     return frozenset(address for each in found for address in each.addresses)
 
 

@@ -1,0 +1,75 @@
+"""Clusters of a mesh: what they are called, and which of them are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from mesh_fixtures.install.plan import plan
+from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
+from tests.faults.table import TWO_NETWORKS
+from tests.faults.target import Target
+from tests.variants.reinstallation import in_variables_of, installed_again
+from tests.variants.variant import Variant
+
+_THREE_CLUSTERS: Final = "three-clusters-two-networks"
+_LONG_NAME: Final = "cn-my-company-production-europe-west1-payments-cluster-a"
+_NETWORK: Final = "eu.prod"
+_MESH: Final = "acme_prod"
+
+
+@contextmanager
+def as_it_is(target: Target) -> Iterator[None]:
+    """Only the owner's kubeconfigs differ."""
+    yield
+
+
+@contextmanager
+def renamed(target: Target) -> Iterator[None]:
+    """The first cluster, its network and the mesh have names that no lab could give."""
+    scenario = with_other_names(target.scenario)
+    clusters = {
+        new.name: own.name
+        for own, new in zip(target.scenario.clusters, scenario.clusters, strict=True)
+    }
+    of = plan(scenario, target.lab.images, target.lab.charts)
+    try:
+        installed_again(target, scenario, in_variables_of(of, clusters))
+        yield
+    finally:
+        installed_again(target, target.scenario, target.installation)
+
+
+def with_other_names(scenario: Scenario) -> Scenario:
+    """The scenario with other names of its first cluster, its first network and its mesh."""
+    (_network, *networks), (cluster, *clusters) = scenario.networks, scenario.clusters
+    first = cluster.model_copy(update={"name": _LONG_NAME, "network": _NETWORK})
+    return Scenario(
+        id=scenario.id,
+        title=scenario.title,
+        mesh=_MESH,
+        networks=(NetworkSpec(name=_NETWORK), *networks),
+        clusters=(ClusterSpec.model_validate(first), *clusters),
+    )
+
+
+VARIANTS: Final = (
+    Variant(
+        id="cluster-that-was-not-given",
+        mesh="A third cluster belongs to the mesh, on the network of one of the two that are "
+        "given.",
+        topology=_THREE_CLUSTERS,
+        make=as_it_is,
+        names={"cluster1": "cluster1", "cluster3": "cluster3"},
+        notes=("cluster2 belongs to the mesh", "it was not given and is not judged"),
+    ),
+    Variant(
+        id="names-that-no-lab-could-give",
+        mesh="The name of a cluster has 56 characters, that of its network a dot, and that of the "
+        "mesh an underscore.",
+        topology=TWO_NETWORKS,
+        make=renamed,
+        names={"cluster1": _LONG_NAME, "cluster2": "cluster2"},
+    ),
+)

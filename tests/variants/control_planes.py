@@ -1,0 +1,160 @@
+"""Remotes that find their primary's istiod in another way than the guide's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.exposure import istiod_manifest
+from mesh_fixtures.install.method import merged, primary_values
+from mesh_fixtures.install.step import Plan
+from mesh_fixtures.kube.resources import SERVICES
+from mesh_fixtures.scenario import ISTIOD_PORTS
+from tests.faults.table import REMOTE
+from tests.faults.target import Manifest, Target, references
+from tests.variants.reinstallation import proxied
+from tests.variants.variant import Variant
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+_ONE_NETWORK: Final = "primary-remote"
+_LOAD_BALANCER: Final = "istiod-lb"
+
+
+@contextmanager
+def by_its_own_load_balancer(target: Target) -> Iterator[None]:
+    """The primary has no gateway; its istiod is reached by a load balancer of its own."""
+    remote = target.scenario.remotes[0].name
+    primary = target.scenario.control_plane_of(remote)
+    gateway = target.until(
+        "an address of the gateway",
+        primary,
+        lambda kube: kube.get(SERVICES, _SYSTEM, names.GATEWAY),
+        lambda service: service is not None and bool(service.external),
+    )
+    assert gateway is not None
+    (before,) = gateway.external
+    try:
+        target.apply(primary, _SYSTEM, _load_balancer())
+        balancer = target.until(
+            "an address of istiod's load balancer",
+            primary,
+            lambda kube: kube.get(SERVICES, _SYSTEM, _LOAD_BALANCER),
+            lambda service: service is not None and bool(service.external),
+        )
+        assert balancer is not None
+        (address,) = balancer.external
+        _point(target, remote, before, address)
+        objects = (f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
+        target.delete(primary, _SYSTEM, *objects, *references(istiod_manifest()))
+        target.restart(remote, *proxied(target, remote))
+        yield
+    finally:
+        target.run_steps(
+            target.installation,
+            *(ids.gateway(primary), ids.gateway_address(primary), ids.expose_istiod(primary)),
+            *(ids.remote(remote), ids.attached(remote)),
+        )
+        target.delete(primary, _SYSTEM, f"service/{_LOAD_BALANCER}")
+        target.restart(remote, *proxied(target, remote))
+
+
+@contextmanager
+def injected_locally(target: Target) -> Iterator[None]:
+    """The remote has an istiod that injects its proxies; that of the primary configures them."""
+    remote = target.scenario.remotes[0].name
+    primary = target.scenario.control_plane_of(remote)
+    others = list(proxied(target, remote))
+    try:
+        target.run_steps(
+            with_local_injector(target.installation, target, remote),
+            *(ids.gateway_address(primary), ids.remote(remote)),
+        )
+        target.restart(remote, *others)
+        yield
+    finally:
+        target.run_steps(
+            target.installation,
+            *(ids.gateway_address(primary), ids.remote(remote), ids.attached(remote)),
+        )
+        target.restart(remote, *others)
+
+
+def with_local_injector(of: Plan, target: Target, remote: str) -> Plan:
+    """The plan with an istiod in a remote that only injects (Istio: chart istiod, istiodRemote)."""
+    scenario, images = target.scenario, target.lab.images
+    address = names.discovery_address_variable(scenario.control_plane_of(remote))
+    own = merged(
+        primary_values(scenario, remote, images),
+        {
+            "global": {"remotePilotAddress": names.reference(address)},
+            "istiodRemote": {"enabled": True, "enabledLocalInjectorIstiod": True},
+        },
+    )
+    step = of[ids.remote(remote)]
+    ((name, operator),) = step.files.items()
+    spec: dict[str, Any] = yaml.safe_load(operator)["spec"]
+    kept = {key: value for key, value in spec.items() if key in ("hub", "tag")}
+    content = {
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "spec": {**kept, "values": own},
+    }
+    return of.replace(replace(step, files={name: yaml.safe_dump(content)}))
+
+
+def _load_balancer() -> Manifest:
+    discovery, webhook = ISTIOD_PORTS
+    ports = [
+        {"name": "tls-istiod", "port": discovery, "targetPort": 15012},
+        {"name": "tls-istiodwebhook", "port": webhook, "targetPort": 15017},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": _LOAD_BALANCER},
+        "spec": {"type": "LoadBalancer", "selector": {"app": "istiod"}, "ports": ports},
+    }
+
+
+def _point(target: Target, remote: str, before: str, address: str) -> None:
+    """Have a remote's proxies and its API server look for istiod at another address."""
+    for kind in ("endpointslices", "endpoints"):
+        found = json.loads(target.system(remote, "get", kind, "-o", "json"))
+        ours = [each for each in found["items"] if _is_by_hand(each) and before in json.dumps(each)]
+        if ours:
+            changed = json.dumps({**found, "items": ours}).replace(before, address)
+            target.kubectl(remote, "replace", "-f", "-", stdin=changed)
+    kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
+    found = json.loads(target.kubectl(remote, "get", kinds, "-o", "json"))
+    changed = json.dumps(found).replace(f"//{before}:", f"//{address}:")
+    if changed != json.dumps(found):
+        target.kubectl(remote, "replace", "-f", "-", stdin=changed)
+
+
+def _is_by_hand(each: Manifest) -> bool:
+    """Whether no controller makes it."""
+    return "endpointslice.kubernetes.io/managed-by" not in each["metadata"].get("labels", {})
+
+
+VARIANTS: Final = (
+    Variant(
+        id="istiod-by-its-own-load-balancer",
+        mesh="The remote finds istiod at a load balancer of its own; on the one network there is "
+        "no gateway.",
+        topology=_ONE_NETWORK,
+        make=by_its_own_load_balancer,
+    ),
+    Variant(
+        id="injector-in-the-remote",
+        mesh="An istiod in the remote injects its proxies, which that of the primary configures.",
+        topology=REMOTE,
+        make=injected_locally,
+        notes=("cluster2: its istiod injects proxies, which istiod of cluster1 configures",),
+    ),
+)
