@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -92,12 +92,13 @@ def identities(kube: KubeClient) -> Answers[Identity | None]:
 
 @dataclass(frozen=True)
 class TrustDomains:
-    """By which trust domains a control plane names workloads, and by which it knows them.
+    """By which trust domains a control plane names workloads, and whom else its proxies know.
 
     Attributes:
         own: in the certificates that it signs.
         aliases: others that were its own, or that it is known by elsewhere.
         of_others: those of the roots that the mesh configuration adds.
+        roots: these roots, besides those of the control plane's own authority.
         accepts_any: whether its proxies look at trust domains at all.
     """
 
@@ -105,6 +106,7 @@ class TrustDomains:
     own: str
     aliases: tuple[str, ...] = ()
     of_others: tuple[str, ...] = ()
+    roots: tuple[x509.Certificate, ...] = field(default=(), repr=False)
     accepts_any: bool = False
 
     @property
@@ -129,7 +131,7 @@ def trust_domains(kube: KubeClient) -> TrustDomains | None:
     answer = debug(kube, pod, _MESH_PATH)
     container = pod.container(CONTAINER)
     setting = "" if container is None else container.env.get(_ANY_DOMAIN, "")
-    return read_trust_domains(answer.source, answer.stdout, accepts_any=setting.lower() == "true")
+    return read_trust_domains(answer.source, answer.text, accepts_any=setting.lower() == "true")
 
 
 def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False) -> TrustDomains:
@@ -146,6 +148,7 @@ def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False
             configuration.get("trustDomain") or DEFAULT_TRUST_DOMAIN,
             tuple(configuration.get("trustDomainAliases") or ()),
             tuple(name for each in others for name in each.get("trustDomains") or ()),
+            tuple(_roots(source, others)),
             accepts_any,
         )
     except (ValueError, AttributeError, TypeError) as error:
@@ -155,6 +158,13 @@ def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False
             where=f"{source.cluster} {source.subject}",
             remedy=f"by hand: {source.asked}",
         ) from error
+
+
+def _roots(source: Source, added: Sequence[Json]) -> Iterator[x509.Certificate]:
+    """Roots that a mesh configuration adds as PEM, and not as the address of a bundle."""
+    for each in added:
+        if each.get("pem"):
+            yield from read_certificates(source, "caCertificates", each["pem"].encode())
 
 
 def spiffe_id(pod: Pod, trust_domain: str = "") -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.certificates import Authority, Certificate, authority
-from mesh_fixtures.probe.identities import Identity, identities
+from mesh_fixtures.kube import KubeClient, Source
+from mesh_fixtures.probe.certificates import (
+    Authority,
+    Certificate,
+    TrustMaterial,
+    authority,
+    describe,
+)
+from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, trust_domains
 from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
@@ -22,6 +28,7 @@ class Probes:
 
     authority: Callable[[KubeClient], Authority | None] = authority
     identities: Callable[[KubeClient], Answers[Identity | None]] = identities
+    trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,12 @@ class _Alike:
 
     Attributes:
         names: of the proxies; "every proxy" where all of the cluster's are alike.
-        one: of their identities.
     """
 
     cluster: str
     names: str
-    one: Identity
+    material: TrustMaterial
+    source: Source
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -44,8 +51,12 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         cluster: [(proxy, seen) for proxy, seen in those.answered if seen is not None]
         for cluster, those in answers.items()
     }
+    authorities = _authorities(mesh, probes)
     groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
-    findings = [*_unsound(_authorities(mesh, probes)), *_refusals(groups)]
+    if not mesh.has_samples:
+        bare = {name: each for name, each in authorities.items() if each and not held[name]}
+        groups += _to_come(bare, mesh.view.each(probes.trust_domains, bare))
+    findings = [*_unsound(authorities), *_refusals(groups)]
     figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
     unseen = [error for each in answers.values() if not each.answered for _, error in each.silent]
     if unseen and not findings:
@@ -78,17 +89,31 @@ def _alike(cluster: str, held: Held) -> Iterator[_Alike]:
         groups.setdefault((path, roots), []).append((proxy, seen))
     for those in groups.values():
         names = "the proxies of " + ", ".join(str(proxy) for proxy, _ in those)
-        yield _Alike(cluster, "every proxy" if len(groups) == 1 else names, those[0][1])
+        one = those[0][1]
+        yield _Alike(
+            cluster, "every proxy" if len(groups) == 1 else names, one.material, one.source
+        )
+
+
+def _to_come(
+    authorities: Mapping[str, Authority], domains: Mapping[str, TrustDomains | None]
+) -> Iterator[_Alike]:
+    """What proxies of clusters that have none would hold."""
+    for cluster, each in authorities.items():
+        known = domains[cluster]
+        roots = (*each.material.roots, *(known.roots if known else ()))
+        material = replace(each.material, roots=roots)
+        yield _Alike(cluster, "every new proxy", material, each.source)
 
 
 def _refusals(groups: Sequence[_Alike]) -> Iterator[Finding]:
     """Proxies that cannot verify others, each with the root that it lacks."""
     for verifying in groups:
         for shown in groups:
-            path = shown.one.material.path
+            path = shown.material.path
             if shown is verifying or not path:
                 continue
-            if not verifying.one.material.accepts(shown.one.material):
+            if not verifying.material.accepts(shown.material):
                 expected = (
                     f"{verifying.names} to trust {_top(path)}, below which {shown.names} of "
                     f"{shown.cluster} holds its certificate"
@@ -96,8 +121,8 @@ def _refusals(groups: Sequence[_Alike]) -> Iterator[Finding]:
                 yield Finding(
                     verifying.cluster,
                     expected,
-                    _listed(verifying.one.roots),
-                    verifying.one.source,
+                    _listed(map(describe, verifying.material.roots)),
+                    verifying.source,
                     _of(shown.cluster, verifying.cluster),
                 )
 
@@ -109,7 +134,7 @@ def _top(path: Sequence[Certificate]) -> str:
 
 
 def _shared(mesh: ObservedMesh, held: Mapping[str, Held]) -> Iterator[str]:
-    """A note of control planes that sign with one key, which is sound, and as weak as any of them."""
+    """A note of control planes that sign with one key, which works."""
     owners: dict[str, set[str]] = {}
     for cluster, those in held.items():
         for _, seen in those:

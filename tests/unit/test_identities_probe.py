@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -145,12 +146,13 @@ def test_the_trust_domain_of_an_id(spiffe: str, domain: str) -> None:
     assert trust_domain_of(spiffe) == domain
 
 
-CONFIGURATION = """2026-11-23T22:10:48Z\twarn\tsomething
-{
-  "trustDomain": "new.example",
-  "trustDomainAliases": ["old.example"],
-  "caCertificates": [{"pem": "...", "trustDomains": ["partner.example"]}, {"pem": "..."}]
-}"""
+ADDED = {"pem": ROOT.pem.decode(), "trustDomains": ["partner.example"]}
+MESH = {
+    "trustDomain": "new.example",
+    "trustDomainAliases": ["old.example"],
+    "caCertificates": [ADDED, {"spiffeBundleUrl": "https://partner.example"}],
+}
+CONFIGURATION = f"2026-11-23T22:10:48Z\twarn\tsomething\n{json.dumps(MESH)}"
 
 
 def test_trust_domains_of_a_mesh_configuration() -> None:
@@ -158,6 +160,7 @@ def test_trust_domains_of_a_mesh_configuration() -> None:
     assert domains.names == ("new.example", "old.example")
     known = ("new.example", "old.example", "partner.example")
     assert all(map(domains.accept, known))
+    assert domains.roots == (ROOT.certificate,)
     assert not domains.accept("cluster.local")
     anything = read_trust_domains(result().source, CONFIGURATION, accepts_any=True)
     assert anything.accept("cluster.local")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from certificate_examples import Made, make, material
+from cryptography import x509
 from fake_kube import pod
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, found, holds_unless, mesh
@@ -143,6 +144,29 @@ def test_a_proxy_that_does_not_answer_hides_no_other(
     outcome = checked(trust_1, mesh(FakeView(MULTI_PRIMARY)), probes)
     assert outcome.result == result
     assert outcome.trouble in (None, NO_ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("added", "finding"),
+    [
+        ((), f"cluster1: expected every new proxy to trust {named(B)}, below which every new"),
+        ((A.certificate, B.certificate), ""),
+    ],
+)
+@pytest.mark.parametrize("has_samples", [True, False])
+def test_authorities_stand_for_proxies_where_there_are_none(
+    has_samples: bool, added: tuple[x509.Certificate, ...], finding: str
+) -> None:
+    signing = {"cluster1": authority(ONE, A), "cluster2": authority(BELOW_B, B)}
+    probes = trust_1.Probes(
+        authority=lambda kube: signing[kube.name],
+        identities=lambda kube: Answers(()),
+        trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local", roots=added),
+    )
+    seen = mesh(FakeView(MULTI_PRIMARY))
+    seen.has_samples = has_samples
+    outcome = checked(trust_1, seen, probes)
+    assert holds_unless("" if has_samples else finding, outcome)
 
 
 # TRUST-2 ------------------------------------------------------------------------------------------
