@@ -838,6 +838,16 @@ def test_who_lacks_which_root_is_named() -> None:
     )
 
 
+def test_what_cannot_be_signed_with_is_neither_unused_nor_of_another_root() -> None:
+    def unsound(known: Authority) -> Authority:
+        changed = replace(known, below=(OTHER_ROOT,), roots=(OTHER_ROOT,))
+        return replace(changed, defects=("valid from tomorrow",))
+
+    found = diagnosed(of("cluster2", authority=unsound), "TRUST-1", "TRUST-2")
+    assert found.ids[0] == "cacerts-unsound"
+    assert not {*found.ids} & {"different-roots", "cacerts-unused", "proxies-not-restarted"}
+
+
 @pytest.mark.parametrize(
     "change",
     [

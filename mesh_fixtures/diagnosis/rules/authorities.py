@@ -39,9 +39,9 @@ _RESTART = (
 def different_roots(case: Case) -> Iterator[Cause]:
     """Primaries that are given authorities which others do not trust."""
     given = {
-        spec.name: facts.authority
+        spec.name: authority
         for spec, facts in case.primaries
-        if facts.authority is not None and facts.authority.present
+        if (authority := _usable(facts)) is not None and authority.present
     }
     lacking = [
         (signer, verifier)
@@ -175,8 +175,8 @@ def unsound(case: Case) -> Iterator[Cause]:
 def unused(case: Case) -> Iterator[Cause]:
     """The secret is read when istiod starts; later on, only another intermediate is taken over."""
     for spec, facts in case.primaries:
-        if _is_unused(facts) and facts.authority is not None:
-            signs, wanted = _bundle(facts), facts.authority.roots
+        if _is_unused(facts):
+            signs, wanted = _bundle(facts), facts.authority.roots if facts.authority else ()
             yield Cause(
                 CACERTS_UNUSED,
                 (spec.name,),
@@ -194,7 +194,7 @@ def unused(case: Case) -> Iterator[Cause]:
 
 def _is_unused(facts: ClusterFacts) -> bool:
     """Whether what istiod hands out does not verify what it was given to sign with."""
-    given = facts.authority
+    given = _usable(facts)
     below = given.below if given is not None and given.present else ()
     return bool(below and _bundle(facts)) and not _accept(_bundle(facts), below)
 
@@ -269,6 +269,12 @@ def _logged(case: Case, primary: str) -> Iterator[Evidence]:
 RULES = (different_roots, missing, unsound, unused, not_restarted, bundle_missing)
 
 
+def _usable(facts: ClusterFacts) -> Authority | None:
+    """What istiod is given, unless it cannot sign with it."""
+    known = facts.authority
+    return known if known is not None and not known.defects else None
+
+
 def _accept(roots: Iterable[Root], below: Sequence[Root]) -> bool:
     """Whether roots verify what is signed below these certificates."""
     return any(root.verifies_as(each) for root in roots for each in below)
@@ -286,8 +292,8 @@ def _trusted(facts: ClusterFacts) -> tuple[Root, ...]:
 
 def _signing(facts: ClusterFacts) -> tuple[Root, ...]:
     """What certificates of new proxies are verified by, as far as it is known."""
-    below = facts.authority.below if facts.authority else ()
-    return _bundle(facts) if _is_unused(facts) or not below else below
+    known = _usable(facts)
+    return _bundle(facts) if known is None or not known.below or _is_unused(facts) else known.below
 
 
 def _seen_bundle(cluster: str, roots: tuple[Root, ...]) -> tuple[Evidence, ...]:
