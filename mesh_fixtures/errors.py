@@ -120,3 +120,7 @@ class ProbeError(MeshConformanceError):
 
 class NotPermitted(ProbeError):
     """An API server does not permit what was asked."""
+
+
+class NotAdmitted(ProbeError):
+    """An API server does not admit an object: a policy, a quota or its form is against it."""

@@ -1,8 +1,13 @@
-"""Guide: Verify the Installation. HelloWorld, one version in each cluster, and Sleep in each."""
+"""Guide: Verify the Installation. HelloWorld, one version in each cluster, and Sleep in each.
+
+Beside Sleep runs the plain client, which no proxy is injected into: what it sees is the network.
+All pods comply with the Pod Security Standard `restricted`, as far as injection does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -24,6 +29,30 @@ _CHECKED_REQUESTS: Final = 10
 _SERVICE_FILE: Final = "helloworld/service.yaml"
 _RULE_FILE: Final = "helloworld/fresh-connections.yaml"
 _SLEEP_FILE: Final = "sleep/sleep.yaml"
+
+PLAIN_CLIENT: Final = "plain-client"
+"""Name of the client without a proxy, of its container, and value of its label `app`."""
+
+NO_INJECTION: Final = {"sidecar.istio.io/inject": "false"}
+"""Label of pods that are to have no proxy (Istio: Installing the Sidecar)."""
+
+_USER: Final = 65532
+"""No image's own: a user that is a name does not prove to a kubelet that it is not root."""
+
+_OF_POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_OF_CONTAINER: Final = {
+    "runAsUser": _USER,
+    "runAsGroup": _USER,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""Source: Kubernetes, Pod Security Standards (Restricted)."""
+
+_RESOURCES: Final = {
+    "requests": {"cpu": "10m", "memory": "32Mi"},
+    "limits": {"cpu": "2", "memory": "256Mi"},
+}
+"""Quotas and policies often want some; the limits are out of the way of what is measured."""
 
 
 def host(namespace: str, service: str = SERVICE) -> str:
@@ -151,26 +180,52 @@ def helloworld_manifest(version: str, images: ImageSet) -> str:
 
 
 def sleep_manifest(images: ImageSet) -> str:
-    """Service account and deployment of Sleep, as YAML."""
+    """Service account and deployment of Sleep, and deployment of the plain client, as YAML."""
+    return _yaml(
+        _account("sleep"),
+        _deployment("sleep", {"app": "sleep"}, _sleeping("sleep", images)),
+        _deployment(
+            PLAIN_CLIENT, {"app": PLAIN_CLIENT}, _sleeping(PLAIN_CLIENT, images), NO_INJECTION
+        ),
+    )
+
+
+def _sleeping(name: str, images: ImageSet) -> dict[str, Any]:
     container = {
-        "name": "sleep",
+        "name": name,
         "image": images.sleep,
         "imagePullPolicy": images.pull_policy,
         "command": ["sleep", "infinity"],
     }
-    pod = {
+    return {
         "serviceAccountName": "sleep",
         "terminationGracePeriodSeconds": 0,
         "containers": [container],
     }
-    return _yaml(_account("sleep"), _deployment("sleep", {"app": "sleep"}, pod))
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Writes again what several objects share, as people would."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
 
 
 def _account(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
 
 
-def _deployment(name: str, labels: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
+def _deployment(
+    name: str,
+    labels: Mapping[str, str],
+    pod: Mapping[str, Any],
+    more_labels: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    containers = [
+        {**each, "resources": _RESOURCES, "securityContext": _OF_CONTAINER}
+        for each in pod["containers"]
+    ]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -178,13 +233,16 @@ def _deployment(name: str, labels: Mapping[str, str], pod: Mapping[str, Any]) ->
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": dict(labels)},
-            "template": {"metadata": {"labels": dict(labels)}, "spec": dict(pod)},
+            "template": {
+                "metadata": {"labels": {**labels, **more_labels}},
+                "spec": {**pod, "securityContext": _OF_POD, "containers": containers},
+            },
         },
     }
 
 
 def _yaml(*objects: Mapping[str, Any]) -> str:
-    return yaml.safe_dump_all([dict(each) for each in objects], sort_keys=False)
+    return yaml.dump_all([dict(each) for each in objects], Dumper=_NoAliases, sort_keys=False)
 
 
 def _kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
@@ -252,7 +310,7 @@ def _deployed(step_id: str, cluster: str, section: str, file: str, manifest: str
 
 def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step:
     what = f"HelloWorld {version}" if version else "Sleep"
-    deployment = f"deployment/helloworld-{version}" if version else "deployment/sleep"
+    deployments = (f"helloworld-{version}",) if version else ("sleep", PLAIN_CLIENT)
     timeout = f"--timeout={READY_SECONDS}s"
     return Step(
         id=step_id,
@@ -260,7 +318,10 @@ def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step
         section=f"Deploy {what}",
         title=f"Wait until {what} is running in {cluster}",
         needs=(deployed,),
-        commands=(Command(_kubectl(cluster, "rollout", "status", deployment, timeout)),),
+        commands=tuple(
+            Command(_kubectl(cluster, "rollout", "status", f"deployment/{each}", timeout))
+            for each in deployments
+        ),
         deadline=READY_SECONDS + 10,
         observe=(
             *names.pods_and_events(cluster, SAMPLE_NAMESPACE),

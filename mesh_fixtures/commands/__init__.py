@@ -125,9 +125,7 @@ def own(arguments: Namespace, *, external: bool | None) -> Mapping[str, Any]:
                 found[option.name] = option.value(values, Path.cwd())
         except ValueError as error:
             raise MachineError(
-                wanted=f"{option.metavar}, once for each cluster"
-                if option.repeatable
-                else option.metavar,
+                wanted=f"{option.metavar}, repeatable" if option.repeatable else option.metavar,
                 seen=str(error),
                 where=option.short_flag,
             ) from error

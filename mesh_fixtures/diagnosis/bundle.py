@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.key_material import credentials_in
 from mesh_fixtures.diagnosis.redaction import REDACTED, redacted
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.executor import working_folder
@@ -28,6 +27,7 @@ from mesh_fixtures.kube.objects import Json, decoded
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
+from mesh_fixtures.probe.remote_secrets import credentials_in
 from mesh_fixtures.probe.view import MeshView
 
 SECONDS: Final = 40.0

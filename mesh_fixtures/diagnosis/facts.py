@@ -15,18 +15,24 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Authority,
     Client,
     Endpoint,
+    Exchanged,
     Istiod,
     Listening,
     NetworkGateway,
+    PacketSizes,
     Path,
     ProxyIdentity,
-    Registered,
     Root,
+    Served,
+    SliceAddresses,
     Traffic,
+    WaitingProxy,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
+from mesh_fixtures.probe.remote_secrets import RemoteSecret
+from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 __all__ = [
@@ -38,6 +44,7 @@ __all__ = [
     "Configuration",
     "Deployment",
     "Endpoint",
+    "Exchanged",
     "Facts",
     "Failed",
     "Injector",
@@ -46,16 +53,19 @@ __all__ = [
     "Namespace",
     "NetworkGateway",
     "Node",
+    "PacketSizes",
     "Part",
     "Path",
     "Pod",
     "ProxyIdentity",
-    "Registered",
     "RemoteSecret",
     "Root",
+    "Served",
     "Service",
     "ServicePort",
+    "SliceAddresses",
     "Traffic",
+    "WaitingProxy",
     "WarningEvent",
 ]
 
@@ -106,30 +116,6 @@ class Namespace:
 
 
 @dataclass(frozen=True)
-class RemoteSecret:
-    """Access to the API server of another cluster, as istiod is told of it.
-
-    Attributes:
-        name: of the secret.
-        cluster: the name that it gives to the cluster.
-        labelled: whether it has the label by which istiod finds it.
-        server: URL of the API server.
-        leads_to: cluster whose certificate authority it trusts; empty when that is none of the
-            mesh's.
-        accepted: whether the API server of that cluster accepts its token; None when not asked.
-        created: RFC 3339.
-    """
-
-    name: str
-    cluster: str
-    labelled: bool
-    server: str
-    leads_to: str
-    accepted: bool | None
-    created: str
-
-
-@dataclass(frozen=True)
 class Pod:
     """A pod of istiod, of a gateway or of a sample workload.
 
@@ -139,6 +125,8 @@ class Pod:
         trouble: why it does not run, as far as its status says.
         told: what its proxy was told at its start: `cluster`, `network`, `mesh` and `discovery`;
             None without a proxy.
+        redirections: what of its requests its proxy gets.
+        host_network: whether it has its node's network, where nothing is redirected.
         restarts: of the container of its that was restarted most often.
         restarted: when that one last ended, RFC 3339; empty for never.
         ended: how it ended then.
@@ -153,6 +141,8 @@ class Pod:
     serving: bool
     trouble: str = ""
     told: Mapping[str, str] | None = None
+    redirections: tuple[Redirection, ...] = ()
+    host_network: bool = False
     restarts: int = 0
     restarted: str = ""
     ended: str = ""
@@ -228,6 +218,7 @@ class Service:
         external: addresses or host names that its load balancer got, or its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.
+        cluster_ip: its address within the cluster; empty when it has none.
     """
 
     namespace: str
@@ -238,6 +229,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...] = ()
     preference: str = ""
+    cluster_ip: str = ""
 
     @property
     def network(self) -> str:
@@ -303,6 +295,8 @@ class ClusterFacts:
         proxies: of the samples and of the gateways.
         parts: pods of the lab itself, where it is ours; None elsewhere, too.
         ended: processes of the lab's nodes that ended and were started again.
+        waiting: proxies of the samples and of the gateways that are not ready.
+        helloworld: its addresses, by the cluster's EndpointSlices.
         injectors: templates of injection.
     """
 
@@ -327,6 +321,8 @@ class ClusterFacts:
     proxies: tuple[ProxyIdentity, ...] | None = None
     parts: tuple[Part, ...] | None = None
     ended: tuple[Part, ...] = ()
+    waiting: tuple[WaitingProxy, ...] | None = None
+    helloworld: SliceAddresses | None = None
     injectors: tuple[Injector, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:
@@ -456,14 +452,18 @@ class Facts:
         at: seconds since the epoch.
         sample_namespace: of HelloWorld and Sleep.
         clusters: in the scenario's order.
+        packet_sizes: paths that lose large packets.
         traffic: by client, where requests were sent.
+        served: of these requests, by pod of HelloWorld.
     """
 
     at: float
     sample_namespace: str
     clusters: Mapping[str, ClusterFacts]
     paths: tuple[Path, ...] = ()
+    packet_sizes: tuple[PacketSizes, ...] = ()
     traffic: tuple[Traffic, ...] = ()
+    served: tuple[Served, ...] = ()
     unread: tuple[Failed, ...] = ()
 
     def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:

@@ -41,7 +41,7 @@ _UNEXPLAINED: Final = Kind(UNKNOWN, Layer.UNEXPLAINED, ())
 _RECENT_SECONDS: Final = 900.0
 """What was last seen longer ago is not unusual now."""
 
-_REFUSED: Final = re.compile(r"(?i)authenticat|tls handshake|unauthenticated|certificate")
+_REFUSED: Final = re.compile(r"(?i)failed to authenticate|handshake")
 """What istiod logs of clients that it refuses."""
 
 _EACH: Final = 4

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh_fixtures.probe.shards import ShardEndpoint
+
 
 @dataclass(frozen=True)
 class Root:
@@ -64,17 +66,17 @@ class NetworkGateway:
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A pod of HelloWorld, as istiod knows it.
+class SliceAddresses:
+    """What a cluster's EndpointSlices of HelloWorld have.
 
     Attributes:
-        mutual_tls: whether istiod takes it for one that has a proxy.
+        ready: addresses that take traffic.
+        not_ready: the others.
     """
 
-    cluster: str
-    address: str
-    network: str
-    mutual_tls: bool
+    namespace: str
+    ready: tuple[str, ...]
+    not_ready: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Istiod:
     connected: tuple[str, ...] | None
     unsynced: tuple[str, ...]
     gateways: tuple[NetworkGateway, ...] | None
-    helloworld: tuple[Registered, ...] | None
+    helloworld: tuple[ShardEndpoint, ...] | None
     log: tuple[str, ...] | None
     last_words: str = ""
     cluster_local: Mapping[str, bool] | None = None
@@ -170,6 +172,7 @@ class ProxyIdentity:
         issuing: subject of the certificate that signed its own.
         below: certificates that its own is verified by: that one, and those above it.
         roots: what it verifies its peers against.
+        lifetime: of its certificate, in seconds.
     """
 
     pod: str
@@ -177,6 +180,7 @@ class ProxyIdentity:
     issuing: str = ""
     below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
+    lifetime: float | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,11 @@ class Path:
     Attributes:
         client: cluster of the pod that tried.
         server: cluster that the address belongs to; empty when unknown.
-        kind: `pod`, `gateway` or `api-server`.
+        kind: `pod`, `gateway` (of another cluster, or of the client's), `api-server`, `istiod`
+            (where proxies of the client's cluster look for it) or `dns` (a name that every
+            cluster knows).
+        address: an IPv4 address or a host name.
+        unresolved: how many failed as the name had no address.
         slow: of those that were open, how many took a second or more.
         resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
         message: why the last one that failed did.
@@ -206,6 +214,7 @@ class Path:
     message: str
     source: str
     resent: int | None = None
+    unresolved: int = 0
 
     @property
     def target(self) -> str:
@@ -233,9 +242,81 @@ class Path:
             "refused": self.refused,
             "timed out": self.timed_out,
             "unreachable": self.unreachable,
+            "name not resolved": self.unresolved,
         }
         seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         return f"{self.attempts} connections to {self.target}: {seen or 'none tried'}"
+
+
+@dataclass(frozen=True)
+class PacketSizes:
+    """A path that carries small packets and loses large ones.
+
+    Attributes:
+        client: cluster of the pod that sent them.
+        server: cluster that the address belongs to.
+        carried: the largest IP packet that arrived, in bytes.
+        lost: the smallest that did not; no larger one did.
+    """
+
+    client: str
+    server: str
+    address: str
+    port: int
+    carried: int
+    lost: int
+    source: str
+
+
+@dataclass(frozen=True)
+class WaitingProxy:
+    """A proxy whose pod is not ready.
+
+    Attributes:
+        discovery: `host:port` of its istiod.
+        log: its last warnings and errors, oldest first.
+        source: how its log is seen.
+    """
+
+    pod: str
+    namespace: str
+    discovery: str
+    log: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the sidecar in front of a pod of HelloWorld counted of its application over this run's
+    own requests.
+
+    Attributes:
+        server: cluster of the pod.
+        requests: that the sidecar passed to the application.
+        errors: how many of these ended without an answer or with a server's error.
+        failed: connections to the application that could not be opened.
+    """
+
+    server: str
+    pod: str
+    version: str
+    requests: int
+    errors: int
+    failed: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What a client's proxy exchanged with an endpoint over this run's own requests; its fields are
+    as those of `Endpoint`.
+    """
+
+    target: str
+    connections: int = 0
+    failed: int = 0
+    requests: int = 0
+    errors: int = 0
 
 
 @dataclass(frozen=True)
@@ -245,6 +326,9 @@ class Traffic:
     Attributes:
         versions: answers by version.
         failures: by message, without what differs between requests.
+        by_proxy: how many requests the client's own proxy sent meanwhile to HelloWorld; None when
+            it was not asked.
+        endpoints: what the client's proxy counted meanwhile, by endpoint.
     """
 
     client: str
@@ -252,3 +336,5 @@ class Traffic:
     versions: Mapping[str, int]
     failures: Mapping[str, int]
     source: str
+    by_proxy: int | None = None
+    endpoints: tuple[Exchanged, ...] = ()

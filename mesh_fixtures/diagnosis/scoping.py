@@ -29,6 +29,7 @@ def explains(cause: Cause, finding: Finding, scenario: Scenario) -> bool:
     return (
         _share(cause.about.addresses, finding.about.addresses)
         and _share(cause.about.objects, finding.about.objects)
+        and _share(cause.about.clients, (*finding.clients, *finding.about.clusters))
         and _is_reached(cause, finding, scenario)
     )
 

@@ -20,7 +20,15 @@ from mesh_fixtures.kube.resources import (
     resource_of,
 )
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
-from mesh_fixtures.kube.transport import CONFLICT, NOT_FOUND, Refused, Transport, refusal
+from mesh_fixtures.kube.transport import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    Refused,
+    Transport,
+    refusal,
+    refusal_of_change,
+)
 from mesh_fixtures.patience import patient
 
 EXEC_SECONDS: Final = 30.0
@@ -128,6 +136,22 @@ class KubeClient:
         item = self._transport.read(source, resource.path(namespace, name), {})
         return None if item is None else resource.read(item)
 
+    def require_answer(self, seconds: float) -> None:
+        """Ask the API server once for its version.
+
+        Args:
+            seconds: that its answer may take.
+
+        Raises:
+            ProbeError: it does not answer in time.
+        """
+        source = self.source("version", "")
+        try:
+            self._transport.send(source, "GET", "/version", attempts=1, seconds=seconds)
+        except Refused as error:
+            if error.status != FORBIDDEN:  # which is an answer, too
+                raise refusal(source, error) from error
+
     def version(self) -> str:
         """Version of the API server, e.g. `v1.36.3`."""
         return str(self._transport.read(self.source("version", ""), "/version", {})["gitVersion"])
@@ -149,6 +173,14 @@ class KubeClient:
         """Whether the API server takes a bearer token for somebody's."""
         asked = f"kubectl --server={self.cluster.api_server} --token=... version"
         return self._transport.accepts(Source(self.name, "a token", asked), token)
+
+    def permits(self, token: str, access: Access) -> bool:
+        """Whether the API server permits something to whom a bearer token belongs to."""
+        asked = f"kubectl --server={self.cluster.api_server} --token=... auth {access}"
+        source = Source(self.name, "access of a token", asked)
+        review = (ACCESS_REVIEWS.path(), access.review())
+        answer = self._transport.ask_as(source, token, "POST", *review)
+        return bool((answer or {}).get("status", {}).get("allowed"))
 
     def pod_of(self, namespace: str, selector: str) -> Pod:
         """The first pod, by name, that runs, is ready, and is not going away.
@@ -223,6 +255,27 @@ class KubeEditor(KubeClient):
         source = self._change_source("create", namespace, resource, item["metadata"]["name"])
         return self._send(source, "POST", resource.path(namespace), item, unless=(CONFLICT,))
 
+    def dry_run(self, item: Json, namespace: str = "") -> Json:
+        """An object as it would be made; nothing is. It is asked for once.
+
+        Args:
+            namespace: which has to be there; empty for what is in none.
+
+        Raises:
+            NotAdmitted: it would not be made, or a field of it is unknown.
+        """
+        resource = resource_of(item)
+        source = self._change_source(
+            "create --dry-run=server", namespace, resource, item["metadata"]["name"]
+        )
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        path = resource.path(namespace)
+        try:
+            made: Json = self._transport.send(source, "POST", path, item, query, attempts=1)
+        except Refused as error:
+            raise refusal_of_change(source, error) from error
+        return made
+
     def patch(
         self, resource: Resource[Any], namespace: str, name: str, change: Mapping[str, Any]
     ) -> None:
@@ -276,7 +329,7 @@ class KubeEditor(KubeClient):
         except Refused as error:
             if error.status in unless:
                 return False
-            raise refusal(source, error) from error
+            raise refusal_of_change(source, error) from error
         return True
 
     def _change_source(

@@ -79,6 +79,7 @@ class Container:
         restarted: when its last run before this one ended, RFC 3339; empty for none.
         ended: how that run ended, e.g. `Error, exit code 1`, with its last words where it left
             some; empty for none.
+        arguments: to its command.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Container:
     restarted: str = ""
     running: bool = False
     ended: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class Pod:
         containers: native sidecars, which are init containers that keep running, come first; init
             containers that end are left out.
         unscheduled: why no node takes it; empty when one does.
+        host_network: whether it has no network of its own, but its node's.
+        starting: init containers that end.
+        pull_secrets: names of the secrets by which its images are pulled.
     """
 
     meta: Meta
@@ -114,6 +119,9 @@ class Pod:
     containers: tuple[Container, ...]
     unscheduled: str = ""
     service_account: str = ""
+    host_network: bool = False
+    starting: tuple[Container, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,11 +159,8 @@ class Pod:
             for key in ("initContainerStatuses", "containerStatuses")
             for each in status.get(key) or ()
         }
-        sidecars = [
-            each
-            for each in spec.get("initContainers") or ()
-            if each.get("restartPolicy") == "Always"
-        ]
+        initial = spec.get("initContainers") or ()
+        sidecars = [each for each in initial if each.get("restartPolicy") == "Always"]
         lasting = (*sidecars, *(spec.get("containers") or ()))
         return cls(
             meta=Meta.read(item),
@@ -166,6 +171,9 @@ class Pod:
             containers=tuple(_container(each, statuses) for each in lasting),
             unscheduled=_unscheduled(status),
             service_account=spec.get("serviceAccountName", ""),
+            host_network=bool(spec.get("hostNetwork")),
+            starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
+            pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
         )
 
 
@@ -194,6 +202,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         restarted=str(last.get("finishedAt") or ""),
         running="running" in (status.get("state") or {}),
         ended=_ended(last),
+        arguments=tuple(spec.get("args") or ()),
     )
 
 
@@ -331,6 +340,7 @@ class Service:
             its external name.
         preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
             that stands for it; empty for nowhere.
+        cluster_ip: its address within the cluster; empty or `None` without.
     """
 
     meta: Meta
@@ -339,6 +349,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...]
     preference: str = ""
+    cluster_ip: str = ""
 
     @property
     def is_external(self) -> bool:
@@ -367,6 +378,7 @@ class Service:
             ),
             external=tuple(each for each in external if each),
             preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
+            cluster_ip=spec.get("clusterIP", ""),
         )
 
 
@@ -408,37 +420,52 @@ class Event:
 
 @dataclass(frozen=True)
 class EndpointSlice:
-    """Addresses behind a Service that are ready, and the ports there."""
+    """Addresses behind a Service, and the ports there.
+
+    Attributes:
+        addresses: those that are ready.
+        not_ready: the others.
+    """
 
     meta: Meta
     addresses: tuple[str, ...]
     ports: tuple[int, ...] = ()
+    not_ready: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
-        ready = [
-            each
-            for each in item.get("endpoints") or ()
-            if (each.get("conditions") or {}).get("ready") is not False
-        ]
+        by_readiness: dict[bool, list[str]] = {True: [], False: []}
+        for each in item.get("endpoints") or ():
+            is_ready = (each.get("conditions") or {}).get("ready") is not False
+            by_readiness[is_ready] += each["addresses"]
         return cls(
             meta=Meta.read(item),
-            addresses=tuple(address for each in ready for address in each["addresses"]),
+            addresses=tuple(by_readiness[True]),
             ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
+            not_ready=tuple(by_readiness[False]),
         )
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A Secret with its decoded data, which `repr` leaves out."""
+    """A Secret with its decoded data, which `repr` leaves out.
+
+    Attributes:
+        kind: its type, e.g. `kubernetes.io/dockerconfigjson`.
+    """
 
     meta: Meta
     data: Mapping[str, bytes] = field(repr=False)
+    kind: str = "Opaque"
 
     @classmethod
     def read(cls, item: Json) -> Secret:
         data = item.get("data") or {}
-        return cls(Meta.read(item), {key: decoded(value) for key, value in data.items()})
+        return cls(
+            Meta.read(item),
+            {key: decoded(value) for key, value in data.items()},
+            item.get("type") or "Opaque",
+        )
 
 
 def encoded(data: Mapping[str, bytes]) -> Mapping[str, str]:

@@ -146,6 +146,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
     (each.api, each.kind): each
     for each in (
         NAMESPACES,
+        PODS,
         SERVICES,
         SERVICE_ACCOUNTS,
         SECRETS,

@@ -21,8 +21,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
-from mesh_fixtures.errors import NotPermitted, ProbeError
+from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import forwarding
+from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
@@ -44,14 +45,17 @@ PAUSE_SECONDS: Final = 0.3
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
 NOT_AUTHENTICATED: Final = 401
+BAD_REQUEST: Final = 400
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+INVALID: Final = 422
 
 _MERGE: Final = "application/merge-patch+json"
 """What a PATCH is. Source: RFC 7386."""
 
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
+_NO_PERMISSION: Final = re.compile(r'User "[^"]*" cannot ')
 _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 
 _library: Any = client
@@ -131,16 +135,24 @@ class Transport:
         path: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
+        *,
+        attempts: int = ATTEMPTS,
+        seconds: float | None = None,
     ) -> Any:
         """The JSON that the API server answers to a request. One that was cut short is made again,
         so that it may have been done already.
 
+        Args:
+            seconds: for the answer to each attempt; None for `patient(READ_SECONDS)`.
+
         Raises:
             Refused: with another HTTP status than success.
-            ProbeError: the API server was unreachable in every one of `ATTEMPTS` tries.
+            ProbeError: the API server was unreachable in every attempt.
         """
         try:
-            return self._attempt(source, lambda: self._send(method, path, body, query or {}))
+            return self._attempt(
+                source, lambda: self._send(method, path, body, query or {}, seconds), attempts
+            )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
@@ -163,15 +175,46 @@ class Transport:
         Raises:
             ProbeError: the API server could not be asked.
         """
+        return bool(self._as_bearer(source, token, "GET", "/version").status != NOT_AUTHENTICATED)
+
+    def ask_as(
+        self, source: Source, token: str, method: str, path: str, body: Mapping[str, Any]
+    ) -> Any:
+        """The JSON that the API server answers to whom a bearer token belongs to.
+
+        Raises:
+            ProbeError: the API server could not be asked, or refuses.
+        """
+        response = self._as_bearer(source, token, method, path, body)
+        content: bytes = response.read()
+        if not 200 <= response.status < 300:
+            raise refusal(source, Refused(response.status, _message(content) or response.reason))
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+
+    def _as_bearer(
+        self,
+        source: Source,
+        token: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The answer to somebody else's request, whatever its status."""
         configuration = copy.copy(self._configuration)
         configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
         configuration.api_key, configuration.api_key_prefix = {}, {}
         headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-        url = f"{configuration.host}/version"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = f"{configuration.host}{path}"
         asking = _library.ApiClient(configuration)
         try:
-            response = asking.call_api("GET", url, headers, _request_timeout=_request_timeout())
-            return bool(response.status != NOT_AUTHENTICATED)
+            return asking.call_api(
+                method, url, headers, body=body, _request_timeout=_request_timeout()
+            )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _failed(source, "an API server that judges a token", _reason(error)) from error
         finally:
@@ -278,15 +321,27 @@ class Transport:
         )
 
     def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str],
+        seconds: float | None,
     ) -> Any:
-        return json.loads(self._exchange(method, path, body, query))
+        return json.loads(self._exchange(method, path, body, query, seconds))
 
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str],
+        seconds: float | None = None,
     ) -> bytes:
         request = self._request(method, path, list(query.items()), body)
-        response = self._client.call_api(*request, _request_timeout=_request_timeout())
+        connecting, reading = _request_timeout()
+        timeout = (connecting, reading if seconds is None else seconds)
+        response = self._client.call_api(*request, _request_timeout=timeout)
         content: bytes = response.read()
         if not 200 <= response.status < 300:
             raise Refused(response.status, _message(content) or response.reason)
@@ -327,15 +382,17 @@ class Transport:
             self._configuration, method, url, headers=headers, binary=True, _preload_content=False
         )
 
-    def _attempt(self, source: Source, call: Callable[[], Result]) -> Result:
-        for attempt in range(1, ATTEMPTS + 1):
+    def _attempt(
+        self, source: Source, call: Callable[[], Result], attempts: int = ATTEMPTS
+    ) -> Result:
+        for attempt in range(1, attempts + 1):
             try:
                 return call()
             except (Refused, ApiException, urllib3.exceptions.HTTPError, OSError) as error:
                 # The library reports an interrupted connection attempt as one that failed.
                 if isinstance(error.__context__, KeyboardInterrupt):
                     raise KeyboardInterrupt from error
-                if attempt == ATTEMPTS or not _is_temporary(error):
+                if attempt == attempts or not _is_temporary(error):
                     raise
                 retries.tell(Retry(self.cluster, source.subject, _reason(error)))
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
@@ -417,6 +474,25 @@ def refusal(source: Source, error: Refused) -> ProbeError:
         str(error),
         remedy if error.status == NOT_AUTHENTICATED else "",
     )
+
+
+def refusal_of_change(source: Source, error: Refused) -> ProbeError:
+    """What to raise where the API server refuses to make or change an object."""
+    if not _is_admission(error.status, str(error)):
+        return refusal(source, error)
+    return NotAdmitted(
+        wanted=f"the API server to admit: {source.asked}",
+        seen=str(error),
+        where=f"{source.cluster} {source.subject}",
+    )
+
+
+def _is_admission(status: int, message: str) -> bool:
+    """Whether who asks may do it, but what they ask for is not admitted."""
+    if status in (BAD_REQUEST, INVALID) or refusal_in(message).kind:
+        return True
+    is_forbidden = status == FORBIDDEN and " is forbidden: " in message
+    return is_forbidden and not _NO_PERMISSION.search(message)
 
 
 def _not_permitted(source: Source, seen: str) -> NotPermitted:

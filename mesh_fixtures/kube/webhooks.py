@@ -42,6 +42,20 @@ class Selector:
             _holds(labels, *each) for each in self.expressions
         )
 
+    def __str__(self) -> str:
+        """As `kubectl -l` takes it."""
+        words = [f"{key}={value}" for key, value in self.labels.items()]
+        for key, operator, values in self.expressions:
+            listed = f"({','.join(values)})"
+            words.append(
+                {
+                    "In": f"{key} in {listed}",
+                    "NotIn": f"{key} notin {listed}",
+                    "Exists": key,
+                }.get(operator, f"!{key}")
+            )
+        return ",".join(words) or "everything"
+
 
 def _holds(labels: Mapping[str, str], key: str, operator: str, values: tuple[str, ...]) -> bool:
     match operator:

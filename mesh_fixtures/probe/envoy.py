@@ -88,6 +88,41 @@ class Endpoints:
 
 
 @dataclass(frozen=True)
+class Counters:
+    """What a proxy counted of an endpoint since it knows it.
+
+    Attributes:
+        connections: that it has opened or tried to open.
+        failed: how many of these it could not open: no answer, refused, or no TLS.
+        requests: that it has sent.
+        errors: how many of these ended without an answer or with a server's error.
+    """
+
+    connections: int = 0
+    failed: int = 0
+    requests: int = 0
+    errors: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        """What was counted of both."""
+        return Counters(
+            self.connections + other.connections,
+            self.failed + other.failed,
+            self.requests + other.requests,
+            self.errors + other.errors,
+        )
+
+    def since(self, before: Counters) -> Counters:
+        """What was counted between two observations."""
+        return Counters(
+            self.connections - before.connections,
+            self.failed - before.failed,
+            self.requests - before.requests,
+            self.errors - before.errors,
+        )
+
+
+@dataclass(frozen=True)
 class Listener:
     """An address that a proxy listens at; address and port are empty and 0 for one inside it."""
 
@@ -151,6 +186,28 @@ def requests_per_connection(kube: KubeClient, pod: Pod, cluster: str) -> int | N
         return int(options.get("common_http_protocol_options", {}).get(_MOST_REQUESTS, 0))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
+
+
+def counters(clusters: Any) -> dict[str, Counters]:
+    """Counters of all endpoints in an answer to `clusters?format=json`, by their targets; those of
+    an endpoint of several Envoy clusters together. Envoy leaves out values of 0.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it is not what Envoy answers.
+    """
+    found: dict[str, Counters] = {}
+    for cluster in clusters.get("cluster_statuses", ()):
+        for endpoint in cluster.get("host_statuses", ()):
+            address, port = _socket(endpoint["address"])
+            counted = Counters(
+                _counter(endpoint, "cx_total"),
+                _counter(endpoint, "cx_connect_fail"),
+                _counter(endpoint, "rq_total"),
+                _counter(endpoint, "rq_error"),
+            )
+            target = f"{address}:{port}"
+            found[target] = found.get(target, Counters()).plus(counted)
+    return found
 
 
 def listeners(kube: KubeClient, pod: Pod) -> Listeners:

@@ -116,7 +116,7 @@ def is_gateway(service: Service) -> bool:
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:
     """The gateways of all networks that the ready istiods in a cluster advertise, each once.
 
-    Those of the ambient mode alone are left out.
+    Those of the ambient mode alone are left out: `ambient_networks` has them.
 
     Raises:
         ProbeError: an istiod did not answer, or not as istiod does.
@@ -138,7 +138,6 @@ def read_advertised(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
         ProbeError: it is none.
     """
     try:
-        entries: Iterable[Mapping[str, Any]] = answer_in(answer) or ()
         return tuple(
             NetworkGateway(
                 network=str(each["Network"]),
@@ -147,7 +146,7 @@ def read_advertised(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
                 port=int(each["Port"]),
                 source=source,
             )
-            for each in entries
+            for each in _entries(answer)
             if each["Port"]
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -157,6 +156,28 @@ def read_advertised(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
             where=f"{source.cluster} {source.subject}",
             remedy=f"by hand: {source.asked}",
         ) from error
+
+
+def ambient_networks(kube: KubeClient) -> frozenset[str]:
+    """Networks that istiods advertise no gateway of but those of the ambient mode, which sidecars
+    cannot use (Istio: Ambient, HBONE).
+
+    Raises:
+        ProbeError: as `advertised`.
+    """
+    answers = [debug(kube, pod, NETWORKS_PATH).text for pod in istiods(kube) if pod.serving]
+    return read_ambient_networks(answers)
+
+
+def read_ambient_networks(answers: Iterable[str]) -> frozenset[str]:
+    """Read istiods' answers to `/debug/networkz`."""
+    entries = [each for answer in answers for each in _entries(answer)]
+    reached = {each["Network"] for each in entries if each["Port"]}
+    return frozenset(each["Network"] for each in entries if each.get("HBONEPort")) - reached
+
+
+def _entries(answer: str) -> Iterable[Mapping[str, Any]]:
+    return answer_in(answer) or ()
 
 
 def listening(kube: KubeClient, gateway: Gateway) -> tuple[Listeners, ...]:

@@ -1,4 +1,4 @@
-"""Calls by gRPC from a sidecar's own container, past its proxy.
+"""Calls by gRPC from the plain client, which has no proxy.
 
 They are made by curl, as HTTP/2 that gRPC is. Source: gRPC over HTTP/2; curl's manual.
 """
@@ -13,7 +13,7 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 REFUSED: Final = frozenset({7, 12, 16})
 """PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED: the server does not serve who called, or
@@ -69,7 +69,7 @@ def call(
     message: bytes | None,
     token: str = "",
 ) -> GrpcAnswer:
-    """Call a method from a pod, over TLS, whoever the server is.
+    """Call a method from a plain client, over TLS, whoever the server is.
 
     Args:
         target: `host:port`.
@@ -90,7 +90,7 @@ def call(
         *("--header", "content-type: application/grpc", "--header", "te: trailers"),
         *("--dump-header", "-", "--output", "/dev/null", url),
     )
-    where = (pod.meta.namespace, pod.name, PROXY)
+    where = (pod.meta.namespace, pod.name, PLAIN_CLIENT)
     argv = ("sh", "-c", _SCRIPT, "call", base64.b64encode(framed).decode(), *credentials, *curl)
     result = kube.exec(*where, argv, timeout=seconds + patient(_MARGIN_SECONDS))
     return read_answer(replace(result, source=exec_source(kube.name, *where, ("curl", *curl))))

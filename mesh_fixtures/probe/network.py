@@ -1,8 +1,7 @@
 """What can be reached over the network itself, past the mesh.
 
-Questions are asked from a sidecar's own container: its user's traffic is not redirected into the
-proxy, so that what answers is the network. The container needs curl, which Istio's default proxy
-image has and its distroless one has not. Source: Istio, Application Requirements (user 1337).
+Questions are asked from the plain client, which no proxy is injected into, so that what answers is
+the network, whatever the image of proxies has.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 READY_PATH: Final = "/healthz/ready"
 """What every proxy answers at its status port."""
@@ -26,8 +25,10 @@ _FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://([^/\s]+):(\d+)(?:/\S*)? ?(.*)")
 _REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
 
+_COULD_NOT_RESOLVE: Final = 6
 _COULD_NOT_CONNECT: Final = 7
 _TIMED_OUT: Final = 28
+_RESOLVING: Final = "Resolving timed out"
 
 
 class Reach(Enum):
@@ -37,6 +38,7 @@ class Reach(Enum):
     REFUSED = "refused"
     TIMED_OUT = "timed out"
     UNREACHABLE = "unreachable"
+    UNRESOLVED = "name not resolved"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Attempt:
         reason = self.reason.lower()
         if self.seconds > 0:
             return Reach.OPEN
+        if self.curl_exit == _COULD_NOT_RESOLVE or self.message.startswith(_RESOLVING):
+            return Reach.UNRESOLVED
         if self.curl_exit == _TIMED_OUT or "timed out" in reason:
             return Reach.TIMED_OUT
         unreachable = "unreachable" in reason or "no route" in reason
@@ -115,7 +119,7 @@ def connections(
     seconds: float,
     path: str = READY_PATH,
 ) -> tuple[Connection, ...]:
-    """Try to connect from a pod's proxy container to addresses and ports, all at the same time.
+    """Try to connect from a plain client to addresses and ports, all at the same time.
 
     Each is asked for `path` by HTTP; whatever it answers, a port that accepts is open.
 
@@ -135,7 +139,7 @@ def connections(
     urls = [f"http://{address}:{port}{path}" for address, port in wanted]
     argv = curl(urls, seconds=seconds)
     timeout = seconds + patient(_MARGIN_SECONDS)
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv, timeout=timeout)
+    result = kube.exec(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv, timeout=timeout)
     return read_connections(result, wanted)
 
 

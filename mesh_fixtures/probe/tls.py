@@ -1,9 +1,8 @@
 """Connections that the mesh has to refuse, tried from within a pod, byte by byte.
 
-A shell in a sidecar's own container, whose user's traffic is not redirected into the proxy, opens
-the connection and passes bytes on; TLS is spoken here, so that keys stay here and everything about
-it can be chosen. The container needs bash, which Istio's default proxy image has and its distroless
-one has not. Source: Istio, Application Requirements (user 1337); bash's manual, Redirections.
+A shell in the plain client, which has no proxy, opens the connection and passes bytes on; TLS is
+spoken here, so that keys stay here and everything about it can be chosen. The client's image has
+bash or, like Alpine's, nc. Source: bash's manual, Redirections; BusyBox, nc.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from cryptography import x509
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pipe, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import spiffe_ids
 from mesh_fixtures.probe.untrusted import UntrustedClient
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 MESH_ALPN: Final = "istio"
 """Protocol by which a sidecar knows that its peer is one (Istio: ALPN of auto mutual TLS)."""
@@ -34,8 +33,20 @@ SECONDS: Final = 15.0
 """For an attempt to come to an end. A refusal takes milliseconds."""
 
 _CONNECTED: Final = "connected"
-# Ends with whichever of the two directions ends first, and in any case by itself.
+# nc does not say whether it is connected, which is to be told from a connection that was refused.
 _SCRIPT: Final = """
+if command -v bash >/dev/null
+then exec bash -c "$1" pipe "$2" "$3"
+fi
+seconds=$(curl --silent --output /dev/null --noproxy '*' --max-time 5 \\
+    --write-out '%{time_connect}' "http://$2:$3/")
+case $seconds in
+*[1-9]*) printf connected >&2 && exec nc "$2" "$3" ;;
+*) printf 'nothing accepts a connection' >&2 && exit 1 ;;
+esac
+"""
+# Ends with whichever of the two directions ends first, and in any case by itself.
+_BASH: Final = """
 exec 3<>"/dev/tcp/$1/$2" && printf connected >&2 || exit 1
 exec 4<&0
 cat <&4 >&3 &
@@ -107,7 +118,7 @@ def attempt(
     hello: Hello | None,
     seconds: float | None = None,
 ) -> Attempt:
-    """Send a request from a pod and see what comes of it.
+    """Send a request from a plain client and see what comes of it.
 
     Args:
         hello: None for plain text.
@@ -136,7 +147,7 @@ def _by_hand(kube: KubeClient, pod: Pod, target: str, hello: Hello | None) -> So
         else ("--insecure", "--connect-to", f"::{target}", f"https://{hello.server_name}")
     )
     argv = ("curl", "--silent", "--verbose", *url)
-    return exec_source(kube.name, pod.meta.namespace, pod.name, PROXY, argv)
+    return exec_source(kube.name, pod.meta.namespace, pod.name, PLAIN_CLIENT, argv)
 
 
 @contextmanager
@@ -144,8 +155,8 @@ def _connected(
     kube: KubeClient, pod: Pod, address: str, port: int, seconds: float
 ) -> Iterator[Pipe]:
     limit = str(whole(_LIMIT_SECONDS))
-    argv = ("timeout", limit, "bash", "-c", _SCRIPT, "pipe", address, str(port))
-    pipe = kube.pipe(pod.meta.namespace, pod.name, PROXY, argv)
+    argv = ("timeout", limit, "sh", "-c", _SCRIPT, "pipe", _BASH, address, str(port))
+    pipe = kube.pipe(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv)
     try:
         deadline = time.monotonic() + seconds
         while _CONNECTED not in pipe.errors:

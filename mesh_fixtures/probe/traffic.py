@@ -3,7 +3,9 @@
 One exec runs a few curl processes with up to 16 requests each: curl asks to close each connection,
 and tells for each request how many connections it opened, so that a reused one cannot pass for a
 fresh one. Measured here against an Envoy: 200 requests in 0.6 s, and 3.7 s with a process for each.
-Source: curl's manual, `--write-out`.
+Before and after, Sleep's own proxy is asked for its counters, which tell whether the requests went
+through it, and what became of them there. Source: curl's manual, `--write-out`; Envoy,
+Administration interface (a pod's own loopback address is not redirected).
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import quote
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
+from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.envoy import Counters, counters
+from mesh_fixtures.probe.served import Served
 from mesh_fixtures.probe.workloads import SLEEP
-from mesh_fixtures.workloads import SERVICE, hello
+from mesh_fixtures.workloads import PORT, SERVICE, hello
 
 CONTAINER: Final = "sleep"
 """Container of Sleep that sends."""
@@ -31,6 +37,7 @@ LEAST_PER_SECOND: Final = 10
 _MARGIN_SECONDS: Final = 15
 _RECORD: Final = "\x1e"
 _END: Final = "\x1d"
+_COUNTED: Final = "\x1c"
 FORMAT: Final = (
     _RECORD + r"%{exitcode} %{http_code} %{num_connects} %{time_total} %{url} %{errormsg}\n"
 )
@@ -38,6 +45,8 @@ FORMAT: Final = (
 # twice as many as the one before while all goes well, and one after a failure; the time is checked
 # in between.
 _SCRIPT: Final = """
+counters() { printf "\\034"; curl -s --noproxy "*" -m "$2" "$1"; printf "\\034"; }
+counters "$6" "$2"
 end=$(($(date +%s) + $1)) next=1 many=1
 while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
   last=$((next + many - 1))
@@ -49,11 +58,14 @@ while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
   next=$((last + 1))
 done
 printf "\\035%s\\n" "$next"
+counters "$6" "$2"
 """
+_ADMIN: Final = "http://127.0.0.1:15000"
 _LARGEST_PART: Final = 16
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
 _SHOWN: Final = 200
+_TIMED_OUT: Final = 28  # of curl
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,11 @@ class Failure:
     message: str
     seconds: float
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was still waited for when its time was over."""
+        return self.curl_exit == _TIMED_OUT
+
     def __str__(self) -> str:
         what = f"HTTP {self.http_status}" if self.http_status else f"curl exit {self.curl_exit}"
         return f"request {self.index}: {what} {self.message}".rstrip()
@@ -102,7 +119,10 @@ class TrafficSample:
         cluster: where the client is.
         requested: how many were to be sent.
         seconds: how long those that were sent took together, one after the other.
-        cut_short: whether the time for all was over before all were sent; only with failures.
+        cut_short: whether the time for all was over before all were sent.
+        by_proxy: what the client's own proxy counted meanwhile, by endpoint of HelloWorld; None
+            where there is no proxy, or it did not answer.
+        served: what the sidecars of this cluster's HelloWorld answered meanwhile, to any client.
     """
 
     source: Source
@@ -112,6 +132,8 @@ class TrafficSample:
     failures: tuple[Failure, ...]
     seconds: float
     cut_short: bool
+    by_proxy: Mapping[str, Counters] | None = None
+    served: tuple[Served, ...] = ()
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -143,6 +165,7 @@ def requests(
     count: int,
     *,
     target: str = "",
+    client: Pod | None = None,
     request_seconds: float | None = None,
     budget_seconds: int | None = None,
 ) -> TrafficSample:
@@ -151,13 +174,14 @@ def requests(
     Args:
         count: at least 1.
         target: URL; empty for HelloWorld's.
+        client: the pod that sends; None for any Sleep.
         request_seconds: after which a request counts as failed; None for
             `patient(REQUEST_SECONDS)`.
         budget_seconds: after which no further requests are begun; None for what suits `count`.
 
     Raises:
-        ProbeError: there is no ready Sleep, it could not send, not every request is accounted for
-            although none failed, or a connection was used twice.
+        ProbeError: there is no ready Sleep, it could not send, not every request that was begun is
+            accounted for, or a connection was used twice.
     """
     if request_seconds is None:
         request_seconds = patient(REQUEST_SECONDS)
@@ -165,8 +189,13 @@ def requests(
         budget_seconds = whole(LEAST_SECONDS + count // LEAST_PER_SECOND)
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
-    pod = kube.pod_of(namespace, SLEEP)
-    arguments = (str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count))
+    pod = client or kube.pod_of(namespace, SLEEP)
+    pattern = quote(rf"^outbound\|{PORT}\|[^|]*\|{SERVICE}\.{namespace}\.svc\.", safe="")
+    counters_url = f"{_ADMIN}/clusters?format=json&filter={pattern}"
+    arguments = (
+        *(str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count)),
+        counters_url,
+    )
     result = kube.exec(
         namespace,
         pod.name,
@@ -175,17 +204,18 @@ def requests(
         timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
     )
     by_hand = exec_source(kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", target))
-    return read_sample(replace(result, source=by_hand), count, budget_seconds)
+    return read_sample(replace(result, source=by_hand), count)
 
 
-def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> TrafficSample:
+def read_sample(result: ExecResult, requested: int) -> TrafficSample:
     """Read what the script in Sleep printed.
 
     Raises:
         ProbeError: the output does not account for every request, or tells of a reused connection.
     """
     source = result.source
-    printed, ended, following = result.stdout.rpartition(_END)
+    stdout, counted = _without_counters(result.stdout)
+    printed, ended, following = stdout.rpartition(_END)
     if not ended or not following.strip().isdigit():
         raise _inconclusive(source, f"exit status {result.exit_status}, {_shown(result)}")
     cut_short = int(following) <= requested
@@ -194,11 +224,25 @@ def read_sample(result: ExecResult, requested: int, budget_seconds: int) -> Traf
     failures = tuple(each for each in seen if isinstance(each, Failure))
     if [each.index for each in seen] != list(range(1, len(seen) + 1)) or len(seen) > requested:
         raise _inconclusive(source, "requests are missing or out of order")
-    if len(seen) < requested and not (cut_short and failures):
-        why = f"in {budget_seconds} s" if cut_short else f"({_shown(result)})"
-        raise _inconclusive(source, f"{len(seen)} of {requested} requests {why}, none failed")
+    if len(seen) != (int(following) - 1 if cut_short else requested):
+        what = f"{len(seen)} of {requested} requests, the next one being {following.strip()}"
+        raise _inconclusive(source, f"{what} ({_shown(result)})")
     seconds = sum(each.seconds for each in seen)
-    return TrafficSample(source, source.cluster, requested, answers, failures, seconds, cut_short)
+    return TrafficSample(
+        source, source.cluster, requested, answers, failures, seconds, cut_short, counted
+    )
+
+
+def _without_counters(stdout: str) -> tuple[str, Mapping[str, Counters] | None]:
+    """What was printed besides the proxy's counters, and by how much these grew."""
+    parts = stdout.split(_COUNTED)
+    try:
+        _, before, printed, after, rest = parts
+        known, now = counters(answer_in(before)), counters(answer_in(after))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "".join(parts[::2]), None
+    grown = {target: each.since(known.get(target, Counters())) for target, each in now.items()}
+    return printed + rest, grown
 
 
 def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:

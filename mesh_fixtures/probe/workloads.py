@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
@@ -16,9 +17,12 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SER
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
+PLAIN: Final = f"app={PLAIN_CLIENT}"
+"""The client that has no proxy."""
 
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
@@ -173,6 +177,46 @@ def injection_of(pod: Pod) -> Injection | None:
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
         discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
     )
+
+
+_TRAFFIC_ANNOTATION: Final = "traffic.sidecar.istio.io/"
+_REDIRECTION: Final = "istio-iptables"
+_REDIRECTED: Final = {
+    "-i": "includeOutboundIPRanges",
+    "-x": "excludeOutboundIPRanges",
+    "-q": "includeOutboundPorts",
+    "-o": "excludeOutboundPorts",
+}
+"""Options by which a pod's requests are redirected into its proxy (Istio: istio-iptables)."""
+
+
+@dataclass(frozen=True)
+class Redirection:
+    """A setting by which a pod's requests are redirected into its proxy, or not.
+
+    Attributes:
+        name: as in the annotation `traffic.sidecar.istio.io/NAME`.
+        annotated: whether an annotation of the pod says so, or the proxy's injector.
+    """
+
+    name: str
+    value: str
+    annotated: bool
+
+
+def redirections(pod: Pod) -> tuple[Redirection, ...]:
+    """What of a pod's requests its proxy gets; only settings that have a value."""
+    found: dict[str, Redirection] = {}
+    for container in pod.starting:
+        if _REDIRECTION in container.arguments:
+            options = dict(pairwise(container.arguments))
+            for option, name in _REDIRECTED.items():
+                if value := options.get(option, ""):
+                    found[name] = Redirection(name, value, annotated=False)
+    for name in _REDIRECTED.values():
+        if value := pod.meta.annotations.get(f"{_TRAFFIC_ANNOTATION}{name}", ""):
+            found[name] = Redirection(name, value, annotated=True)
+    return tuple(found.values())
 
 
 def _json(text: str) -> Mapping[str, Any]:

@@ -19,6 +19,9 @@ from mesh_fixtures.probe.istiod import debug, istiods
 SYNCED: Final = "synced"
 NOT_SENT: Final = "not sent"
 
+AMBIENT: Final = frozenset({"ztunnel", "waypoint"})
+"""Kinds of the proxies of the ambient mode (Istio: Ambient, Architecture)."""
+
 ROUTER: Final = "router"
 """Kind of the proxy of a gateway; that of a workload is `sidecar`."""
 

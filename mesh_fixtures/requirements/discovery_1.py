@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
+from mesh_fixtures.probe.remote_secrets import RemoteSecret, found_secrets
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -22,6 +24,7 @@ class Probes:
     """How the mesh is observed."""
 
     remote_clusters: Callable[[KubeClient], tuple[KnownClusters, ...]] = remote_clusters
+    secrets: Callable[[KubeClient, MeshView], Sequence[RemoteSecret]] = found_secrets
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -33,14 +36,39 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             interval=0.5,
         )
 
-    found = mesh.view.each(synced, [cluster.name for cluster in mesh.scenario.primaries])
+    primaries = [cluster.name for cluster in mesh.scenario.primaries]
+    found = mesh.view.each(synced, primaries)
+    secrets = mesh.view.each(lambda kube: probes.secrets(kube, mesh.view), primaries)
+    findings = [finding for settled in found.values() for finding in settled.value]
+    for primary, each in secrets.items():
+        findings += _without_access(mesh.scenario, primary, each)
     return Outcome.judged(
-        (finding for settled in found.values() for finding in settled.value),
+        findings,
         {
             f"{cluster}.seconds_to_synced": round(settled.seconds, 3)
             for cluster, settled in found.items()
         },
     )
+
+
+def _without_access(
+    scenario: Scenario, primary: str, secrets: Sequence[RemoteSecret]
+) -> Iterator[Finding]:
+    """Secrets by which the cluster is read only until the present watches end, within minutes.
+
+    Source: Kubernetes, client-go (a reflector's watches end after 5 to 10 minutes).
+    """
+    wanted = {each.of for each in scenario.remote_secrets if each.installed_in == primary}
+    for secret in secrets:
+        if secret.cluster not in wanted or secret.leads_to != secret.cluster:
+            continue
+        about = Subject((secret.cluster,))
+        expected = f"{secret.cluster} to let the account of {secret.name} read what istiod needs"
+        if secret.accepted is False:
+            yield Finding(primary, expected, f"{secret.cluster} refuse its token", about=about)
+        elif secret.denied:
+            seen = f"it deny {', '.join(secret.denied)}"
+            yield Finding(primary, expected, seen, about=about)
 
 
 def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:

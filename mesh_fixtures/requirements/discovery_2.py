@@ -35,10 +35,10 @@ def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
         healthy = f"exactly the healthy endpoints {', '.join(targets)}" if targets else "endpoints"
         expected = f"{healthy} in Sleep's proxy"
         seen = f"{each.seen} after {each.seconds:.0f} s ({each.verdict})"
-        yield Finding(each.client, expected, seen, each.seen.source, _subject(scenario, each))
+        yield Finding(each.client, expected, seen, each.seen.source, subject(scenario, each))
 
 
-def _subject(scenario: Scenario, each: ClientEndpoints) -> Subject:
+def subject(scenario: Scenario, each: ClientEndpoints) -> Subject:
     """The clusters whose HelloWorld is missing; any, where the proxy knows others besides."""
     usable = {one.target for one in each.seen.endpoints if one.healthy}
     missing = [one for one in each.wanted if not one.targets or one.targets - usable]

@@ -12,7 +12,6 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.kube import Deployment, KubeEditor
 from mesh_fixtures.lab import disrupted
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import (
     control_1,
     control_2,
@@ -114,8 +113,8 @@ class Disruption:
             what: was taken down; begins the name of the figure.
 
         Raises:
-            LabError: it is not sound after `patient(RESTORE_SECONDS)`; nothing more can be learnt
-                from it.
+            LabError: it is not sound after `RESTORE_SECONDS`, as far as this mesh is waited for;
+                nothing more can be learnt from it.
         """
 
         def looked() -> list[str]:
@@ -123,9 +122,8 @@ class Disruption:
             self._mesh.forget()
             return left or defects(self._mesh)
 
-        settled = settle(
-            looked, lambda found: not found, deadline=patient(RESTORE_SECONDS), interval=1.0
-        )
+        seconds = self._mesh.patient(RESTORE_SECONDS)
+        settled = settle(looked, lambda found: not found, deadline=seconds, interval=1.0)
         self.figures[f"{what}.seconds_to_restore"] = round(settled.seconds, 3)
         if not settled.accepted:
             self._abort(settled.value)
@@ -163,10 +161,11 @@ class Disruption:
         self._open.close()
 
     def _abort(self, found: list[str]) -> None:
+        seconds = self._mesh.patient(RESTORE_SECONDS)
         error = LabError(
             wanted=(
-                f"the mesh to be as it was, within {patient(RESTORE_SECONDS):g} s after a "
-                "disruptive requirement had taken a part of it down"
+                f"the mesh to be as it was, within {seconds:g} s after a disruptive requirement "
+                "had taken a part of it down"
             ),
             seen=_some(found),
             where=f"{self._mesh.scenario.id} ({self._lab.id})",

@@ -14,6 +14,7 @@ from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
     DEFAULT_DISCOVERY,
+    PLAIN,
     SLEEP,
     Discovery,
     discovery,
@@ -165,12 +166,13 @@ def _reached(
         for address, port in istiod.targets:
             if port in ISTIOD_PORTS:
                 purposes[address, port] = f"the way to istiod of {primary}", (primary,)
-    sleep = kube.pod_of(kube.sample_namespace, SLEEP)
-    seen = probes.connections(kube, sleep, sorted(purposes), seconds=patient(CONNECT_SECONDS))
+    client = kube.pod_of(kube.sample_namespace, PLAIN)
+    seen = probes.connections(kube, client, sorted(purposes), seconds=patient(CONNECT_SECONDS))
     for each in seen:
-        if not each.is_open:
+        if not each.is_open or each.http_status:
             purpose, clusters = purposes[each.address, each.port]
-            expected = f"port {each.port} of {each.address}, {purpose}, to be open"
+            wanted = "to speak TLS" if each.is_open else "to be open"
+            expected = f"port {each.port} of {each.address}, {purpose}, {wanted}"
             about = Subject(clusters, addresses=(each.address,), clients=(kube.name,))
             yield Finding(
                 kube.name, expected, f"{each} {each.message}".rstrip(), each.source, about

@@ -10,7 +10,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
-from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.probe.workloads import HELLOWORLD, PLAIN
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import STATUS_PORT
@@ -32,7 +32,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, same_network = mesh.view, mesh.scenario.same_network
     names = list(view.kube)
     servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
-    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
 
     def tried(pair: tuple[str, str]) -> Connection:
         client, server = pair

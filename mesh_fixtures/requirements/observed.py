@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar, cast
 
 from mesh_fixtures import patience
 from mesh_fixtures.errors import LabError
+from mesh_fixtures.probe.served import served, since
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
@@ -155,4 +157,27 @@ def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
     _ = mesh.endpoints  # requests before that would tell of the time that configuration takes
-    return mesh.view.each(lambda kube: requests(kube, mesh.requests))
+    return sampled(mesh)
+
+
+def sampled(mesh: ObservedMesh, budget_seconds: int | None = None) -> Mapping[str, TrafficSample]:
+    """Requests from all clusters at the same time; where some fail, with what became of them at
+    the servers.
+
+    Args:
+        budget_seconds: as for `requests`.
+
+    Raises:
+        ProbeError: as `requests`.
+    """
+    before = mesh.view.each(served)
+    samples = mesh.view.each(
+        lambda kube: requests(kube, mesh.requests, budget_seconds=budget_seconds)
+    )
+    if not any(sample.failures for sample in samples.values()):
+        return samples
+    after = mesh.view.each(served)
+    return {
+        name: replace(sample, served=since(before[name], after[name]))
+        for name, sample in samples.items()
+    }

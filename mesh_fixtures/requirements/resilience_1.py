@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
 from mesh_fixtures.probe.workloads import HELLOWORLD
 from mesh_fixtures.requirements import traffic_2
-from mesh_fixtures.requirements.disruption import Disruption, disrupting
+from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
     begin,
-    combined,
     figures,
     judged,
+    judged_while,
     now,
     overdue,
     watch,
@@ -36,21 +35,12 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * CONVERGENCE_SECONDS + READY
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
-    if len(mesh.scenario.clusters) == 1:
-        raise ProbeError(
-            wanted="another cluster whose HelloWorld takes over",
-            seen="a mesh of one cluster",
-            where=mesh.scenario.id,
-        )
-    outcomes: list[Outcome] = []
-    with disrupting(mesh, "helloworld") as disruption:
+    def parts(disruption: Disruption) -> Iterator[Outcome]:
         for cluster in mesh.scenario.clusters:
-            outcomes.append(_without(mesh, disruption, cluster.name).judged())
-            if outcomes[-1].result == "met":
-                outcomes.append(_shares(mesh, cluster.name))
-            if outcomes[-1].result != "met":
-                break
-    return combined(outcomes, disruption)
+            yield _without(mesh, disruption, cluster.name).judged()
+            yield _shares(mesh, cluster.name)
+
+    return judged_while(mesh, "helloworld", parts)
 
 
 @dataclass(frozen=True)

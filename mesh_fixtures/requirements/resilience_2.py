@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -13,15 +13,15 @@ from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.gateways import Gateway, gateways
-from mesh_fixtures.requirements.disruption import Disruption, disrupting
+from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     SLOWEST_SECONDS,
     begin,
-    combined,
     figures,
     judged,
+    judged_while,
     now,
     overdue,
     watch,
@@ -45,15 +45,14 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * RESTART_SECONDS) + 30
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
-    outcomes: list[Outcome] = []
     names = [each.name for each in mesh.scenario.clusters if mesh.scenario.needs_gateway(each.name)]
-    with disrupting(mesh, "gateways") as disruption:
+
+    def parts(disruption: Disruption) -> Iterator[Outcome]:
         for cluster in names:
-            outcomes.append(_restarted(mesh, disruption, cluster).judged())
-            if outcomes[-1].result != "met":
-                break
+            yield _restarted(mesh, disruption, cluster).judged()
             disruption.restore(cluster)
-    return combined(outcomes, disruption)
+
+    return judged_while(mesh, "gateways", parts)
 
 
 @dataclass(frozen=True)

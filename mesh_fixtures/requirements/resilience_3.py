@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,15 +14,15 @@ from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.istiod import SELECTOR, istiods
 from mesh_fixtures.probe.workloads import control_plane
-from mesh_fixtures.requirements.disruption import RESTORE_SECONDS, Disruption, disrupting
+from mesh_fixtures.requirements.disruption import RESTORE_SECONDS, Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     SLOWEST_SECONDS,
     begin,
-    combined,
     figures,
     judged,
+    judged_while,
     now,
     watch,
 )
@@ -48,16 +48,15 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + DOWN_SECONDS + END_SECONDS + RE
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
-    outcomes: list[Outcome] = []
     wanted = {cluster.helloworld for cluster in mesh.scenario.clusters}
     names = [each.name for each in mesh.scenario.primaries]
-    with disrupting(mesh, "istiod") as disruption:
+
+    def parts(disruption: Disruption) -> Iterator[Outcome]:
         for primary in names:
-            outcomes.append(_outage(mesh, disruption, primary).judged(wanted))
-            if outcomes[-1].result != "met":
-                break
+            yield _outage(mesh, disruption, primary).judged(wanted)
             disruption.restore(primary)
-    return combined(outcomes, disruption)
+
+    return judged_while(mesh, "istiod", parts)
 
 
 @dataclass(frozen=True)

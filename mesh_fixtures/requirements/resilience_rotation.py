@@ -5,6 +5,7 @@ Source: Istio, istioctl create-remote-secret, which makes both Secrets.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,6 +59,10 @@ class Rotation:
     account: tuple[str, str]
     token: str
 
+    def again(self) -> Rotation:
+        """The same with another token."""
+        return dataclasses.replace(self, token=_token_name(self.account[1]))
+
 
 def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
     """How a remote secret is rotated; nothing is done yet.
@@ -81,8 +86,11 @@ def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
     except ValueError as error:
         where = f"{kube.name} {holding[0].meta}"
         raise ProbeError(wanted=wanted, seen=str(error), where=where) from error
-    token = f"{account[1]}-rotated-{secrets.token_hex(3)}"
-    return Rotation(which, holding[0].meta, kubeconfig, account, token)
+    return Rotation(which, holding[0].meta, kubeconfig, account, _token_name(account[1]))
+
+
+def _token_name(account: str) -> str:
+    return f"{account}-rotated-{secrets.token_hex(3)}"
 
 
 def new_token(mesh: ObservedMesh, disruption: Disruption, rotation: Rotation) -> str:
@@ -129,12 +137,13 @@ def replace(disruption: Disruption, rotation: Rotation, token: str) -> None:
     editor.patch(SECRETS, meta.namespace, meta.name, after)
 
 
-def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
+def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float, ordinal: str) -> Outcome:
     """Whether istiod reads by a new token: the API server must have seen it, and istiod must have
     read by it all that it needs. Without both, it goes on with the old one.
 
     Args:
         change: when the remote secret was changed.
+        ordinal: which rotation it was, in a word.
     """
     of, installed_in = rotation.which.of, rotation.which.installed_in
     namespace, _ = rotation.account
@@ -158,7 +167,9 @@ def taken_up(mesh: ObservedMesh, rotation: Rotation, change: float) -> Outcome:
     )
     if used.accepted and known.accepted:
         taken = round(now() - change, 3)
-        return Outcome.judged((), {f"{installed_in}.seconds_to_read_{of}": taken})
+        return Outcome.judged(
+            (), {f"{ordinal}_rotation.{installed_in}.seconds_to_read_{of}": taken}
+        )
     expected = (
         f"istiod to read {of} by the token that its remote secret was given, "
         f"{seconds:g} s later at the latest"

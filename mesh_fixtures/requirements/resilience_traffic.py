@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
-from mesh_fixtures.requirements.disruption import Disruption
+from mesh_fixtures.requirements.disruption import Disruption, disrupting
+from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Trouble
 from mesh_fixtures.verdict.continuity import (
     CLEAN_REQUESTS,
@@ -20,6 +21,7 @@ from mesh_fixtures.verdict.continuity import (
 )
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.slowness import SLOW_SECONDS
 
 CONVERGENCE_SECONDS: Final = 15.0
 """Until a change of endpoints is known to every proxy. istiod collects changes for at most 10 s
@@ -81,13 +83,19 @@ def watch(
 
 
 def overdue(stream: Stream, seen: Aftermath, seconds: float, expected: str) -> Iterator[Finding]:
-    """The finding where trouble lasted longer than a number of seconds after the change.
+    """The finding where trouble lasted longer than a number of seconds after the change, or where
+    requests took so long, as they did not before it, that too few followed.
 
     Raises:
-        ProbeError: too few requests followed to tell.
+        ProbeError: too few requests followed to tell, and those that did took no longer.
     """
+    late = [each for each in seen.requests if each.seconds > patient(SLOW_SECONDS)]
     if seen.seconds_to_converge > seconds:
         yield Finding(stream.cluster, expected, str(seen), stream.source)
+    elif not seen.is_over and late:
+        longest = max(each.seconds for each in late)
+        slow = f"{len(late)} of {seen.sent} requests took up to {longest:.1f} s: {seen}"
+        yield Finding(stream.cluster, expected, slow, stream.source)
     elif not seen.is_over:
         raise ProbeError(
             wanted=f"{CLEAN_REQUESTS} requests in a row, to tell whether all is well",
@@ -118,8 +126,39 @@ def judged(
     return Outcome.inconclusive(trouble, measured)
 
 
-def combined(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
-    """The outcomes of all parts, with the figures of bringing them back."""
+def judged_while(
+    mesh: ObservedMesh, what: str, parts: Callable[[Disruption], Iterator[Outcome]]
+) -> Outcome:
+    """The outcome of taking parts of a mesh down one after another, until one of them is not met.
+
+    What was found counts also where the mesh does not recover from it. Nothing more can be learnt
+    from the mesh then, as `disrupting` sees to.
+
+    Args:
+        what: is taken down, as in `disrupting`.
+        parts: takes one part after another down, with the outcome of each.
+
+    Raises:
+        ProbeError: as `disrupting`, where nothing was found before.
+        LabError: the same.
+    """
+    outcomes: list[Outcome] = []
+    measured: dict[str, Figure] = {}
+    try:
+        with disrupting(mesh, what) as disruption:
+            for outcome in parts(disruption):
+                outcomes.append(outcome)
+                if outcome.result != "met":
+                    break
+    except LabError as error:
+        if not any(each.findings for each in outcomes):
+            raise
+        measured[f"{what}.not_restored"] = error.seen
+    return combined([*outcomes, Outcome.judged((), disruption.figures | measured)])
+
+
+def combined(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcomes of all parts together."""
     findings: list[Finding] = []
     measured: dict[str, Figure] = {}
     trouble: Trouble | None = None
@@ -127,7 +166,6 @@ def combined(outcomes: Iterable[Outcome], disruption: Disruption) -> Outcome:
         findings += each.findings
         measured |= each.figures
         trouble = trouble or each.trouble
-    measured |= disruption.figures
     if trouble is not None and not findings:
         return Outcome.inconclusive(trouble, measured)
     return Outcome.judged(findings, measured)

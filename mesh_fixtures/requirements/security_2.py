@@ -16,7 +16,7 @@ from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.probe.workloads import PLAIN, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.client_endpoints import passing_on
@@ -71,6 +71,7 @@ class Probes:
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    plain = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
     known = view.each(probes.advertised, [each.name for each in scenario.primaries])
     ways = {each.name: gateways_for(scenario, each.name, known) for each in scenario.clusters}
     clients = {way.target: (client, way) for client, those in ways.items() for way in those}
@@ -79,11 +80,13 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         for client, way in clients.values()
         for what in TRIED
     ]
-    found = parallel_map(lambda tried: _try(probes, view, tried, sleeps[tried.client]), tries)
+    found = parallel_map(
+        lambda tried: _try(probes, view, tried, plain[tried.client], sleeps[tried.client]), tries
+    )
     findings = [
         *_without_gateway(ways),
         *_accepted(found),
-        *_private(probes, view, sleeps, clients.values()),
+        *_private(probes, view, plain, clients.values()),
     ]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
@@ -92,7 +95,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(findings, figures)
 
 
-def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
+def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> Attempt:
+    """From a client; Sleep is whom an untrusted certificate claims to be."""
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
     known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
@@ -105,7 +109,7 @@ def _try(probes: Probes, view: MeshView, tried: Tried, sleep: Pod) -> Attempt:
     host, _, path = hello(namespace).partition("/")
     request = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     introduction = introductions[tried.what]()
-    return probes.attempt(kube, sleep, tried.address, tried.port, request, introduction)
+    return probes.attempt(kube, client, tried.address, tried.port, request, introduction)
 
 
 def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[Finding]:
@@ -132,14 +136,14 @@ def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
 def _private(
     probes: Probes,
     view: MeshView,
-    sleeps: Mapping[str, Pod],
+    plain: Mapping[str, Pod],
     clients: Iterable[tuple[str, NetworkGateway]],
 ) -> Iterator[Finding]:
     """Ports that show a proxy's or istiod's inside to other networks."""
     for client, way in clients:
         targets = [(way.address, port) for port in sorted(PRIVATE_PORTS)]
         for seen in probes.connections(
-            view.kube[client], sleeps[client], targets, seconds=patient(CONNECT_SECONDS)
+            view.kube[client], plain[client], targets, seconds=patient(CONNECT_SECONDS)
         ):
             if seen.is_open:
                 expected = f"port {seen.port} of the gateway {way} to be closed"

@@ -13,7 +13,7 @@ from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, SLEEP, injection_of
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, PLAIN, SLEEP, injection_of
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.findings import Finding, Subject
@@ -53,8 +53,9 @@ class Probes:
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
+    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
     tries = [(cluster, what) for cluster in sleeps for what in TRIED]
-    found = parallel_map(lambda tried: _try(probes, view, sleeps, *tried), tries)
+    found = parallel_map(lambda tried: _try(probes, view, sleeps, clients, *tried), tries)
     findings = [
         Finding(
             cluster,
@@ -77,19 +78,27 @@ def _istiod(sleep: Pod) -> str:
 
 
 def _try(
-    probes: Probes, view: MeshView, sleeps: Mapping[str, Pod], cluster: str, what: str
+    probes: Probes,
+    view: MeshView,
+    sleeps: Mapping[str, Pod],
+    clients: Mapping[str, Pod],
+    cluster: str,
+    what: str,
 ) -> Seen:
-    kube, sleep = view.kube[cluster], sleeps[cluster]
+    """From a client; Sleep is whom what is forged claims to be."""
+    kube, sleep, client = view.kube[cluster], sleeps[cluster], clients[cluster]
     target = _istiod(sleep)
     request = _certificate_request(spiffe_id(sleep))
     token = foreign_token(sleep.meta.namespace, sleep.service_account)
     ways: Mapping[str, Callable[[], Seen]] = {
-        "certificate_without_token": lambda: _called(probes, kube, sleep, target, request),
+        "certificate_without_token": lambda: _called(probes, kube, client, target, request),
         "certificate_with_foreign_token": lambda: _called(
-            probes, kube, sleep, target, request, token
+            probes, kube, client, target, request, token
         ),
-        "configuration_without_token": lambda: _called(probes, kube, sleep, target, None),
-        "configuration_with_foreign_certificate": lambda: _connected(probes, kube, sleep, target),
+        "configuration_without_token": lambda: _called(probes, kube, client, target, None),
+        "configuration_with_foreign_certificate": lambda: _connected(
+            probes, kube, client, target, spiffe_id(sleep)
+        ),
     }
     return ways[what]()
 
@@ -97,7 +106,7 @@ def _try(
 def _called(
     probes: Probes,
     kube: KubeClient,
-    sleep: Pod,
+    client: Pod,
     target: str,
     request: bytes | None,
     token: str = "",
@@ -106,16 +115,15 @@ def _called(
     who calls before it reads what is asked on a stream, so that nothing need be.
     """
     method = CONFIGURATION if request is None else CERTIFICATES
-    answer = probes.call(kube, sleep, target, method, request, token)
+    answer = probes.call(kube, client, target, method, request, token)
     return Seen(answer.source, answer.is_refused, str(answer))
 
 
-def _connected(probes: Probes, kube: KubeClient, sleep: Pod, target: str) -> Seen:
+def _connected(probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str) -> Seen:
     """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
     host, _, port = target.rpartition(":")
-    known_as = untrusted_client(spiffe_id(sleep))
-    hello = Hello(host, protocols=("h2",), certificate=known_as)
-    seen = probes.attempt(kube, sleep, host, int(port), b"", hello)
+    hello = Hello(host, protocols=("h2",), certificate=untrusted_client(claimed))
+    seen = probes.attempt(kube, client, host, int(port), b"", hello)
     return Seen(seen.source, seen.is_refused, str(seen))
 
 

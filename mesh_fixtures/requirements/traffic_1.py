@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
@@ -16,7 +17,9 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.expectations import expected_shares
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.slowness import SLOW_SECONDS, late, waiting
 
 RESERVE_REQUESTS: Final = 40
 """From each cluster, to what its clients hold in reserve."""
@@ -53,9 +56,14 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     samples = _without_preference(mesh.view, probes, reserves) if reserves else {}
     findings: list[Finding] = []
     notes: list[str] = []
+    too_few: ProbeError | None = None
     for cluster, sample in mesh.traffic.items():
         reserve = reserves.get(cluster, frozenset())
-        findings += _judged(mesh.scenario, sample, reserve)
+        found = [*_errors(mesh, sample), *_late(mesh, sample)]
+        if sample.cut_short and not found:
+            too_few = too_few or _cut_short(sample)
+        else:
+            findings += [*found, *_unanswered(mesh.scenario, sample, reserve)]
         if reserve:
             findings += _judged_reserve(samples[cluster], reserve)
             figures[f"{cluster}.held_in_reserve"] = ", ".join(sorted(reserve))
@@ -63,6 +71,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                 f"{cluster}: clients prefer a locality, and use {', '.join(sorted(reserve))} only "
                 f"where that fails; without the preference, {_counted(samples[cluster])}"
             )
+    if too_few is not None and not findings:
+        return Outcome.inconclusive(too_few, figures)
     return Outcome.judged(findings, figures, () if findings else notes)
 
 
@@ -92,21 +102,66 @@ def _without_preference(
         return view.each(send, clusters)
 
 
-def _judged(
+def _errors(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
+    if not sample.failures:
+        return
+    silent = ""
+    if any(each.timed_out for each in sample.failures):
+        silent = "".join(f"; no answer of {each}" for each in _silent(mesh, sample))
+    expected = f"{sample.requested} requests without an error"
+    yield _failed(sample, expected, _unreached(mesh.scenario, sample), silent)
+
+
+def _silent(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[str]:
+    """Destinations that the client's proxy uses and that never answered, with their addresses."""
+    known = mesh.endpoints[sample.cluster]
+    shares = expected_shares(known.wanted, known.seen)
+    for each in known.wanted:
+        if shares.get(each.name) and not each.instances & {*sample.instances}:
+            yield f"{each.name} by {', '.join(sorted(each.targets))}"
+
+
+def _late(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
+    """Requests that took the time of others, so that these could not be sent."""
+    if not sample.cut_short:
+        return
+    seen = waiting(mesh.endpoints[sample.cluster].wanted, sample.answers)
+    slow = late(seen, patient(SLOW_SECONDS))
+    if slow:
+        versions = {version for each in slow for version in each.destination.versions}
+        clusters = [each.name for each in mesh.scenario.clusters if each.helloworld in versions]
+        yield Finding(
+            sample.cluster,
+            f"{sample.requested} requests to be answered in time",
+            f"{sample.sent} answered before the time was over: {'; '.join(map(str, seen))}",
+            sample.source,
+            Subject(tuple(clusters)),
+        )
+
+
+def _cut_short(sample: TrafficSample) -> ProbeError:
+    return ProbeError(
+        wanted=f"{sample.requested} requests",
+        seen=f"{sample.sent} in {sample.seconds:.0f} s, none failed, from no HelloWorld later than "
+        "from others",
+        where=sample.cluster,
+        remedy="use a less busy machine",
+    )
+
+
+def _unanswered(
     scenario: Scenario, sample: TrafficSample, reserve: frozenset[str]
 ) -> Iterator[Finding]:
-    about = _unreached(scenario, sample)
-    if sample.failures or sample.cut_short:
-        yield _failed(sample, f"{sample.requested} requests without an error", about)
     wanted = {cluster.helloworld for cluster in scenario.clusters} - reserve
     if set(sample.versions) != wanted:
         expected = f"answers from {', '.join(sorted(wanted))} and no other version"
+        about = _unreached(scenario, sample)
         yield Finding(sample.cluster, expected, _counted(sample), sample.source, about)
 
 
 def _judged_reserve(sample: TrafficSample, reserve: frozenset[str]) -> Iterator[Finding]:
     versions = ", ".join(sorted(reserve))
-    if sample.failures or sample.cut_short:
+    if sample.failures:
         expected = f"{sample.requested} requests without an error, {versions} being in reserve"
         yield _failed(sample, expected, Subject())
     elif not reserve <= set(sample.versions):
@@ -114,12 +169,12 @@ def _judged_reserve(sample: TrafficSample, reserve: frozenset[str]) -> Iterator[
         yield Finding(sample.cluster, expected, _counted(sample), sample.source)
 
 
-def _failed(sample: TrafficSample, expected: str, about: Subject) -> Finding:
+def _failed(sample: TrafficSample, expected: str, about: Subject, silent: str = "") -> Finding:
     seen = f"{len(sample.failures)} errors in {sample.sent} requests"
     if sample.cut_short:
         seen += " before the time was over"
     shown = "; ".join(map(str, sample.failures[:3]))
-    return Finding(sample.cluster, expected, f"{seen}: {shown}", sample.source, about)
+    return Finding(sample.cluster, expected, f"{seen}: {shown}{silent}", sample.source, about)
 
 
 def _unreached(scenario: Scenario, sample: TrafficSample) -> Subject:

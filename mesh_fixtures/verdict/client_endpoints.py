@@ -107,7 +107,10 @@ class _Mesh:
 
 
 def client_endpoints(
-    view: MeshView, seconds: float, service: str = SERVICE
+    view: MeshView,
+    seconds: float,
+    service: str = SERVICE,
+    clients: Mapping[str, Pod] | None = None,
 ) -> dict[str, ClientEndpoints]:
     """The endpoints of Sleep's proxy in each cluster, once they are complete or the deadline has
     passed. By then the gateways know where to pass traffic on to, too, or the deadline has passed.
@@ -117,6 +120,7 @@ def client_endpoints(
     Args:
         seconds: until the deadline.
         service: by which clients ask for HelloWorld.
+        clients: pods whose proxies are asked, by cluster; any Sleep of each if nothing is said.
 
     Raises:
         ProbeError: a proxy, an istiod or an API server did not answer.
@@ -124,7 +128,7 @@ def client_endpoints(
     mesh = _Mesh(view)
 
     def known(kube: KubeClient) -> ClientEndpoints:
-        sleep = kube.pod_of(kube.sample_namespace, SLEEP)
+        sleep = clients[kube.name] if clients else kube.pod_of(kube.sample_namespace, SLEEP)
         held = endpoints(kube, sleep, helloworld(kube.sample_namespace, service))
         return ClientEndpoints(kube.name, mesh.wanted(kube.name), held)
 

@@ -29,18 +29,22 @@ class Aftermath:
     """The requests that a change may have touched: those that ended after it.
 
     Attributes:
-        sent: how many.
-        bad: of which were not as they should be, in order of their ends.
+        requests: all of them, in order of their ends.
+        bad: those that were not as they should be.
         change: when it was.
         clean: good ones that were begun after the last bad one's end.
         clean_seconds: from the last bad one's end, or the change, until the last request's end.
     """
 
-    sent: int
+    requests: tuple[TimedRequest, ...]
     bad: tuple[TimedRequest, ...]
     change: float
     clean: int
     clean_seconds: float
+
+    @property
+    def sent(self) -> int:
+        return len(self.requests)
 
     @property
     def failures(self) -> tuple[TimedRequest, ...]:
@@ -108,7 +112,7 @@ def aftermath(
     since = bad[-1].ended if bad else change
     clean = [each for each in touched if each.begun >= since]
     last = touched[-1].ended if touched else since
-    return Aftermath(len(touched), bad, change, len(clean), last - since)
+    return Aftermath(tuple(touched), bad, change, len(clean), last - since)
 
 
 def longest_pause(requests: Sequence[TimedRequest]) -> float:

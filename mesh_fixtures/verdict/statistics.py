@@ -5,7 +5,7 @@ Every number is an integer or a fraction: no rounding, no approximation, whateve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -54,6 +54,25 @@ def binomial_band(trials: int, share: Share, false_alarm: Share = FALSE_ALARM) -
         raise ValueError(f"false alarm: {false_alarm} is not above 0 and at most 1")
     high = trials - _first_likely(trials, 1 - probability, tail)
     return Band(trials, _first_likely(trials, probability, tail), high)
+
+
+def trials_to_see_all(shares: Iterable[Share], missed: Share = FALSE_ALARM) -> int:
+    """Independent trials after which each answer has come at least once, but for rare exceptions.
+
+    Args:
+        shares: of the answers; none is 0.
+        missed: how often one of them may not have come, all the same.
+
+    Raises:
+        ValueError: a share is not above 0 and at most 1, or there is none.
+    """
+    others = [1 - Fraction(each) for each in shares]
+    if not others or not all(0 <= each < 1 for each in others):
+        raise ValueError("shares: one is not above 0 and at most 1, or there is none")
+    trials = 1
+    while sum(each**trials for each in others) > Fraction(missed):
+        trials += 1
+    return trials
 
 
 def _first_likely(trials: int, share: Fraction, tail: Fraction) -> int:

@@ -11,12 +11,13 @@ from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.probe.gateways import gateways as find_gateways
-from mesh_fixtures.scenario import SERVICES_PORT
+from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"
+_WANTED_ADDRESS: Final = "metallb.io/loadBalancerIPs"
 
 
 @contextmanager
@@ -64,6 +65,65 @@ def address_again(target: Target, cluster: str) -> None:
         find_gateways,
         lambda found: all(each.addresses for each in found),
     )
+
+
+@contextmanager
+def scaled_to_zero(target: Target) -> Iterator[None]:
+    """The last cluster's gateway has no pod."""
+    cluster = target.scenario.clusters[-1].name
+    deployment = f"deployment/{names.GATEWAY}"
+    try:
+        target.system(cluster, "scale", deployment, "--replicas=0")
+        target.until(
+            "the gateway's pods to go",
+            cluster,
+            find_gateways,
+            lambda found: not any(pod.serving for each in found for pod in each.pods),
+        )
+        yield
+    finally:
+        target.system(cluster, "scale", deployment, "--replicas=1")
+        target.system(cluster, "rollout", "status", deployment, "--timeout=60s")
+
+
+@contextmanager
+def address_shared(target: Target) -> Iterator[None]:
+    """The last cluster's gateway has the address of the first one's: their pools overlap."""
+    first, last = target.scenario.clusters[0].name, target.scenario.clusters[-1].name
+    (address,) = find_gateways(target.kube[first])[0].addresses
+    service = target.read(last, _SYSTEM, "service", names.GATEWAY)
+    pool = {
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": "IPAddressPool",
+        "metadata": {"name": "overlapping"},
+        "spec": {"addresses": [f"{address}/32"], "autoAssign": False},
+    }
+    asking = {**unassigned(service)}
+    asking["metadata"] = {
+        **service["metadata"],
+        "annotations": {**service["metadata"]["annotations"], _WANTED_ADDRESS: address},
+    }
+    try:
+        target.apply(last, load_balancer.NAMESPACE, pool)
+        target.delete(last, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(last, _SYSTEM, asking)
+        target.until(
+            f"the address {address} for the gateway",
+            last,
+            find_gateways,
+            lambda found: [each.addresses for each in found] == [(address,)],
+        )
+        yield
+    finally:
+        target.delete(last, _SYSTEM, f"service/{names.GATEWAY}")
+        target.delete(last, load_balancer.NAMESPACE, f"{_POOL}/overlapping")
+        target.apply(last, _SYSTEM, unassigned(service))
+        target.until(
+            "an address for the east-west gateway",
+            last,
+            find_gateways,
+            lambda found: all(each.addresses for each in found),
+        )
 
 
 @contextmanager
@@ -149,9 +209,12 @@ def without_services(ports: Sequence[Manifest]) -> Sequence[Manifest]:
 
 
 def misdirected(ports: Sequence[Manifest]) -> Sequence[Manifest]:
-    """The ports, that of services sent where nothing listens."""
+    """The ports, that of services sent to the proxies' status port: to one where nothing listens,
+    istiod would let them listen.
+    """
     return [
-        {**each, "targetPort": 8443} if each["port"] == SERVICES_PORT else each for each in ports
+        {**each, "targetPort": STATUS_PORT} if each["port"] == SERVICES_PORT else each
+        for each in ports
     ]
 
 

@@ -41,6 +41,20 @@ NOBODY_ALLOWED: Final = _policy(
 )
 """A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
 
+ABORTED: Final = _policy(
+    "networking",
+    "VirtualService",
+    hosts=[SERVICE],
+    http=[
+        {
+            "fault": {"abort": {"httpStatus": 503, "percentage": {"value": 50}}},
+            "route": [{"destination": {"host": SERVICE}}],
+        }
+    ],
+)
+"""One in two requests is answered with an error by the client's own proxy (Istio:
+HTTPFaultInjection)."""
+
 OWN_NAMESPACE_LEFT_OUT: Final = _policy(
     "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
 )
@@ -105,18 +119,24 @@ def mostly_near_rule(scenario: Scenario) -> Manifest:
     return _rule(trafficPolicy={"loadBalancer": {"localityLbSetting": setting}})
 
 
-@contextmanager
-def weighted(target: Target) -> Iterator[None]:
-    """Nine of ten requests go to the first cluster's version of HelloWorld."""
-    policies = weights(target.scenario)
-    with _applied(target, _primaries(target.scenario), *policies):
-        yield
+def weighted(first: int, last: int) -> Injection:
+    """The first cluster's version of HelloWorld and the last one's get fixed shares of all
+    requests, in percent.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        policies = weights(target.scenario, first, last)
+        with _applied(target, _primaries(target.scenario), *policies):
+            yield
+
+    return inject
 
 
-def weights(scenario: Scenario) -> tuple[Manifest, ...]:
-    """A subset for each version of HelloWorld; the first gets 90 %, the last 10 %."""
+def weights(scenario: Scenario, first: int, last: int) -> tuple[Manifest, ...]:
+    """A subset for each version of HelloWorld, of which the first and the last get shares."""
     versions = list(dict.fromkeys(cluster.helloworld for cluster in scenario.clusters))
-    shares = [90, *[0] * (len(versions) - 2), 10]
+    shares = [first, *[0] * (len(versions) - 2), last]
     routes = [
         {"destination": {"host": SERVICE, "subset": version}, "weight": share}
         for version, share in zip(versions, shares, strict=True)

@@ -13,9 +13,10 @@ import yaml
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
+from mesh_fixtures.probe.remote_secrets import LABEL
 from mesh_fixtures.scenario import RemoteSecret
 from tests.faults.fault import Injection
-from tests.faults.target import Manifest, Target
+from tests.faults.target import Manifest, Target, applicable_again
 
 NOBODY: Final = "https://192.0.2.1:6443"
 """An address that belongs to nobody (RFC 5737)."""
@@ -26,7 +27,11 @@ LOOPBACK: Final = "https://127.0.0.1:6443"
 CLUSTER_ANNOTATION: Final = "networking.istio.io/cluster"
 READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"
 
+STRAY: Final = "cluster9"
+"""A cluster that no scenario has."""
+
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
+_READER: Final = f"clusterrolebinding/istio-reader-clusterrole-{_SYSTEM}"
 
 
 def object_name(cluster: str) -> str:
@@ -109,6 +114,83 @@ def of_own_cluster(target: Target) -> Iterator[None]:
     finally:
         withdraw(target, one)
         give(target, one, kept)
+
+
+@contextmanager
+def elsewhere(target: Target) -> Iterator[None]:
+    """The first primary's first remote secret is in another namespace than its istiod."""
+    which = _first(target)
+    kept = withdraw(target, which)
+    moved = {**kept, "metadata": {**kept["metadata"], "namespace": target.namespace}}
+    try:
+        target.apply(which.installed_in, target.namespace, moved)
+        yield
+    finally:
+        target.delete(which.installed_in, target.namespace, f"secret/{object_name(which.of)}")
+        give(target, which, kept)
+
+
+@contextmanager
+def forbidden(target: Target) -> Iterator[None]:
+    """The account of the first primary's first remote secret has lost its role.
+
+    An istiod that watches already goes on until the API server ends its watches, minutes later.
+    """
+    which = _first(target)
+    kept = json.loads(target.kubectl(which.of, "get", _READER, "-o", "json"))
+    try:
+        target.kubectl(which.of, "delete", _READER)
+        yield
+    finally:
+        target.kubectl(which.of, "apply", "-f", "-", stdin=json.dumps(applicable_again(kept)))
+
+
+@contextmanager
+def of_nobody(target: Target) -> Iterator[None]:
+    """The first primary holds a remote secret of a cluster that is not of the mesh."""
+    which = _first(target)
+    known = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    other = RemoteSecret(of=STRAY, installed_in=which.installed_in)
+    try:
+        give(target, other, unknown_authority(named_after(pointed_at(known, NOBODY), STRAY)))
+        target.until(
+            f"istiod to know of {STRAY}",
+            which.installed_in,
+            remote_clusters,
+            lambda seen: any(one.id == STRAY for each in seen for one in each.clusters),
+        )
+        yield
+    finally:
+        target.delete(which.installed_in, _SYSTEM, f"secret/{object_name(STRAY)}")
+        _start_again(target, other)
+
+
+def without_label(secret: Manifest) -> Manifest:
+    """The remote secret without the label by which istiod finds it."""
+    labels = {key: value for key, value in secret["metadata"]["labels"].items() if key != LABEL}
+    return {**secret, "metadata": {**secret["metadata"], "labels": labels}}
+
+
+def by_program(secret: Manifest) -> Manifest:
+    """The remote secret with a program that gets the token, as clouds' kubeconfigs have it."""
+
+    def change(kubeconfig: dict[str, Any]) -> None:
+        api = "client.authentication.k8s.io/v1"
+        program = {"apiVersion": api, "command": "get-token", "interactiveMode": "Never"}
+        for each in kubeconfig["users"]:
+            each["user"] = {"exec": program}
+
+    return _changed(secret, change)
+
+
+def unknown_authority(secret: Manifest) -> Manifest:
+    """The remote secret without the certificate authority of an API server."""
+
+    def change(kubeconfig: dict[str, Any]) -> None:
+        for each in kubeconfig["clusters"]:
+            each["cluster"].pop("certificate-authority-data", None)
+
+    return _changed(secret, change)
 
 
 def withdraw(target: Target, which: RemoteSecret) -> Manifest:

@@ -10,43 +10,50 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from mesh_fixtures.install import ids, names
-from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.probe.istiod import remote_clusters
-from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.scenario import RemoteSecret
 from tests.faults import remote_secrets
 from tests.faults.fault import Injection
-from tests.faults.target import Target
+from tests.faults.gateways import unassigned
+from tests.faults.target import Manifest, Target
 from tests.faults.trust import ROOT_MAP
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _CLOCK_SECONDS: Final = 1.1
 """Objects tell their times in whole seconds: what must be seen to be later, is by one at least."""
 
+NOWHERE: Final = "192.0.2.1"
+"""An address that belongs to nobody (RFC 5737)."""
+
+NO_NAME: Final = "istiod.invalid"
+"""A host name that nobody has (RFC 6761)."""
+
+_SLICES: Final = ("endpointslices", "-l", "kubernetes.io/service-name=istiod")
 _WEBHOOKS: Final = ("mutatingwebhookconfigurations", "-l", "app=sidecar-injector")
 
 
-def annotation(*, late: bool) -> Injection:
+def annotation(*, late: bool = False, other: str = "") -> Injection:
     """A remote as it is when istiod read its secret before anybody said who is in charge of it.
 
     Args:
         late: whether it was said afterwards.
+        other: who was said to be in charge instead; empty for nobody.
     """
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
         remote = target.scenario.remotes[0].name
         try:
-            _attach(target, remote, annotated=False)
+            _attach(target, remote, in_charge=other)
             if late:
                 time.sleep(_CLOCK_SECONDS)
                 target.run_steps(target.installation, ids.control_plane_annotation(remote))
-            _replace_pods(target, remote)
+            target.replace_workloads(remote)
             yield
         finally:
-            _attach(target, remote, annotated=True)
+            _attach(target, remote, in_charge=target.scenario.control_plane_of(remote))
             target.run_steps(target.installation, ids.attached(remote))
-            target.restart(remote, *_workloads(target, remote))
+            target.restart_workloads(remote)
 
     return inject
 
@@ -68,27 +75,64 @@ def injection_path(*, of_network: bool = False, of_cluster: bool = False) -> Inj
         try:
             _set_path(target, remote.name, f"/inject/cluster/{cluster.name}/net/{network}")
             if of_cluster:  # istiod gives its proxies no certificate, so that they are never ready
-                _replace_pods(target, remote.name)
+                target.replace_workloads(remote.name)
             else:
-                target.restart(remote.name, *_workloads(target, remote.name))
+                target.restart_workloads(remote.name)
             yield
         finally:
             right = f"/inject/cluster/{remote.name}/net/{remote.network}"
             _set_path(target, remote.name, right)
-            target.restart(remote.name, *_workloads(target, remote.name))
+            target.restart_workloads(remote.name)
 
     return inject
 
 
-def _attach(target: Target, remote: str, *, annotated: bool) -> None:
+def istiod_at(address: str) -> Injection:
+    """Proxies and webhook of a remote look for istiod at another address, or by a host name."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        remote = target.scenario.remotes[0].name
+        service = target.read(remote, _SYSTEM, "service", "istiod")
+        (name,) = target.system(remote, "get", *_SLICES, "-o", "name").split()
+        _, _, slice_name = name.partition("/")
+        endpoints = target.read(remote, _SYSTEM, "endpointslice", slice_name)
+        try:
+            if is_host_name(address):
+                target.delete(remote, _SYSTEM, "service/istiod", f"endpointslice/{slice_name}")
+                target.apply(remote, _SYSTEM, named_outside(service, address))
+            else:
+                moved = {**endpoints, "endpoints": [{"addresses": [address]}]}
+                target.apply(remote, _SYSTEM, moved)
+            target.replace_workloads(remote)
+            yield
+        finally:
+            target.delete(remote, _SYSTEM, "service/istiod")
+            target.apply(remote, _SYSTEM, unassigned(service), endpoints)
+            target.restart_workloads(remote)
+
+    return inject
+
+
+def is_host_name(address: str) -> bool:
+    return not address.replace(".", "").isdigit()
+
+
+def named_outside(service: Manifest, host: str) -> Manifest:
+    """The Service, standing for a host name, as istioctl makes it of one."""
+    spec = {"type": "ExternalName", "externalName": host, "ports": service["spec"]["ports"]}
+    return {**service, "spec": spec}
+
+
+def _attach(target: Target, remote: str, *, in_charge: str) -> None:
     """Let the primary's istiod read a remote's secret as if for the first time."""
     primary = target.scenario.control_plane_of(remote)
     which = RemoteSecret(of=remote, installed_in=primary)
     secret = remote_secrets.withdraw(target, which)
-    setting = f"{names.CONTROL_PLANE_ANNOTATION}={primary}"
+    setting = f"{names.CONTROL_PLANE_ANNOTATION}={in_charge}"
     target.kubectl(
         *(remote, "annotate", "namespace", _SYSTEM, "--overwrite"),
-        setting if annotated else f"{names.CONTROL_PLANE_ANNOTATION}-",
+        setting if in_charge else f"{names.CONTROL_PLANE_ANNOTATION}-",
     )
     for namespace in (_SYSTEM, target.namespace):
         target.delete(remote, namespace, f"configmap/{ROOT_MAP}")
@@ -121,14 +165,3 @@ def _change_webhooks(
         for webhook in configuration["webhooks"]:
             change(webhook["clientConfig"])
     target.kubectl(remote, "replace", "-f", "-", stdin=json.dumps(found))
-
-
-def _replace_pods(target: Target, remote: str) -> None:
-    """Remove the workloads' pods; whether others come in their place is the webhook's choice."""
-    for selector in (HELLOWORLD, SLEEP):
-        target.sample(remote, "delete", "pods", "-l", selector, "--wait=false")
-
-
-def _workloads(target: Target, remote: str) -> list[tuple[str, str]]:
-    deployments = target.kube[remote].list(DEPLOYMENTS, target.namespace)
-    return [(target.namespace, each.meta.name) for each in deployments]

@@ -18,9 +18,11 @@ from mesh_fixtures.install.executor import run_in_lab
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.lab.kubectl import Kubectl
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import settle
@@ -130,8 +132,20 @@ class Target:
             self.await_rollout(cluster, namespace, name)
 
     def await_rollout(self, cluster: str, namespace: str, deployment: str) -> None:
-        """Wait until a Deployment has no other pods than the newest, and these are ready."""
+        """Wait until all pods of a Deployment are of its present template, and ready."""
         self._kubectl[cluster].await_rollout(namespace, "deployment", deployment)
+
+    def replace_workloads(self, cluster: str) -> None:
+        """Remove the pods of HelloWorld and Sleep; whether others come in their place, or become
+        ready, is not waited for.
+        """
+        for selector in (HELLOWORLD, SLEEP):
+            self.sample(cluster, "delete", "pods", "-l", selector, "--wait=false")
+
+    def restart_workloads(self, cluster: str) -> None:
+        """Replace the pods of HelloWorld and Sleep, and wait until the new ones are ready."""
+        found = self.kube[cluster].list(DEPLOYMENTS, self.namespace)
+        self.restart(cluster, *((self.namespace, each.meta.name) for each in found))
 
     def run_steps(self, of: Plan, *step_ids: str) -> None:
         """Run steps of a plan again, one after another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -9,8 +10,9 @@ from typing import Final
 from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather, with_traffic
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.traffic import TrafficSample, requests
+from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
+from mesh_fixtures.requirements.observed import sampled
 from mesh_fixtures.verdict.convergence import settle
 
 DETECTION_SECONDS: Final = 90.0
@@ -18,6 +20,9 @@ DETECTION_SECONDS: Final = 90.0
 
 REPAIRED_SECONDS: Final = 90.0
 """From a repaired mesh to requirements that are met."""
+
+RECOVERY_SECONDS: Final = 20.0
+"""For a broken mesh to recover from what a disruptive requirement did to it, if it does at all."""
 
 TRAFFIC_SECONDS: Final = 15
 """How long a mesh that may be broken is waited for. Who watches it asks again."""
@@ -32,6 +37,10 @@ Outcomes = Mapping[str, Outcome]
 class ImpatientMesh(ObservedMesh):
     """A mesh whose requests are given less time than those of one that should be healthy."""
 
+    def twin(self, settling_seconds: float) -> ImpatientMesh:
+        """The same mesh, of which nothing was seen yet."""
+        return ImpatientMesh(self.view, requests=self.requests, settling_seconds=settling_seconds)
+
     @property
     def traffic(self) -> Mapping[str, TrafficSample]:
         return self.once(_traffic)
@@ -39,9 +48,7 @@ class ImpatientMesh(ObservedMesh):
 
 def _traffic(mesh: ObservedMesh) -> Mapping[str, TrafficSample]:
     _ = mesh.endpoints
-    return mesh.view.each(
-        lambda kube: requests(kube, mesh.requests, budget_seconds=whole(TRAFFIC_SECONDS))
-    )
+    return sampled(mesh, whole(TRAFFIC_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,13 @@ def check(mesh: ObservedMesh, ids: Iterable[str]) -> dict[str, Outcome]:
     return parallel_map(lambda each: by_id(each).check(mesh), dict.fromkeys(ids))
 
 
+def is_disruptive(requirement: str) -> bool:
+    """Whether it takes parts of the mesh down."""
+    return by_id(requirement).disruptive
+
+
 def detect(
-    mesh: ObservedMesh,
+    mesh: ImpatientMesh,
     fails: Iterable[str],
     unaffected: Iterable[str],
     *,
@@ -80,12 +92,22 @@ def detect(
 ) -> Detection:
     """Look at a broken mesh until all requirements that must be unmet are, and then at others.
 
+    Where one of the former is disruptive, it is looked at by itself, and the others before: a
+    broken mesh need not recover from it.
+
     Args:
         seconds: after which they are not waited for any longer; None for
             `patient(DETECTION_SECONDS)`.
     """
     if seconds is None:
         seconds = patient(DETECTION_SECONDS)
+    fails = tuple(fails)
+    if any(map(is_disruptive, fails)):
+        before = await_met(mesh, unaffected, seconds=seconds)
+        begun = time.monotonic()
+        outcomes = {each: by_id(each).check(mesh.twin(RECOVERY_SECONDS)) for each in fails}
+        mesh.forget()
+        return Detection({**outcomes, **before.outcomes}, time.monotonic() - begun)
     seen = _watch(mesh, fails, "unmet", seconds)
     return Detection({**seen.outcomes, **check(mesh, unaffected)}, seen.seconds)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
-from mesh_fixtures.scenario import SERVICES_PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 from tests.faults.fault import Injection
 from tests.faults.target import Target
 
@@ -29,6 +29,13 @@ again what is reset before it is open (Istio: HTTPRetry), which is no error to a
 LOSS: Final = "numgen random mod 100 < 50 counter drop"
 """One in two packets is lost, either way."""
 
+LARGEST: Final = 1200
+LARGE: Final = f"meta length > {LARGEST} counter drop"
+"""Packets of more bytes vanish, either way, and nobody says so."""
+
+UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
+UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
+
 Route = tuple[IPv4Network, IPv4Address]
 """Pods, and the node that they are on."""
 
@@ -43,6 +50,62 @@ def filtered(rule: str) -> Injection:
             yield
         finally:
             _nft(target, "add table ip fault", "delete table ip fault")
+
+    return inject
+
+
+def closed_to_first(port: int) -> Injection:
+    """The router drops what the first cluster sends to a port of other networks."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        first = next(iter(target.lab.clusters.values()))
+        nodes = ", ".join(str(node.address) for node in first.nodes)
+        with filtered(f"ip saddr {{ {nodes} }} tcp dport {port} counter drop")(target):
+            yield
+
+    return inject
+
+
+def filtered_in_last(rule: str, *, replace_pods: bool = False) -> Injection:
+    """What pods of the last cluster send goes by a rule of nftables on their nodes first.
+
+    Args:
+        replace_pods: whether the workloads' pods are made again, and are to wait then.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        *_, last = target.lab.clusters.values()
+        namespaces = [node_namespace(target.lab.id, node.name) for node in last.nodes]
+        try:
+            for namespace in namespaces:
+                _nft(target, table(rule), namespace=namespace)
+            if replace_pods:
+                target.replace_workloads(last.name)
+            yield
+        finally:
+            for namespace in namespaces:
+                gone = ("add table ip fault", "delete table ip fault")
+                _nft(target, *gone, namespace=namespace)
+            if replace_pods:
+                target.restart_workloads(last.name)
+
+    return inject
+
+
+def unreachable_for_new_pods(rule: str) -> Injection:
+    """What the router passes on goes by a rule first, and the last cluster's pods are new."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        *_, last = target.lab.clusters
+        try:
+            with filtered(rule)(target):
+                target.replace_workloads(last)
+                yield
+        finally:
+            target.restart_workloads(last)
 
     return inject
 
@@ -100,11 +163,16 @@ def _route(what: str, namespace: str, routes: list[Route]) -> None:
             links.route(what, dst=str(destination), gateway=str(gateway))
 
 
-def _nft(target: Target, *commands: str) -> None:
-    """Run commands of nft in the router's namespace, all or none, with the programs of nodes."""
+def _nft(target: Target, *commands: str, namespace: str = "") -> None:
+    """Run commands of nft in a namespace, all or none, with the programs of nodes.
+
+    Args:
+        namespace: the router's when empty.
+    """
     folder = target.lab.folder / "nodes" / "router"
     spec = json.loads((folder / "node.json").read_text())
     changed = folder / "fault.json"
     changed.write_text(json.dumps({**spec, "setup": [{"argv": ["nft", "\n".join(commands)]}]}))
     mesh_node = target.lab.tools.kubectl.with_name("mesh-node")
-    launch.set_up(target.lab.id, router_namespace(target.lab.id), mesh_node, changed)
+    where = namespace or router_namespace(target.lab.id)
+    launch.set_up(target.lab.id, where, mesh_node, changed)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from mesh_fixtures.install import ids
+from mesh_fixtures.install import ids, names
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import PODS
-from mesh_fixtures.probe.workloads import HELLOWORLD
-from tests.faults.target import Target
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, redirections
+from tests.faults.target import Manifest, Target
+
+INJECTOR: Final = "istio-sidecar-injector"
+"""ConfigMap of what proxies are injected with (Istio: Sidecar injection)."""
 
 
 @contextmanager
@@ -51,6 +56,85 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
     finally:
         target.sample(cluster, "scale", deployment, "--replicas=1")
         target.run_steps(target.workloads, ids.helloworld_ready(cluster))
+
+
+FAILING: Final = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+numbers, version, instance = count(1), os.environ["SERVICE_VERSION"], os.environ["HOSTNAME"]
+class Hello(BaseHTTPRequestHandler):
+    def do_GET(self):
+        fails = self.path.startswith("/hello") and next(numbers) % 10 == 0
+        body = f"Hello version: {version}, instance: {instance}\\n".encode()
+        self.send_response(503 if fails else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+ThreadingHTTPServer(("", 5000), Hello).serve_forever()
+"""
+"""A HelloWorld that answers each tenth request with an error of its own."""
+
+
+@contextmanager
+def application_fails(target: Target) -> Iterator[None]:
+    """The last cluster's HelloWorld answers some requests with errors."""
+    cluster = target.scenario.clusters[-1].name
+    name = _helloworld(target, cluster)
+    kept = target.read(cluster, target.namespace, "deployment", name)
+    command = {"name": "helloworld", "command": ["python3", "-c", FAILING]}
+    change = {"spec": {"template": {"spec": {"containers": [command]}}}}
+    try:
+        target.sample(cluster, "patch", f"deployment/{name}", "-p", json.dumps(change))
+        target.restart(cluster, (target.namespace, name))
+        yield
+    finally:
+        back = ("-n", target.namespace, "replace", "-f", "-")
+        target.kubectl(cluster, *back, stdin=json.dumps(kept))
+        target.restart(cluster, (target.namespace, name))
+
+
+@contextmanager
+def services_excluded(target: Target) -> Iterator[None]:
+    """The first cluster's injector excludes the addresses of services from what proxies get."""
+    cluster = target.scenario.clusters[0].name
+    service = target.read(cluster, target.namespace, "service", "helloworld")
+    excluded = f"{service['spec']['clusterIP']}/16"
+    kept = target.read(cluster, names.SYSTEM_NAMESPACE, "configmap", INJECTOR)
+    sleep = (target.namespace, "sleep")
+    try:
+        target.apply(cluster, names.SYSTEM_NAMESPACE, excluding(kept, excluded))
+        _restart_until(target, cluster, sleep, excluded)
+        yield
+    finally:
+        target.apply(cluster, names.SYSTEM_NAMESPACE, kept)
+        _restart_until(target, cluster, sleep, "")
+
+
+def excluding(injector: Manifest, ranges: str) -> Manifest:
+    """The injector's ConfigMap with addresses that proxies do not get the requests to."""
+    values = json.loads(injector["data"]["values"])
+    values["global"]["proxy"]["excludeIPRanges"] = ranges
+    return {**injector, "data": {**injector["data"], "values": json.dumps(values)}}
+
+
+def _restart_until(
+    target: Target, cluster: str, deployment: tuple[str, str], excluded: str
+) -> None:
+    """Restart until the injector, which reads its ConfigMap in its own time, excludes addresses."""
+
+    def seen(kube: KubeClient) -> set[str]:
+        target.restart(cluster, deployment)
+        pods = kube.list(PODS, target.namespace, SLEEP)
+        settings = [each for pod in pods if not pod.terminating for each in redirections(pod)]
+        return {each.value for each in settings if each.name == "excludeOutboundIPRanges"}
+
+    target.until(
+        f"{excluded or 'nothing'} to be excluded",
+        cluster,
+        seen,
+        lambda found: found == ({excluded} if excluded else set()),
+    )
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,13 +33,17 @@ def failed(exit_code: int) -> dict[str, Any]:
 
 @dataclass
 class FakeApiServer:
-    """What to answer, and what was asked. What is made by POST is there afterwards, and what is
-    removed by DELETE is not.
+    """What to answer, and what was asked. What is made by POST is there afterwards, unless it is a
+    dry run, and what is removed by DELETE is not.
 
     Attributes:
         answers: JSON by path.
         reviews: answers an access review by its resource attributes; None permits everything.
+        admits: why an object is not admitted, by its path and content, with the HTTP status; None
+            where it is.
+        silent: how many seconds each answer takes.
         changes: method, path and body of every request that was none for reading, in order.
+        tried: path and body of every dry run.
         refusals: HTTP statuses to answer first, one a request.
         frames: channel and data of an exec's output, or of what comes from a forwarded port; None
             closes without a status.
@@ -52,7 +57,10 @@ class FakeApiServer:
     sent: list[bytes] = field(default_factory=list)
     hangs: threading.Event | None = None
     reviews: Callable[[dict[str, str]], bool] | None = None
+    admits: Callable[[str, Any], tuple[int, str] | None] = field(default=lambda path, item: None)
+    silent: float = 0.0
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
+    tried: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
 
     @contextmanager
@@ -91,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        time.sleep(self.fake.silent)
         self.fake.asked.append((url.path, parse_qs(url.query)))
         if self.fake.refusals:
             status = self.fake.refusals.pop(0)
@@ -99,15 +108,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._exec()
         elif url.path in self.fake.answers:
             self._say(200, self.fake.answers[url.path])
+        elif url.path == "/version":
+            self._say(200, {"gitVersion": "v1.36.0"})
         else:
             self._say(404, {"kind": "Status", "message": "not found"})
 
     def do_POST(self) -> None:
-        body, path = self._body(), urlsplit(self.path).path
+        body, url = self._body(), urlsplit(self.path)
+        path = url.path
         if path.endswith("/selfsubjectaccessreviews"):
             attributes = body["spec"]["resourceAttributes"]
             allowed = self.fake.reviews is None or self.fake.reviews(attributes)
             self._say(201, {**body, "status": {"allowed": allowed}})
+            return
+        refused = self.fake.admits(path, body)
+        if refused is not None:
+            self._say(refused[0], {"kind": "Status", "message": refused[1]})
+            return
+        if "dryRun" in parse_qs(url.query):
+            self.fake.tried.append((path, body))
+            self._say(201, body)
             return
         self.fake.changes.append(("POST", path, body))
         if self.fake.refusals:
@@ -156,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # of who did not wait
+            self.wfile.write(body)
 
     def _exec(self) -> None:
         key = self.headers["Sec-WebSocket-Key"] + _GUID

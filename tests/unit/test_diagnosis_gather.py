@@ -20,10 +20,10 @@ from mesh_examples import SCENARIOS
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.key_material import credentials_in, read_remote_secrets
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
+from mesh_fixtures.probe.remote_secrets import authorities_in, credentials_in, remote_secrets
 from mesh_fixtures.probe.view import MeshView
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
@@ -263,8 +263,6 @@ LABEL = {"istio/multiCluster": "true"}
 def test_a_remote_secret_leads_where_its_authority_is_trusted(
     tmp_path: Path, authorities: Mapping[str, bytes]
 ) -> None:
-    from mesh_fixtures.diagnosis.gather.key_material import authorities_in
-
     known = {
         name: authorities_in(kubeconfig("https://x", pem)) for name, pem in authorities.items()
     }
@@ -278,7 +276,7 @@ def test_a_remote_secret_leads_where_its_authority_is_trusted(
         "/version": {},
     }
     with view_of(FakeApiServer(answers=answers), tmp_path) as view:
-        found = read_remote_secrets(view.kube["cluster1"], view, known)
+        found = remote_secrets(view.kube["cluster1"], view, known)
     assert [(each.name, each.leads_to, each.labelled, each.accepted) for each in found] == [
         ("any", "cluster2", True, None),  # its API server is not known here
         ("istio-remote-secret-x", "cluster1", False, True),

@@ -11,21 +11,28 @@ import pytest
 from diagnosis_recordings import recorded
 
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
+from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
     Authority,
     Configuration,
     Endpoint,
+    Exchanged,
     Failed,
     Injector,
     Istiod,
+    PacketSizes,
     Part,
     Path,
     Root,
+    Served,
     ServicePort,
+    SliceAddresses,
     Traffic,
+    WaitingProxy,
     WarningEvent,
 )
-from mesh_fixtures.diagnosis.rules import KINDS
+from mesh_fixtures.diagnosis.rules import KINDS, connections
+from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
 
@@ -119,6 +126,7 @@ def failing(source: str, message: str) -> Change:
 ANY: Callable[[Any], bool] = lambda one: True  # noqa: E731, an argument of `each`
 GATEWAY = named("istio-eastwestgateway")
 HELLOWORLD = named("helloworld")
+SLEEP = named("sleep")
 SYSTEM = named("istio-system")
 SAMPLE = named("sample")
 NETWORK_LABEL = "topology.istio.io/network"
@@ -195,6 +203,49 @@ def half(kind: str, **counts: int) -> Change:
         return (path.kind, path.client, path.server) == (kind, "cluster1", "cluster2")
 
     return of_mesh(paths=each(wanted, attempts=10, **counts))
+
+
+def inside(**counts: int) -> Change:
+    """The ports of cluster2's gateway, tried from cluster2."""
+
+    def change(recording: Recording) -> Recording:
+        known = recording.facts.paths_of("gateway", "cluster1", "cluster2")
+        values: dict[str, Any] = {**NOTHING, "attempts": 2, **counts}
+        own = (replace(each, client="cluster2", **values) for each in known)
+        return of_mesh(paths=adding(*own))(recording)
+
+    return change
+
+
+def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
+    """A path by which cluster2's proxies look for istiod."""
+    values = {**NOTHING, "attempts": 2, "message": "", **fields}
+    return of_mesh(
+        paths=adding(Path("cluster2", "", kind, "10.64.8.1", 15012, source="curl", **values))
+    )
+
+
+def waiting(line: str) -> Change:
+    """A proxy of cluster2 that waits, with a line of its log."""
+    discovery = "istiod.istio-system.svc:15012"
+    return of("cluster2", waiting=(WaitingProxy("sleep-1", "sample", discovery, (line,), "logs"),))
+
+
+def exchanged(**counts: int) -> Change:
+    """What cluster1's proxy counted of cluster2's gateway, and requests that failed."""
+
+    def change(recording: Recording) -> Recording:
+        (address,) = recording.facts.clusters["cluster2"].gateway_addresses
+        endpoint = Exchanged(f"{address}:15443", **counts)
+        failures = {"HTTP 503 upstream connect error": 4}
+        traffic = Traffic("cluster1", 200, {"v1": 100}, failures, "sleep", 200, (endpoint,))
+        return of_mesh(traffic=(traffic,))(recording)
+
+    return change
+
+
+NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
+OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
 
 def gateway(port: int, **server: Any) -> Any:
@@ -315,7 +366,25 @@ CASES: dict[str, tuple[str, Change, str]] = {
     "a remote secret without its label": (
         MULTI,
         secret(labelled=False),
-        "remote-secret-missing",
+        "remote-secret-unlabelled",
+    ),
+    "a remote secret in another namespace": (
+        MULTI,
+        secret(namespace="mesh"),
+        "remote-secret-namespace-wrong",
+    ),
+    "a remote secret that runs a program": (
+        MULTI,
+        both(
+            secret(refused=("exec",), accepted=None),
+            istiods("cluster1", clusters={"cluster1": "synced"}),
+        ),
+        "remote-secret-credentials-refused",
+    ),
+    "a remote secret whose account may read nothing": (
+        MULTI,
+        secret(denied=("list pods", "watch pods")),
+        "remote-secret-forbidden",
     ),
     "a remote secret named for another cluster": (
         MULTI,
@@ -358,6 +427,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         istiods("cluster1", clusters={"cluster1": "synced", "cluster2": "timeout"}),
         "remote-cluster-not-read",
+    ),
+    "certificates that istiod must renew every few seconds": (
+        MULTI,
+        of("cluster1", proxies=each(lambda one: "sleep" in one.pod, lifetime=128.0)),
+        "certificates-short-lived",
+    ),
+    "endpoints of a cluster that is said to be synced are gone": (
+        MULTI,
+        both(
+            of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+            istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        ),
+        "endpoints-stale",
     ),
     "no network label": (
         MULTI,
@@ -749,6 +831,63 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster1", ended=(ended("", "kubelet on cluster1-node1", 60),)),
         "lab-component-failing",
     ),
+    "large packets that are lost": (
+        MULTI,
+        of_mesh(
+            packet_sizes=(
+                PacketSizes("cluster1", "cluster2", "10.64.40.1", 15021, 1200, 1204, "curl"),
+            )
+        ),
+        "large-packets-lost",
+    ),
+    "a port that only the gateway's own cluster reaches": (
+        MULTI,
+        both(unanswered("gateway", "cluster1", "cluster2"), inside(open=2)),
+        "gateway-unreachable",
+    ),
+    "a port that not even the gateway's own cluster reaches": (
+        MULTI,
+        both(unanswered("gateway", "cluster1", "cluster2"), inside(timed_out=2)),
+        "gateway-not-answering",
+    ),
+    "a port of istiod that proxies do not reach": (
+        REMOTE,
+        to_istiod(timed_out=2, message="Connection timed out"),
+        "istiod-unreachable",
+    ),
+    "a cluster without DNS": (
+        MULTI,
+        to_istiod(kind="dns", unresolved=2, message="Could not resolve host"),
+        "dns-failing",
+    ),
+    "a host name of istiod that is not resolved": (
+        REMOTE,
+        both(
+            of("cluster2", discovery=("istiod.example.com",)),
+            waiting("lookup istiod.example.com: no such host"),
+        ),
+        "istiod-host-name-wrong",
+    ),
+    "a name that istiod's certificate does not have": (
+        REMOTE,
+        waiting("x509: certificate is valid for istiod.istio-system.svc, not istiod.example.com"),
+        "istiod-host-name-wrong",
+    ),
+    "an application that answers with errors": (
+        MULTI,
+        of_mesh(served=(OWN_ERRORS,)),
+        "application-errors",
+    ),
+    "requests that pass by the proxy": (
+        MULTI,
+        of_mesh(traffic=(Traffic("cluster1", 200, {"v1": 200}, {}, "sleep", by_proxy=0),)),
+        "sidecar-bypassed",
+    ),
+    "connections that are cut": (
+        MULTI,
+        exchanged(requests=100, errors=4),
+        "gateway-connection-resets",
+    ),
     "lost packets": (
         MULTI,
         half("gateway", open=8, slow=3, timed_out=2, resent=5),
@@ -817,6 +956,81 @@ def test_what_may_not_be_read_is_no_silence() -> None:
     recording = silent(FORBIDDEN)(recorded(MULTI))
     found = diagnose(recording.scenario, recording.facts, {"WORKLOAD-1": (FINDING,)})
     assert "api-server-unresponsive" not in found.ids
+
+
+def test_errors_of_the_application_are_no_fault_of_the_gateway() -> None:
+    recording = exchanged(requests=100, errors=4)(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == ("gateway-connection-resets",)
+    known = of_mesh(served=(OWN_ERRORS,))(recording)
+    found = diagnose(known.scenario, known.facts, {"TRAFFIC-1": (FINDING,)})
+    assert found.ids == ("application-errors",)
+    assert "v2 itself, in pod helloworld-v2-1 of cluster2" in found.roots[0].cause.statement
+
+
+def test_errors_on_the_way_are_told_from_those_of_the_application() -> None:
+    few = of_mesh(served=(replace(OWN_ERRORS, errors=1),))
+    recording = few(exchanged(requests=100, errors=4)(recorded(MULTI)))
+    (resets,) = connections.gateway_resets(Case(recording.scenario, recording.facts, {}))
+    assert "3 of 100 requests failed" in resets.statement
+
+
+def test_a_pod_that_answered_all_requests_is_no_cause() -> None:
+    recording = of_mesh(served=(replace(OWN_ERRORS, errors=0),))(recorded(MULTI))
+    assert diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)}).ids == (
+        UNKNOWN,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counted", "answered", "found"), [(200, 200, UNKNOWN), (0, 0, UNKNOWN), (None, 200, UNKNOWN)]
+)
+def test_requests_that_the_proxy_counted_did_not_pass_by_it(
+    counted: int | None, answered: int, found: str
+) -> None:
+    traffic = Traffic("cluster1", 200, {"v1": answered}, {}, "sleep", by_proxy=counted)
+    recording = of_mesh(traffic=(traffic,))(recorded(MULTI))
+    seen = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    assert seen.ids == (found,)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "named"),
+    [
+        (Redirection("excludeOutboundIPRanges", "10.68.0.0/16", False), "global.proxy.exclude"),
+        (Redirection("excludeOutboundIPRanges", "10.68.0.0/16", True), "annotation traffic"),
+        (Redirection("includeOutboundIPRanges", "192.0.2.0/24", False), "global.proxy.include"),
+        (Redirection("includeOutboundIPRanges", "*", False), ""),
+        (Redirection("excludeOutboundPorts", "80,5000", True), "annotation traffic"),
+        (Redirection("excludeOutboundPorts", "80", True), ""),
+        (Redirection("excludeOutboundIPRanges", "192.0.2.0/24", True), ""),
+    ],
+)
+def test_the_setting_by_which_requests_pass_by_the_proxy_is_named(
+    redirection: Redirection, named: str
+) -> None:
+    change = both(
+        of_mesh(traffic=(Traffic("cluster1", 200, {"v1": 200}, {}, "sleep", by_proxy=0),)),
+        of(
+            "cluster1",
+            services=each(HELLOWORLD, cluster_ip="10.68.0.9"),
+            pods=each(SLEEP, redirections=(redirection,)),
+        ),
+    )
+    recording = change(recorded(MULTI))
+    found = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (FINDING,)})
+    statement = found.roots[0].cause.statement
+    assert (named in statement) if named else statement.endswith("pass by its proxy")
+
+
+def test_the_path_is_told_from_the_gateway() -> None:
+    change = both(unanswered("gateway", "cluster1", "cluster2"), inside(open=2))
+    recording = change(recorded(MULTI))
+    (root,) = diagnose(recording.scenario, recording.facts, {"GATEWAY-1": (FINDING,)}).roots
+    assert root.id == "gateway-unreachable"
+    assert root.certainty == "certain"
+    for each in ("cluster1", "cluster2", "15443", "timed out"):
+        assert each in root.cause.statement
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:

@@ -350,3 +350,18 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
 def test_the_trust_domain(mesh: str, domain: str) -> None:
     maps = [ConfigMap(Meta("istio-ca-root-cert"), {}), ConfigMap(Meta("istio"), {"mesh": mesh})]
     assert trust_domain(maps) == domain
+
+
+def test_the_ambient_mode_beside_sidecars_is_noted() -> None:
+    found = [replace(each, ambient={"ztunnel": 2, "waypoint": 1}) for each in installed(TWO)]
+    notes = infer(found).notes
+    assert "cluster1: the ambient mode beside sidecars (1 waypoint, 2 ztunnel) is not" in str(notes)
+
+
+def test_networks_that_are_joined_for_the_ambient_mode_alone_are_refused() -> None:
+    networks = frozenset({"network1", "network2"})
+    found = [replace(each, ambient_networks=networks) for each in installed(TWO)]
+    with pytest.raises(ScenarioError, match="ambient mode is not verified"):
+        infer(found)
+    one = [replace(each, ambient_networks=frozenset({"network1"})) for each in installed(TWO)]
+    assert infer(one).scenario.is_multi_network

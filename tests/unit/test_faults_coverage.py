@@ -22,10 +22,6 @@ from tests.faults import table
 REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
     {
         "CONTROL-2",
-        "RESILIENCE-1",
-        "RESILIENCE-2",
-        "RESILIENCE-3",
-        "RESILIENCE-4",
         "SECURITY-2",
         "SECURITY-3",
         "TRAFFIC-3",
@@ -36,12 +32,6 @@ REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
 CAUSES_WITHOUT_FAULT: Final = frozenset(
     {
         "configuration-rejected",
-        "control-plane-annotation-wrong",
-        "discovery-address-wrong",
-        "gateway-address-shared",
-        "gateway-scaled-to-zero",
-        "remote-secret-unexpected",
-        "route-fault",
         "service-port-missing",
         "service-selector-mismatch",
         "services-exposed-wrongly",

@@ -133,7 +133,7 @@ def test_some_steps_lack_a_variable_that_another_captures() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 def test_weights_add_up(scenario: Any) -> None:
-    rule, route = weights(scenario)
+    rule, route = weights(scenario, 90, 10)
     routed = route["spec"]["http"][0]["route"]
     assert sum(each["weight"] for each in routed) == 100
     assert [each["destination"]["subset"] for each in routed] == [

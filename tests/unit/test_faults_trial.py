@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ class Mesh:
         self.outcomes = {name.replace("_", "-"): list(each) for name, each in outcomes.items()}
         self.scenario = SimpleNamespace(id="example")
         self.forgotten = 0
+        self.twins = 0
         self.tainted: LabError | None = None
 
     def forget(self) -> None:
@@ -40,6 +42,10 @@ class Mesh:
         left = self.outcomes[name]
         return left.pop(0) if len(left) > 1 else left[0]
 
+    def twin(self, settling_seconds: float) -> Mesh:
+        self.twins += 1
+        return self
+
     def as_mesh(self) -> ImpatientMesh:
         return cast("ImpatientMesh", self)
 
@@ -47,7 +53,9 @@ class Mesh:
 @pytest.fixture(autouse=True)
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_id(name: str) -> Any:
-        return SimpleNamespace(check=lambda mesh: mesh.outcome(name))
+        return SimpleNamespace(
+            check=lambda mesh: mesh.outcome(name), disruptive=name.startswith("DISRUPTIVE")
+        )
 
     monkeypatch.setattr(trial, "by_id", by_id)
     monkeypatch.setattr(trial, "_INTERVAL", 0.0)
@@ -72,6 +80,14 @@ def test_a_fault_that_shows_nowhere_is_not_waited_for_without_an_end() -> None:
     assert seen.unmet == ()
 
 
+def test_a_mesh_that_is_to_be_disrupted_is_looked_at_before_and_disrupted_once() -> None:
+    mesh = Mesh(DISRUPTIVE_1=[UNMET, MET], C_1=[UNMET, MET])
+    seen = detect(mesh.as_mesh(), ["DISRUPTIVE-1"], ["C-1"])
+    results = {name: each.result for name, each in seen.outcomes.items()}
+    assert results == {"DISRUPTIVE-1": "unmet", "C-1": "met"}
+    assert mesh.twins == 1
+
+
 def test_what_could_not_be_seen_is_not_met() -> None:
     mesh = Mesh(A_1=[UNSEEN])
     seen = await_met(mesh.as_mesh(), ["A-1"], seconds=0.0)
@@ -80,9 +96,9 @@ def test_what_could_not_be_seen_is_not_met() -> None:
 
 
 @pytest.fixture
-def basic(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mesh], HealthyMesh]:
+def basic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Mesh], HealthyMesh]:
     def make(mesh: Mesh) -> HealthyMesh:
-        target = SimpleNamespace(lab=SimpleNamespace(id="lab-1"))
+        target = SimpleNamespace(lab=SimpleNamespace(id="lab-1", folder=tmp_path))
         return HealthyMesh(mesh.as_mesh(), cast("Target", target))
 
     monkeypatch.setattr(healthy, "BASIC", ("A-1", "OTHER-1"))

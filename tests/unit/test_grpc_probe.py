@@ -52,7 +52,7 @@ def asked(message: bytes | None, token: str = "") -> tuple[str, ...]:
     assert "curl" in seen.source.asked
     assert token not in seen.source.asked or not token
     ((container, *argv),) = kube.asked
-    assert container == "istio-proxy"
+    assert container == "plain-client"
     assert argv[-1] == "https://istiod.x.svc:15012/a.B/C"
     return tuple(argv)
 

@@ -11,7 +11,8 @@ from fake_api_server import FakeApiServer
 
 from mesh_fixtures.kube import Access
 from mesh_fixtures.kube import transport as transports
-from mesh_fixtures.lab.kubeconfig import permissions
+from mesh_fixtures.lab.kubeconfig import needs
+from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import RULES, Subject, roles
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
@@ -87,7 +88,7 @@ def test_the_roles_are_bound(subject: Subject, bound: dict[str, str]) -> None:
 
 def problems(server: FakeApiServer, folder: Path) -> list[Any]:
     with server.running(folder) as kubeconfig:
-        return list(permissions.problems([Reference("one", (kubeconfig,), "cluster1")]))
+        return list(needs.problems([Reference("one", (kubeconfig,), "cluster1")], SampleOptions()))
 
 
 def test_nothing_is_missing_where_all_is_permitted(tmp_path: Path) -> None:
@@ -103,11 +104,18 @@ def test_what_is_not_permitted_is_said_by_rule(tmp_path: Path) -> None:
     found = problems(FakeApiServer(reviews=reviews), tmp_path)
     said = [problem.missing for problem in found]
     assert said == [
+        "permission in one to create pods in its own namespace",
         "permission in one to list pods in its own namespace",
         "permission in one to get pods, list pods in istio-system",
         "permission in one to get secrets cacerts, istio-ca-secret in istio-system",
     ]
-    assert [problem.without for problem in found] == ["", "", permissions.RULES[-1].without]
+    without = [
+        "the admission of pods",
+        "",
+        "",
+        "the chain that istiod signs with (TRUST-1, TRUST-2)",
+    ]
+    assert [problem.without for problem in found] == without
     assert "kubectl auth can-i get secrets/cacerts -n istio-system" in found[-1].seen
     assert all("mesh-conformance rbac" in problem.remedy for problem in found)
 
@@ -128,9 +136,9 @@ def test_a_cluster_that_does_not_answer_is_no_missing_permission(
     monkeypatch.setattr(transports, "PAUSE_SECONDS", 0.0)
     with FakeApiServer().running(tmp_path) as kubeconfig:
         pass
-    (found,) = permissions.problems([Reference("one", (kubeconfig,), "cluster1")])
+    (found,) = needs.problems([Reference("one", (kubeconfig,), "cluster1")], SampleOptions())
     assert found.missing == "an API server of one that answers"
     assert "refused" in found.seen
-    (found,) = permissions.problems([Reference("one", (tmp_path / "nowhere",), "")])
+    (found,) = needs.problems([Reference("one", (tmp_path / "nowhere",), "")], SampleOptions())
     assert "a kubeconfig" in found.missing
     assert found.seen == "no such file"

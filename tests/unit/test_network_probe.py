@@ -93,7 +93,7 @@ def run_here(argv: Sequence[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_asks_all_targets_at_once_from_the_proxys_container() -> None:
+def test_asks_all_targets_at_once_from_the_plain_client() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         accepting, refusing = silent.getsockname()[1], closed.getsockname()[1]
@@ -102,7 +102,7 @@ def test_asks_all_targets_at_once_from_the_proxys_container() -> None:
         seen = connections(kube.as_client(), pod("sleep-1"), targets, seconds=0.5)
     assert [each.reach for each in seen] == [Reach.OPEN, Reach.REFUSED]
     assert seen[1].message == "Connection refused"
-    assert [asked[0] for asked in kube.asked] == ["istio-proxy"]
+    assert [asked[0] for asked in kube.asked] == ["plain-client"]
 
 
 def test_asks_nothing_without_targets() -> None:

@@ -13,6 +13,8 @@ from verdicts import FakeView
 
 from mesh_fixtures import patience
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Source
+from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh, observed
 
@@ -102,13 +104,16 @@ def test_traffic_follows_its_endpoints(mesh: ObservedMesh, monkeypatch: pytest.M
         done.append("endpoints")
         return {}
 
-    def requests(kube: Any, count: int) -> int:
+    def requests(kube: Any, count: int, *, budget_seconds: int | None) -> TrafficSample:
+        assert budget_seconds is None
         done.append(f"{kube.name} {count}")
-        return count
+        return sample
 
+    sample = TrafficSample(Source("cluster1", "sleep", "curl"), "cluster1", 70, (), (), 0.0, False)
     monkeypatch.setattr(observed, "client_endpoints", endpoints)
     monkeypatch.setattr(observed, "requests", requests)
-    assert dict[str, Any](mesh.traffic) == {"cluster1": 70, "cluster2": 70}
+    monkeypatch.setattr(observed, "served", lambda kube: ())
+    assert mesh.traffic == {"cluster1": sample, "cluster2": sample}
     assert mesh.endpoints == {}
     assert mesh.traffic
     assert done == ["endpoints", "cluster1 70", "cluster2 70"]

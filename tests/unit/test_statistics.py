@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from mesh_fixtures.verdict.statistics import FALSE_ALARM, Band, binomial_band, judge_shares
+from mesh_fixtures.verdict.statistics import (
+    FALSE_ALARM,
+    Band,
+    binomial_band,
+    judge_shares,
+    trials_to_see_all,
+)
 
 trials = st.integers(0, 300)
 shares = st.fractions(min_value=0, max_value=1, max_denominator=100)
@@ -130,3 +136,22 @@ def test_refuses_shares_that_do_not_add_up() -> None:
         judge_shares({"v1": 1}, {"v1": 0.5})
     with pytest.raises(ValueError, match="negative"):
         judge_shares({"v1": -1}, {"v1": 1})
+
+
+@given(st.lists(st.fractions(Fraction(1, 20), 1), min_size=1, max_size=4))
+def test_after_so_many_trials_and_not_before_each_answer_has_come(shares: list[Fraction]) -> None:
+    trials = trials_to_see_all(shares)
+    missed = [sum((1 - each) ** n for each in shares) for n in (trials - 1, trials)]
+    assert missed[1] <= FALSE_ALARM
+    assert trials == 1 or missed[0] > FALSE_ALARM
+
+
+def test_two_even_shares_need_twenty_one_trials() -> None:
+    assert trials_to_see_all([Fraction(1, 2)] * 2) == 21
+    assert trials_to_see_all([1]) == 1
+
+
+@pytest.mark.parametrize("shares", [[], [0], [Fraction(1, 2), 0], [2]])
+def test_an_answer_that_never_comes_is_not_waited_for(shares: list[Fraction]) -> None:
+    with pytest.raises(ValueError, match="shares"):
+        trials_to_see_all(shares)

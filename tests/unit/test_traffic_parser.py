@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -33,7 +34,7 @@ def hello(index: int, version: str = "v1") -> str:
 
 def sample(*records: str, requested: int = 3, following: int | None = None) -> TrafficSample:
     next_index = requested + 1 if following is None else following
-    return read_sample(result("".join(records) + f"\x1d{next_index}\n"), requested, 60)
+    return read_sample(result("".join(records) + f"\x1d{next_index}\n"), requested)
 
 
 def test_answers_are_counted_by_version_and_pod() -> None:
@@ -92,13 +93,19 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
     assert (seen.sent, seen.requested) == (2, 200)
 
 
+def test_late_answers_are_cut_short_without_a_failure() -> None:
+    seen = sample(hello(1), hello(2), requested=200, following=3)
+    assert seen.cut_short
+    assert (seen.sent, seen.failures) == (2, ())
+
+
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
         ("", "exit status 0, no output"),
         (hello(1) + hello(2) + hello(3), "exit status 0"),
         (hello(1) + hello(2) + "\x1d4\n", "2 of 3 requests"),
-        (hello(1) + hello(2) + "\x1d3\n", "2 of 3 requests in 60 s, none failed"),
+        (hello(1) + hello(2) + "\x1d2\n", "2 of 3 requests, the next one being 2"),
         (hello(1) + hello(3) + hello(2) + "\x1d4\n", "missing or out of order"),
         (hello(1) + hello(2) + hello(3) + hello(4) + "\x1d4\n", "missing or out of order"),
         (hello(1) + "text\x1e0 200\n\x1d4\n", "cannot be read"),
@@ -108,12 +115,12 @@ def test_a_hanging_mesh_is_cut_short_and_has_failed() -> None:
 )
 def test_what_does_not_account_for_every_request_is_no_sample(printed: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
-        read_sample(result(printed), 3, 60)
+        read_sample(result(printed), 3)
 
 
 def test_without_curl_there_is_no_sample() -> None:
     with pytest.raises(ProbeError, match="curl: not found"):
-        read_sample(result("\x1d4\n", "sh: curl: not found", 0), 3, 60)
+        read_sample(result("\x1d4\n", "sh: curl: not found", 0), 3)
 
 
 def test_asks_in_sleeps_own_container() -> None:
@@ -123,11 +130,47 @@ def test_asks_in_sleeps_own_container() -> None:
     assert container == "sleep"
     assert argv[:2] == ["sh", "-c"]
     assert argv[4:6] == ["7", "2.5"]
-    assert argv[-2:] == ["http://helloworld.sample:5000/hello", "2"]
+    assert argv[-3:-1] == ["http://helloworld.sample:5000/hello", "2"]
+    assert argv[-1].startswith("http://127.0.0.1:15000/clusters?format=json&filter=")
+    assert seen.by_proxy is None
     assert str(seen.source) == (
         "kubectl --context=cluster1 -n sample exec sleep-1 -c sleep -- "
         "curl -s http://helloworld.sample:5000/hello"
     )
+
+
+def clusters(**requests: int) -> str:
+    """What a proxy says of its endpoints, each by the number of requests that it got."""
+    hosts = [
+        {
+            "address": {"socket_address": {"address": address, "port_value": 5000}},
+            "stats": [{"name": "rq_total", "value": str(count)}, {"name": "rq_error"}],
+        }
+        for address, count in requests.items()
+    ]
+    return json.dumps({"cluster_statuses": [{"name": "outbound", "host_statuses": hosts}]})
+
+
+def counted(before: str, after: str) -> Mapping[str, int] | None:
+    """Requests by endpoint in a sample between two answers of the proxy."""
+    printed = f"\x1c{before}\x1c{hello(1)}\x1d2\n\x1c{after}\x1c"
+    seen = read_sample(result(printed), 1)
+    assert seen.sent == 1
+    if seen.by_proxy is None:
+        return None
+    return {target: each.requests for target, each in seen.by_proxy.items()}
+
+
+def test_a_proxys_counters_are_those_of_the_requests_alone() -> None:
+    seen = counted(clusters(a=100), clusters(a=103, b=1))
+    assert seen == {"a:5000": 3, "b:5000": 1}
+    assert counted("{}", "{}") == {}
+
+
+@pytest.mark.parametrize("broken", ["", "connection refused", '{"cluster_statuses": 1}'])
+def test_a_proxy_that_does_not_answer_has_counted_nothing_that_is_known(broken: str) -> None:
+    assert counted(broken, clusters(a=1)) is None
+    assert counted(clusters(a=1), broken) is None
 
 
 class _Hello(BaseHTTPRequestHandler):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
 from mesh_examples import BUILT, SCENARIOS
 
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.plan import plan
+from mesh_fixtures.lab.image_archives import read_archive
 from tests.variants.clusters import with_other_names
 from tests.variants.gateways import (
     by_other_load_balancer,
@@ -14,6 +22,8 @@ from tests.variants.gateways import (
     moved,
     with_external_address,
 )
+from tests.variants.images import NAME_KEYS, without_programs
+from tests.variants.proxies import with_proxy_image
 from tests.variants.reinstallation import in_variables_of
 
 TWO = SCENARIOS["multi-primary-multi-network"]
@@ -67,3 +77,58 @@ def test_a_plan_of_other_names_runs_on_the_labs_clusters() -> None:
     assert "--context=${CTX_CLUSTER1}" in command
     assert f"--name={name}" in command
     assert name in "".join(made[ids.istiod(name)].files.values())
+
+
+def test_another_image_of_the_proxy() -> None:
+    values = {"global": {"proxy": {"image": "proxyv2", "logLevel": "info"}, "hub": "localhost"}}
+    injector = {"data": {"config": "c", "values": json.dumps(values)}}
+    made = with_proxy_image(injector, "localhost/other:1")["data"]
+    assert made["config"] == "c"
+    assert json.loads(made["values"])["global"] == {
+        "proxy": {"image": "localhost/other:1", "logLevel": "info"},
+        "hub": "localhost",
+    }
+
+
+def archive_of(path: Path, name: str, layer: bytes) -> Path:
+    """An archive of one image with one layer."""
+
+    def described(content: bytes) -> dict[str, Any]:
+        return {"digest": f"sha256:{hashlib.sha256(content).hexdigest()}", "size": len(content)}
+
+    diff_ids = [described(layer)["digest"]]
+    configuration = json.dumps({"rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
+    manifest = json.dumps({"config": described(configuration), "layers": [described(layer)]})
+    entry = {**described(manifest.encode()), "annotations": dict.fromkeys(NAME_KEYS, name)}
+    blobs = (layer, configuration, manifest.encode())
+    files = {f"blobs/{described(each)['digest'].replace(':', '/')}": each for each in blobs}
+    files["index.json"] = json.dumps({"manifests": [entry]}).encode()
+    files["oci-layout"] = b"{}"
+    with tarfile.open(path, "w") as archive:
+        for file, content in files.items():
+            member = tarfile.TarInfo(file)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_an_image_without_some_programs(tmp_path: Path) -> None:
+    given = archive_of(tmp_path / "given.tar", "localhost/proxy:1", b"layer")
+    made = tmp_path / "made.tar"
+    without_programs(given, "localhost/proxy:1", made, "localhost/less:1", ["usr/bin/sh"])
+    assert read_archive(made).images == {"localhost/less:1": "localhost/less:1"}
+    with tarfile.open(made) as archive:
+        contents = {each.name: archive.extractfile(each).read() for each in archive}  # type: ignore[union-attr]
+    index = json.loads(contents["index.json"])
+    manifest = json.loads(contents[_blob(index["manifests"][0])])
+    configuration = json.loads(contents[_blob(manifest["config"])])
+    layers = [contents[_blob(each)] for each in manifest["layers"]]
+    digests = [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]
+    assert configuration["rootfs"]["diff_ids"] == digests
+    assert layers[0] == b"layer"
+    with tarfile.open(fileobj=io.BytesIO(layers[1])) as layer:
+        assert layer.getnames() == ["usr/bin/.wh.sh"]
+
+
+def _blob(descriptor: dict[str, Any]) -> str:
+    return f"blobs/{descriptor['digest'].replace(':', '/')}"

@@ -13,6 +13,7 @@ from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.kube import Container, Deployment, Meta
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
+from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import ControlPlane, Workload, injection_of
 from mesh_fixtures.requirements import Outcome, control_1, discovery_1, workload_1
 
@@ -63,17 +64,41 @@ def test_discovery_of_api_servers(
     clusters: tuple[tuple[str, str], ...] | None, finding: str
 ) -> None:
     seen = () if clusters is None else (known(*clusters),)
-    probes = discovery_1.Probes(remote_clusters=lambda kube: seen)
+    probes = discovery_1.Probes(remote_clusters=lambda kube: seen, secrets=lambda kube, view: ())
     outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(finding, outcome)
     assert outcome.figures["cluster1.seconds_to_synced"] == pytest.approx(0, abs=5)
+
+
+def remote_secret(**fields: Any) -> RemoteSecret:
+    given: dict[str, Any] = {"leads_to": "cluster2", "accepted": True, **fields}
+    return RemoteSecret("secret-2", "cluster2", True, "https://b", created="", **given)
+
+
+@pytest.mark.parametrize(
+    ("secret", "finding"),
+    [
+        (remote_secret(), ""),
+        (remote_secret(accepted=None), ""),
+        (remote_secret(accepted=False), "cluster2 refuse its token"),
+        (remote_secret(denied=("list pods", "watch pods")), "deny list pods, watch pods"),
+        (remote_secret(denied=("list pods",), leads_to="cluster1"), ""),
+    ],
+)
+def test_access_that_ends_with_the_present_watches(secret: RemoteSecret, finding: str) -> None:
+    seen = (known(("cluster1", "synced"), ("cluster2", "synced")),)
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: seen, secrets=lambda kube, view: (secret,)
+    )
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert holds_unless(finding, outcome)
 
 
 @pytest.mark.parametrize("status", ["synced", "timeout"])
 def test_clusters_that_are_not_described_may_be_read_and_need_not_be_synced(status: str) -> None:
     described = SCENARIOS["primary-remote"].model_copy(update={"others": ("cluster3",)})
     own = known(("cluster1", "synced"), ("cluster2", "synced"), ("cluster3", status))
-    probes = discovery_1.Probes(remote_clusters=lambda kube: (own,))
+    probes = discovery_1.Probes(remote_clusters=lambda kube: (own,), secrets=lambda kube, view: ())
     assert checked(discovery_1, mesh(FakeView(described)), probes).result == "met"
 
 

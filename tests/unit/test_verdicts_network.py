@@ -71,6 +71,7 @@ def check_gateways(
     second: tuple[Gateway, ...] = (gateway("cluster2", "10.0.0.2"),),
     istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
+    http_status: int = 0,
     has_samples: bool = True,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
@@ -79,7 +80,7 @@ def check_gateways(
 
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
-            Connection(SOURCE, address, port, Reach.OPEN, 0, 0, "")
+            Connection(SOURCE, address, port, Reach.OPEN, 0, http_status, "")
             if port in answering
             else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
             for address, port in targets
@@ -144,6 +145,7 @@ def test_gateways(sound: dict[str, Any]) -> None:
             {"answering": OPEN - {15012}},
             "cluster2: expected port 15012 of 10.0.0.1, the way to istiod of cluster1, to be open",
         ),
+        ({"http_status": 404}, "the gateway of cluster2 into network2, to speak TLS, but saw"),
         ({"istiod": at()}, "cluster2: expected an address at which its proxies find istiod of cl"),
     ],
 )

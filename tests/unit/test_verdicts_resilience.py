@@ -13,17 +13,22 @@ from typing import Any, cast
 import pytest
 import yaml
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE
+from verdicts import SOURCE, advertised
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Meta, Secret
 from mesh_fixtures.probe.continuous import Stream, TimedRequest
-from mesh_fixtures.probe.traffic import Answer, Failure
-from mesh_fixtures.requirements import Figure, ObservedMesh, Outcome
+from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.shards import ShardEndpoint, Shards, Slices
+from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.requirements import Figure, ObservedMesh, Outcome, by_id
 from mesh_fixtures.requirements.resilience_1 import Absence
 from mesh_fixtures.requirements.resilience_2 import ERRORED_SECONDS, RESTART_SECONDS, Restart
 from mesh_fixtures.requirements.resilience_3 import Outage
+from mesh_fixtures.requirements.resilience_clients import answered, held, known
 from mesh_fixtures.requirements.resilience_rotation import planned
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.expectations import Backend, destinations
 
 STEP = 0.05
 FAILED = ""
@@ -86,6 +91,18 @@ def test_convergence_is_measured_from_the_change() -> None:
     assert converged == pytest.approx(9 - LEFT, abs=3 * STEP)
     assert measured["cluster2.away.cluster1.failures"] == 20
     assert measured["cluster2.back.seconds_to_first_answer"] == RETURNED - BACK
+
+
+def test_requests_that_take_long_since_the_change_are_the_meshs_fault() -> None:
+    slow = Answer(1, "v1", "pod-v1", 3.0)
+    requests = [
+        *stream("cluster1", (LEFT, BOTH)).requests,
+        *(TimedRequest(LEFT + 3 * n, 3.0, replace(slow, index=101 + n)) for n in range(20)),
+    ]
+    clients = {"cluster1": Stream(SOURCE, "cluster1", tuple(requests))}
+    seen = Absence("cluster2", "v2", frozenset({"pod-v2"}), clients, LEFT, BACK, RETURNED)
+    findings, _ = judged(seen)
+    assert "8 of 8 requests took up to 3.0 s" in findings
 
 
 def test_too_few_requests_are_no_verdict() -> None:
@@ -200,3 +217,87 @@ def test_a_rotation_is_for_the_account_that_the_secret_belongs_to() -> None:
 def test_what_cannot_be_rotated_is_no_verdict(found: list[Secret], seen: str) -> None:
     with pytest.raises(ProbeError, match=seen):
         planned(mesh_with(*found), WHICH)
+
+
+def test_a_rotation_that_comes_again_has_another_token() -> None:
+    rotation = planned(mesh_with(remote_secret("it", "cluster2", READER)), WHICH)
+    assert rotation.again().token != rotation.token
+    assert replace(rotation.again(), token=rotation.token) == rotation
+
+
+MULTI = SCENARIOS["multi-primary-multi-network"]
+PODS = (Backend("cluster1", "v1", "pod-v1", "10.1.0.5"), Backend("cluster2", "v2", "pod-v2", "x"))
+LOCAL, REMOTE = ("10.1.0.5", 5000), ("172.18.1.100", 15443)
+
+
+def knowing(*targets: tuple[str, int]) -> Mapping[str, ClientEndpoints]:
+    wanted = destinations(MULTI, "cluster1", PODS, [advertised("cluster2", "172.18.1.100")])
+    held = tuple(Endpoint(address, port, 1, True, "", "", 0) for address, port in targets)
+    return {"cluster1": ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, held), 15.0)}
+
+
+def answers(*pods: str, failures: int = 0, requested: int = 0) -> Mapping[str, TrafficSample]:
+    given = tuple(Answer(n, "v", each, 0.01) for n, each in enumerate(pods, 1))
+    failed = tuple(Failure(n, 28, 0, "timed out", 5.0) for n in range(failures))
+    sent = len(given) + failures
+    cut_short = sent < requested
+    return {
+        "cluster1": TrafficSample(
+            SOURCE, "cluster1", requested or sent, given, failed, 1.0, cut_short
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "wanted"),
+    [
+        (knowing(LOCAL, REMOTE), ""),
+        (knowing(LOCAL), "(missing 172.18.1.100:15443)"),
+        (knowing(LOCAL, REMOTE, ("10.9.9.9", 5000)), "unexpected 10.9.9.9:5000"),
+    ],
+)
+def test_what_a_new_client_knows(endpoints: Mapping[str, ClientEndpoints], wanted: str) -> None:
+    findings = known(MULTI, endpoints, "a new client", "new").findings
+    assert wanted in "\n".join(map(str, findings))
+    assert bool(findings) is bool(wanted)
+    assert all(each.about.clusters in ((), ("cluster2",)) for each in findings)
+
+
+@pytest.mark.parametrize(
+    ("sample", "result", "wanted"),
+    [
+        (answers("pod-v1", "pod-v2"), "met", ""),
+        (answers("pod-v1", "pod-v1"), "unmet", "none of v2 (network2) in 2 answers"),
+        (answers("pod-v1", "pod-v2", failures=1), "unmet", "1 errors in 3 requests: request 0"),
+        (answers("pod-v1", "pod-v1", requested=20), "inconclusive", ""),
+    ],
+)
+def test_what_answers_a_new_client(
+    sample: Mapping[str, TrafficSample], result: str, wanted: str
+) -> None:
+    outcome = answered(knowing(LOCAL, REMOTE), sample, "a new client", "new")
+    assert outcome.result == result
+    assert wanted in "\n".join(map(str, outcome.findings))
+
+
+@pytest.mark.parametrize(
+    ("of_cluster2", "wanted"),
+    [({"10.2.0.5"}, ""), (set(), "lacks 10.2.0.5"), ({"10.2.0.5", "gone"}, "still has gone")],
+)
+def test_what_istiod_holds_is_what_the_clusters_have(of_cluster2: set[str], wanted: str) -> None:
+    endpoints = [ShardEndpoint("cluster1", "10.1.0.5", "", True)]
+    endpoints += [ShardEndpoint("cluster2", each, "", True) for each in sorted(of_cluster2)]
+    shards = {"cluster1": (Shards(SOURCE, "istiod-1", tuple(endpoints)),)}
+    slices = {
+        name: Slices(SOURCE, frozenset({address}), frozenset())
+        for name, address in (("cluster1", "10.1.0.5"), ("cluster2", "10.2.0.5"))
+    }
+    findings = held(shards, slices, {"cluster1": ("cluster1", "cluster2")}, "later").findings
+    assert wanted in "\n".join(map(str, findings))
+    assert bool(findings) is bool(wanted)
+
+
+@pytest.mark.parametrize("requirement", ["RESILIENCE-1", "RESILIENCE-4"])
+def test_a_single_cluster_has_no_other_to_take_over(requirement: str) -> None:
+    alone = MULTI.model_copy(update={"clusters": MULTI.clusters[:1]})
+    assert by_id(requirement).missing_features(alone) == ("multi-cluster",)

@@ -80,6 +80,36 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], finding: str) 
     assert outcome.figures["cluster1.requests"] == 200
 
 
+def cut_short(**seconds: float) -> Mapping[str, TrafficSample]:
+    """Answers of each version that took so long, before the time for all requests was over."""
+    answers = tuple(
+        Answer(n, version, f"pod-{version}", took)
+        for n, (version, took) in enumerate([*seconds.items()] * 20, 1)
+    )
+    sample = TrafficSample(SOURCE, "cluster1", 200, answers, (), 60.0, cut_short=True)
+    return {"cluster1": sample}
+
+
+def test_requests_that_hang_are_an_outage_with_their_address() -> None:
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), COMPLETE, cut_short(v1=0.01, v2=2.8)))
+    wanted = "20 answers of v2 (network2) by 172.18.1.100:15443 took 2.8 s each (median)"
+    assert holds_unless(wanted, outcome)
+    assert outcome.findings[0].about.clusters == ("cluster2",)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 0.3])
+def test_a_machine_on_which_all_answers_are_late_is_no_verdict(seconds: float) -> None:
+    late = cut_short(v1=seconds, v2=seconds)
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), COMPLETE, late))
+    assert outcome.result == "inconclusive"
+    assert outcome.figures["cluster1.requests"] == 40
+
+
+def test_a_time_out_names_the_address_that_never_answered() -> None:
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), COMPLETE, traffic(3, v1=197)))
+    assert "no answer of v2 (network2) by 172.18.1.100:15443" in str(outcome.findings[0])
+
+
 def preferring(*, healthy: bool = True) -> Mapping[str, ClientEndpoints]:
     """A client whose endpoints of the other network are in reserve."""
     far = Endpoint("172.18.1.100", 15443, 1, healthy, "" if healthy else "UNHEALTHY", "", 1)

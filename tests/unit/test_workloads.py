@@ -14,6 +14,8 @@ from mesh_fixtures.probe import envoy, traffic
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict import client_endpoints
 from mesh_fixtures.workloads import (
+    NO_INJECTION,
+    PLAIN_CLIENT,
     helloworld_image,
     helloworld_manifest,
     service_manifest,
@@ -22,12 +24,19 @@ from mesh_fixtures.workloads import (
 )
 
 
-def deployment(manifest: str) -> Any:
-    account, made = yaml.safe_load_all(manifest)
+def deployments(manifest: str) -> list[Any]:
+    account, *made = yaml.safe_load_all(manifest)
     assert account["kind"] == "ServiceAccount"
-    pod = made["spec"]["template"]["spec"]
-    assert pod["serviceAccountName"] == account["metadata"]["name"]
-    assert made["spec"]["selector"]["matchLabels"] == made["spec"]["template"]["metadata"]["labels"]
+    for each in made:
+        template = each["spec"]["template"]
+        assert template["spec"]["serviceAccountName"] == account["metadata"]["name"]
+        labels = template["metadata"]["labels"].items()
+        assert each["spec"]["selector"]["matchLabels"].items() <= labels
+    return made
+
+
+def deployment(manifest: str) -> Any:
+    (made,) = deployments(manifest)
     return made
 
 
@@ -77,10 +86,38 @@ def test_a_version_without_its_own_image() -> None:
     assert helloworld_image("v3", BUILT) == "localhost/helloworld:v1"
 
 
-def test_sleep_ends_at_once() -> None:
-    pod = deployment(sleep_manifest(BUILT))["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] == 0
-    assert pod["containers"][0]["image"] == "localhost/sleep:7"
+def test_clients_end_at_once() -> None:
+    for each in deployments(sleep_manifest(BUILT)):
+        pod = each["spec"]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] == 0
+        assert pod["containers"][0]["image"] == "localhost/sleep:7"
+
+
+def test_only_the_plain_client_has_no_proxy() -> None:
+    made = [*deployments(sleep_manifest(BUILT)), deployment(helloworld_manifest("v1", BUILT))]
+    refusing = [
+        each["metadata"]["name"]
+        for each in made
+        if NO_INJECTION.items() <= each["spec"]["template"]["metadata"]["labels"].items()
+    ]
+    assert refusing == [PLAIN_CLIENT]
+
+
+def test_pods_comply_with_the_restricted_standard() -> None:
+    for each in [*deployments(sleep_manifest(BUILT)), deployment(helloworld_manifest("v1", BUILT))]:
+        pod = each["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["runAsUser"] > 0
+            assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_manifests_have_no_aliases() -> None:
+    assert "&id" not in sleep_manifest(BUILT)
 
 
 def test_connections_are_used_once_where_a_gateway_chooses_the_server() -> None:

@@ -22,7 +22,12 @@ from mesh_fixtures.kube import (
     ServicePort,
     Source,
 )
-from mesh_fixtures.probe.gateways import gateways, is_gateway, read_advertised
+from mesh_fixtures.probe.gateways import (
+    gateways,
+    is_gateway,
+    read_advertised,
+    read_ambient_networks,
+)
 from mesh_fixtures.probe.workloads import (
     Injection,
     control_plane,
@@ -210,5 +215,6 @@ def test_what_istiod_advertises() -> None:
     found = read_advertised(source, answer)
     assert [str(each) for each in found] == ["192.0.2.2:31443 (n2 in c2)", "192.0.2.3:443 (n3)"]
     assert read_advertised(source, "null") == ()
+    assert read_ambient_networks([answer, "null"]) == {"n4"}
     with pytest.raises(ProbeError, match="kubectl exec"):
         read_advertised(source, '[{"Network": "n2"}]')

@@ -18,7 +18,7 @@ from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
 from tests.faults.table import REMOTE
 from tests.faults.target import Manifest, Target, references
-from tests.variants.reinstallation import proxied
+from tests.variants.reinstallation import proxied, without_gateway
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -69,18 +69,21 @@ def injected_locally(target: Target) -> Iterator[None]:
     """The remote has an istiod that injects its proxies; that of the primary configures them."""
     remote = target.scenario.remotes[0].name
     primary = target.scenario.control_plane_of(remote)
-    others = list(proxied(target, remote))
+    others = proxied(target, remote)
+    gateway = (ids.gateway(remote), ids.gateway_address(remote))
     try:
+        without_gateway(target, remote)
         target.run_steps(
             with_local_injector(target.installation, target, remote),
-            *(ids.gateway_address(primary), ids.remote(remote)),
+            *(ids.gateway_address(primary), ids.remote(remote), *gateway),
         )
         target.restart(remote, *others)
         yield
     finally:
+        without_gateway(target, remote)
         target.run_steps(
             target.installation,
-            *(ids.gateway_address(primary), ids.remote(remote), ids.attached(remote)),
+            *(ids.gateway_address(primary), ids.remote(remote), ids.attached(remote), *gateway),
         )
         target.restart(remote, *others)
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
+from mesh_fixtures import records
+from mesh_fixtures.artifacts import build
 from mesh_fixtures.artifacts.images import PAUSE
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.lab import image_archives, image_loading
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.variants.images import without_programs
+from tests.variants.reinstallation import proxied
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ZTUNNEL: Final = "ztunnel"
+_INJECTOR: Final = "configmap/istio-sidecar-injector"
+_NO_SHELL: Final = "localhost/proxyv2-no-shell:1"
+_PROGRAMS: Final = ("bash", "curl", "dash", "perl", "perl5.36.0", "python3", "python3.11", "sh")
+"""What could run a command or send a request, in usr/bin of the image."""
 
 
 @contextmanager
@@ -53,7 +65,47 @@ def _ztunnel(pull_policy: str) -> Manifest:
     }
 
 
+@contextmanager
+def no_shell(target: Target) -> Iterator[None]:
+    """The image of all proxies has neither a shell nor curl, as distroless ones."""
+    images = target.lab.images
+    proxy = f"{images.istio_hub}/proxyv2:{images.istio_tag}"
+    (record,) = [each for each in records.load_all() if each.id == target.lab.id]
+    with TemporaryDirectory() as folder:
+        archive = Path(folder, "proxy.tar")
+        built = build.ensure_artifacts(target.progress).image_archive
+        without_programs(built, proxy, archive, _NO_SHELL, [f"usr/bin/{p}" for p in _PROGRAMS])
+        image_loading.load(record, image_archives.read_archive(archive))
+    clusters = [each.name for each in target.scenario.clusters]
+    before = {cluster: target.read(cluster, _SYSTEM, *_INJECTOR.split("/")) for cluster in clusters}
+    try:
+        for cluster, injector in before.items():
+            target.apply(cluster, _SYSTEM, with_proxy_image(injector, _NO_SHELL))
+            target.restart(cluster, (_SYSTEM, "istiod"))
+            target.restart(cluster, *proxied(target, cluster))
+        yield
+    finally:
+        for cluster, injector in before.items():
+            target.apply(cluster, _SYSTEM, injector)
+            target.restart(cluster, (_SYSTEM, "istiod"))
+            target.restart(cluster, *proxied(target, cluster))
+
+
+def with_proxy_image(injector: Manifest, image: str) -> Manifest:
+    """What istiod injects with, by another image of the proxy (Istio: global.proxy.image)."""
+    values = json.loads(injector["data"]["values"])
+    values["global"]["proxy"]["image"] = image
+    return {**injector, "data": {**injector["data"], "values": json.dumps(values)}}
+
+
 VARIANTS: Final = (
+    Variant(
+        id="proxies-without-a-shell",
+        mesh="The image of all proxies has no shell, no interpreter and no curl.",
+        topology=TWO_NETWORKS,
+        make=no_shell,
+        provider="netns",
+    ),
     Variant(
         id="ambient-beside-sidecars",
         mesh="ztunnel runs in istio-system, in a container that is called istio-proxy.",

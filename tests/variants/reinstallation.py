@@ -29,6 +29,7 @@ def installed_again(target: Target, scenario: Scenario, of: Plan) -> None:
         target.kubectl(own.name, "label", "namespace", _SYSTEM, "--overwrite", label)
         for secret in target.kube[own.name].list(SECRETS, _SYSTEM, _REMOTE_SECRETS):
             target.delete(own.name, _SYSTEM, f"secret/{secret.meta.name}")
+        without_gateway(target, own.name)
     clusters = [each.name for each in scenario.clusters]
     target.run_steps(
         of,
@@ -42,6 +43,13 @@ def installed_again(target: Target, scenario: Scenario, of: Plan) -> None:
     )
     for own in here:
         target.restart(own.name, *proxied(target, own.name))
+
+
+def without_gateway(target: Target, cluster: str) -> None:
+    """Remove a cluster's gateway before istioctl installs its istiod anew: that prunes the gateway
+    and does not wait, so that it may go away when it has just been installed again.
+    """
+    target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
 
 
 def proxied(target: Target, cluster: str) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ class Variant:
         notes: what the output must say, each a part of it.
         refusal: what is said where it cannot be verified as given: nothing is judged then. Empty
             where it can.
+        hindrances: what is said, each a part of it, where the run cannot have its workloads:
+            nothing is judged by them then. Empty where it can.
         provider: the only provider whose labs can be changed like this; empty for any.
     """
 
@@ -36,4 +38,5 @@ class Variant:
     fails: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    hindrances: tuple[str, ...] = ()
     provider: str = ""

@@ -45,6 +45,13 @@ class Visit:
             assert not self.results, self.output
             assert variant.refusal in self.output, self.output
             return
+        if variant.hindrances:
+            assert self.status == pytest.ExitCode.TESTS_FAILED, self.output
+            assert "unmet" not in self.results.values(), self.output
+            assert self.results["WORKLOAD-1"] == "inconclusive", self.output
+            for hindrance in variant.hindrances:
+                assert hindrance in self.output, f"{hindrance!r} is not said\n{self.output}"
+            return
         assert self.without == {*variant.fails}, self.output
         expected = pytest.ExitCode.TESTS_FAILED if variant.fails else pytest.ExitCode.OK
         assert self.status == expected, self.output

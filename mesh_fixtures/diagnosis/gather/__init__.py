@@ -9,11 +9,11 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from mesh_fixtures.diagnosis.alike import gist
-from mesh_fixtures.diagnosis.facts import Facts, Traffic
+from mesh_fixtures.diagnosis.facts import Exchanged, Facts, Served, Traffic
 from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
@@ -32,19 +32,38 @@ def gather(view: MeshView) -> Facts:
     """What is to be seen of a mesh now, but for requests, which `with_traffic` adds."""
     batch = Batch(patient(SECONDS))
     clusters = api_objects.read(batch, view)
-    answers = batch.all({**paths.queries(view, clusters), **programs.queries(view, clusters)})
+    known = batch.all(programs.gateway_queries(view, clusters))
+    tried = paths.queries(view, clusters, programs.advertised(known))
+    answers = {**known, **batch.all({**tried, **programs.queries(view, clusters)})}
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
         clusters=programs.with_answers(view, clusters, answers),
         paths=paths.paths_in(answers),
+        packet_sizes=paths.packet_sizes_in(answers),
         unread=batch.failed,
     )
 
 
 def with_traffic(facts: Facts, samples: Mapping[str, TrafficSample]) -> Facts:
     """The facts with what became of requests, by client."""
-    return replace(facts, traffic=tuple(map(_traffic, samples.values())))
+    return replace(
+        facts,
+        traffic=tuple(map(_traffic, samples.values())),
+        served=tuple(
+            Served(
+                server=server,
+                pod=each.pod,
+                version=each.version,
+                requests=each.counted.requests,
+                errors=each.counted.errors,
+                failed=each.counted.failed,
+                source=each.source,
+            )
+            for server, sample in samples.items()
+            for each in sample.served
+        ),
+    )
 
 
 def _traffic(sample: TrafficSample) -> Traffic:
@@ -57,4 +76,10 @@ def _traffic(sample: TrafficSample) -> Traffic:
         versions=sample.versions,
         failures={first[like]: count for like, count in counts.most_common(5)},
         source=sample.source.asked,
+        by_proxy=None
+        if sample.by_proxy is None
+        else sum(each.requests for each in sample.by_proxy.values()),
+        endpoints=tuple(
+            Exchanged(target, **asdict(each)) for target, each in (sample.by_proxy or {}).items()
+        ),
     )

@@ -14,9 +14,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.key_material import (
     ROOT_BUNDLE,
-    own_authorities,
     read_authority,
-    read_remote_secrets,
     read_root_bundles,
 )
 from mesh_fixtures.diagnosis.redaction import redacted
@@ -45,8 +43,14 @@ from mesh_fixtures.kube.resources import (
 )
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
+from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery, injection_of
+from mesh_fixtures.probe.workloads import (
+    DEFAULT_DISCOVERY,
+    discovery,
+    injection_of,
+    redirections,
+)
 
 _ISTIO: Final = (
     *(resources.GATEWAYS, resources.VIRTUAL_SERVICES, resources.DESTINATION_RULES),
@@ -115,7 +119,7 @@ def _queries(
         (
             "remote_secrets",
             f"{where} secrets -n {SYSTEM_NAMESPACE} -l istio/multiCluster=true",
-            lambda kube: read_remote_secrets(kube, view, authorities),
+            lambda kube: remote_secrets(kube, view, authorities),
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
         ("injectors", f"{where} configmaps -n {SYSTEM_NAMESPACE}", _injectors),
@@ -207,6 +211,8 @@ def _pod(pod: Pod) -> facts.Pod:
         state=pod.state,
         serving=pod.serving,
         trouble=_short(pod.trouble),
+        redirections=redirections(pod) if pod.meta.labels.get("app") == "sleep" else (),
+        host_network=pod.host_network,
         told=None
         if injected is None
         else {
@@ -291,6 +297,7 @@ def _service(service: Service) -> facts.Service:
         ports=service.ports,
         external=service.external,
         preference=service.preference,
+        cluster_ip=service.cluster_ip,
     )
 
 

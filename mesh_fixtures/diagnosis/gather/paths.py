@@ -1,31 +1,40 @@
-"""What the network carries: connections past the mesh, several to each address.
+"""What the network carries: connections past the mesh, several to each address, and packets of
+growing size.
 
-Each cluster's Sleep tries, from its proxy's container, whose traffic is not redirected. A first
-packet that is lost is sent again after a second (RFC 6298), which shows in the time to connect. So
-does a machine that is too busy; the kernel's count of first packets that it sent again tells them
-apart. Source: Linux, `TCPSynRetrans` of /proc/net/netstat.
+Each cluster's plain client tries, which has no proxy; where it does not run, a proxy's container,
+whose traffic is not redirected. A first packet that is lost is sent again after a second
+(RFC 6298), which shows in the time to connect. So does a machine that is too busy; the kernel's
+count of first packets that it sent again tells them apart. Source: Linux, `TCPSynRetrans` of
+/proc/net/netstat.
+
+Gateways are tried from their own cluster too, which tells a gateway that does not answer from what
+is on the way to it. istiod is tried from a pod that waits for it, where there is one with a client.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
+from mesh_fixtures.diagnosis.facts import ClusterFacts, NetworkGateway, PacketSizes, Path
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.programs import Key
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.network import READY_PATH, Attempt, Reach, curl, read_attempts
+from mesh_fixtures.probe.packets import OVERHEAD, SIZES, between, bounds, read_sent, sizes_argv
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.scenario import STATUS_PORT, Scenario
-from mesh_fixtures.workloads import PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS, STATUS_PORT, Scenario
+from mesh_fixtures.workloads import PLAIN_CLIENT, PORT
 
 MANY: Final = 10
 """Attempts where some may fail: with one packet of five lost, all of them succeed 1 time of 10."""
@@ -35,6 +44,16 @@ SECONDS: Final = 3.5
 """For an attempt: long enough for the second of two first packets to be answered."""
 
 SLOW_SECONDS: Final = 0.95
+
+SIZED_SECONDS: Final = 2.0
+"""For a packet of some size to be answered; one that is lost is sent again after 0.2 s and more
+(RFC 6298), in vain where its size is the reason."""
+
+KNOWN_NAME: Final = ("kubernetes.default.svc", 443)
+"""What every cluster's DNS knows (Kubernetes: DNS for Services and Pods)."""
+
+_NARROWER: Final = 12
+"""Sizes that are tried between the bounds."""
 
 _MARGIN_SECONDS: Final = 15
 _MESSAGE_KEPT: Final = 200
@@ -55,42 +74,90 @@ class Target:
     attempts: int
 
 
-def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Query[Any]]:
-    """Two queries for each cluster that has a pod to ask from: what must be open, what not."""
+_Ask = Callable[[KubeClient, facts.Pod, tuple[Target, ...]], tuple[Any, ...]]
+
+
+def queries(
+    view: MeshView,
+    clusters: Mapping[str, ClusterFacts],
+    advertised: Sequence[NetworkGateway],
+) -> dict[Key, Query[Any]]:
+    """Queries for each cluster that has a pod to ask from: what must be open, what need not, where
+    istiod is, and how large packets to other clusters may be.
+
+    Args:
+        advertised: gateways of all networks, as istiods know them.
+    """
     found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
-        pod = _asking(clusters[name], kube.sample_namespace)
-        targets = tuple(_targets(view.scenario, clusters, kube.sample_namespace, name))
-        if pod is None:
-            continue
-        source = f"curl from {pod.namespace}/{pod.name} of {name}"
-        for part, chosen in (
-            ("near", [each for each in targets if each.attempts == MANY]),
-            ("far", [each for each in targets if each.attempts != MANY]),
-        ):
-            if chosen:
-                try_all = _tried if part == "near" else _connected
-                ask = partial(try_all, kube, pod, tuple(dict.fromkeys(chosen)))
-                found["paths", name, part] = Query(name, source, ask)
+        cluster = clusters[name]
+        samples = kube.sample_namespace
+        pod = _asking(cluster, samples)
+        from_waiting = partial(_from_waiting, next(_waiting(cluster, samples), None))
+        targets = tuple(_targets(view.scenario, clusters, advertised, samples, name))
+        parts: list[tuple[str, facts.Pod | None, _Ask, Sequence[Target]]] = [
+            ("near", pod, _tried, [each for each in targets if each.attempts == MANY]),
+            ("far", pod, _connected, [each for each in targets if each.attempts != MANY]),
+            ("istiod", pod, from_waiting, tuple(_of_istiod(cluster))),
+            ("sizes", pod, _sized, tuple(_sized_targets(targets, name))),
+        ]
+        for part, asking, ask, chosen in parts:
+            if asking is not None and chosen:
+                source = f"curl from {asking.namespace}/{asking.name} of {name}"
+                bound = partial(ask, kube, asking, tuple(dict.fromkeys(chosen)))
+                found["paths", name, part] = Query(name, source, bound)
     return found
 
 
 def paths_in(answers: Mapping[Key, Any]) -> tuple[Path, ...]:
     """All paths that were tried."""
-    return tuple(
-        path for key, answer in answers.items() if key[0] == "paths" for path in answer or ()
-    )
+    return tuple(each for each in _answers(answers) if isinstance(each, Path))
+
+
+def packet_sizes_in(answers: Mapping[Key, Any]) -> tuple[PacketSizes, ...]:
+    """Paths that lose large packets."""
+    return tuple(each for each in _answers(answers) if isinstance(each, PacketSizes))
+
+
+def _answers(answers: Mapping[Key, Any]) -> Iterator[Path | PacketSizes]:
+    for key, answer in answers.items():
+        if key[0] == "paths":
+            yield from answer or ()
 
 
 def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
-    """A pod whose proxy's container can ask: Sleep's, else any other."""
-    able = [pod for pod in cluster.pods or () if pod.serving and pod.told is not None]
-    able.sort(key=lambda pod: (pod.labels.get("app") != "sleep", pod.namespace != samples))
+    """A pod that can ask: the plain client, else one whose proxy's container can."""
+    able = [
+        pod
+        for pod in cluster.pods or ()
+        if pod.serving and (_is_plain(pod) or pod.told is not None)
+    ]
+    able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
 
 
+def _waiting(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
+    """Pods that have an address and a proxy, and are not ready; samples first."""
+    waiting = [
+        pod for pod in cluster.pods or () if pod.ip and not pod.serving and pod.told is not None
+    ]
+    return iter(sorted(waiting, key=lambda pod: pod.namespace != samples))
+
+
+def _is_plain(pod: facts.Pod) -> bool:
+    return pod.labels.get("app") == PLAIN_CLIENT
+
+
+def _container(pod: facts.Pod) -> str:
+    return PLAIN_CLIENT if _is_plain(pod) else PROXY
+
+
 def _targets(
-    scenario: Scenario, clusters: Mapping[str, ClusterFacts], samples: str, client: str
+    scenario: Scenario,
+    clusters: Mapping[str, ClusterFacts],
+    advertised: Sequence[NetworkGateway],
+    samples: str,
+    client: str,
 ) -> Iterator[Target]:
     for server, cluster in clusters.items():
         near = scenario.same_network(client, server)
@@ -98,16 +165,94 @@ def _targets(
             if pod.serving and pod.ip:
                 port = STATUS_PORT if pod.told is not None else PORT
                 yield Target("pod", server, pod.ip, port, MANY if near else FEW)
-        if server == client:
-            continue
-        ports = sorted(scenario.gateway_ports(server))
-        for address in cluster.gateway_addresses:
-            for port in (STATUS_PORT, *ports) if ports else ():
-                yield Target("gateway", server, address, port, MANY)
+        attempts = FEW if server == client else MANY
+        for address, port in gateway_ports(scenario, server, cluster, advertised):
+            yield Target("gateway", server, address, port, attempts)
     for secret in clusters[client].remote_secrets or ():
         url = urlsplit(secret.server)
-        if url.hostname and secret.labelled:
+        if url.hostname and secret.is_found:
             yield Target("api-server", secret.cluster, url.hostname, url.port or 443, FEW)
+
+
+def gateway_ports(
+    scenario: Scenario,
+    server: str,
+    cluster: ClusterFacts,
+    advertised: Sequence[NetworkGateway],
+) -> Iterator[tuple[str, int]]:
+    """Addresses and ports of a cluster's gateways: as istiods advertise them, as the scenario has
+    it, and where a gateway reports on itself.
+    """
+    wanted = scenario.gateway_ports(server)
+    for service in cluster.gateway_services if wanted else ():
+        ports = [each.number for each in service.ports if each.number in {STATUS_PORT, *wanted}]
+        yield from ((address, port) for address in service.external for port in sorted(ports))
+    yield from ((each.address, each.port) for each in advertised if each.cluster == server)
+
+
+def _of_istiod(cluster: ClusterFacts) -> Iterator[Target]:
+    """Where proxies look for istiod, by name and by the addresses behind it."""
+    told = [pod.told["discovery"] for pod in cluster.pods or () if pod.told is not None]
+    for discovery in dict.fromkeys(told):
+        host, _, port = discovery.rpartition(":")
+        if host and port.isdigit():
+            yield Target("istiod", "", host, int(port), FEW)
+    if told:
+        for address in cluster.discovery or ():
+            yield Target("istiod", "", address, ISTIOD_PORTS[0], FEW)
+        yield Target("dns", "", *KNOWN_NAME, FEW)
+
+
+def _sized_targets(targets: Iterable[Target], client: str) -> Iterator[Target]:
+    """One address of each other cluster that its clients send to."""
+    seen: set[str] = set()
+    for each in targets:
+        if each.attempts == MANY and each.server not in (*seen, client):
+            seen.add(each.server)
+            yield each
+
+
+def _from_waiting(
+    waiting: facts.Pod | None, kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]
+) -> tuple[Path, ...]:
+    """Connect from a pod that waits, or from another one where the image of its proxy has no
+    client, or where none waits.
+    """
+    if waiting is not None:
+        with suppress(ProbeError):
+            if found := _connected(kube, waiting, targets):
+                return found
+    return _connected(kube, pod, targets)
+
+
+def _sized(
+    kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]
+) -> tuple[PacketSizes, ...]:
+    """Paths that lose large packets, and from which size on."""
+    found = parallel_map(lambda each: _narrowed(kube, pod, each), targets)
+    return tuple(each for each in found.values() if each is not None)
+
+
+def _narrowed(kube: KubeClient, pod: facts.Pod, target: Target) -> PacketSizes | None:
+    seconds = patient(SIZED_SECONDS)
+    url = f"http://{target.address}:{target.port}{READY_PATH}"
+
+    def tried(sizes: Sequence[int]) -> tuple[int, int] | None:
+        argv = sizes_argv(url, sizes, seconds=seconds)
+        timeout = seconds + patient(_MARGIN_SECONDS)
+        return bounds(read_sent(kube.exec(pod.namespace, pod.name, _container(pod), argv, timeout)))
+
+    found = tried(SIZES)
+    if found is not None:
+        found = tried(between(*found, _NARROWER))  # seen twice, it is not chance
+    if found is None:
+        return None
+    padding = found[1] - OVERHEAD
+    source = (
+        f"kubectl --context={kube.name} -n {pod.namespace} exec {pod.name} -c {_container(pod)} -- "
+        f"sh -c 'curl -v -m {seconds:g} -H X-Padding:$(printf %{padding}s | tr \" \" x) {url}'"
+    )
+    return PacketSizes(kube.name, target.server, target.address, target.port, *found, source)
 
 
 def _tried(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tuple[Path, ...]:
@@ -130,7 +275,9 @@ def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) ->
         f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
     ]
     argv = ("sh", "-c", _SCRIPT, *curl(urls, seconds=seconds, options=_OPTIONS))
-    result = kube.exec(pod.namespace, pod.name, PROXY, argv, seconds + patient(_MARGIN_SECONDS))
+    result = kube.exec(
+        pod.namespace, pod.name, _container(pod), argv, seconds + patient(_MARGIN_SECONDS)
+    )
     return read_paths(kube.name, pod, targets, result)
 
 
@@ -167,6 +314,7 @@ def _path(
     counted = Counter(each.reach for each in attempts)
     messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
     url = f"http://{target.address}:{target.port}{READY_PATH}"
+    where = f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {_container(pod)}"
     return Path(
         client=client,
         server=target.server,
@@ -178,9 +326,9 @@ def _path(
         refused=counted[Reach.REFUSED],
         timed_out=counted[Reach.TIMED_OUT],
         unreachable=counted[Reach.UNREACHABLE],
+        unresolved=counted[Reach.UNRESOLVED],
         slow=sum(each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
         message=messages[-1][:_MESSAGE_KEPT] if messages else "",
-        source=f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {PROXY} -- "
-        f"curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
+        source=f"{where} -- curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
     )

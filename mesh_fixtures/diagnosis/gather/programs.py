@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,10 +22,19 @@ from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.envoy import admin, helloworld, listeners, read_endpoints
+from mesh_fixtures.probe.envoy import (
+    PROXY,
+    Counters,
+    admin,
+    counters,
+    helloworld,
+    listeners,
+    read_endpoints,
+)
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import read_clients
 from mesh_fixtures.workloads import host
@@ -39,20 +49,51 @@ _TEXT_KEPT: Final = 300
 _LAST_LINES: Final = 60
 _PANIC: Final = re.compile(r"^(panic|fatal error): ")
 _FATAL: Final = re.compile(r"^Error: |\t(error|fatal)\t")
-_LEVEL: Final = re.compile(r"^\S+\t(warn|error|fatal)\t")
+_LEVEL: Final = re.compile(r"^\S+\t(warn|warning|error|critical|fatal)\t")
+
+
+def gateway_queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Query[Any]]:
+    """Which gateways each istiod knows."""
+    found: dict[Key, Query[Any]] = {}
+    for name, kube in view.kube.items():
+        for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
+            if pod.serving:
+                ask = partial(_gateways_of, kube, as_pod(pod))
+                source = f"{_shown(kube, pod)} {NETWORKS_PATH}"
+                found["istiod", name, pod.name, "gateways"] = Query(name, source, ask)
+    return found
+
+
+def advertised(answers: Mapping[Key, Any]) -> tuple[facts.NetworkGateway, ...]:
+    """Every gateway that an istiod knows, once."""
+    return tuple(
+        dict.fromkeys(
+            gateway
+            for key, answer in answers.items()
+            if key[-1] == "gateways"
+            for gateway in answer or ()
+        )
+    )
 
 
 def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Query[Any]]:
     """What to ask of the programs that run in each cluster."""
     found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
+        found["slices", name] = Query(
+            name, f"kubectl --context={name} get endpointslices", partial(_slices, kube)
+        )
         for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
             for part, source, ask in _of_istiod(kube, pod):
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
         for pod in _proxies(clusters[name], kube.sample_namespace):
-            is_gateway = pod in clusters[name].gateway_pods
-            for part, source, ask in _of_proxy(kube, pod, is_gateway=is_gateway):
-                found[part, name, pod.name] = Query(name, source, ask)
+            if pod.serving:
+                is_gateway = pod in clusters[name].gateway_pods
+                for part, source, ask in _of_proxy(kube, pod, is_gateway=is_gateway):
+                    found[part, name, pod.name] = Query(name, source, ask)
+            elif pod.ip:
+                source = _log_of(kube, pod)
+                found["waiting", name, pod.name] = Query(name, source, partial(_waits, kube, pod))
     return found
 
 
@@ -64,9 +105,11 @@ def with_answers(
         name: replace(
             each,
             istiods=tuple(_istiods(name, each, answers)) if each.pods is not None else None,
+            helloworld=answers.get(("slices", name)),
             client=_client(name, each, view.kube[name].sample_namespace, answers),
             gateways=_answered("listeners", name, answers),
             proxies=_answered("identity", name, answers),
+            waiting=_answered("waiting", name, answers),
         )
         for name, each in clusters.items()
     }
@@ -74,8 +117,20 @@ def with_answers(
 
 def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
     for pod in (*cluster.pods_in(samples, {}), *cluster.gateway_pods):
-        if pod.serving and pod.told is not None:
+        if pod.told is not None:
             yield pod
+
+
+def _waits(kube: KubeClient, pod: facts.Pod) -> facts.WaitingProxy:
+    log = kube.log(pod.namespace, pod.name, PROXY, lines=_LOG_LINES)
+    discovery = (pod.told or {}).get("discovery", "")
+    return facts.WaitingProxy(
+        pod.name, pod.namespace, discovery, _relevant(log), _log_of(kube, pod)
+    )
+
+
+def _log_of(kube: KubeClient, pod: facts.Pod) -> str:
+    return f"kubectl --context={kube.name} -n {pod.namespace} logs {pod.name} -c {PROXY}"
 
 
 def as_pod(pod: facts.Pod) -> Pod:
@@ -87,7 +142,6 @@ def as_pod(pod: facts.Pod) -> Pod:
 def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     istiod = as_pod(pod)
     where = f"--context={kube.name}"
-    shown = f"kubectl {where} -n {SYSTEM_NAMESPACE} exec {pod.name} -- pilot-discovery request GET"
 
     def output(path: str) -> str:
         return debug(kube, istiod, path).text
@@ -114,18 +168,13 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         yield "clusters", f"istioctl {where} remote-clusters", clusters
         yield "connected", f"istioctl {where} proxy-status", connected
         yield (
-            "gateways",
-            f"{shown} {NETWORKS_PATH}",
-            lambda: _network_gateways(debug(kube, istiod, NETWORKS_PATH)),
-        )
-        yield (
             "helloworld",
-            f"{shown} /debug/endpointShardz",
-            lambda: _registered(kube.sample_namespace, answer_in(output("/debug/endpointShardz"))),
+            f"{_shown(kube, pod)} /debug/endpointShardz",
+            lambda: shards_of(kube, istiod).endpoints,
         )
         yield (
             "cluster_local",
-            f"{shown} /debug/mesh",
+            f"{_shown(kube, pod)} /debug/mesh",
             lambda: _cluster_local(answer_in(output("/debug/mesh"))),
         )
     if pod.restarts:
@@ -141,6 +190,15 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name}",
         lambda: _relevant(kube.log(SYSTEM_NAMESPACE, pod.name, CONTAINER, lines=_LOG_LINES)),
     )
+
+
+def _shown(kube: KubeClient, istiod: facts.Pod) -> str:
+    where = f"--context={kube.name} -n {SYSTEM_NAMESPACE}"
+    return f"kubectl {where} exec {istiod.name} -- pilot-discovery request GET"
+
+
+def _gateways_of(kube: KubeClient, istiod: Pod) -> tuple[facts.NetworkGateway, ...]:
+    return _network_gateways(debug(kube, istiod, NETWORKS_PATH))
 
 
 def _of_proxy(
@@ -164,6 +222,7 @@ def _of_proxy(
             issuing="" if seen.issuing is None else seen.issuing.subject,
             below=roots_of(seen.material.path),
             roots=roots_of(seen.roots),
+            lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
         )
 
     yield "identity", shown.format("secret"), identified
@@ -226,26 +285,17 @@ def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
     )
 
 
-def _registered(samples: str, answer: Any) -> tuple[facts.Registered, ...]:
-    shards = answer.get(host(samples), {}).get(samples, {}).get("Shards") or {}
-    return tuple(
-        facts.Registered(
-            cluster=shard.partition("/")[2],
-            address=address,
-            network=each.get("Network", ""),
-            mutual_tls=each.get("TLSMode") == "istio",
-        )
-        for shard, endpoints in sorted(shards.items())
-        for each in endpoints or ()
-        for address in each.get("Addresses") or [each.get("Address", "")]
-    )
+def _slices(kube: KubeClient) -> facts.SliceAddresses:
+    found = slices(kube)
+    ready, not_ready = (tuple(sorted(each)) for each in (found.ready, found.not_ready))
+    return facts.SliceAddresses(kube.sample_namespace, ready, not_ready)
 
 
 def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
     cluster = helloworld(kube.sample_namespace)
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
     source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
-    counters = _counters(answer)
+    counted = counters(answer)
     return tuple(
         facts.Endpoint(
             target=each.target,
@@ -253,33 +303,10 @@ def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
             priority=each.priority,
             locality=each.locality,
             health=each.health,
-            **counters.get(each.target, {}),
+            **asdict(counted.get(each.target, Counters())),
         )
         for each in read_endpoints(source, cluster, answer).endpoints
     )
-
-
-_COUNTERS: Final = {
-    "cx_total": "connections",
-    "cx_connect_fail": "failed",
-    "rq_total": "requests",
-    "rq_error": "errors",
-}
-
-
-def _counters(answer: Any) -> dict[str, dict[str, int]]:
-    """Envoy's own counts, by the endpoints' targets."""
-    found: dict[str, dict[str, int]] = {}
-    for cluster in answer.get("cluster_statuses", ()):
-        for endpoint in cluster.get("host_statuses", ()):
-            address = endpoint["address"].get("socket_address")
-            if address is not None:
-                found[f"{address['address']}:{address['port_value']}"] = {
-                    _COUNTERS[each["name"]]: int(each.get("value", 0))
-                    for each in endpoint.get("stats", ())
-                    if each["name"] in _COUNTERS
-                }
-    return found
 
 
 def _routes(kube: KubeClient, pod: Pod) -> Mapping[str, int]:

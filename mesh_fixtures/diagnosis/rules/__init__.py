@@ -12,15 +12,19 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
+    answers,
     attachment,
     authorities,
+    certificate_lifetimes,
     cluster_access,
     cluster_health,
     connections,
     control_plane,
+    endpoint_shards,
     gateway_exposure,
     gateway_health,
     identity,
+    istiod_access,
     mesh_settings,
     routing,
     sample_workloads,
@@ -35,16 +39,20 @@ _MODULES = (
     connections,
     control_plane,
     authorities,
+    certificate_lifetimes,
     gateway_health,
     gateway_exposure,
     attachment,
+    istiod_access,
     cluster_access,
+    endpoint_shards,
     identity,
     sidecar_injection,
     sample_workloads,
     security_policies,
     mesh_settings,
     routing,
+    answers,
 )
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for module in _MODULES for rule in module.RULES)

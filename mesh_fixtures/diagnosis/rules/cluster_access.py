@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Re
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.probe.remote_secrets import LABEL
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("DISCOVERY-1",)
@@ -21,6 +22,10 @@ WRONG_CLUSTER = Kind("remote-secret-wrong-cluster", Layer.ACCESS, _BROKEN)
 LOOPBACK = Kind("remote-secret-loopback-server", Layer.ACCESS, _BROKEN)
 UNREACHABLE = Kind("remote-secret-unreachable-server", Layer.ACCESS, _BROKEN, ("packet-loss",))
 UNAUTHORIZED = Kind("remote-secret-unauthorized", Layer.ACCESS, _BROKEN)
+UNLABELLED = Kind("remote-secret-unlabelled", Layer.ACCESS, _BROKEN)
+NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
+REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
+FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
 UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
@@ -32,12 +37,19 @@ NOT_READ = Kind(
         LOOPBACK.id,
         UNREACHABLE.id,
         UNAUTHORIZED.id,
+        UNLABELLED.id,
+        NAMESPACE.id,
+        REFUSED.id,
+        FORBIDDEN.id,
         "istiod-not-running",
         "packet-loss",
     ),
 )
 
-KINDS = (MISSING, WRONG_CLUSTER, LOOPBACK, UNREACHABLE, UNAUTHORIZED)
+KINDS = (
+    *(MISSING, WRONG_CLUSTER, LOOPBACK, UNREACHABLE, UNAUTHORIZED),
+    *(UNLABELLED, NAMESPACE, REFUSED, FORBIDDEN),
+)
 """By which an istiod does not read a cluster."""
 
 SYNCED = "synced"
@@ -48,13 +60,15 @@ def missing(case: Case) -> Iterator[Cause]:
         facts = case.facts.clusters.get(wanted.installed_in)
         if facts is None or facts.remote_secrets is None:
             continue
-        fitting = [each for each in facts.remote_secrets if wanted.of in _of(each)]
-        if any(each.labelled for each in fitting):
-            continue
-        ignored = [f"{each.name}, which lacks the label that istiod looks for" for each in fitting]
-        others = sorted({each.cluster for each in facts.remote_secrets} - {wanted.of})
-        present = listed(ignored or [f"for {each}" for each in others], "none at all")
         name = wanted.installed_in
+        fitting = [each for each in facts.remote_secrets if wanted.of in _of(each)]
+        if any(each.is_found for each in fitting):
+            continue
+        if fitting:
+            yield _not_found(facts, wanted.of, fitting[0])
+            continue
+        others = sorted({each.cluster for each in facts.remote_secrets} - {wanted.of})
+        present = listed([f"for {each}" for each in others], "none at all")
         yield Cause(
             MISSING,
             (name, wanted.of),
@@ -68,6 +82,77 @@ def missing(case: Case) -> Iterator[Cause]:
             f"--server={_server_of(case, wanted.of)} | kubectl --context={name} apply -f -",
             step=ids.remote_secret(of=wanted.of, installed_in=name),
         )
+
+
+def _not_found(facts: ClusterFacts, of: str, secret: RemoteSecret) -> Cause:
+    """A remote secret that is there, and that istiod does not look for."""
+    name = facts.name
+    where = f"kubectl --context={name} -n {secret.namespace}"
+    show = f"{where} get secret {secret.name} --show-labels"
+    if secret.namespace != SYSTEM_NAMESPACE:
+        return Cause(
+            NAMESPACE,
+            (name, of),
+            f"{name} holds the remote secret of {of} in namespace {secret.namespace}, and its "
+            f"istiod reads those of {SYSTEM_NAMESPACE} only",
+            (
+                Evidence(f"{secret.name} is in {secret.namespace}", show),
+                *_reading(facts, of),
+            ),
+            f"move {secret.name} into {SYSTEM_NAMESPACE}",
+            step=ids.remote_secret(of=of, installed_in=name),
+        )
+    return Cause(
+        UNLABELLED,
+        (name, of),
+        f"the remote secret of {of} in {name} lacks the label {LABEL}=true, by which istiod "
+        "finds it",
+        (Evidence(f"{secret.name} has no label {LABEL}=true", show), *_reading(facts, of)),
+        f"{where} label secret {secret.name} {LABEL}=true",
+        step=ids.remote_secret(of=of, installed_in=name),
+    )
+
+
+def credentials_refused(case: Case) -> Iterator[Cause]:
+    """Kubeconfigs that run programs or read files, which istiod takes only where it is told so."""
+    for name, facts, secret in _present(case):
+        if secret.refused and not _is_read(facts, secret.cluster):
+            yield Cause(
+                REFUSED,
+                (name, secret.cluster),
+                f"istiod of {name} refuses the kubeconfig in the remote secret of "
+                f"{secret.cluster}: it has {listed(secret.refused)}",
+                (
+                    Evidence(f"{secret.name}: {listed(secret.refused)}", _secrets(name)),
+                    *_reading(facts, secret.cluster),
+                ),
+                f"use a token: {_again(case, name, secret.cluster)}",
+            )
+
+
+def forbidden(case: Case) -> Iterator[Cause]:
+    """Accounts that may not read what istiod needs; watches go on for minutes without."""
+    for name, facts, secret in _present(case):
+        if secret.denied:
+            yield Cause(
+                FORBIDDEN,
+                (name, secret.leads_to),
+                f"{secret.leads_to} does not permit the account of {name}'s remote secret to "
+                f"{listed(secret.denied)}: when istiod's present watches end, it reads nothing of "
+                f"{secret.leads_to} any more",
+                (
+                    Evidence(
+                        f"{secret.name}: {secret.leads_to} answers no to "
+                        f"{listed(secret.denied)} with its token",
+                        f"kubectl --context={secret.leads_to} get clusterroles,clusterrolebindings "
+                        "-o name | grep istio-reader",
+                    ),
+                    *_reading(facts, secret.cluster),
+                ),
+                f"make the ClusterRole of istiod's readers and its binding in {secret.leads_to} "
+                "again: the installation of istiod or of the remote there does (istio-reader-"
+                f"clusterrole-{SYSTEM_NAMESPACE})",
+            )
 
 
 def wrong_cluster(case: Case) -> Iterator[Cause]:
@@ -200,6 +285,8 @@ RULES = (
     loopback_server,
     unreachable_server,
     unauthorized,
+    credentials_refused,
+    forbidden,
     unexpected,
     not_read,
 )
@@ -208,7 +295,7 @@ RULES = (
 def _present(case: Case) -> Iterator[tuple[str, ClusterFacts, RemoteSecret]]:
     for spec, facts in case.primaries:
         for secret in facts.remote_secrets or ():
-            if secret.labelled:
+            if secret.is_found:
                 yield spec.name, facts, secret
 
 

@@ -21,6 +21,12 @@ LOSS = Kind(
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"),
     reach=Reach.BETWEEN,
 )
+SIZES = Kind(
+    "large-packets-lost",
+    Layer.UNDERLAY,
+    ("TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
+    reach=Reach.BETWEEN,
+)
 RESETS = Kind(
     "gateway-connection-resets",
     Layer.CONNECTIONS,
@@ -28,6 +34,9 @@ RESETS = Kind(
     (LOSS.id,),
     reach=Reach.SERVERS,
 )
+
+_HEADERS = 40
+"""Bytes of IPv4 and TCP, which a segment comes in addition to."""
 
 _FEWEST_ATTEMPTS = 10
 _FEWEST_LOST = 2
@@ -103,19 +112,65 @@ def packet_loss(case: Case) -> Iterator[Cause]:
         )
 
 
+def large_packets(case: Case) -> Iterator[Cause]:
+    """Paths on which small packets arrive and large ones do not.
+
+    Handshakes hang there: certificates fill packets of the largest size, of which nobody reports
+    that they are too large.
+    """
+    for each in case.facts.packet_sizes:
+        yield Cause(
+            SIZES,
+            (each.client, each.server),
+            f"packets of {each.lost} bytes or more get lost from {each.client} to {each.server} "
+            f"({each.address}:{each.port}), and those of up to {each.carried} bytes arrive",
+            (
+                Evidence(
+                    f"from {each.client}: no answer to any request to {each.address}:{each.port} "
+                    f"in IP packets of {each.lost} bytes or more, and answers to all of up to "
+                    f"{each.carried} bytes",
+                    each.source,
+                ),
+            ),
+            f"let what is between {each.client} and {each.server} report packets that are too "
+            "large (ICMP type 3, code 4), or set a smaller MTU for the pods, or clamp the segments "
+            f"of TCP to {each.carried - _HEADERS} bytes",
+        )
+
+
 def gateway_resets(case: Case) -> Iterator[Cause]:
     """Gateways that refuse or cut some connections, and serve others."""
     for path in case.facts.paths_of("gateway"):
-        if path.refused and path.is_open:
+        if path.client != path.server and path.refused and path.is_open:
             yield _resets(path.client, path.server, str(path), path.source, path.message)
-    for client, facts in case.facts.clusters.items():
-        failing = [each for each in case.facts.traffic if each.client == client and each.failures]
-        for endpoint in facts.client.endpoints or () if facts.client and failing else ():
+    for traffic in case.facts.traffic:
+        for endpoint in traffic.endpoints if traffic.failures else ():
             server = _gateway_at(case, endpoint.target)
+            cut = min(endpoint.errors, _lost_on_the_way(case, server))
             some = 0 < endpoint.failed < endpoint.connections
-            if server and (some or 0 < endpoint.errors < endpoint.requests):
-                source = facts.client.source if facts.client else ""
-                yield _resets(client, server, str(endpoint), source, _most_frequent(failing))
+            if server and (some or 0 < cut < endpoint.requests):
+                yield _resets(
+                    traffic.client,
+                    server,
+                    f"{endpoint.target} ({endpoint.failed} of {endpoint.connections} connections "
+                    f"and {cut} of {endpoint.requests} requests failed)",
+                    traffic.source,
+                    _most_frequent(traffic),
+                )
+
+
+def _lost_on_the_way(case: Case, server: str) -> int:
+    """Requests to a cluster's HelloWorld that failed, without those that it failed itself."""
+    pods = {pod.ip for pod in case.facts.clusters[server].pods or ()} if server else set()
+    seen = sum(
+        endpoint.errors
+        for traffic in case.facts.traffic
+        for endpoint in traffic.endpoints
+        if endpoint.target.rpartition(":")[0] in pods
+        or (server and _gateway_at(case, endpoint.target) == server)
+    )
+    own = sum(each.errors for each in case.facts.served if each.server == server)
+    return max(0, seen - own)
 
 
 def _gateway_at(case: Case, target: str) -> str:
@@ -126,9 +181,9 @@ def _gateway_at(case: Case, target: str) -> str:
     return ""
 
 
-def _most_frequent(traffic: list[Traffic]) -> str:
+def _most_frequent(traffic: Traffic) -> str:
     """The message of most of the failed requests."""
-    counts = {message: count for each in traffic for message, count in each.failures.items()}
+    counts = traffic.failures
     return f"; most failures: {max(counts, key=lambda message: counts[message])}"
 
 
@@ -145,7 +200,7 @@ def _resets(client: str, server: str, seen: str, source: str, message: str) -> C
     )
 
 
-RULES = (pod_routes, isolation, packet_loss, gateway_resets)
+RULES = (pod_routes, isolation, packet_loss, large_packets, gateway_resets)
 
 
 def _lost(path: Path) -> int:

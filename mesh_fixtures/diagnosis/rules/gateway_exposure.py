@@ -21,8 +21,11 @@ from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NO
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
+
+OWN_PORTS = frozenset({15020, STATUS_PORT, 15090})
+"""Ports that every proxy serves for its kubelet and for metrics (Istio: Ports used by Istio)."""
 
 _BROKEN = ("GATEWAY-1",)
 UNLABELLED = Kind("gateway-network-label-missing", Layer.GATEWAY, _BROKEN)
@@ -115,12 +118,13 @@ def ports_of_gateway(case: Case) -> Iterator[Cause]:
                 continue
             heard = {number for each in facts.gateways or () for number in each.ports}
             target = _target(service)
-            if target is not None and heard and target not in heard and number in heard:
+            known = target is not None and bool(port.target and heard)
+            if known and (target in OWN_PORTS or target not in heard):
                 yield Cause(
                     MISDIRECTED,
                     (spec.name,),
                     f"the gateway {service} of {spec.name} sends port {number} to {target} of its "
-                    "pods, where nothing listens",
+                    "pods, where nobody listens for services",
                     (
                         Evidence(f"port {number}: targetPort {target}", shown),
                         *(

@@ -5,14 +5,14 @@ Source: Istio, Install Multi-Primary on different networks (east-west gateway).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment, Path
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.scenario import STATUS_PORT, ClusterSpec
+from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
@@ -38,14 +38,23 @@ PENDING = Kind(
     "gateway-address-pending", Layer.GATEWAY, _BROKEN, (cluster_health.LOAD_BALANCER.id,)
 )
 SHARED = Kind("gateway-address-shared", Layer.GATEWAY, _BROKEN)
+_NOT_SERVING = (
+    *(NOT_READY.id, SCALED.id, SHARED.id, cluster_health.LOAD_BALANCER.id),
+    *("services-not-exposed", "istiod-not-exposed", "services-exposed-wrongly"),
+    *("gateway-selector-mismatch", "gateway-not-listening"),
+    *("gateway-port-missing", "gateway-target-port-wrong"),
+)
 UNREACHABLE = Kind(
     "gateway-unreachable",
     Layer.GATEWAY,
-    _BROKEN,
-    (
-        *(NOT_READY.id, SCALED.id, SHARED.id, "packet-loss", "gateway-connection-resets"),
-        cluster_health.LOAD_BALANCER.id,
-    ),
+    (*_BROKEN, "TRAFFIC-1"),
+    (*_NOT_SERVING, "packet-loss", "gateway-connection-resets"),
+)
+NOT_ANSWERING = Kind(
+    "gateway-not-answering",
+    Layer.GATEWAY,
+    (*_BROKEN, "TRAFFIC-1"),
+    (*_NOT_SERVING, "packet-loss", "gateway-connection-resets"),
 )
 
 _SHOW = "services,deployments,pods"
@@ -177,31 +186,95 @@ def address_shared(case: Case) -> Iterator[Cause]:
 
 
 def unreachable(case: Case) -> Iterator[Cause]:
-    for spec, facts in _needed(case):
-        for address in facts.gateway_addresses:
-            tried = [
-                path
-                for path in case.facts.paths_of("gateway", server=spec.name)
-                if path.address == address and path.port == STATUS_PORT
-            ]
-            failed = [path for path in tried if path.is_closed]
-            if not failed:
-                continue
-            clients = sorted({path.client for path in failed})
-            yield Cause(
-                UNREACHABLE,
-                (spec.name,),
-                f"{spec.name}'s east-west gateway at {address} cannot be reached from "
-                f"{' or '.join(clients)}",
-                tuple(
-                    Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
-                    for path in tried
-                ),
-                f"let pods of {' and '.join(clients)} reach {address}, ports {STATUS_PORT} and "
-                f"those that the gateway serves: announcement of the address, routes, filters",
-                certainty="likely",
-                about=Subject((spec.name,), addresses=(address,)),
-            )
+    """Addresses of gateways at which clients of other clusters find a port closed.
+
+    The same port tried from the gateway's own cluster tells the gateway from what is on the way.
+    """
+    for spec, _ in _needed(case):
+        tried: dict[str, list[Path]] = {}
+        for path in case.facts.paths_of("gateway", server=spec.name):
+            tried.setdefault(path.address, []).append(path)
+        for address, paths in tried.items():
+            closed = [each for each in paths if each.is_closed and each.client != spec.name]
+            inside = [each for each in paths if each.client == spec.name]
+            dead = {each.port for each in inside if each.is_closed}
+            for client in sorted({each.client for each in closed}):
+                cut_off = [each for each in closed if each.client == client]
+                if on_the_way := [each for each in cut_off if each.port not in dead]:
+                    yield _cut_off(case, client, spec.name, on_the_way, inside)
+            if silent := [each for each in closed if each.port in dead]:
+                yield _not_answering(case, spec.name, address, silent, inside)
+
+
+def _cut_off(
+    case: Case, client: str, server: str, closed: Sequence[Path], inside: Sequence[Path]
+) -> Cause:
+    address = closed[0].address
+    ports = sorted({each.port for each in closed})
+    own = [each for each in inside if each.port in ports and each.is_open]
+    within = f", though {server} itself reaches it there" if own else ""
+    return Cause(
+        UNREACHABLE,
+        (server, client),
+        f"{client} cannot reach the east-west gateway of {server} at {address}, port "
+        f"{listed(ports)}: {_outcomes(closed)}{within}",
+        (*_seen(closed), *_seen(own), *_failed_connections(case, client, address, ports)),
+        f"let nodes and pods of {client} reach {address}, port {listed(ports)}: firewall rules, "
+        "security groups, routes, announcement of the address",
+        certainty="certain" if {each.port for each in own} >= {*ports} else "likely",
+        about=Subject((server,), addresses=(address,), clients=(client,)),
+    )
+
+
+def _not_answering(
+    case: Case, server: str, address: str, closed: Sequence[Path], inside: Sequence[Path]
+) -> Cause:
+    clients = sorted({each.client for each in closed})
+    ports = sorted({each.port for each in closed})
+    return Cause(
+        NOT_ANSWERING,
+        (server,),
+        f"{server}'s east-west gateway does not answer at {address}, port {listed(ports)}, from "
+        f"{listed(clients)} nor within {server}: {_outcomes(closed)}",
+        (
+            *_seen([each for each in inside if each.port in ports]),
+            *_seen(closed),
+            *(
+                Evidence(f"{each.pod} listens at {listed(each.ports)}", each.source)
+                for each in case.facts.clusters[server].gateways or ()
+            ),
+        ),
+        f"see that the Service of {address} has port {listed(ports)}, that its target is a port "
+        f"at which the gateway's pods listen, and that nothing in {server} filters it",
+        certainty="likely",
+        about=Subject((server,), addresses=(address,)),
+    )
+
+
+def _seen(paths: Sequence[Path]) -> Iterator[Evidence]:
+    for path in paths:
+        yield Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
+
+
+def _outcomes(paths: Sequence[Path]) -> str:
+    """What became of the attempts."""
+    counts = {
+        "timed out": sum(path.timed_out for path in paths),
+        "refused": sum(path.refused for path in paths),
+        "unreachable": sum(path.unreachable for path in paths),
+        "name not resolved": sum(path.unresolved for path in paths),
+    }
+    return listed([what for what, count in counts.items() if count], "no answer")
+
+
+def _failed_connections(
+    case: Case, cluster: str, address: str, ports: Sequence[int]
+) -> Iterator[Evidence]:
+    """The same, as the client's own proxy saw it."""
+    client = case.facts.clusters[cluster].client
+    for each in (client.endpoints or ()) if client else ():
+        if client and each.failed and each.target in {f"{address}:{port}" for port in ports}:
+            yield Evidence(f"Sleep's proxy in {cluster}: {each}", client.source)
 
 
 RULES = (missing, not_running, address_pending, address_shared, unreachable)

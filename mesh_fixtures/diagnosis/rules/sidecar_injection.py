@@ -13,6 +13,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.kube.webhooks import Webhook
 from mesh_fixtures.verdict.findings import Subject
+from mesh_fixtures.workloads import PLAIN_CLIENT
 
 _BROKEN = ("WORKLOAD-1",)
 OFF = Kind("injection-off", Layer.INJECTION, _BROKEN)
@@ -43,7 +44,11 @@ _LABELS = ("istio-injection", "istio.io/rev", "sidecar.istio.io/inject")
 
 def off(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
-        bare = [pod for pod in facts.pods_in(case.samples, {}) if pod.told is None]
+        bare = [
+            pod
+            for pod in facts.pods_in(case.samples, {})
+            if pod.told is None and pod.labels.get("app") != PLAIN_CLIENT
+        ]
         namespace = facts.namespace(case.samples)
         if not bare or namespace is None:
             continue

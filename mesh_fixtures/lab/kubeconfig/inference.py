@@ -56,8 +56,9 @@ def infer(found: Sequence[Installation], given: Mapping[str, str] | None = None)
                 "helloworld": f"v{at + 1}",
             }
         )
+    _require_sidecars(found, {str(each["network"]) for each in clusters})
     others = _others(found)
-    notes += _about_others(others)
+    notes += [*_about_others(others), *_about_ambient(found)]
     return Discovered(_scenario(mesh, clusters, others), tuple(notes))
 
 
@@ -235,6 +236,30 @@ def _networks(found: Sequence[Installation]) -> Iterator[str]:
             yield f"{each.cluster}: its network is {words}"
         elif not networks:
             yield f"{each.cluster}: no network is set; it is described as {UNNAMED_NETWORK}"
+
+
+def _require_sidecars(found: Sequence[Installation], networks: set[str]) -> None:
+    """See to it that the networks are joined for sidecars, which ambient's gateways are not for.
+
+    Raises:
+        ScenarioError: they are joined for the ambient mode alone.
+    """
+    ambient = networks & {name for each in found for name in each.ambient_networks}
+    if len(networks) > 1 and ambient == networks:
+        raise ScenarioError(
+            wanted="a mesh whose networks are joined for sidecars",
+            seen=f"gateways of {', '.join(sorted(ambient))} for the ambient mode (HBONE) only",
+            where=", ".join(each.cluster for each in found),
+            remedy="the ambient mode is not verified: neither ztunnel, nor waypoints, nor gateways "
+            "of the class istio-east-west",
+        )
+
+
+def _about_ambient(found: Sequence[Installation]) -> Iterator[str]:
+    for each in found:
+        if each.ambient:
+            parts = ", ".join(f"{count} {kind}" for kind, count in sorted(each.ambient.items()))
+            yield f"{each.cluster}: the ambient mode beside sidecars ({parts}) is not verified"
 
 
 def _others(found: Sequence[Installation]) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
+from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
 from mesh_fixtures.lab.recorded import RecordedLab
@@ -33,13 +34,13 @@ class KubeconfigLab(RecordedLab):
         record: records.Record,
         references: Sequence[Reference],
         images: ImageSet,
-        revision: str,
+        options: SampleOptions,
         progress: Progress,
     ) -> None:
         super().__init__(scenario, record, progress)
         self._references = references
         self._images = images
-        self._revision = revision
+        self._options = options
         self._stopping = threading.Event()
         self._clusters = {
             cluster.name: Cluster(
@@ -81,7 +82,7 @@ class KubeconfigLab(RecordedLab):
             lab=self.id,
             scenario=self.scenario,
             images=self._images,
-            revision=self._revision,
+            options=self._options,
             journal=self._record.journal,
             stopping=self._stopping,
         )

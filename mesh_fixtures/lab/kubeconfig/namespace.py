@@ -10,6 +10,7 @@ from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Entry
 from mesh_fixtures.kube import KubeEditor, Namespace
+from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.patience import patient
@@ -34,20 +35,37 @@ def entry(cluster: str, lab: str) -> Entry:
     return Entry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
 
 
-def make(kube: KubeEditor, lab: str, labels: Mapping[str, str]) -> None:
+def manifest(
+    name: str, labels: Mapping[str, str], annotations: Mapping[str, str], lab: str = ""
+) -> Json:
+    """The namespace as it is made.
+
+    Args:
+        labels: beside those that say whose it is.
+        lab: that it is made for; empty where it is only tried.
+    """
+    own = {**labels, **_LABELS, **({OWNER_LABEL: lab} if lab else {})}
+    metadata: dict[str, object] = {"name": name, "labels": own}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def make(
+    kube: KubeEditor, lab: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> None:
     """Make it, or use the one that this lab has made.
 
     Args:
-        labels: by which its pods are injected.
+        labels: by which its pods are injected, and those that were asked for.
+        annotations: those that were asked for.
 
     Raises:
         LabError: another one has its name.
         ProbeError: the API server cannot be asked or refuses.
     """
     name = name_of(lab)
-    own = {**_LABELS, OWNER_LABEL: lab, **labels}
-    metadata = {"name": name, "labels": own}
-    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    kube.create(manifest(name, labels, annotations, lab))
     there = kube.get(NAMESPACES, "", name)
     if there is None or not belongs(there, lab):
         raise LabError(

@@ -4,14 +4,13 @@ clusters do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import yaml
 
-from mesh_fixtures.contract import Cluster, Problem
-from mesh_fixtures.errors import MachineError, ProbeError
+from mesh_fixtures.contract import Problem
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, KubeClient, Resource
@@ -28,8 +27,6 @@ from mesh_fixtures.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
-from mesh_fixtures.lab.kubeconfig import contents
-from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
 
@@ -119,6 +116,13 @@ RULES: Final = (
         (DESTINATION_RULES,),
         ("create",),
         "where a gateway chooses between clusters or is counted on: a connection for each request",
+    ),
+    Rule(
+        "own",
+        (PODS,),
+        ("create",),
+        "a dry run only: whether policies admit the pods of HelloWorld and Sleep",
+        without="the admission of pods",
     ),
     Rule("own", (PODS, EVENTS), ("list",), "whether HelloWorld and Sleep run, or why not"),
     Rule(
@@ -242,24 +246,14 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def problems(references: Iterable[Reference]) -> Sequence[Problem]:
-    """What is missing for a run on these clusters, in their order; changes nothing."""
-    try:
-        with contents.clusters(references) as clusters:
-            found = parallel_map(lambda name: _problems_of(clusters[name]), clusters)
-    except MachineError as error:
-        return [Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)]
-    return [problem for each in found.values() for problem in each]
+def problems_of(kube: KubeClient) -> Iterator[Problem]:
+    """What a cluster does not permit, although a run needs it.
 
-
-def _problems_of(cluster: Cluster) -> Sequence[Problem]:
-    try:
-        with KubeClient(cluster) as kube:
-            refused = denied(kube)
-    except ProbeError as error:
-        missing = f"an API server of {cluster.name} that answers"
-        return [Problem(missing, error.remedy or "see what kubectl says of it", error.seen)]
-    return [_not_permitted(cluster.name, rule, those) for rule, those in refused.items()]
+    Raises:
+        ProbeError: the API server does not say.
+    """
+    for rule, accesses in denied(kube).items():
+        yield _not_permitted(kube.name, rule, accesses)
 
 
 def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from mesh_fixtures.options import Choice, Option
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
     from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+    from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, SampleOptions
     from mesh_fixtures.lab.kubeconfig.reference import Reference
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.records import Record
@@ -26,6 +27,24 @@ def _references(given: Sequence[str], folder: Path) -> tuple[Reference, ...]:
     from mesh_fixtures.lab.kubeconfig.reference import read_references
 
     return read_references(given, folder)
+
+
+def _labels(given: Sequence[str], folder: Path) -> Mapping[str, str]:
+    from mesh_fixtures.lab.kubeconfig.overrides import read_labels
+
+    return read_labels(given, folder)
+
+
+def _annotations(given: Sequence[str], folder: Path) -> Mapping[str, str]:
+    from mesh_fixtures.lab.kubeconfig.overrides import read_annotations
+
+    return read_annotations(given, folder)
+
+
+def _overrides(given: Sequence[str], folder: Path) -> PodOverrides:
+    from mesh_fixtures.lab.kubeconfig.overrides import read_overrides
+
+    return read_overrides(given, folder)
 
 
 KUBECONFIG = Option(
@@ -57,6 +76,31 @@ REVISION = Option(
     "(default: the default one, else the only one)",
     metavar="REVISION",
 )
+NAMESPACE_LABEL = Option(
+    "mesh_namespace_label",
+    "",
+    "label of the namespace that a run makes in existing clusters, e.g. one that the mesh's "
+    "discoverySelectors or a policy want; repeatable",
+    metavar="KEY=VALUE",
+    repeatable=True,
+    parse=_labels,
+)
+NAMESPACE_ANNOTATION = Option(
+    "mesh_namespace_annotation",
+    "",
+    "annotation of the namespace that a run makes in existing clusters; repeatable",
+    metavar="KEY=VALUE",
+    repeatable=True,
+    parse=_annotations,
+)
+POD_OVERRIDES = Option(
+    "mesh_pod_overrides",
+    "",
+    "YAML file with what is added to the pods that a run makes in existing clusters: labels, "
+    "annotations, resources, securityContext, nodeSelector, tolerations, imagePullSecrets",
+    metavar="FILE",
+    parse=_overrides,
+)
 
 
 def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
@@ -85,21 +129,34 @@ class KubeconfigProvider(Provider):
     name = "kubeconfig"
     summary = "existing clusters, with their mesh"
     external = True
-    options = (KUBECONFIG, HELLOWORLD_IMAGE, SLEEP_IMAGE, REVISION)
+    options = (
+        KUBECONFIG,
+        HELLOWORLD_IMAGE,
+        SLEEP_IMAGE,
+        REVISION,
+        NAMESPACE_LABEL,
+        NAMESPACE_ANNOTATION,
+        POD_OVERRIDES,
+    )
     priority = 30
 
     def __init__(
-        self, references: Sequence[Reference], images: ImageSet, revision: str = ""
+        self,
+        references: Sequence[Reference],
+        images: ImageSet,
+        options: SampleOptions | None = None,
     ) -> None:
         """Choose the clusters.
 
         Args:
             images: of the sample workloads.
-            revision: of the istiod that injects them; empty for the default one.
+            options: how they fit into the clusters; None for what fits most.
         """
+        from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
+
         self._references = tuple(references)
         self._images = images
-        self._revision = revision
+        self._options = options or SampleOptions()
 
     @classmethod
     def fits(cls, choice: Choice) -> str:
@@ -131,7 +188,15 @@ class KubeconfigProvider(Provider):
         images = sample_images(
             choice.own.get(HELLOWORLD_IMAGE.name, ""), choice.own.get(SLEEP_IMAGE.name, "")
         )
-        return cls(references, images, choice.own.get(REVISION.name, ""))
+        from mesh_fixtures.lab.kubeconfig.overrides import AS_THEY_ARE, SampleOptions
+
+        options = SampleOptions(
+            revision=choice.own.get(REVISION.name, ""),
+            labels=choice.own.get(NAMESPACE_LABEL.name, {}),
+            annotations=choice.own.get(NAMESPACE_ANNOTATION.name, {}),
+            pods=choice.own.get(POD_OVERRIDES.name, AS_THEY_ARE),
+        )
+        return cls(references, images, options)
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -152,9 +217,9 @@ class KubeconfigProvider(Provider):
         return discovery.discover(self._references, forwards=forwards)
 
     def problems(self) -> Sequence[Problem]:
-        from mesh_fixtures.lab.kubeconfig import permissions
+        from mesh_fixtures.lab.kubeconfig import needs
 
-        return permissions.problems(self._references)
+        return needs.problems(self._references, self._options)
 
     def read_only(self, scenario: Scenario) -> AbstractContextManager[Lab]:
         from mesh_fixtures.lab.kubeconfig.reading import reading
@@ -170,7 +235,7 @@ class KubeconfigProvider(Provider):
 
         del bare  # whether there is a mesh is not decided here
         self._require_clusters(scenario)
-        self._require_access(progress)
+        self._require_ready(progress)
         blueprint = Blueprint(
             scenario=scenario,
             provider=self.name,
@@ -178,7 +243,7 @@ class KubeconfigProvider(Provider):
             runs=self._digest,
             slotted=False,
             build=lambda record: KubeconfigLab(
-                scenario, record, self._references, self._images, self._revision, progress
+                scenario, record, self._references, self._images, self._options, progress
             ),
             trouble=(OSError,),
             minds_abandoned=False,
@@ -187,7 +252,7 @@ class KubeconfigProvider(Provider):
 
     @property
     def _digest(self) -> str:
-        parts = (*map(str, self._references), repr(self._images), self._revision)
+        parts = (*map(str, self._references), repr(self._images), repr(self._options))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _require_clusters(self, scenario: Scenario) -> None:
@@ -201,10 +266,8 @@ class KubeconfigProvider(Provider):
                 remedy=f"give each cluster as {FORM}",
             )
 
-    def _require_access(self, progress: Progress) -> None:
-        from mesh_fixtures.lab.kubeconfig import permissions
-
-        found = permissions.problems(self._references)
+    def _require_ready(self, progress: Progress) -> None:
+        found = self.problems()
         for problem in found:
             if problem.without:
                 detail = f"{problem.missing} is missing: {problem.without} cannot be verified"

@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import yaml
 
 from mesh_fixtures.contract import Cluster
-from mesh_fixtures.errors import LabError, NotPermitted, ProbeError
+from mesh_fixtures.errors import LabError, NotAdmitted
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
-from mesh_fixtures.kube import Event, KubeClient, KubeEditor, Pod
-from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.kube.resources import DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
+from mesh_fixtures.kube import Container, Event, KubeClient, KubeEditor, Pod
+from mesh_fixtures.kube.admission import refusal_in
+from mesh_fixtures.kube.objects import Json, encoded
+from mesh_fixtures.kube.resources import DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS, SECRETS
+from mesh_fixtures.lab.kubeconfig import admission
 from mesh_fixtures.lab.kubeconfig import namespace as own
+from mesh_fixtures.lab.kubeconfig.overrides import (
+    AS_THEY_ARE,
+    PodOverrides,
+    PullSecret,
+    SampleOptions,
+)
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
+    PLAIN_CLIENT,
     fresh_connections_manifest,
     helloworld_manifest,
     service_manifest,
@@ -41,12 +50,22 @@ MADE_SECONDS: Final = 45.0
 ENABLED: Final = {"istio-injection": "enabled"}
 """Chooses the default revision (Istio: Installing the Sidecar)."""
 
-_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""Label that every namespace has with its name (Kubernetes: Namespaces)."""
+
 _INTERVAL: Final = 0.5
 _SHOWN: Final = 3
-_OWN_CONTAINERS: Final = frozenset({"helloworld", "sleep"})
+_OWN_CONTAINERS: Final = {
+    "helloworld": "--mesh-helloworld-image",
+    "sleep": "--mesh-sleep-image",
+    PLAIN_CLIENT: "--mesh-sleep-image",
+}
+"""Options that choose their images."""
+
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
-_HOPELESS: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_NO_IMAGE: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull")
+_TRIES_AGAIN: Final = "ErrImagePull"
+_NOT_RETRIEVED: Final = "FailedToRetrieveImagePullSecret"
 
 
 @dataclass(frozen=True)
@@ -55,14 +74,13 @@ class Order:
 
     Attributes:
         lab: id of the lab that it belongs to.
-        revision: of istiod; empty for the default one.
         stopping: set when nothing more is to be made.
     """
 
     lab: str
     scenario: Scenario
     images: ImageSet
-    revision: str
+    options: SampleOptions
     journal: Journal
     stopping: threading.Event
 
@@ -77,32 +95,47 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         LabError: the cluster does not run them.
         ProbeError: the API server cannot be asked or refuses.
     """
+    options = order.options
     with KubeEditor(cluster) as kube:
         name = own.name_of(order.lab)
         webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
-        labels = namespace_labels(cluster.name, webhooks, name, order.revision)
+        labels = namespace_labels(cluster.name, webhooks, name, options.revision)
         _require_not_stopped(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
-        own.make(kube, order.lab, labels)
-        made = manifests(order.scenario, cluster.name, order.images, name)
-        for item in made:
+        own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
+        made = manifests(order.scenario, cluster.name, order.images, name, options.pods)
+        accounts = [each for each in made if each["kind"] == "ServiceAccount"]
+        others = [each for each in made if each not in accounts]
+        injecting = frozenset(each.webhook.name for each in webhooks)
+        for item in (*_copied(kube, options.pods.pull_secrets), *accounts):
+            _create(kube, name, item, injecting, progress)
+        for note in admission.require_admitted(kube, name, others, injecting):
+            progress.note("sample", f"admission of {note}", kube.name)
+        for item in others:
             _require_not_stopped(order, cluster.name)
-            _create(kube, name, item, progress)
+            _create(kube, name, item, injecting, progress)
         with progress.phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
-            trouble = _await(order, kube, name, deployments)
+            trouble = _await(order, kube, name, deployments, injecting)
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
 
 
-def manifests(scenario: Scenario, cluster: str, images: ImageSet, namespace: str) -> Sequence[Json]:
+def manifests(
+    scenario: Scenario,
+    cluster: str,
+    images: ImageSet,
+    namespace: str,
+    pods: PodOverrides = AS_THEY_ARE,
+) -> Sequence[Json]:
     """What a cluster gets, in the order of making."""
     spec = scenario.cluster(cluster)
     texts = [service_manifest()]
     if scenario.has_choice_behind_gateway and spec.is_primary:
         texts.append(fresh_connections_manifest(namespace))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
-    return [item for text in texts for item in yaml.safe_load_all(text)]
+    items = [item for text in texts for item in yaml.safe_load_all(text)]
+    return [pods.applied(item) if _is_deployment(item) else item for item in items]
 
 
 def namespace_labels(
@@ -132,28 +165,100 @@ def namespace_labels(
     return labels[seen[0]]
 
 
-def obstacle(pods: Sequence[Pod], events: Iterable[Event], wanted: int) -> str:
-    """Why workloads do not run that no mesh has to do with; empty when there is no such reason.
+@dataclass(frozen=True)
+class Obstacle:
+    """Why workloads do not run that no mesh has to do with.
+
+    Attributes:
+        lasting: whether waiting is in vain.
+    """
+
+    seen: str
+    remedy: str
+    lasting: bool
+
+
+def obstacle(
+    pods: Sequence[Pod], events: Sequence[Event], wanted: int, injectors: Collection[str] = ()
+) -> Obstacle | None:
+    """The obstacle; None where there is none but the mesh.
 
     Args:
         events: oldest first.
         wanted: number of pods that there should be.
+        injectors: names of the webhooks that inject proxies.
     """
     for pod in pods:
         if pod.unscheduled:
-            return f"pod {pod.name} has no node: {pod.unscheduled}"
-        for container in pod.containers:
+            remedy = f"{admission.PODS_OPTION} FILE with nodeSelector, tolerations or resources"
+            return Obstacle(f"pod {pod.name} has no node: {pod.unscheduled}", remedy, lasting=False)
+        for container in (*pod.starting, *pod.containers):
             waiting = container.waiting
+            if waiting.startswith(_NO_IMAGE):
+                return _no_image(pod, container, events)
             if container.name in _OWN_CONTAINERS and waiting and not waiting.startswith(_STARTING):
-                return f"pod {pod.name}, container {container.name} ({container.image}): {waiting}"
+                remedy = "choose images that run on these nodes: --mesh-helloworld-image, "
+                return Obstacle(
+                    _shown(pod, container), f"{remedy}--mesh-sleep-image", lasting=False
+                )
     refused = [each for each in events if each.reason == "FailedCreate"]
-    if len(pods) < wanted and refused and "webhook" not in refused[-1].message:
-        return str(refused[-1])
-    return ""
+    if len(pods) < wanted and refused:
+        refusal = refusal_in(refused[-1].message)
+        if not admission.is_of_mesh(refusal, injectors):
+            lasting = bool(refusal.kind) and "failed calling" not in refusal.message
+            return Obstacle(str(refused[-1]), admission.remedy_for(refusal), lasting)
+    return None
+
+
+def _no_image(pod: Pod, container: Container, events: Sequence[Event]) -> Obstacle:
+    seen = _shown(pod, container)
+    if pod.pull_secrets:
+        seen += f"; pull secrets of the pod: {', '.join(pod.pull_secrets)}"
+    missing = [each for each in events if each.reason == _NOT_RETRIEVED and pod.name in each.about]
+    if missing:
+        seen += f"; {missing[-1].message}"
+    option = _OWN_CONTAINERS.get(container.name, "")
+    choice = f"{option} IMAGE, which the nodes can pull, or " if option else ""
+    return Obstacle(
+        seen,
+        f"{choice}a secret to pull {container.image} by: imagePullSecrets in "
+        f"{admission.PODS_OPTION} FILE, with the namespace that it is copied from",
+        lasting=not container.waiting.startswith(_TRIES_AGAIN),
+    )
+
+
+def _shown(pod: Pod, container: Container) -> str:
+    return f"pod {pod.name}, container {container.name} ({container.image}): {container.waiting}"
+
+
+def _copied(kube: KubeEditor, secrets: Iterable[PullSecret]) -> Iterator[Json]:
+    """The secrets that are copied into the run's namespace.
+
+    Raises:
+        LabError: one of them is not there.
+    """
+    for each in secrets:
+        if not each.namespace:
+            continue
+        found = kube.get(SECRETS, each.namespace, each.name)
+        if found is None:
+            raise LabError(
+                wanted=f"the secret {each.name} to pull images by",
+                seen="none",
+                where=f"{kube.name}, namespace {each.namespace}",
+                remedy=f"correct imagePullSecrets in the file of {admission.PODS_OPTION}",
+            )
+        yield {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": each.name},
+            "type": found.kind,
+            "data": dict(encoded(found.data)),
+        }
 
 
 def _is_seen(injectors: Sequence[Injector], namespace: str, labels: Mapping[str, str]) -> bool:
-    all_labels = {**labels, _NAME_LABEL: namespace}
+    all_labels = {**labels, NAME_LABEL: namespace}
     return any(
         each.webhook.namespaces.matches(all_labels) and each.webhook.objects.matches({})
         for each in injectors
@@ -178,19 +283,31 @@ def _is_deployment(item: Json) -> bool:
     return str(item["kind"]) == "Deployment"
 
 
-def _create(kube: KubeEditor, namespace: str, item: Json, progress: Progress) -> None:
+def _create(
+    kube: KubeEditor,
+    namespace: str,
+    item: Json,
+    injectors: Collection[str],
+    progress: Progress,
+) -> None:
     try:
         kube.create(item, namespace)
-    except NotPermitted:
-        raise
-    except ProbeError as error:
+    except NotAdmitted as error:
+        refusal, name = refusal_in(error.seen), f"{item['kind']} {item['metadata']['name']}"
         # Istio's own webhooks look at its resources: that they do not answer is the mesh's fault.
-        if "webhook" not in error.seen:
-            raise
-        progress.note("sample", f"{item['kind']} was not made: {error.seen}", kube.name)
+        if not admission.is_of_mesh(refusal, injectors):
+            where = f"{kube.name}, namespace {namespace}"
+            raise admission.not_admitted({name: refusal}, where) from error
+        progress.note("sample", f"{name} was not made: {error.seen}", kube.name)
 
 
-def _await(order: Order, kube: KubeClient, namespace: str, names: Sequence[str]) -> str:
+def _await(
+    order: Order,
+    kube: KubeClient,
+    namespace: str,
+    names: Sequence[str],
+    injectors: Collection[str],
+) -> str:
     """What keeps the workloads from being ready; empty when they are.
 
     Raises:
@@ -205,17 +322,14 @@ def _await(order: Order, kube: KubeClient, namespace: str, names: Sequence[str])
             return ""
         pods = kube.list(PODS, namespace)
         events = sorted(kube.list(EVENTS, namespace), key=lambda event: event.at)
-        hindrance = obstacle(pods, events, len(names))
+        hindrance = obstacle(pods, events, len(names), injectors)
         over = time.monotonic() - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
-        if hindrance and (over or any(reason in hindrance for reason in _HOPELESS)):
+        if hindrance is not None and (over or hindrance.lasting):
             raise LabError(
                 wanted="HelloWorld and Sleep to run",
-                seen=hindrance,
+                seen=hindrance.seen,
                 where=f"{kube.name}, namespace {namespace}",
-                remedy="choose images that the nodes can pull: --mesh-helloworld-image, "
-                "--mesh-sleep-image"
-                if "mage" in hindrance
-                else "",
+                remedy=hindrance.remedy,
             )
         if over:
             states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]

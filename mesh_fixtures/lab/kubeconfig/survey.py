@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,10 +28,11 @@ from mesh_fixtures.kube.resources import (
     NAMESPACES,
     SERVICES,
 )
-from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.gateways import ambient_networks, gateways
 from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
+from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
 INJECTOR: Final = "app=sidecar-injector"
 """Label of the webhooks by which istiod injects proxies."""
@@ -52,12 +54,14 @@ class Injector:
         revision: label by which namespaces choose it: its istiod's revision, or a tag.
         cluster: what its path says of the pods' cluster; empty where istiod says it.
         network: likewise.
+        istiod: its istiod's revision, also where `revision` is a tag.
     """
 
     revision: str
     cluster: str
     network: str
     webhook: Webhook
+    istiod: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Installation:
         discovery: addresses at which its proxies find istiod.
         gateways: external addresses of its east-west gateways.
         reads: names of all clusters that its istiods read; None when none of them answered.
+        ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
+        ambient_networks: as `ambient_networks` of its istiods.
     """
 
     cluster: str
@@ -98,6 +104,8 @@ class Installation:
     discovery: frozenset[str] = frozenset()
     gateways: frozenset[str] = frozenset()
     reads: frozenset[str] | None = None
+    ambient: Mapping[str, int] = field(default_factory=dict)
+    ambient_networks: frozenset[str] = frozenset()
 
     @property
     def is_there(self) -> bool:
@@ -130,6 +138,8 @@ def installation(kube: KubeClient) -> Installation:
         discovery=_discovery(kube, tuple(discovery_addresses(maps)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
+        ambient=_ambient(kube),
+        ambient_networks=_ambient_networks(kube),
     )
 
 
@@ -149,7 +159,7 @@ def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Inject
                 words = match[1].split("/")[1:]
                 values = dict(zip(words[::2], words[1::2], strict=True))
                 cluster, network = values.get("cluster", ""), values.get("net", "")
-                yield Injector(revision, cluster, network, webhook)
+                yield Injector(revision, cluster, network, webhook, labels.get(REVISION_LABEL, ""))
 
 
 def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
@@ -199,6 +209,21 @@ def _reads(kube: KubeClient) -> frozenset[str] | None:
     except ProbeError:
         return None
     return frozenset(each.id for known in found for each in known.clusters) if found else None
+
+
+def _ambient(kube: KubeClient) -> Mapping[str, int]:
+    try:
+        clients = [each for one in xds_clients(kube) for each in one.clients.values()]
+    except ProbeError:
+        return {}
+    return Counter(each.kind for each in clients if each.kind in AMBIENT)
+
+
+def _ambient_networks(kube: KubeClient) -> frozenset[str]:
+    try:
+        return ambient_networks(kube)
+    except ProbeError:
+        return frozenset()
 
 
 def _json(text: str) -> Any:

@@ -1,0 +1,231 @@
+"""What a run needs in existing clusters, asked before anything is made and anything is judged.
+
+Source: Istio, MeshConfig (discoverySelectors); Installing the Sidecar; Canary Upgrades (revisions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.contract import Cluster, Problem
+from mesh_fixtures.errors import LabError, MachineError, NotAdmitted, ProbeError
+from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.kube import Access, ConfigMap, KubeEditor
+from mesh_fixtures.kube.admission import NO_DRY_RUN, refusal_in
+from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
+from mesh_fixtures.kube.webhooks import Selector
+from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
+from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
+from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
+from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, Injector, injectors
+from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.patience import patient
+
+ANSWER_SECONDS: Final = 8.0
+"""For an API server to say its version."""
+
+_TRIED_NAME: Final = f"{PREFIX}tried"
+_MESH: Final = "istio"
+_DEFAULT: Final = "default"
+_DATAPLANE: Final = "istio.io/dataplane-mode"
+_AMBIENT: Final = "ambient"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a cluster says before a run.
+
+    Attributes:
+        problems: of the cluster by itself.
+        labels: that the run's namespace would have there; None where it would not be made.
+        selectors: of the namespaces that its istiod looks at; empty for all.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    labels: Mapping[str, str] | None = None
+    selectors: tuple[Selector, ...] = ()
+
+
+def problems(references: Iterable[Reference], options: SampleOptions) -> Sequence[Problem]:
+    """What is missing for a run on these clusters, in their order; changes nothing."""
+    try:
+        with contents.clusters(references) as clusters:
+            seen = parallel_map(lambda name: _look(clusters[name], options), clusters)
+    except MachineError as error:
+        return [Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)]
+    found = [problem for each in seen.values() for problem in each.problems]
+    return [*found, *unselected(seen)]
+
+
+def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
+    """Clusters whose istiod would not look at the run's namespace in some clusters.
+
+    An istiod chooses among the namespaces of all clusters that it reads by its own selectors.
+    """
+    for istiod, of in seen.items():
+        ignored = [
+            name
+            for name, each in seen.items()
+            if of.selectors
+            and each.labels is not None
+            and not any(selector.matches(each.labels) for selector in of.selectors)
+        ]
+        if ignored:
+            label = _label_for(of.selectors)
+            yield Problem(
+                missing=f"the run's namespace in {', '.join(ignored)} selected by the "
+                f"discoverySelectors of the mesh configuration of {istiod}",
+                remedy=f"{admission.LABEL_OPTION} {label or 'KEY=VALUE'}",
+                seen="; or ".join(map(str, of.selectors)),
+            )
+
+
+def _look(cluster: Cluster, options: SampleOptions) -> Seen:
+    try:
+        with KubeEditor(cluster) as kube:
+            kube.require_answer(patient(ANSWER_SECONDS))
+            refused = tuple(permissions.problems_of(kube))
+            if any(not each.without for each in refused):
+                return Seen(refused)
+            seen = _ask(kube, options)
+            return Seen((*refused, *seen.problems), seen.labels, seen.selectors)
+    except ProbeError as error:
+        missing = f"an API server of {cluster.name} that answers"
+        return Seen((Problem(missing, error.remedy or "see what kubectl says of it", error.seen),))
+
+
+def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
+    webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+    found = [*_elsewhere(kube.name, webhooks), *_secrets(kube, options)]
+    try:
+        chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
+        labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
+    except LabError as error:
+        return Seen((*found, _as_problem(error)))
+    if labels.get(_DATAPLANE) == _AMBIENT:
+        found.append(
+            Problem(
+                missing=f"sidecars in the run's namespace in {kube.name}",
+                remedy=f"leave out {admission.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
+                "mode is not verified, neither ztunnel, nor waypoints, nor HBONE gateways",
+                seen=f"{_DATAPLANE}={_AMBIENT}",
+            )
+        )
+    injecting = [each for each in webhooks if _sees(each, {**chosen, NAME_LABEL: _TRIED_NAME})]
+    if injecting and not any(_sees(each, labels) for each in injecting):
+        found.append(
+            Problem(
+                missing=f"the run's namespace in {kube.name} selected by a webhook that injects",
+                remedy=f"leave out {admission.LABEL_OPTION}, or choose by --mesh-revision",
+                seen=_shown(labels),
+            )
+        )
+    revision = injecting[0].istiod if injecting else ""
+    return Seen(
+        tuple(found), labels, selectors_of(kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE), revision)
+    )
+
+
+def _sees(injector: Injector, labels: Mapping[str, str]) -> bool:
+    return injector.webhook.namespaces.matches(labels)
+
+
+def _admitted_labels(
+    kube: KubeEditor, labels: Mapping[str, str], options: SampleOptions
+) -> Mapping[str, str]:
+    """Labels of the run's namespace as the cluster makes it, which may add some.
+
+    Raises:
+        LabError: it would not be made.
+    """
+    item = namespace.manifest(_TRIED_NAME, labels, options.annotations)
+    try:
+        made = kube.dry_run(item)
+    except NotAdmitted as error:
+        if NO_DRY_RUN in error.seen:
+            return {**labels, NAME_LABEL: _TRIED_NAME}
+        refusal = refusal_in(error.seen)
+        raise LabError(
+            wanted=f"a namespace {PREFIX}* to be admitted",
+            seen=error.seen,
+            where=kube.name,
+            remedy=f"give it what {refusal.by or 'the API server'} wants by "
+            f"{admission.LABEL_OPTION} or {admission.ANNOTATION_OPTION}",
+        ) from error
+    found: Mapping[str, str] = made["metadata"].get("labels") or {}
+    return {**found, NAME_LABEL: _TRIED_NAME}
+
+
+def _elsewhere(cluster: str, webhooks: Iterable[Injector]) -> Iterator[Problem]:
+    """A control plane in another namespace, by the Services of its webhooks."""
+    services = {each.webhook.service.partition("/")[0] for each in webhooks} - {""}
+    if services and SYSTEM_NAMESPACE not in services:
+        where = min(services)
+        yield Problem(
+            missing=f"istiod of {cluster} in namespace {SYSTEM_NAMESPACE}",
+            remedy="a mesh whose control plane is in another namespace cannot be verified yet",
+            seen=f"istiod in namespace {where}",
+        )
+
+
+def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
+    """Secrets to pull images by that cannot be copied."""
+    for secret in options.pods.pull_secrets:
+        if not secret.namespace:
+            continue
+        where = f"{kube.name}, namespace {secret.namespace}"
+        reading = Access("get", SECRETS.plural, "", secret.namespace, secret.name)
+        making = Access("create", SECRETS.plural, "", _TRIED_NAME)
+        denied = [each for each in (reading, making) if not kube.may(each)]
+        if denied:
+            yield Problem(
+                missing=f"permission in {kube.name} to copy the secret {secret.name}",
+                remedy="permit it, or have the secret brought into namespaces "
+                f"{PREFIX}* by other means, and leave its namespace out in {admission.PODS_OPTION}",
+                seen=f"no permission; by hand: kubectl auth {denied[0]}",
+            )
+        elif kube.get(SECRETS, secret.namespace, secret.name) is None:
+            yield Problem(
+                missing=f"the secret {secret.name} ({where}) to pull images by",
+                remedy=f"correct imagePullSecrets in the file of {admission.PODS_OPTION}",
+            )
+
+
+def selectors_of(maps: Iterable[ConfigMap], revision: str = "") -> tuple[Selector, ...]:
+    """The namespaces that an istiod looks at, by its mesh configuration; empty for all.
+
+    Args:
+        maps: ConfigMaps of the control plane's namespace.
+        revision: of istiod; empty for the default one.
+    """
+    name = _MESH if revision in ("", _DEFAULT) else f"{_MESH}-{revision}"
+    text = next((each.data.get("mesh", "") for each in maps if each.meta.name == name), "")
+    try:
+        content: Any = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return ()
+    given = content.get("discoverySelectors") if isinstance(content, dict) else None
+    return tuple(Selector.read(each) for each in given or ())
+
+
+def _label_for(selectors: Sequence[Selector]) -> str:
+    """A label, or several, that the first selector wants; empty where it wants none."""
+    wanted = dict(selectors[0].labels)
+    for key, operator, values in selectors[0].expressions:
+        if operator in ("In", "Exists"):
+            wanted.setdefault(key, values[0] if values else "true")
+    return f" {admission.LABEL_OPTION} ".join(f"{key}={value}" for key, value in wanted.items())
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def _as_problem(error: LabError) -> Problem:
+    return Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)

@@ -1,0 +1,224 @@
+"""What a run needs is asked before anything is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_api_server import FakeApiServer
+
+from mesh_fixtures.contract import Problem
+from mesh_fixtures.kube.webhooks import Selector
+from mesh_fixtures.lab.kubeconfig import needs
+from mesh_fixtures.lab.kubeconfig.needs import Seen, selectors_of, unselected
+from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, PullSecret, SampleOptions
+from mesh_fixtures.lab.kubeconfig.reference import Reference
+
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CONFIG_MAPS = "/api/v1/namespaces/istio-system/configmaps"
+NAMESPACES = "/api/v1/namespaces"
+LABELS = {"istio-injection": "enabled"}
+
+
+def injecting(namespace: str = "istio-system", revision: str = "default") -> dict[str, Any]:
+    return {
+        "metadata": {"name": "x", "labels": {"istio.io/rev": revision}},
+        "webhooks": [
+            {
+                "name": "namespace.sidecar-injector.istio.io",
+                "clientConfig": {
+                    "service": {"name": "istiod", "namespace": namespace, "path": "/inject"}
+                },
+                "namespaceSelector": {"matchLabels": LABELS},
+            }
+        ],
+    }
+
+
+def mesh(*selectors: dict[str, Any], name: str = "istio") -> dict[str, Any]:
+    content = yaml.safe_dump({"discoverySelectors": list(selectors)})
+    return {"metadata": {"name": name, "namespace": "istio-system"}, "data": {"mesh": content}}
+
+
+def cluster(*selectors: dict[str, Any]) -> FakeApiServer:
+    return FakeApiServer(
+        {WEBHOOKS: {"items": [injecting()]}, CONFIG_MAPS: {"items": [mesh(*selectors)]}}
+    )
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[dict[str, FakeApiServer]]:
+    """Two clusters without problems; their kubeconfigs are in folders of their names."""
+    with ExitStack() as stack:
+        found = {name: cluster() for name in ("one", "two")}
+        for name, server in found.items():
+            (tmp_path / name).mkdir()
+            stack.enter_context(server.running(tmp_path / name))
+        yield found
+
+
+def problems(folder: Path, options: SampleOptions = SampleOptions()) -> list[Problem]:  # noqa: B008
+    references = [
+        Reference(name, (folder / name / "kubeconfig",), "cluster1") for name in ("one", "two")
+    ]
+    return list(needs.problems(references, options))
+
+
+def test_nothing_is_missing_and_nothing_is_made(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    assert problems(tmp_path) == []
+    for server in servers.values():
+        assert server.changes == []
+        ((path, namespace),) = server.tried
+        assert path == NAMESPACES
+        assert namespace["metadata"]["labels"]["istio-injection"] == "enabled"
+
+
+def test_a_namespace_that_is_not_selected(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    servers["two"].answers[CONFIG_MAPS] = {
+        "items": [mesh({"matchLabels": {"istio-discovery": "enabled"}})]
+    }
+    (found,) = problems(tmp_path)
+    assert found.missing == (
+        "the run's namespace in one, two selected by the discoverySelectors of the mesh "
+        "configuration of two"
+    )
+    assert found.seen == "istio-discovery=enabled"
+    assert found.remedy == "--mesh-namespace-label istio-discovery=enabled"
+    options = SampleOptions(labels={"istio-discovery": "enabled"})
+    assert problems(tmp_path, options) == []
+
+
+def test_a_control_plane_elsewhere(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
+    servers["one"].answers[WEBHOOKS] = {"items": [injecting("mesh-system")]}
+    (found,) = problems(tmp_path)
+    assert found.seen == "istiod in namespace mesh-system"
+    assert "another namespace" in found.remedy
+
+
+def test_a_namespace_that_is_not_admitted(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    def admits(path: str, item: Any) -> tuple[int, str] | None:
+        if "team" in item["metadata"]["labels"]:
+            return None
+        return 422, (
+            "namespaces \"x\" is forbidden: ValidatingAdmissionPolicy 'owners' with binding 'b' "
+            "denied request: a team is wanted"
+        )
+
+    servers["one"].admits = admits
+    (found,) = problems(tmp_path)
+    assert "a team is wanted" in found.seen
+    assert "ValidatingAdmissionPolicy owners" in found.remedy
+    assert "--mesh-namespace-label" in found.remedy
+    assert problems(tmp_path, SampleOptions(labels={"team": "mesh"})) == []
+
+
+def test_a_label_that_keeps_the_injector_away(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    options = SampleOptions(labels={"istio-injection": "disabled"})
+    found = problems(tmp_path, options)
+    assert [each.missing for each in found] == [
+        f"the run's namespace in {name} selected by a webhook that injects" for name in servers
+    ]
+
+
+def test_a_revision_that_is_not_there(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
+    found = problems(tmp_path, SampleOptions(revision="canary"))
+    assert len(found) == len(servers)
+    assert all("--mesh-revision" in each.remedy for each in found)
+
+
+def test_a_secret_to_pull_by(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
+    options = SampleOptions(pods=PodOverrides(pull_secrets=[PullSecret("ours", "team-a")]))
+    path = "/api/v1/namespaces/team-a/secrets/ours"
+    servers["two"].answers[path] = {"metadata": {"name": "ours"}, "data": {}}
+    (found,) = problems(tmp_path, options)
+    assert found.missing == "the secret ours (one, namespace team-a) to pull images by"
+    servers["two"].reviews = lambda each: each["resource"] != "secrets" or "cacerts" in str(each)
+    _, found = problems(tmp_path, options)
+    assert found.missing == "permission in two to copy the secret ours"
+    assert "kubectl auth can-i get secrets/ours -n team-a" in found.seen
+
+
+def test_an_api_server_that_hangs_is_told_soon(
+    servers: dict[str, FakeApiServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs, "ANSWER_SECONDS", 0.3)
+    servers["two"].silent = 1.0
+    begun = time.monotonic()
+    (found,) = problems(tmp_path)
+    assert time.monotonic() - begun < 3 * servers["two"].silent
+    assert found.missing == "an API server of two that answers"
+    assert "timed out" in found.seen
+
+
+def test_who_may_less_is_told_what(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
+    servers["one"].reviews = lambda each: each["resource"] != "deployments"
+    found = problems(tmp_path)
+    assert {each.missing for each in found} == {
+        "permission in one to create deployments, list deployments in its own namespace",
+        "permission in one to list deployments in istio-system",
+    }
+    assert servers["one"].tried == []
+
+
+SELECTED = {"matchLabels": {"mesh": "yes"}}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "labels", "label"),
+    [
+        ([], {}, None),
+        ([SELECTED], {"mesh": "yes"}, None),
+        ([{"matchLabels": {"other": "x"}}, SELECTED], {"mesh": "yes"}, None),
+        ([SELECTED], {}, "mesh=yes"),
+        (
+            [{"matchExpressions": [{"key": "env", "operator": "In", "values": ["a", "b"]}]}],
+            {},
+            "env=a",
+        ),
+        ([{"matchExpressions": [{"key": "env", "operator": "Exists"}]}], {}, "env=true"),
+        (
+            [{"matchExpressions": [{"key": "env", "operator": "DoesNotExist"}]}],
+            {"env": "a"},
+            "KEY=VALUE",
+        ),
+    ],
+)
+def test_which_label_would_do(
+    selectors: list[dict[str, Any]], labels: dict[str, str], label: str | None
+) -> None:
+    seen = {"one": Seen(labels=labels, selectors=tuple(map(Selector.read, selectors)))}
+    remedies = [each.remedy for each in unselected(seen)]
+    assert remedies == ([] if label is None else [f"--mesh-namespace-label {label}"])
+
+
+def test_where_no_namespace_would_be_made_none_is_unselected() -> None:
+    seen = {"one": Seen(labels=None, selectors=(Selector.read(SELECTED),))}
+    assert list(unselected(seen)) == []
+
+
+@pytest.mark.parametrize(("revision", "count"), [("", 0), ("default", 0), ("canary", 1), ("x", 0)])
+def test_the_revisions_own_configuration_counts(revision: str, count: int) -> None:
+    from mesh_fixtures.kube import ConfigMap
+
+    maps = [mesh(), mesh(SELECTED, name="istio-canary"), mesh(SELECTED, name="istio-other")]
+    assert len(selectors_of(map(ConfigMap.read, maps), revision)) == count
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "[]", "discoverySelectors: null"])
+def test_a_configuration_that_says_nothing(text: str) -> None:
+    from mesh_fixtures.kube import ConfigMap, Meta
+
+    assert selectors_of([ConfigMap(Meta("istio"), {"mesh": text})]) == ()

@@ -1,0 +1,48 @@
+"""Which sizes of packets a network carries, of what curl printed."""
+
+from __future__ import annotations
+
+import pytest
+from fake_kube import result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh_fixtures.probe.packets import OVERHEAD, SIZES, Sent, between, bounds, read_sent
+
+
+def of_mtu(mtu: int, sizes: tuple[int, ...] = SIZES) -> list[Sent]:
+    return [Sent(size, arrived=size <= mtu) for size in sizes]
+
+
+def test_what_ends_before_its_time_has_arrived() -> None:
+    printed = "0 248 0.001\n28 1148 0.001000\n52 548 0,001\n28 900 0.000000\ncurl: error\n"
+    assert read_sent(result(printed)) == (
+        Sent(248 + OVERHEAD, True),
+        Sent(548 + OVERHEAD, True),
+        Sent(1148 + OVERHEAD, False),
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        of_mtu(10_000),
+        of_mtu(0),
+        of_mtu(4000),  # a single one that is lost may be chance
+        [Sent(300, True), Sent(500, False), Sent(900, True), Sent(1400, False)],
+        [],
+    ],
+)
+def test_size_is_not_what_decides(sent: list[Sent]) -> None:
+    assert bounds(sent) is None
+
+
+@given(st.integers(min_value=300, max_value=3999))
+def test_bounds_are_narrowed_around_the_largest_that_is_carried(mtu: int) -> None:
+    first = bounds(of_mtu(mtu))
+    assert first is not None
+    assert first[0] <= mtu < first[1]
+    second = bounds(of_mtu(mtu, between(*first, 12)))
+    assert second is not None
+    assert first[0] <= second[0] <= mtu < second[1] <= first[1]
+    assert second[1] - second[0] <= max(1, (first[1] - first[0]) // 13)
