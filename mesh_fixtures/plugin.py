@@ -475,12 +475,14 @@ def mesh_verify(
 ) -> Callable[[], None]:
     """Checks the mesh by the test's requirement, for which all that it needs is there."""
     needed = {"sample": "mesh_sample", "endpoints": "mesh_endpoints", "traffic": "mesh_traffic"}
-    if mesh_requirement.needs in needed:
+    early = mesh_requirement.check_early(mesh_observed)
+    if early.result != "unmet" and mesh_requirement.needs in needed:
         request.getfixturevalue(needed[mesh_requirement.needs])
 
     def verify() -> None:
         __tracebackhide__ = True
-        outcome = mesh_requirement.check(mesh_observed)
+        unmet = early.result == "unmet"
+        outcome = early if unmet else mesh_requirement.check(mesh_observed)
         for name, figure in outcome.figures.items():
             record_property(name, figure)
         for note in outcome.notes:

@@ -18,10 +18,17 @@ class Root:
     Attributes:
         fingerprint: SHA-256, hex in lower case.
         subject: as in RFC 4514.
+        key: SHA-256 of its public key; empty when unknown.
     """
 
     fingerprint: str
     subject: str
+    key: str = ""
+
+    def verifies_as(self, other: Root) -> bool:
+        """Whether both verify the same: one certificate, or two of one key and name."""
+        renewed = bool(self.key) and (self.key, self.subject) == (other.key, other.subject)
+        return renewed or self.fingerprint == other.fingerprint
 
     def __str__(self) -> str:
         return f"{self.subject} {self.fingerprint[:16]}"
@@ -29,18 +36,21 @@ class Root:
 
 @dataclass(frozen=True)
 class Authority:
-    """The secret `cacerts` of a cluster.
+    """What the istiod of a cluster is given to sign with, or has made for itself.
 
     Attributes:
-        present: whether there is one; the rest is empty without.
+        present: whether it is given a secret `cacerts`.
+        secret: the one that holds the authority; empty, as all that follows, where there is none
+            that can be read, or where istiod leaves signing to somebody else.
         issuing: subject of the certificate that istiod signs with.
-        issuing_key: SHA-256 of its public key.
+        below: certificates that what it signs is verified by: that one, and those above it.
         defects: why proxies could not trust it.
     """
 
     present: bool
+    secret: str = ""
     issuing: str = ""
-    issuing_key: str = ""
+    below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
     defects: tuple[str, ...] = ()
 
@@ -160,7 +170,7 @@ class ProxyIdentity:
 
     Attributes:
         issuing: subject of the certificate that signed its own.
-        issuing_key: SHA-256 of the public key of that one.
+        below: certificates that its own is verified by: that one, and those above it.
         roots: what it verifies its peers against.
         lifetime: of its certificate, in seconds.
     """
@@ -168,7 +178,7 @@ class ProxyIdentity:
     pod: str
     source: str
     issuing: str = ""
-    issuing_key: str = ""
+    below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
     lifetime: float | None = None
 

@@ -1,6 +1,6 @@
-"""Certificate authorities: what a cluster's istiod signs with.
+"""Certificate authorities: what a cluster's istiod signs with, and who accepts what it signs.
 
-Source: Istio, Plug in CA Certificates.
+Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation).
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret, Source
 from mesh_fixtures.kube.resources import SECRETS
+from mesh_fixtures.probe.istiod import CONTAINER, istiods
+
+SELF_SIGNED: Final = "istio-ca-secret"
+"""Secret of the authority that istiod makes for itself when it is given none."""
+
+_CA_SERVER: Final = "ENABLE_CA_SERVER"
+"""Variable by which istiod signs no certificates, as an external authority does."""
 
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
 
@@ -53,39 +60,91 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class TrustMaterial:
+    """By what somebody's certificates are verified, and by what it verifies those of others.
+
+    Attributes:
+        issuing: certificate whose key made the signatures; None where it is not known.
+        chain: shown together with what was signed, in any order.
+        roots: what others are verified against.
+    """
+
+    issuing: x509.Certificate | None
+    chain: tuple[x509.Certificate, ...]
+    roots: tuple[x509.Certificate, ...]
+
+    @property
+    def path(self) -> tuple[Certificate, ...]:
+        """From the issuing certificate upwards, as far as it is known here."""
+        if self.issuing is None:
+            return ()
+        found = certification_path(self.issuing, self.chain, self.roots)
+        return tuple(map(describe, found))
+
+    def accepts(self, other: TrustMaterial) -> bool:
+        """Whether a path leads from the other's issuing certificate to one of these roots."""
+        if other.issuing is None:
+            return False
+        prints = {_fingerprint(root) for root in self.roots}
+        *_, last = certification_path(other.issuing, other.chain, self.roots)
+        return _fingerprint(last) in prints
+
+
+@dataclass(frozen=True)
 class Authority:
     """What a cluster's istiod signs with.
 
     Attributes:
-        issuing: certificate whose key signs the workloads' certificates.
-        roots: what they are verified against; more than one while a root is replaced.
+        secret: name of the secret that holds it.
         defects: why proxies could not trust it; empty when all is well.
     """
 
     source: Source
-    issuing: Certificate
-    roots: tuple[Certificate, ...]
+    secret: str
+    material: TrustMaterial
     defects: tuple[str, ...]
 
     @property
-    def is_root(self) -> bool:
-        """Whether istiod signs with the root itself."""
-        return self.issuing.key in {root.key for root in self.roots}
+    def issuing(self) -> Certificate:
+        """Certificate whose key signs the workloads' certificates."""
+        return self.material.path[0]
+
+    @property
+    def roots(self) -> tuple[Certificate, ...]:
+        """What they are verified against; more than one while a root is replaced."""
+        return tuple(map(describe, self.material.roots))
 
 
 def authority(kube: KubeClient) -> Authority | None:
-    """The authority in the cluster's secret `cacerts`; None when there is no such secret.
+    """The authority of the cluster's istiod: of the secret `cacerts`, or the one that istiod made.
+
+    Returns:
+        None where neither can be read, and where istiod leaves signing to somebody else.
 
     Raises:
-        ProbeError: the API server cannot be asked, or the secret cannot be read.
+        ProbeError: the API server cannot be asked, or the secret cannot be used.
     """
-    source = kube.source("secrets", SYSTEM_NAMESPACE, CACERTS)
-    secret = kube.get(SECRETS, SYSTEM_NAMESPACE, CACERTS)
-    return None if secret is None else read_authority(source, secret)
+    if not _signs(kube):
+        return None
+    for name in (CACERTS, SELF_SIGNED):
+        try:
+            secret = kube.get(SECRETS, SYSTEM_NAMESPACE, name)
+        except NotPermitted:
+            continue
+        if secret is not None:
+            return read_authority(kube.source("secrets", SYSTEM_NAMESPACE, name), secret)
+    return None
+
+
+def _signs(kube: KubeClient) -> bool:
+    """Whether the cluster's istiod is an authority, as it is unless its pods say otherwise."""
+    containers = [pod.container(CONTAINER) for pod in istiods(kube)]
+    settings = {each.env.get(_CA_SERVER, "true").lower() for each in containers if each is not None}
+    return settings != {"false"}
 
 
 def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:
-    """Read the secret, in Istio's own form or in that of `kubernetes.io/tls`.
+    """Read the secret: Istio's own form, that of `kubernetes.io/tls`, or the one that istiod made.
 
     Args:
         now: moment at which certificates must be valid; None for the present one.
@@ -93,7 +152,7 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
     """
-    files = CLUSTER_FILES if CLUSTER_FILES[0] in secret.data else _KUBERNETES_FILES
+    files = _files(secret)
     missing = sorted({name for name in files if name not in secret.data})
     if missing:
         raise _unusable(source, f"no entry {', '.join(missing)}")
@@ -104,7 +163,40 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     defects = path_defects(issuing, chain, roots, now or datetime.now(UTC))
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
-    return Authority(source, describe(issuing), tuple(map(describe, roots)), tuple(defects))
+    material = TrustMaterial(issuing, tuple(chain), tuple(roots))
+    return Authority(source, secret.meta.name, material, tuple(defects))
+
+
+def _files(secret: Secret) -> tuple[str, ...]:
+    """Entries of the certificate, its key, the roots and the chain."""
+    if secret.meta.name == SELF_SIGNED:
+        certificate, key, root, _ = CLUSTER_FILES
+        roots = root if secret.data.get(root) else certificate
+        return (certificate, key, roots, certificate)
+    return CLUSTER_FILES if CLUSTER_FILES[0] in secret.data else _KUBERNETES_FILES
+
+
+def certification_path(
+    issuing: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> list[x509.Certificate]:
+    """From an issuer up to a root; where none is reached, as far as there are certificates.
+
+    Args:
+        chain: certificates that may be on the path, in any order.
+    """
+    known = [*chain, *roots]
+    root_prints = {_fingerprint(root) for root in roots}
+    path = [issuing]
+    while _fingerprint(path[-1]) not in root_prints:
+        seen = {_fingerprint(each) for each in path}
+        issuers = [each for each in known if is_signed_by(path[-1], each)]
+        following = [each for each in issuers if _fingerprint(each) not in seen]
+        if not following:
+            break
+        path.append(min(following, key=lambda each: _fingerprint(each) not in root_prints))
+    return path
 
 
 def path_defects(
@@ -122,26 +214,17 @@ def path_defects(
         One sentence for each defect; empty when all is well.
     """
     defects: list[str] = []
-    known = [*chain, *roots]
-    root_prints = {_fingerprint(root) for root in roots}
-    seen: set[str] = set()
-    current = issuing
-    while True:
-        described = describe(current)
+    path = certification_path(issuing, chain, roots)
+    for described in map(describe, path):
         if not described.is_authority:
             defects.append(f"{described.subject} is no authority")
         if not described.valid_at(now):
             span = f"{described.not_before:%Y-%m-%d} to {described.not_after:%Y-%m-%d}"
             defects.append(f"{described.subject} is valid from {span} only")
-        if described.fingerprint in root_prints:
-            return defects
-        seen.add(described.fingerprint)
-        issuers = [each for each in known if is_signed_by(current, each)]
-        following = [each for each in issuers if _fingerprint(each) not in seen]
-        if not following:
-            defects.append(f"{described.subject} is not signed by a root or an entry of the chain")
-            return defects
-        current = min(following, key=lambda each: _fingerprint(each) not in root_prints)
+    last = describe(path[-1])
+    if last.fingerprint not in {_fingerprint(root) for root in roots}:
+        defects.append(f"{last.subject} is not signed by a root or an entry of the chain")
+    return defects
 
 
 def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

@@ -1,15 +1,15 @@
 """The certificates by which proxies identify themselves, and what they verify others against.
 
 Envoy shows the chain, and never the key. Source: Istio, Identity and certificate management;
-Envoy, Administration interface (`/config_dump`); SPIFFE, X.509-SVID.
+Envoy, Administration interface (`/config_dump`); SPIFFE, X.509-SVID; Istio, Trust Domain Migration.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,14 +17,18 @@ from cryptography import x509
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.certificates import (
     Certificate,
+    TrustMaterial,
     describe,
     is_signed_by,
     path_defects,
     read_certificates,
 )
 from mesh_fixtures.probe.envoy import PROXY, admin
+from mesh_fixtures.probe.istiod import CONTAINER, debug, istiods
+from mesh_fixtures.probe.proxies import Answers, ask_each
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 
@@ -32,6 +36,9 @@ _SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
 _OWN, _ROOTS = "default", "ROOTCA"
 """Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS)."""
 
+_MESH_PATH: Final = "/debug/mesh"
+_ANY_DOMAIN: Final = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
+_SCHEME: Final = "spiffe://"
 _SHOWN: Final = 200
 
 Json = Mapping[str, Any]
@@ -44,17 +51,24 @@ class Identity:
     Attributes:
         leaf: its own certificate.
         spiffe_ids: URIs of the leaf's subject alternative names; one when all is well.
-        issuing: the certificate whose key signed the leaf; None when the proxy holds none such.
-        roots: what the proxy verifies others against.
         defects: why those who trust the same roots could not trust it; empty when all is well.
     """
 
     source: Source
     leaf: Certificate
     spiffe_ids: tuple[str, ...]
-    issuing: Certificate | None
-    roots: tuple[Certificate, ...]
+    material: TrustMaterial
     defects: tuple[str, ...]
+
+    @property
+    def issuing(self) -> Certificate | None:
+        """The certificate whose key signed the leaf; None when the proxy holds none such."""
+        return next(iter(self.material.path), None)
+
+    @property
+    def roots(self) -> tuple[Certificate, ...]:
+        """What the proxy verifies others against."""
+        return tuple(map(describe, self.material.roots))
 
 
 def identity(kube: KubeClient, pod: Pod) -> Identity | None:
@@ -67,16 +81,109 @@ def identity(kube: KubeClient, pod: Pod) -> Identity | None:
     return read_identity(source, answer)
 
 
-def spiffe_id(pod: Pod) -> str:
+def identities(kube: KubeClient) -> Answers[Identity | None]:
+    """What each ready proxy of a cluster identifies itself by.
+
+    Raises:
+        ProbeError: as `proxies.proxies`.
+    """
+    return ask_each(kube, identity)
+
+
+@dataclass(frozen=True)
+class TrustDomains:
+    """By which trust domains a control plane names workloads, and whom else its proxies know.
+
+    Attributes:
+        own: in the certificates that it signs.
+        aliases: others that were its own, or that it is known by elsewhere.
+        of_others: those of the roots that the mesh configuration adds.
+        roots: these roots, besides those of the control plane's own authority.
+        accepts_any: whether its proxies look at trust domains at all.
+    """
+
+    source: Source
+    own: str
+    aliases: tuple[str, ...] = ()
+    of_others: tuple[str, ...] = ()
+    roots: tuple[x509.Certificate, ...] = field(default=(), repr=False)
+    accepts_any: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those in which its own workloads may be named."""
+        return (self.own, *self.aliases)
+
+    def accept(self, trust_domain: str) -> bool:
+        """Whether its proxies accept a peer of a trust domain."""
+        return self.accepts_any or trust_domain in (*self.names, *self.of_others)
+
+
+def trust_domains(kube: KubeClient) -> TrustDomains | None:
+    """Those of the mesh configuration of a cluster's istiod; None where no istiod is ready.
+
+    Raises:
+        ProbeError: istiod did not answer, or not as istiod does.
+    """
+    pod = next((each for each in istiods(kube) if each.serving), None)
+    if pod is None:
+        return None
+    answer = debug(kube, pod, _MESH_PATH)
+    container = pod.container(CONTAINER)
+    setting = "" if container is None else container.env.get(_ANY_DOMAIN, "")
+    return read_trust_domains(answer.source, answer.text, accepts_any=setting.lower() == "true")
+
+
+def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False) -> TrustDomains:
+    """Read an istiod's answer to `/debug/mesh`.
+
+    Raises:
+        ProbeError: it is none.
+    """
+    try:
+        configuration = answer_in(answer)
+        others = configuration.get("caCertificates") or ()
+        return TrustDomains(
+            source,
+            configuration.get("trustDomain") or DEFAULT_TRUST_DOMAIN,
+            tuple(configuration.get("trustDomainAliases") or ()),
+            tuple(name for each in others for name in each.get("trustDomains") or ()),
+            tuple(_roots(source, others)),
+            accepts_any,
+        )
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ProbeError(
+            wanted="istiod's mesh configuration",
+            seen=answer[:_SHOWN] or "nothing",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: {source.asked}",
+        ) from error
+
+
+def _roots(source: Source, added: Sequence[Json]) -> Iterator[x509.Certificate]:
+    """Roots that a mesh configuration adds as PEM, and not as the address of a bundle."""
+    for each in added:
+        if each.get("pem"):
+            yield from read_certificates(source, "caCertificates", each["pem"].encode())
+
+
+def spiffe_id(pod: Pod, trust_domain: str = "") -> str:
     """The identity that a pod must have in its mesh (Istio: `spiffe://TRUST-DOMAIN/ns/.../sa/...`).
 
-    The trust domain is the one that its proxy was configured with.
+    Args:
+        trust_domain: empty for the one that its proxy was configured with when it was injected,
+            which need not be the mesh's by now.
     """
     proxy = pod.container(PROXY)
     configured = proxy.env.get("TRUST_DOMAIN") if proxy is not None else None
     account = pod.service_account or "default"
-    trust_domain = configured or DEFAULT_TRUST_DOMAIN
-    return f"spiffe://{trust_domain}/ns/{pod.meta.namespace}/sa/{account}"
+    trust_domain = trust_domain or configured or DEFAULT_TRUST_DOMAIN
+    return f"{_SCHEME}{trust_domain}/ns/{pod.meta.namespace}/sa/{account}"
+
+
+def trust_domain_of(spiffe: str) -> str:
+    """The trust domain in a SPIFFE id; empty in anything else."""
+    return spiffe.removeprefix(_SCHEME).partition("/")[0] if spiffe.startswith(_SCHEME) else ""
 
 
 def read_identity(source: Source, dump: Any, now: datetime | None = None) -> Identity | None:
@@ -128,8 +235,7 @@ def _identity(
         source=source,
         leaf=described,
         spiffe_ids=spiffe_ids(leaf),
-        issuing=None if issuing is None else describe(issuing),
-        roots=tuple(map(describe, roots)),
+        material=TrustMaterial(issuing, tuple(chain), tuple(roots)),
         defects=tuple(defects),
     )
 

@@ -88,6 +88,8 @@ class Requirement:
         id: stable; it appears in reports and baselines.
         title: what must hold, in a sentence.
         judge: looks at a mesh; raises ProbeError or LabError when it cannot. Others use `check`.
+        judge_early: finds what breaks it before there is what it needs, and cannot be mended by
+            that; None where there is no such thing. Others use `check_early`.
         section: of the specification that promises it, as people find it.
         url: address of that specification.
         needs: what is observed or deployed before it is checked.
@@ -113,6 +115,7 @@ class Requirement:
     without_samples: bool = False
     disruptive: bool = False
     seconds: float = 300.0
+    judge_early: Callable[[ObservedMesh], Outcome] | None = field(default=None, repr=False)
 
     def missing_features(self, scenario: Scenario) -> tuple[str, ...]:
         """The features that the scenario would need for the requirement to apply."""
@@ -120,8 +123,16 @@ class Requirement:
 
     def check(self, mesh: ObservedMesh) -> Outcome:
         """Check a mesh whose scenario has all of the features."""
+        return self._checked(self.judge, mesh)
+
+    def check_early(self, mesh: ObservedMesh) -> Outcome:
+        """Check a mesh that may lack what this needs: unmet if that makes no difference."""
+        judge = self.judge_early
+        return Outcome.judged(()) if judge is None else self._checked(judge, mesh)
+
+    def _checked(self, judge: Callable[[ObservedMesh], Outcome], mesh: ObservedMesh) -> Outcome:
         try:
-            return self.judge(mesh)
+            return judge(mesh)
         except (LabError, ProbeError) as trouble:
             return Outcome.inconclusive(trouble)
         finally:

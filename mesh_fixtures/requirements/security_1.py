@@ -15,7 +15,7 @@ from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
-from mesh_fixtures.probe.identities import spiffe_id
+from mesh_fixtures.probe.identities import TrustDomains, spiffe_id, trust_domains
 from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set_log_level
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
@@ -73,6 +73,7 @@ class Probes:
     set_log_level: Callable[[KubeClient, Pod, str], None] = set_log_level
     requests: Callable[..., TrafficSample] = requests
     logged_peers: Callable[[KubeClient, Pod, Iterable[str]], Mapping[str, Peers]] = logged_peers
+    trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
     fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
     client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
         client_endpoints
@@ -87,8 +88,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         Server(cluster, pod) for cluster, those in pods.items() for pod in those if pod.serving
     ]
     servers = [server for server in serving if server.pod.container(PROXY)]
+    domains = view.each(probes.trust_domains, [each.name for each in mesh.scenario.primaries])
     wanted = {
-        client: spiffe_id(sleep)
+        client: _ids(sleep, domains[mesh.scenario.control_plane_of(client)])
         for client, sleep in view.each(
             lambda kube: kube.pod_of(kube.sample_namespace, SLEEP)
         ).items()
@@ -102,6 +104,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     if unseen is not None:
         return Outcome.inconclusive(unseen, _figures(servers, known))
     return Outcome.judged(findings, _figures(servers, known))
+
+
+def _ids(sleep: Pod, domains: TrustDomains | None) -> tuple[str, ...]:
+    """By which a client may be known; by the one that it was configured with if no istiod tells."""
+    return tuple(spiffe_id(sleep, name) for name in (domains.names if domains else ("",)))
 
 
 @contextmanager
@@ -224,14 +231,16 @@ def _bare(serving: Sequence[Server]) -> Iterator[Finding]:
 
 
 def _judged(
-    servers: Sequence[Server], wanted: Mapping[str, str], answers: Answers, known: Known
+    servers: Sequence[Server], wanted: Mapping[str, tuple[str, ...]], answers: Answers, known: Known
 ) -> Iterator[Finding]:
     for (client, name), peers in known.items():
         answered = answers[client][name]
-        others = Counter(each for each in peers.spiffe_ids if each != wanted[client])
+        others = Counter(each for each in peers.spiffe_ids if each not in wanted[client])
         if others or (answered and not peers.spiffe_ids):
             server = next(each for each in servers if each.name == name)
-            expected = f"{server.pod.meta} to know Sleep of {client} as {wanted[client]}"
+            expected = (
+                f"{server.pod.meta} to know Sleep of {client} as {' or '.join(wanted[client])}"
+            )
             seen = ", ".join(
                 f"{each or 'no certificate'} in {count} of {answered} requests"
                 for each, count in others.items()

@@ -1,16 +1,25 @@
-"""TRUST-1: the certificate authorities of the mesh."""
+"""TRUST-1: whether the mesh's proxies accept each other's certificates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from mesh_fixtures.install.certificates import CACERTS
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.certificates import Authority, authority
+from mesh_fixtures.kube import KubeClient, Source
+from mesh_fixtures.probe.certificates import (
+    Authority,
+    Certificate,
+    TrustMaterial,
+    authority,
+    describe,
+)
+from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, trust_domains
+from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.requirements.observed import ObservedMesh
-from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.verdict.findings import Finding, Subject
+
+Held = Sequence[tuple[Proxy, Identity]]
 
 
 @dataclass(frozen=True)
@@ -18,71 +27,148 @@ class Probes:
     """How the mesh is observed."""
 
     authority: Callable[[KubeClient], Authority | None] = authority
+    identities: Callable[[KubeClient], Answers[Identity | None]] = identities
+    trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Proxies of a cluster that are verified alike, and verify others alike.
+
+    Attributes:
+        names: of the proxies; "every proxy" where all of the cluster's are alike.
+    """
+
+    cluster: str
+    names: str
+    material: TrustMaterial
+    source: Source
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    found = mesh.view.each(probes.authority, [cluster.name for cluster in mesh.scenario.primaries])
-    return Outcome.judged([*_missing(found), *_untrusted(found), *_roots(found), *_shared(found)])
+    answers = mesh.view.each(probes.identities)
+    held = {
+        cluster: [(proxy, seen) for proxy, seen in those.answered if seen is not None]
+        for cluster, those in answers.items()
+    }
+    authorities = _authorities(mesh, probes)
+    groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
+    if not mesh.has_samples:
+        bare = {name: each for name, each in authorities.items() if each and not held[name]}
+        groups += _to_come(bare, mesh.view.each(probes.trust_domains, bare))
+    findings = [*_unsound(authorities), *_refusals(groups)]
+    figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
+    unseen = [error for each in answers.values() if not each.answered for _, error in each.silent]
+    if unseen and not findings:
+        return Outcome.inconclusive(unseen[0], figures)
+    return Outcome.judged(findings, figures, _shared(mesh, held))
 
 
-def _present(found: dict[str, Authority | None]) -> dict[str, Authority]:
-    return {cluster: each for cluster, each in found.items() if each is not None}
+def judge_early(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    """What certificate authorities show by themselves: with an unsound one, no sample may start."""
+    return Outcome.judged(_unsound(_authorities(mesh, probes)))
 
 
-def _missing(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    for cluster, each in found.items():
-        if each is None:
-            yield Finding(
-                cluster, f"a secret {CACERTS} in istio-system", "none", about=_of(cluster)
-            )
+def _authorities(mesh: ObservedMesh, probes: Probes) -> Mapping[str, Authority | None]:
+    return mesh.view.each(probes.authority, [cluster.name for cluster in mesh.scenario.primaries])
 
 
-def _untrusted(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    for cluster, each in _present(found).items():
-        for defect in each.defects:
-            yield Finding(cluster, f"a sound chain in {CACERTS}", defect, each.source, _of(cluster))
-        if each.is_root:
-            seen = f"the root {each.issuing.subject} itself"
-            yield Finding(cluster, "an intermediate to sign with", seen, each.source, _of(cluster))
+def _unsound(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
+    for cluster, each in authorities.items():
+        if each is not None:
+            expected = f"a sound chain in {each.secret}"
+            for defect in each.defects:
+                yield Finding(cluster, expected, defect, each.source, _of(cluster))
 
 
-def _roots(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    present = list(_present(found).items())
-    for cluster, each in present[1:]:
-        first, reference = present[0]
-        wanted = {root.fingerprint for root in reference.roots}
-        if wanted != {root.fingerprint for root in each.roots}:
-            expected = f"the root of {first}, {_named(reference)}"
-            yield Finding(cluster, expected, _named(each), each.source, _of(first, cluster))
+def _alike(cluster: str, held: Held) -> Iterator[_Alike]:
+    groups: dict[tuple[tuple[str, ...], frozenset[str]], list[tuple[Proxy, Identity]]] = {}
+    for proxy, seen in held:
+        path = tuple(each.fingerprint for each in seen.material.path)
+        roots = frozenset(each.fingerprint for each in seen.roots)
+        groups.setdefault((path, roots), []).append((proxy, seen))
+    for those in groups.values():
+        names = "the proxies of " + ", ".join(str(proxy) for proxy, _ in those)
+        one = those[0][1]
+        yield _Alike(
+            cluster, "every proxy" if len(groups) == 1 else names, one.material, one.source
+        )
 
 
-def _shared(found: dict[str, Authority | None]) -> Iterator[Finding]:
-    owners: dict[str, str] = {}
-    for cluster, each in _present(found).items():
-        owner = owners.setdefault(each.issuing.key, cluster)
-        if owner != cluster:
-            expected = "a separate key of its intermediate"
-            seen = f"that of {owner}, {each.issuing.short}"
-            yield Finding(cluster, expected, seen, each.source, _of(owner, cluster))
+def _to_come(
+    authorities: Mapping[str, Authority], domains: Mapping[str, TrustDomains | None]
+) -> Iterator[_Alike]:
+    """What proxies of clusters that have none would hold."""
+    for cluster, each in authorities.items():
+        known = domains[cluster]
+        roots = (*each.material.roots, *(known.roots if known else ()))
+        material = replace(each.material, roots=roots)
+        yield _Alike(cluster, "every new proxy", material, each.source)
 
 
-def _named(each: Authority) -> str:
-    return ", ".join(f"{root.subject} {root.short}" for root in each.roots)
+def _refusals(groups: Sequence[_Alike]) -> Iterator[Finding]:
+    """Proxies that cannot verify others, each with the root that it lacks."""
+    for verifying in groups:
+        for shown in groups:
+            path = shown.material.path
+            if shown is verifying or not path:
+                continue
+            if not verifying.material.accepts(shown.material):
+                expected = (
+                    f"{verifying.names} to trust {_top(path)}, below which {shown.names} of "
+                    f"{shown.cluster} holds its certificate"
+                )
+                yield Finding(
+                    verifying.cluster,
+                    expected,
+                    _listed(map(describe, verifying.material.roots)),
+                    verifying.source,
+                    _of(shown.cluster, verifying.cluster),
+                )
+
+
+def _top(path: Sequence[Certificate]) -> str:
+    """The root of a path; where it does not lead to one, the issuer that is missing."""
+    last = path[-1]
+    return _named(last) if last.subject == last.issuer else last.issuer
+
+
+def _shared(mesh: ObservedMesh, held: Mapping[str, Held]) -> Iterator[str]:
+    """A note of control planes that sign with one key, which works."""
+    owners: dict[str, set[str]] = {}
+    for cluster, those in held.items():
+        for _, seen in those:
+            if seen.issuing is not None:
+                primary = mesh.scenario.control_plane_of(cluster)
+                owners.setdefault(seen.issuing.key, set()).add(primary)
+    for names in owners.values():
+        if len(names) > 1:
+            yield f"{' and '.join(sorted(names))} sign with the same key: whoever gets it has both"
+
+
+def _listed(certificates: Iterable[Certificate]) -> str:
+    return ", ".join(map(_named, certificates))
+
+
+def _named(each: Certificate) -> str:
+    return f"{each.subject} {each.short}"
 
 
 def _of(*clusters: str) -> Subject:
-    return Subject(clusters)
+    return Subject(tuple(dict.fromkeys(clusters)))
 
 
 REQUIREMENT = Requirement(
     id="TRUST-1",
     level="core",
     title=(
-        "The primaries' certificate authorities share one root, and each signs with its own "
-        "intermediate certificate."
+        "The proxies of all clusters accept each other's certificates: each holds one below a "
+        "root that every other trusts. No certificate authority signs with an unsound chain."
     ),
     judge=judge,
+    judge_early=judge_early,
     section="Before you begin: Configure Trust",
     url="https://istio.io/latest/docs/setup/install/multicluster/before-you-begin/#configure-trust",
+    needs="sample",
     without_samples=True,
 )

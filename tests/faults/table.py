@@ -100,6 +100,47 @@ _TRUST: Final = (
         fails=("TRUST-1",),
         unaffected=("CONTROL-1", "DISCOVERY-1", *_PATHS),
     ),
+    Fault(
+        id="half-way-rotation",
+        broken="cluster1 signs below a new root, which cluster2 does not trust yet.",
+        topology=TWO_NETWORKS,
+        inject=trust.half_way_rotation,
+        fails=("TRUST-1", "TRAFFIC-1"),
+        unaffected=("CONTROL-1", "DISCOVERY-1", *_PATHS),
+        cause="different-roots",
+    ),
+    Fault(
+        id="cacerts-unsound",
+        broken="cluster2's intermediate is valid from tomorrow, and its istiod does not start.",
+        topology=TWO_NETWORKS,
+        inject=trust.not_yet_valid,
+        fails=("TRUST-1", "CONTROL-1"),
+        unaffected=("NETWORK-1",),
+    ),
+    Fault(
+        id="cacerts-unused",
+        broken="cluster2 was given another root's cacerts, and its istiod was not restarted.",
+        topology=TWO_NETWORKS,
+        inject=trust.cacerts_unused,
+        fails=("TRUST-2",),
+        unaffected=("TRUST-1", "CONTROL-1", "DISCOVERY-1", *_PATHS, "DISCOVERY-2", "TRAFFIC-1"),
+    ),
+    Fault(
+        id="proxies-not-restarted",
+        broken="All istiods sign below another root, and no proxy was restarted.",
+        topology=TWO_NETWORKS,
+        inject=trust.proxies_not_restarted,
+        fails=("TRUST-2",),
+        unaffected=("TRUST-1", "CONTROL-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="root-bundle-missing",
+        broken="The istiod of cluster2 may not write the root into namespaces; new pods wait.",
+        topology=TWO_NETWORKS,
+        inject=trust.no_root_for_namespaces,
+        fails=("WORKLOAD-1",),
+        unaffected=(*_CONTROL, "GATEWAY-1"),
+    ),
 )
 
 _REMOTE_SECRETS: Final = (
@@ -214,6 +255,14 @@ _NETWORKS: Final = (
         inject=networks.wrong_label,
         fails=("CONTROL-3",),
         unaffected=_KNOWN,
+    ),
+    Fault(
+        id="proxy-identity-wrong",
+        broken="The istiod of cluster2 injects proxies that take themselves for network1's.",
+        topology=TWO_NETWORKS,
+        inject=trust.another_network,
+        fails=("CONTROL-3",),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
     ),
     Fault(
         id="networks-not-isolated",

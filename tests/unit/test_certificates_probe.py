@@ -1,58 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from fake_kube import result
+from certificate_examples import NOW, Made, make, material
+from cryptography.hazmat.primitives import hashes
+from fake_kube import pod, result
 from mesh_examples import SCENARIOS
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import make_certificates
-from mesh_fixtures.kube import Meta, Secret
-from mesh_fixtures.probe.certificates import Authority, read_authority
-
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Made:
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    @property
-    def key_pem(self) -> bytes:
-        return self.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-
-
-def make(name: str, issuer: Made | None = None, *, authority: bool = True, days: int = 365) -> Made:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=2))
-        .not_valid_after(NOW + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .sign(issuer.key if issuer else key, hashes.SHA256())
-    )
-    return Made(key, certificate)
+from mesh_fixtures.kube import Container, KubeClient, Meta, Pod, Secret, Source
+from mesh_fixtures.probe.certificates import Authority, authority, read_authority
 
 
 def read(data: Mapping[str, bytes]) -> Authority:
@@ -76,7 +37,6 @@ ISSUING = make("intermediate", ROOT)
 def test_an_intermediate_of_a_root() -> None:
     seen = read(cacerts(ISSUING, ROOT))
     assert seen.defects == ()
-    assert not seen.is_root
     assert seen.issuing.subject == "CN=intermediate"
     assert seen.issuing.issuer == "CN=root"
     assert seen.roots[0].fingerprint == ROOT.certificate.fingerprint(hashes.SHA256()).hex()
@@ -113,7 +73,7 @@ def test_one_of_several_roots_suffices() -> None:
 
 def test_signing_with_the_root_itself() -> None:
     seen = read(cacerts(ROOT, ROOT))
-    assert seen.is_root
+    assert seen.issuing.fingerprint == seen.roots[0].fingerprint
     assert seen.defects == ()
 
 
@@ -174,3 +134,83 @@ def test_a_secret_that_cannot_be_read(name: str, content: bytes | None, message:
 def test_an_empty_secret() -> None:
     with pytest.raises(ProbeError, match=r"no entry ca\.crt, tls\.crt, tls\.key"):
         read({})
+
+
+def test_the_authority_that_istiod_made() -> None:
+    made = Secret(
+        Meta("istio-ca-secret", "istio-system"),
+        {"ca-cert.pem": ROOT.pem, "ca-key.pem": ROOT.key_pem, "root-cert.pem": b""},
+    )
+    seen = read_authority(result().source, made, NOW)
+    assert seen.secret == "istio-ca-secret"
+    assert seen.issuing.fingerprint == seen.roots[0].fingerprint
+    assert seen.defects == ()
+
+
+class Secrets:
+    """A cluster with secrets, and with an istiod that was given these variables."""
+
+    def __init__(self, found: Mapping[str, Secret | None], **env: str) -> None:
+        self.found = found
+        self.istiod = replace(pod("istiod-1"), containers=(Container("discovery", env=env),))
+
+    def get(self, resource: Any, namespace: str, name: str) -> Secret | None:
+        if name not in self.found:
+            raise NotPermitted(wanted="permission", seen="403", where="cluster1")
+        return self.found[name]
+
+    def list(self, resource: Any, namespace: str, selector: str) -> tuple[Pod, ...]:
+        return (self.istiod,)
+
+    def source(self, kind: str, namespace: str, name: str) -> Source:
+        return result().source
+
+    def as_client(self) -> KubeClient:
+        return cast("KubeClient", self)
+
+
+GIVEN = Secret(Meta("cacerts", "istio-system"), cacerts(ISSUING, ROOT))
+OWN = Secret(
+    Meta("istio-ca-secret", "istio-system"), {"ca-cert.pem": ROOT.pem, "ca-key.pem": ROOT.key_pem}
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "env", "secret"),
+    [
+        ({"cacerts": GIVEN, "istio-ca-secret": OWN}, {}, "cacerts"),
+        ({"cacerts": None, "istio-ca-secret": OWN}, {}, "istio-ca-secret"),
+        ({"cacerts": None, "istio-ca-secret": None}, {}, ""),
+        ({"istio-ca-secret": OWN}, {}, "istio-ca-secret"),
+        ({}, {}, ""),
+        ({"cacerts": GIVEN}, {"ENABLE_CA_SERVER": "true"}, "cacerts"),
+        ({"cacerts": GIVEN}, {"ENABLE_CA_SERVER": "false"}, ""),
+    ],
+)
+def test_the_authority_that_istiod_signs_with_as_far_as_it_can_be_read(
+    found: Mapping[str, Secret | None], env: Mapping[str, str], secret: str
+) -> None:
+    seen = authority(Secrets(found, **env).as_client())
+    assert (seen.secret if seen else "") == secret
+
+
+OTHER = make("other root")
+
+
+@pytest.mark.parametrize(
+    ("verifying", "shown", "accepts"),
+    [
+        (material(ISSUING, ROOT), material(ISSUING, ROOT), True),
+        (material(ISSUING, ROOT), material(make("two", ROOT), ROOT), True),
+        (material(ISSUING, OTHER), material(ISSUING, ROOT), False),
+        (material(ISSUING, OTHER, ROOT), material(ISSUING, ROOT), True),
+        (material(ISSUING, ROOT), material(ISSUING, OTHER, ROOT), True),
+        (material(ISSUING, ROOT), material(make("b", OTHER), ROOT, OTHER, chain=[OTHER]), False),
+        (material(ISSUING, ROOT), material(ROOT, ROOT), True),
+        (material(ISSUING, ROOT), material(None, ROOT), False),
+        (material(ISSUING, make("root", key=ROOT.key)), material(ISSUING, ROOT), True),
+        (material(ISSUING, ISSUING), material(ISSUING, ROOT), True),
+    ],
+)
+def test_who_accepts_whom(verifying: Any, shown: Any, accepts: bool) -> None:
+    assert verifying.accepts(shown) is accepts

@@ -92,7 +92,7 @@ def test_doctor_looks_into_clusters(
         assert "nothing is missing" in capsys.readouterr().out
         server.reviews = lambda asked: asked["resource"] != "secrets"
         assert cli.main(["doctor"]) == 0
-        assert " impact: TRUST-1 and TRUST-2 cannot be verified" in capsys.readouterr().out
+        assert "(TRUST-1, TRUST-2) cannot be verified" in capsys.readouterr().out
         server.reviews = lambda asked: asked["resource"] != "events"
         assert cli.main(["doctor"]) == 1
         assert "missing: permission in a to list events" in capsys.readouterr().out

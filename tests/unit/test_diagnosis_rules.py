@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from diagnosis_recordings import recorded
 
-from mesh_fixtures.diagnosis import UNKNOWN, Recording, diagnose
+from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
+    Authority,
     Configuration,
     Endpoint,
     Exchanged,
@@ -150,6 +151,23 @@ NOT_MOUNTED = (
 )
 
 
+(COMMON_ROOT,) = (recorded(MULTI).facts.clusters["cluster1"].root_bundles or {})["istio-system"]
+
+
+def is_any(one: Any) -> bool:
+    return True
+
+
+def signing_below(root: Root, *, trusting: tuple[Root, ...]) -> Change:
+    """The second cluster is given another authority, and everything there was restarted."""
+    return of(
+        "cluster2",
+        authority=lambda known: replace(known, below=(root,), roots=trusting),
+        root_bundles={"istio-system": trusting, "sample": trusting},
+        proxies=each(is_any, below=(root,), roots=trusting),
+    )
+
+
 def secret(**fields: Any) -> Change:
     """The remote secret of cluster2 in cluster1, changed."""
     return of("cluster1", remote_secrets=each(named(SECRET_OF_2), **fields))
@@ -277,14 +295,19 @@ def silent(unread: Failed) -> Change:
 # What was changed in facts of a healthy mesh, and the cause that this must be taken for.
 CASES: dict[str, tuple[str, Change, str]] = {
     "an API server that hangs": (MULTI, silent(SILENT), "api-server-unresponsive"),
-    "no cacerts": (
+    "no cacerts, and another root": (
         MULTI,
-        of("cluster2", authority=lambda known: type(known)(present=False)),
+        both(
+            of("cluster2", authority=Authority(present=False)),
+            of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}),
+            of("cluster2", proxies=each(is_any, roots=(OTHER_ROOT,), below=(OTHER_ROOT,))),
+        ),
         "cacerts-missing",
     ),
-    "another root": (
+    "another root": (MULTI, signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,)), "different-roots"),
+    "a root that one cluster lacks": (
         MULTI,
-        of("cluster2", authority=lambda known: replace(known, roots=(OTHER_ROOT,))),
+        signing_below(OTHER_ROOT, trusting=(OTHER_ROOT, COMMON_ROOT)),
         "different-roots",
     ),
     "a broken chain": (
@@ -299,8 +322,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "proxies of an earlier root": (
         MULTI,
-        of("cluster1", proxies=each(lambda one: True, roots=(OTHER_ROOT,))),
+        of("cluster1", proxies=each(is_any, roots=(OTHER_ROOT,))),
         "proxies-not-restarted",
+    ),
+    "no root for a new namespace": (
+        MULTI,
+        of(
+            "cluster2",
+            root_bundles=lambda known: {"istio-system": known["istio-system"]},
+            pods=each(HELLOWORLD, serving=False, state="0/2 Init:0/2"),
+        ),
+        "root-bundle-missing",
     ),
     "istiod gone": (
         MULTI,
@@ -1015,18 +1047,58 @@ def test_istiod_may_be_at_an_address_of_its_own() -> None:
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
-    alone = {"intermediate-shared"}  # needs a key of another cluster, see below
-    assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS} - alone
+    assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS}
 
 
-def test_an_intermediate_of_two_clusters_is_found() -> None:
-    recording = recorded(MULTI)
-    key = recording.facts.clusters["cluster1"].authority
-    assert key is not None
-    shared = of("cluster2", authority=lambda known: replace(known, issuing_key=key.issuing_key))
-    changed = shared(recording)
-    found = diagnose(changed.scenario, changed.facts, {"TRUST-1": (FINDING,)})
-    assert found.ids == ("intermediate-shared",)
+def diagnosed(change: Change, *failed: str) -> Diagnosis:
+    changed = change(recorded(MULTI))
+    return diagnose(changed.scenario, changed.facts, dict.fromkeys(failed, (FINDING,)))
+
+
+def test_who_lacks_which_root_is_named() -> None:
+    found = diagnosed(signing_below(OTHER_ROOT, trusting=(OTHER_ROOT, COMMON_ROOT)), "TRUST-1")
+    cause = found.roots[0].cause
+    assert cause.clusters == ("cluster1",)
+    assert cause.statement == (
+        f"cluster1 does not trust {OTHER_ROOT}, below which cluster2 signs: it trusts "
+        f"{COMMON_ROOT} only"
+    )
+
+
+def test_what_cannot_be_signed_with_is_neither_unused_nor_of_another_root() -> None:
+    def unsound(known: Authority) -> Authority:
+        changed = replace(known, below=(OTHER_ROOT,), roots=(OTHER_ROOT,))
+        return replace(changed, defects=("valid from tomorrow",))
+
+    found = diagnosed(of("cluster2", authority=unsound), "TRUST-1", "TRUST-2")
+    assert found.ids[0] == "cacerts-unsound"
+    assert not {*found.ids} & {"different-roots", "cacerts-unused", "proxies-not-restarted"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of(
+            "cluster1",
+            authority=lambda known: replace(known, roots=(COMMON_ROOT, OTHER_ROOT)),
+            root_bundles={"istio-system": (COMMON_ROOT, OTHER_ROOT)},
+        ),
+        both(
+            of("cluster1", authority=Authority(present=False)),
+            of("cluster2", authority=Authority(present=False)),
+        ),
+        of("cluster2", authority=Authority(present=False)),
+        both(
+            of("cluster2", authority=lambda known: replace(known, below=(OTHER_ROOT,))),
+            of("cluster1", proxies=each(is_any, roots=(COMMON_ROOT, OTHER_ROOT))),
+            of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}),
+            of("cluster2", proxies=each(is_any, roots=(COMMON_ROOT, OTHER_ROOT))),
+        ),
+    ],
+    ids=["a root being rotated", "no cacerts at all", "no cacerts in one", "roots of a mesh"],
+)
+def test_what_proxies_accept_is_no_cause(change: Change) -> None:
+    assert diagnosed(change, "TRUST-1").ids == (UNKNOWN,)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Each requirement, and each cause that is called certain, is shown by a fault on a real mesh.
 
-A new one comes with a fault. Those that have none yet are listed here, until a fault is added.
+A new one comes with a fault.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -18,25 +17,6 @@ from mesh_fixtures.diagnosis.cause import Kind
 from mesh_fixtures.diagnosis.rules import KINDS, RULES
 from mesh_fixtures.requirements import REQUIREMENTS
 from tests.faults import table
-
-REQUIREMENTS_WITHOUT_FAULT: Final = frozenset(
-    {
-        "TRUST-2",
-    }
-)
-"""No test breaks a real mesh such that they fail. Only ever remove from this list."""
-
-CAUSES_WITHOUT_FAULT: Final = frozenset(
-    {
-        "cacerts-unsound",
-        "cacerts-unused",
-        "intermediate-shared",
-        "proxies-not-restarted",
-        "proxy-identity-wrong",
-    }
-)
-"""Called certain, but no test breaks a real mesh such that they are named. Only ever remove from
-this list."""
 
 
 def shown() -> set[str]:
@@ -90,17 +70,12 @@ def _names(kind: ast.expr) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("ids", "without"),
-    [
-        ({each.id for each in REQUIREMENTS}, REQUIREMENTS_WITHOUT_FAULT),
-        (called_certain(), CAUSES_WITHOUT_FAULT),
-    ],
+    "ids",
+    [{each.id for each in REQUIREMENTS}, called_certain()],
     ids=["requirements", "causes"],
 )
-def test_each_has_a_fault_or_is_listed(ids: set[str], without: frozenset[str]) -> None:
-    missing = ids - shown()
-    assert not missing - without, "add a fault that shows it: see tests/faults"
-    assert not without - missing, "it has a fault, or is gone: remove it from the list"
+def test_each_has_a_fault(ids: set[str]) -> None:
+    assert not ids - shown(), "add a fault that shows it: see tests/faults"
 
 
 @pytest.mark.parametrize(

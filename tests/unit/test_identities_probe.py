@@ -1,55 +1,27 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from fake_kube import pod, result
+from certificate_examples import NOW, Made, make
+from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container
-from mesh_fixtures.probe.identities import Identity, read_identity, spiffe_id
+from mesh_fixtures.probe.identities import (
+    Identity,
+    read_identity,
+    read_trust_domains,
+    spiffe_id,
+    trust_domain_of,
+    trust_domains,
+)
 
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
-
-
-@dataclass(frozen=True)
-class Made:
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def make(name: str, issuer: Made | None = None, uris: Sequence[str] = (), days: int = 30) -> Made:
-    """An authority, or with URIs a leaf, whose subject is empty as those of Istio are."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    attributes = [] if uris else [x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    subject = x509.Name(attributes)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=2))
-        .not_valid_after(NOW + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=not uris, path_length=None), critical=True)
-    )
-    if uris:
-        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
-    return Made(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
 
 
 ROOT = make("root")
@@ -102,7 +74,11 @@ def test_a_leaf_that_the_root_itself_signed() -> None:
     [
         ((LEAF,), (ROOT,), "no certificate of its issuer, CN=intermediate"),
         ((LEAF, INTERMEDIATE), (make("root"),), "CN=intermediate is not signed by a root"),
-        ((make("", INTERMEDIATE, [SLEEP], -1), INTERMEDIATE), (ROOT,), "is valid from 2026-11-20"),
+        (
+            (make("", INTERMEDIATE, [SLEEP], days=-1), INTERMEDIATE),
+            (ROOT,),
+            "is valid from 2026-11-20",
+        ),
         ((make("", LEAF, [SLEEP]), LEAF, INTERMEDIATE), (ROOT,), " is no authority"),
     ],
 )
@@ -146,14 +122,63 @@ def test_another_answer_is_a_probe_error(answer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "account", "wanted"),
+    ("env", "account", "domain", "wanted"),
     [
-        ({}, "sleep", "spiffe://cluster.local/ns/sample/sa/sleep"),
-        ({"TRUST_DOMAIN": "td.example"}, "sleep", "spiffe://td.example/ns/sample/sa/sleep"),
-        ({}, "", "spiffe://cluster.local/ns/sample/sa/default"),
+        ({}, "sleep", "", SLEEP),
+        ({"TRUST_DOMAIN": "old.example"}, "sleep", "", "spiffe://old.example/ns/sample/sa/sleep"),
+        ({"TRUST_DOMAIN": "old.example"}, "sleep", "cluster.local", SLEEP),
+        ({}, "", "", "spiffe://cluster.local/ns/sample/sa/default"),
     ],
 )
-def test_the_id_that_a_pod_must_have(env: dict[str, str], account: str, wanted: str) -> None:
+def test_the_id_that_a_pod_must_have(
+    env: dict[str, str], account: str, domain: str, wanted: str
+) -> None:
     proxy = Container("istio-proxy", env=env)
     named = replace(pod("sleep-1"), containers=(proxy,), service_account=account)
-    assert spiffe_id(named) == wanted
+    assert spiffe_id(named, domain) == wanted
+
+
+@pytest.mark.parametrize(
+    ("spiffe", "domain"),
+    [(SLEEP, "cluster.local"), ("spiffe://a", "a"), ("https://a/ns/b", ""), ("", "")],
+)
+def test_the_trust_domain_of_an_id(spiffe: str, domain: str) -> None:
+    assert trust_domain_of(spiffe) == domain
+
+
+ADDED = {"pem": ROOT.pem.decode(), "trustDomains": ["partner.example"]}
+MESH = {
+    "trustDomain": "new.example",
+    "trustDomainAliases": ["old.example"],
+    "caCertificates": [ADDED, {"spiffeBundleUrl": "https://partner.example"}],
+}
+CONFIGURATION = f"2026-11-23T22:10:48Z\twarn\tsomething\n{json.dumps(MESH)}"
+
+
+def test_trust_domains_of_a_mesh_configuration() -> None:
+    domains = read_trust_domains(result().source, CONFIGURATION)
+    assert domains.names == ("new.example", "old.example")
+    known = ("new.example", "old.example", "partner.example")
+    assert all(map(domains.accept, known))
+    assert domains.roots == (ROOT.certificate,)
+    assert not domains.accept("cluster.local")
+    anything = read_trust_domains(result().source, CONFIGURATION, accepts_any=True)
+    assert anything.accept("cluster.local")
+    assert read_trust_domains(result().source, "{}").names == ("cluster.local",)
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "no JSON"])
+def test_no_mesh_configuration_is_a_probe_error(answer: str) -> None:
+    with pytest.raises(ProbeError, match="mesh configuration"):
+        read_trust_domains(result().source, answer)
+
+
+def test_trust_domains_are_those_of_a_ready_istiod() -> None:
+    skipping = Container("discovery", env={"PILOT_SKIP_VALIDATE_TRUST_DOMAIN": "true"})
+    istiod = replace(pod("istiod-1", "istio-system"), containers=(skipping,))
+    domains = trust_domains(FakeKube(lambda argv: CONFIGURATION, [istiod]).as_client())
+    assert domains is not None
+    assert domains.own == "new.example"
+    assert domains.accept("cluster.local")
+    starting = FakeKube(lambda argv: CONFIGURATION, [replace(istiod, ready=False)])
+    assert trust_domains(starting.as_client()) is None

@@ -255,7 +255,7 @@ def test_what_is_not_permitted_is_found_before_anything_is_made(
     server.reviews = lambda asked: asked["resource"] != "secrets"
     said: list[ProgressEvent] = []
     provider(servers).open(SCENARIO, Progress("test", said.append)).close()
-    assert any("TRUST-2 cannot be verified" in each.detail for each in said)
+    assert any("TRUST-2) cannot be verified" in each.detail for each in said)
 
 
 def test_a_scenario_of_other_clusters_is_refused(

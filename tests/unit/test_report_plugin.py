@@ -257,6 +257,37 @@ def test_trust(mesh_installed):
     assert (found.result, found.title) == ("not applicable", "answers are quick")
 
 
+EARLY = """
+from mesh_fixtures.requirements import Outcome, Requirement
+from mesh_fixtures.verdict.findings import Finding
+
+def pytest_mesh_requirements(config):
+    early = Outcome.judged([Finding("cluster1", "one", "two")][:{findings}])
+    judge = lambda mesh: Outcome.judged([])
+    return [
+        Requirement(
+            "LATENCY-1", "core", "quick", judge, needs="sample", judge_early=lambda mesh: early
+        )
+    ]
+"""
+
+
+@pytest.mark.parametrize(("findings", "result"), [(1, "unmet"), (0, "met")])
+def test_what_fails_anyway_does_not_wait_for_what_it_needs(
+    start: Start, pytester: pytest.Pytester, findings: int, result: str
+) -> None:
+    tests = """\
+import pytest
+
+@pytest.mark.requirement("LATENCY-1")
+def test_latency(mesh_verify):
+    mesh_verify()
+"""
+    start("--mesh-topology=one", tests=tests, more=EARLY.format(findings=findings))
+    assert requirement(report_of(pytester, "one"), "LATENCY-1").result == result
+    assert ("sample one" in recorded(pytester.path / "log")) is (result == "met")
+
+
 STOPPING = """
 def pytest_runtest_logreport(report):
     if report.when == "teardown" and "test_trust" in report.nodeid:

@@ -122,6 +122,15 @@ def test_trouble_is_an_outcome_of_a_check(trouble: Exception) -> None:
     assert (outcome.result, outcome.trouble) == ("inconclusive", trouble)
 
 
+def test_nothing_fails_early_unless_it_can() -> None:
+    unmet = Outcome.judged([FINDING])
+    mesh: Any = Mesh()
+    assert requirement(lambda mesh: unmet).check_early(mesh).result == "met"
+    early = requirement(lambda mesh: Outcome.judged([]), judge_early=lambda mesh: unmet)
+    assert early.check_early(mesh).result == "unmet"
+    assert early.check(mesh).result == "met"
+
+
 def test_a_defect_of_a_check_is_no_outcome() -> None:
     def judge(mesh: Any) -> Outcome:
         raise KeyError("cluster1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,41 +12,10 @@ from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.kube import Container, Deployment, Meta
-from mesh_fixtures.probe.certificates import Authority, Certificate
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import ControlPlane, Workload, injection_of
-from mesh_fixtures.requirements import Outcome, control_1, discovery_1, trust_1, workload_1
-
-# TRUST-1 ------------------------------------------------------------------------------------------
-
-
-def certificate(name: str) -> Certificate:
-    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
-    return Certificate(f"print {name}", f"key {name}", name, "root", True, start, end)
-
-
-def authority(issuing: str, root: str = "root", defects: tuple[str, ...] = ()) -> Authority:
-    return Authority(SOURCE, certificate(issuing), (certificate(root),), defects)
-
-
-@pytest.mark.parametrize(
-    ("second", "finding"),
-    [
-        (authority("two"), ""),
-        (None, "cluster2: expected a secret cacerts in istio-system, but saw none"),
-        (authority("one"), "a separate key of its intermediate, but saw that of cluster1"),
-        (authority("two", "other"), "cluster2: expected the root of cluster1, root print root"),
-        (authority("two", defects=("it is expired",)), "but saw it is expired"),
-        (authority("root"), "an intermediate to sign with, but saw the root root itself"),
-    ],
-)
-def test_trust(second: Authority | None, finding: str) -> None:
-    found = {"cluster1": authority("one"), "cluster2": second}
-    probes = trust_1.Probes(authority=lambda kube: found[kube.name])
-    outcome = checked(trust_1, mesh(FakeView(SCENARIOS["multi-primary"])), probes)
-    assert holds_unless(finding, outcome)
-
+from mesh_fixtures.requirements import Outcome, control_1, discovery_1, workload_1
 
 # CONTROL-1 ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,11 +13,9 @@ from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, KubeClient, Pod
-from mesh_fixtures.probe.certificates import Authority, Certificate
-from mesh_fixtures.probe.identities import Identity
 from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
-from mesh_fixtures.requirements import Outcome, control_2, control_3, trust_2
+from mesh_fixtures.requirements import Outcome, control_2, control_3
 from mesh_fixtures.scenario import Scenario
 
 PRIMARY_REMOTE = SCENARIOS["primary-remote-multi-network"]
@@ -229,82 +226,6 @@ def test_what_pods_without_a_proxy_belong_to(
 
 
 def test_no_proxy_is_nothing_that_holds() -> None:
-    for outcome in (
-        checked(
-            control_3,
-            mesh(FakeView(PRIMARY_REMOTE)),
-            control_3.Probes(nodes=lambda kube: Answers(())),
-        ),
-        checked(
-            trust_2,
-            mesh(FakeView(PRIMARY_REMOTE)),
-            trust_2.Probes(authority=lambda kube: authority(), identities=lambda kube: ()),
-        ),
-    ):
-        assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)
-
-
-# TRUST-2 ------------------------------------------------------------------------------------------
-
-
-def certificate(name: str, *, is_authority: bool = True) -> Certificate:
-    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
-    return Certificate(f"print {name}", f"key {name}", name, "root", is_authority, start, end)
-
-
-def authority(issuing: str = "one") -> Authority:
-    return Authority(SOURCE, certificate(issuing), (certificate("root"),), ())
-
-
-GOOD = Identity(
-    source=SOURCE,
-    leaf=certificate("", is_authority=False),
-    spiffe_ids=("spiffe://cluster.local/ns/sample/sa/sleep",),
-    issuing=certificate("one"),
-    roots=(certificate("root"),),
-    defects=(),
-)
-
-
-@pytest.mark.parametrize(
-    ("identity", "finding"),
-    [
-        (GOOD, ""),
-        (replace(GOOD, roots=(certificate("root"), certificate("older"))), ""),
-        (None, "a certificate and a root in the proxy of sample/sleep-cluster2, but saw none"),
-        (replace(GOOD, spiffe_ids=()), "sa/sleep, but saw no SPIFFE id"),
-        (replace(GOOD, spiffe_ids=("spiffe://x/ns/a/sa/b",)), "but saw spiffe://x/ns/a/sa/b"),
-        (replace(GOOD, defects=("it is expired",)), "a sound chain of certificates in the proxy"),
-        (
-            replace(GOOD, issuing=certificate("two")),
-            "sample/sleep-cluster2 to hold certificates by one print one, but saw two print two",
-        ),
-        (
-            replace(GOOD, roots=(certificate("other"),)),
-            "to trust root print root, but saw other print other",
-        ),
-    ],
-)
-def test_certificates_of_proxies(identity: Identity | None, finding: str) -> None:
-    held = {"cluster1": GOOD, "cluster2": identity}
-    probes = trust_2.Probes(
-        authority=lambda kube: authority(),
-        identities=lambda kube: ((SLEEPS[kube.name], held[kube.name]),),
-    )
-    assert holds_unless(finding, checked(trust_2, mesh(FakeView(PRIMARY_REMOTE)), probes))
-
-
-@pytest.mark.parametrize(
-    ("second", "finding"),
-    [
-        (authority("two"), "to hold certificates by two print two, but saw one print one"),
-        (None, "cluster2: expected a secret cacerts in istio-system"),
-    ],
-)
-def test_each_primary_has_its_own_authority(second: Authority | None, finding: str) -> None:
-    authorities = {"cluster1": authority(), "cluster2": second}
-    probes = trust_2.Probes(
-        authority=lambda kube: authorities[kube.name],
-        identities=lambda kube: ((SLEEPS[kube.name], GOOD),),
-    )
-    assert holds_unless(finding, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))
+    probes = control_3.Probes(nodes=lambda kube: Answers(()))
+    outcome = checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes)
+    assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)

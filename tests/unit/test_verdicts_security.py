@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, advertised, checked, gateway, holds_unless, mesh
+from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Pod
 from mesh_fixtures.probe.grpc import GrpcAnswer
+from mesh_fixtures.probe.identities import TrustDomains
 from mesh_fixtures.probe.network import Connection, Reach
 from mesh_fixtures.probe.peers import DEBUG, Peers
 from mesh_fixtures.probe.tls import Attempt
@@ -28,6 +29,9 @@ HELLOWORLD = "spiffe://cluster.local/ns/sample/sa/helloworld"
 REFUSED = Attempt(SOURCE, None, "connection reset", "")
 ALERT = Attempt(SOURCE, (HELLOWORLD,), "alert certificate required", "")
 ANSWERED = Attempt(SOURCE, (HELLOWORLD,), "", "HTTP/1.1 200 OK")
+
+
+LOCAL = TrustDomains(SOURCE, "cluster.local")
 
 
 def proxied(name: str) -> Pod:
@@ -61,6 +65,7 @@ def check_security_1(
     logged: Mapping[tuple[str, str], str | None],
     answering: Iterable[str] = EVERYWHERE,
     seen: FakeView | None = None,
+    domains: TrustDomains | None = LOCAL,
 ) -> tuple[Outcome, dict[str, str]]:
     """What comes of it, and the levels of logs afterwards.
 
@@ -89,6 +94,7 @@ def check_security_1(
         set_log_level=lambda kube, server, level: levels.update({server.name: level}),
         requests=requests,
         logged_peers=logged_peers,
+        trust_domains=lambda kube: domains,
         settling_seconds=0.0,
     )
     traffic = {cluster: sample(cluster, answering) for cluster in ("cluster1", "cluster2")}
@@ -117,6 +123,14 @@ def test_clients_are_known(logged: Mapping[tuple[str, str], str | None], finding
     outcome, levels = check_security_1(logged)
     assert holds_unless(finding, outcome)
     assert set(levels.values()) == {"warning"}
+
+
+def test_clients_may_be_known_by_an_alias_of_the_trust_domain() -> None:
+    migrating = TrustDomains(SOURCE, "new.example", ("cluster.local",))
+    assert check_security_1({}, domains=migrating)[0].result == "met"
+    changed = TrustDomains(SOURCE, "new.example")
+    wanted = SLEEP.replace("cluster.local", "new.example")
+    assert f"as {wanted}, but saw {SLEEP}" in found(check_security_1({}, domains=changed)[0])
 
 
 def test_clients_that_a_server_never_answered_are_not_known() -> None:

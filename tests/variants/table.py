@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import clusters, control_planes, gateways, needs, proxies, routing
+from tests.variants import clusters, control_planes, gateways, needs, proxies, routing, trust
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
@@ -14,4 +14,5 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *needs.VARIANTS,
     *proxies.VARIANTS,
     *routing.VARIANTS,
+    *trust.VARIANTS,
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mesh_fixtures.diagnosis import facts
+from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import CONFIG_MAPS
 from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
@@ -24,17 +25,18 @@ def read_authority(kube: KubeClient) -> facts.Authority:
     if found is None:
         return facts.Authority(present=False)
     return facts.Authority(
-        present=True,
+        present=found.secret == CACERTS,
+        secret=found.secret,
         issuing=found.issuing.subject,
-        issuing_key=found.issuing.key,
+        below=roots_of(found.material.path),
         roots=roots_of(found.roots),
         defects=found.defects,
     )
 
 
 def roots_of(certificates: tuple[Certificate, ...]) -> tuple[facts.Root, ...]:
-    """What of roots is kept."""
-    return tuple(facts.Root(each.fingerprint, each.subject) for each in certificates)
+    """What of certificates that verify others is kept."""
+    return tuple(facts.Root(each.fingerprint, each.subject, each.key) for each in certificates)
 
 
 def read_root_bundles(

@@ -220,7 +220,7 @@ def _of_proxy(
             pod.name,
             source,
             issuing="" if seen.issuing is None else seen.issuing.subject,
-            issuing_key="" if seen.issuing is None else seen.issuing.key,
+            below=roots_of(seen.material.path),
             roots=roots_of(seen.roots),
             lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
         )

@@ -1,31 +1,35 @@
-"""Certificate authorities: one root for all primaries, in use before anything else is.
+"""Certificate authorities: each signs below a root that all others hand out to be trusted.
 
-Source: Istio, Plug in CA Certificates.
+What proxies hold decides, and refutes what secrets suggest. Source: Istio, Plug in CA Certificates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.verdict.findings import Subject
 
+_BOTH = ("TRUST-1", "TRUST-2")
 DIFFERENT_ROOTS = Kind("different-roots", Layer.TRUST, ("TRUST-1",))
 CACERTS_MISSING = Kind("cacerts-missing", Layer.TRUST, ("TRUST-1",))
 CACERTS_UNSOUND = Kind("cacerts-unsound", Layer.TRUST, ("TRUST-1",))
-CACERTS_UNUSED = Kind("cacerts-unused", Layer.TRUST, ("TRUST-2",), follows=("cacerts-missing",))
+CACERTS_UNUSED = Kind("cacerts-unused", Layer.TRUST, _BOTH, follows=("cacerts-missing",))
 NOT_RESTARTED = Kind(
-    "proxies-not-restarted",
-    Layer.TRUST,
-    ("TRUST-2",),
-    follows=("cacerts-unused", "cacerts-missing"),
+    "proxies-not-restarted", Layer.TRUST, _BOTH, follows=("cacerts-unused", "cacerts-missing")
 )
-INTERMEDIATE_SHARED = Kind("intermediate-shared", Layer.TRUST, ("TRUST-1",), alone=True)
+BUNDLE_MISSING = Kind(
+    "root-bundle-missing", Layer.TRUST, ("WORKLOAD-1",), follows=("istiod-not-running",)
+)
 
-_BUNDLE = "configmap/istio-ca-root-cert"
+_BUNDLE = "istio-ca-root-cert"
+_OF_BUNDLE = ("configmap", "configmaps", "root cert", "namespace controller")
+"""Of the lines that istiod logs where it cannot hand out the root."""
+
 _RESTART = (
     "restart istiod, and then every pod with a proxy: kubectl --context={0} -n istio-system "
     "rollout restart deployment"
@@ -33,78 +37,146 @@ _RESTART = (
 
 
 def different_roots(case: Case) -> Iterator[Cause]:
-    """Groups of primaries that do not trust each other; the smaller ones are to be mended."""
-    groups: dict[frozenset[str], list[tuple[str, Authority]]] = {}
-    for spec, facts in case.primaries:
-        if facts.authority is not None and facts.authority.roots:
-            known = frozenset(root.fingerprint for root in facts.authority.roots)
-            groups.setdefault(known, []).append((spec.name, facts.authority))
-    if len(groups) < 2:
-        return
-    largest = max(len(group) for group in groups.values())
-    most = [group for group in groups.values() if len(group) == largest]
-    odd = [
-        name
-        for group in groups.values()
-        if len(most) > 1 or group is not most[0]
-        for name, _ in group
+    """Primaries that are given authorities which others do not trust."""
+    given = {
+        spec.name: authority
+        for spec, facts in case.primaries
+        if (authority := _usable(facts)) is not None and authority.present
+    }
+    lacking = [
+        (signer, verifier)
+        for signer, signing in given.items()
+        for verifier, verifying in given.items()
+        if signing.below
+        and verifying.roots
+        and not _accept(verifying.roots, signing.below)
+        and not _proxies_accept(case, verifier, signing.below)
     ]
-    seen = [(name, each) for group in groups.values() for name, each in group]
-    roots = "; ".join(f"{name} has {listed(each.roots)}" for name, each in seen)
+    if not lacking:
+        return
+    mutual = all((verifier, signer) in lacking for signer, verifier in lacking)
+    broken = _odd(given, lacking) if mutual else [verifier for _, verifier in lacking]
+    concerned = [name for name in given if any(name in pair for pair in lacking)]
+    if mutual:
+        roots = "; ".join(f"{name} has {listed(given[name].roots)}" for name in concerned)
+        what = f"the certificate authorities of {_and(concerned)} have no common root: {roots}"
+        remedy = (
+            f"sign {_and(broken)}'s intermediate with the root of the others, replace {CACERTS}, "
+            "restart istiod, and then every pod with a proxy"
+        )
+    else:
+        what = "; ".join(
+            f"{verifier} does not trust {given[signer].below[-1]}, below which {signer} signs: it "
+            f"trusts {listed(given[verifier].roots)} only"
+            for signer, verifier in lacking
+        )
+        remedy = (
+            f"add the missing root to root-cert.pem in {CACERTS} of {_and(broken)}, restart its "
+            "istiod, and then every pod with a proxy; where a root is replaced, all clusters trust "
+            "the new one before any signs with it"
+        )
     yield Cause(
         DIFFERENT_ROOTS,
-        tuple(odd),
-        f"the certificate authorities of {_and([name for name, _ in seen])} have no common root: "
-        f"{roots}",
+        tuple(dict.fromkeys(broken)),
+        what,
         tuple(
-            Evidence(f"{name} signs with {each.issuing}, below {listed(each.roots)}", _secret(name))
-            for name, each in seen
+            Evidence(
+                f"{name} signs with {given[name].issuing}, below {given[name].below[-1]}, and "
+                f"trusts {listed(given[name].roots)}",
+                _secret(name),
+            )
+            for name in concerned
         ),
-        f"sign {_possessive(odd)} intermediate with the root of the others, replace {CACERTS}, "
-        "restart istiod, and then every pod with a proxy",
-        step=ids.cacerts(odd[0]),
+        remedy,
+        step=ids.cacerts(broken[0]),
+        about=Subject(tuple(concerned)),
     )
 
 
+def _odd(given: dict[str, Authority], lacking: Sequence[tuple[str, str]]) -> list[str]:
+    """Those that differ from most; all, where there is no majority."""
+    trusted = {
+        name: frozenset(other for other in given if (name, other) not in lacking) for name in given
+    }
+    groups = sorted({*trusted.values()}, key=len)
+    if len(groups[-1]) > len(groups[-2]):
+        return [name for name in given if name not in groups[-1]]
+    return [*given]
+
+
+def _proxies_accept(case: Case, cluster: str, below: Sequence[Root]) -> bool:
+    """Whether all proxies that a primary is in charge of verify what is signed below these."""
+    held = [
+        each.roots
+        for spec, facts in case.clusters
+        if case.scenario.control_plane_of(spec.name) == cluster
+        for each in facts.proxies or ()
+        if each.roots
+    ]
+    return bool(held) and all(_accept(roots, below) for roots in held)
+
+
 def missing(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    """No authority is given, and the one that signs in its place is not trusted elsewhere."""
+    primaries = list(case.primaries)
+    for spec, facts in primaries:
         if facts.authority is None or facts.authority.present:
             continue
-        signs = _bundle(facts)
-        with_itself = f"; istiod signs with a root of its own, {listed(signs)}" if signs else ""
+        others = [(each.name, known) for each, known in primaries if each != spec]
+        apart = [
+            name
+            for name, known in others
+            if (_signing(known) and _trusted(facts) and _signing(facts) and _trusted(known))
+            and not (
+                _accept(_trusted(known), _signing(facts))
+                and _accept(_trusted(facts), _signing(known))
+            )
+        ]
+        if not apart:
+            continue
+        signs = _trusted(facts)
         yield Cause(
             CACERTS_MISSING,
             (spec.name,),
-            f"{spec.name} has no secret {CACERTS}{with_itself}",
+            f"{spec.name} has no secret {CACERTS}; its istiod hands out {listed(signs)}, which "
+            f"{_and(apart)} {'does' if len(apart) == 1 else 'do'} not trust",
             (
                 Evidence(f"no secret {CACERTS} in {SYSTEM_NAMESPACE}", _secret(spec.name)),
-                *(_seen_bundle(spec.name, signs) if signs else ()),
+                *_seen_bundle(spec.name, signs),
+                *(
+                    each
+                    for name, known in others
+                    if name in apart
+                    for each in _seen_bundle(name, _trusted(known))
+                ),
             ),
             f"create {CACERTS} with an intermediate of the common root (step "
-            f"{ids.cacerts(spec.name)} of the plan); then " + _RESTART.format(spec.name),
+            f"{ids.cacerts(spec.name)} of the plan), or let the authority that it is to use sign "
+            "below that root; then " + _RESTART.format(spec.name),
             step=ids.cacerts(spec.name),
         )
 
 
 def unsound(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
-        for defect in facts.authority.defects if facts.authority else ():
+        authority = facts.authority
+        for defect in authority.defects if authority else ():
+            secret = authority.secret or CACERTS if authority else CACERTS
             yield Cause(
                 CACERTS_UNSOUND,
                 (spec.name,),
-                f"{CACERTS} of {spec.name} cannot be trusted: {defect}",
-                (Evidence(defect, _secret(spec.name)),),
-                f"replace {CACERTS} by a chain that is valid, then " + _RESTART.format(spec.name),
+                f"{secret} of {spec.name} cannot be trusted: {defect}",
+                (Evidence(defect, _secret(spec.name, secret)),),
+                f"replace {secret} by a chain that is valid, then " + _RESTART.format(spec.name),
                 step=ids.cacerts(spec.name),
             )
 
 
 def unused(case: Case) -> Iterator[Cause]:
-    """The secret is read when istiod starts."""
+    """The secret is read when istiod starts; later on, only another intermediate is taken over."""
     for spec, facts in case.primaries:
-        wanted = facts.authority.roots if facts.authority else ()
-        signs = _bundle(facts)
-        if wanted and signs and not {*_prints(wanted)} & {*_prints(signs)}:
+        if _is_unused(facts):
+            signs, wanted = _bundle(facts), facts.authority.roots if facts.authority else ()
             yield Cause(
                 CACERTS_UNUSED,
                 (spec.name,),
@@ -120,47 +192,92 @@ def unused(case: Case) -> Iterator[Cause]:
             )
 
 
-def intermediate_shared(case: Case) -> Iterator[Cause]:
-    owners: dict[str, str] = {}
-    for spec, facts in case.primaries:
-        key = facts.authority.issuing_key if facts.authority else ""
-        owner = owners.setdefault(key, spec.name) if key else spec.name
-        if owner != spec.name:
-            yield Cause(
-                INTERMEDIATE_SHARED,
-                (spec.name,),
-                f"{spec.name} signs with the same intermediate as {owner}",
-                (Evidence(f"both have the key {key[:16]}", _secret(spec.name)),),
-                f"give {spec.name} an intermediate of its own",
-                step=ids.cacerts(spec.name),
-            )
+def _is_unused(facts: ClusterFacts) -> bool:
+    """Whether what istiod hands out does not verify what it was given to sign with."""
+    given = _usable(facts)
+    below = given.below if given is not None and given.present else ()
+    return bool(below and _bundle(facts)) and not _accept(_bundle(facts), below)
 
 
 def not_restarted(case: Case) -> Iterator[Cause]:
     """Proxies keep what they verify their peers against until they ask again."""
     for spec, facts in case.clusters:
-        wanted = _bundle(facts)
+        wanted = _signing(case.facts.clusters[case.scenario.control_plane_of(spec.name)])
         stale = [
             each
             for each in facts.proxies or ()
-            if each.roots and wanted and not {*_prints(each.roots)} & {*_prints(wanted)}
+            if each.roots and wanted and not _accept(each.roots, wanted)
         ]
         if stale:
             yield Cause(
                 NOT_RESTARTED,
                 (spec.name,),
                 f"proxies in {spec.name} verify their peers against {listed(stale[0].roots)}, and "
-                f"istiod hands out {listed(wanted)} by now",
+                f"istiod signs below {wanted[-1]} by now",
                 (
                     *(Evidence(f"{each.pod}: {listed(each.roots)}", each.source) for each in stale),
-                    *_seen_bundle(spec.name, wanted),
+                    *_seen_bundle(spec.name, _bundle(facts)),
                 ),
                 f"restart them: kubectl --context={spec.name} rollout restart deployment, in "
                 "istio-system and the workloads' namespaces",
             )
 
 
-RULES = (different_roots, missing, unsound, unused, intermediate_shared, not_restarted)
+def bundle_missing(case: Case) -> Iterator[Cause]:
+    """Pods that wait for the root that istiod hands out to each namespace."""
+    for spec, facts in case.clusters:
+        known = facts.root_bundles
+        waiting = [each for each in facts.pods_in(case.samples, {}) if not each.serving]
+        if known is None or case.samples in known or facts.namespace(case.samples) is None:
+            continue
+        if waiting and (spec.is_primary or SYSTEM_NAMESPACE in known):
+            primary = case.scenario.control_plane_of(spec.name)
+            show = get(spec.name, f"configmap {_BUNDLE}", case.samples)
+            yield Cause(
+                BUNDLE_MISSING,
+                tuple(dict.fromkeys((spec.name, primary))),
+                f"the namespace {case.samples} of {spec.name} has no ConfigMap {_BUNDLE}, by which "
+                f"proxies verify istiod: istiod of {primary} has not put it there",
+                (
+                    Evidence(f"no ConfigMap {_BUNDLE} in {case.samples}", show),
+                    *_logged(case, primary),
+                    *(
+                        Evidence(str(each), get(spec.name, "events", case.samples))
+                        for each in facts.warned(case.samples, "FailedMount")[:1]
+                        if _BUNDLE in each.message
+                    ),
+                    *(Evidence(f"pod {each}", show) for each in waiting[:2]),
+                ),
+                f"see in the log of istiod of {primary} why it does not write ConfigMaps: its "
+                f"cluster role must permit it to get, list, watch, create and update them in all "
+                f"namespaces of {spec.name}",
+                about=Subject((spec.name,)),
+            )
+
+
+def _logged(case: Case, primary: str) -> Iterator[Evidence]:
+    known = case.facts.clusters.get(primary)
+    for istiod in (known.istiods if known else None) or ():
+        lines = [
+            line for line in istiod.log or () if any(each in line.lower() for each in _OF_BUNDLE)
+        ]
+        if lines:
+            source = f"kubectl --context={primary} -n {SYSTEM_NAMESPACE} logs {istiod.pod}"
+            yield Evidence(f"istiod of {primary}: {lines[-1]}", source)
+
+
+RULES = (different_roots, missing, unsound, unused, not_restarted, bundle_missing)
+
+
+def _usable(facts: ClusterFacts) -> Authority | None:
+    """What istiod is given, unless it cannot sign with it."""
+    known = facts.authority
+    return known if known is not None and not known.defects else None
+
+
+def _accept(roots: Iterable[Root], below: Sequence[Root]) -> bool:
+    """Whether roots verify what is signed below these certificates."""
+    return any(root.verifies_as(each) for root in roots for each in below)
 
 
 def _bundle(facts: ClusterFacts) -> tuple[Root, ...]:
@@ -168,22 +285,26 @@ def _bundle(facts: ClusterFacts) -> tuple[Root, ...]:
     return (facts.root_bundles or {}).get(SYSTEM_NAMESPACE, ())
 
 
+def _trusted(facts: ClusterFacts) -> tuple[Root, ...]:
+    """What new proxies trust, as far as it is known."""
+    return _bundle(facts) or (facts.authority.roots if facts.authority else ())
+
+
+def _signing(facts: ClusterFacts) -> tuple[Root, ...]:
+    """What certificates of new proxies are verified by, as far as it is known."""
+    known = _usable(facts)
+    return _bundle(facts) if known is None or not known.below or _is_unused(facts) else known.below
+
+
 def _seen_bundle(cluster: str, roots: tuple[Root, ...]) -> tuple[Evidence, ...]:
     seen = f"istiod of {cluster} hands out {listed(roots)}"
-    return (Evidence(seen, get(cluster, f"{_BUNDLE} -o yaml", SYSTEM_NAMESPACE)),)
+    return (Evidence(seen, get(cluster, f"configmap/{_BUNDLE} -o yaml", SYSTEM_NAMESPACE)),)
 
 
-def _prints(roots: tuple[Root, ...]) -> list[str]:
-    return [root.fingerprint for root in roots]
+def _secret(cluster: str, name: str = CACERTS) -> str:
+    return get(cluster, f"secret {name} -o yaml", SYSTEM_NAMESPACE)
 
 
-def _secret(cluster: str) -> str:
-    return get(cluster, f"secret {CACERTS} -o yaml", SYSTEM_NAMESPACE)
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _possessive(names: list[str]) -> str:
-    return f"{_and(names)}'s"
+def _and(names: Iterable[str]) -> str:
+    *first, last = dict.fromkeys(names)
+    return f"{', '.join(first)} and {last}" if first else last

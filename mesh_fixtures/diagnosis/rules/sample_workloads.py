@@ -44,6 +44,7 @@ NOT_READY = Kind(
             sidecar_injection.TEMPLATE.id,
             "different-roots",
             "cacerts-missing",
+            "root-bundle-missing",
         ),
         *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     ),
@@ -210,7 +211,7 @@ class _NotReady:
 
 def _not_ready(case: Case, is_primary: bool, those: Sequence[_NotReady]) -> Cause:
     own = (
-        *("istiod-not-running", "different-roots", "cacerts-missing"),
+        *("istiod-not-running", "different-roots", "cacerts-missing", "root-bundle-missing"),
         *(sidecar_injection.FAILING.id, sidecar_injection.TEMPLATE.id),
         *(cluster_health.DNS.id, cluster_health.COMPONENT.id),
     )

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from mesh_fixtures.contract import Problem
+from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, KubeClient, Resource
 from mesh_fixtures.kube.resources import (
@@ -27,6 +28,7 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
 )
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.certificates import SELF_SIGNED
 
 ROLE: Final = "mesh-conformance"
 """Name of the roles and of their bindings."""
@@ -168,8 +170,8 @@ RULES: Final = (
         ("get",),
         "the certificates that istiod signs with; the secret holds their key too, which is only "
         "compared with them",
-        names=("cacerts",),
-        without="TRUST-1 and TRUST-2",
+        names=(CACERTS, SELF_SIGNED),
+        without="the chain that istiod signs with (TRUST-1, TRUST-2)",
     ),
 )
 """Everything that probes ask of an existing cluster, and what a run makes there."""
@@ -270,7 +272,7 @@ def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
 
 
 def _not_permitted(cluster: str, rule: Rule, accesses: Sequence[Access]) -> Problem:
-    wanted = ", ".join(f"{each.verb} {each.resource}" for each in accesses)
+    wanted = ", ".join(dict.fromkeys(f"{each.verb} {each.resource}" for each in accesses))
     where = {"cluster": "", "own": " in its own namespace", "system": " in istio-system"}
     names = f" {', '.join(rule.names)}" if rule.names else ""
     return Problem(
