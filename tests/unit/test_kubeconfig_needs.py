@@ -146,7 +146,7 @@ def test_a_secret_to_pull_by(servers: dict[str, FakeApiServer], tmp_path: Path) 
     (found,) = problems(tmp_path, options)
     assert found.missing == "the secret ours (one, namespace team-a) to pull images by"
     servers["two"].reviews = lambda each: each["resource"] != "secrets" or "cacerts" in str(each)
-    _, found = problems(tmp_path, options)
+    *_, found = problems(tmp_path, options)
     assert found.missing == "permission in two to copy the secret ours"
     assert "kubectl auth can-i get secrets/ours -n team-a" in found.seen
 
