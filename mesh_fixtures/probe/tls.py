@@ -36,12 +36,12 @@ _CONNECTED: Final = "connected"
 # nc does not say whether it is connected, which is to be told from a connection that was refused.
 _SCRIPT: Final = """
 if command -v bash >/dev/null
-then exec bash -c "$1" pipe "$2" "$3"
+then exec bash -c "$1" pipe "$3" "$4"
 fi
-seconds=$(curl --silent --output /dev/null --noproxy '*' --max-time 5 \\
-    --write-out '%{time_connect}' "http://$2:$3/")
+seconds=$(curl --silent --output /dev/null --noproxy '*' --max-time "$2" \\
+    --write-out '%{time_connect}' "http://$3:$4/")
 case $seconds in
-*[1-9]*) printf connected >&2 && exec nc "$2" "$3" ;;
+*[1-9]*) printf connected >&2 && exec nc "$3" "$4" ;;
 *) printf 'nothing accepts a connection' >&2 && exit 1 ;;
 esac
 """
@@ -55,6 +55,7 @@ wait -n
 kill $(jobs -p) 2>/dev/null
 """
 _LIMIT_SECONDS: Final = 45
+_CONNECT_SECONDS: Final = 5
 _RESET: Final = "reset by peer"
 _CLOSED: Final = "connection closed"
 _ALERT_PREFIX: Final = "alert "
@@ -154,8 +155,8 @@ def _by_hand(kube: KubeClient, pod: Pod, target: str, hello: Hello | None) -> So
 def _connected(
     kube: KubeClient, pod: Pod, address: str, port: int, seconds: float
 ) -> Iterator[Pipe]:
-    limit = str(whole(_LIMIT_SECONDS))
-    argv = ("timeout", limit, "sh", "-c", _SCRIPT, "pipe", _BASH, address, str(port))
+    limit, tried = str(whole(_LIMIT_SECONDS)), str(whole(_CONNECT_SECONDS))
+    argv = ("timeout", limit, "sh", "-c", _SCRIPT, "pipe", _BASH, tried, address, str(port))
     pipe = kube.pipe(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv)
     try:
         deadline = time.monotonic() + seconds

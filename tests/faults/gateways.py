@@ -10,6 +10,7 @@ from typing import Any, Final
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import gateways as find_gateways
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.fault import Injection
@@ -83,7 +84,7 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
         yield
     finally:
         target.system(cluster, "scale", deployment, "--replicas=1")
-        target.system(cluster, "rollout", "status", deployment, "--timeout=60s")
+        target.system(cluster, "rollout", "status", deployment, f"--timeout={patient(60):g}s")
 
 
 @contextmanager

@@ -11,14 +11,15 @@ import yaml
 
 from mesh_fixtures.install import names
 from mesh_fixtures.patience import whole
-from tests.faults.target import Target
+from mesh_fixtures.probe.workloads import HELLOWORLD
+from mesh_fixtures.workloads import PORT, SERVICE
+from tests.faults.target import Target, reference
 
 TTL_SECONDS: Final = 8.0
 """Less than istiod is down for in RESILIENCE-3."""
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _QUOTA: Final = "quota/fault"
-_READER: Final = f"clusterrolebinding/istio-reader-clusterrole-{_SYSTEM}"
 _PROXY_CONFIG: Final = "proxy.istio.io/config"
 
 
@@ -48,19 +49,25 @@ def no_more_pods(target: Target) -> Iterator[None]:
 
 
 @contextmanager
-def reader_unbound(target: Target) -> Iterator[None]:
-    """The account of the first remote secret may no longer read its cluster. What istiod watches by
-    then, it goes on to watch.
+def endpoint_by_hand(target: Target) -> Iterator[None]:
+    """An EndpointSlice in the first cluster that nobody keeps up to date has the address that its
+    HelloWorld has now, and will have it when the pod is gone.
     """
-    which = target.scenario.remote_secrets[0]
-    name = _READER.partition("/")[2]
-    kept = target.read(which.of, "", "clusterrolebinding", name)
+    cluster = target.scenario.clusters[0].name
+    pod = target.kube[cluster].pod_of(target.namespace, HELLOWORLD)
+    by_hand = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "fault", "labels": {"kubernetes.io/service-name": SERVICE}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": PORT}],
+        "endpoints": [{"addresses": [pod.ip], "conditions": {"ready": True}}],
+    }
     try:
-        target.kubectl(which.of, "delete", _READER)
+        target.apply(cluster, target.namespace, by_hand)
         yield
     finally:
-        target.apply(which.of, "", kept)
-        target.restart(which.installed_in, (_SYSTEM, "istiod"))
+        target.delete(cluster, target.namespace, reference(by_hand))
 
 
 def _configure(target: Target, cluster: str, configuration: str | None) -> None:

@@ -679,13 +679,12 @@ _RESILIENCE: Final = (
         unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
     ),
     Fault(
-        id="remote-reader-unbound",
-        broken="The account of cluster1's remote secret may no longer read cluster2.",
+        id="endpoints-without-pod",
+        broken="An EndpointSlice of HelloWorld in cluster1 was made by hand.",
         topology=TWO_NETWORKS,
-        inject=replacements.reader_unbound,
+        inject=replacements.endpoint_by_hand,
         fails=("RESILIENCE-4",),
         unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
-        cause="remote-cluster-not-read",
     ),
 )
 

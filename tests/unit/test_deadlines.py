@@ -46,7 +46,14 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "artifacts/command.py": {"_POLL_SECONDS": "a poll interval"},
     "artifacts/gobuild.py": {"1500.0": "becomes that of a Part, which the cache multiplies"},
     "artifacts/parts.py": {"900.0": "the default of a Part, which the cache multiplies"},
+    "commands/check.py": {"SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
+    "commands/diagnose.py": {"_SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "diagnosis/gather/paths.py": {"SLOW_SECONDS": "TCP's timer for a first packet (RFC 6298)"},
+    "diagnosis/root_causes.py": {"_RECENT_SECONDS": "an age"},
+    "diagnosis/rules/certificate_lifetimes.py": {
+        "DATED_BACK_SECONDS": "a lifetime",
+        "SHORT_SECONDS": "a lifetime",
+    },
     "install/executor.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
     "kube/pipe.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
@@ -66,9 +73,14 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "session/exchange.py": {"_POLL": "a poll interval"},
     "session/outcomes.py": {"_TIMEOUT": "words of pytest-timeout"},
     "session/sharding.py": {"SECONDS": "what was measured"},
-    "tests/faults/conftest.py": {"SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "tests/faults/remotes.py": {"_CLOCK_SECONDS": "what times of objects are rounded to"},
-    "verdict/client_endpoints.py": {"INTERVAL_SECONDS": "a poll interval"},
+    "tests/faults/session.py": {"SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
+    "tests/faults/target.py": {"COMMAND_SECONDS": "multiplied where it is used"},
+    "tests/faults/trial.py": {"RECOVERY_SECONDS": "multiplied by ObservedMesh.patient"},
+    "verdict/client_endpoints.py": {
+        "INTERVAL_SECONDS": "a poll interval",
+        "REFRESH_SECONDS": "an age",
+    },
 }
 """What is not multiplied, by file, and why not."""
 

@@ -437,6 +437,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster1", proxies=each(lambda one: "sleep" in one.pod, lifetime=128.0)),
         "certificates-short-lived",
     ),
+    "an EndpointSlice that was made by hand": (
+        MULTI,
+        of("cluster1", helloworld=SliceAddresses("sample", ("10.68.0.7", "10.68.0.99"))),
+        "endpoints-without-pod",
+    ),
     "endpoints of a cluster that is said to be synced are gone": (
         MULTI,
         both(

@@ -1,4 +1,5 @@
-"""What istiods hold of HelloWorld in clusters that they say they read, against what these have.
+"""What istiods hold of HelloWorld in clusters that they say they read, against what these have; and
+what these have, against their pods.
 
 Source: Istio, `/debug/endpointShardz` and `/debug/clusterz`; Kubernetes, EndpointSlice.
 """
@@ -16,6 +17,14 @@ from mesh_fixtures.probe.shards import difference
 
 STALE = Kind("endpoints-stale", Layer.ACCESS, ("DISCOVERY-2", "RESILIENCE-1", "RESILIENCE-4"))
 
+NO_POD = Kind(
+    "endpoints-without-pod",
+    Layer.WORKLOAD,
+    ("DISCOVERY-2", "TRAFFIC-1", "RESILIENCE-1", "RESILIENCE-4"),
+)
+
+_SHOW = "endpointslices -l kubernetes.io/service-name=helloworld"
+
 
 def stale(case: Case) -> Iterator[Cause]:
     """A cluster that is said to be synced, whose endpoints are gone or old: a watch that died, or
@@ -29,7 +38,35 @@ def stale(case: Case) -> Iterator[Cause]:
                     yield from _stale(spec.name, istiod, has)
 
 
-RULES = (stale,)
+def without_pod(case: Case) -> Iterator[Cause]:
+    """Addresses of an EndpointSlice that nobody keeps up to date: made by hand, or left behind."""
+    for spec, facts in case.clusters:
+        if facts.helloworld is None or facts.pods is None:
+            continue
+        addresses = {pod.ip for pod in facts.pods_in(case.samples, {})}
+        orphans = [each for each in facts.helloworld.ready if each not in addresses]
+        if orphans:
+            yield Cause(
+                NO_POD,
+                (spec.name,),
+                f"EndpointSlices of HelloWorld in {spec.name} have {listed(orphans)} as ready, "
+                "which no pod there has",
+                (
+                    Evidence(
+                        f"ready: {listed(facts.helloworld.ready)}",
+                        get(spec.name, _SHOW, case.samples),
+                    ),
+                    Evidence(
+                        f"pods: {listed(sorted(addresses - {''}))}",
+                        get(spec.name, "pods -o wide", case.samples),
+                    ),
+                ),
+                "delete the EndpointSlice that Kubernetes does not manage (its label "
+                "endpointslice.kubernetes.io/managed-by is another or missing)",
+            )
+
+
+RULES = (stale, without_pod)
 
 
 def _stale(primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Cause]:
@@ -54,11 +91,7 @@ def _stale(primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Caus
             ),
             Evidence(
                 f"EndpointSlices of {cluster.name}: {listed(slices.ready, 'nothing')} ready",
-                get(
-                    cluster.name,
-                    "endpointslices -l kubernetes.io/service-name=helloworld",
-                    slices.namespace,
-                ),
+                get(cluster.name, _SHOW, slices.namespace),
             ),
             Evidence(
                 f"{istiod.pod}: {cluster.name} {SYNCED}",
