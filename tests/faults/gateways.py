@@ -142,9 +142,12 @@ def services_not_exposed(target: Target) -> Iterator[None]:
 def services_terminated(target: Target) -> Iterator[None]:
     """What exposes the last primary's services ends clients' TLS at the gateway itself."""
     cluster = target.scenario.primaries[-1].name
-    terminated = [
-        {"op": "replace", "path": "/spec/servers/0/tls", "value": {"mode": "ISTIO_MUTUAL"}}
-    ]
+    server = {
+        "port": {"name": "https", "number": SERVICES_PORT, "protocol": "HTTPS"},
+        "tls": {"mode": "ISTIO_MUTUAL"},
+        "hosts": ["*.local"],
+    }
+    terminated = [{"op": "replace", "path": "/spec/servers/0", "value": server}]
     try:
         (gateway,) = references(services_manifest())
         target.system(cluster, "patch", gateway, "--type=json", "-p", json.dumps(terminated))

@@ -934,6 +934,25 @@ def test_nothing_is_wrong_with_a_healthy_mesh(base: str) -> None:
     assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
 
 
+@pytest.mark.parametrize(
+    ("host", "passed"),
+    [
+        ("*", True),
+        ("*.local", True),
+        ("sample/*.svc.cluster.local", True),
+        ("*.sample.svc.cluster.local", True),
+        ("./helloworld.sample.svc.cluster.local", True),
+        ("*.example.com", False),
+        ("*.other.svc.cluster.local", False),
+    ],
+)
+def test_hosts_by_which_helloworld_is_passed_on(host: str, passed: bool) -> None:
+    served = gateway(15443, tls={"mode": "AUTO_PASSTHROUGH"}, hosts=[host])
+    only = of("cluster2", configuration=lambda known: (*no("Gateway")(known), served))
+    named = "services-exposed-wrongly" in diagnosed(only, "GATEWAY-1").ids
+    assert named != passed
+
+
 def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
     slow = half("gateway", open=8, slow=3, timed_out=2, resent=0)(recorded(MULTI))
     found = diagnose(slow.scenario, slow.facts, {"TRAFFIC-1": (FINDING,)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
     AUTO_PASSTHROUGH,
@@ -150,12 +151,12 @@ def services(case: Case) -> Iterator[Cause]:
         selecting = _selecting(case, spec, found)
         if not selecting:
             yield _mismatch(case, spec, found, SERVICES_FILE, step)
-        elif not any(_passes_services(each, ports) for each in selecting):
+        elif not any(_passes_helloworld(case, each, ports) for each in selecting):
             yield Cause(
                 WRONG,
                 (spec.name,),
                 f"in {spec.name}, {listed(selecting)} opens {listed(ports)} otherwise than by "
-                f"{AUTO_PASSTHROUGH} for *.local",
+                f"{AUTO_PASSTHROUGH} for HelloWorld's name, so that its TLS does not get through",
                 tuple(
                     Evidence(f"{each}: {_modes(each, ports)}", _shown(spec.name))
                     for each in selecting
@@ -318,13 +319,19 @@ def _selecting(
     ]
 
 
-def _passes_services(gateway: Configuration, ports: Sequence[int]) -> bool:
+def _passes_helloworld(case: Case, gateway: Configuration, ports: Sequence[int]) -> bool:
+    full = workloads.host(case.samples)
     return any(
         _port(server) in ports
         and (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-        and {"*.local", "*"} & {host.rpartition("/")[2] for host in server.get("hosts") or ()}
+        and any(_covers(host.rpartition("/")[2], full) for host in server.get("hosts") or ())
         for server in _servers(gateway)
     )
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """Whether a host of a server means a name; `*` stands for any beginning (Istio: Gateway)."""
+    return pattern == name or (pattern.startswith("*") and name.endswith(pattern[1:]))
 
 
 def _modes(gateway: Configuration, ports: Sequence[int]) -> str:
