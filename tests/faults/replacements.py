@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from mesh_fixtures.install import names
-from mesh_fixtures.patience import whole
 from mesh_fixtures.probe.workloads import HELLOWORLD
 from mesh_fixtures.workloads import PORT, SERVICE
 from tests.faults.target import Target, reference
 
-TTL_SECONDS: Final = 8.0
-"""Less than istiod is down for in RESILIENCE-3."""
-
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _QUOTA: Final = "quota/fault"
-_PROXY_CONFIG: Final = "proxy.istio.io/config"
-
-
-@contextmanager
-def short_lived_certificates(target: Target) -> Iterator[None]:
-    """The first cluster's Sleep needs a new certificate from istiod every few seconds."""
-    cluster = target.scenario.clusters[0].name
-    metadata = {"SECRET_TTL": f"{whole(TTL_SECONDS)}s", "SECRET_GRACE_PERIOD_RATIO": "0.75"}
-    try:
-        _configure(target, cluster, yaml.safe_dump({"proxyMetadata": metadata}))
-        yield
-    finally:
-        _configure(target, cluster, None)
 
 
 @contextmanager
@@ -68,11 +48,3 @@ def endpoint_by_hand(target: Target) -> Iterator[None]:
         yield
     finally:
         target.delete(cluster, target.namespace, reference(by_hand))
-
-
-def _configure(target: Target, cluster: str, configuration: str | None) -> None:
-    """Have Sleep's proxy configured otherwise; None for as it was."""
-    template: dict[str, Any] = {"metadata": {"annotations": {_PROXY_CONFIG: configuration}}}
-    change = json.dumps({"spec": {"template": template}})
-    target.sample(cluster, "patch", "deployment/sleep", "--type=merge", "-p", change)
-    target.await_rollout(cluster, target.namespace, "sleep")

@@ -671,14 +671,6 @@ _RESILIENCE: Final = (
         cause="gateway-not-ready",
     ),
     Fault(
-        id="certificates-short-lived",
-        broken="cluster1's Sleep needs a new certificate every few seconds.",
-        topology=TWO_NETWORKS,
-        inject=replacements.short_lived_certificates,
-        fails=("RESILIENCE-3",),
-        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
-    ),
-    Fault(
         id="endpoints-without-pod",
         broken="An EndpointSlice of HelloWorld in cluster1 was made by hand.",
         topology=TWO_NETWORKS,
