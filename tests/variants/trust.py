@@ -71,6 +71,7 @@ def several_roots(target: Target) -> Iterator[None]:
         **{n: f[_ROOTS] for n, f in authorities.items()},
     }
     with ExitStack() as restoring:
+        restoring.callback(parallel_map, lambda name: restart_proxies(target, name), [*roots])
         for name in roots:
             added = [{"pem": pem.decode()} for other, pem in roots.items() if other != name]
             restoring.enter_context(_trusting(target, name, added))
@@ -78,7 +79,6 @@ def several_roots(target: Target) -> Iterator[None]:
             # proxies of the first are not started anew by that
             restart_proxies(target, first)
             yield
-    parallel_map(lambda name: restart_proxies(target, name), roots)
 
 
 @contextmanager
