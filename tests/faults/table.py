@@ -302,15 +302,6 @@ _NETWORKS: Final = (
         provider=underlay.PROVIDER,
     ),
     Fault(
-        id="large-packets-lost",
-        broken="Packets of more than 1200 bytes vanish between the networks.",
-        topology=TWO_NETWORKS,
-        inject=underlay.filtered(underlay.LARGE),
-        fails=("TRAFFIC-1",),
-        unaffected=(*_CONTROL, *_PATHS, "DISCOVERY-2"),
-        provider=underlay.PROVIDER,
-    ),
-    Fault(
         id="istiod-unreachable-between",
         broken="New proxies of cluster2 cannot reach istiod through the gateway of cluster1.",
         topology=REMOTE,

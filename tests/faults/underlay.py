@@ -29,10 +29,6 @@ again what is reset before it is open (Istio: HTTPRetry), which is no error to a
 LOSS: Final = "numgen random mod 100 < 50 counter drop"
 """One in two packets is lost, either way."""
 
-LARGEST: Final = 1200
-LARGE: Final = f"meta length > {LARGEST} counter drop"
-"""Packets of more bytes vanish, either way, and nobody says so."""
-
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
