@@ -1,6 +1,6 @@
-"""Which proxies each istiod configures, from where they connect, and what they have accepted.
+"""Which proxies each istiod configures, and what they have accepted: what `istioctl proxy-status`
+shows.
 
-This is what `istioctl proxy-status` shows, and the peers that `/debug/connections` adds to it.
 Source: Istio, Debugging Envoy and Istiod; Envoy, xDS protocol (ACK and NACK).
 """
 
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import debug, istiods
 
@@ -25,8 +24,7 @@ AMBIENT: Final = frozenset({"ztunnel", "waypoint"})
 ROUTER: Final = "router"
 """Kind of the proxy of a gateway; that of a workload is `sidecar`."""
 
-_SYNC_PATH: Final = "/debug/syncz"
-_CONNECTIONS_PATH: Final = "/debug/connections"
+SYNC_PATH: Final = "/debug/syncz"
 _TYPES: Final = {
     "CDS": ("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster"),
     "LDS": ("listener", "type.googleapis.com/envoy.config.listener.v3.Listener"),
@@ -46,7 +44,6 @@ class XdsClient:
         proxy: `pod.namespace`.
         kind: `sidecar` or `router`.
         cluster_id: the mesh's name of its cluster, as the proxy says.
-        peers: IP addresses that its connections come from; several while it connects anew.
         states: by `CDS`, `LDS`, `EDS` and `RDS`: `synced`, `stale`, `not sent`, or
             `rejected: ...` with Envoy's words.
     """
@@ -54,7 +51,6 @@ class XdsClient:
     proxy: str
     kind: str
     cluster_id: str
-    peers: frozenset[str]
     states: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -85,28 +81,24 @@ def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
 
 
 def _asked(kube: KubeClient, pod: Pod) -> XdsClients:
-    answers = parallel_map(lambda path: debug(kube, pod, path), (_SYNC_PATH, _CONNECTIONS_PATH))
-    synced, connected = answers[_SYNC_PATH], answers[_CONNECTIONS_PATH]
-    clients = read_clients(synced.source, synced.text, connected.text)
-    return XdsClients(synced.source, kube.name, pod.name, clients)
+    answer = debug(kube, pod, SYNC_PATH)
+    clients = read_clients(answer.source, answer.text)
+    return XdsClients(answer.source, kube.name, pod.name, clients)
 
 
-def read_clients(source: Source, synced: str, connected: str) -> Mapping[str, XdsClient]:
-    """Read an istiod's answers to `/debug/syncz` and `/debug/connections`.
+def read_clients(source: Source, answer: str) -> Mapping[str, XdsClient]:
+    """Read an istiod's answer to `/debug/syncz`.
 
     Raises:
-        ProbeError: they are none.
+        ProbeError: it is none.
     """
     try:
-        connections = answer_in(connected).get("clients") or ()
-        peers = _peers(connections)
-        statuses: Iterable[Json] = answer_in(synced)
+        statuses: Iterable[Json] = answer_in(answer)
         return {
             each["proxy"]: XdsClient(
                 proxy=each["proxy"],
                 kind=each["proxy_type"],
                 cluster_id=each.get("cluster_id", ""),
-                peers=frozenset(peers.get(each["proxy"], ())),
                 states={kind: _state(each, *names) for kind, names in _TYPES.items()},
             )
             for each in statuses
@@ -114,19 +106,10 @@ def read_clients(source: Source, synced: str, connected: str) -> Mapping[str, Xd
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProbeError(
             wanted="the proxies that istiod configures",
-            seen=f"{error!r} in {(synced or connected)[:_SHOWN]}",
+            seen=f"{error!r} in {answer[:_SHOWN]}",
             where=f"{source.cluster} {source.subject}",
             remedy=f"by hand: istioctl --context={source.cluster} proxy-status",
         ) from error
-
-
-def _peers(connections: Iterable[Json]) -> Mapping[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for each in connections:
-        proxy = each["connectionId"].rpartition("-")[0]  # istiod numbers connections
-        host = each["address"].rpartition(":")[0].strip("[]")
-        found.setdefault(proxy, set()).add(host)
-    return found
 
 
 def _state(status: Json, name: str, type_url: str) -> str:

@@ -217,16 +217,6 @@ class Scenario(_Spec):
         istiod = set(ISTIOD_PORTS) if self.exposes_istiod(cluster) else set()
         return frozenset(services | istiod)
 
-    def gateway_listeners(self, cluster: str) -> frozenset[int]:
-        """Ports that the guide's configuration opens at its gateway's proxy; empty without one.
-
-        More than `gateway_ports` for a remote: exposing istiod selects gateways by label, and
-        the primary's istiod configures the remote's gateway too.
-        """
-        if not self.needs_gateway(cluster):
-            return frozenset()
-        return self.gateway_ports(cluster) | self.gateway_ports(self.control_plane_of(cluster))
-
     @property
     def has_choice_behind_gateway(self) -> bool:
         """Whether a gateway chooses between clusters for clients on another network."""

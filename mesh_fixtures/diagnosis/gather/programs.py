@@ -36,7 +36,7 @@ from mesh_fixtures.probe.identities import identity
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.xds import read_clients
+from mesh_fixtures.probe.xds import SYNC_PATH, read_clients
 from mesh_fixtures.workloads import host
 
 Key = tuple[str, ...]
@@ -152,8 +152,8 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         return {each.id: each.sync_status for each in known.clusters}
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
-        synced = debug(kube, istiod, "/debug/syncz")
-        clients = read_clients(synced.source, synced.text, output("/debug/connections"))
+        answer = debug(kube, istiod, SYNC_PATH)
+        clients = read_clients(answer.source, answer.text)
         return (
             tuple(f"{each.cluster_id}/{each.proxy}" for each in clients.values()),
             tuple(
