@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, auto
 from typing import Final, Literal
 
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace, NetworkGateway
 from mesh_fixtures.guide import cause_entry
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec, Scenario
@@ -192,6 +192,16 @@ class Case:
     @property
     def remotes(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
         return (each for each in self.clusters if not each[0].is_primary)
+
+    @property
+    def advertised(self) -> Iterator[NetworkGateway]:
+        """Gateways of networks, as the istiods of all primaries advertise them."""
+        return (
+            gateway
+            for _, facts in self.primaries
+            for istiod in facts.istiods or ()
+            for gateway in istiod.gateways or ()
+        )
 
     @property
     def samples(self) -> str:

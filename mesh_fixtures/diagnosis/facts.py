@@ -29,7 +29,13 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     WaitingProxy,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
-from mesh_fixtures.kube.objects import Configuration, Node, ServicePort
+from mesh_fixtures.kube.objects import (
+    Configuration,
+    Node,
+    ServicePort,
+    are_selected,
+    is_external,
+)
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
@@ -248,7 +254,7 @@ class Service:
     @property
     def is_external(self) -> bool:
         """Whether it is to be reached from outside of its cluster."""
-        return self.kind == "LoadBalancer" or (bool(self.external) and self.kind != "ExternalName")
+        return is_external(self.kind, self.external)
 
     @property
     def gateway_port(self) -> int:
@@ -258,8 +264,7 @@ class Service:
 
     def selects(self, namespace: str, labels: Labels) -> bool:
         """Whether it sends to pods of a namespace with these labels."""
-        wanted = self.selector.items()
-        return self.namespace == namespace and bool(wanted) and wanted <= labels.items()
+        return self.namespace == namespace and are_selected(labels, self.selector)
 
     def port(self, number: int) -> ServicePort | None:
         return next((each for each in self.ports if each.number == number), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -329,6 +329,21 @@ class ServicePort:
     target: str = ""
 
 
+def is_external(kind: str, external: Sequence[str]) -> bool:
+    """Whether a Service is to be reached from outside of its cluster.
+
+    Args:
+        kind: its type.
+        external: as `Service.external`.
+    """
+    return kind == "LoadBalancer" or (bool(external) and kind != "ExternalName")
+
+
+def are_selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Whether pods with these labels are behind a Service; an empty selector stands for none."""
+    return bool(selector) and selector.items() <= labels.items()
+
+
 @dataclass(frozen=True)
 class Service:
     """A Service.
@@ -354,7 +369,11 @@ class Service:
     @property
     def is_external(self) -> bool:
         """Whether it is to be reached from outside of its cluster."""
-        return self.kind == "LoadBalancer" or (bool(self.external) and self.kind != "ExternalName")
+        return is_external(self.kind, self.external)
+
+    def selects(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether it sends to pods of a namespace with these labels."""
+        return namespace == self.meta.namespace and are_selected(labels, self.selector)
 
     @classmethod
     def read(cls, item: Json) -> Service:

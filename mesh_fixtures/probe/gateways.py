@@ -10,16 +10,15 @@ Source: Istio, Install Multi-Primary on different networks; Resource Labels; Glo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.kube import KubeClient, Pod, Service, Source
+from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.envoy import Listeners, listeners
 from mesh_fixtures.probe.istiod import debug, istiods
 from mesh_fixtures.scenario import ISTIOD_PORTS
 
@@ -99,7 +98,11 @@ def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
             source=kube.source("services,pods", each.meta.namespace),
             cluster=kube.name,
             service=each,
-            pods=tuple(pod for pod in pods[each.meta.namespace] if _selects(each, pod)),
+            pods=tuple(
+                pod
+                for pod in pods[each.meta.namespace]
+                if each.selects(pod.meta.namespace, pod.meta.labels)
+            ),
         )
         for each in services
     )
@@ -122,12 +125,9 @@ def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:
         ProbeError: an istiod did not answer, or not as istiod does.
     """
     found: dict[tuple[str, str, str, int], NetworkGateway] = {}
-    for pod in istiods(kube):
-        if pod.serving:
-            answer = debug(kube, pod, NETWORKS_PATH)
-            for each in read_advertised(answer.source, answer.text):
-                key = (each.network, each.cluster, each.address, each.port)
-                found.setdefault(key, each)
+    for answer in _answers(kube):
+        for each in read_advertised(answer.source, answer.text):
+            found.setdefault((each.network, each.cluster, each.address, each.port), each)
     return tuple(found[key] for key in sorted(found))
 
 
@@ -137,25 +137,7 @@ def read_advertised(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
     Raises:
         ProbeError: it is none.
     """
-    try:
-        return tuple(
-            NetworkGateway(
-                network=str(each["Network"]),
-                cluster=str(each.get("Cluster", "")),
-                address=str(each["Addr"]),
-                port=int(each["Port"]),
-                source=source,
-            )
-            for each in _entries(answer)
-            if each["Port"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProbeError(
-            wanted="the gateways of networks that istiod advertises",
-            seen=f"{error!r} in {answer[:_SHOWN] or 'nothing'}",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: {source.asked}",
-        ) from error
+    return tuple(each for each in _read(source, answer) if each.port)
 
 
 def ambient_networks(kube: KubeClient) -> frozenset[str]:
@@ -165,30 +147,43 @@ def ambient_networks(kube: KubeClient) -> frozenset[str]:
     Raises:
         ProbeError: as `advertised`.
     """
-    answers = [debug(kube, pod, NETWORKS_PATH).text for pod in istiods(kube) if pod.serving]
-    return read_ambient_networks(answers)
+    return read_ambient_networks(_answers(kube))
 
 
-def read_ambient_networks(answers: Iterable[str]) -> frozenset[str]:
-    """Read istiods' answers to `/debug/networkz`."""
-    entries = [each for answer in answers for each in _entries(answer)]
-    reached = {each["Network"] for each in entries if each["Port"]}
-    return frozenset(each["Network"] for each in entries if each.get("HBONEPort")) - reached
-
-
-def _entries(answer: str) -> Iterable[Mapping[str, Any]]:
-    return answer_in(answer) or ()
-
-
-def listening(kube: KubeClient, gateway: Gateway) -> tuple[Listeners, ...]:
-    """What each ready pod of a gateway listens at.
+def read_ambient_networks(answers: Iterable[Answer]) -> frozenset[str]:
+    """Read istiods' answers to `/debug/networkz`.
 
     Raises:
-        ProbeError: a proxy did not answer.
+        ProbeError: one is none.
     """
-    return tuple(listeners(kube, pod) for pod in gateway.pods if pod.serving)
+    found = [each for answer in answers for each in _read(answer.source, answer.text)]
+    reached = {each.network for each in found if each.port}
+    return frozenset(each.network for each in found) - reached
 
 
-def _selects(service: Service, pod: Pod) -> bool:
-    wanted = service.selector.items()
-    return bool(wanted) and wanted <= pod.meta.labels.items()
+def _answers(kube: KubeClient) -> Iterator[Answer]:
+    return (debug(kube, pod, NETWORKS_PATH) for pod in istiods(kube) if pod.serving)
+
+
+def _read(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
+    """All that lead anywhere; those of the ambient mode alone have no port for sidecars."""
+    try:
+        entries: Iterable[Mapping[str, Any]] = answer_in(answer) or ()
+        return tuple(
+            NetworkGateway(
+                network=str(each["Network"]),
+                cluster=str(each.get("Cluster", "")),
+                address=str(each["Addr"]),
+                port=int(each["Port"]),
+                source=source,
+            )
+            for each in entries
+            if each["Port"] or each.get("HBONEPort")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProbeError(
+            wanted="the gateways of networks that istiod advertises",
+            seen=f"{error!r} in {answer[:_SHOWN] or 'nothing'}",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: {source.asked}",
+        ) from error

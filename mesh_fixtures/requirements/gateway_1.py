@@ -37,6 +37,20 @@ Target = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class _Way:
+    """Why an address and port of other clusters must be reached.
+
+    Attributes:
+        clusters: whose it is; empty where that is not known.
+        for_services: whether it passes services on, and so answers no plain HTTP, as istiod may.
+    """
+
+    purpose: str
+    clusters: tuple[str, ...]
+    for_services: bool = False
+
+
+@dataclass(frozen=True)
 class Probes:
     """How the mesh is observed."""
 
@@ -155,26 +169,28 @@ def _reached(
     istiods: Mapping[str, Discovery],
 ) -> Iterator[Finding]:
     """What a cluster's pods must reach in other clusters and do not, past the mesh."""
-    purposes: dict[Target, tuple[str, tuple[str, ...]]] = {}
-    for way in gateways_for(scenario, kube.name, known):
-        of = f" of {way.cluster}" if way.cluster else ""
-        there = (way.cluster,) if way.cluster else ()
-        purposes[way.address, way.port] = f"the gateway{of} into {way.network}", there
+    ways: dict[Target, _Way] = {}
+    for gateway in gateways_for(scenario, kube.name, known):
+        of = f" of {gateway.cluster}" if gateway.cluster else ""
+        there = (gateway.cluster,) if gateway.cluster else ()
+        purpose = f"the gateway{of} into {gateway.network}"
+        ways[gateway.address, gateway.port] = _Way(purpose, there, for_services=True)
     istiod = istiods.get(kube.name)
     if istiod is not None and not istiod.selects:
         primary = scenario.control_plane_of(kube.name)
         for address, port in istiod.targets:
             if port in ISTIOD_PORTS:
-                purposes[address, port] = f"the way to istiod of {primary}", (primary,)
+                ways.setdefault(
+                    (address, port), _Way(f"the way to istiod of {primary}", (primary,))
+                )
     client = kube.pod_of(kube.sample_namespace, PLAIN)
-    seen = probes.connections(kube, client, sorted(purposes), seconds=patient(CONNECT_SECONDS))
+    seen = probes.connections(kube, client, sorted(ways), seconds=patient(CONNECT_SECONDS))
     for each in seen:
-        passes_istiod = each.port in ISTIOD_PORTS  # which answers plain HTTP that it wants TLS
-        if not each.is_open or (each.http_status and not passes_istiod):
-            purpose, clusters = purposes[each.address, each.port]
+        way = ways[each.address, each.port]
+        if not each.is_open or (each.http_status and way.for_services):
             wanted = "to speak TLS" if each.is_open else "to be open"
-            expected = f"port {each.port} of {each.address}, {purpose}, {wanted}"
-            about = Subject(clusters, addresses=(each.address,), clients=(kube.name,))
+            expected = f"port {each.port} of {each.address}, {way.purpose}, {wanted}"
+            about = Subject(way.clusters, addresses=(each.address,), clients=(kube.name,))
             yield Finding(
                 kube.name, expected, f"{each} {each.message}".rstrip(), each.source, about
             )

@@ -139,13 +139,20 @@ def _private(
     plain: Mapping[str, Pod],
     clients: Iterable[tuple[str, NetworkGateway]],
 ) -> Iterator[Finding]:
-    """Ports that show a proxy's or istiod's inside to other networks."""
+    """Ports that show a proxy's or istiod's inside to other networks; all clients try at once."""
+    ways: dict[str, dict[str, NetworkGateway]] = {}
     for client, way in clients:
-        targets = [(way.address, port) for port in sorted(PRIVATE_PORTS)]
-        for seen in probes.connections(
-            view.kube[client], plain[client], targets, seconds=patient(CONNECT_SECONDS)
-        ):
+        ways.setdefault(client, {})[way.address] = way
+
+    def tried(client: str) -> Iterable[Connection]:
+        targets = [(address, port) for address in ways[client] for port in sorted(PRIVATE_PORTS)]
+        kube, seconds = view.kube[client], patient(CONNECT_SECONDS)
+        return probes.connections(kube, plain[client], targets, seconds=seconds)
+
+    for client, attempts in parallel_map(tried, ways).items():
+        for seen in attempts:
             if seen.is_open:
+                way = ways[client][seen.address]
                 expected = f"port {seen.port} of the gateway {way} to be closed"
                 clusters = (way.cluster,) if way.cluster else ()
                 about = Subject(clusters, addresses=(way.address,), clients=(client,))

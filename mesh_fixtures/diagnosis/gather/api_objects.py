@@ -159,12 +159,9 @@ def _of_mesh(
 
 def _belongs(way: Service, item: Pod | Deployment | Service) -> bool:
     """Whether an object is a Service that leads into the cluster, or proxies that it sends to."""
-    if way.meta.namespace != item.meta.namespace:
-        return False
     if isinstance(item, Service):
-        return way.meta.name == item.meta.name
-    wanted = way.selector.items()
-    return item.container(PROXY) is not None and bool(wanted) and wanted <= _of(item).items()
+        return str(way.meta) == str(item.meta)
+    return item.container(PROXY) is not None and way.selects(item.meta.namespace, _of(item))
 
 
 def _of(item: Pod | Deployment | Service) -> Mapping[str, str]:

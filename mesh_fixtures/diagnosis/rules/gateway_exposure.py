@@ -261,9 +261,7 @@ def _is_advertised(case: Case, spec: ClusterSpec) -> bool:
     """Whether an istiod of the mesh advertises a gateway of a cluster's network."""
     return any(
         gateway.network == spec.network and gateway.cluster in ("", spec.name)
-        for _, facts in case.primaries
-        for istiod in facts.istiods or ()
-        for gateway in istiod.gateways or ()
+        for gateway in case.advertised
     )
 
 

@@ -66,7 +66,9 @@ def missing(case: Case) -> Iterator[Cause]:
             continue
         label = f"{NETWORK_LABEL}={spec.network}"
         step = ids.gateway(spec.name)
-        if not facts.gateway_services and spec.network not in _advertised(case):
+        if not facts.gateway_services and spec.network not in {
+            each.network for each in case.advertised
+        }:
             yield Cause(
                 MISSING,
                 (spec.name,),
@@ -282,16 +284,6 @@ RULES = (missing, not_running, address_pending, address_shared, unreachable)
 
 def _needed(case: Case) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
     return (each for each in case.clusters if case.scenario.needs_gateway(each[0].name))
-
-
-def _advertised(case: Case) -> frozenset[str]:
-    """Networks of which some istiod of the mesh advertises a gateway."""
-    return frozenset(
-        gateway.network
-        for _, facts in case.primaries
-        for istiod in facts.istiods or ()
-        for gateway in istiod.gateways or ()
-    )
 
 
 def _shown(cluster: str, namespace: str) -> str:

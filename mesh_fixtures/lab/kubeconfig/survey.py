@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -33,6 +33,8 @@ from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
+
+Value = TypeVar("Value")
 
 INJECTOR: Final = "app=sidecar-injector"
 """Label of the webhooks by which istiod injects proxies."""
@@ -139,7 +141,7 @@ def installation(kube: KubeClient) -> Installation:
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
         ambient=_ambient(kube),
-        ambient_networks=_ambient_networks(kube),
+        ambient_networks=_said(ambient_networks, kube) or frozenset(),
     )
 
 
@@ -202,28 +204,23 @@ def _discovery(kube: KubeClient, configured: Sequence[str]) -> frozenset[str]:
     return frozenset(address for each in found for address in each.addresses)
 
 
-def _reads(kube: KubeClient) -> frozenset[str] | None:
-    """None also where an istiod does not answer: that it is ill is for requirements to say."""
+def _said(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
+    """None where an istiod does not answer: that it is ill is for requirements to say."""
     try:
-        found = remote_clusters(kube)
+        return ask(kube)
     except ProbeError:
         return None
+
+
+def _reads(kube: KubeClient) -> frozenset[str] | None:
+    found = _said(remote_clusters, kube)
     return frozenset(each.id for known in found for each in known.clusters) if found else None
 
 
 def _ambient(kube: KubeClient) -> Mapping[str, int]:
-    try:
-        clients = [each for one in xds_clients(kube) for each in one.clients.values()]
-    except ProbeError:
-        return {}
-    return Counter(each.kind for each in clients if each.kind in AMBIENT)
-
-
-def _ambient_networks(kube: KubeClient) -> frozenset[str]:
-    try:
-        return ambient_networks(kube)
-    except ProbeError:
-        return frozenset()
+    found = _said(xds_clients, kube) or ()
+    kinds = (each.kind for one in found for each in one.clients.values())
+    return Counter(kind for kind in kinds if kind in AMBIENT)
 
 
 def _json(text: str) -> Any:
