@@ -25,6 +25,34 @@ if TYPE_CHECKING:
 SAMPLE_NAMESPACE: Final = "sample"
 """The guide's namespace of HelloWorld and Sleep; that of a lab is `Lab.sample_namespace`."""
 
+SYSTEM_NAMESPACE: Final = "istio-system"
+"""The guide's namespace of istiod; that of a mesh is `Lab.names.system_namespace`."""
+
+CLUSTER_DOMAIN: Final = "cluster.local"
+"""Kubernetes' and Istio's default; that of a mesh is `Lab.names.cluster_domain`."""
+
+
+@dataclass(frozen=True)
+class MeshNames:
+    """Names that a mesh is installed with, the same in all of its clusters.
+
+    Attributes:
+        system_namespace: of its istiods, with their mesh configuration and the secrets they read
+            (Istio: global.istioNamespace).
+        root_namespace: whose configuration holds for the whole mesh (Istio: MeshConfig,
+            rootNamespace).
+        cluster_domain: under which its Services have their full names (Istio:
+            global.proxy.clusterDomain; Kubernetes: DNS for Services and Pods).
+    """
+
+    system_namespace: str = SYSTEM_NAMESPACE
+    root_namespace: str = SYSTEM_NAMESPACE
+    cluster_domain: str = CLUSTER_DOMAIN
+
+
+GUIDE_NAMES: Final = MeshNames()
+"""Those of a mesh that the guide installs."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -152,6 +180,11 @@ class Lab(Protocol):
     def sample_namespace(self) -> str:
         """Namespace of HelloWorld and Sleep, the same in every cluster."""
         return SAMPLE_NAMESPACE
+
+    @property
+    def names(self) -> MeshNames:
+        """Names of its mesh: the guide's, unless it is an existing one that has others."""
+        return GUIDE_NAMES
 
     @property
     def ended_services(self) -> Mapping[str, Sequence[EndedService]]:

@@ -117,19 +117,27 @@ def own(arguments: Namespace, *, external: bool | None) -> Mapping[str, Any]:
     Raises:
         MachineError: a value is not valid.
     """
-    found: dict[str, Any] = {}
-    for option in providers.options(external=external):
-        values = given(arguments, option)
-        try:
-            if values:
-                found[option.name] = option.value(values, Path.cwd())
-        except ValueError as error:
-            raise MachineError(
-                wanted=f"{option.metavar}, repeatable" if option.repeatable else option.metavar,
-                seen=str(error),
-                where=option.short_flag,
-            ) from error
-    return found
+    values = {
+        option.name: value_of(arguments, option) for option in providers.options(external=external)
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def value_of(arguments: Namespace, option: Option) -> Any:
+    """The value of a provider's option; None where it is not given.
+
+    Raises:
+        MachineError: it is not valid.
+    """
+    values = given(arguments, option)
+    try:
+        return option.value(values, Path.cwd()) if values else None
+    except ValueError as error:
+        raise MachineError(
+            wanted=f"{option.metavar}, repeatable" if option.repeatable else option.metavar,
+            seen=str(error),
+            where=option.short_flag,
+        ) from error
 
 
 def given(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> tuple[str, ...]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from mesh_fixtures import options
+from mesh_fixtures.commands import value_of
+from mesh_fixtures.contract import SYSTEM_NAMESPACE
+from mesh_fixtures.lab.kubeconfig.provider import SYSTEM_NAMESPACE as NAMESPACE_OPTION
 from mesh_fixtures.progress import Sink
 
 SUMMARY = "print the permissions that verifying an existing mesh takes, as roles for kubectl apply"
@@ -16,6 +20,7 @@ def add(parser: ArgumentParser) -> None:
     who.add_argument(
         "--service-account", metavar="NAMESPACE/NAME", help="bind the roles to a service account"
     )
+    options.declare(parser, NAMESPACE_OPTION)
     parser.epilog = "Needs no cluster. `doctor --kubeconfig` says which permission is missing."
 
 
@@ -31,5 +36,6 @@ def run(arguments: Namespace, sink: Sink) -> int:
     elif arguments.service_account:
         namespace, _, name = arguments.service_account.rpartition("/")
         subject = Subject("ServiceAccount", name, namespace or "default")
-    print(roles(subject), end="")
+    system_namespace = value_of(arguments, NAMESPACE_OPTION) or SYSTEM_NAMESPACE
+    print(roles(subject, system_namespace), end="")
     return 0

@@ -21,7 +21,6 @@ from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.redaction import REDACTED, redacted
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.executor import working_folder
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
 from mesh_fixtures.kube.objects import Json, decoded
 from mesh_fixtures.patience import patient
@@ -120,7 +119,7 @@ def _steps(lab: Lab) -> Mapping[str, Any]:
 
 def _queries(batch: Batch, view: MeshView) -> dict[str, Query[str | None]]:
     """What to ask of all clusters; what there is to ask of depends on their pods."""
-    namespaces = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
+    namespaces = (view.lab.names.system_namespace, view.lab.sample_namespace)
     pods = batch.all(
         {
             (name, namespace): Query(
@@ -216,7 +215,7 @@ def _executed(
 
 
 def _secret_values(batch: Batch, view: MeshView) -> frozenset[str]:
-    """Every secret value in istio-system and the samples' namespace of all clusters."""
+    """Every secret value in the system namespace and the samples' namespace of all clusters."""
     queries = {
         (name, namespace): Query(
             name,
@@ -224,7 +223,7 @@ def _secret_values(batch: Batch, view: MeshView) -> frozenset[str]:
             partial(_values, kube, namespace),
         )
         for name, kube in view.kube.items()
-        for namespace in (SYSTEM_NAMESPACE, view.lab.sample_namespace)
+        for namespace in (view.lab.names.system_namespace, view.lab.sample_namespace)
     }
     return frozenset(value for found in batch.all(queries).values() for value in found or ())
 

@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace, NetworkGateway
 from mesh_fixtures.guide import cause_entry
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
 
@@ -208,9 +207,19 @@ class Case:
         """Namespace of HelloWorld and Sleep; empty without them."""
         return self.facts.sample_namespace
 
+    @property
+    def system_namespace(self) -> str:
+        """Of istiod, in every cluster."""
+        return self.facts.names.system_namespace
+
+    @property
+    def root_namespace(self) -> str:
+        """Whose configuration holds for the whole mesh."""
+        return self.facts.names.root_namespace
+
     def system(self, cluster: ClusterFacts) -> Namespace | None:
-        """The cluster's istio-system."""
-        return cluster.namespace(SYSTEM_NAMESPACE)
+        """The cluster's system namespace."""
+        return cluster.namespace(self.system_namespace)
 
 
 def get(cluster: str, what: str, namespace: str = "") -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.diagnosis.runtime_facts import (
     Authority,
     Client,
@@ -299,10 +300,10 @@ class ClusterFacts:
     Attributes:
         api_server: URL by which other clusters reach its API server.
         pool: where its load balancers' addresses come from; empty when unknown.
-        namespaces: istio-system and that of the samples, as far as they are there.
+        namespaces: the mesh's system namespace and that of the samples, as far as they are there.
         root_bundles: what proxies are given to verify istiod by, by namespace.
         remote_secrets: those that the cluster holds.
-        pods: of istio-system and of the samples. So for deployments, services and warnings.
+        pods: of the system namespace and of the samples. So for deployments, services and warnings.
         discovery: addresses behind the Service by which proxies find istiod.
         configuration: Istio's, of all namespaces.
         gateways: what the proxies of east-west gateways listen at.
@@ -466,6 +467,7 @@ class Facts:
         at: seconds since the epoch.
         sample_namespace: of HelloWorld and Sleep.
         clusters: in the scenario's order.
+        names: of the mesh.
         packet_sizes: paths that lose large packets.
         traffic: by client, where requests were sent.
         served: of these requests, by pod of HelloWorld.
@@ -474,6 +476,7 @@ class Facts:
     at: float
     sample_namespace: str
     clusters: Mapping[str, ClusterFacts]
+    names: MeshNames = GUIDE_NAMES
     paths: tuple[Path, ...] = ()
     packet_sizes: tuple[PacketSizes, ...] = ()
     traffic: tuple[Traffic, ...] = ()

@@ -329,7 +329,7 @@ def _log(case: Case) -> Iterator[Evidence]:
             for line in lines[-2:]:
                 yield Evidence(
                     f"istiod of {name}: {line}",
-                    f"kubectl --context={name} -n istio-system logs {istiod.pod}",
+                    f"kubectl --context={name} -n {case.system_namespace} logs {istiod.pod}",
                 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-SYSTEM_NAMESPACE: Final = "istio-system"
+from mesh_fixtures.contract import SYSTEM_NAMESPACE as SYSTEM_NAMESPACE
+
 GATEWAY: Final = "istio-eastwestgateway"
 NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mesh_fixtures.contract import SAMPLE_NAMESPACE, Cluster
+from mesh_fixtures.contract import GUIDE_NAMES, SAMPLE_NAMESPACE, Cluster, MeshNames
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.objects import Json, Pod
 from mesh_fixtures.kube.pipe import Pipe
@@ -45,6 +45,7 @@ class KubeClient:
 
     Args:
         sample_namespace: where the lab's HelloWorld and Sleep run.
+        names: those of the mesh.
         forwards: whether istiods and proxies are asked at their ports, in place of by commands that
             are run beside them.
 
@@ -56,11 +57,13 @@ class KubeClient:
         self,
         cluster: Cluster,
         sample_namespace: str = SAMPLE_NAMESPACE,
+        names: MeshNames = GUIDE_NAMES,
         *,
         forwards: bool = False,
     ) -> None:
         self.cluster = cluster
         self.sample_namespace = sample_namespace
+        self.names = names
         self.forwards = forwards
         self._transport = Transport(cluster.name, cluster.kubeconfig)
 

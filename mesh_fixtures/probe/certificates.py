@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient, Secret, Source
 from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.probe.istiod import CONTAINER, istiods
@@ -128,11 +127,11 @@ def authority(kube: KubeClient) -> Authority | None:
         return None
     for name in (CACERTS, SELF_SIGNED):
         try:
-            secret = kube.get(SECRETS, SYSTEM_NAMESPACE, name)
+            secret = kube.get(SECRETS, kube.names.system_namespace, name)
         except NotPermitted:
             continue
         if secret is not None:
-            return read_authority(kube.source("secrets", SYSTEM_NAMESPACE, name), secret)
+            return read_authority(kube.source("secrets", kube.names.system_namespace, name), secret)
     return None
 
 

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
@@ -69,7 +68,7 @@ def istiods(kube: KubeClient) -> tuple[Pod, ...]:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    return kube.list(PODS, SYSTEM_NAMESPACE, SELECTOR)
+    return kube.list(PODS, kube.names.system_namespace, SELECTOR)
 
 
 def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:

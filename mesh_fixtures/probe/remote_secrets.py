@@ -17,8 +17,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from mesh_fixtures.contract import SYSTEM_NAMESPACE
 from mesh_fixtures.errors import NotPermitted, ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, KubeClient, Secret
 from mesh_fixtures.kube.objects import decoded
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SECRETS, SERVICES
@@ -60,7 +60,8 @@ class RemoteSecret:
             mesh's.
         accepted: whether the API server of that cluster accepts its token; None when not asked.
         created: RFC 3339.
-        namespace: istiod reads its own only.
+        namespace: that it is in.
+        read_in: the only one whose secrets istiod reads: its own.
         refused: entries of its kubeconfig that istiod refuses, unless it is told not to.
         denied: verbs and resources, such as `list pods`, which istiod needs and the API server of
             that cluster does not permit to its token.
@@ -74,13 +75,14 @@ class RemoteSecret:
     accepted: bool | None
     created: str
     namespace: str = SYSTEM_NAMESPACE
+    read_in: str = SYSTEM_NAMESPACE
     refused: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
 
     @property
     def is_found(self) -> bool:
         """Whether istiod finds it."""
-        return self.labelled and self.namespace == SYSTEM_NAMESPACE
+        return self.labelled and self.namespace == self.read_in
 
 
 def own_authorities(kube: KubeClient) -> frozenset[str]:
@@ -106,14 +108,14 @@ def remote_secrets(
         ProbeError: the cluster's secrets cannot be read.
     """
     found: dict[tuple[str, str], Secret] = {}
-    for secret in kube.list(SECRETS, SYSTEM_NAMESPACE):
+    for secret in kube.list(SECRETS, kube.names.system_namespace):
         if secret.meta.labels.get(LABEL) == "true" or secret.meta.name.startswith(NAMES):
             found[secret.meta.namespace, secret.meta.name] = secret
     with suppress(ProbeError):
         for secret in kube.list(SECRETS, "", f"{LABEL}=true"):
             found.setdefault((secret.meta.namespace, secret.meta.name), secret)
     return tuple(
-        entry for secret in found.values() for entry in _entries(secret, view, authorities)
+        entry for secret in found.values() for entry in _entries(kube, secret, view, authorities)
     )
 
 
@@ -147,7 +149,7 @@ def credentials_in(kubeconfig: str) -> Iterator[str]:
 
 
 def _entries(
-    secret: Secret, view: MeshView, authorities: Mapping[str, frozenset[str]]
+    kube: KubeClient, secret: Secret, view: MeshView, authorities: Mapping[str, frozenset[str]]
 ) -> Iterator[RemoteSecret]:
     for cluster, content in secret.data.items():
         kubeconfig = content.decode("utf-8", "replace")
@@ -155,7 +157,7 @@ def _entries(
         trusted = authorities_in(kubeconfig)
         leads_to = next((name for name, own in authorities.items() if own & trusted), "")
         if not trusted:  # as with a server whose certificate everybody trusts
-            known = ((name, kube.cluster.api_server) for name, kube in view.kube.items())
+            known = ((name, each.cluster.api_server) for name, each in view.kube.items())
             leads_to = next((name for name, server in known if server and server in servers), "")
         users = _entries_of(kubeconfig, "users")
         token = str(users[0].get("token", "")) if users else ""
@@ -169,6 +171,7 @@ def _entries(
             accepted=accepted,
             created=secret.meta.created,
             namespace=secret.meta.namespace,
+            read_in=kube.names.system_namespace,
             refused=tuple(dict.fromkeys(each for user in users for each in _refused(user))),
             denied=_denied(view.kube[leads_to], token) if accepted else (),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import DEPLOYMENTS
 from mesh_fixtures.probe.envoy import admin
@@ -21,7 +20,7 @@ def kubernetes(kube: KubeClient) -> str:
 
 def istio(kube: KubeClient) -> str:
     """Version that istiod's program reports (Istio: `pilot-discovery version`)."""
-    pod = kube.pod_of(SYSTEM_NAMESPACE, SELECTOR)
+    pod = kube.pod_of(kube.names.system_namespace, SELECTOR)
     argv = ("pilot-discovery", "version", "--short")
     result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
     if result.exit_status != 0:

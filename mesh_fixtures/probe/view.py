@@ -27,7 +27,7 @@ class MeshView:
     def __init__(self, lab: Lab, *, forwards: bool = False) -> None:
         self.lab = lab
         self.kube: Mapping[str, KubeClient] = {
-            name: KubeClient(cluster, lab.sample_namespace, forwards=forwards)
+            name: KubeClient(cluster, lab.sample_namespace, lab.names, forwards=forwards)
             for name, cluster in lab.clusters.items()
         }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.contract import SYSTEM_NAMESPACE, MeshNames
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
 from mesh_fixtures.probe.envoy import PROXY
@@ -27,7 +27,8 @@ PLAIN: Final = f"app={PLAIN_CLIENT}"
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
 DEFAULT_DISCOVERY: Final = f"istiod.{SYSTEM_NAMESPACE}.svc:15012"
-"""Where a proxy looks for istiod when its configuration does not say (Istio: ProxyConfig)."""
+"""Where a proxy looks for istiod when its configuration does not say, whatever the mesh's names
+(Istio: ProxyConfig)."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,9 @@ def control_plane(kube: KubeClient) -> ControlPlane:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    source = kube.source("deployments,pods", SYSTEM_NAMESPACE, f"-l {ISTIOD}")
-    deployments = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
+    namespace = kube.names.system_namespace
+    source = kube.source("deployments,pods", namespace, f"-l {ISTIOD}")
+    deployments = kube.list(DEPLOYMENTS, namespace, ISTIOD)
     return ControlPlane(source, kube.name, deployments, istiods(kube))
 
 
@@ -150,7 +152,7 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
     if domain and domain.partition(".")[0] != "svc":
         source = Source(kube.name, "discoveryAddress", "what proxies are injected with")
         return Discovery(source, host, frozenset({(host, int(port))}))
-    namespace = namespace or SYSTEM_NAMESPACE
+    namespace = namespace or kube.names.system_namespace
     source = kube.source("services,endpointslices", namespace, name)
     service = kube.get(SERVICES, namespace, name)
     slices = kube.list(ENDPOINT_SLICES, namespace, f"{_SERVICE_LABEL}={name}")
@@ -163,6 +165,13 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
         frozenset(targets),
         selects=service is not None and bool(service.selector),
     )
+
+
+def usual_discovery(names: MeshNames) -> str:
+    """Where istiod has its proxies look for it, unless it is told otherwise (Istio: chart istiod,
+    discoveryAddress).
+    """
+    return f"istiod.{names.system_namespace}.svc:15012"
 
 
 def injection_of(pod: Pod) -> Injection | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy, ask_each, node_metadata
@@ -63,12 +63,13 @@ def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
 
     Source: Istio, Install Multi-Primary on different networks (Set the default network).
     """
-    namespace = kube.get(NAMESPACES, "", SYSTEM_NAMESPACE)
+    name = kube.names.system_namespace
+    namespace = kube.get(NAMESPACES, "", name)
     seen = "" if namespace is None else namespace.meta.labels.get(NETWORK_LABEL, "")
     wanted = scenario.cluster(kube.name).network
     if seen != wanted and (seen or scenario.is_multi_network):
-        expected = f"{SYSTEM_NAMESPACE} to have the label {NETWORK_LABEL}={wanted}"
-        source = kube.source("namespaces", "", f"{SYSTEM_NAMESPACE} --show-labels")
+        expected = f"{name} to have the label {NETWORK_LABEL}={wanted}"
+        source = kube.source("namespaces", "", f"{name} --show-labels")
         about = Subject((kube.name,))
         yield Finding(kube.name, expected, seen or "no such label", source, about)
 
@@ -78,7 +79,7 @@ REQUIREMENT = Requirement(
     level="core",
     title=(
         "Every proxy reports the scenario's cluster id, network and mesh id to istiod; with "
-        "several networks, istio-system is labelled with its cluster's network."
+        "several networks, the system namespace is labelled with its cluster's network."
     ),
     judge=judge,
     section="Deployment models: Networks",

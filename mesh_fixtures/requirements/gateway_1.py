@@ -13,12 +13,12 @@ from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, ga
 from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
-    DEFAULT_DISCOVERY,
     PLAIN,
     SLEEP,
     Discovery,
     discovery,
     injection_of,
+    usual_discovery,
 )
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -150,7 +150,8 @@ def _ip(address: str) -> IPv4Address | None:
 def _istiod_of(kube: KubeClient, probes: Probes) -> Discovery:
     """What is behind the address at which a remote's proxies look for istiod."""
     injection = injection_of(kube.pod_of(kube.sample_namespace, SLEEP))
-    return probes.discovery(kube, DEFAULT_DISCOVERY if injection is None else injection.discovery)
+    usual = usual_discovery(kube.names)
+    return probes.discovery(kube, usual if injection is None else injection.discovery)
 
 
 def _nowhere(scenario: Scenario, istiods: Mapping[str, Discovery]) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.patience import patient, whole
@@ -107,7 +106,7 @@ class Outage:
 def _outage(mesh: ObservedMesh, disruption: Disruption, primary: str) -> Outage:
     """Take the istiod of a primary down, and bring it back."""
     kube = mesh.view.kube[primary]
-    deployments = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, SELECTOR)
+    deployments = kube.list(DEPLOYMENTS, kube.names.system_namespace, SELECTOR)
     with ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS)) as traffic:
         begin(traffic)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Meta
 from mesh_fixtures.kube.credentials import (
     LAST_USED,
@@ -73,7 +72,7 @@ def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
     kube = mesh.view.kube[which.installed_in]
     holding = [
         each
-        for each in kube.list(SECRETS, SYSTEM_NAMESPACE, REMOTE_SECRET)
+        for each in kube.list(SECRETS, kube.names.system_namespace, REMOTE_SECRET)
         if which.of in each.data
     ]
     wanted = f"one remote secret with a service account's token for {which.of}"

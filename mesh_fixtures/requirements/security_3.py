@@ -13,7 +13,7 @@ from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
 from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, PLAIN, SLEEP, injection_of
+from mesh_fixtures.probe.workloads import PLAIN, SLEEP, injection_of, usual_discovery
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.findings import Finding, Subject
@@ -59,7 +59,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings = [
         Finding(
             cluster,
-            f"{TRIED[what]} to be refused by istiod at {_istiod(sleeps[cluster])}",
+            f"{TRIED[what]} to be refused by istiod at "
+            f"{_istiod(view.kube[cluster], sleeps[cluster])}",
             seen.answer,
             seen.source,
             Subject((view.scenario.control_plane_of(cluster),)),
@@ -71,10 +72,10 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(findings, figures)
 
 
-def _istiod(sleep: Pod) -> str:
+def _istiod(kube: KubeClient, sleep: Pod) -> str:
     """Where proxies of its cluster find istiod: a remote's at its primary's gateway."""
     injection = injection_of(sleep)
-    return injection.discovery if injection is not None else DEFAULT_DISCOVERY
+    return injection.discovery if injection is not None else usual_discovery(kube.names)
 
 
 def _try(
@@ -87,7 +88,7 @@ def _try(
 ) -> Seen:
     """From a client; Sleep is whom what is forged claims to be."""
     kube, sleep, client = view.kube[cluster], sleeps[cluster], clients[cluster]
-    target = _istiod(sleep)
+    target = _istiod(kube, sleep)
     request = _certificate_request(spiffe_id(sleep))
     token = foreign_token(sleep.meta.namespace, sleep.service_account)
     ways: Mapping[str, Callable[[], Seen]] = {

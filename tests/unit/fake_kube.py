@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.kube import (
     Answer,
     ExecResult,
@@ -43,6 +44,7 @@ class FakeKube:
     found: Sequence[Pod] = ()
     name: str = "cluster1"
     sample_namespace: str = "sample"
+    names: MeshNames = GUIDE_NAMES
     forwards: bool = False
     asked: list[tuple[str, ...]] = field(default_factory=list)
 

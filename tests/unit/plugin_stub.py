@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.charts import Charts
-from mesh_fixtures.contract import Cluster, EndedService, Lab, Problem, Provider, Tools
+from mesh_fixtures.contract import (
+    GUIDE_NAMES,
+    Cluster,
+    EndedService,
+    Lab,
+    MeshNames,
+    Problem,
+    Provider,
+    Tools,
+)
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.options import Choice
@@ -112,6 +121,7 @@ class StubLab:
     id: str = "stub"
     provider: str = "stub"
     sample_namespace: str = "sample"
+    names: MeshNames = GUIDE_NAMES
     external: bool = False
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     installed: bool = False

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from fake_kube import pod, result
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import make_certificates
 from mesh_fixtures.kube import Container, KubeClient, Meta, Pod, Secret, Source
@@ -149,6 +150,8 @@ def test_the_authority_that_istiod_made() -> None:
 
 class Secrets:
     """A cluster with secrets, and with an istiod that was given these variables."""
+
+    names = GUIDE_NAMES
 
     def __init__(self, found: Mapping[str, Secret | None], **env: str) -> None:
         self.found = found

@@ -162,7 +162,9 @@ def test_discovered(
 ) -> None:
     looking(monkeypatch, MET)
     found = Discovered(SCENARIO, ("the mesh is odd",))
-    monkeypatch.setattr(discovery, "discover", lambda references, *, forwards: found)
+    monkeypatch.setattr(
+        discovery, "discover", lambda references, system_namespace, *, forwards: found
+    )
     assert cli.main(["check", *kubeconfigs]) == 0
     printed = capsys.readouterr()
     assert "CONTROL-1 met" in printed.out

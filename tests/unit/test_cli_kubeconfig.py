@@ -33,6 +33,16 @@ def test_rbac_prints_what_kubectl_applies(capsys: pytest.CaptureFixture[str]) ->
     assert bound.startswith(plain)
     kinds = [each["kind"] for each in yaml.safe_load_all(bound)]
     assert kinds == ["ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding"]
+    assert cli.main(["rbac", "--system-namespace", "mesh-system"]) == 0
+    _, role = yaml.safe_load_all(capsys.readouterr().out)
+    assert role["metadata"]["namespace"] == "mesh-system"
+
+
+def test_a_namespace_that_can_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rbac", "--system-namespace", "Mesh_System"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("--system-namespace: wanted NAMESPACE")
+    assert "'Mesh_System' is no name of a namespace" in error
 
 
 def test_discover_prints_a_scenario_and_notes_beside_it(
@@ -40,7 +50,9 @@ def test_discover_prints_a_scenario_and_notes_beside_it(
 ) -> None:
     scenario = SCENARIOS["multi-primary"]
     found = Discovered(scenario, ("the mesh is odd",))
-    monkeypatch.setattr(discovery, "discover", lambda references, *, forwards: found)
+    monkeypatch.setattr(
+        discovery, "discover", lambda references, system_namespace, *, forwards: found
+    )
     with FakeApiServer().running(tmp_path) as kubeconfig:
         assert cli.main(["discover", "--kubeconfig", f"cluster1={kubeconfig}@cluster1"]) == 0
     printed = capsys.readouterr()

@@ -17,7 +17,7 @@ from fake_kube import result
 from kube_client import client_of
 from mesh_examples import SCENARIOS
 
-from mesh_fixtures.contract import EndedService
+from mesh_fixtures.contract import GUIDE_NAMES, EndedService, MeshNames
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
@@ -37,6 +37,7 @@ class OneCluster:
 
     scenario: Any
     sample_namespace: str = "sample"
+    names: MeshNames = GUIDE_NAMES
     external: bool = False
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from diagnosis_recordings import difference, names, patched, recorded
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import Recording, explained, in_short
 
 values = st.recursive(
@@ -27,6 +30,35 @@ def test_a_recorded_failure_has_the_root_cause_that_it_is_named_for(name: str) -
     assert diagnosis.ids == (name.partition(".")[0], *BESIDE.get(name, ()))
     unmet = {each for each, findings in recording.failures.items() if findings}
     assert unmet <= {each for root in diagnosis.roots for each in root.consequences}
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_cause_is_the_same_where_the_control_plane_is_in_another_namespace(name: str) -> None:
+    recording = recorded(name)
+    assert moved(recording).diagnose().ids == recording.diagnose().ids
+
+
+def moved(recording: Recording) -> Recording:
+    """The same mesh, whose control plane is not in istio-system."""
+    there = Recording.from_json(recording.to_json().replace(b"istio-system", b"mesh-system"))
+    clusters = {
+        name: replace(
+            each,
+            remote_secrets=None
+            if each.remote_secrets is None
+            else tuple(
+                replace(
+                    secret,
+                    namespace=secret.namespace.replace("istio-system", "mesh-system"),
+                    read_in="mesh-system",
+                )
+                for secret in each.remote_secrets
+            ),
+        )
+        for name, each in there.facts.clusters.items()
+    }
+    names_there = MeshNames("mesh-system", "mesh-system")
+    return replace(there, facts=replace(there.facts, clusters=clusters, names=names_there))
 
 
 @pytest.mark.parametrize("name", names())

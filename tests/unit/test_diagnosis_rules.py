@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from diagnosis_recordings import recorded
 
+from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
@@ -730,6 +731,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
     "no mutual TLS in the mesh": (
         MULTI,
         of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN, "istio-system")),
+        "mtls-disabled",
+    ),
+    "no mutual TLS in a mesh with another root namespace": (
+        MULTI,
+        both(
+            of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN, "policies")),
+            of_mesh(names=MeshNames(root_namespace="policies")),
+        ),
         "mtls-disabled",
     ),
     "no mutual TLS at HelloWorld's port": (

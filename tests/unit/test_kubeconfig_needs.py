@@ -62,11 +62,15 @@ def servers(tmp_path: Path) -> Iterator[dict[str, FakeApiServer]]:
         yield found
 
 
-def problems(folder: Path, options: SampleOptions = SampleOptions()) -> list[Problem]:  # noqa: B008
+def problems(
+    folder: Path,
+    options: SampleOptions = SampleOptions(),  # noqa: B008
+    system_namespace: str = "",
+) -> list[Problem]:
     references = [
         Reference(name, (folder / name / "kubeconfig",), "cluster1") for name in ("one", "two")
     ]
-    return list(needs.problems(references, options))
+    return list(needs.problems(references, options, system_namespace))
 
 
 def test_nothing_is_missing_and_nothing_is_made(
@@ -100,8 +104,36 @@ def test_a_namespace_that_is_not_selected(
 def test_a_control_plane_elsewhere(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
     servers["one"].answers[WEBHOOKS] = {"items": [injecting("mesh-system")]}
     (found,) = problems(tmp_path)
-    assert found.seen == "istiod in namespace mesh-system"
-    assert "another namespace" in found.remedy
+    assert found.seen == "one: mesh-system; two: istio-system"
+    assert "in one namespace" in found.remedy
+    servers["two"].answers[WEBHOOKS] = {"items": [injecting("mesh-system")]}
+    assert problems(tmp_path) == []
+    (found,) = problems(tmp_path, system_namespace="istio-system")
+    assert found.seen == "one: mesh-system; two: mesh-system"
+
+
+def test_what_is_asked_of_a_control_plane_is_asked_where_it_is(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    elsewhere = CONFIG_MAPS.replace("istio-system", "mesh-system")
+    for server in servers.values():
+        server.answers[WEBHOOKS] = {"items": [injecting("mesh-system")]}
+        server.answers[elsewhere] = {"items": [mesh(SELECTED)]}
+    assert {each.remedy for each in problems(tmp_path)} == {"--mesh-namespace-label mesh=yes"}
+    servers["one"].reviews = lambda each: each.get("namespace") != "mesh-system"
+    denied = [each for each in problems(tmp_path) if "permission" in each.missing]
+    assert all("in mesh-system" in each.missing for each in denied)
+    assert all("rbac --system-namespace mesh-system" in each.remedy for each in denied)
+    assert denied
+
+
+def test_who_may_not_look_for_the_control_plane_is_told_what_is_missing(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    servers["one"].refusals = [403, 403]
+    servers["one"].reviews = lambda each: each["resource"] != "services" or "namespace" in each
+    (found,) = problems(tmp_path)
+    assert found.missing == "permission in one to list services"
 
 
 def test_a_namespace_that_is_not_admitted(

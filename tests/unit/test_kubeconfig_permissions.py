@@ -17,7 +17,7 @@ from mesh_fixtures.lab.kubeconfig.permissions import RULES, Subject, roles
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
 ROLES = list(yaml.safe_load_all(roles()))
-EVERYTHING = [each for rule in RULES for each in rule.accesses]
+EVERYTHING = [each for rule in RULES for each in rule.accesses()]
 
 
 def permitted(asked: Access) -> bool:

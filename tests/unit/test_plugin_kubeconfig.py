@@ -64,7 +64,9 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Discovered]:
     """What is found in the clusters; NotInstalled when it is empty."""
     content: list[Discovered] = []
 
-    def discover(references: Sequence[Reference], *, forwards: bool) -> Discovered:
+    def discover(
+        references: Sequence[Reference], system_namespace: str, *, forwards: bool
+    ) -> Discovered:
         assert [each.cluster for each in references] == ["cluster1", "cluster2"]
         if not content:
             raise NotInstalled(wanted="Istio to be installed", seen="nothing", where="cluster1")

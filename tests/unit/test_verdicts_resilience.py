@@ -15,6 +15,7 @@ import yaml
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, advertised
 
+from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Meta, Secret
 from mesh_fixtures.probe.continuous import Stream, TimedRequest
@@ -191,7 +192,9 @@ READER = "system:serviceaccount:istio-system:istio-reader-service-account"
 
 
 def mesh_with(*found: Secret) -> ObservedMesh:
-    kube = SimpleNamespace(name="cluster1", list=lambda resource, namespace, selector: found)
+    kube = SimpleNamespace(
+        name="cluster1", names=GUIDE_NAMES, list=lambda resource, namespace, selector: found
+    )
     return cast("ObservedMesh", SimpleNamespace(view=SimpleNamespace(kube={"cluster1": kube})))
 
 

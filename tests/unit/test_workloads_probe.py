@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from fake_kube import pod
 
+from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import (
@@ -48,6 +49,7 @@ class FakeObjects:
     slices: Mapping[str, tuple[EndpointSlice, ...]] = field(default_factory=dict)
     name: str = "cluster1"
     sample_namespace: str = "sample"
+    names: MeshNames = GUIDE_NAMES
 
     def list(
         self, resource: Resource[Any], namespace: str = "", selector: str = ""

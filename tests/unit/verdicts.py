@@ -10,7 +10,7 @@ from typing import Any
 
 from fake_kube import pod, result
 
-from mesh_fixtures.contract import AddressPool
+from mesh_fixtures.contract import GUIDE_NAMES, AddressPool
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import Meta, Namespace, Pod, Service
 from mesh_fixtures.probe.gateways import Gateway, NetworkGateway
@@ -23,8 +23,8 @@ SOURCE = result().source
 
 @dataclass
 class FakeView:
-    """Clusters whose clients know no more than their names, and how istio-system is labelled: as
-    `labels` says by cluster, None for not at all, else by the scenario.
+    """Clusters whose clients know no more than their names, and how the system namespace is
+    labelled: as `labels` says by cluster, None for not at all, else by the scenario.
     """
 
     scenario: Scenario
@@ -37,6 +37,7 @@ class FakeView:
             cluster.name: SimpleNamespace(
                 name=cluster.name,
                 sample_namespace="sample",
+                names=GUIDE_NAMES,
                 pod_of=self._pod_of(cluster.name),
                 get=self._get_namespace(self.labels.get(cluster.name, cluster.network)),
                 source=lambda kind, namespace, detail="": SOURCE,

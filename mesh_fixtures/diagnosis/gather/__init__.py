@@ -38,6 +38,7 @@ def gather(view: MeshView) -> Facts:
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
+        names=view.lab.names,
         clusters=programs.with_answers(view, clusters, answers),
         paths=paths.paths_in(answers),
         packet_sizes=paths.packet_sizes_in(answers),

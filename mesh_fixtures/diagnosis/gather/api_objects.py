@@ -18,7 +18,7 @@ from mesh_fixtures.diagnosis.gather.key_material import (
     read_root_bundles,
 )
 from mesh_fixtures.diagnosis.redaction import redacted
-from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import (
     Configuration,
     Container,
@@ -46,10 +46,10 @@ from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
-    DEFAULT_DISCOVERY,
     discovery,
     injection_of,
     redirections,
+    usual_discovery,
 )
 
 _ISTIO: Final = (
@@ -105,7 +105,8 @@ def _queries(
     view: MeshView, kube: KubeClient, authorities: Mapping[str, frozenset[str]]
 ) -> list[tuple[str, str, Read]]:
     """Field of `ClusterFacts`, how a person would ask, and how it is read."""
-    both = (SYSTEM_NAMESPACE, view.lab.sample_namespace)
+    system = kube.names.system_namespace
+    both = (system, view.lab.sample_namespace)
     where = f"kubectl --context={kube.name} get"
 
     def of_mesh(resource: Resource[Named], made: Callable[[Named], Any]) -> Read:
@@ -115,21 +116,21 @@ def _queries(
     return [
         *ours,
         ("namespaces", f"{where} namespaces -o yaml", partial(_namespaces, both)),
-        ("authority", f"{where} secret cacerts -n {SYSTEM_NAMESPACE}", read_authority),
+        ("authority", f"{where} secret cacerts -n {system}", read_authority),
         ("root_bundles", f"{where} configmap {ROOT_BUNDLE} -A", partial(read_root_bundles, both)),
         (
             "remote_secrets",
-            f"{where} secrets -n {SYSTEM_NAMESPACE} -l istio/multiCluster=true",
+            f"{where} secrets -n {system} -l istio/multiCluster=true",
             lambda kube: remote_secrets(kube, view, authorities),
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
-        ("injectors", f"{where} configmaps -n {SYSTEM_NAMESPACE}", _injectors),
+        ("injectors", f"{where} configmaps -n {system}", _injectors),
         ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
         ("pods", f"{where} pods -A", of_mesh(PODS, _pod)),
         ("deployments", f"{where} deployments -A", of_mesh(DEPLOYMENTS, _deployment)),
         ("services", f"{where} services -A", of_mesh(SERVICES, _service)),
         ("warnings", f"{where} events -A --field-selector=type=Warning", partial(_warnings, both)),
-        ("discovery", f"{where} endpointslices -n {SYSTEM_NAMESPACE}", _discovery),
+        ("discovery", f"{where} endpointslices -n {system}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
     ]
 
@@ -151,7 +152,10 @@ def _of_mesh(
         (item.meta.namespace, item.meta.name): item
         for namespace in dict.fromkeys((*namespaces, *(way.meta.namespace for way in ways)))
         for item in kube.list(resource, namespace)
-        if (namespace in namespaces and (namespace != SYSTEM_NAMESPACE or _is_istiod(item.meta)))
+        if (
+            namespace in namespaces
+            and (namespace != kube.names.system_namespace or _is_istiod(item.meta))
+        )
         or any(_belongs(way, item) for way in ways)
     }
     return tuple(found.values())
@@ -170,7 +174,7 @@ def _of(item: Pod | Deployment | Service) -> Mapping[str, str]:
 
 
 def _is_istiod(meta: Meta) -> bool:
-    """Whether an object of istio-system is istiod's."""
+    """Whether an object of the system namespace is istiod's."""
     return meta.labels.get("app") == "istiod" or meta.name.startswith("istiod")
 
 
@@ -233,7 +237,7 @@ def _injectors(kube: KubeClient) -> tuple[facts.Injector, ...]:
             each.meta.labels.get(_CHART_LABEL, ""),
             _tag(each.data.get("values", "")),
         )
-        for each in kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE)
+        for each in kube.list(CONFIG_MAPS, kube.names.system_namespace)
         if each.meta.name.startswith(_INJECTOR)
     )
 
@@ -315,7 +319,7 @@ def _warnings(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.WarningE
 
 def _discovery(kube: KubeClient) -> tuple[str, ...]:
     """What is behind the Service by which proxies find istiod, or what that stands for."""
-    return tuple(sorted(discovery(kube, DEFAULT_DISCOVERY).addresses))
+    return tuple(sorted(discovery(kube, usual_discovery(kube.names)).addresses))
 
 
 def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:

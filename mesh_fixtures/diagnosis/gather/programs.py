@@ -19,7 +19,6 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
@@ -56,7 +55,7 @@ def gateway_queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dic
     """Which gateways each istiod knows."""
     found: dict[Key, Query[Any]] = {}
     for name, kube in view.kube.items():
-        for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
+        for pod in clusters[name].pods_in(kube.names.system_namespace, ISTIOD):
             if pod.serving:
                 ask = partial(_gateways_of, kube, as_pod(pod))
                 source = f"{_shown(kube, pod)} {NETWORKS_PATH}"
@@ -83,7 +82,7 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
         found["slices", name] = Query(
             name, f"kubectl --context={name} get endpointslices", partial(_slices, kube)
         )
-        for pod in clusters[name].pods_in(SYSTEM_NAMESPACE, ISTIOD):
+        for pod in clusters[name].pods_in(kube.names.system_namespace, ISTIOD):
             for part, source, ask in _of_istiod(kube, pod):
                 found["istiod", name, pod.name, part] = Query(name, source, ask)
         for pod in _proxies(clusters[name], kube.sample_namespace):
@@ -104,7 +103,9 @@ def with_answers(
     return {
         name: replace(
             each,
-            istiods=tuple(_istiods(name, each, answers)) if each.pods is not None else None,
+            istiods=tuple(_istiods(name, each, view.lab.names.system_namespace, answers))
+            if each.pods is not None
+            else None,
             helloworld=answers.get(("slices", name)),
             client=_client(name, each, view.kube[name].sample_namespace, answers),
             gateways=_answered("listeners", name, answers),
@@ -180,20 +181,20 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     if pod.restarts:
         yield (
             "last_words",
-            f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name} --previous",
+            f"kubectl {where} -n {pod.namespace} logs {pod.name} --previous",
             lambda: _last_words(
-                kube.log(SYSTEM_NAMESPACE, pod.name, CONTAINER, lines=_LAST_LINES, previous=True)
+                kube.log(pod.namespace, pod.name, CONTAINER, lines=_LAST_LINES, previous=True)
             ),
         )
     yield (
         "log",
-        f"kubectl {where} -n {SYSTEM_NAMESPACE} logs {pod.name}",
-        lambda: _relevant(kube.log(SYSTEM_NAMESPACE, pod.name, CONTAINER, lines=_LOG_LINES)),
+        f"kubectl {where} -n {pod.namespace} logs {pod.name}",
+        lambda: _relevant(kube.log(pod.namespace, pod.name, CONTAINER, lines=_LOG_LINES)),
     )
 
 
 def _shown(kube: KubeClient, istiod: facts.Pod) -> str:
-    where = f"--context={kube.name} -n {SYSTEM_NAMESPACE}"
+    where = f"--context={kube.name} -n {istiod.namespace}"
     return f"kubectl {where} exec {istiod.name} -- pilot-discovery request GET"
 
 
@@ -234,9 +235,9 @@ def _of_proxy(
 
 
 def _istiods(
-    name: str, cluster: ClusterFacts, answers: Mapping[Key, Any]
+    name: str, cluster: ClusterFacts, system: str, answers: Mapping[Key, Any]
 ) -> Iterator[facts.Istiod]:
-    for pod in cluster.pods_in(SYSTEM_NAMESPACE, ISTIOD):
+    for pod in cluster.pods_in(system, ISTIOD):
 
         def answer(part: str, of: str = pod.name) -> Any:
             return answers.get(("istiod", name, of, part))

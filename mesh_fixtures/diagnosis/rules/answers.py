@@ -12,7 +12,6 @@ from ipaddress import ip_address, ip_network
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.workloads import PORT
 
@@ -116,7 +115,7 @@ def _named(case: Case, facts: ClusterFacts, setting: Redirection) -> str:
     primary = case.scenario.control_plane_of(facts.name)
     return (
         f"{_OF_INJECTOR[setting.name]} in the values of {primary}'s injector (ConfigMap "
-        f"istio-sidecar-injector in {SYSTEM_NAMESPACE})"
+        f"istio-sidecar-injector in {case.system_namespace})"
     )
 
 

@@ -11,7 +11,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
 from mesh_fixtures.diagnosis.rules import cluster_access
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION
 from mesh_fixtures.kube.webhooks import Webhook
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
@@ -48,10 +48,10 @@ def annotation(case: Case) -> Iterator[Cause]:
         primary = case.scenario.control_plane_of(spec.name)
         value = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
         named = [each.strip() for each in value.split(",") if each.strip()]
-        show = _system(spec.name)
+        show = _system(case, spec.name)
         step = ids.control_plane_annotation(spec.name)
         remedy = (
-            f"kubectl --context={spec.name} annotate --overwrite namespace {SYSTEM_NAMESPACE} "
+            f"kubectl --context={spec.name} annotate --overwrite namespace {case.system_namespace} "
             f"{CONTROL_PLANE_ANNOTATION}={primary}; then make istiod of {primary} read the cluster "
             "again: delete and apply its remote secret"
         )
@@ -59,7 +59,7 @@ def annotation(case: Case) -> Iterator[Cause]:
             yield Cause(
                 MISSING,
                 (spec.name, primary),
-                f"{SYSTEM_NAMESPACE} of {spec.name}, a remote, lacks the annotation "
+                f"{case.system_namespace} of {spec.name}, a remote, lacks the annotation "
                 f"{CONTROL_PLANE_ANNOTATION}, so no istiod takes charge of it",
                 (
                     Evidence(f"no annotation {CONTROL_PLANE_ANNOTATION}", show),
@@ -73,8 +73,8 @@ def annotation(case: Case) -> Iterator[Cause]:
             yield Cause(
                 WRONG,
                 (spec.name, primary),
-                f"{SYSTEM_NAMESPACE} of {spec.name} names {listed(named)} as its control plane, "
-                f"and not {primary}",
+                f"{namespace.name} of {spec.name} names {listed(named)} as its control plane, and "
+                f"not {primary}",
                 (
                     Evidence(f"{CONTROL_PLANE_ANNOTATION}: {value}", show),
                     *_missing(case, spec, facts),
@@ -99,13 +99,14 @@ def _late(
             yield Cause(
                 LATE,
                 (spec.name, primary),
-                f"{SYSTEM_NAMESPACE} of {spec.name} was annotated with {CONTROL_PLANE_ANNOTATION} "
-                f"after {primary} got its remote secret, and its istiod has not taken charge of it",
+                f"{case.system_namespace} of {spec.name} was annotated with "
+                f"{CONTROL_PLANE_ANNOTATION} after {primary} got its remote secret, and its istiod "
+                "has not taken charge of it",
                 (
-                    Evidence(f"annotated at {annotated}", _system(spec.name)),
+                    Evidence(f"annotated at {annotated}", _system(case, spec.name)),
                     Evidence(
                         f"{secret.name} created at {secret.created}",
-                        get(primary, f"secret {secret.name} -o yaml", SYSTEM_NAMESPACE),
+                        get(primary, f"secret {secret.name} -o yaml", case.system_namespace),
                     ),
                     *missing,
                 ),
@@ -150,7 +151,7 @@ def discovery_address(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     f"istiod at {listed(facts.discovery, 'no address')}",
-                    get(spec.name, "services,endpointslices", SYSTEM_NAMESPACE),
+                    get(spec.name, "services,endpointslices", case.system_namespace),
                 ),
                 Evidence(
                     f"gateway of {primary}: {listed(wanted)}",
@@ -188,7 +189,7 @@ def unattached(case: Case) -> Iterator[Cause]:
                 f"istiod of {primary} has not taken charge of {spec.name}: "
                 f"{'; '.join(each.seen for each in missing)}",
                 missing,
-                f"see istiod's log: kubectl --context={primary} -n {SYSTEM_NAMESPACE} logs "
+                f"see istiod's log: kubectl --context={primary} -n {case.system_namespace} logs "
                 "deployment/istiod",
                 certainty="likely",
                 step=ids.attached(spec.name),
@@ -207,9 +208,9 @@ def _missing(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evi
             yield Evidence(seen, _webhooks(spec.name))
             break
     is_known = facts.root_bundles is not None and case.system(facts) is not None
-    if is_known and not (facts.root_bundles or {}).get(SYSTEM_NAMESPACE):
-        seen = f"{SYSTEM_NAMESPACE} of {spec.name} has no configmap {_BUNDLE}"
-        yield Evidence(seen, get(spec.name, "configmaps", SYSTEM_NAMESPACE))
+    if is_known and not (facts.root_bundles or {}).get(case.system_namespace):
+        seen = f"{case.system_namespace} of {spec.name} has no configmap {_BUNDLE}"
+        yield Evidence(seen, get(spec.name, "configmaps", case.system_namespace))
 
 
 def _injectors(facts: ClusterFacts) -> Iterator[tuple[str, Webhook]]:
@@ -225,8 +226,8 @@ def _secrets_of(case: Case, primary: str, cluster: str) -> list[RemoteSecret]:
     return [each for each in found if each.cluster == cluster]
 
 
-def _system(cluster: str) -> str:
-    return f"kubectl --context={cluster} get namespace {SYSTEM_NAMESPACE} -o yaml"
+def _system(case: Case, cluster: str) -> str:
+    return f"kubectl --context={cluster} get namespace {case.system_namespace} -o yaml"
 
 
 def _webhooks(cluster: str) -> str:

@@ -11,7 +11,6 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.verdict.findings import Subject
 
 _BOTH = ("TRUST-1", "TRUST-2")
@@ -31,8 +30,8 @@ _OF_BUNDLE = ("configmap", "configmaps", "root cert", "namespace controller")
 """Of the lines that istiod logs where it cannot hand out the root."""
 
 _RESTART = (
-    "restart istiod, and then every pod with a proxy: kubectl --context={0} -n istio-system "
-    "rollout restart deployment"
+    "restart istiod, and then every pod with a proxy: kubectl --context={0} -n {1} rollout "
+    "restart deployment"
 )
 
 
@@ -83,7 +82,7 @@ def different_roots(case: Case) -> Iterator[Cause]:
             Evidence(
                 f"{name} signs with {given[name].issuing}, below {given[name].below[-1]}, and "
                 f"trusts {listed(given[name].roots)}",
-                _secret(name),
+                _secret(case, name),
             )
             for name in concerned
         ),
@@ -126,33 +125,40 @@ def missing(case: Case) -> Iterator[Cause]:
         apart = [
             name
             for name, known in others
-            if (_signing(known) and _trusted(facts) and _signing(facts) and _trusted(known))
+            if (
+                _signing(case, known)
+                and _trusted(case, facts)
+                and _signing(case, facts)
+                and _trusted(case, known)
+            )
             and not (
-                _accept(_trusted(known), _signing(facts))
-                and _accept(_trusted(facts), _signing(known))
+                _accept(_trusted(case, known), _signing(case, facts))
+                and _accept(_trusted(case, facts), _signing(case, known))
             )
         ]
         if not apart:
             continue
-        signs = _trusted(facts)
+        signs = _trusted(case, facts)
         yield Cause(
             CACERTS_MISSING,
             (spec.name,),
             f"{spec.name} has no secret {CACERTS}; its istiod hands out {listed(signs)}, which "
             f"{_and(apart)} {'does' if len(apart) == 1 else 'do'} not trust",
             (
-                Evidence(f"no secret {CACERTS} in {SYSTEM_NAMESPACE}", _secret(spec.name)),
-                *_seen_bundle(spec.name, signs),
+                Evidence(
+                    f"no secret {CACERTS} in {case.system_namespace}", _secret(case, spec.name)
+                ),
+                *_seen_bundle(case, spec.name, signs),
                 *(
                     each
                     for name, known in others
                     if name in apart
-                    for each in _seen_bundle(name, _trusted(known))
+                    for each in _seen_bundle(case, name, _trusted(case, known))
                 ),
             ),
             f"create {CACERTS} with an intermediate of the common root (step "
             f"{ids.cacerts(spec.name)} of the plan), or let the authority that it is to use sign "
-            "below that root; then " + _RESTART.format(spec.name),
+            "below that root; then " + _RESTART.format(spec.name, case.system_namespace),
             step=ids.cacerts(spec.name),
         )
 
@@ -166,8 +172,9 @@ def unsound(case: Case) -> Iterator[Cause]:
                 CACERTS_UNSOUND,
                 (spec.name,),
                 f"{secret} of {spec.name} cannot be trusted: {defect}",
-                (Evidence(defect, _secret(spec.name, secret)),),
-                f"replace {secret} by a chain that is valid, then " + _RESTART.format(spec.name),
+                (Evidence(defect, _secret(case, spec.name, secret)),),
+                f"replace {secret} by a chain that is valid, then "
+                + _RESTART.format(spec.name, case.system_namespace),
                 step=ids.cacerts(spec.name),
             )
 
@@ -175,34 +182,34 @@ def unsound(case: Case) -> Iterator[Cause]:
 def unused(case: Case) -> Iterator[Cause]:
     """The secret is read when istiod starts; later on, only another intermediate is taken over."""
     for spec, facts in case.primaries:
-        if _is_unused(facts):
-            signs, wanted = _bundle(facts), facts.authority.roots if facts.authority else ()
+        if _is_unused(case, facts):
+            signs, wanted = _bundle(case, facts), facts.authority.roots if facts.authority else ()
             yield Cause(
                 CACERTS_UNUSED,
                 (spec.name,),
                 f"istiod of {spec.name} does not use {CACERTS}: it hands out {listed(signs)} as "
                 f"root, and {CACERTS} has {listed(wanted)}",
                 (
-                    Evidence(f"{CACERTS} has {listed(wanted)}", _secret(spec.name)),
-                    *_seen_bundle(spec.name, signs),
+                    Evidence(f"{CACERTS} has {listed(wanted)}", _secret(case, spec.name)),
+                    *_seen_bundle(case, spec.name, signs),
                 ),
                 f"{CACERTS} was created or changed after istiod started: "
-                + _RESTART.format(spec.name),
+                + _RESTART.format(spec.name, case.system_namespace),
                 step=ids.istiod(spec.name),
             )
 
 
-def _is_unused(facts: ClusterFacts) -> bool:
+def _is_unused(case: Case, facts: ClusterFacts) -> bool:
     """Whether what istiod hands out does not verify what it was given to sign with."""
     given = _usable(facts)
     below = given.below if given is not None and given.present else ()
-    return bool(below and _bundle(facts)) and not _accept(_bundle(facts), below)
+    return bool(below and _bundle(case, facts)) and not _accept(_bundle(case, facts), below)
 
 
 def not_restarted(case: Case) -> Iterator[Cause]:
     """Proxies keep what they verify their peers against until they ask again."""
     for spec, facts in case.clusters:
-        wanted = _signing(case.facts.clusters[case.scenario.control_plane_of(spec.name)])
+        wanted = _signing(case, case.facts.clusters[case.scenario.control_plane_of(spec.name)])
         stale = [
             each
             for each in facts.proxies or ()
@@ -216,10 +223,10 @@ def not_restarted(case: Case) -> Iterator[Cause]:
                 f"istiod signs below {wanted[-1]} by now",
                 (
                     *(Evidence(f"{each.pod}: {listed(each.roots)}", each.source) for each in stale),
-                    *_seen_bundle(spec.name, _bundle(facts)),
+                    *_seen_bundle(case, spec.name, _bundle(case, facts)),
                 ),
                 f"restart them: kubectl --context={spec.name} rollout restart deployment, in "
-                "istio-system and the workloads' namespaces",
+                f"{case.system_namespace} and the workloads' namespaces",
             )
 
 
@@ -230,7 +237,7 @@ def bundle_missing(case: Case) -> Iterator[Cause]:
         waiting = [each for each in facts.pods_in(case.samples, {}) if not each.serving]
         if known is None or case.samples in known or facts.namespace(case.samples) is None:
             continue
-        if waiting and (spec.is_primary or SYSTEM_NAMESPACE in known):
+        if waiting and (spec.is_primary or case.system_namespace in known):
             primary = case.scenario.control_plane_of(spec.name)
             show = get(spec.name, f"configmap {_BUNDLE}", case.samples)
             yield Cause(
@@ -262,7 +269,7 @@ def _logged(case: Case, primary: str) -> Iterator[Evidence]:
             line for line in istiod.log or () if any(each in line.lower() for each in _OF_BUNDLE)
         ]
         if lines:
-            source = f"kubectl --context={primary} -n {SYSTEM_NAMESPACE} logs {istiod.pod}"
+            source = f"kubectl --context={primary} -n {case.system_namespace} logs {istiod.pod}"
             yield Evidence(f"istiod of {primary}: {lines[-1]}", source)
 
 
@@ -280,29 +287,33 @@ def _accept(roots: Iterable[Root], below: Sequence[Root]) -> bool:
     return any(root.verifies_as(each) for root in roots for each in below)
 
 
-def _bundle(facts: ClusterFacts) -> tuple[Root, ...]:
+def _bundle(case: Case, facts: ClusterFacts) -> tuple[Root, ...]:
     """What istiod hands out to be trusted."""
-    return (facts.root_bundles or {}).get(SYSTEM_NAMESPACE, ())
+    return (facts.root_bundles or {}).get(case.system_namespace, ())
 
 
-def _trusted(facts: ClusterFacts) -> tuple[Root, ...]:
+def _trusted(case: Case, facts: ClusterFacts) -> tuple[Root, ...]:
     """What new proxies trust, as far as it is known."""
-    return _bundle(facts) or (facts.authority.roots if facts.authority else ())
+    return _bundle(case, facts) or (facts.authority.roots if facts.authority else ())
 
 
-def _signing(facts: ClusterFacts) -> tuple[Root, ...]:
+def _signing(case: Case, facts: ClusterFacts) -> tuple[Root, ...]:
     """What certificates of new proxies are verified by, as far as it is known."""
     known = _usable(facts)
-    return _bundle(facts) if known is None or not known.below or _is_unused(facts) else known.below
+    return (
+        _bundle(case, facts)
+        if known is None or not known.below or _is_unused(case, facts)
+        else known.below
+    )
 
 
-def _seen_bundle(cluster: str, roots: tuple[Root, ...]) -> tuple[Evidence, ...]:
+def _seen_bundle(case: Case, cluster: str, roots: tuple[Root, ...]) -> tuple[Evidence, ...]:
     seen = f"istiod of {cluster} hands out {listed(roots)}"
-    return (Evidence(seen, get(cluster, f"configmap/{_BUNDLE} -o yaml", SYSTEM_NAMESPACE)),)
+    return (Evidence(seen, get(cluster, f"configmap/{_BUNDLE} -o yaml", case.system_namespace)),)
 
 
-def _secret(cluster: str, name: str = CACERTS) -> str:
-    return get(cluster, f"secret {name} -o yaml", SYSTEM_NAMESPACE)
+def _secret(case: Case, cluster: str, name: str = CACERTS) -> str:
+    return get(cluster, f"secret {name} -o yaml", case.system_namespace)
 
 
 def _and(names: Iterable[str]) -> str:

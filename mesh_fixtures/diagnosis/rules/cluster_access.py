@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.probe.remote_secrets import LABEL
 from mesh_fixtures.verdict.findings import Subject
 
@@ -65,7 +64,7 @@ def missing(case: Case) -> Iterator[Cause]:
         if any(each.is_found for each in fitting):
             continue
         if fitting:
-            yield _not_found(facts, wanted.of, fitting[0])
+            yield _not_found(case, facts, wanted.of, fitting[0])
             continue
         others = sorted({each.cluster for each in facts.remote_secrets} - {wanted.of})
         present = listed([f"for {each}" for each in others], "none at all")
@@ -75,8 +74,8 @@ def missing(case: Case) -> Iterator[Cause]:
             f"{name} holds no remote secret of {wanted.of}, so its istiod does not read "
             f"{wanted.of}'s API server",
             (
-                Evidence(f"remote secrets in {name}: {present}", _secrets(name)),
-                *_reading(facts, wanted.of),
+                Evidence(f"remote secrets in {name}: {present}", _secrets(case, name)),
+                *_reading(case, facts, wanted.of),
             ),
             f"istioctl create-remote-secret --context={wanted.of} --name={wanted.of} "
             f"--server={_server_of(case, wanted.of)} | kubectl --context={name} apply -f -",
@@ -84,22 +83,22 @@ def missing(case: Case) -> Iterator[Cause]:
         )
 
 
-def _not_found(facts: ClusterFacts, of: str, secret: RemoteSecret) -> Cause:
+def _not_found(case: Case, facts: ClusterFacts, of: str, secret: RemoteSecret) -> Cause:
     """A remote secret that is there, and that istiod does not look for."""
     name = facts.name
     where = f"kubectl --context={name} -n {secret.namespace}"
     show = f"{where} get secret {secret.name} --show-labels"
-    if secret.namespace != SYSTEM_NAMESPACE:
+    if secret.namespace != secret.read_in:
         return Cause(
             NAMESPACE,
             (name, of),
             f"{name} holds the remote secret of {of} in namespace {secret.namespace}, and its "
-            f"istiod reads those of {SYSTEM_NAMESPACE} only",
+            f"istiod reads those of {secret.read_in} only",
             (
                 Evidence(f"{secret.name} is in {secret.namespace}", show),
-                *_reading(facts, of),
+                *_reading(case, facts, of),
             ),
-            f"move {secret.name} into {SYSTEM_NAMESPACE}",
+            f"move {secret.name} into {secret.read_in}",
             step=ids.remote_secret(of=of, installed_in=name),
         )
     return Cause(
@@ -107,7 +106,7 @@ def _not_found(facts: ClusterFacts, of: str, secret: RemoteSecret) -> Cause:
         (name, of),
         f"the remote secret of {of} in {name} lacks the label {LABEL}=true, by which istiod "
         "finds it",
-        (Evidence(f"{secret.name} has no label {LABEL}=true", show), *_reading(facts, of)),
+        (Evidence(f"{secret.name} has no label {LABEL}=true", show), *_reading(case, facts, of)),
         f"{where} label secret {secret.name} {LABEL}=true",
         step=ids.remote_secret(of=of, installed_in=name),
     )
@@ -123,8 +122,8 @@ def credentials_refused(case: Case) -> Iterator[Cause]:
                 f"istiod of {name} refuses the kubeconfig in the remote secret of "
                 f"{secret.cluster}: it has {listed(secret.refused)}",
                 (
-                    Evidence(f"{secret.name}: {listed(secret.refused)}", _secrets(name)),
-                    *_reading(facts, secret.cluster),
+                    Evidence(f"{secret.name}: {listed(secret.refused)}", _secrets(case, name)),
+                    *_reading(case, facts, secret.cluster),
                 ),
                 f"use a token: {_again(case, name, secret.cluster)}",
             )
@@ -147,11 +146,11 @@ def forbidden(case: Case) -> Iterator[Cause]:
                         f"kubectl --context={secret.leads_to} get clusterroles,clusterrolebindings "
                         "-o name | grep istio-reader",
                     ),
-                    *_reading(facts, secret.cluster),
+                    *_reading(case, facts, secret.cluster),
                 ),
                 f"make the ClusterRole of istiod's readers and its binding in {secret.leads_to} "
                 "again: the installation of istiod or of the remote there does (istio-reader-"
-                f"clusterrole-{SYSTEM_NAMESPACE})",
+                f"clusterrole-{case.system_namespace})",
             )
 
 
@@ -167,9 +166,9 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
                     Evidence(
                         f"{secret.name} names {secret.cluster}, and holds the certificate authority"
                         f" of {secret.leads_to} and the server {secret.server}",
-                        _secrets(name),
+                        _secrets(case, name),
                     ),
-                    *_reading(facts, secret.cluster),
+                    *_reading(case, facts, secret.cluster),
                 ),
                 _again(case, name, secret.cluster),
                 about=Subject((name, secret.cluster, secret.leads_to)),
@@ -185,8 +184,8 @@ def loopback_server(case: Case) -> Iterator[Cause]:
                 f"the remote secret of {secret.cluster} in {name} has the server {secret.server}, "
                 f"which is istiod's own pod for istiod in {name}",
                 (
-                    Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),
-                    *_reading(facts, secret.cluster),
+                    Evidence(f"{secret.name}: server {secret.server}", _secrets(case, name)),
+                    *_reading(case, facts, secret.cluster),
                 ),
                 _again(case, name, secret.cluster),
             )
@@ -214,9 +213,9 @@ def unreachable_server(case: Case) -> Iterator[Cause]:
             f"istiod in {name} cannot reach the API server of {secret.cluster} at {secret.server}, "
             f"where its remote secret points{differs}",
             (
-                Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),
+                Evidence(f"{secret.name}: server {secret.server}", _secrets(case, name)),
                 *_tried(tried),
-                *_reading(facts, secret.cluster),
+                *_reading(case, facts, secret.cluster),
             ),
             _again(case, name, secret.cluster)
             if not is_right
@@ -234,8 +233,8 @@ def unauthorized(case: Case) -> Iterator[Cause]:
                 f"the API server of {secret.leads_to} does not accept the token of the remote "
                 f"secret of {secret.cluster} in {name}",
                 (
-                    Evidence(f"{secret.leads_to} answers 401 to the token", _secrets(name)),
-                    *_reading(facts, secret.cluster),
+                    Evidence(f"{secret.leads_to} answers 401 to the token", _secrets(case, name)),
+                    *_reading(case, facts, secret.cluster),
                 ),
                 f"the token was revoked: {_again(case, name, secret.cluster)}",
             )
@@ -250,8 +249,8 @@ def unexpected(case: Case) -> Iterator[Cause]:
             UNEXPECTED,
             (name,),
             f"{name} holds a remote secret of {secret.cluster}, which its istiod must not read",
-            (Evidence(f"{secret.name}: server {secret.server}", _secrets(name)),),
-            f"kubectl --context={name} -n {SYSTEM_NAMESPACE} delete secret {secret.name}",
+            (Evidence(f"{secret.name}: server {secret.server}", _secrets(case, name)),),
+            f"kubectl --context={name} -n {case.system_namespace} delete secret {secret.name}",
         )
 
 
@@ -271,9 +270,9 @@ def not_read(case: Case) -> Iterator[Cause]:
                 f"{state}",
                 (
                     Evidence(f"{wanted.of}: {state}", _remote_clusters(wanted.installed_in)),
-                    *(Evidence(line, _log(wanted.installed_in)) for line in lines[-2:]),
+                    *(Evidence(line, _log(case, wanted.installed_in)) for line in lines[-2:]),
                 ),
-                f"see istiod's log: {_log(wanted.installed_in)}",
+                f"see istiod's log: {_log(case, wanted.installed_in)}",
                 certainty="likely",
                 step=ids.remote_secret(of=wanted.of, installed_in=wanted.installed_in),
             )
@@ -310,14 +309,14 @@ def _is_read(facts: ClusterFacts, cluster: str) -> bool:
     return bool(asked) and all(each.get(cluster) == SYNCED for each in asked)
 
 
-def _reading(facts: ClusterFacts, cluster: str) -> Iterator[Evidence]:
+def _reading(case: Case, facts: ClusterFacts, cluster: str) -> Iterator[Evidence]:
     """What istiods say of a cluster that they do not read."""
     for istiod in facts.istiods or ():
         state = (istiod.clusters or {cluster: SYNCED}).get(cluster, "not among its clusters")
         if state != SYNCED:
             yield Evidence(f"istiod: {cluster} {state}", _remote_clusters(facts.name))
         for line in [each for each in istiod.log or () if cluster in each][-1:]:
-            yield Evidence(f"istiod's log: {line}", _log(facts.name))
+            yield Evidence(f"istiod's log: {line}", _log(case, facts.name))
 
 
 def _tried(paths: list[Path]) -> Iterator[Evidence]:
@@ -351,13 +350,13 @@ def _is_loopback(server: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _secrets(cluster: str) -> str:
-    return get(cluster, "secrets -l istio/multiCluster=true", SYSTEM_NAMESPACE)
+def _secrets(case: Case, cluster: str) -> str:
+    return get(cluster, "secrets -l istio/multiCluster=true", case.system_namespace)
 
 
 def _remote_clusters(cluster: str) -> str:
     return f"istioctl --context={cluster} remote-clusters"
 
 
-def _log(cluster: str) -> str:
-    return f"kubectl --context={cluster} -n {SYSTEM_NAMESPACE} logs deployment/istiod"
+def _log(case: Case, cluster: str) -> str:
+    return f"kubectl --context={cluster} -n {case.system_namespace} logs deployment/istiod"

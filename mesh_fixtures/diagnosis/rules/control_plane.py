@@ -8,7 +8,6 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.facts import NOT_STARTING, XDS_AUTHENTICATION
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.verdict.crashes import is_crashing
 
 CRASHING = Kind(
@@ -41,18 +40,18 @@ def not_running(case: Case) -> Iterator[Cause]:
         found = [
             each
             for each in facts.deployments
-            if each.namespace == SYSTEM_NAMESPACE and _ISTIOD.items() <= each.labels.items()
+            if each.namespace == case.system_namespace and _ISTIOD.items() <= each.labels.items()
         ]
         wanted = sum(each.wanted for each in found)
         if wanted and all(each.ready >= each.wanted for each in found):
             continue
-        pods = facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+        pods = facts.pods_in(case.system_namespace, _ISTIOD)
         part = "does not run" if not any(each.ready for each in found) else "runs only in part"
         why = "there is no istiod" if not found else f"istiod {part}: {listed(found)}"
         if found and not wanted:
             why = "istiod is scaled to 0"
-        show = get(spec.name, _SHOW, SYSTEM_NAMESPACE)
-        failed = facts.warned(SYSTEM_NAMESPACE, *NOT_STARTING)
+        show = get(spec.name, _SHOW, case.system_namespace)
+        failed = facts.warned(case.system_namespace, *NOT_STARTING)
         yield Cause(
             NOT_RUNNING,
             (spec.name,),
@@ -61,12 +60,12 @@ def not_running(case: Case) -> Iterator[Cause]:
                 Evidence(listed(found, "no deployment with app=istiod"), show),
                 *(Evidence(f"pod {pod}", show) for pod in pods if not pod.serving),
                 *(
-                    Evidence(str(each), get(spec.name, "events", SYSTEM_NAMESPACE))
+                    Evidence(str(each), get(spec.name, "events", case.system_namespace))
                     for each in failed[:2]
                     if "istiod" in each.about
                 ),
             ),
-            f"scale it up: kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} scale "
+            f"scale it up: kubectl --context={spec.name} -n {case.system_namespace} scale "
             "deployment/istiod --replicas=1"
             if found and not wanted
             else f"install it (step {ids.istiod(spec.name)} of the plan), or mend what its pods "
@@ -82,7 +81,7 @@ def crashing(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         pods = [
             pod
-            for pod in facts.pods_in(SYSTEM_NAMESPACE, _ISTIOD)
+            for pod in facts.pods_in(case.system_namespace, _ISTIOD)
             if is_crashing(pod.restarts, pod.restarted, case.facts.at)
         ]
         if not pods:
@@ -99,21 +98,21 @@ def crashing(case: Case) -> Iterator[Cause]:
                 Evidence(
                     f"pod {pod}, restarted {pod.restarts} times, at last at {pod.restarted}: "
                     f"{pod.ended}",
-                    get(spec.name, _SHOW, SYSTEM_NAMESPACE),
+                    get(spec.name, _SHOW, case.system_namespace),
                 )
                 for pod in pods
             )
             + tuple(
                 Evidence(
                     words[pod.name],
-                    f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} logs {pod.name} "
+                    f"kubectl --context={spec.name} -n {case.system_namespace} logs {pod.name} "
                     "--previous",
                 )
                 for pod in pods
                 if words.get(pod.name)
             ),
             "remove what its last words name; where there are none, see why the node ended it "
-            f"(memory): kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} describe pods -l "
+            f"(memory): kubectl --context={spec.name} -n {case.system_namespace} describe pods -l "
             "app=istiod",
         )
 

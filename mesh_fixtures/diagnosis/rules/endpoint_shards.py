@@ -12,7 +12,6 @@ from dataclasses import replace
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
 from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.probe.shards import difference
 
 STALE = Kind("endpoints-stale", Layer.ACCESS, ("DISCOVERY-2", "RESILIENCE-1", "RESILIENCE-4"))
@@ -35,7 +34,7 @@ def stale(case: Case) -> Iterator[Cause]:
             for cluster, state in sorted((istiod.clusters or {}).items()):
                 has = case.facts.clusters.get(cluster)
                 if state == SYNCED and has is not None:
-                    yield from _stale(spec.name, istiod, has)
+                    yield from _stale(case, spec.name, istiod, has)
 
 
 def without_pod(case: Case) -> Iterator[Cause]:
@@ -69,7 +68,7 @@ def without_pod(case: Case) -> Iterator[Cause]:
 RULES = (stale, without_pod)
 
 
-def _stale(primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Cause]:
+def _stale(case: Case, primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Cause]:
     slices = cluster.helloworld
     if istiod.helloworld is None or slices is None:
         return
@@ -78,7 +77,7 @@ def _stale(primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Caus
     if not differs:
         return
     is_own = cluster.name == primary
-    request = f"kubectl --context={primary} -n {SYSTEM_NAMESPACE} exec {istiod.pod} -- "
+    request = f"kubectl --context={primary} -n {case.system_namespace} exec {istiod.pod} -- "
     yield Cause(
         replace(STALE, reach=Reach.INVOLVED) if is_own else STALE,
         (primary,) if is_own else (primary, cluster.name),
@@ -98,6 +97,6 @@ def _stale(primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Caus
                 f"istioctl --context={primary} remote-clusters",
             ),
         ),
-        f"restart istiod of {primary}: kubectl --context={primary} -n {SYSTEM_NAMESPACE} rollout "
-        "restart deployment/istiod; then look for its version among Istio's issues",
+        f"restart istiod of {primary}: kubectl --context={primary} -n {case.system_namespace} "
+        "rollout restart deployment/istiod; then look for its version among Istio's issues",
     )

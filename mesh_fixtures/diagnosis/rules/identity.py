@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.rules import attachment
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.names import NETWORK_LABEL, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import NETWORK_LABEL
 
 _BROKEN = ("DISCOVERY-2", "CONTROL-3")
 LABEL_MISSING = Kind("network-label-missing", Layer.NETWORK, _BROKEN)
@@ -31,7 +31,7 @@ def network_label(case: Case) -> Iterator[Cause]:
         label = namespace.labels.get(NETWORK_LABEL, "")
         if label == spec.network or (not label and not case.scenario.is_multi_network):
             continue
-        show = f"kubectl --context={spec.name} get namespace {SYSTEM_NAMESPACE} --show-labels"
+        show = f"kubectl --context={spec.name} get namespace {namespace.name} --show-labels"
         known = [
             f"istiod of {name} takes pod {pod.address} for one of network "
             f"{pod.network or 'without a name'}"
@@ -43,16 +43,16 @@ def network_label(case: Case) -> Iterator[Cause]:
         yield Cause(
             LABEL_WRONG if label else LABEL_MISSING,
             (spec.name,),
-            f"{SYSTEM_NAMESPACE} of {spec.name} has the label {NETWORK_LABEL}={label}, but its "
+            f"{namespace.name} of {spec.name} has the label {NETWORK_LABEL}={label}, but its "
             f"pods are on {spec.network}"
             if label
-            else f"{SYSTEM_NAMESPACE} of {spec.name} lacks the label "
+            else f"{namespace.name} of {spec.name} lacks the label "
             f"{NETWORK_LABEL}={spec.network}, so istiod does not know its pods' network",
             (
                 Evidence(f"{NETWORK_LABEL}: {label or 'no such label'}", show),
                 *map(Evidence, dict.fromkeys(known)),
             ),
-            f"kubectl --context={spec.name} label --overwrite namespace {SYSTEM_NAMESPACE} "
+            f"kubectl --context={spec.name} label --overwrite namespace {namespace.name} "
             f"{NETWORK_LABEL}={spec.network}",
             step=ids.network_label(spec.name) if case.scenario.is_multi_network else "",
         )

@@ -14,7 +14,6 @@ from ipaddress import AddressValueError, IPv4Address
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
 from mesh_fixtures.diagnosis.rules import cluster_health, gateway_exposure, gateway_health
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -131,7 +130,7 @@ def host_name(case: Case) -> Iterator[Cause]:
                     (
                         Evidence(
                             f"istiod stands for {host}",
-                            get(spec.name, "services", SYSTEM_NAMESPACE),
+                            get(spec.name, "services", case.system_namespace),
                         ),
                         *reasons,
                     ),
@@ -159,8 +158,9 @@ def certificate_name(case: Case) -> Iterator[Cause]:
                 f"{spec.name} calls istiod of {primary} {name}, which its certificate is not valid "
                 "for",
                 tuple(seen),
-                f"let proxies and webhook of {spec.name} call it istiod.{SYSTEM_NAMESPACE}.svc, or "
-                f"give istiod of {primary} a certificate for {name} (ISTIOD_CUSTOM_HOST)",
+                f"let proxies and webhook of {spec.name} call it "
+                f"istiod.{case.system_namespace}.svc, or give istiod of {primary} a certificate "
+                f"for {name} (ISTIOD_CUSTOM_HOST)",
                 about=Subject((spec.name,)),
             )
 
@@ -176,7 +176,7 @@ def _host_names(facts: ClusterFacts) -> tuple[str, ...]:
 def _messages(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[tuple[str, str]]:
     """What callers of istiod say: waiting proxies, and the API server of its webhook."""
     yield from _log(facts)
-    for namespace in dict.fromkeys((case.samples, SYSTEM_NAMESPACE)):
+    for namespace in dict.fromkeys((case.samples, case.system_namespace)):
         for each in facts.warned(namespace, "FailedCreate"):
             if "failed calling webhook" in each.message:
                 yield str(each), get(spec.name, "events", namespace)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.verdict.findings import Subject
 
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
@@ -36,7 +35,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             if not governed:
                 continue
             source = (
-                f"kubectl --context={spec.name} -n {SYSTEM_NAMESPACE} exec {istiod.pod} -- "
+                f"kubectl --context={spec.name} -n {case.system_namespace} exec {istiod.pod} -- "
                 "pilot-discovery request GET /debug/mesh"
             )
             yield Cause(
@@ -48,7 +47,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
                 (Evidence(f"serviceSettings: clusterLocal true for hosts {pattern}", source),),
                 f"remove clusterLocal for {pattern} from serviceSettings of the mesh configuration "
                 f"of {spec.name} (meshConfig.serviceSettings of its installation; ConfigMap istio "
-                f"in {SYSTEM_NAMESPACE}), or set it to false for {host}",
+                f"in {case.system_namespace}), or set it to false for {host}",
                 about=Subject(governed),
             )
             break

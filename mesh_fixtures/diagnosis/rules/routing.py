@@ -160,7 +160,7 @@ def sidecar_scope(case: Case) -> Iterator[Cause]:
     """A Sidecar resource whose egress leaves HelloWorld out."""
     for spec, facts in case.primaries:
         for sidecar in facts.configured("Sidecar"):
-            if sidecar.namespace not in (case.samples, "istio-system"):
+            if sidecar.namespace not in (case.samples, case.root_namespace):
                 continue
             hosts = [
                 str(host)

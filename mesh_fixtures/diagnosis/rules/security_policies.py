@@ -12,7 +12,6 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.workloads import PORT
 
 _PLAIN = ("SECURITY-1", "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
@@ -101,7 +100,7 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
         policies = [
             each
             for each in facts.configured("AuthorizationPolicy")
-            if each.namespace in (case.samples, SYSTEM_NAMESPACE) and _applies(each)
+            if each.namespace in (case.samples, case.root_namespace) and _applies(each)
         ]
         if not policies:
             continue
@@ -161,7 +160,7 @@ def _effective(case: Case, facts: ClusterFacts) -> Configuration | None:
                 ranked.setdefault(0, policy)
         elif policy.namespace == case.samples:
             ranked.setdefault(1, policy)
-        elif policy.namespace == SYSTEM_NAMESPACE and not _matching(policy):
+        elif policy.namespace == case.root_namespace and not _matching(policy):
             ranked.setdefault(2, policy)
     return ranked[min(ranked)] if ranked else None
 

@@ -148,14 +148,14 @@ def template(case: Case) -> Iterator[Cause]:
                 *(
                     Evidence(
                         f"istiod of {primary}: {each}",
-                        get(primary, "pods -l app=istiod -o yaml", "istio-system"),
+                        get(primary, "pods -l app=istiod -o yaml", case.system_namespace),
                     )
                     for each in images
                 ),
                 *(
                     Evidence(
                         f"template of {primary}: {each}",
-                        get(primary, f"configmap {each.name} -o yaml", "istio-system"),
+                        get(primary, f"configmap {each.name} -o yaml", case.system_namespace),
                     )
                     for each in injectors
                 ),

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from mesh_fixtures.contract import Cluster, Discovered
+from mesh_fixtures.contract import Cluster, Discovered, MeshNames
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.inference import infer, require_given_by_name
+from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
 
 
-def discover(references: Iterable[Reference], *, forwards: bool = False) -> Discovered:
+def discover(
+    references: Iterable[Reference], system_namespace: str = "", *, forwards: bool = False
+) -> Discovered:
     """The scenario that describes the mesh of these clusters; changes nothing there.
 
     Args:
+        system_namespace: as `mesh_names`.
         forwards: as `KubeClient`.
 
     Raises:
         MachineError: a kubeconfig cannot be used.
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in one of them.
-        ScenarioError: they are not clusters of a mesh, or not by the mesh's names.
+        ScenarioError: they are not clusters of a mesh, or not by the mesh's names; or as
+            `mesh_names`.
     """
     given = list(references)
     with contents.clusters(given) as clusters:
-        return infer(installations(clusters.values(), forwards=forwards), _texts(given))
+        names = mesh_names(clusters.values(), system_namespace, forwards=forwards)
+        return infer(installations(clusters.values(), names, forwards=forwards), _texts(given))
 
 
-def installations(clusters: Iterable[Cluster], *, forwards: bool = False) -> Sequence[Installation]:
+def installations(
+    clusters: Iterable[Cluster], names: MeshNames, *, forwards: bool = False
+) -> Sequence[Installation]:
     """What of Istio is in each cluster, in their order.
 
     Args:
@@ -43,13 +51,15 @@ def installations(clusters: Iterable[Cluster], *, forwards: bool = False) -> Seq
     by_name = {cluster.name: cluster for cluster in clusters}
 
     def ask(name: str) -> Installation:
-        with KubeClient(by_name[name], forwards=forwards) as kube:
+        with KubeClient(by_name[name], names=names, forwards=forwards) as kube:
             return installation(kube)
 
     return list(parallel_map(ask, by_name).values())
 
 
-def require_installed(clusters: Collection[Cluster], references: Iterable[Reference]) -> None:
+def require_installed(
+    clusters: Collection[Cluster], names: MeshNames, references: Iterable[Reference]
+) -> None:
     """See to it that there is a mesh to verify; one that is broken is for requirements to judge.
 
     Args:
@@ -60,7 +70,7 @@ def require_installed(clusters: Collection[Cluster], references: Iterable[Refere
         NotInstalled: there is nothing of Istio in any of them.
         ScenarioError: each of several clusters goes by the mesh's name of another one.
     """
-    found = installations(clusters)
+    found = installations(clusters, names)
     require_given_by_name(found, _texts(references))
     if not any(each.is_there for each in found):
         raise NotInstalled(

@@ -91,8 +91,8 @@ def require_given_by_name(found: Sequence[Installation], given: Mapping[str, str
 def network_of(each: Installation) -> str:
     """The network that a cluster's pods are on, for the mesh; empty when none is set.
 
-    Source: Istio, Install Multicluster (label of istio-system; values.global.network; the injection
-    path of a remote).
+    Source: Istio, Install Multicluster (label of the system namespace; values.global.network; the
+    injection path of a remote).
     """
     return next((network for network in _networks_of(each).values() if network), "")
 
@@ -135,7 +135,7 @@ def _about_remote(remote: Installation, primary: str) -> Iterator[str]:
             "it is described as a remote"
         )
     elif not remote.control_planes:
-        missing = f"istio-system has no annotation {CONTROL_PLANE_ANNOTATION}"
+        missing = f"{remote.system_namespace} has no annotation {CONTROL_PLANE_ANNOTATION}"
         yield f"{remote.cluster}: {missing}; {primary} seems to be in charge"
     if remote.control_planes and not {primary, _ANY} & {*remote.control_planes}:
         annotated = f"{CONTROL_PLANE_ANNOTATION} is {', '.join(remote.control_planes)}"
@@ -147,7 +147,7 @@ def _require_installed(found: Sequence[Installation]) -> None:
     if bare:
         raise NotInstalled(
             wanted="Istio to be installed in every cluster",
-            seen="no istiod in istio-system, no webhook that injects proxies, "
+            seen=f"no istiod in {found[0].system_namespace}, no webhook that injects proxies, "
             f"no annotation {CONTROL_PLANE_ANNOTATION}",
             where=", ".join(bare),
             remedy="install it there, or leave the cluster out",
@@ -222,7 +222,7 @@ def _networks_of(each: Installation) -> dict[str, str]:
     values = {value.network for value in each.values if value.network}
     paths = {injector.network for injector in each.injectors if injector.network}
     return {
-        f"the label {NETWORK_LABEL} of istio-system": each.network,
+        f"the label {NETWORK_LABEL} of {each.system_namespace}": each.network,
         "the injection path": min(paths, default=""),
         "values.global.network": min(values, default=""),
     }

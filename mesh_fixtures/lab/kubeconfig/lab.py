@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh_fixtures import records
-from mesh_fixtures.contract import Cluster, Tools
+from mesh_fixtures.contract import GUIDE_NAMES, Cluster, MeshNames, Tools
 from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
@@ -16,6 +16,7 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
+from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
@@ -36,8 +37,16 @@ class KubeconfigLab(RecordedLab):
         images: ImageSet,
         options: SampleOptions,
         progress: Progress,
+        system_namespace: str = "",
     ) -> None:
+        """Choose the clusters; nothing is done yet.
+
+        Args:
+            system_namespace: as `mesh_names`.
+        """
         super().__init__(scenario, record, progress)
+        self._system_namespace = system_namespace
+        self._names = GUIDE_NAMES
         self._references = references
         self._images = images
         self._options = options
@@ -68,8 +77,13 @@ class KubeconfigLab(RecordedLab):
     def sample_namespace(self) -> str:
         return namespace.name_of(self.id)
 
+    @property
+    def names(self) -> MeshNames:
+        return self._names
+
     def require_installed(self) -> None:
-        discovery.require_installed(list(self._clusters.values()), self._references)
+        clusters = list(self._clusters.values())
+        discovery.require_installed(clusters, self._names, self._references)
 
     def deploy_sample(self) -> None:
         """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.
@@ -100,7 +114,7 @@ class KubeconfigLab(RecordedLab):
 
     def resume(self) -> bool:
         try:
-            contents.write(self._references, self.folder)
+            self._boot()
             return all(parallel_map(self._holds_namespace, self._clusters).values())
         except MeshConformanceError:
             return False
@@ -112,6 +126,7 @@ class KubeconfigLab(RecordedLab):
 
     def _boot(self) -> None:
         contents.write(self._references, self.folder)
+        self._names = mesh_names(self._clusters.values(), self._system_namespace)
 
     def _settle(self) -> None:
         pass

@@ -11,14 +11,22 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.contract import Cluster, Problem
-from mesh_fixtures.errors import LabError, MachineError, NotAdmitted, ProbeError
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.kube import Access, ConfigMap, KubeEditor
+from mesh_fixtures.contract import Cluster, MeshNames, Problem
+from mesh_fixtures.errors import (
+    LabError,
+    MachineError,
+    MeshConformanceError,
+    NotAdmitted,
+    NotPermitted,
+    ProbeError,
+    ScenarioError,
+)
+from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
 from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
+from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.reference import Reference
@@ -52,15 +60,27 @@ class Seen:
     selectors: tuple[Selector, ...] = ()
 
 
-def problems(references: Iterable[Reference], options: SampleOptions) -> Sequence[Problem]:
-    """What is missing for a run on these clusters, in their order; changes nothing."""
+def problems(
+    references: Iterable[Reference], options: SampleOptions, system_namespace: str = ""
+) -> Sequence[Problem]:
+    """What is missing for a run on these clusters, in their order; changes nothing.
+
+    Args:
+        system_namespace: of the mesh's control plane; empty for the one that there is.
+    """
     try:
         with contents.clusters(references) as clusters:
-            seen = parallel_map(lambda name: _look(clusters[name], options), clusters)
-    except MachineError as error:
-        return [Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)]
+            located = parallel_map(lambda name: _locate(clusters[name]), clusters)
+            silent = [each for each in located.values() if isinstance(each, Problem)]
+            namespaces = {
+                name: each for name, each in located.items() if not isinstance(each, Problem)
+            }
+            names = MeshNames(chosen_namespace(namespaces, system_namespace))
+            seen = parallel_map(lambda name: _look(clusters[name], options, names), namespaces)
+    except (MachineError, ScenarioError) as error:
+        return [_as_problem(error)]
     found = [problem for each in seen.values() for problem in each.problems]
-    return [*found, *unselected(seen)]
+    return [*silent, *found, *unselected(seen)]
 
 
 def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
@@ -86,23 +106,38 @@ def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
             )
 
 
-def _look(cluster: Cluster, options: SampleOptions) -> Seen:
+def _locate(cluster: Cluster) -> frozenset[str] | Problem:
+    """Where the control plane is, as far as whoever asks may know; the first thing to be asked."""
     try:
-        with KubeEditor(cluster) as kube:
+        with KubeClient(cluster) as kube:
             kube.require_answer(patient(ANSWER_SECONDS))
+            return istiod_namespaces(kube)
+    except NotPermitted:  # which is told by what is not permitted
+        return frozenset()
+    except ProbeError as error:
+        return _unanswered(cluster, error)
+
+
+def _unanswered(cluster: Cluster, error: ProbeError) -> Problem:
+    missing = f"an API server of {cluster.name} that answers"
+    return Problem(missing, error.remedy or "see what kubectl says of it", error.seen)
+
+
+def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Seen:
+    try:
+        with KubeEditor(cluster, names=names) as kube:
             refused = tuple(permissions.problems_of(kube))
             if any(not each.without for each in refused):
                 return Seen(refused)
             seen = _ask(kube, options)
             return Seen((*refused, *seen.problems), seen.labels, seen.selectors)
     except ProbeError as error:
-        missing = f"an API server of {cluster.name} that answers"
-        return Seen((Problem(missing, error.remedy or "see what kubectl says of it", error.seen),))
+        return Seen((_unanswered(cluster, error),))
 
 
 def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
     webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
-    found = [*_elsewhere(kube.name, webhooks), *_secrets(kube, options)]
+    found = [*_secrets(kube, options)]
     try:
         chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
         labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
@@ -128,7 +163,9 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
         )
     revision = injecting[0].istiod if injecting else ""
     return Seen(
-        tuple(found), labels, selectors_of(kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE), revision)
+        tuple(found),
+        labels,
+        selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision),
     )
 
 
@@ -160,18 +197,6 @@ def _admitted_labels(
         ) from error
     found: Mapping[str, str] = made["metadata"].get("labels") or {}
     return {**found, NAME_LABEL: _TRIED_NAME}
-
-
-def _elsewhere(cluster: str, webhooks: Iterable[Injector]) -> Iterator[Problem]:
-    """A control plane in another namespace, by the Services of its webhooks."""
-    services = {each.webhook.service.partition("/")[0] for each in webhooks} - {""}
-    if services and SYSTEM_NAMESPACE not in services:
-        where = min(services)
-        yield Problem(
-            missing=f"istiod of {cluster} in namespace {SYSTEM_NAMESPACE}",
-            remedy="a mesh whose control plane is in another namespace cannot be verified yet",
-            seen=f"istiod in namespace {where}",
-        )
 
 
 def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
@@ -227,5 +252,5 @@ def _shown(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def _as_problem(error: LabError) -> Problem:
+def _as_problem(error: MeshConformanceError) -> Problem:
     return Problem(f"{error.wanted} ({error.where})", error.remedy, error.seen)

@@ -22,6 +22,7 @@ _PAIR_FORM: Final = "KEY=VALUE"
 _PREFIX: Final = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?"
 _NAME: Final = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _KEY: Final = re.compile(_PREFIX + _NAME)
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE: Final = re.compile(f"(?:{_NAME})?")
 
 _RESERVED: Final = frozenset({"app", "version", "sidecar.istio.io/inject"})
@@ -206,6 +207,21 @@ def read_annotations(given: Sequence[str], folder: Path) -> Mapping[str, str]:
     """
     del folder
     return _annotations("", _pairs(given))
+
+
+def read_namespace(given: Sequence[str], folder: Path) -> str:
+    """Name of a namespace, the one that is given last.
+
+    Raises:
+        ValueError: it is no name of a namespace.
+    """
+    del folder
+    name = "".join(given[-1:])
+    if not _NAMESPACE.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no name of a namespace: at most 63 lower-case letters, digits and '-'"
+        )
+    return name
 
 
 def _pairs(given: Iterable[str]) -> Mapping[str, str]:

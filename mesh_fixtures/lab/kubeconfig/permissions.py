@@ -10,9 +10,8 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from mesh_fixtures.contract import Problem
+from mesh_fixtures.contract import SYSTEM_NAMESPACE, Problem
 from mesh_fixtures.install.certificates import CACERTS
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, KubeClient, Resource
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
@@ -40,7 +39,7 @@ _ANY_OWN: Final = f"{PREFIX}0000"
 """Stands for a run's own namespace, whose name is not known before."""
 
 _REMEDY: Final = (
-    "mesh-conformance rbac prints the roles that permit all; "
+    "mesh-conformance rbac{0} prints the roles that permit all; "
     "somebody who may make roles there applies them by kubectl apply -f -"
 )
 _AT_A_TIME: Final = 8
@@ -54,7 +53,7 @@ class Rule:
 
     Attributes:
         scope: `cluster` for what is in no namespace, `own` for the run's own namespace, whose name
-            roles cannot know, and `system` for istio-system.
+            roles cannot know, and `system` for that of the control plane.
         resources: of one API group.
         why: what it is for.
         subresource: of each of them, that the verbs are on; empty for themselves.
@@ -81,10 +80,9 @@ class Rule:
         within = f"/{self.subresource}" if self.subresource else ""
         return tuple(each.plural + within for each in self.resources)
 
-    @property
-    def accesses(self) -> Iterator[Access]:
+    def accesses(self, system_namespace: str = SYSTEM_NAMESPACE) -> Iterator[Access]:
         """Each verb on each resource by itself."""
-        namespace = {"cluster": "", "own": _ANY_OWN, "system": SYSTEM_NAMESPACE}[self.scope]
+        namespace = {"cluster": "", "own": _ANY_OWN, "system": system_namespace}[self.scope]
         for resource in self.resource_names:
             for verb in self.verbs:
                 for name in self.names or ("",):
@@ -105,7 +103,7 @@ RULES: Final = (
         "cluster",
         (NAMESPACES,),
         ("create", "get", "delete"),
-        "a namespace of the run's own, removed afterwards; reads what istio-system is labelled",
+        "a namespace of the run's own, removed afterwards; reads the labels of istiod's",
     ),
     Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
     Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
@@ -203,16 +201,19 @@ class Subject:
         return {"apiGroup": "rbac.authorization.k8s.io", "kind": self.kind, "name": self.name}
 
 
-def roles(subject: Subject | None = None) -> str:
+def roles(subject: Subject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
     """The roles as YAML for `kubectl apply -f -`; with who they are bound to, if anybody.
+
+    Args:
+        system_namespace: of the mesh's control plane.
 
     Source: Kubernetes, Using RBAC Authorization.
     """
     everywhere = [rule for rule in RULES if rule.scope != "system"]
     system = [rule for rule in RULES if rule.scope == "system"]
-    parts = [_role("ClusterRole", "", everywhere), _role("Role", SYSTEM_NAMESPACE, system)]
+    parts = [_role("ClusterRole", "", everywhere), _role("Role", system_namespace, system)]
     if subject is not None:
-        parts += [_binding("", subject), _binding(SYSTEM_NAMESPACE, subject)]
+        parts += [_binding("", subject), _binding(system_namespace, subject)]
     return _HEAD + "---\n".join(parts)
 
 
@@ -253,7 +254,7 @@ def problems_of(kube: KubeClient) -> Iterator[Problem]:
         ProbeError: the API server does not say.
     """
     for rule, accesses in denied(kube).items():
-        yield _not_permitted(kube.name, rule, accesses)
+        yield _not_permitted(kube, rule, accesses)
 
 
 def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
@@ -262,7 +263,8 @@ def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
     Raises:
         ProbeError: it does not say.
     """
-    asked = [(rule, access) for rule in RULES for access in rule.accesses]
+    system = kube.names.system_namespace
+    asked = [(rule, access) for rule in RULES for access in rule.accesses(system)]
     answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
     found: dict[Rule, list[Access]] = {}
     for (rule, access), permitted in answers.items():
@@ -271,13 +273,16 @@ def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
     return found
 
 
-def _not_permitted(cluster: str, rule: Rule, accesses: Sequence[Access]) -> Problem:
+def _not_permitted(kube: KubeClient, rule: Rule, accesses: Sequence[Access]) -> Problem:
     wanted = ", ".join(dict.fromkeys(f"{each.verb} {each.resource}" for each in accesses))
-    where = {"cluster": "", "own": " in its own namespace", "system": " in istio-system"}
+    system = kube.names.system_namespace
+    where = {"cluster": "", "own": " in its own namespace", "system": f" in {system}"}
     names = f" {', '.join(rule.names)}" if rule.names else ""
     return Problem(
-        missing=f"permission in {cluster} to {wanted}{names}{where[rule.scope]}",
-        remedy=_REMEDY,
+        missing=f"permission in {kube.name} to {wanted}{names}{where[rule.scope]}",
+        remedy=_REMEDY.format(
+            "" if system == SYSTEM_NAMESPACE else f" --system-namespace {system}"
+        ),
         seen=f"no permission; by hand: kubectl auth {accesses[0]}",
         without=rule.without,
     )

@@ -47,6 +47,12 @@ def _overrides(given: Sequence[str], folder: Path) -> PodOverrides:
     return read_overrides(given, folder)
 
 
+def _namespace(given: Sequence[str], folder: Path) -> str:
+    from mesh_fixtures.lab.kubeconfig.overrides import read_namespace
+
+    return read_namespace(given, folder)
+
+
 KUBECONFIG = Option(
     "mesh_kubeconfig",
     "",
@@ -103,6 +109,15 @@ POD_OVERRIDES = Option(
 )
 
 
+SYSTEM_NAMESPACE = Option(
+    "mesh_system_namespace",
+    "",
+    "namespace of istiod in existing clusters (default: the one that it is in)",
+    metavar="NAMESPACE",
+    parse=_namespace,
+)
+
+
 def sample_images(helloworld: str = "", sleep: str = "") -> ImageSet:
     """The images of the sample workloads, which the clusters' nodes pull.
 
@@ -137,6 +152,7 @@ class KubeconfigProvider(Provider):
         NAMESPACE_LABEL,
         NAMESPACE_ANNOTATION,
         POD_OVERRIDES,
+        SYSTEM_NAMESPACE,
     )
     priority = 30
 
@@ -145,18 +161,21 @@ class KubeconfigProvider(Provider):
         references: Sequence[Reference],
         images: ImageSet,
         options: SampleOptions | None = None,
+        system_namespace: str = "",
     ) -> None:
         """Choose the clusters.
 
         Args:
             images: of the sample workloads.
             options: how they fit into the clusters; None for what fits most.
+            system_namespace: of the mesh's control plane; empty for the one that there is.
         """
         from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 
         self._references = tuple(references)
         self._images = images
         self._options = options or SampleOptions()
+        self._system_namespace = system_namespace
 
     @classmethod
     def fits(cls, choice: Choice) -> str:
@@ -196,7 +215,7 @@ class KubeconfigProvider(Provider):
             annotations=choice.own.get(NAMESPACE_ANNOTATION.name, {}),
             pods=choice.own.get(POD_OVERRIDES.name, AS_THEY_ARE),
         )
-        return cls(references, images, options)
+        return cls(references, images, options, choice.own.get(SYSTEM_NAMESPACE.name, ""))
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -214,18 +233,18 @@ class KubeconfigProvider(Provider):
     def discover(self, *, forwards: bool = False) -> Discovered:
         from mesh_fixtures.lab.kubeconfig import discovery
 
-        return discovery.discover(self._references, forwards=forwards)
+        return discovery.discover(self._references, self._system_namespace, forwards=forwards)
 
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.kubeconfig import needs
 
-        return needs.problems(self._references, self._options)
+        return needs.problems(self._references, self._options, self._system_namespace)
 
     def read_only(self, scenario: Scenario) -> AbstractContextManager[Lab]:
         from mesh_fixtures.lab.kubeconfig.reading import reading
 
         self._require_clusters(scenario)
-        return reading(self.name, scenario, self._references, self._images)
+        return reading(self.name, scenario, self._references, self._images, self._system_namespace)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
@@ -243,7 +262,13 @@ class KubeconfigProvider(Provider):
             runs=self._digest,
             slotted=False,
             build=lambda record: KubeconfigLab(
-                scenario, record, self._references, self._images, self._options, progress
+                scenario,
+                record,
+                self._references,
+                self._images,
+                self._options,
+                progress,
+                self._system_namespace,
             ),
             trouble=(OSError,),
             minds_abandoned=False,
@@ -252,7 +277,10 @@ class KubeconfigProvider(Provider):
 
     @property
     def _digest(self) -> str:
-        parts = (*map(str, self._references), repr(self._images), repr(self._options))
+        parts = (
+            *map(str, self._references),
+            *(repr(self._images), repr(self._options), self._system_namespace),
+        )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _require_clusters(self, scenario: Scenario) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.contract import Cluster, Lab, Tools
+from mesh_fixtures.contract import Cluster, Lab, MeshNames, Tools
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.kubeconfig import contents
+from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.scenario import Scenario
 
@@ -21,12 +22,18 @@ class ReadOnlyLab(Lab):
     """Existing clusters without sample workloads."""
 
     def __init__(
-        self, provider: str, scenario: Scenario, clusters: Mapping[str, Cluster], images: ImageSet
+        self,
+        provider: str,
+        scenario: Scenario,
+        clusters: Mapping[str, Cluster],
+        images: ImageSet,
+        names: MeshNames,
     ) -> None:
         self._provider = provider
         self._scenario = scenario
         self._clusters = clusters
         self._images = images
+        self._names = names
 
     @property
     def id(self) -> str:
@@ -69,6 +76,10 @@ class ReadOnlyLab(Lab):
         return NO_NAMESPACE
 
     @property
+    def names(self) -> MeshNames:
+        return self._names
+
+    @property
     def installed(self) -> bool:
         return True
 
@@ -84,16 +95,26 @@ class ReadOnlyLab(Lab):
 
 @contextmanager
 def reading(
-    provider: str, scenario: Scenario, references: Iterable[Reference], images: ImageSet
+    provider: str,
+    scenario: Scenario,
+    references: Iterable[Reference],
+    images: ImageSet,
+    system_namespace: str = "",
 ) -> Iterator[ReadOnlyLab]:
     """Clusters to read for as long as this is open.
 
+    Args:
+        system_namespace: as `mesh_names`.
+
     Raises:
         MachineError: a kubeconfig cannot be used.
+        ProbeError: a cluster cannot be asked.
+        ScenarioError: as `mesh_names`.
     """
     with contents.clusters(references) as files:
         clusters = {
             each.name: Cluster(each.name, each.network, files[each.name].kubeconfig)
             for each in scenario.clusters
         }
-        yield ReadOnlyLab(provider, scenario, clusters, images)
+        names = mesh_names(files.values(), system_namespace, forwards=True)
+        yield ReadOnlyLab(provider, scenario, clusters, images, names)

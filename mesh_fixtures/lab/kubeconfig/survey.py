@@ -14,12 +14,9 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from mesh_fixtures.contract import SYSTEM_NAMESPACE
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import (
-    CONTROL_PLANE_ANNOTATION,
-    NETWORK_LABEL,
-    SYSTEM_NAMESPACE,
-)
+from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
 from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
@@ -81,9 +78,10 @@ class Installation:
 
     Attributes:
         cluster: its name on this side.
-        uid: of istio-system, which tells clusters apart; empty when there is no such namespace.
-        network: label of istio-system; empty when it has none.
-        control_planes: annotation of istio-system with the clusters whose istiod is in charge.
+        system_namespace: where the mesh has its control plane.
+        uid: of that namespace, which tells clusters apart; empty when there is no such namespace.
+        network: its label; empty when it has none.
+        control_planes: its annotation with the clusters whose istiod is in charge.
         istiods: the cluster that each istiod's Deployment says it is in, by name of the Deployment.
         values: of each istiod's injection.
         trust_domain: of the mesh configuration; empty when there is none.
@@ -96,6 +94,7 @@ class Installation:
     """
 
     cluster: str
+    system_namespace: str = SYSTEM_NAMESPACE
     uid: str = ""
     network: str = ""
     control_planes: tuple[str, ...] = ()
@@ -121,15 +120,17 @@ def installation(kube: KubeClient) -> Installation:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    namespace = kube.get(NAMESPACES, "", SYSTEM_NAMESPACE)
+    system = kube.names.system_namespace
+    namespace = kube.get(NAMESPACES, "", system)
     found = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
     if namespace is None:
-        return Installation(kube.name, injectors=found)
+        return Installation(kube.name, system, injectors=found)
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
-    maps = kube.list(CONFIG_MAPS, SYSTEM_NAMESPACE)
-    istiods = kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)
+    maps = kube.list(CONFIG_MAPS, system)
+    istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
     return Installation(
         cluster=kube.name,
+        system_namespace=system,
         uid=namespace.uid,
         network=namespace.meta.labels.get(NETWORK_LABEL, ""),
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
@@ -179,27 +180,36 @@ def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
 
 def trust_domain(maps: Iterable[ConfigMap]) -> str:
     """The mesh configuration's trust domain, by which a mesh without an id is called."""
-    for each in maps:
-        if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
-            return str(_mapping(_yaml(each.data["mesh"])).get("trustDomain") or "")
-    return ""
+    return next((str(each.get("trustDomain") or "") for each in _configurations(maps)), "")
+
+
+def root_namespace(maps: Iterable[ConfigMap]) -> str:
+    """The mesh configuration's root namespace; Istio's default where it does not say."""
+    found = (str(each.get("rootNamespace") or "") for each in _configurations(maps))
+    return next(found, "") or SYSTEM_NAMESPACE
 
 
 def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:
     """Where istiods send the proxies that they inject, by their mesh configurations."""
+    for each in _configurations(maps):
+        proxies = _mapping(each.get("defaultConfig"))
+        yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
+
+
+def _configurations(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
+    """Mesh configurations: of the default revision first, if there is one."""
     for each in maps:
         if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
-            configuration = _mapping(_yaml(each.data["mesh"]))
-            proxies = _mapping(configuration.get("defaultConfig"))
-            yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
+            yield _mapping(_yaml(each.data["mesh"]))
 
 
 def _discovery(kube: KubeClient, configured: Sequence[str]) -> frozenset[str]:
     """What is behind those addresses; without any, behind all Services that stand for istiod."""
     if not configured:
-        services = kube.list(SERVICES, SYSTEM_NAMESPACE)
+        system = kube.names.system_namespace
+        services = kube.list(SERVICES, system)
         names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
-        configured = [f"{name}.{SYSTEM_NAMESPACE}.svc:15012" for name in names]
+        configured = [f"{name}.{system}.svc:15012" for name in names]
     found = [discovery(kube, each) for each in configured]
     return frozenset(address for each in found for address in each.addresses)
 

@@ -1,0 +1,187 @@
+"""The names that an existing mesh was installed with: where its control plane is, which namespace's
+configuration holds for all, and its cluster domain.
+
+Source: Istio, chart istiod (global.istioNamespace, global.proxy.clusterDomain); Global Mesh Options
+(rootNamespace); pilot-discovery (--domain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from mesh_fixtures.contract import (
+    CLUSTER_DOMAIN,
+    SYSTEM_NAMESPACE,
+    Cluster,
+    MeshNames,
+)
+from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures.kube import Deployment, KubeClient
+from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS, MUTATING_WEBHOOKS, SERVICES
+from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors, root_namespace
+from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.istiod import CONTAINER
+from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
+
+OPTION: Final = "--mesh-system-namespace"
+
+_DOMAIN: Final = "--domain"
+
+Value = TypeVar("Value")
+Namespaces = Mapping[str, frozenset[str]]
+"""Namespaces with an istiod, by cluster."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the istiods of a cluster were installed with; empty where there is none.
+
+    Attributes:
+        cluster_domains: of each of them.
+    """
+
+    root_namespace: str = ""
+    cluster_domains: frozenset[str] = frozenset()
+
+
+def mesh_names(
+    clusters: Iterable[Cluster], system_namespace: str = "", *, forwards: bool = False
+) -> MeshNames:
+    """The names of the mesh of these clusters; changes nothing.
+
+    Args:
+        system_namespace: of its control plane; empty for the one that there is.
+        forwards: as `KubeClient`.
+
+    Raises:
+        ProbeError: a cluster cannot be asked.
+        ScenarioError: the clusters differ in what must be the same, or several could be meant.
+    """
+    asked = {each.name: each for each in clusters}
+
+    def each(ask: Callable[[KubeClient], Value]) -> dict[str, Value]:
+        def of(name: str) -> Value:
+            with KubeClient(asked[name], forwards=forwards) as kube:
+                return ask(kube)
+
+        return parallel_map(of, asked)
+
+    system = chosen_namespace(each(istiod_namespaces), system_namespace)
+    return names_of(system, each(lambda kube: settings(kube, system)))
+
+
+def istiod_namespaces(kube: KubeClient) -> frozenset[str]:
+    """Namespaces of a cluster in which there is an istiod, or what stands for one: by its Service,
+    and by whom the API server calls to have proxies injected.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    services = kube.list(SERVICES, selector=ISTIOD)
+    webhooks = injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR))
+    called = {each.webhook.service.partition("/")[0] for each in webhooks}
+    return frozenset({*called, *(each.meta.namespace for each in services)} - {""})
+
+
+def chosen_namespace(found: Namespaces, asked: str = "") -> str:
+    """The namespace of a mesh's control plane; the guide's where none is found.
+
+    Args:
+        asked: the one that is asked for; empty where none is.
+
+    Raises:
+        ScenarioError: it is not that of all clusters, or several could be meant.
+    """
+    present = {cluster: those for cluster, those in found.items() if those}
+    where = ", ".join(present)
+    if asked:
+        if any(asked not in those for those in present.values()):
+            raise ScenarioError(
+                wanted=f"an istiod in namespace {asked}, as {OPTION} asks for",
+                seen=_shown(present),
+                where=where,
+                remedy="name the namespace that istiod is in, or leave the option out",
+            )
+        return asked
+    if not present:
+        return SYSTEM_NAMESPACE
+    common = frozenset.intersection(*present.values())
+    if len(common) == 1:
+        return min(common)
+    if common:
+        raise ScenarioError(
+            wanted="one control plane to verify",
+            seen=f"istiods in the namespaces {_listed(common)}",
+            where=where,
+            remedy=f"choose one of them by {OPTION}",
+        )
+    raise ScenarioError(
+        wanted="the control plane of all clusters in namespaces of one name",
+        seen=_shown(present),
+        where=where,
+        remedy="install it in one namespace: an istiod looks for what other clusters tell of "
+        "themselves, such as their network, in the namespace that is named like its own",
+    )
+
+
+def settings(kube: KubeClient, system_namespace: str) -> Settings:
+    """What the istiods of a cluster were installed with.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    istiods = kube.list(DEPLOYMENTS, system_namespace, ISTIOD)
+    if not istiods:
+        return Settings()
+    return Settings(
+        root_namespace(kube.list(CONFIG_MAPS, system_namespace)),
+        frozenset(map(cluster_domain, istiods)),
+    )
+
+
+def cluster_domain(istiod: Deployment) -> str:
+    """The domain under which an istiod has Services."""
+    container = istiod.container(CONTAINER)
+    arguments = () if container is None else container.arguments
+    for argument, following in pairwise((*arguments, "")):
+        name, equals, value = argument.partition("=")
+        if name == _DOMAIN and (value if equals else following):
+            return value if equals else following
+    return CLUSTER_DOMAIN
+
+
+def names_of(system_namespace: str, found: Mapping[str, Settings]) -> MeshNames:
+    """The names of a mesh, by what its istiods were installed with.
+
+    Raises:
+        ScenarioError: they have several cluster domains.
+    """
+    domains = {name: each.cluster_domains for name, each in found.items() if each.cluster_domains}
+    all_domains = frozenset[str]().union(*domains.values())
+    if len(all_domains) > 1:
+        raise ScenarioError(
+            wanted="one cluster domain for the whole mesh",
+            seen=_shown(domains),
+            where=", ".join(domains),
+            remedy="install all clusters with one global.proxy.clusterDomain: a service has one "
+            "full name in a mesh, by which gateways pass its traffic on",
+        )
+    return MeshNames(
+        system_namespace=system_namespace,
+        root_namespace=next(
+            (each.root_namespace for each in found.values() if each.root_namespace),
+            SYSTEM_NAMESPACE,
+        ),
+        cluster_domain=min(all_domains, default=CLUSTER_DOMAIN),
+    )
+
+
+def _shown(found: Namespaces) -> str:
+    return "; ".join(f"{cluster}: {_listed(those)}" for cluster, those in found.items())
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
