@@ -184,7 +184,7 @@ class Lab(Protocol):
     @property
     def names(self) -> MeshNames:
         """Names of its mesh: the guide's, unless it is an existing one that has others."""
-        return GUIDE_NAMES
+        return MeshNames(cluster_domain=self.scenario.cluster_domain)
 
     @property
     def ended_services(self) -> Mapping[str, Sequence[EndedService]]:

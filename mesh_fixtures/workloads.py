@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.contract import SAMPLE_NAMESPACE
+from mesh_fixtures.contract import CLUSTER_DOMAIN, SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
@@ -55,9 +55,9 @@ _RESOURCES: Final = {
 """Quotas and policies often want some; the limits are out of the way of what is measured."""
 
 
-def host(namespace: str, service: str = SERVICE) -> str:
+def host(namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_DOMAIN) -> str:
     """Full name of HelloWorld's service, as Istio's configuration names it."""
-    return f"{service}.{namespace}.svc.cluster.local"
+    return f"{service}.{namespace}.svc.{cluster_domain}"
 
 
 def hello(namespace: str, service: str = SERVICE) -> str:
@@ -75,7 +75,7 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
     for cluster in clusters:
         steps += (_namespace(cluster), _service(cluster))
     if scenario.has_choice_behind_gateway:
-        steps += (_fresh_connections(primary.name) for primary in scenario.primaries)
+        steps += (_fresh_connections(scenario, primary.name) for primary in scenario.primaries)
     for cluster in clusters:
         version = scenario.cluster(cluster).helloworld
         steps += (
@@ -142,7 +142,9 @@ def service_manifest(name: str = SERVICE) -> str:
     return _yaml(service)
 
 
-def fresh_connections_manifest(namespace: str = SAMPLE_NAMESPACE, service: str = SERVICE) -> str:
+def fresh_connections_manifest(
+    namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_DOMAIN
+) -> str:
     """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML.
 
     An east-west gateway chooses a server for each connection, not for each request
@@ -153,7 +155,7 @@ def fresh_connections_manifest(namespace: str = SAMPLE_NAMESPACE, service: str =
         "kind": "DestinationRule",
         "metadata": {"name": service},
         "spec": {
-            "host": host(namespace, service),
+            "host": host(namespace, service, cluster_domain),
             "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
         },
     }
@@ -280,7 +282,8 @@ def _service(cluster: str) -> Step:
     )
 
 
-def _fresh_connections(cluster: str) -> Step:
+def _fresh_connections(scenario: Scenario, cluster: str) -> Step:
+    rule = fresh_connections_manifest(SAMPLE_NAMESPACE, cluster_domain=scenario.cluster_domain)
     return Step(
         id=ids.fresh_connections(cluster),
         cluster=cluster,
@@ -288,7 +291,7 @@ def _fresh_connections(cluster: str) -> Step:
         title=f"Use connections to HelloWorld once, as the control plane of {cluster} reads it",
         needs=(ids.sample_namespace(cluster),),
         commands=(Command(_kubectl(cluster, "apply", "-f", _RULE_FILE)),),
-        files={_RULE_FILE: fresh_connections_manifest()},
+        files={_RULE_FILE: rule},
         deadline=30,
         observe=(_kubectl(cluster, "get", "destinationrules"),),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, auto
 from typing import Final, Literal
 
+from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace, NetworkGateway
 from mesh_fixtures.guide import cause_entry
 from mesh_fixtures.scenario import ClusterSpec, Scenario
@@ -216,6 +217,11 @@ class Case:
     def root_namespace(self) -> str:
         """Whose configuration holds for the whole mesh."""
         return self.facts.names.root_namespace
+
+    @property
+    def host(self) -> str:
+        """Full name of HelloWorld's service."""
+        return workloads.host(self.samples, cluster_domain=self.facts.names.cluster_domain)
 
     def system(self, cluster: ClusterFacts) -> Namespace | None:
         """The cluster's system namespace."""

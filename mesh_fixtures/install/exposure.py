@@ -10,28 +10,28 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, ISTIOD_PORTS, SERVICES_PORT
 
 ISTIOD_FILE: Final = "multicluster/expose-istiod.yaml"
 SERVICES_FILE: Final = "multicluster/expose-services.yaml"
 
 _API: Final = "networking.istio.io/v1"
 _SELECTOR: Final = {"istio": "eastwestgateway"}
-_ISTIOD_HOST: Final = f"istiod.{SYSTEM_NAMESPACE}.svc.cluster.local"
 _ISTIOD_GATEWAY: Final = "istiod-gateway"
 
 _DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
 _ISTIOD_SERVICE_PORTS: Final = {_DISCOVERY_PORT: 15012, _WEBHOOK_PORT: 443}
 
 
-def istiod_manifest() -> str:
+def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
     """Gateway and VirtualService that pass discovery and the webhook to istiod, as YAML."""
     names_of_ports = {_DISCOVERY_PORT: "tls-istiod", _WEBHOOK_PORT: "tls-istiodwebhook"}
     servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in names_of_ports.items()]
+    host = f"istiod.{SYSTEM_NAMESPACE}.svc.{cluster_domain}"
     routes = [
         {
             "match": [{"port": port, "sniHosts": ["*"]}],
-            "route": [{"destination": {"host": _ISTIOD_HOST, "port": {"number": number}}}],
+            "route": [{"destination": {"host": host, "port": {"number": number}}}],
         }
         for port, number in _ISTIOD_SERVICE_PORTS.items()
     ]
@@ -44,9 +44,12 @@ def istiod_manifest() -> str:
     return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
 
 
-def services_manifest() -> str:
-    """Gateway that passes mutual TLS to every service by its SNI, as YAML."""
-    server = _server("tls", SERVICES_PORT, "AUTO_PASSTHROUGH", "*.local")
+def services_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
+    """Gateway that passes mutual TLS to every service by its SNI, as YAML; by the guide, to
+    `*.local`, the last label of the cluster domain.
+    """
+    hosts = f"*.{cluster_domain.rpartition('.')[2]}"
+    server = _server("tls", SERVICES_PORT, "AUTO_PASSTHROUGH", hosts)
     return yaml.safe_dump(_gateway("cross-network-gateway", [server]), sort_keys=False)
 
 

@@ -17,7 +17,13 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
 from mesh_fixtures.install.step import Command
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
+from mesh_fixtures.scenario import (
+    CLUSTER_DOMAIN,
+    ISTIOD_PORTS,
+    SERVICES_PORT,
+    STATUS_PORT,
+    Scenario,
+)
 
 BASE_RELEASE: Final = "istio-base"
 ISTIOD_RELEASE: Final = "istiod"
@@ -246,6 +252,8 @@ def primary_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[s
             "proxy": {"readinessPeriodSeconds": READINESS_PERIOD},
         }
     }
+    if scenario.cluster_domain != CLUSTER_DOMAIN:
+        own["global"]["proxy"]["clusterDomain"] = scenario.cluster_domain
     if scenario.exposes_istiod(cluster):
         own["global"]["externalIstiod"] = True
     return merged(images.istio_values, own)

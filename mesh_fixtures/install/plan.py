@@ -229,13 +229,23 @@ def _exposure(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
     if scenario.exposes_istiod(cluster):
         title = f"Expose the control plane of {cluster}"
         exposed.append(
-            _applied(ids.expose_istiod(cluster), cluster, title, ISTIOD_FILE, istiod_manifest())
+            _applied(
+                ids.expose_istiod(cluster),
+                cluster,
+                title,
+                ISTIOD_FILE,
+                istiod_manifest(scenario.cluster_domain),
+            )
         )
     if scenario.exposes_services(cluster):
         title = f"Expose the services of the mesh in {cluster}"
         exposed.append(
             _applied(
-                ids.expose_services(cluster), cluster, title, SERVICES_FILE, services_manifest()
+                ids.expose_services(cluster),
+                cluster,
+                title,
+                SERVICES_FILE,
+                services_manifest(scenario.cluster_domain),
             )
         )
     return tuple(exposed)

@@ -51,14 +51,16 @@ class NodeAddresses:
 
 @dataclass(frozen=True)
 class ClusterAddresses:
-    """Everything about a cluster that is an address.
+    """Everything about a cluster that is an address, or belongs to one.
 
     Attributes:
+        domain: under which its DNS has Services.
         kubernetes_service: ClusterIP of `kubernetes.default`, the first of the service CIDR.
         dns_service: ClusterIP of `kube-dns`, the tenth, as kubeadm chooses it.
     """
 
     name: str
+    domain: str
     network: NetworkAddresses
     pod_cidr: IPv4Network
     service_cidr: IPv4Network
@@ -124,6 +126,7 @@ def assign_addresses(scenario: Scenario, slot: int) -> LabAddresses:
         )
         clusters[cluster.name] = ClusterAddresses(
             name=cluster.name,
+            domain=scenario.cluster_domain,
             network=network_addresses,
             pod_cidr=pod_cidr,
             service_cidr=service_cidr,

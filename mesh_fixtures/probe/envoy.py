@@ -145,9 +145,14 @@ class Listeners:
         return frozenset(each.port for each in self.listeners if each.address not in local)
 
 
-def helloworld(namespace: str, service: str = SERVICE) -> str:
-    """Name of the Envoy cluster through which a sidecar reaches HelloWorld."""
-    return f"outbound|{PORT}||{host(namespace, service)}"
+def host_of(kube: KubeClient, service: str = SERVICE) -> str:
+    """Full name of HelloWorld's service in a cluster."""
+    return host(kube.sample_namespace, service, kube.names.cluster_domain)
+
+
+def helloworld(kube: KubeClient, service: str = SERVICE) -> str:
+    """Name of the Envoy cluster through which a cluster's sidecars reach HelloWorld."""
+    return f"outbound|{PORT}||{host_of(kube, service)}"
 
 
 def endpoints(kube: KubeClient, pod: Pod, cluster: str = "") -> Endpoints:
@@ -159,7 +164,7 @@ def endpoints(kube: KubeClient, pod: Pod, cluster: str = "") -> Endpoints:
     Raises:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
-    cluster = cluster or helloworld(kube.sample_namespace)
+    cluster = cluster or helloworld(kube)
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
     source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
     return read_endpoints(source, cluster, answer)

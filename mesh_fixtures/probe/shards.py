@@ -17,8 +17,9 @@ from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.istiod import debug, istiods
-from mesh_fixtures.workloads import SERVICE, host
+from mesh_fixtures.workloads import SERVICE
 
 PATH: Final = "/debug/endpointShardz"
 
@@ -89,21 +90,24 @@ def shards_of(kube: KubeClient, istiod: Pod) -> Shards:
         ProbeError: as `shards`.
     """
     answer = debug(kube, istiod, PATH)
-    return read_shards(answer.source, istiod.name, kube.sample_namespace, answer.text)
+    return read_shards(
+        answer.source, istiod.name, kube.sample_namespace, host_of(kube), answer.text
+    )
 
 
-def read_shards(source: Source, istiod: str, namespace: str, answer: str) -> Shards:
+def read_shards(source: Source, istiod: str, namespace: str, host: str, answer: str) -> Shards:
     """Read an istiod's answer to `PATH`.
 
     Args:
         namespace: of HelloWorld.
+        host: full name of its service.
 
     Raises:
         ProbeError: it is none.
     """
     try:
         services: Mapping[str, Any] = answer_in(answer) or {}
-        held = services.get(host(namespace), {}).get(namespace, {}).get("Shards") or {}
+        held = services.get(host, {}).get(namespace, {}).get("Shards") or {}
         found = tuple(_endpoints(held))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProbeError(

@@ -71,8 +71,9 @@ def without_preference(view: MeshView, probes: Probes) -> Iterator[str]:
 def _objects(view: MeshView, cluster: str) -> Objects:
     texts = [service_manifest(SERVICE)]
     if view.scenario.cluster(cluster).is_primary:
-        namespace = view.kube[cluster].sample_namespace
-        texts.insert(0, fresh_connections_manifest(namespace, SERVICE))
+        kube = view.kube[cluster]
+        domain = kube.names.cluster_domain
+        texts.insert(0, fresh_connections_manifest(kube.sample_namespace, SERVICE, domain))
     return [yaml.safe_load(text) for text in texts]
 
 

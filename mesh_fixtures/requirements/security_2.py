@@ -99,7 +99,7 @@ def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) 
     """From a client; Sleep is whom an untrusted certificate claims to be."""
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
-    known, unknown = passing_on(namespace), passing_on(namespace, UNKNOWN_SERVICE)
+    known, unknown = passing_on(kube), passing_on(kube, UNKNOWN_SERVICE)
     introductions: Mapping[str, Callable[[], Hello | None]] = {
         "plaintext": lambda: None,
         "unknown_sni": lambda: Hello(unknown),

@@ -156,13 +156,13 @@ def _is_known(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> bo
     and begin to count anew.
     """
     namespace = kube.sample_namespace
-    asked = [(kube.pod_of(namespace, SLEEP), helloworld(namespace, SERVICE))]
-    asked += [(gateway, passing_on(namespace, SERVICE)) for gateway in gateways]
+    asked = [(kube.pod_of(namespace, SLEEP), helloworld(kube, SERVICE))]
+    asked += [(gateway, passing_on(kube, SERVICE)) for gateway in gateways]
     return all(probes.requests_per_connection(kube, pod, cluster) == 1 for pod, cluster in asked)
 
 
 def _passed(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> Passed:
-    by_sni = passing_on(kube.sample_namespace, SERVICE)
+    by_sni = passing_on(kube, SERVICE)
     found = [probes.endpoints(kube, gateway, by_sni) for gateway in gateways]
     total = sum(each.connections for held in found for each in held.endpoints)
     return Passed(total, found[0].source if found else None)

@@ -3,6 +3,7 @@
 from mesh_fixtures.scenario.file import SUFFIXES, load_scenario, load_scenarios
 from mesh_fixtures.scenario.folder import default_folder
 from mesh_fixtures.scenario.model import (
+    CLUSTER_DOMAIN,
     DNS_LABEL,
     FEATURES,
     ISTIOD_PORTS,
@@ -17,6 +18,7 @@ from mesh_fixtures.scenario.model import (
 from mesh_fixtures.scenario.writing import as_yaml
 
 __all__ = [
+    "CLUSTER_DOMAIN",
     "DNS_LABEL",
     "FEATURES",
     "ISTIOD_PORTS",

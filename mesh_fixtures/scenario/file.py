@@ -12,7 +12,9 @@ from pydantic_core import ErrorDetails
 
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario.model import (
+    CLUSTER_DOMAIN,
     DNS_LABEL,
+    DOMAIN,
     LABEL_VALUE,
     MOST_NODES,
     ClusterSpec,
@@ -146,6 +148,7 @@ def _check(
         networks=tuple(networks.values()),
         clusters=tuple(clusters.values()),
         others=others,
+        clusterDomain=str(content.get("clusterDomain", CLUSTER_DOMAIN)),
     )
     return scenario, ()
 
@@ -227,6 +230,7 @@ def _keys(kind: type[BaseModel]) -> list[str]:
 _ID = (Scenario, "id")
 _LETTERS = {
     DNS_LABEL: "lower-case letters, digits and hyphens",
+    DOMAIN: "a domain of lower-case letters, digits, hyphens and dots",
     LABEL_VALUE: "letters, digits, hyphens, dots and underscores",
 }
 """What may be in a name, by its pattern."""

@@ -16,10 +16,17 @@ DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 LABEL_VALUE: Final = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 """Characters of a label's value, of which the key of a remote secret may have no other either."""
 
+DOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+"""Characters of a domain in DNS."""
+
+CLUSTER_DOMAIN: Final = "cluster.local"
+"""Domain of a cluster's Services by default (Kubernetes: DNS for Services and Pods)."""
+
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63)]
 # It is part of the names of files.
 ClusterName = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=200)]
+Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=100)]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Role = Literal["primary", "remote"]
@@ -110,6 +117,7 @@ class Scenario(_Spec):
         networks: in the file's order.
         clusters: in the file's order.
         others: names of clusters that belong to the mesh as well, of which nothing is verified.
+        cluster_domain: of Kubernetes' DNS, the same in all clusters.
 
     Raises:
         pydantic.ValidationError: a value is malformed, or values contradict each other.
@@ -121,6 +129,7 @@ class Scenario(_Spec):
     networks: tuple[NetworkSpec, ...] = Field(min_length=1)
     clusters: tuple[ClusterSpec, ...] = Field(min_length=1)
     others: tuple[ClusterName, ...] = ()
+    cluster_domain: Domain = Field(default=CLUSTER_DOMAIN, alias="clusterDomain")
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
@@ -135,8 +144,9 @@ class Scenario(_Spec):
     def digest(self) -> str:
         """SHA-256 (hex) of the content; the same for equal content in different notation."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
-        if not self.others:  # as before there were any
-            del content["others"]
+        for name, default in {"others": [], "clusterDomain": CLUSTER_DOMAIN}.items():
+            if content[name] == default:  # as before there were any others
+                del content[name]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -180,7 +190,7 @@ class Scenario(_Spec):
     @property
     def _essence(self) -> tuple[object, ...]:
         clusters = {(each.name, each.network, each.primary) for each in self.clusters}
-        return self.mesh_id, frozenset(clusters), frozenset(self.others)
+        return self.mesh_id, frozenset(clusters), frozenset(self.others), self.cluster_domain
 
     def same_network(self, one: str, other: str) -> bool:
         """Whether the pods of two clusters reach each other directly."""

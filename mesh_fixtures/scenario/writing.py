@@ -26,6 +26,8 @@ def as_yaml(scenario: Scenario) -> str:
     ]
     if scenario.others:
         lines.append(f"others: {_line_of(scenario.others)}")
+    if "clusterDomain" in whole:
+        lines.append(_line({"clusterDomain": whole["clusterDomain"]}))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld
+from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, host_of
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised, gateways
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP, workloads
@@ -26,7 +26,7 @@ from mesh_fixtures.verdict.expectations import (
     held_in_reserve,
     judge_endpoints,
 )
-from mesh_fixtures.workloads import PORT, SERVICE, host
+from mesh_fixtures.workloads import PORT, SERVICE
 
 DEADLINE_SECONDS: Final = 30.0
 INTERVAL_SECONDS: Final = 0.25
@@ -61,9 +61,11 @@ class ClientEndpoints:
         return held_in_reserve(self.wanted, self.seen)
 
 
-def passing_on(namespace: str, service: str = SERVICE) -> str:
-    """Name of the Envoy cluster by which a gateway passes HelloWorld's traffic on, by its SNI."""
-    return f"outbound_.{PORT}_._.{host(namespace, service)}"
+def passing_on(kube: KubeClient, service: str = SERVICE) -> str:
+    """Name of the Envoy cluster by which a cluster's gateways pass HelloWorld's traffic on, by its
+    SNI.
+    """
+    return f"outbound_.{PORT}_._.{host_of(kube, service)}"
 
 
 class _Mesh:
@@ -129,12 +131,12 @@ def client_endpoints(
 
     def known(kube: KubeClient) -> ClientEndpoints:
         sleep = clients[kube.name] if clients else kube.pod_of(kube.sample_namespace, SLEEP)
-        held = endpoints(kube, sleep, helloworld(kube.sample_namespace, service))
+        held = endpoints(kube, sleep, helloworld(kube, service))
         return ClientEndpoints(kube.name, mesh.wanted(kube.name), held)
 
     def is_passed_on(kube: KubeClient, gateway: Pod) -> bool:
         """Whether a gateway's proxy knows every pod of its network."""
-        held = endpoints(kube, gateway, passing_on(kube.sample_namespace, service))
+        held = endpoints(kube, gateway, passing_on(kube, service))
         return mesh.behind(kube.name) <= {each.target for each in held.endpoints if each.healthy}
 
     def observed(kube: KubeClient) -> ClientEndpoints:

@@ -11,14 +11,13 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.envoy import (
     Endpoints,
     endpoints,
-    helloworld,
     listeners,
     read_endpoints,
     requests_per_connection,
 )
 
 Json = dict[str, Any]
-HELLOWORLD = helloworld("sample")
+HELLOWORLD = "outbound|5000||helloworld.sample.svc.cluster.local"
 
 
 def host(address: str, port: int = 5000, **more: Any) -> Json:

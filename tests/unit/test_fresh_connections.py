@@ -11,6 +11,7 @@ from fake_api_server import FakeApiServer
 from kube_client import cluster
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.requirements.fresh_connections import fresh_connections
 
 SERVICES = "/api/v1/namespaces/ours/services"
@@ -23,7 +24,7 @@ def made(
     """What is there while the block runs."""
     with server.running(folder) as kubeconfig:
         lab = SimpleNamespace(clusters={name: cluster(kubeconfig)}, external=foreign)
-        kube = {name: SimpleNamespace(sample_namespace="ours")}
+        kube = {name: SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
         scenario = SCENARIOS["primary-remote-multi-network"]
         view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=scenario)
         with fresh_connections(view):
@@ -64,7 +65,7 @@ def test_it_is_removed_whatever_happens(tmp_path: Path) -> None:
     server = FakeApiServer()
     with server.running(tmp_path) as kubeconfig:
         lab = SimpleNamespace(clusters={"cluster1": cluster(kubeconfig)}, external=False)
-        kube = {"cluster1": SimpleNamespace(sample_namespace="ours")}
+        kube = {"cluster1": SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
         view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=SCENARIOS["multi-primary"])
         with pytest.raises(KeyboardInterrupt), fresh_connections(view):
             raise KeyboardInterrupt

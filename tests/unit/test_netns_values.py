@@ -128,6 +128,7 @@ def test_kubelet_uses_its_own_control_group_and_the_clusters_dns() -> None:
     configuration = yaml.safe_load(kubelet_configuration(b, "/mesh-conformance/lab/b"))
     assert configuration["cgroupRoot"] == "/mesh-conformance/lab/b"
     assert configuration["clusterDNS"] == [str(b.service_cidr[10])]
+    assert configuration["clusterDomain"] == "cluster.local"
 
 
 def test_node_description_loads_the_rules_before_any_service() -> None:
@@ -136,9 +137,10 @@ def test_node_description_loads_the_rules_before_any_service() -> None:
 
 
 def test_dns_has_no_upstream() -> None:
-    manifests = dns_manifests("coredns", IPv4Address("10.0.0.10"))
+    manifests = dns_manifests("coredns", IPv4Address("10.0.0.10"), "corp.test")
     corefile = next(m for m in manifests if m["kind"] == "ConfigMap")["data"]["Corefile"]
     assert "forward" not in corefile
+    assert "kubernetes corp.test in-addr.arpa" in corefile
 
 
 def test_leaves_chain_to_their_authority() -> None:

@@ -24,7 +24,9 @@ def answer(**shards: Any) -> str:
 def test_shards_are_read_by_cluster() -> None:
     here = {"Addresses": ["10.1.0.5"], "Network": "network1", "TLSMode": "istio"}
     older = {"Address": "10.2.0.5", "Network": "network2"}
-    seen = read_shards(SOURCE, "istiod-1", "sample", answer(cluster1=[here], cluster2=[older]))
+    seen = read_shards(
+        SOURCE, "istiod-1", "sample", HOST, answer(cluster1=[here], cluster2=[older])
+    )
     assert seen.of("cluster1") == {"10.1.0.5"}
     assert seen.endpoints == (
         ShardEndpoint("cluster1", "10.1.0.5", "network1", True),
@@ -34,12 +36,12 @@ def test_shards_are_read_by_cluster() -> None:
 
 @pytest.mark.parametrize("said", ["{}", "null", answer(), answer(cluster2=None)])
 def test_nothing_is_held_of_a_cluster_that_was_lost(said: str) -> None:
-    assert read_shards(SOURCE, "istiod-1", "sample", said).of("cluster2") == frozenset()
+    assert read_shards(SOURCE, "istiod-1", "sample", HOST, said).of("cluster2") == frozenset()
 
 
 def test_what_is_no_answer_is_an_error() -> None:
     with pytest.raises(ProbeError, match="endpoints that istiod holds"):
-        read_shards(SOURCE, "istiod-1", "sample", "404 page not found")
+        read_shards(SOURCE, "istiod-1", "sample", HOST, "404 page not found")
 
 
 @pytest.mark.parametrize(

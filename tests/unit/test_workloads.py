@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from fake_kube import FakeKube
 from mesh_examples import BUILT, SCENARIOS
 
-from mesh_fixtures.contract import SAMPLE_NAMESPACE
+from mesh_fixtures.contract import SAMPLE_NAMESPACE, MeshNames
 from mesh_fixtures.install import ids
 from mesh_fixtures.probe import envoy, traffic
 from mesh_fixtures.scenario import Scenario
@@ -136,7 +137,12 @@ def test_the_guides_topologies_get_no_rule_for_connections(name: str) -> None:
 
 
 def test_probes_ask_for_helloworld_by_the_names_that_istio_gives_it() -> None:
-    assert envoy.helloworld("ours") == "outbound|5000||helloworld.ours.svc.cluster.local"
-    named = client_endpoints.passing_on("ours")
+    kube = FakeKube(lambda argv: "", sample_namespace="ours").as_client()
+    assert envoy.helloworld(kube) == "outbound|5000||helloworld.ours.svc.cluster.local"
+    named = client_endpoints.passing_on(kube)
     assert named == "outbound_.5000_._.helloworld.ours.svc.cluster.local"
+    names = MeshNames(cluster_domain="corp.test")
+    other = FakeKube(lambda argv: "", sample_namespace="ours", names=names).as_client()
+    assert envoy.helloworld(other) == "outbound|5000||helloworld.ours.svc.corp.test"
+    assert client_endpoints.passing_on(other, "x") == "outbound_.5000_._.x.ours.svc.corp.test"
     assert traffic.helloworld_url("ours") == "http://helloworld.ours:5000/hello"

@@ -27,6 +27,7 @@ from mesh_fixtures.probe.envoy import (
     admin,
     counters,
     helloworld,
+    host_of,
     listeners,
     read_endpoints,
 )
@@ -36,7 +37,6 @@ from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import SYNC_PATH, read_clients
-from mesh_fixtures.workloads import host
 
 Key = tuple[str, ...]
 """What is asked, of which cluster, pod, and part of it."""
@@ -107,7 +107,7 @@ def with_answers(
             if each.pods is not None
             else None,
             helloworld=answers.get(("slices", name)),
-            client=_client(name, each, view.kube[name].sample_namespace, answers),
+            client=_client(view.kube[name], each, answers),
             gateways=_answered("listeners", name, answers),
             proxies=_answered("identity", name, answers),
             waiting=_answered("waiting", name, answers),
@@ -257,8 +257,9 @@ def _istiods(
 
 
 def _client(
-    name: str, cluster: ClusterFacts, samples: str, answers: Mapping[Key, Any]
+    kube: KubeClient, cluster: ClusterFacts, answers: Mapping[Key, Any]
 ) -> facts.Client | None:
+    name, samples = kube.name, kube.sample_namespace
     for pod in cluster.pods_in(samples, {"app": "sleep"}):
         if ("endpoints", name, pod.name) in answers:
             return facts.Client(
@@ -266,7 +267,7 @@ def _client(
                 endpoints=answers["endpoints", name, pod.name],
                 routes=answers["routes", name, pod.name],
                 source=f"istioctl --context={name} proxy-config endpoints {pod.name}.{samples} "
-                f"--cluster '{helloworld(samples)}'",
+                f"--cluster '{helloworld(kube)}'",
             )
     return None
 
@@ -293,7 +294,7 @@ def _slices(kube: KubeClient) -> facts.SliceAddresses:
 
 
 def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
-    cluster = helloworld(kube.sample_namespace)
+    cluster = helloworld(kube)
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
     source, answer = admin(kube, pod, f"clusters?format=json&filter={pattern}")
     counted = counters(answer)
@@ -312,7 +313,7 @@ def _endpoints(kube: KubeClient, pod: Pod) -> tuple[facts.Endpoint, ...]:
 
 def _routes(kube: KubeClient, pod: Pod) -> Mapping[str, int]:
     _, answer = admin(kube, pod, "config_dump?resource=dynamic_route_configs")
-    name = host(kube.sample_namespace)
+    name = host_of(kube)
     routes = [
         route.get("route") or {}
         for each in answer.get("configs") or ()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
     AUTO_PASSTHROUGH,
@@ -318,11 +317,10 @@ def _selecting(
 
 
 def _passes_helloworld(case: Case, gateway: Configuration, ports: Sequence[int]) -> bool:
-    full = workloads.host(case.samples)
     return any(
         _port(server) in ports
         and (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-        and any(_covers(host.rpartition("/")[2], full) for host in server.get("hosts") or ())
+        and any(_covers(host.rpartition("/")[2], case.host) for host in server.get("hosts") or ())
         for server in _servers(gateway)
     )
 

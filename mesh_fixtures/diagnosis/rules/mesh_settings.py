@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer
 from mesh_fixtures.verdict.findings import Subject
 
@@ -19,7 +18,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
     """HelloWorld is declared to be local to each cluster; refuted by a client's proxy that knows
     endpoints of it in other clusters.
     """
-    host = workloads.host(case.samples)
+    host = case.host
     for spec, facts in case.primaries:
         for istiod in facts.istiods or ():
             settings = istiod.cluster_local or {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh_fixtures import workloads
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
 from mesh_fixtures.scenario import ClusterSpec
@@ -188,7 +187,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
 
     Short names are completed by the object's own namespace, and `*` stands for any beginning.
     """
-    full = workloads.host(case.samples)
+    full = case.host
     if name.startswith("*"):
         return full.endswith(name[1:])
     if "." not in name:

@@ -11,7 +11,7 @@ from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses, pool_of
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, Scenario
 
 API_SERVER_PORT: Final = 6443
 """Where kind's control planes listen inside the container network."""
@@ -120,6 +120,10 @@ def cluster_configuration(
         "topology.kubernetes.io/zone": cluster,
     }
     roles = ("control-plane", *("worker",) * (spec.nodes - 1))
+    own: dict[str, Any] = {}
+    if of_cluster.domain != CLUSTER_DOMAIN:  # kubeadm: ClusterConfiguration, networking
+        patch = f"kind: ClusterConfiguration\nnetworking: {{dnsDomain: {of_cluster.domain}}}\n"
+        own["kubeadmConfigPatches"] = [patch]
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
@@ -130,6 +134,7 @@ def cluster_configuration(
             "serviceSubnet": str(of_cluster.service_cidr),
         },
         "nodes": [{"role": role, "labels": labels} for role in roles],
+        **own,
     }
 
 

@@ -34,7 +34,8 @@ def discover(
     given = list(references)
     with contents.clusters(given) as clusters:
         names = mesh_names(clusters.values(), system_namespace, forwards=forwards)
-        return infer(installations(clusters.values(), names, forwards=forwards), _texts(given))
+        found = installations(clusters.values(), names, forwards=forwards)
+        return infer(found, _texts(given), names.cluster_domain)
 
 
 def installations(

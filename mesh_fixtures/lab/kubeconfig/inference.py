@@ -11,7 +11,7 @@ from mesh_fixtures.contract import Discovered
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
 from mesh_fixtures.lab.kubeconfig.survey import Installation
-from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, ClusterSpec, NetworkSpec, Scenario
 
 DISCOVERED: Final = "discovered"
 """Id of a scenario that describes what was found."""
@@ -23,13 +23,18 @@ _UNNAMED_MESH: Final = "mesh1"
 _ANY: Final = "*"
 
 
-def infer(found: Sequence[Installation], given: Mapping[str, str] | None = None) -> Discovered:
+def infer(
+    found: Sequence[Installation],
+    given: Mapping[str, str] | None = None,
+    cluster_domain: str = CLUSTER_DOMAIN,
+) -> Discovered:
     """The scenario that describes clusters, in their order.
 
     What is broken is described as far as its intent is clear.
 
     Args:
         given: the kubeconfig of each cluster as it was given, for messages.
+        cluster_domain: of the mesh.
 
     Raises:
         NotInstalled: there is nothing of Istio in one of them.
@@ -59,7 +64,7 @@ def infer(found: Sequence[Installation], given: Mapping[str, str] | None = None)
     _require_sidecars(found, {str(each["network"]) for each in clusters})
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
-    return Discovered(_scenario(mesh, clusters, others), tuple(notes))
+    return Discovered(_scenario(mesh, clusters, others, cluster_domain), tuple(notes))
 
 
 def is_primary(each: Installation, found: Sequence[Installation]) -> bool:
@@ -297,7 +302,10 @@ def _mesh_id(each: Installation) -> str:
 
 
 def _scenario(
-    mesh: str, clusters: Sequence[dict[str, str | None]], others: Iterable[str]
+    mesh: str,
+    clusters: Sequence[dict[str, str | None]],
+    others: Iterable[str],
+    cluster_domain: str,
 ) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
     primaries = sum(each["primary"] is None for each in clusters)
@@ -313,6 +321,7 @@ def _scenario(
             networks=tuple(NetworkSpec(name=name) for name in networks),
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
             others=tuple(others),
+            clusterDomain=cluster_domain,
         )
     except ValidationError as error:
         refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())

@@ -13,7 +13,7 @@ from typing import Final
 
 import yaml
 
-from mesh_fixtures.contract import Cluster
+from mesh_fixtures.contract import CLUSTER_DOMAIN, Cluster
 from mesh_fixtures.errors import LabError, NotAdmitted
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
@@ -75,6 +75,7 @@ class Order:
     Attributes:
         lab: id of the lab that it belongs to.
         stopping: set when nothing more is to be made.
+        cluster_domain: of the mesh.
     """
 
     lab: str
@@ -83,6 +84,7 @@ class Order:
     options: SampleOptions
     journal: Journal
     stopping: threading.Event
+    cluster_domain: str = CLUSTER_DOMAIN
 
 
 def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
@@ -103,7 +105,9 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         _require_not_stopped(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
         own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
-        made = manifests(order.scenario, cluster.name, order.images, name, options.pods)
+        made = manifests(
+            order.scenario, cluster.name, order.images, name, options.pods, order.cluster_domain
+        )
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
         others = [each for each in made if each not in accounts]
         injecting = frozenset(each.webhook.name for each in webhooks)
@@ -127,12 +131,13 @@ def manifests(
     images: ImageSet,
     namespace: str,
     pods: PodOverrides = AS_THEY_ARE,
+    cluster_domain: str = CLUSTER_DOMAIN,
 ) -> Sequence[Json]:
     """What a cluster gets, in the order of making."""
     spec = scenario.cluster(cluster)
     texts = [service_manifest()]
     if scenario.has_choice_behind_gateway and spec.is_primary:
-        texts.append(fresh_connections_manifest(namespace))
+        texts.append(fresh_connections_manifest(namespace, cluster_domain=cluster_domain))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
     return [pods.applied(item) if _is_deployment(item) else item for item in items]

@@ -50,7 +50,8 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     would refuse it until it serves.
     """
     metallb = [m for m in yaml.safe_load_all(artifacts.metallb_manifest.read_text()) if m]
-    everything = [*metallb, *dns_manifests(artifacts.coredns_image, cluster.dns_service)]
+    dns = dns_manifests(artifacts.coredns_image, cluster.dns_service, cluster.domain)
+    everything = [*metallb, *dns]
     definitions = _of_kinds(everything, ["CustomResourceDefinition"])
     own = [
         load_balancer.with_webhook_certificate(manifest)

@@ -189,7 +189,7 @@ def _control_plane_services(
             f"--client-ca-file={pki}/ca.crt",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
-            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-account-issuer=https://kubernetes.default.svc.{cluster.domain}",
             f"--service-account-signing-key-file={pki}/sa.key",
             f"--service-account-key-file={pki}/sa.pub",
             f"--kubelet-client-certificate={pki}/apiserver-kubelet-client.crt",
@@ -306,7 +306,7 @@ def kubelet_configuration(cluster: ClusterAddresses, cgroup_root: str) -> str:
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": cgroup_root,
             "clusterDNS": [str(cluster.dns_service)],
-            "clusterDomain": "cluster.local",
+            "clusterDomain": cluster.domain,
             "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
             "enforceNodeAllocatable": [],
             "evictionHard": {

@@ -13,7 +13,7 @@ _COREFILE = """\
     errors
     health
     ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
+    kubernetes %s in-addr.arpa ip6.arpa {
         pods insecure
     }
     cache 30
@@ -21,12 +21,13 @@ _COREFILE = """\
 """
 
 
-def dns_manifests(image: str, address: IPv4Address) -> list[dict[str, Any]]:
+def dns_manifests(image: str, address: IPv4Address, domain: str) -> list[dict[str, Any]]:
     """CoreDNS without an upstream, because nothing in a lab reaches the outside.
 
     Args:
         image: CoreDNS with at least the plugins of the Corefile.
         address: ClusterIP of the Service `kube-dns`.
+        domain: of the cluster.
     """
     metadata = {"name": _NAME, "namespace": _NAMESPACE}
     role = "system:coredns"
@@ -61,7 +62,7 @@ def dns_manifests(image: str, address: IPv4Address) -> list[dict[str, Any]]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": metadata,
-            "data": {"Corefile": _COREFILE},
+            "data": {"Corefile": _COREFILE % domain},
         },
         {
             "apiVersion": "v1",

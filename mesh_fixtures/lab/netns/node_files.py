@@ -188,7 +188,7 @@ def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys
     write_private(pki / "sa.key", private)
     (pki / "sa.pub").write_bytes(public)
     service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-    names = ["localhost", *service, f"{service[-1]}.cluster.local", cluster.control_plane.name]
+    names = ["localhost", *service, f"{service[-1]}.{cluster.domain}", cluster.control_plane.name]
     loopback = type(cluster.control_plane.address)("127.0.0.1")
     addresses = [loopback, cluster.control_plane.address, cluster.kubernetes_service]
     keys.authority.issue("kube-apiserver", addresses=addresses, names=names).write(pki, "apiserver")
