@@ -33,7 +33,7 @@ def discover(
     """
     given = list(references)
     with contents.clusters(given) as clusters:
-        names = mesh_names(clusters.values(), system_namespace, forwards=forwards)
+        names = mesh_names(clusters.values(), system_namespace)
         found = installations(clusters.values(), names, forwards=forwards)
         return infer(found, _texts(given), names.cluster_domain)
 

@@ -7,10 +7,11 @@ Source: Istio, chart istiod (global.istioNamespace, global.proxy.clusterDomain);
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 from mesh_fixtures.contract import (
     CLUSTER_DOMAIN,
@@ -30,7 +31,6 @@ OPTION: Final = "--mesh-system-namespace"
 
 _DOMAIN: Final = "--domain"
 
-Value = TypeVar("Value")
 Namespaces = Mapping[str, frozenset[str]]
 """Namespaces with an istiod, by cluster."""
 
@@ -47,30 +47,21 @@ class Settings:
     cluster_domains: frozenset[str] = frozenset()
 
 
-def mesh_names(
-    clusters: Iterable[Cluster], system_namespace: str = "", *, forwards: bool = False
-) -> MeshNames:
+def mesh_names(clusters: Iterable[Cluster], system_namespace: str = "") -> MeshNames:
     """The names of the mesh of these clusters; changes nothing.
 
     Args:
         system_namespace: of its control plane; empty for the one that there is.
-        forwards: as `KubeClient`.
 
     Raises:
         ProbeError: a cluster cannot be asked.
         ScenarioError: the clusters differ in what must be the same, or several could be meant.
     """
-    asked = {each.name: each for each in clusters}
-
-    def each(ask: Callable[[KubeClient], Value]) -> dict[str, Value]:
-        def of(name: str) -> Value:
-            with KubeClient(asked[name], forwards=forwards) as kube:
-                return ask(kube)
-
-        return parallel_map(of, asked)
-
-    system = chosen_namespace(each(istiod_namespaces), system_namespace)
-    return names_of(system, each(lambda kube: settings(kube, system)))
+    with ExitStack() as closing:
+        kube = {each.name: closing.enter_context(KubeClient(each)) for each in clusters}
+        found = parallel_map(lambda name: istiod_namespaces(kube[name]), kube)
+        system = chosen_namespace(found, system_namespace)
+        return names_of(system, parallel_map(lambda name: settings(kube[name], system), kube))
 
 
 def istiod_namespaces(kube: KubeClient) -> frozenset[str]:

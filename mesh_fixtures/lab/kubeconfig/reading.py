@@ -116,5 +116,5 @@ def reading(
             each.name: Cluster(each.name, each.network, files[each.name].kubeconfig)
             for each in scenario.clusters
         }
-        names = mesh_names(files.values(), system_namespace, forwards=True)
+        names = mesh_names(files.values(), system_namespace)
         yield ReadOnlyLab(provider, scenario, clusters, images, names)
