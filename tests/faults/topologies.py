@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from mesh_fixtures.scenario import load_scenarios
 from mesh_fixtures.session.selection import Chosen
 
-_SCENARIOS = {each.id: each for each in load_scenarios(Path(__file__).parents[2] / "scenarios")}
+_ROOT: Final = Path(__file__).parents[2]
+_FOLDERS: Final = ("scenarios", "tests/variants/scenarios")
+
+SCENARIOS: Final = {each.id: each for folder in _FOLDERS for each in load_scenarios(_ROOT / folder)}
+"""By id: the guide's topologies, and those of meshes that people have."""
 
 
 def chosen(topology: str) -> Chosen:
-    """The parameter `scenario` of a test, for one of the guide's topologies."""
-    return Chosen(_SCENARIOS[topology])
+    """The parameter `scenario` of a test, for one of these."""
+    return Chosen(SCENARIOS[topology])

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mesh_examples import BUILT, SCENARIOS
 
 from mesh_fixtures.install import ids
@@ -19,10 +20,11 @@ from tests.variants.gateways import (
     by_other_load_balancer,
     exposing_services,
     gateway_of_api,
-    moved,
     with_external_address,
 )
+from tests.variants.gateways import moved as object_moved
 from tests.variants.images import NAME_KEYS, without_programs
+from tests.variants.names import moved
 from tests.variants.proxies import with_proxy_image
 from tests.variants.reinstallation import in_variables_of
 
@@ -42,7 +44,7 @@ SERVICE = {
 
 def test_an_object_in_another_namespace() -> None:
     binding = {"metadata": {"name": "b", "namespace": "one"}, "subjects": [{"namespace": "one"}]}
-    assert moved(binding, "two") == {
+    assert object_moved(binding, "two") == {
         "metadata": {"name": "b"},
         "subjects": [{"namespace": "two"}],
     }
@@ -132,3 +134,19 @@ def test_an_image_without_some_programs(tmp_path: Path) -> None:
 
 def _blob(descriptor: dict[str, Any]) -> str:
     return f"blobs/{descriptor['digest'].replace(':', '/')}"
+
+
+def test_a_plan_in_another_namespace_names_no_other() -> None:
+    made = moved(plan(TWO, BUILT), "mesh-system")
+    texts = [
+        text
+        for step in made.steps
+        for command in step.commands
+        for text in (*command.argv, *command.pipe_to, *step.files.values())
+    ]
+    assert not any("istio-system" in text for text in texts)
+    (operator,) = map(yaml.safe_load, made[ids.istiod("cluster1")].files.values())
+    assert operator["spec"]["values"]["global"]["istioNamespace"] == "mesh-system"
+    assert operator["spec"]["values"]["global"]["network"] == "network1"
+    secret = made[ids.remote_secret(of="cluster1", installed_in="cluster2")]
+    assert secret.commands[0].argv[-1] == "--istioNamespace=mesh-system"

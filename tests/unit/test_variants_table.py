@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from mesh_examples import SCENARIOS
 
 from mesh_fixtures import providers
 from mesh_fixtures.requirements import by_id
 from tests import variants
+from tests.faults.topologies import SCENARIOS
 from tests.variants.table import VARIANTS
 from tests.variants.variant import Variant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -79,6 +79,17 @@ def in_variables_of(of: Plan, clusters: Mapping[str, str]) -> Plan:
             given = given.replace(name, own)
         return given
 
+    known = {name[2:-1]: own[2:-1] for name, own in variables.items()}
+    return replace(
+        of,
+        steps=tuple(rewritten(step, text) for step in of.steps),
+        variables=tuple(known.get(each, each) for each in of.variables),
+    )
+
+
+def rewritten(step: Step, text: Callable[[str], str]) -> Step:
+    """A step with other texts in its commands and files."""
+
     def command(given: Command) -> Command:
         return replace(
             given,
@@ -87,17 +98,9 @@ def in_variables_of(of: Plan, clusters: Mapping[str, str]) -> Plan:
             pipe_to=tuple(map(text, given.pipe_to)),
         )
 
-    def step(given: Step) -> Step:
-        return replace(
-            given,
-            commands=tuple(map(command, given.commands)),
-            files={name: text(content) for name, content in given.files.items()},
-            observe=tuple(tuple(map(text, argv)) for argv in given.observe),
-        )
-
-    known = {name[2:-1]: own[2:-1] for name, own in variables.items()}
     return replace(
-        of,
-        steps=tuple(map(step, of.steps)),
-        variables=tuple(known.get(each, each) for each in of.variables),
+        step,
+        commands=tuple(map(command, step.commands)),
+        files={name: text(content) for name, content in step.files.items()},
+        observe=tuple(tuple(map(text, argv)) for argv in step.observe),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import clusters, control_planes, gateways, needs, proxies, routing, trust
+from tests.variants import clusters, control_planes, gateways, names, needs, proxies, routing, trust
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
     *clusters.VARIANTS,
     *control_planes.VARIANTS,
     *gateways.VARIANTS,
+    *names.VARIANTS,
     *needs.VARIANTS,
     *proxies.VARIANTS,
     *routing.VARIANTS,
