@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from mesh_fixtures.kube import ExecResult
 
@@ -27,19 +28,17 @@ timestamps."""
 FEWEST_LOST: Final = 2
 """Sizes that must be lost, and none of them carried, for size to be the reason."""
 
-_REQUEST: Final = 180
-"""Bytes of a request without padding, as an estimate; curl tells what it sent."""
-
+_HEADER: Final = "X-Padding: "
 _FORMAT: Final = r"%{exitcode} %{size_request} %{time_connect}\n"
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+)")
 _TIMED_OUT: Final = 28
 
 _SCRIPT: Final = """
-seconds=$1 format=$2 url=$3
-shift 3
+seconds=$1 format=$2 url=$3 header=$4
+shift 4
 for size in "$@"; do
   curl -s -o /dev/null --noproxy "*" -m "$seconds" -w "$format" \\
-    -H "X-Padding: $(printf "%${size}s" | tr " " x)" "$url" &
+    -H "User-Agent:" -H "Accept:" -H "$header$(printf "%${size}s" | tr " " x)" "$url" &
 done
 wait
 """
@@ -65,8 +64,16 @@ def sizes_argv(url: str, sizes: Iterable[int], *, seconds: float) -> tuple[str, 
     Args:
         seconds: without an answer, after which a packet counts as lost.
     """
-    padding = (str(max(1, size - OVERHEAD - _REQUEST)) for size in sizes)
-    return ("sh", "-c", _SCRIPT, "sizes", f"{seconds:g}", _FORMAT, url, *padding)
+    least = OVERHEAD + _request(url)
+    padding = (str(max(1, size - least)) for size in sizes)
+    return ("sh", "-c", _SCRIPT, "sizes", f"{seconds:g}", _FORMAT, url, _HEADER, *padding)
+
+
+def _request(url: str) -> int:
+    """Bytes of a request without padding, as curl sends it with no header of its own but one."""
+    parts = urlsplit(url)
+    lines = (f"GET {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}", _HEADER, "")
+    return sum(len(f"{line}\r\n") for line in lines)
 
 
 def read_sent(result: ExecResult) -> tuple[Sent, ...]:

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 from mesh_fixtures.install import names
+from mesh_fixtures.patience import whole
 from mesh_fixtures.probe.workloads import HELLOWORLD
-from mesh_fixtures.workloads import PORT, SERVICE
+from mesh_fixtures.workloads import PORT, SERVICE, fresh_connections_manifest
 from tests.faults.target import Target, reference
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _QUOTA: Final = "quota/fault"
+_PROXY_CONFIG: Final = "proxy.istio.io/config"
+
+TTL_SECONDS: Final = 8.0
+"""Less than istiod is down for in RESILIENCE-3."""
+
+
+@contextmanager
+def short_lived_certificates(target: Target) -> Iterator[None]:
+    """The first cluster's Sleep needs a new certificate from istiod every few seconds, and shows it
+    with each request: what connections there are would go on by the certificate that they began
+    with.
+    """
+    cluster = target.scenario.clusters[0].name
+    metadata = {"SECRET_TTL": f"{whole(TTL_SECONDS)}s", "SECRET_GRACE_PERIOD_RATIO": "0.75"}
+    rule: dict[str, Any] = yaml.safe_load(fresh_connections_manifest(target.namespace))
+    try:
+        target.apply(cluster, target.namespace, rule)
+        _configure(target, cluster, yaml.safe_dump({"proxyMetadata": metadata}))
+        yield
+    finally:
+        _configure(target, cluster, None)
+        target.delete(cluster, target.namespace, reference(rule))
 
 
 @contextmanager
@@ -48,3 +74,11 @@ def endpoint_by_hand(target: Target) -> Iterator[None]:
         yield
     finally:
         target.delete(cluster, target.namespace, reference(by_hand))
+
+
+def _configure(target: Target, cluster: str, configuration: str | None) -> None:
+    """Have Sleep's proxy configured otherwise; None for as it was."""
+    template: dict[str, Any] = {"metadata": {"annotations": {_PROXY_CONFIG: configuration}}}
+    change = json.dumps({"spec": {"template": template}})
+    target.sample(cluster, "patch", "deployment/sleep", "--type=merge", "-p", change)
+    target.await_rollout(cluster, target.namespace, "sleep")

@@ -302,6 +302,15 @@ _NETWORKS: Final = (
         provider=underlay.PROVIDER,
     ),
     Fault(
+        id="large-packets-lost",
+        broken="Packets of more than 1200 bytes vanish between the networks; clients are new.",
+        topology=TWO_NETWORKS,
+        inject=underlay.filtered_for_new_clients(underlay.LARGE),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_CONTROL, *_PATHS, "DISCOVERY-2"),
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
         id="istiod-unreachable-between",
         broken="New proxies of cluster2 cannot reach istiod through the gateway of cluster1.",
         topology=REMOTE,
@@ -660,6 +669,15 @@ _RESILIENCE: Final = (
         fails=("RESILIENCE-2",),
         unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
         cause="gateway-not-ready",
+    ),
+    Fault(
+        id="certificates-short-lived",
+        broken="cluster1's Sleep needs a new certificate every few seconds, and a connection for "
+        "each request.",
+        topology=TWO_NETWORKS,
+        inject=replacements.short_lived_certificates,
+        fails=("RESILIENCE-3",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
     ),
     Fault(
         id="endpoints-without-pod",

@@ -29,6 +29,10 @@ again what is reset before it is open (Istio: HTTPRetry), which is no error to a
 LOSS: Final = "numgen random mod 100 < 50 counter drop"
 """One in two packets is lost, either way."""
 
+LARGEST: Final = 1200
+LARGE: Final = f"meta length > {LARGEST} counter drop"
+"""Packets of more bytes vanish, either way, and nobody says so."""
+
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
@@ -46,6 +50,21 @@ def filtered(rule: str) -> Injection:
             yield
         finally:
             _nft(target, "add table ip fault", "delete table ip fault")
+
+    return inject
+
+
+def filtered_for_new_clients(rule: str) -> Injection:
+    """As `filtered`, for clients that have no connection to another network yet: what is open may
+    go on as long as what is sent over it is small.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        with filtered(rule)(target):
+            for cluster in target.lab.clusters:
+                target.restart(cluster, (target.namespace, "sleep"))
+            yield
 
     return inject
 

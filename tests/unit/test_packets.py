@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from fake_kube import result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh_fixtures.probe.packets import OVERHEAD, SIZES, Sent, between, bounds, read_sent
+from mesh_fixtures.probe.packets import (
+    OVERHEAD,
+    SIZES,
+    Sent,
+    between,
+    bounds,
+    read_sent,
+    sizes_argv,
+)
 
 
 def of_mtu(mtu: int, sizes: tuple[int, ...] = SIZES) -> list[Sent]:
@@ -46,3 +59,24 @@ def test_bounds_are_narrowed_around_the_largest_that_is_carried(mtu: int) -> Non
     assert second is not None
     assert first[0] <= second[0] <= mtu < second[1] <= first[1]
     assert second[1] - second[0] <= max(1, (first[1] - first[0]) // 13)
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_packets_are_of_the_size_that_is_wanted() -> None:
+    wanted = (*SIZES, *between(1180, 1230, 12))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        url = f"http://127.0.0.1:{server.server_port}/healthz/ready"
+        argv = sizes_argv(url, wanted, seconds=5)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
+        server.shutdown()
+    assert read_sent(result(done.stdout)) == tuple(Sent(size, True) for size in sorted({*wanted}))

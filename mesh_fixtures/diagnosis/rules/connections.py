@@ -31,7 +31,7 @@ RESETS = Kind(
     "gateway-connection-resets",
     Layer.CONNECTIONS,
     ("TRAFFIC-1", "GATEWAY-1"),
-    (LOSS.id,),
+    (LOSS.id, SIZES.id),
     reach=Reach.SERVERS,
 )
 
