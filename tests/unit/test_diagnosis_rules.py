@@ -770,6 +770,20 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "authorization-denied",
     ),
+    "requests that are denied where another policy allows all": (
+        MULTI,
+        both(
+            failing("sleep", "HTTP 403 RBAC: access denied"),
+            of(
+                "cluster2",
+                configuration=adding(
+                    Configuration("AuthorizationPolicy", "sample", "x", {"action": "DENY"}),
+                    Configuration("AuthorizationPolicy", "sample", "y", {"rules": [{}]}),
+                ),
+            ),
+        ),
+        "authorization-denied",
+    ),
     "endpoints of two priorities": (
         MULTI,
         of("cluster1", client=lambda known: replace(known, endpoints=PRIORITIES)),
