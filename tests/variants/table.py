@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import clusters, control_planes, gateways, names, needs, proxies, routing, trust
+from tests.variants import (
+    clusters,
+    control_planes,
+    gateways,
+    names,
+    needs,
+    policies,
+    proxies,
+    routing,
+    trust,
+)
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
@@ -13,6 +23,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *gateways.VARIANTS,
     *names.VARIANTS,
     *needs.VARIANTS,
+    *policies.VARIANTS,
     *proxies.VARIANTS,
     *routing.VARIANTS,
     *trust.VARIANTS,

@@ -99,7 +99,7 @@ class KubeconfigLab(RecordedLab):
             options=self._options,
             journal=self._record.journal,
             stopping=self._stopping,
-            cluster_domain=self._names.cluster_domain,
+            names=self._names,
         )
         clusters = self._clusters
         run_apart(
