@@ -97,6 +97,14 @@ def test_another_mesh_id_is_another_mesh() -> None:
     assert not TWO.describes_same(infer(both).scenario)
 
 
+def test_a_control_plane_elsewhere_and_another_domain() -> None:
+    there = [replace(each, system_namespace="mesh-system") for each in installed(TWO)]
+    found = infer(there, {}, "corp.test")
+    assert found.notes == ("the control plane is in namespace mesh-system",)
+    assert found.scenario.cluster_domain == "corp.test"
+    assert not TWO.describes_same(found.scenario)
+
+
 def test_a_mesh_without_an_id_goes_by_its_trust_domain() -> None:
     found = [replace(each, values=(Values("", each.cluster),)) for each in installed(TWO)]
     assert infer(found).scenario.mesh_id == "cluster.local"

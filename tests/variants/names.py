@@ -99,6 +99,7 @@ VARIANTS: Final = (
         "mesh-system; there is no istio-system.",
         topology=TWO_NETWORKS,
         make=in_another_namespace,
+        notes=("the control plane is in namespace mesh-system",),
     ),
     Variant(
         id="another-cluster-domain",

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mesh_fixtures.contract import Discovered
+from mesh_fixtures.contract import SYSTEM_NAMESPACE, Discovered
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
 from mesh_fixtures.lab.kubeconfig.survey import Installation
@@ -43,7 +43,7 @@ def infer(
     _require_installed(found)
     _require_apart(found)
     _require_names(found, given or {})
-    notes = [*_injection_paths(found), *_networks(found)]
+    notes = [*_elsewhere(found), *_injection_paths(found), *_networks(found)]
     mesh, found_notes = _mesh(found)
     notes += found_notes
     clusters = []
@@ -196,6 +196,12 @@ def _require_names(found: Sequence[Installation], given: Mapping[str, str]) -> N
             where="kubeconfigs",
             remedy=f"write {' '.join(right)} in place of {' '.join(instead)}",
         )
+
+
+def _elsewhere(found: Sequence[Installation]) -> Iterator[str]:
+    for namespace in dict.fromkeys(each.system_namespace for each in found):
+        if namespace != SYSTEM_NAMESPACE:
+            yield f"the control plane is in namespace {namespace}"
 
 
 def _with_file(cluster: str, given: Mapping[str, str]) -> str:
