@@ -17,9 +17,10 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
-from mesh_fixtures.verdict.expectations import expected_shares
+from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.verdict.slowness import SLOW_SECONDS, late, waiting
+from mesh_fixtures.verdict.statistics import judge_shares
 
 RESERVE_REQUESTS: Final = 40
 """From each cluster, to what its clients hold in reserve."""
@@ -59,7 +60,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     too_few: ProbeError | None = None
     for cluster, sample in mesh.traffic.items():
         reserve = reserves.get(cluster, frozenset())
-        found = [*_errors(mesh, sample), *_late(mesh, sample)]
+        found = [*_errors(mesh, sample), *_late(mesh, sample), *_never(mesh, sample)]
         if sample.cut_short and not found:
             too_few = too_few or _cut_short(sample)
         else:
@@ -136,6 +137,28 @@ def _late(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
             f"{sample.sent} answered before the time was over: {'; '.join(map(str, seen))}",
             sample.source,
             Subject(tuple(clusters)),
+        )
+
+
+def _never(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
+    """Destinations that never answered, out of more answers than chance explains, before the time
+    was over: proxies go over to others when their own time for a connection is over, which may be
+    less than what clients allow on a machine that is busy.
+    """
+    if not sample.cut_short or sample.failures:
+        return
+    known = mesh.endpoints[sample.cluster]
+    shares = expected_shares(known.wanted, known.seen)
+    counts = count_by_destination(known.wanted, sample.instances)
+    verdicts = judge_shares(counts, shares).shares if shares else ()
+    if any(not each.count and not each.holds for each in verdicts):
+        yield Finding(
+            sample.cluster,
+            "answers of every destination",
+            f"{sample.sent} answers before the time was over"
+            + "".join(f"; no answer of {each}" for each in _silent(mesh, sample)),
+            sample.source,
+            _unreached(mesh.scenario, sample),
         )
 
 

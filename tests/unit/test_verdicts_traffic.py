@@ -80,11 +80,11 @@ def test_errors_and_versions(sample: Mapping[str, TrafficSample], finding: str) 
     assert outcome.figures["cluster1.requests"] == 200
 
 
-def cut_short(**seconds: float) -> Mapping[str, TrafficSample]:
+def cut_short(each: int = 20, **seconds: float) -> Mapping[str, TrafficSample]:
     """Answers of each version that took so long, before the time for all requests was over."""
     answers = tuple(
         Answer(n, version, f"pod-{version}", took)
-        for n, (version, took) in enumerate([*seconds.items()] * 20, 1)
+        for n, (version, took) in enumerate([*seconds.items()] * each, 1)
     )
     sample = TrafficSample(SOURCE, "cluster1", 200, answers, (), 60.0, cut_short=True)
     return {"cluster1": sample}
@@ -95,6 +95,18 @@ def test_requests_that_hang_are_an_outage_with_their_address() -> None:
     wanted = "20 answers of v2 (network2) by 172.18.1.100:15443 took 2.8 s each (median)"
     assert holds_unless(wanted, outcome)
     assert outcome.findings[0].about.clusters == ("cluster2",)
+
+
+@pytest.mark.parametrize(("answers", "result"), [(40, "unmet"), (10, "inconclusive")])
+def test_a_destination_that_never_answers_is_an_outage_though_others_do_in_its_place(
+    answers: int, result: str
+) -> None:
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), COMPLETE, cut_short(answers, v1=10.0)))
+    assert outcome.result == result
+    for finding in outcome.findings[:1]:
+        assert f"{answers} answers before the time was over" in finding.seen
+        assert "no answer of v2 (network2) by 172.18.1.100:15443" in finding.seen
+        assert finding.about.clusters == ("cluster2",)
 
 
 @pytest.mark.parametrize("seconds", [1.5, 0.3])
