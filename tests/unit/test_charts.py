@@ -133,7 +133,7 @@ def test_charts_go_with_the_images_unless_told_otherwise(tmp_path: Path) -> None
     for version in versions.ISTIO_MODULES:
         built = helm_install.describe("", replace(BUILT, istio_version=version))
         assert built.istio_version == version
-        assert built.reference("istiod")[0].endswith(f"/istiod-{helm.chart_version(version)}.tgz")
+        assert built.reference("istiod")[0].endswith(f"/istiod-{charts.chart_version(version)}.tgz")
     release = replace(RELEASED, istio_version="1.30.1")
     released = helm_install.describe("https://charts.example", release)
     assert released.reference("istiod")[1:] == (
@@ -210,4 +210,4 @@ def test_a_folder_is_neither_built_nor_asked(
 
 def test_built_charts_are_of_the_pinned_release() -> None:
     assert helm.built_charts().istio_version == versions.ISTIO
-    assert helm.chart_version(versions.ISTIO).count(".") == 3
+    assert charts.chart_version(versions.ISTIO).count(".") == 3
