@@ -65,7 +65,7 @@ class IstioSource:
             images=RELEASED if is_released else BUILT,
             version=istio.version_of(choice.istio),
             istioctl=choice.istioctl,
-            hub=choice.hub,
+            hub=choice.hub.rstrip("/"),
             tag=choice.tag,
             variant=choice.variant,
             charts=choice.chart_source,

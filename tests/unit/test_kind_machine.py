@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures import providers
-from mesh_fixtures.artifacts.istio_source import IstioSource
+from mesh_fixtures.artifacts.istio_source import IstioSource, Release
+from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
+from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
-from mesh_fixtures.lab.kind.parts import Wanted, missing_parts
+from mesh_fixtures.lab.kind.parts import Parts, Wanted, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
 from mesh_fixtures.lab.netns.provider import kubernetes_version
 from mesh_fixtures.options import Choice
@@ -248,6 +250,60 @@ def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None
         providers.make(Choice("kind", kubernetes=version))
     providers.make(Choice("kind", kubernetes=f"registry.example/node:{version}"))
     providers.make(Choice("kind", kubernetes="1.34.0"))
+
+
+DOCKER = """
+case "$1 $2 $*" in
+"pull "*) [ "${3##*/}" != proxyv2:gone ] && touch "$HELD/${3##*/}" || { echo denied >&2; exit 1; };;
+"image inspect "*Labels*) echo '{"org.mesh-conformance.envoy": "stock"}';;
+"image inspect "*) for image; do :; done; [ -e "$HELD/${image##*/}" ] && echo "sha256:$HELD_ID";;
+esac
+"""
+
+
+@pytest.fixture
+def held(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder with a file for each image that Docker holds."""
+    install("docker", DOCKER)
+    folder = tmp_path / "held"
+    folder.mkdir()
+    monkeypatch.setenv("HELD", str(folder))
+    monkeypatch.setenv("HELD_ID", "1")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/bin:/bin")
+    return folder
+
+
+def parts_of_release(tag: str) -> Parts:
+    names = (f"hub.example/pilot:{tag}", f"hub.example/proxyv2:{tag}")
+    images = ImageSet("released", tag, "", "", {}, "sleep")
+    return Parts(
+        digest="digest",
+        kind=Path("kind"),
+        tools=Tools(Path("kubectl"), Path("istioctl")),
+        node_image="",
+        images=images,
+        metallb=[],
+        images_of_host=(*names, "sleep:1"),
+        release=Release(Path("istioctl"), images, names),
+    )
+
+
+def test_docker_pulls_the_images_of_a_release_and_says_what_they_need(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held / "pilot:1").touch()
+    parts = parts_of_release("1").on(Engine("docker"))
+    assert (held / "proxyv2:1").exists()
+    assert parts.images_of_host == ("hub.example/pilot:1", "hub.example/proxyv2:1")
+    assert parts.images.istio_values["telemetry"] == {"enabled": False}
+    monkeypatch.setenv("HELD_ID", "2")
+    assert parts_of_release("1").on(Engine("docker")).digest != parts.digest
+
+
+def test_an_image_of_a_release_that_docker_cannot_pull(held: Path) -> None:
+    with pytest.raises(LabError, match="denied") as error:
+        parts_of_release("gone").on(Engine("docker"))
+    assert "docker pull hub.example/proxyv2:gone" in error.value.remedy
 
 
 def test_nodes_are_found_by_their_names(install: Install) -> None:
