@@ -91,7 +91,7 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return diskFull
-	case errors.As(err, &digest), strings.Contains(err.Error(), "does not match requested digest"):
+	case errors.As(err, &digest), isMismatch(err):
 		return wrongDigest
 	case errors.As(err, &platform), strings.Contains(err.Error(), "no child with platform"):
 		return noPlatform
@@ -112,6 +112,17 @@ func kindOf(err error) string {
 		return unreachable
 	}
 	return other
+}
+
+// isMismatch tells whether what reads from a registry has found other content than it asked for; it has no type
+// for that.
+func isMismatch(err error) bool {
+	for _, text := range []string{"does not match requested digest", "does not match expected size", "error verifying"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 func kindOfStatus(status int) string {

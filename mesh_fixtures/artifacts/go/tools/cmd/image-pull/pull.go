@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"mesh-conformance/tools/internal/archive"
@@ -126,17 +125,7 @@ func store(ctx context.Context, layer v1.Layer, digest v1.Hash, path string, tri
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	for try := 1; ; try++ {
-		err := storeOnce(layer, digest, path)
-		if err == nil || try >= tries || !isTransient(err) {
-			return err
-		}
-		select {
-		case <-time.After(time.Duration(1<<(try-1)) * 500 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("%w (before that: %w)", ctx.Err(), err)
-		}
-	}
+	return repeat(ctx, tries, func() error { return storeOnce(layer, digest, path) })
 }
 
 func storeOnce(layer v1.Layer, digest v1.Hash, path string) error {

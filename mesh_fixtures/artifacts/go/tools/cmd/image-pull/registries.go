@@ -38,6 +38,7 @@ type source interface {
 
 // registries take images from their registries, or from mirrors of these.
 type registries struct {
+	ctx     context.Context
 	mirrors mirrors
 	options []remote.Option
 	retry   *retrying
@@ -63,6 +64,7 @@ func newRegistries(ctx context.Context, places mirrors, authority string, stalle
 	}
 	retry := &retrying{next: transport, tries: tries, stalled: stalled}
 	return &registries{
+		ctx:     ctx,
 		mirrors: places,
 		retry:   retry,
 		options: []remote.Option{
@@ -184,7 +186,7 @@ func (r *registries) first(reference string, ask func(name.Repository) error) (s
 	}
 	var failed *Failure
 	for _, place := range places {
-		err := ask(place)
+		err := repeat(r.ctx, r.retry.tries, func() error { return ask(place) })
 		if err == nil {
 			return place.RegistryStr(), nil
 		}
@@ -199,7 +201,7 @@ func (r *registries) first(reference string, ask func(name.Repository) error) (s
 	return "", failed
 }
 
-// retrying repeats requests that may succeed when they are repeated: at most `tries` times, with growing
+// retrying repeats requests whose answer says that they may succeed later: at most `tries` times, with growing
 // pauses, or after as long as the server asks for where that is not too long. It also ends a body that stalls.
 type retrying struct {
 	next    http.RoundTripper
@@ -213,26 +215,50 @@ type retrying struct {
 func (r *retrying) RoundTrip(request *http.Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		response, err := r.once(request)
-		wait := time.Duration(1<<(try-1)) * 500 * time.Millisecond
-		if response != nil {
-			asked, given := retryAfter(response.Header.Get("Retry-After"))
-			r.remember(request.URL.Host, asked)
-			if given {
-				wait = asked
-			}
-		}
-		repeatable := request.Body == nil && try < r.tries && wait <= longestWait
-		if !repeatable || !transient(response, err) {
+		if err != nil {
 			return response, err
 		}
-		if response != nil {
-			io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16))
-			response.Body.Close()
+		wait := pause(try)
+		asked, given := retryAfter(response.Header.Get("Retry-After"))
+		r.remember(request.URL.Host, asked)
+		if given {
+			wait = asked
 		}
-		select {
-		case <-time.After(wait):
-		case <-request.Context().Done():
-			return nil, request.Context().Err()
+		repeatable := request.Body == nil && try < r.tries && wait <= longestWait
+		if !repeatable || !mayPass(response.StatusCode) {
+			return response, nil
+		}
+		io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16))
+		response.Body.Close()
+		if err := sleep(request.Context(), wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause is how long to wait after a try that failed; the first is 1.
+func pause(try int) time.Duration {
+	return time.Duration(1<<(try-1)) * 500 * time.Millisecond
+}
+
+func sleep(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// repeat does something again that broke off, at most `tries` times.
+func repeat(ctx context.Context, tries int, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try >= tries || !isTransient(err) {
+			return err
+		}
+		if ended := sleep(ctx, pause(try)); ended != nil {
+			return fmt.Errorf("%w (before that: %w)", ended, err)
 		}
 	}
 }
@@ -281,12 +307,9 @@ func (b *watchedBody) Close() error {
 	return err
 }
 
-// transient tells whether the same request may succeed later.
-func transient(response *http.Response, err error) bool {
-	if err != nil {
-		return isTransient(err)
-	}
-	switch response.StatusCode {
+// mayPass tells whether the same request may succeed later.
+func mayPass(status int) bool {
+	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
