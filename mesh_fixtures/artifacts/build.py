@@ -241,7 +241,7 @@ def problems_of_labs(
     """
     parts = {part.name: part for part in catalog.parts(kubernetes, istio_version)}
     if istio_version is None:
-        parts |= {part.name: part for part in (pulling.program_part(),)}
+        parts[pulling.PROGRAM] = pulling.program_part()
     if with_charts:
         of_helm = helm.parts(istio_version) if istio_version else helm.parts()[:1]
         parts |= {part.name: part for part in of_helm}
