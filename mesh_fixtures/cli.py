@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "doctor",
     "artifacts",
+    "images",
     "plan",
     "certificates",
     "up",

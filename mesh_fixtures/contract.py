@@ -14,9 +14,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from mesh_fixtures.errors import MachineError
+
 if TYPE_CHECKING:
     from mesh_fixtures.charts import Charts
-    from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.images import ImageSet, NodeImage
     from mesh_fixtures.options import Choice, Option
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.records import Record
@@ -355,6 +357,38 @@ class Provider(ABC):
     def problems_of_building(self) -> Sequence[Problem]:
         """What is missing here to build what labs are made of and is not built yet."""
         return ()
+
+    def images(self) -> Sequence[NodeImage]:
+        """Images that the nodes of its labs run, without asking a registry; empty where it does not
+        know.
+
+        Raises:
+            ArtifactError: the istioctl that knows them cannot be fetched.
+            MachineError: there is none.
+        """
+        return ()
+
+    def fetch_images(self, progress: Progress, archives: Path | None = None) -> Mapping[str, str]:
+        """Bring those of `images` here that are pulled, for all labs to come.
+
+        Args:
+            archives: folder to take them from; no registry is asked for them then, until this is
+                called without it.
+
+        Returns:
+            The digest of each, by its name.
+
+        Raises:
+            ArtifactError: an image cannot be had.
+            MachineError: it keeps no images.
+        """
+        del progress, archives
+        raise MachineError(
+            wanted="a provider that keeps images for its labs",
+            seen=self.name,
+            where="container images",
+            remedy="bring them into what runs its nodes, e.g. by docker pull or docker load",
+        )
 
     def prepare(self, progress: Progress) -> None:  # noqa: B027, some have nothing to prepare
         """Build or fetch everything labs are made of, so that opening one does not take longer.

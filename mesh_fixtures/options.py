@@ -96,6 +96,12 @@ class Choice:
             those that belong to the images.
         istioctl: of the released images: a release's version, a file, or a URL; empty for the one
             in PATH.
+        hub: registry and path of the released images; empty for istioctl's own.
+        tag: of the released images; empty for istioctl's own.
+        variant: of the released images, as Istio calls them; empty for the usual one.
+        registry_ca: PEM file of authorities that registries' certificates are verified by, besides
+            the machine's own; empty for none.
+        registry_mirrors: places to ask before a registry, each as `REGISTRY=URL`.
         istio: version of the built images: its name, or its commit; empty for the default.
         own: values of providers' options, by the option's name.
     """
@@ -106,6 +112,11 @@ class Choice:
     install: str = AUTO
     charts: str = ""
     istioctl: str = ""
+    hub: str = ""
+    tag: str = ""
+    variant: str = ""
+    registry_ca: str = ""
+    registry_mirrors: tuple[str, ...] = ()
     istio: str = ""
     own: Mapping[str, Any] = field(default_factory=dict)
 
@@ -119,6 +130,12 @@ class Choice:
         """`charts` where Helm installs; None where it does not."""
         return self.charts if self.method == HELM else None
 
+    @property
+    def release_flags(self) -> tuple[str, ...]:
+        """Flags that were given and that only released images have."""
+        values = {ISTIOCTL: self.istioctl, HUB: self.hub, TAG: self.tag, VARIANT: self.variant}
+        return tuple(option.flag for option, value in values.items() if value)
+
 
 PROVIDER = Option(
     "mesh_provider",
@@ -131,8 +148,9 @@ PROVIDER = Option(
 IMAGES = Option(
     "mesh_images",
     AUTO,
-    "Istio's images; built: on this machine; released: those of the istioctl in PATH (kind); "
-    "auto: released where kind is the provider and there is an istioctl, else built",
+    "Istio's images; built: on this machine; released: those of an istioctl, from a registry; "
+    "auto: released where one of --mesh-istioctl, --mesh-hub, --mesh-tag and --mesh-variant is "
+    "given, or kind is the provider and there is an istioctl in PATH; else built",
     choices=(AUTO, *IMAGE_SOURCES),
 )
 KUBERNETES = Option(
@@ -163,6 +181,39 @@ ISTIOCTL = Option(
     "(default: the one in PATH)",
     metavar="VERSION|PATH|URL",
 )
+HUB = Option(
+    "mesh_hub",
+    "",
+    "registry and path of Istio's images, as in --set hub (default: istioctl's own)",
+    metavar="HUB",
+)
+TAG = Option(
+    "mesh_tag",
+    "",
+    "tag of Istio's images, as in --set tag (default: istioctl's own)",
+    metavar="TAG",
+)
+VARIANT = Option(
+    "mesh_variant",
+    "",
+    "variant of Istio's images, such as distroless or debug: the end of their tags",
+    metavar="VARIANT",
+)
+REGISTRY_CA = Option(
+    "mesh_registry_ca",
+    "",
+    "PEM file of authorities to verify registries by, besides those of this machine: of images on "
+    "netns, of charts everywhere; on kind, Docker or Podman pulls images with settings of its own",
+    metavar="FILE",
+)
+REGISTRY_MIRROR = Option(
+    "mesh_registry_mirror",
+    "",
+    "ask another place for images of a registry first, e.g. docker.io=https://mirror.example "
+    "(netns); repeatable",
+    metavar="REGISTRY=URL",
+    repeatable=True,
+)
 ISTIO = Option(
     "mesh_istio",
     "",
@@ -170,7 +221,20 @@ ISTIO = Option(
     "newest that this project knows)",
     metavar="VERSION",
 )
-SELECTION: Final = (PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL, ISTIO)
+SELECTION: Final = (
+    PROVIDER,
+    IMAGES,
+    KUBERNETES,
+    INSTALL,
+    CHARTS,
+    ISTIOCTL,
+    HUB,
+    TAG,
+    VARIANT,
+    REGISTRY_CA,
+    REGISTRY_MIRROR,
+    ISTIO,
+)
 """Which provider makes clusters, and what runs in them."""
 
 TOPOLOGY = Option(

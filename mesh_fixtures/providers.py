@@ -186,20 +186,29 @@ def require_fit(choice: Choice) -> None:
             where="how the mesh is installed",
             remedy="add --mesh-install helm, or leave out --mesh-charts",
         )
-    if choice.istioctl and choice.images == "built":
+    flags = ", ".join(choice.release_flags)
+    if flags and choice.images == "built":
         raise MachineError(
             wanted="released images, which are those of an istioctl",
-            seen="--mesh-istioctl with --mesh-images built",
+            seen=f"{flags} with --mesh-images built",
             where="which images run",
             remedy="leave one of them out",
         )
-    if choice.istio and (choice.istioctl or choice.images == "released"):
+    if choice.istio and (flags or choice.images == "released"):
         raise MachineError(
             wanted="built images, whose version --mesh-istio chooses",
-            seen=f"--mesh-istio with {'--mesh-istioctl' if choice.istioctl else 'released images'}",
+            seen=f"--mesh-istio with {flags or 'released images'}",
             where="which images run",
             remedy="leave one of them out; a release is chosen by --mesh-istioctl",
         )
+    for mirror in choice.registry_mirrors:
+        registry, _, place = mirror.partition("=")
+        if not registry or not place:
+            raise MachineError(
+                wanted="a registry and where to ask first, as REGISTRY=URL",
+                seen=mirror,
+                where="--mesh-registry-mirror",
+            )
 
 
 def located(source: str, folder: Path) -> str:
@@ -214,18 +223,16 @@ def located(source: str, folder: Path) -> str:
 
 
 def images_of(choice: Choice) -> ImageSet:
-    """The image set that labs run, described without building or fetching it.
+    """The image set that labs run, described without building or pulling it.
 
     Raises:
         ArtifactError: the istioctl that is asked for cannot be fetched.
         MachineError: released images are asked for, and there is no istioctl.
     """
-    from mesh_fixtures.artifacts import images, istio, istioctl, released
+    from mesh_fixtures.artifacts.istio_source import IstioSource
 
     require_fit(choice)
-    if choice.images != "released" and not choice.istioctl:
-        return images.image_set(istio.version_of(choice.istio))
-    return released.image_set(istioctl.find(choice.istioctl))
+    return IstioSource.of(choice).describe()
 
 
 def charts_of(choice: Choice) -> Charts | None:
@@ -239,7 +246,7 @@ def charts_of(choice: Choice) -> Charts | None:
 
     if choice.chart_source is None:
         return None
-    return helm_install.describe(choice.chart_source, images_of(choice))
+    return helm_install.describe(choice.chart_source, images_of(choice), choice.registry_ca)
 
 
 def check_machine(provider: Provider) -> None:

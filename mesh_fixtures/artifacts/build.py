@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import catalog, helm, images, istio, manifests, versions
+from mesh_fixtures.artifacts import (
+    catalog,
+    helm,
+    images,
+    istio,
+    manifests,
+    pulling,
+    store,
+    versions,
+)
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
+from mesh_fixtures.artifacts.istio_source import Release, fitted_to
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
+from mesh_fixtures.artifacts.pulling import Registries
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.patience import patient
@@ -38,16 +50,20 @@ class Artifacts:
     """Everything that a lab is made of; read-only, shared between labs.
 
     Attributes:
-        digest: over the keys of all parts.
+        digest: over the keys of all parts, and istioctl where it is not among these.
         parts: what is known of each part, by name.
+        images: of Istio and the samples.
+        istioctl: the program that belongs to them.
         kubernetes: version of the nodes' programs.
-        istio: version of Istio.
+        istio: version of Istio that was built; None where it was not.
     """
 
     digest: str
     parts: Mapping[str, Built]
+    images: ImageSet
+    istioctl: Path
     kubernetes: str = versions.KUBERNETES
-    istio: str = versions.ISTIO
+    istio: str | None = versions.ISTIO
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -59,7 +75,7 @@ class Artifacts:
 
     @property
     def binaries(self) -> Path:
-        """Folder of the programs of nodes and of this machine, each under its own name."""
+        """Folder of the programs of nodes, and kubectl, each under its own name."""
         return self.folder_of(catalog.programs_part(self.kubernetes, self.istio))
 
     @property
@@ -71,20 +87,18 @@ class Artifacts:
     @property
     def containerd_store(self) -> Path:
         """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
-        return self.folder_of(istio.part_name("store", self.istio)) / "containerd"
+        part = istio.part_name("store", self.istio) if self.istio else store.OF_PULLED
+        return self.folder_of(part) / "containerd"
 
     @property
     def image_archive(self) -> Path:
-        """OCI archive of all images."""
-        return self.folder_of(istio.part_name("images", self.istio)) / images.ARCHIVE
+        """OCI archive of all images that were built."""
+        part = istio.part_name("images", self.istio) if self.istio else images.WITHOUT_ISTIO
+        return self.folder_of(part) / images.ARCHIVE
 
     @property
     def metallb_manifest(self) -> Path:
         return self.folder_of("manifests") / manifests.METALLB_FILE
-
-    @property
-    def images(self) -> ImageSet:
-        return images.image_set(self.istio)
 
     @property
     def pause_image(self) -> str:
@@ -124,18 +138,62 @@ def ensure_artifacts(
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
+    built = _ensure(catalog.parts(kubernetes, istio_version), progress)
+    programs = built[catalog.programs_part(kubernetes, istio_version)].folder
+    return Artifacts(
+        digest=_digest(built),
+        parts=built,
+        images=images.image_set(istio_version),
+        istioctl=programs / "istioctl",
+        kubernetes=kubernetes,
+        istio=istio_version,
+    )
+
+
+def ensure_with_release(
+    progress: Progress,
+    kubernetes: str,
+    release: Release,
+    digests: Mapping[str, str],
+    registries: Registries,
+) -> Artifacts:
+    """The same with images of Istio that are pulled; the samples' are built.
+
+    Args:
+        digests: by full name of each image of the release.
+
+    Raises:
+        ArtifactError: a part could not be built, or an image not be pulled.
+    """
+    program = pulling.ensure_program(progress)
+    pulled = pulling.part(digests, program, registries)
+    parts = (*catalog.parts(kubernetes, None), pulled, store.store_of_pulled())
+    built = _ensure(parts, progress)
+    there = pulling.Kept(digests, built[pulled.name].folder)
+    fitted = fitted_to(release.images, there.labels_of(release.proxy))
+    with release.istioctl.open("rb") as file:
+        istioctl = hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifacts(
+        digest=_digest(built, istioctl, json.dumps(asdict(fitted), sort_keys=True)),
+        parts=built,
+        images=replace(fitted, helloworld=images.HELLOWORLD, sleep=images.SLEEP),
+        istioctl=release.istioctl,
+        kubernetes=kubernetes,
+        istio=None,
+    )
+
+
+def _ensure(parts: Sequence[Part], progress: Progress) -> dict[str, Built]:
     root = cache_root()
-    parts = catalog.parts(kubernetes, istio_version)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
         progress.note("cache", f"removed {removed}, which nothing has used for a long time")
-    return _artifacts(built, kubernetes, istio_version)
+    return built
 
 
-def _artifacts(built: Mapping[str, Built], kubernetes: str, istio_version: str) -> Artifacts:
-    keys = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
-    digest = hashlib.sha256(keys.encode()).hexdigest()[:20]
-    return Artifacts(digest, dict(built), kubernetes, istio_version)
+def _digest(built: Mapping[str, Built], *others: str) -> str:
+    keys = [f"{name} {built[name].key}" for name in sorted(built)]
+    return hashlib.sha256("\n".join([*keys, *others]).encode()).hexdigest()[:20]
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
@@ -170,19 +228,24 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
 
 def problems_of_labs(
     kubernetes: str = versions.KUBERNETES,
-    istio_version: str = versions.ISTIO,
+    istio_version: str | None = versions.ISTIO,
     *,
     with_charts: bool,
 ) -> Sequence[Problem]:
-    """`problems` of everything that labs are made of.
+    """`problems` of everything that is built of what labs are made of.
 
     Args:
         kubernetes: version of the nodes' programs.
-        istio_version: one of `versions.ISTIO_MODULES`.
+        istio_version: one of `versions.ISTIO_MODULES`; None where Istio's images are pulled.
         with_charts: whether Helm installs their mesh.
     """
-    parts = catalog.parts(kubernetes, istio_version)
-    return problems(parts=[*parts, *(helm.parts(istio_version) if with_charts else ())])
+    parts = {part.name: part for part in catalog.parts(kubernetes, istio_version)}
+    if istio_version is None:
+        parts[pulling.PROGRAM] = pulling.program_part()
+    if with_charts:
+        of_helm = helm.parts(istio_version) if istio_version else helm.parts()[:1]
+        parts |= {part.name: part for part in of_helm}
+    return problems(parts=list(parts.values()))
 
 
 def _go_problems() -> list[Problem]:

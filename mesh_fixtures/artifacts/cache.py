@@ -62,6 +62,19 @@ class Cache:
                 found[name] = built
         return found
 
+    def versions_of(self, part: str) -> list[tuple[Mapping[str, str], Path]]:
+        """Inputs and folder of each version of a part that is there, the one used last at the end;
+        changes nothing.
+        """
+        found = []
+        for record in (self.root / part).glob("*.json"):
+            entry = Entry(record.parent, record.stem)
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                inputs = json.loads(record.read_text())["inputs"]
+                if entry.folder.is_dir():
+                    found.append((record.stat().st_mtime, inputs, entry.folder))
+        return [(inputs, folder) for _, inputs, folder in sorted(found, key=lambda each: each[0])]
+
     def ensure(self, parts: Sequence[Part], progress: Progress) -> dict[str, Built]:
         """Build what is missing; independent lanes at the same time.
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import (
@@ -14,9 +11,11 @@ from mesh_fixtures.artifacts import (
     images,
     istio,
     manifests,
+    pulling,
     store,
     versions,
 )
+from mesh_fixtures.artifacts.folders import link
 from mesh_fixtures.artifacts.parts import Part, Work
 
 KUBERNETES_PROGRAMS: Final = (
@@ -34,30 +33,36 @@ PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-
 
 
 def parts(
-    kubernetes: str = versions.KUBERNETES, istio_version: str = versions.ISTIO
+    kubernetes: str = versions.KUBERNETES, istio_version: str | None = versions.ISTIO
 ) -> tuple[Part, ...]:
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
     Args:
         kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
-        istio_version: one of `versions.ISTIO_MODULES`.
+        istio_version: one of `versions.ISTIO_MODULES`; None for labs whose Istio is not built, of
+            which the pulled images and the store with them are not among these parts.
     """
     compiled = [programs.part() for programs in gobuild.programs(kubernetes, istio_version)]
+    built = () if istio_version is None else (store.store(istio_version),)
     return (
         debian.root_file_systems(),
-        envoy.envoy(),
+        *(() if istio_version is None else (envoy.envoy(),)),
         *compiled,
         manifests.manifests(),
         images.images(istio_version),
-        store.store(istio_version),
+        *built,
         _programs({part.name for part in compiled}, kubernetes, istio_version),
     )
 
 
-def programs_part(kubernetes: str, istio_version: str = versions.ISTIO) -> str:
-    """Name of the part that has all programs; a folder of its own for each pair of versions."""
+def programs_part(kubernetes: str, istio_version: str | None = versions.ISTIO) -> str:
+    """Name of the part that has all programs; a folder of its own for each pair of versions.
+
+    Args:
+        istio_version: None for the programs without istioctl.
+    """
     name = gobuild.kubernetes(kubernetes).name.replace("kubernetes", "programs")
-    return istio.part_name(name, istio_version)
+    return istio.part_name(name, istio_version) if istio_version else f"node-{name}"
 
 
 def on_request() -> tuple[Part, ...]:
@@ -66,21 +71,22 @@ def on_request() -> tuple[Part, ...]:
     """
     from mesh_fixtures.artifacts import gateway_api, helm
 
-    single = (gobuild.kind().part(), gateway_api.part())
+    single = (gobuild.kind().part(), gateway_api.part(), pulling.program_part())
     found = {part.name: part for part in (*single, *helm.parts())}
-    for istio_version in versions.ISTIO_MODULES:
-        found |= {part.name: part for part in helm.parts(istio_version)}
+    for istio_version in (*versions.ISTIO_MODULES, None):
+        if istio_version is not None:
+            found |= {part.name: part for part in helm.parts(istio_version)}
         for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):
             found |= {part.name: part for part in parts(kubernetes, istio_version)}
     return tuple(found.values())
 
 
-def _programs(compiled: set[str], kubernetes: str, istio_version: str) -> Part:
+def _programs(compiled: set[str], kubernetes: str, istio_version: str | None) -> Part:
     """One folder with every program that nodes and this machine run, under its own name.
 
     They are hard links: the folder can be mounted into a node by itself.
     """
-    of_istio = istio.part_name("istio", istio_version)
+    of_istio = istio.part_name("istio", istio_version) if istio_version else "istio"
     sources = {name: of_istio if part == "istio" else part for name, part in PROGRAM_PARTS.items()}
     sources = {name: part for name, part in sources.items() if part in compiled}
 
@@ -88,7 +94,7 @@ def _programs(compiled: set[str], kubernetes: str, istio_version: str) -> Part:
 
     def build(work: Work) -> None:
         for name, part in ({"kubernetes": multiple} | sources).items():
-            _link(work.needs[part] / name, work.into / name)
+            link(work.needs[part] / name, work.into / name)
         for name in KUBERNETES_PROGRAMS:
             (work.into / name).symlink_to("kubernetes")
 
@@ -98,11 +104,3 @@ def _programs(compiled: set[str], kubernetes: str, istio_version: str) -> Part:
         build=build,
         needs=tuple(sorted({multiple, *sources.values()})),
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # A file system without hard links, or a kernel that protects them.
-        shutil.copy2(source, target)

@@ -63,14 +63,25 @@ def in_folder(folder: Path, images_version: str) -> Charts:
     return Charts(release, references, _digest(found))
 
 
-def in_repository(url: str, version: str, images_version: str) -> Charts:
+def chart_version(release: str) -> str:
+    """Version of a release's charts: the same, as semantic version (Helm, "Charts": version).
+
+    Development builds call themselves 1.31-alpha.abc, which lacks the patch number.
+    """
+    numbers, dash, rest = release.partition("-")
+    return ".".join([*numbers.split("."), "0"][:3]) + dash + rest
+
+
+def in_repository(url: str, version: str, images_version: str, ca: str = "") -> Charts:
     """The charts of a repository, which is not asked.
 
     Args:
         version: of the charts, which is that of the release; empty for the newest.
         images_version: release of the images; taken for that of the charts until they are asked.
+        ca: PEM file of authorities that its certificate is verified by; empty for the machine's.
     """
     chosen = ("--version", version) if version else ()
+    chosen += ("--ca-file", ca) if ca else ()
     references = {}
     for name in CHARTS:
         place = (f"{url}/{name}",) if url.startswith("oci://") else (name, "--repo", url)

@@ -15,13 +15,16 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts import catalog
+from mesh_fixtures.artifacts import catalog, pulling, store
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.entry import entries, remove_leftovers
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import keys_of
 
 DAY: Final = 24 * 3600.0
+
+PULLED: Final = (pulling.PART, store.OF_PULLED)
+"""Parts of which there may be several at a time that are wanted: one for each build of Istio."""
 
 STALE: Final = 14 * DAY
 """Seconds without use after which a part that is not current is removed unasked."""
@@ -45,7 +48,8 @@ class Pruned:
 
 
 def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[str]:
-    """Remove parts that are not current and were not used for that many seconds.
+    """Remove parts that are not current and were not used for that many seconds; `PULLED` ones
+    only if they were not used for `STALE` seconds.
 
     Not to be called while a lab exists.
 
@@ -57,13 +61,14 @@ def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[
         Name and key of each that was removed.
     """
     removed = []
-    used_before = time.time() - unused_for
     for entry in entries(root):
-        if entry.key == current.get(entry.home.name):
+        part = entry.home.name
+        if entry.key == current.get(part):
             continue
+        used_before = time.time() - (max(unused_for, STALE) if part in PULLED else unused_for)
         with entry.locked_if_free() as held:
             if held and entry.discard(used_before=used_before):
-                removed.append(f"{entry.home.name} {entry.key}")
+                removed.append(f"{part} {entry.key}")
     return removed
 
 

@@ -1,4 +1,4 @@
-"""Size and removal of whole folders."""
+"""Folders of parts: their size, their removal, files that two of them share."""
 
 from __future__ import annotations
 
@@ -42,3 +42,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, onerror=loosen)
     else:
         path.unlink(missing_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file another name, or copy it where the file system or the kernel forbids that."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -88,6 +88,8 @@ class Programs:
             if package.startswith("./"):
                 sources = sorted((self._folder / package).glob("*.go"))
                 files += [file for file in sources if not file.name.endswith("_test.go")]
+        if any(package.startswith("./") for package in self.packages.values()):
+            files += sorted((self._folder / "internal").rglob("*.go"))
         for file in files:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             inputs[file.relative_to(self._folder).as_posix()] = digest
@@ -222,9 +224,13 @@ def helm() -> Programs:
 
 
 def programs(
-    kubernetes_version: str = versions.KUBERNETES, istio_version: str = versions.ISTIO
+    kubernetes_version: str = versions.KUBERNETES, istio_version: str | None = versions.ISTIO
 ) -> tuple[Programs, ...]:
-    """Everything that every lab needs compiled, those first that others wait for."""
+    """Everything that labs need compiled, those first that others wait for.
+
+    Args:
+        istio_version: None where Istio is not built.
+    """
     ours = "./cmd/"
     found = [
         Programs("image-tools", "tools", {name: ours + name for name in ("oci-image", "pause")}),
@@ -237,7 +243,7 @@ def programs(
                 "metallb-native.yaml": "go.universe.tf/metallb:config/manifests/metallb-native.yaml"
             },
         ),
-        istio_programs(istio_version),
+        *([istio_programs(istio_version)] if istio_version else []),
         Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
         kubernetes(kubernetes_version),
     ]

@@ -12,6 +12,7 @@ from typing import Final
 from mesh_fixtures import runner, supported
 from mesh_fixtures.artifacts import gobuild, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.charts import chart_version
 from mesh_fixtures.artifacts.parts import Built, Part, Work, keys_of
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.patience import patient
@@ -25,11 +26,6 @@ SOURCES: Final = {
 """Folders of the charts below Istio's `manifests/charts`."""
 
 _ASK_SECONDS: Final = 15.0
-
-
-def chart_version(version: str) -> str:
-    """Version of the packaged charts: Istio's release, and the commit, as semantic version."""
-    return f"{istio.semantic(version)}-alpha.{istio.commit_of(version)}"
 
 
 def parts(version: str = versions.ISTIO) -> tuple[Part, ...]:

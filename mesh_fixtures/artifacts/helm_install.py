@@ -13,7 +13,7 @@ from mesh_fixtures.artifacts import helm
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.images import ImageSet
+from mesh_fixtures.images import RELEASED, ImageSet
 from mesh_fixtures.progress import Progress
 
 NAME_CHARTS: Final = (
@@ -38,17 +38,19 @@ class HelmInstall:
         return hashlib.sha256(f"{runs} {self.charts.digest}".encode()).hexdigest()[:20]
 
 
-def describe(source: str, images: ImageSet) -> Charts:
+def describe(source: str, images: ImageSet, ca: str = "") -> Charts:
     """The charts, without building them or asking a repository.
 
     Args:
         source: a folder, or a repository's URL; empty for those that built images belong to.
+        ca: PEM file of authorities that the repository's certificate is verified by; empty for the
+            machine's own alone.
 
     Raises:
         MachineError: the folder has no charts of one supported release, or nobody says where those
             of released images are.
     """
-    is_released = images.name == "released"
+    is_released = images.name == RELEASED
     if not source and is_released:
         raise MachineError(
             wanted="charts of the release",
@@ -59,25 +61,26 @@ def describe(source: str, images: ImageSet) -> Charts:
     if not source:
         return helm.built_charts(images.istio_version)
     if sources.is_url(source):
-        version = images.istio_version if is_released else ""
-        return sources.in_repository(source, version, images.istio_version)
+        version = sources.chart_version(images.istio_version) if is_released else ""
+        return sources.in_repository(source, version, images.istio_version, ca)
     return sources.in_folder(Path(source), images.istio_version)
 
 
 def gather(
-    source: str, images: ImageSet, progress: Progress, *, machines_own: bool = False
+    source: str, images: ImageSet, progress: Progress, ca: str = "", *, machines_own: bool = False
 ) -> HelmInstall:
     """Build, find or ask for helm and the charts.
 
     Args:
         source: as for `describe`.
+        ca: as for `describe`.
         machines_own: whether the helm in PATH will do, if it is of a supported version.
 
     Raises:
         ArtifactError: something could not be built.
         MachineError: the charts are not there, or not of one supported release.
     """
-    charts = describe(source, images)
+    charts = describe(source, images, ca)
     found = helm.helm_in_path() if machines_own else None
     program = found or helm.ensure_helm(progress)
     if not source:

@@ -1,4 +1,4 @@
-"""Images and manifests that projects have released: nothing is built, nodes pull what they need."""
+"""Images and manifests that projects have released: nothing of them is built here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mesh_fixtures.artifacts.charts import run_helm
 from mesh_fixtures.artifacts.manifests import fit_metallb
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import ArtifactError
-from mesh_fixtures.images import ImageSet
+from mesh_fixtures.images import ImageSet, full_name
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -31,6 +31,10 @@ HELLOWORLD: Final = {
 SLEEP: Final = "curlimages/curl:8.16.0"
 """Image of the guide's Sleep sample."""
 
+PILOT: Final = "pilot"
+PROXY: Final = "proxyv2"
+"""Names of Istio's images, below the hub."""
+
 _METALLB_URL: Final = (
     f"https://raw.githubusercontent.com/metallb/metallb/v{versions.METALLB}"
     "/config/manifests/metallb-native.yaml"
@@ -38,15 +42,15 @@ _METALLB_URL: Final = (
 _DEADLINE: Final = 60.0
 
 
-def image_set(istioctl: Path) -> ImageSet:
-    """The images that a released istioctl installs by itself.
+def version_of(istioctl: Path) -> str:
+    """The release that istioctl belongs to.
 
     Raises:
-        ArtifactError: it does not say which release it is.
+        ArtifactError: it does not say which.
     """
     output = _ask(istioctl, "version", "--remote=false", "--output=json")
     try:
-        version = str(json.loads(output)["clientVersion"]["version"])
+        return str(json.loads(output)["clientVersion"]["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             wanted="the release that istioctl belongs to",
@@ -54,34 +58,47 @@ def image_set(istioctl: Path) -> ImageSet:
             where=str(istioctl),
             remedy="put the istioctl of a release into PATH",
         ) from error
-    return ImageSet(
-        name="released",
-        istio_version=version,
-        istio_hub="",
-        istio_tag="",
-        helloworld=HELLOWORLD,
-        sleep=SLEEP,
-    )
 
 
-def istio_images(istioctl: Path) -> tuple[str, ...]:
-    """Full names of the images that istioctl installs: pilot, and the proxy of the same release."""
-    return _with_proxies(_ask(istioctl, "manifest", "generate"))
+def istio_images(
+    istioctl: Path, hub: str = "", tag: str = "", variant: str = ""
+) -> tuple[str, ...]:
+    """Full names of the images that istioctl installs: pilot, and the proxy of the same release.
+
+    Args:
+        hub: where it takes them from; empty for what it says itself, as the others.
+
+    Raises:
+        ArtifactError: it cannot say.
+    """
+    settings = {"hub": hub, "tag": tag, "values.global.variant": variant}
+    return _with_proxies(_ask(istioctl, "manifest", "generate", *_set(settings)))
 
 
-def chart_images(helm: Path, charts: Charts) -> tuple[str, ...]:
+def chart_images(
+    helm: Path, charts: Charts, hub: str = "", tag: str = "", variant: str = ""
+) -> tuple[str, ...]:
     """Full names of the images that charts install, as `istio_images`.
 
     Raises:
         MachineError: helm cannot render them.
     """
-    return _with_proxies(run_helm(helm, "template", "istiod", *charts.reference("istiod")))
+    settings = {"global.hub": hub, "global.tag": tag, "global.variant": variant}
+    chart = charts.reference("istiod")
+    return _with_proxies(run_helm(helm, "template", "istiod", *chart, *_set(settings)))
+
+
+def _set(settings: Mapping[str, str]) -> Iterator[str]:
+    for key, value in settings.items():
+        if value:
+            yield from ("--set", f"{key}={value}")
 
 
 def _with_proxies(manifests: str) -> tuple[str, ...]:
     images = _images_in(yaml.safe_load_all(manifests))
-    pilots = [image for image in images if "/pilot:" in image]
-    return (*pilots, *(pilot.replace("/pilot:", "/proxyv2:") for pilot in pilots))
+    pilots = [full_name(image) for image in images if f"/{PILOT}:" in image]
+    proxies = [pilot.replace(f"/{PILOT}:", f"/{PROXY}:") for pilot in pilots]
+    return tuple(dict.fromkeys([*pilots, *proxies]))
 
 
 def images_of(

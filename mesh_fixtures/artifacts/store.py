@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import istio, versions
-from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES
+from mesh_fixtures.artifacts import istio, pulling, versions
+from mesh_fixtures.artifacts.folders import link
+from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES, WITHOUT_ISTIO
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
@@ -38,18 +40,34 @@ DATABASES: Final = (
 """The files that a node must have to itself; all else may be shared."""
 
 
+OF_PULLED: Final = "pulled-store"
+"""The part with a store whose images of Istio were pulled."""
+
+
 def store(version: str = versions.ISTIO) -> Part:
-    """The part with the folder `containerd`.
+    """The part with the folder `containerd`, all of whose images were built.
 
     Args:
         version: of Istio.
     """
-    images = istio.part_name("images", version)
+    return _store(istio.part_name("store", version), (istio.part_name("images", version),))
+
+
+def store_of_pulled() -> Part:
+    """The same with pulled images of Istio."""
+    return _store(OF_PULLED, (WITHOUT_ISTIO, pulling.PART))
+
+
+def _store(name: str, archives: tuple[str, ...]) -> Part:
+    def build(work: Work) -> None:
+        folders = [work.needs[archive] for archive in archives]
+        import_images(work, folders, work.into / "containerd")
+
     return Part(
-        name=istio.part_name("store", version),
+        name=name,
         inputs=inputs(),
-        build=lambda work: import_images(work, work.needs[images], work.into / "containerd"),
-        needs=("debian", images),
+        build=build,
+        needs=("debian", *archives),
         seconds=600.0,
     )
 
@@ -70,12 +88,12 @@ def _configuration() -> str:
     )
 
 
-def import_images(work: Work, images: Path, folder: Path) -> None:
-    """Make a root folder of containerd with the images of an archive, unpacked.
+def import_images(work: Work, sources: Sequence[Path], folder: Path) -> None:
+    """Make a root folder of containerd with the images of archives, unpacked.
 
     Args:
         work: of a part that needs `debian`.
-        images: folder with `images.ARCHIVE` and the list of its names in `images.NAMES`.
+        sources: folders with `images.ARCHIVE` and the list of its names in `images.NAMES`.
         folder: the root folder; it must not be there.
 
     Raises:
@@ -83,15 +101,19 @@ def import_images(work: Work, images: Path, folder: Path) -> None:
     """
     folder.mkdir(mode=0o711)
     (work.scratch / "containerd.toml").write_text(_configuration())
-    names = json.loads((images / NAMES).read_text())
+    names = [name for source in sources for name in json.loads((source / NAMES).read_text())]
+    archives = work.scratch / "archives"
+    archives.mkdir()
+    for number, source in enumerate(sources):
+        link(source / ARCHIVE, archives / f"{number}-{ARCHIVE}")
     debian = work.needs["debian"]
     work.run(
         # When the first process of the process namespace ends, the kernel ends all others, and the
         # mounts go with the mount namespace.
         ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
          "--ipc", "sh", SCRIPT, debian / "node", debian / "base", work.scratch, folder,
-         images, *names],
-        what=f"to import {ARCHIVE} with the node's own containerd",
+         archives, *names],
+        what="to import container images with the node's own containerd",
         remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",
     )  # fmt: skip
     _check(folder)

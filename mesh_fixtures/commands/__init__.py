@@ -95,6 +95,11 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
             install=single(options.INSTALL),
             charts=providers.located(single(options.CHARTS), Path.cwd()),
             istioctl=providers.located(single(options.ISTIOCTL), Path.cwd()),
+            hub=single(options.HUB),
+            tag=single(options.TAG),
+            variant=single(options.VARIANT),
+            registry_ca=providers.located(single(options.REGISTRY_CA), Path.cwd()),
+            registry_mirrors=given(arguments, options.REGISTRY_MIRROR),
             istio=single(options.ISTIO),
             own=own(arguments, external=accepted),
         )

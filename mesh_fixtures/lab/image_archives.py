@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.images import full_name
 
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 """Annotations of an image in an OCI index, the one that says more first."""
@@ -25,7 +26,6 @@ _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name"
 _OCI_LAYOUT: Final = "oci-layout"
 """The file that makes an archive one in OCI's format, even with Docker's index beside OCI's."""
 
-_DEFAULT_REGISTRY: Final = "docker.io"
 _GZIP: Final = b"\x1f\x8b"
 _LARGEST_INDEX: Final = 2**20
 
@@ -84,20 +84,6 @@ def read_archive(path: Path) -> ImageArchive:
             remedy="tag the image before saving it, and save it by that name",
         )
     return ImageArchive(path, images)
-
-
-def full_name(name: str) -> str:
-    """The name by which a container runtime stores the image that a pod calls `name`.
-
-    Source: Kubernetes documentation, "Images", "Image names".
-    """
-    registry, slash, path = name.partition("/")
-    if not slash or not (registry == "localhost" or set(".:") & set(registry)):
-        registry, path = _DEFAULT_REGISTRY, name
-    if registry == _DEFAULT_REGISTRY and "/" not in path:
-        path = f"library/{path}"
-    has_tag = "@" in path or ":" in path.rpartition("/")[2]
-    return f"{registry}/{path}" if has_tag else f"{registry}/{path}:latest"
 
 
 def _images_of_docker(manifest: Iterable[Mapping[str, Any]]) -> dict[str, str]:

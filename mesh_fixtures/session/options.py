@@ -110,6 +110,11 @@ def resolve(config: pytest.Config) -> Settings:
         install=single(options.INSTALL),
         charts=providers.located(single(options.CHARTS), here),
         istioctl=providers.located(single(options.ISTIOCTL), here),
+        hub=single(options.HUB),
+        tag=single(options.TAG),
+        variant=single(options.VARIANT),
+        registry_ca=providers.located(single(options.REGISTRY_CA), here),
+        registry_mirrors=values[options.REGISTRY_MIRROR.name],
         istio=single(options.ISTIO),
         own={
             each.name: _own(each, values[each.name], here)

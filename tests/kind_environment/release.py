@@ -2,9 +2,8 @@
 
 usage, in the environment: python -m tests.kind_environment.release COMMAND [ARGUMENT...]
 
-What is in them are the project's own images, as no registry is at hand; so this shows all of
-`--mesh-images released` but the pulling. `istioctl` and `kubectl` are in PATH; that istioctl adds
-what a stock Envoy needs, which a release does not have.
+What is in them are the project's own images, whose proxy says that its Envoy is a stock one, and
+`istioctl` and `kubectl` are in PATH. Nothing is pulled: `tests.released` shows that.
 """
 
 from __future__ import annotations
@@ -25,7 +24,9 @@ import yaml
 
 from mesh_fixtures.artifacts import catalog, released, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, image_set
+from mesh_fixtures.artifacts.images import ARCHIVE, NAMES
+from mesh_fixtures.artifacts.istio_source import IstioSource
+from mesh_fixtures.images import RELEASED
 from mesh_fixtures.progress import Progress
 from tests.kind_environment.status import USAGE
 from tests.kind_environment.terminal import say
@@ -63,8 +64,7 @@ def main(command: Sequence[str]) -> int:
         archive = Path(cache, "images.tar")
         make_loadable(folders["images"] / ARCHIVE, archive)
         _name_images(folders, archive, manifest)
-        programs = folders["programs"]
-        path = (_wrap_istioctl(programs / "istioctl", Path(cache)), programs, os.environ["PATH"])
+        path = (folders["programs"], os.environ["PATH"])
         environment = {
             **os.environ,
             "PATH": ":".join(map(str, path)),
@@ -72,25 +72,6 @@ def main(command: Sequence[str]) -> int:
             "MESH_IMAGES": "released",
         }
         return subprocess.run(command, env=environment, check=False).returncode
-
-
-def _wrap_istioctl(istioctl: Path, scratch: Path) -> Path:
-    """A folder with an istioctl that installs what a stock Envoy understands."""
-    overlay = scratch / "stock-envoy.yaml"
-    operator = {
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "spec": {"values": dict(image_set().istio_values)},
-    }
-    overlay.write_text(yaml.safe_dump(operator))
-    folder = scratch / "bin"
-    folder.mkdir()
-    program = folder / "istioctl"
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" != install ] || set -- "$@" -f {overlay}\nexec {istioctl} "$@"\n'
-    )
-    program.chmod(0o755)
-    return folder
 
 
 def _fetch_metallb(source: Path, cache: Path) -> Path:
@@ -139,9 +120,9 @@ def _name_images(folders: Mapping[str, Path], archive: Path, manifest: Path) -> 
     built = json.loads((folders["images"] / NAMES).read_text(encoding="utf-8"))
     istioctl = folders["programs"] / "istioctl"
     metallb = list(yaml.safe_load_all(manifest.read_text(encoding="utf-8")))
-    for image in released.images_of(
-        released.image_set(istioctl), metallb, released.istio_images(istioctl)
-    ):
+    source = IstioSource(RELEASED, istioctl=str(istioctl))
+    release = source.gather_release(Progress("release"))
+    for image in released.images_of(release.images, metallb, release.names):
         own = next(name for name in built if name.rpartition(":")[0] == built_as(image))
         subprocess.run(["docker", "tag", own, image], check=True)
         say(f"{image} is {own}")

@@ -15,6 +15,7 @@ from mesh_fixtures.artifacts import catalog, debian, gobuild, images, istio, man
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.errors import ArtifactError, MachineError
+from mesh_fixtures.images import values_for
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 
@@ -127,7 +128,11 @@ def test_go_part_follows_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (module / "cmd/thing/main_test.go").write_text("package main // a test of it")
     assert key({}) == changed
     (module / "go.sum").write_text("more")
-    assert key({}) != changed
+    summed = key({})
+    assert summed != changed
+    (module / "internal/part").mkdir(parents=True)
+    (module / "internal/part/part.go").write_text("package part\n")
+    assert key({}) != summed
 
 
 def test_coredns_has_exactly_the_plugins_of_the_corefile() -> None:
@@ -152,7 +157,7 @@ def test_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def described() -> dict[str, object]:
-    folders = {name: Path("/") / name for name in images.SOURCES}
+    folders = {name: Path("/") / name for name in images.sources(versions.ISTIO)}
     return images.archive_spec(folders, versions.ISTIO)
 
 
@@ -167,6 +172,28 @@ def test_every_image_that_others_name_is_described() -> None:
     assert all(layer in spec["layers"] for image in spec["images"] for layer in image["layers"])
     used = {layer for image in spec["images"] for layer in image["layers"]}
     assert used == set(spec["layers"])
+
+
+def test_images_without_istio_are_the_others() -> None:
+    others = set(images.names(versions.ISTIO)) - set(images.names(None))
+    assert {name.partition(":")[0] for name in others} == {"localhost/pilot", "localhost/proxyv2"}
+
+
+def test_labs_whose_istio_is_pulled_compile_none() -> None:
+    keys = keys_of(catalog.parts(istio_version=None))
+    assert {"lab-images", "node-programs"} <= set(keys)
+    assert not {"envoy", "istio", "images", "store", "programs"} & set(keys)
+    assert {n: k for n, k in keys.items() if keys_of(catalog.on_request())[n] != k} == {}
+
+
+def test_the_settings_of_a_proxy_follow_from_its_image() -> None:
+    (proxy,) = (
+        image
+        for image in json.loads(json.dumps(described()))["images"]
+        if image["name"].startswith("localhost/proxyv2:")
+    )
+    assert values_for(proxy["labels"]) == images.image_set().istio_values != {}
+    assert values_for({}) == values_for({"org.opencontainers.image.title": "stock"}) == {}
 
 
 def test_stock_envoy_settings_are_strings_for_the_environment() -> None:

@@ -15,7 +15,7 @@ from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.entry import Entry, remove_leftovers
-from mesh_fixtures.artifacts.eviction import DAY, evict, evict_stale, prune
+from mesh_fixtures.artifacts.eviction import DAY, PULLED, STALE, evict, evict_stale, prune
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of
 from mesh_fixtures.commands import artifacts as command
@@ -123,6 +123,17 @@ def test_nothing_is_evicted_unasked_while_a_lab_exists(machine: Path) -> None:
     assert old.is_dir()
     remove(lab.folder)
     assert evict_stale(machine, keys_of(parts)) == [f"a {old.name}"]
+
+
+def test_pulled_images_of_several_builds_stay_for_as_long_as_they_are_used(tmp_path: Path) -> None:
+    for part in PULLED:
+        parts = [Part(part, {"images": str(number)}, fill) for number in range(3)]
+        first, second, third = (Cache(tmp_path).ensure([each], QUIET)[part] for each in parts)
+        age(first.folder)
+        age(second.folder, STALE - DAY)
+        assert evict(tmp_path, {}, unused_for=0) == [f"{part} {first.key}"]
+        assert second.folder.is_dir()
+        assert third.folder.is_dir()
 
 
 def control_plane(machine: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mesh_fixtures.artifacts import released
+from mesh_fixtures.artifacts.istio_source import IstioSource
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.install.method import primary_operator
 from mesh_fixtures.progress import Progress
@@ -93,8 +94,11 @@ def server() -> Iterator[str]:
         http.shutdown()
 
 
+VERSION = '{"clientVersion": {"version": "1.31.1"}}'
+
+
 def test_the_release_is_the_one_of_istioctl(istioctl: Callable[[str], Path]) -> None:
-    images = released.image_set(istioctl('{"clientVersion": {"version": "1.31.1"}}'))
+    images = IstioSource("released", istioctl=str(istioctl(VERSION))).describe()
     assert (images.name, images.istio_version) == ("released", "1.31.1")
     scenario = load_scenario(SCENARIOS / "multi-primary.yaml")
     spec = yaml.safe_load(primary_operator(scenario, "cluster1", images))["spec"]
@@ -104,21 +108,46 @@ def test_the_release_is_the_one_of_istioctl(istioctl: Callable[[str], Path]) -> 
 
 def test_an_istioctl_that_does_not_say_its_release(istioctl: Callable[[str], Path]) -> None:
     with pytest.raises(ArtifactError, match="the release that istioctl belongs to"):
-        released.image_set(istioctl("unknown"))
+        released.version_of(istioctl("unknown"))
 
 
 def test_all_images_that_nodes_want(istioctl: Callable[[str], Path]) -> None:
-    program = istioctl('{"clientVersion": {"version": "1.31.1"}}')
+    release = IstioSource("released", istioctl=str(istioctl(VERSION))).gather_release(
+        Progress("test")
+    )
     metallb = list(yaml.safe_load_all(METALLB))
-    istio = released.istio_images(program)
-    assert released.images_of(released.image_set(program), metallb, istio) == (
-        "hub/pilot:1.31.1",
-        "hub/proxyv2:1.31.1",
+    assert release.proxy == "docker.io/hub/proxyv2:1.31.1"
+    assert released.images_of(release.images, metallb, release.names) == (
+        "docker.io/hub/pilot:1.31.1",
+        "docker.io/hub/proxyv2:1.31.1",
         "metallb/controller:v1",
         "metallb/speaker:v1",
         *released.HELLOWORLD.values(),
         released.SLEEP,
     )
+
+
+def test_hub_tag_and_variant_are_asked_of_istioctl(tmp_path: Path) -> None:
+    program = tmp_path / "istioctl"
+    program.write_text(
+        f"#!/bin/sh\n[ \"$1\" = version ] && echo '{VERSION}' && exit\n"
+        f'echo "$@" >{tmp_path}/asked; cat <<END\n{MESH}END\n'
+    )
+    program.chmod(0o755)
+    source = IstioSource(
+        "released", istioctl=str(program), hub="h.example/i", tag="t", variant="distroless"
+    )
+    images = source.describe()
+    assert (tmp_path / "asked").read_text().split() == [
+        *("manifest", "generate", "--set", "hub=h.example/i", "--set", "tag=t"),
+        *("--set", "values.global.variant=distroless"),
+    ]
+    spec = yaml.safe_load(
+        primary_operator(load_scenario(SCENARIOS / "multi-primary.yaml"), "cluster1", images)
+    )["spec"]
+    assert (spec["hub"], spec["tag"]) == ("h.example/i", "t")
+    assert spec["values"]["global"]["variant"] == "distroless"
+    assert spec["values"]["global"]["network"] == "network1"
 
 
 def test_a_manifest_is_fetched_once_and_keeps_its_images(server: str, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_charts_go_with_the_images_unless_told_otherwise(tmp_path: Path) -> None
     for version in versions.ISTIO_MODULES:
         built = helm_install.describe("", replace(BUILT, istio_version=version))
         assert built.istio_version == version
-        assert built.reference("istiod")[0].endswith(f"/istiod-{helm.chart_version(version)}.tgz")
+        assert built.reference("istiod")[0].endswith(f"/istiod-{charts.chart_version(version)}.tgz")
     release = replace(RELEASED, istio_version="1.30.1")
     released = helm_install.describe("https://charts.example", release)
     assert released.reference("istiod")[1:] == (
@@ -208,6 +208,26 @@ def test_a_folder_is_neither_built_nor_asked(
     assert made == HelmInstall(program, charts.in_folder(folder, BUILT.istio_version))
 
 
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        ("1.31.1", "1.31.1"),
+        ("1.31-alpha.b01690e6db7d", "1.31.0-alpha.b01690e6db7d"),
+        ("1.32.0-rc.1", "1.32.0-rc.1"),
+    ],
+)
+def test_versions_of_charts_are_semantic(release: str, version: str) -> None:
+    assert charts.chart_version(release) == version
+
+
+def test_charts_of_released_images_are_those_of_the_release() -> None:
+    released = replace(BUILT, name="released", istio_version="1.31.1")
+    found = helm_install.describe("oci://hub.example/charts", released, "/ca.pem")
+    assert found.reference("istiod") == (
+        *("oci://hub.example/charts/istiod", "--version", "1.31.1", "--ca-file", "/ca.pem"),
+    )
+
+
 def test_built_charts_are_of_the_pinned_release() -> None:
     assert helm.built_charts().istio_version == versions.ISTIO
-    assert helm.chart_version(versions.ISTIO).count(".") == 3
+    assert charts.chart_version(versions.ISTIO).count(".") == 3

@@ -45,6 +45,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "artifacts/cache.py": {"_POLL_SECONDS": "a poll interval"},
     "artifacts/command.py": {"_POLL_SECONDS": "a poll interval"},
     "artifacts/gobuild.py": {"1500.0": "becomes that of a Part, which the cache multiplies"},
+    "artifacts/pulling.py": {"_PULL_SECONDS": "becomes that of a Part, which the cache multiplies"},
     "artifacts/parts.py": {"900.0": "the default of a Part, which the cache multiplies"},
     "commands/check.py": {"SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "commands/diagnose.py": {"_SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},

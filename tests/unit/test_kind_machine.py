@@ -11,16 +11,21 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures import providers
+from mesh_fixtures.artifacts.istio_source import IstioSource, Release
+from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
+from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine
 from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
-from mesh_fixtures.lab.kind.parts import Wanted, image_source, missing_parts
+from mesh_fixtures.lab.kind.parts import Parts, Wanted, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
 from mesh_fixtures.lab.netns.provider import kubernetes_version
 from mesh_fixtures.options import Choice
 
 Install = Callable[[str, str], None]
+
+ISTIOCTL = """echo '{{"clientVersion": {{"version": "{}"}}}}'"""
 
 
 @pytest.fixture
@@ -163,13 +168,14 @@ def test_auto_says_what_each_provider_needs(
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
-        (Choice("netns", images="released"), "images that are built"),
-        (Choice("netns", istioctl="1.30.1"), "images that are built"),
         (Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
         (Choice("netns", kubernetes="1.32"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
         (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.35.4"),
         (Choice("netns", charts="/charts"), "--mesh-install helm"),
         (Choice("kind", images="built", istioctl="1.30.1"), "released images"),
+        (Choice("netns", images="built", hub="hub.example"), "released images"),
+        (Choice("netns", istio="b01690e6db7d", variant="debug"), "built images"),
+        (Choice("netns", registry_mirrors=("docker.io",)), "REGISTRY=URL"),
     ],
 )
 def test_what_the_embedded_lab_cannot_do(choice: Choice, wanted: str) -> None:
@@ -188,35 +194,53 @@ def test_versions_of_kubernetes_that_the_embedded_lab_builds(asked: str, version
     assert kubernetes_version(asked) == version
 
 
+def of_kind(**choice: str) -> IstioSource:
+    return IstioSource.of(Choice("kind", **choice), path_counts=True)
+
+
 def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
-    assert image_source("auto") == "built"
-    install("istioctl", "")
-    assert image_source("auto") == "released"
-    assert image_source("built") == "built"
+    assert not of_kind().is_released
+    install("istioctl", ISTIOCTL.format("1.31.0"))
+    assert of_kind().is_released
+    assert not of_kind(images="built").is_released
+    assert not of_kind(istio="b01690e6db7d").is_released
+    assert not IstioSource.of(Choice("netns")).is_released
     install("kind", "")
-    assert [each.missing for each in missing_parts(Wanted())] == ["the program kubectl"]
+    assert [each.missing for each in missing_parts(Wanted(of_kind()))] == ["the program kubectl"]
 
 
-def test_released_images_where_an_istioctl_is_named(install: Install) -> None:
-    assert image_source("auto", "1.30.1") == "released"
+@pytest.mark.parametrize("name", ["istioctl", "hub", "tag", "variant"])
+def test_released_images_where_something_of_a_release_is_named(install: Install, name: str) -> None:
+    assert of_kind(**{name: "1.30.1"}).is_released
+    assert IstioSource.of(Choice("netns", **{name: "1.30.1"})).is_released
+
+
+def test_what_is_missing_for_a_release(install: Install) -> None:
     for name in ("kind", "kubectl"):
         install(name, "")
-    assert missing_parts(Wanted(istioctl="1.30.1")) == []
-    (problem,) = missing_parts(Wanted(istioctl="1.30.1", charts=""))
+    assert missing_parts(Wanted(of_kind(istioctl="1.30.1"))) == []
+    (problem,) = missing_parts(Wanted(of_kind(istioctl="1.30.1", install="helm")))
     assert problem.missing == "charts of the release"
     assert "--mesh-charts" in problem.remedy
-    (problem,) = missing_parts(Wanted(istioctl="1.23.0"))
+    (problem,) = missing_parts(Wanted(of_kind(istioctl="1.23.0")))
     assert (problem.missing, problem.seen) == ("Istio 1.24 to 1.32", "1.23.0")
-    (problem,) = missing_parts(Wanted(istioctl="/nowhere/istioctl"))
+    (problem,) = missing_parts(Wanted(of_kind(istioctl="/nowhere/istioctl")))
     assert problem.missing == "the program /nowhere/istioctl"
+    (problem,) = missing_parts(Wanted(of_kind(tag="1.30.1")))
+    assert problem.missing == "the program istioctl"
+    (problem,) = missing_parts(Wanted(of_kind(istioctl="1.30.1", registry_ca="/nowhere.pem")))
+    assert (problem.missing, problem.remedy) == (
+        "the file /nowhere.pem",
+        "name another by --mesh-registry-ca",
+    )
 
 
 @pytest.mark.parametrize(("release", "lacking"), [("1.32.0", 0), ("1.23.6", 1), ("1.33.0", 1)])
 def test_the_release_of_the_istioctl_in_path(install: Install, release: str, lacking: int) -> None:
     for name in ("kind", "kubectl"):
         install(name, "")
-    install("istioctl", f"""echo '{{"clientVersion": {{"version": "{release}"}}}}'""")
-    found = missing_parts(Wanted())
+    install("istioctl", ISTIOCTL.format(release))
+    found = missing_parts(Wanted(of_kind()))
     assert [each.seen for each in found] == [release] * lacking
 
 
@@ -226,6 +250,60 @@ def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None
         providers.make(Choice("kind", kubernetes=version))
     providers.make(Choice("kind", kubernetes=f"registry.example/node:{version}"))
     providers.make(Choice("kind", kubernetes="1.34.0"))
+
+
+DOCKER = """
+case "$1 $2 $*" in
+"pull "*) [ "${3##*/}" != proxyv2:gone ] && touch "$HELD/${3##*/}" || { echo denied >&2; exit 1; };;
+"image inspect "*Labels*) echo '{"org.mesh-conformance.envoy": "stock"}';;
+"image inspect "*) for image; do :; done; [ -e "$HELD/${image##*/}" ] && echo "sha256:$HELD_ID";;
+esac
+"""
+
+
+@pytest.fixture
+def held(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder with a file for each image that Docker holds."""
+    install("docker", DOCKER)
+    folder = tmp_path / "held"
+    folder.mkdir()
+    monkeypatch.setenv("HELD", str(folder))
+    monkeypatch.setenv("HELD_ID", "1")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/bin:/bin")
+    return folder
+
+
+def parts_of_release(tag: str) -> Parts:
+    names = (f"hub.example/pilot:{tag}", f"hub.example/proxyv2:{tag}")
+    images = ImageSet("released", tag, "", "", {}, "sleep")
+    return Parts(
+        digest="digest",
+        kind=Path("kind"),
+        tools=Tools(Path("kubectl"), Path("istioctl")),
+        node_image="",
+        images=images,
+        metallb=[],
+        images_of_host=(*names, "sleep:1"),
+        release=Release(Path("istioctl"), images, names),
+    )
+
+
+def test_docker_pulls_the_images_of_a_release_and_says_what_they_need(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held / "pilot:1").touch()
+    parts = parts_of_release("1").on(Engine("docker"))
+    assert (held / "proxyv2:1").exists()
+    assert parts.images_of_host == ("hub.example/pilot:1", "hub.example/proxyv2:1")
+    assert parts.images.istio_values["telemetry"] == {"enabled": False}
+    monkeypatch.setenv("HELD_ID", "2")
+    assert parts_of_release("1").on(Engine("docker")).digest != parts.digest
+
+
+def test_an_image_of_a_release_that_docker_cannot_pull(held: Path) -> None:
+    with pytest.raises(LabError, match="denied") as error:
+        parts_of_release("gone").on(Engine("docker"))
+    assert "docker pull hub.example/proxyv2:gone" in error.value.remedy
 
 
 def test_nodes_are_found_by_their_names(install: Install) -> None:

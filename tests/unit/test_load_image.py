@@ -14,7 +14,8 @@ import pytest
 from mesh_fixtures import cli
 from mesh_fixtures.commands.load_image import find_lab
 from mesh_fixtures.errors import ArtifactError, LabError
-from mesh_fixtures.lab.image_archives import full_name, read_archive
+from mesh_fixtures.images import full_name
+from mesh_fixtures.lab.image_archives import read_archive
 from mesh_fixtures.records import Record
 
 DOCKER = [{"Config": "x.json", "RepoTags": ["a:1", "example.com/b:2"], "Layers": []}]

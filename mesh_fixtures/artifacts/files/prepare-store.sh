@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs inside namespaces of its own: imports an image archive with the node's containerd, then stops it.
-# usage: prepare-store.sh NODE BASE SCRATCH STORE IMAGES NAME...
+# Runs inside namespaces of its own: imports image archives with the node's containerd, then stops it.
+# usage: prepare-store.sh NODE BASE SCRATCH STORE ARCHIVES NAME...
+# ARCHIVES is the folder of the archives
 set -eu
-node=$1 base=$2 scratch=$3 store=$4 images=$5
+node=$1 base=$2 scratch=$3 store=$4 archives=$5
 shift 5
 
 root=$scratch/root
@@ -14,7 +15,7 @@ mount -t tmpfs tmpfs "$root/run"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount --bind "$store" "$root/var/lib/containerd"
-mount --bind "$images" "$root/input"
+mount --bind "$archives" "$root/input"
 cp "$scratch/containerd.toml" "$root/etc/containerd/config.toml"
 
 chroot "$root" containerd --log-level warn >"$scratch/containerd.log" 2>&1 &
@@ -31,7 +32,9 @@ until chroot "$root" ctr version >/dev/null 2>&1; do
     fi
     sleep 0.1
 done
-chroot "$root" ctr --namespace k8s.io images import --snapshotter overlayfs /input/images.tar
+for archive in "$archives"/*; do
+    chroot "$root" ctr --namespace k8s.io images import --snapshotter overlayfs "/input/${archive##*/}"
+done
 for name in "$@"; do
     chroot "$root" ctr --namespace k8s.io images label "$name" io.cri-containerd.image=managed
 done

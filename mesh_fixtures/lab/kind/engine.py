@@ -28,6 +28,7 @@ CLUSTER_LABEL: Final = "io.x-k8s.kind.cluster"
 
 _DEADLINE: Final = 60.0
 _SAVE_DEADLINE: Final = 120.0
+_PULL_DEADLINE: Final = 600.0
 _ASKING_DEADLINE: Final = 15.0
 
 
@@ -173,6 +174,39 @@ class Engine:
         except LabError:
             return False
         return True
+
+    def pull(self, image: str) -> None:
+        """Pull an image, with the credentials and mirrors of the engine's own configuration.
+
+        Raises:
+            LabError: it cannot be had.
+        """
+        runner.output_of(
+            [self.name, "pull", "--quiet", image],
+            error=LabError,
+            seconds=patient(_PULL_DEADLINE),
+            wanted=f"the image {image}",
+            where=self.title,
+            remedy=f"see to it that `{self.name} pull {image}` succeeds: {self.name} login, its "
+            "mirrors and authorities; or load it from an archive",
+        )
+
+    def image_id(self, image: str) -> str:
+        """The digest of an image's configuration.
+
+        Raises:
+            LabError: there is no such image.
+        """
+        return self.run("image", "inspect", "--format", "{{.Id}}", image).strip()
+
+    def labels_of(self, image: str) -> Mapping[str, str]:
+        """Labels of an image's configuration.
+
+        Raises:
+            LabError: there is no such image.
+        """
+        output = self.run("image", "inspect", "--format", "{{json .Config.Labels}}", image)
+        return cast("dict[str, str]", json.loads(output) or {})
 
     def problems(self) -> list[Problem]:
         """Why the engine cannot be used here; empty when it can."""

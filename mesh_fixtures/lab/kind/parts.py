@@ -6,23 +6,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures import supported
-from mesh_fixtures.artifacts import helm_install, versions
-from mesh_fixtures.artifacts import istioctl as istioctls
+from mesh_fixtures.artifacts import helm_install
 from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.contract import Problem, Tools
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.images import ImageSet
+from mesh_fixtures.images import ImageSet, NodeImage
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.progress import Progress
-
-ImageChoice = Literal["auto", "built", "released"]
 
 NODE_REPOSITORY: Final = "kindest/node"
 """Where kind's own node images are."""
@@ -33,25 +30,12 @@ class Wanted:
     """What somebody asks to run in kind clusters.
 
     Attributes:
-        images: Istio's.
+        source: of Istio.
         kubernetes: a version, or a node image; kind's own choice when empty.
-        istioctl: of the released images: a release's version, a file, or a URL; empty for the one
-            in PATH.
-        istio: version of the built images.
-        charts: where Helm takes Istio's charts from, empty for those that belong to the images;
-            None where istioctl installs.
     """
 
-    images: ImageChoice = "auto"
+    source: IstioSource
     kubernetes: str = ""
-    istioctl: str = ""
-    charts: str | None = None
-    istio: str = versions.ISTIO
-
-    @property
-    def source(self) -> Literal["built", "released"]:
-        """What `auto` means: released images where there is, or somebody names, an istioctl."""
-        return image_source(self.images, self.istioctl)
 
 
 @dataclass(frozen=True)
@@ -66,6 +50,7 @@ class Parts:
         helm: what Helm installs; None where istioctl does.
         archives: image archives to load into every node.
         images_of_host: images that the mesh and the add-ons want, which nodes pull otherwise.
+        release: what is installed where it was made elsewhere; None where it is built.
     """
 
     digest: str
@@ -77,11 +62,29 @@ class Parts:
     helm: HelmInstall | None = None
     archives: tuple[Path, ...] = ()
     images_of_host: tuple[str, ...] = ()
+    release: Release | None = None
 
     def on(self, engine: Engine) -> Parts:
-        """The same, with those images of the host only that the engine has."""
+        """The same, with those images of the host only that the engine has.
+
+        Istio's own of a release are pulled, and its proxy's says what settings it needs.
+
+        Raises:
+            LabError: an image of Istio cannot be pulled.
+        """
+        if self.release is None:
+            return self
+        for image in self.release.names:
+            if not engine.has_image(image):
+                engine.pull(image)
+        ids = [engine.image_id(image) for image in self.release.names]
         held = tuple(image for image in self.images_of_host if engine.has_image(image))
-        return replace(self, images_of_host=held)
+        return replace(
+            self,
+            digest=_digest(self.digest, *ids),
+            images=fitted_to(self.images, engine.labels_of(self.release.proxy)),
+            images_of_host=held,
+        )
 
 
 def node_image(kubernetes: str) -> str:
@@ -91,22 +94,10 @@ def node_image(kubernetes: str) -> str:
     return f"{NODE_REPOSITORY}:v{kubernetes.removeprefix('v')}"
 
 
-def image_source(choice: ImageChoice, istioctl: str = "") -> Literal["built", "released"]:
-    """What `auto` means: released images where there is, or somebody names, an istioctl."""
-    if choice != "auto":
-        return choice
-    return "released" if istioctl or istioctls.in_path() else "built"
-
-
 def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
-    found = []
-    if wanted.source == "released":
-        found = [*_missing("kubectl"), *istioctls.problems(wanted.istioctl)]
-        found = found or _unsupported(wanted.istioctl)
-        if wanted.charts == "":
-            found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
-    found += helm_install.problems(wanted.charts, wanted.istio)
+    found = [*_missing("kubectl")] if wanted.source.is_released else []
+    found += wanted.source.problems()
     if shutil.which("kind") is None and shutil.which("go") is None:
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
@@ -118,16 +109,24 @@ def _missing(name: str) -> list[Problem]:
     return [Problem(f"the program {name}", f"install {name}, or use --mesh-images built")]
 
 
-def _unsupported(istioctl: str) -> list[Problem]:
-    """Whether an istioctl that is on this machine is of a release that cannot be installed."""
-    from mesh_fixtures.artifacts import released
+def images_of(wanted: Wanted) -> list[NodeImage]:
+    """The images that nodes run, those of Kubernetes itself apart.
 
-    if istioctls.version_in(istioctl) or istioctls.is_url(istioctl):
-        return []
-    version = released.image_set(istioctls.find(istioctl)).istio_version
-    if version in supported.ISTIO:
-        return []
-    return [Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)]
+    Raises:
+        ArtifactError: what names them could not be fetched.
+        MachineError: there is no istioctl.
+    """
+    from mesh_fixtures.artifacts import images, released
+
+    source, progress = wanted.source, Progress("images")
+    if not source.is_released:
+        return [NodeImage(name, "built on this machine") for name in images.names(source.version)]
+    release = source.gather_release(progress, machines_own=True)
+    metallb = _manifests(released.metallb_manifest(progress))
+    return [
+        NodeImage(name, "what Docker or Podman holds, else pulled", pulled=True)
+        for name in released.images_of(release.images, metallb, release.names)
+    ]
 
 
 def gather(wanted: Wanted, progress: Progress) -> Parts:
@@ -137,21 +136,25 @@ def gather(wanted: Wanted, progress: Progress) -> Parts:
         ArtifactError: one could not be built or fetched.
         MachineError: one is not there.
     """
-    return _built(wanted, progress) if wanted.source == "built" else _released(wanted, progress)
+    return _released(wanted, progress) if wanted.source.is_released else _built(wanted, progress)
 
 
 def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
 
-    artifacts = ensure_artifacts(progress, istio_version=wanted.istio)
+    source = wanted.source
+    artifacts = ensure_artifacts(progress, istio_version=source.version)
     programs = artifacts.binaries
     image = node_image(wanted.kubernetes)
-    helm = _helm(wanted, artifacts.images, progress)
+    helm = None
+    if source.charts is not None:
+        ca = source.registries.ca
+        helm = helm_install.gather(source.charts, artifacts.images, progress, ca, machines_own=True)
     digest = _digest(artifacts.digest, image)
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
         kind=_kind(progress),
-        tools=Tools(programs / "kubectl", programs / "istioctl", helm.program if helm else None),
+        tools=Tools(programs / "kubectl", artifacts.istioctl, helm.program if helm else None),
         node_image=image,
         images=artifacts.images,
         metallb=_manifests(artifacts.metallb_manifest),
@@ -164,34 +167,25 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts import released
 
     image = node_image(wanted.kubernetes)
-    istioctl = istioctls.find(wanted.istioctl)
-    images = released.image_set(istioctl)
-    supported.ISTIO.require(images.istio_version, where=str(istioctl))
-    helm = _helm(wanted, images, progress)
-    pilots = released.istio_images(istioctl)
-    if helm is not None:
-        images = replace(images, istio_version=helm.charts.istio_version)
-        pilots = released.chart_images(helm.program, helm.charts)
+    release = wanted.source.gather_release(progress, machines_own=True)
+    images, helm = release.images, release.helm
     metallb = _manifests(released.metallb_manifest(progress))
-    digest = _digest(images.istio_version, json.dumps(metallb, sort_keys=True), image)
+    digest = _digest(
+        json.dumps(asdict(images), sort_keys=True), json.dumps(metallb, sort_keys=True), image
+    )
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
         kind=_kind(progress),
         tools=Tools(
-            _program("kubectl", "for Kubernetes"), istioctl, helm.program if helm else None
+            _program("kubectl", "for Kubernetes"), release.istioctl, helm.program if helm else None
         ),
         node_image=image,
         images=images,
         metallb=metallb,
         helm=helm,
-        images_of_host=released.images_of(images, metallb, pilots),
+        images_of_host=released.images_of(images, metallb, release.names),
+        release=release,
     )
-
-
-def _helm(wanted: Wanted, images: ImageSet, progress: Progress) -> HelmInstall | None:
-    if wanted.charts is None:
-        return None
-    return helm_install.gather(wanted.charts, images, progress, machines_own=True)
 
 
 def _kind(progress: Progress) -> Path:

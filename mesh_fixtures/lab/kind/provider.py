@@ -12,9 +12,10 @@ from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
 
 if TYPE_CHECKING:
+    from mesh_fixtures.images import NodeImage
     from mesh_fixtures.lab.kind.engine import Engine
     from mesh_fixtures.lab.kind.lab import KindLab
-    from mesh_fixtures.lab.kind.parts import ImageChoice, Wanted
+    from mesh_fixtures.lab.kind.parts import Wanted
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
@@ -43,7 +44,7 @@ class KindProvider(Provider):
     @classmethod
     def make(cls, choice: Choice) -> KindProvider:
         from mesh_fixtures import supported
-        from mesh_fixtures.artifacts import istio
+        from mesh_fixtures.artifacts.istio_source import IstioSource
         from mesh_fixtures.lab.kind.parts import Wanted
 
         if choice.kubernetes and not is_image(choice.kubernetes):
@@ -52,16 +53,7 @@ class KindProvider(Provider):
                 where="--mesh-kubernetes",
                 remedy="name a node image for any other version",
             )
-        images = cast("ImageChoice", "built" if choice.istio else choice.images)
-        return cls(
-            Wanted(
-                images=images,
-                kubernetes=choice.kubernetes,
-                istioctl=choice.istioctl,
-                charts=choice.chart_source,
-                istio=istio.version_of(choice.istio),
-            )
-        )
+        return cls(Wanted(IstioSource.of(choice, path_counts=True), choice.kubernetes))
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -87,11 +79,17 @@ class KindProvider(Provider):
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build
 
-        if self._wanted.source != "built":
+        source = self._wanted.source
+        if source.is_released:
             return ()
         return build.problems_of_labs(
-            istio_version=self._wanted.istio, with_charts=self._wanted.charts is not None
+            istio_version=source.version, with_charts=source.charts is not None
         )
+
+    def images(self) -> Sequence[NodeImage]:
+        from mesh_fixtures.lab.kind.parts import images_of
+
+        return images_of(self._wanted)
 
     def prepare(self, progress: Progress) -> None:
         from mesh_fixtures.lab.kind.parts import gather

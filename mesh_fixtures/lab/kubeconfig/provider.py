@@ -194,6 +194,9 @@ class KubeconfigProvider(Provider):
             "--mesh-images built": choice.images == "built",
             "--mesh-kubernetes": bool(choice.kubernetes),
             "--mesh-istio": bool(choice.istio),
+            "--mesh-hub": bool(choice.hub),
+            "--mesh-tag": bool(choice.tag),
+            "--mesh-variant": bool(choice.variant),
         }
         asked = ", ".join(option for option, is_given in of_labs.items() if is_given)
         if asked:

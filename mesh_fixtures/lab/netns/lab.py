@@ -59,7 +59,7 @@ class NetnsLab(BootedLab[NetnsBoot]):
         )
         tools = Tools(
             kubectl=booting.kubectl_program,
-            istioctl=artifacts.binaries / "istioctl",
+            istioctl=artifacts.istioctl,
             helm=helm.program if helm else None,
         )
         super().__init__(record, booting, tools, artifacts.images, helm.charts if helm else None)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
-from mesh_fixtures.artifacts import istio, versions
+from mesh_fixtures.artifacts import versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mesh_fixtures.artifacts.build import Artifacts
     from mesh_fixtures.artifacts.helm_install import HelmInstall
+    from mesh_fixtures.artifacts.istio_source import IstioSource
+    from mesh_fixtures.images import NodeImage
     from mesh_fixtures.lab.netns.lab import NetnsLab
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.records import Record
     from mesh_fixtures.scenario import Scenario
+
+_BUILT_HERE: Final = "built on this machine"
 
 
 class NetnsProvider(Provider):
@@ -29,23 +35,16 @@ class NetnsProvider(Provider):
     needs = "netns needs Linux and root: run the same command with sudo"
     priority = 20
 
-    def __init__(
-        self,
-        kubernetes: str = versions.KUBERNETES,
-        charts: str | None = None,
-        istio: str = versions.ISTIO,
-    ) -> None:
+    def __init__(self, kubernetes: str, source: IstioSource) -> None:
         """Choose what runs.
 
         Args:
             kubernetes: one of the versions that can be built.
-            istio: one of the versions that can be built.
-            charts: where Helm takes Istio's charts from, empty for those that are built; None
-                where istioctl installs.
+            source: of Istio.
         """
         self._kubernetes = kubernetes
-        self._charts = charts
-        self._istio = istio
+        self._source = source
+        self._digests: Mapping[str, str] = {}
 
     @classmethod
     def fits(cls, choice: Choice) -> str:
@@ -54,19 +53,9 @@ class NetnsProvider(Provider):
 
     @classmethod
     def make(cls, choice: Choice) -> NetnsProvider:
-        if choice.images == "released" or choice.istioctl:
-            asked = "--mesh-istioctl" if choice.istioctl else "--mesh-images released"
-            raise MachineError(
-                wanted="images that are built on this machine: the embedded lab pulls none",
-                seen=asked,
-                where="provider netns",
-                remedy="use --mesh-provider kind for released images",
-            )
-        return cls(
-            kubernetes_version(choice.kubernetes),
-            choice.chart_source,
-            istio.version_of(choice.istio),
-        )
+        from mesh_fixtures.artifacts.istio_source import IstioSource
+
+        return cls(kubernetes_version(choice.kubernetes), IstioSource.of(choice))
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
@@ -85,17 +74,44 @@ class NetnsProvider(Provider):
                     yield node, ("nsenter", f"--mount=/proc/{entry.pid}/ns/mnt", "--")
 
     def problems(self) -> Sequence[Problem]:
-        from mesh_fixtures.artifacts import helm_install
         from mesh_fixtures.lab.netns import machine
 
-        return [*machine.problems(), *helm_install.problems(self._charts, self._istio)]
+        return [*machine.problems(), *self._source.problems()]
 
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build
 
+        source = self._source
         return build.problems_of_labs(
-            self._kubernetes, self._istio, with_charts=self._charts is not None
+            self._kubernetes,
+            None if source.is_released else source.version,
+            with_charts=source.charts is not None,
         )
+
+    def images(self) -> Sequence[NodeImage]:
+        from mesh_fixtures.artifacts import images, pulling
+        from mesh_fixtures.images import NodeImage
+        from mesh_fixtures.progress import Progress
+
+        if not self._source.is_released:
+            return [NodeImage(name, _BUILT_HERE) for name in images.names(self._source.version)]
+        names = self._source.gather_release(Progress("images")).names
+        kept = pulling.kept(names)
+        digests = kept.digests if kept is not None else {}
+        return [
+            *(NodeImage(name, "pulled", digests.get(name, ""), pulled=True) for name in names),
+            *(NodeImage(name, _BUILT_HERE) for name in images.names(None)),
+        ]
+
+    def fetch_images(self, progress: Progress, archives: Path | None = None) -> Mapping[str, str]:
+        from mesh_fixtures.artifacts import pulling
+
+        names = [image.name for image in self.images() if image.pulled]
+        if not names:
+            return {}
+        if archives is not None:
+            return pulling.load(names, archives, progress)
+        return pulling.pull(names, self._source.registries, progress)
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
@@ -132,13 +148,24 @@ class NetnsProvider(Provider):
         return open_lab(blueprint, progress, reuse=reuse)
 
     def _gather(self, progress: Progress) -> tuple[Artifacts, HelmInstall | None]:
-        from mesh_fixtures.artifacts import helm_install
-        from mesh_fixtures.artifacts.build import ensure_artifacts
+        from mesh_fixtures.artifacts import build, helm_install, pulling
 
-        artifacts = ensure_artifacts(progress, self._kubernetes, self._istio)
-        if self._charts is None:
+        source = self._source
+        if source.is_released:
+            release = source.gather_release(progress)
+            # once, so that all labs of a run are made of the same images
+            self._digests = self._digests or pulling.resolve(
+                release.names, source.registries, progress
+            )
+            artifacts = build.ensure_with_release(
+                progress, self._kubernetes, release, self._digests, source.registries
+            )
+            return artifacts, release.helm
+        artifacts = build.ensure_artifacts(progress, self._kubernetes, source.version)
+        if source.charts is None:
             return artifacts, None
-        return artifacts, helm_install.gather(self._charts, artifacts.images, progress)
+        ca = source.registries.ca
+        return artifacts, helm_install.gather(source.charts, artifacts.images, progress, ca)
 
 
 def kubernetes_version(asked: str) -> str:

@@ -19,6 +19,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"mesh-conformance/tools/internal/archive"
 )
 
 // storedLayer is a layer whose uncompressed archive lies in a file. It implements v1.Layer.
@@ -34,9 +35,6 @@ func (l *storedLayer) Size() (int64, error)                 { return l.size, nil
 func (l *storedLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
 func (l *storedLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
 func (l *storedLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
-
-// beginning stamps what has no time of its own, so that the same input makes the same bytes.
-var beginning = time.Unix(0, 0).UTC()
 
 // storeLayer writes the layer's archive to a file and takes its digest on the way.
 func storeLayer(layer Layer, target string) (*storedLayer, error) {
@@ -171,7 +169,7 @@ func (p *packer) folder(target, mode string, owner int) error {
 	}
 	p.folders[clean] = true
 	return p.out.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeDir, Name: clean + "/", Mode: bits, Uid: owner, Gid: owner, ModTime: beginning,
+		Typeflag: tar.TypeDir, Name: clean + "/", Mode: bits, Uid: owner, Gid: owner, ModTime: archive.Beginning,
 	})
 }
 
@@ -185,7 +183,7 @@ func (p *packer) file(file File) error {
 	}
 	header := &tar.Header{
 		Typeflag: tar.TypeReg, Name: strings.TrimLeft(file.To, "/"), Mode: bits,
-		Uid: file.Owner, Gid: file.Owner, ModTime: beginning, Size: int64(len(file.Text)),
+		Uid: file.Owner, Gid: file.Owner, ModTime: archive.Beginning, Size: int64(len(file.Text)),
 	}
 	if file.From == "" {
 		if err := p.out.WriteHeader(header); err != nil {

@@ -51,13 +51,14 @@ type File struct {
 
 // Image names its layers from the lowest up.
 type Image struct {
-	Name       string   `json:"name"`
-	Layers     []string `json:"layers"`
-	Entrypoint []string `json:"entrypoint"`
-	Command    []string `json:"command"`
-	Env        []string `json:"env"`
-	User       string   `json:"user"`
-	Workdir    string   `json:"workdir"`
+	Name       string            `json:"name"`
+	Layers     []string          `json:"layers"`
+	Entrypoint []string          `json:"entrypoint"`
+	Command    []string          `json:"command"`
+	Env        []string          `json:"env"`
+	Labels     map[string]string `json:"labels"`
+	User       string            `json:"user"`
+	Workdir    string            `json:"workdir"`
 }
 
 func main() {

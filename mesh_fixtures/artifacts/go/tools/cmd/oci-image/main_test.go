@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ociarchive "mesh-conformance/tools/internal/archive"
 )
 
 // member is one entry of an archive.
@@ -99,7 +101,7 @@ func example(t *testing.T) Spec {
 		{Name: "localhost/base:1", Layers: []string{"base"}, Command: []string{"sleep", "infinity"}},
 		{
 			Name: "localhost/own:1", Layers: []string{"base", "own"}, Entrypoint: []string{"/usr/bin/program"},
-			Env: []string{"A=b"}, User: "1337:1337", Workdir: "/home/user",
+			Env: []string{"A=b"}, Labels: map[string]string{"example": "yes"}, User: "1337:1337", Workdir: "/home/user",
 		},
 	}}
 }
@@ -155,7 +157,7 @@ func TestArchiveHoldsTheImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	archive := unpack(t, content)
-	if got := string(archive["oci-layout"].content); got != layoutMarker {
+	if got := string(archive["oci-layout"].content); got != ociarchive.Marker {
 		t.Errorf("oci-layout is %q", got)
 	}
 	index := parse[v1.IndexManifest](t, archive["index.json"].content)
@@ -175,7 +177,7 @@ func TestArchiveHoldsTheImages(t *testing.T) {
 		stacks = append(stacks, manifest.Layers)
 		config := parse[v1.ConfigFile](t, blob(t, archive, manifest.Config.Digest))
 		if !slices.Equal(config.Config.Entrypoint, image.Entrypoint) || !slices.Equal(config.Config.Cmd, image.Command) ||
-			!slices.Equal(config.Config.Env, image.Env) || config.Config.User != image.User || config.Config.WorkingDir != image.Workdir {
+			!slices.Equal(config.Config.Env, image.Env) || config.Config.User != image.User || !maps.Equal(config.Config.Labels, image.Labels) || config.Config.WorkingDir != image.Workdir {
 			t.Errorf("%s runs %+v", image.Name, config.Config)
 		}
 	}

@@ -1,0 +1,183 @@
+"""Which build of Istio a lab installs: one description for every provider that makes clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh_fixtures import supported
+from mesh_fixtures.artifacts import helm_install, istio, pulling, released, versions
+from mesh_fixtures.artifacts import images as built_images
+from mesh_fixtures.artifacts import istioctl as istioctls
+from mesh_fixtures.artifacts.pulling import Registries
+from mesh_fixtures.contract import Problem
+from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
+
+if TYPE_CHECKING:
+    from mesh_fixtures.artifacts.helm_install import HelmInstall
+    from mesh_fixtures.options import Choice
+    from mesh_fixtures.progress import Progress
+
+
+@dataclass(frozen=True)
+class IstioSource:
+    """Where Istio's images, istioctl and charts come from.
+
+    Attributes:
+        images: `BUILT` or `RELEASED`.
+        version: of built images.
+        istioctl: of released images: a release's version, a file, or a URL; empty for the one in
+            PATH. What follows is of released images, too.
+        hub: registry and path of the images; empty for istioctl's own.
+        tag: of the images; empty for istioctl's own.
+        variant: of the images; empty for the usual one.
+        charts: where Helm takes Istio's charts from, empty for those that belong to the images;
+            None where istioctl installs.
+    """
+
+    images: str = BUILT
+    version: str = versions.ISTIO
+    istioctl: str = ""
+    hub: str = ""
+    tag: str = ""
+    variant: str = ""
+    charts: str | None = None
+    registries: Registries = field(default_factory=Registries)
+
+    @classmethod
+    def of(cls, choice: Choice, *, path_counts: bool = False) -> IstioSource:
+        """What was asked for.
+
+        Args:
+            path_counts: whether `auto` means released images where an istioctl is in PATH.
+
+        Raises:
+            MachineError: a version is asked for that is not built.
+        """
+        is_named = bool(choice.release_flags)
+        is_there = path_counts and not choice.istio and istioctls.in_path() is not None
+        is_released = choice.images == RELEASED or (
+            choice.images != BUILT and (is_named or is_there)
+        )
+        return cls(
+            images=RELEASED if is_released else BUILT,
+            version=istio.version_of(choice.istio),
+            istioctl=choice.istioctl,
+            hub=choice.hub.rstrip("/"),
+            tag=choice.tag,
+            variant=choice.variant,
+            charts=choice.chart_source,
+            registries=Registries(choice.registry_ca, choice.registry_mirrors),
+        )
+
+    @property
+    def is_released(self) -> bool:
+        return self.images == RELEASED
+
+    def problems(self) -> list[Problem]:
+        """What is missing here or does not fit; what is built on this machine does not count."""
+        found = self.registries.problems()
+        if self.is_released:
+            found += istioctls.problems(self.istioctl) or _unsupported(self.istioctl)
+            if self.charts == "":
+                found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
+        return [*found, *helm_install.problems(self.charts, self.version)]
+
+    def describe(self) -> ImageSet:
+        """The images, without building or pulling them. What settings they need is known of those
+        that were pulled here.
+
+        Raises:
+            ArtifactError: the istioctl that is asked for cannot be fetched, or not be used.
+            MachineError: there is no istioctl.
+        """
+        if not self.is_released:
+            return built_images.image_set(self.version)
+        istioctl = istioctls.find(self.istioctl)
+        described = self._released_set(istioctl)
+        names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
+        kept = pulling.kept(names)
+        if kept is None:
+            return described
+        return fitted_to(described, kept.labels_of(proxy_in(names)))
+
+    def gather_release(self, progress: Progress, *, machines_own: bool = False) -> Release:
+        """Find or fetch istioctl and charts, and what they install.
+
+        Args:
+            machines_own: whether the helm in PATH will do, if it is of a supported version.
+
+        Raises:
+            ArtifactError: one could not be fetched.
+            MachineError: one is not there, or of a version that is not supported.
+        """
+        istioctl = istioctls.find(self.istioctl)
+        described = self._released_set(istioctl)
+        supported.ISTIO.require(described.istio_version, where=str(istioctl))
+        if self.charts is None:
+            names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
+            return Release(istioctl, described, names)
+        helm = helm_install.gather(
+            self.charts, described, progress, self.registries.ca, machines_own=machines_own
+        )
+        described = replace(described, istio_version=helm.charts.istio_version)
+        names = released.chart_images(helm.program, helm.charts, self.hub, self.tag, self.variant)
+        return Release(istioctl, described, names, helm)
+
+    def _released_set(self, istioctl: Path) -> ImageSet:
+        return ImageSet(
+            name=RELEASED,
+            istio_version=released.version_of(istioctl),
+            istio_hub=self.hub,
+            istio_tag=self.tag,
+            helloworld=released.HELLOWORLD,
+            sleep=released.SLEEP,
+            istio_values={"global": {"variant": self.variant}} if self.variant else {},
+        )
+
+
+@dataclass(frozen=True)
+class Release:
+    """A build of Istio that was made elsewhere.
+
+    Attributes:
+        images: without the values that its proxy needs: see `fitted_to`.
+        names: full names of its images.
+        helm: what Helm installs; None where istioctl does.
+    """
+
+    istioctl: Path
+    images: ImageSet
+    names: Sequence[str]
+    helm: HelmInstall | None = None
+
+    @property
+    def proxy(self) -> str:
+        """Full name of its proxy's image."""
+        return proxy_in(self.names)
+
+
+def proxy_in(names: Sequence[str]) -> str:
+    """The image of the proxy among those of Istio."""
+    return next((name for name in names if f"/{released.PROXY}:" in name), "")
+
+
+def fitted_to(images: ImageSet, labels: Mapping[str, str]) -> ImageSet:
+    """The same, with the values that its proxy needs.
+
+    Args:
+        labels: of the proxy image's configuration.
+    """
+    return replace(images, istio_values={**images.istio_values, **values_for(labels)})
+
+
+def _unsupported(istioctl: str) -> list[Problem]:
+    """Whether an istioctl that is on this machine is of a release that cannot be installed."""
+    if istioctls.version_in(istioctl) or istioctls.is_url(istioctl):
+        return []
+    version = released.version_of(istioctls.find(istioctl))
+    if version in supported.ISTIO:
+        return []
+    return [Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)]
