@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import catalog, helm, images, istio, manifests, versions
+from mesh_fixtures.artifacts import catalog, helm, images, istio, manifests, store, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
-from mesh_fixtures.contract import Problem
+from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Earlier, Problem
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -42,12 +43,14 @@ class Artifacts:
         parts: what is known of each part, by name.
         kubernetes: version of the nodes' programs.
         istio: version of Istio.
+        earlier: version from which meshes are upgraded to it; empty for none.
     """
 
     digest: str
     parts: Mapping[str, Built]
     kubernetes: str = versions.KUBERNETES
     istio: str = versions.ISTIO
+    earlier: str = ""
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -71,12 +74,25 @@ class Artifacts:
     @property
     def containerd_store(self) -> Path:
         """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
-        return self.folder_of(istio.part_name("store", self.istio)) / "containerd"
+        return self.folder_of(store.part_name(self.istio, self.earlier)) / "containerd"
 
     @property
-    def image_archive(self) -> Path:
-        """OCI archive of all images."""
-        return self.folder_of(istio.part_name("images", self.istio)) / images.ARCHIVE
+    def image_archives(self) -> tuple[Path, ...]:
+        """OCI archives of all images, one for each version of Istio."""
+        of_versions = (self.istio, self.earlier) if self.earlier else (self.istio,)
+        parts = [istio.part_name("images", each) for each in of_versions]
+        return tuple(self.folder_of(part) / images.ARCHIVE for part in parts)
+
+    def earlier_installed(self, charts: Charts | None) -> Earlier | None:
+        """What meshes are installed with before they are upgraded; None without an upgrade.
+
+        Args:
+            charts: of that version, where Helm installs.
+        """
+        if not self.earlier:
+            return None
+        istioctl = self.folder_of(istio.part_name("istio", self.earlier)) / "istioctl"
+        return Earlier(images.image_set(self.earlier), istioctl, charts)
 
     @property
     def metallb_manifest(self) -> Path:
@@ -112,6 +128,7 @@ def ensure_artifacts(
     progress: Progress,
     kubernetes: str = versions.KUBERNETES,
     istio_version: str = versions.ISTIO,
+    earlier: str = "",
 ) -> Artifacts:
     """Build what is missing and return where everything is.
 
@@ -120,22 +137,25 @@ def ensure_artifacts(
     Args:
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
     root = cache_root()
-    parts = catalog.parts(kubernetes, istio_version)
+    parts = catalog.parts(kubernetes, istio_version, earlier)
     built = Cache(root).ensure(parts, progress)
     for removed in evict_stale(root, keys_of(parts)):
         progress.note("cache", f"removed {removed}, which nothing has used for a long time")
-    return _artifacts(built, kubernetes, istio_version)
+    return _artifacts(built, kubernetes, istio_version, earlier)
 
 
-def _artifacts(built: Mapping[str, Built], kubernetes: str, istio_version: str) -> Artifacts:
+def _artifacts(
+    built: Mapping[str, Built], kubernetes: str, istio_version: str, earlier: str
+) -> Artifacts:
     keys = "\n".join(f"{name} {built[name].key}" for name in sorted(built))
     digest = hashlib.sha256(keys.encode()).hexdigest()[:20]
-    return Artifacts(digest, dict(built), kubernetes, istio_version)
+    return Artifacts(digest, dict(built), kubernetes, istio_version, earlier)
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
@@ -171,6 +191,7 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
 def problems_of_labs(
     kubernetes: str = versions.KUBERNETES,
     istio_version: str = versions.ISTIO,
+    earlier: str = "",
     *,
     with_charts: bool,
 ) -> Sequence[Problem]:
@@ -179,10 +200,14 @@ def problems_of_labs(
     Args:
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
         with_charts: whether Helm installs their mesh.
     """
-    parts = catalog.parts(kubernetes, istio_version)
-    return problems(parts=[*parts, *(helm.parts(istio_version) if with_charts else ())])
+    parts = list(catalog.parts(kubernetes, istio_version, earlier))
+    if with_charts:
+        parts += helm.parts(istio_version)
+        parts += helm.parts(earlier)[1:] if earlier else ()
+    return problems(parts=parts)
 
 
 def _go_problems() -> list[Problem]:

@@ -34,22 +34,27 @@ PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-
 
 
 def parts(
-    kubernetes: str = versions.KUBERNETES, istio_version: str = versions.ISTIO
+    kubernetes: str = versions.KUBERNETES,
+    istio_version: str = versions.ISTIO,
+    earlier: str = "",
 ) -> tuple[Part, ...]:
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
     Args:
         kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
         istio_version: one of `versions.ISTIO_MODULES`.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
     """
     compiled = [programs.part() for programs in gobuild.programs(kubernetes, istio_version)]
+    of_earlier = (gobuild.istio_programs(earlier).part(), images.images(earlier)) if earlier else ()
     return (
         debian.root_file_systems(),
         envoy.envoy(),
         *compiled,
         manifests.manifests(),
         images.images(istio_version),
-        store.store(istio_version),
+        *of_earlier,
+        store.store(istio_version, earlier),
         _programs({part.name for part in compiled}, kubernetes, istio_version),
     )
 
@@ -71,7 +76,12 @@ def on_request() -> tuple[Part, ...]:
     for istio_version in versions.ISTIO_MODULES:
         found |= {part.name: part for part in helm.parts(istio_version)}
         for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):
-            found |= {part.name: part for part in parts(kubernetes, istio_version)}
+            for earlier in (
+                "",
+                *(each for each in versions.ISTIO_MODULES if each != istio_version),
+            ):
+                for part in parts(kubernetes, istio_version, earlier):
+                    found[part.name] = part
     return tuple(found.values())
 
 

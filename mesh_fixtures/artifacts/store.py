@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,20 +39,32 @@ DATABASES: Final = (
 """The files that a node must have to itself; all else may be shared."""
 
 
-def store(version: str = versions.ISTIO) -> Part:
+def store(version: str = versions.ISTIO, earlier: str = "") -> Part:
     """The part with the folder `containerd`.
 
     Args:
         version: of Istio.
+        earlier: version whose images it has, too; empty for none.
     """
-    images = istio.part_name("images", version)
+    of_versions = (version, earlier) if earlier else (version,)
+    images = [istio.part_name("images", each) for each in of_versions]
+
+    def build(work: Work) -> None:
+        import_images(work, [work.needs[each] for each in images], work.into / "containerd")
+
     return Part(
-        name=istio.part_name("store", version),
+        name=part_name(version, earlier),
         inputs=inputs(),
-        build=lambda work: import_images(work, work.needs[images], work.into / "containerd"),
-        needs=("debian", images),
+        build=build,
+        needs=("debian", *images),
         seconds=600.0,
     )
+
+
+def part_name(version: str, earlier: str = "") -> str:
+    """Name of the part that `store` makes."""
+    name = istio.part_name("store", version)
+    return f"{name}-with-{istio.commit_of(earlier)}" if earlier else name
 
 
 def inputs() -> dict[str, str]:
@@ -70,30 +83,33 @@ def _configuration() -> str:
     )
 
 
-def import_images(work: Work, images: Path, folder: Path) -> None:
-    """Make a root folder of containerd with the images of an archive, unpacked.
+def import_images(work: Work, archives: Sequence[Path], folder: Path) -> None:
+    """Make a root folder of containerd with the images of archives, unpacked.
 
     Args:
         work: of a part that needs `debian`.
-        images: folder with `images.ARCHIVE` and the list of its names in `images.NAMES`.
+        archives: folders, each with `images.ARCHIVE` and the list of its names in `images.NAMES`.
         folder: the root folder; it must not be there.
 
     Raises:
         ArtifactError: they could not be imported.
     """
     folder.mkdir(mode=0o711)
-    (work.scratch / "containerd.toml").write_text(_configuration())
-    names = json.loads((images / NAMES).read_text())
     debian = work.needs["debian"]
-    work.run(
-        # When the first process of the process namespace ends, the kernel ends all others, and the
-        # mounts go with the mount namespace.
-        ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-         "--ipc", "sh", SCRIPT, debian / "node", debian / "base", work.scratch, folder,
-         images, *names],
-        what=f"to import {ARCHIVE} with the node's own containerd",
-        remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",
-    )  # fmt: skip
+    for number, images in enumerate(archives):
+        scratch = work.scratch / f"import-{number}"
+        scratch.mkdir()
+        (scratch / "containerd.toml").write_text(_configuration())
+        names = json.loads((images / NAMES).read_text())
+        work.run(
+            # When the first process of the process namespace ends, the kernel ends all others, and
+            # the mounts go with the mount namespace.
+            ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+             "--ipc", "sh", SCRIPT, debian / "node", debian / "base", scratch, folder,
+             images, *names],
+            what=f"to import {ARCHIVE} with the node's own containerd",
+            remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",
+        )  # fmt: skip
     _check(folder)
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from mesh_fixtures import options, providers
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import AUTO, METHODS, MINIMUM_REQUESTS, ON, SKIP, Choice, Option
+from mesh_fixtures.options import (
+    AUTO,
+    METHODS,
+    MINIMUM_REQUESTS,
+    ON,
+    SKIP,
+    Choice,
+    Option,
+    Strategy,
+)
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.session import configuration
 
@@ -111,6 +120,8 @@ def resolve(config: pytest.Config) -> Settings:
         charts=providers.located(single(options.CHARTS), here),
         istioctl=providers.located(single(options.ISTIOCTL), here),
         istio=single(options.ISTIO),
+        upgrade_from=single(options.UPGRADE_FROM),
+        upgrade=cast("Strategy", single(options.UPGRADE)),
         own={
             each.name: _own(each, values[each.name], here)
             for each in providers.options()

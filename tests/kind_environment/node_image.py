@@ -226,7 +226,7 @@ def _add_images(work: Work, names: Sequence[str], root: Path) -> None:
     (images / NAMES).write_text(json.dumps(list(names)))
     containerd = root / "var/lib/containerd"
     remove(containerd)
-    store.import_images(work, images, containerd)
+    store.import_images(work, [images], containerd)
     remove(images)
     blobs = containerd / store.CONTENT / "blobs/sha256"
     for digest in layer_digests(blobs):

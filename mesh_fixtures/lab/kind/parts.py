@@ -16,7 +16,7 @@ from mesh_fixtures import supported
 from mesh_fixtures.artifacts import helm_install, versions
 from mesh_fixtures.artifacts import istioctl as istioctls
 from mesh_fixtures.artifacts.helm_install import HelmInstall
-from mesh_fixtures.contract import Problem, Tools
+from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab.kind.engine import Engine
@@ -40,6 +40,7 @@ class Wanted:
         istio: version of the built images.
         charts: where Helm takes Istio's charts from, empty for those that belong to the images;
             None where istioctl installs.
+        earlier: version of built images from which meshes are upgraded; empty for none.
     """
 
     images: ImageChoice = "auto"
@@ -47,6 +48,7 @@ class Wanted:
     istioctl: str = ""
     charts: str | None = None
     istio: str = versions.ISTIO
+    earlier: str = ""
 
     @property
     def source(self) -> Literal["built", "released"]:
@@ -66,6 +68,7 @@ class Parts:
         helm: what Helm installs; None where istioctl does.
         archives: image archives to load into every node.
         images_of_host: images that the mesh and the add-ons want, which nodes pull otherwise.
+        earlier: what meshes are installed with before they are upgraded; None without an upgrade.
     """
 
     digest: str
@@ -77,6 +80,7 @@ class Parts:
     helm: HelmInstall | None = None
     archives: tuple[Path, ...] = ()
     images_of_host: tuple[str, ...] = ()
+    earlier: Earlier | None = None
 
     def on(self, engine: Engine) -> Parts:
         """The same, with those images of the host only that the engine has."""
@@ -143,7 +147,7 @@ def gather(wanted: Wanted, progress: Progress) -> Parts:
 def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
 
-    artifacts = ensure_artifacts(progress, istio_version=wanted.istio)
+    artifacts = ensure_artifacts(progress, istio_version=wanted.istio, earlier=wanted.earlier)
     programs = artifacts.binaries
     image = node_image(wanted.kubernetes)
     helm = _helm(wanted, artifacts.images, progress)
@@ -156,7 +160,8 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
         images=artifacts.images,
         metallb=_manifests(artifacts.metallb_manifest),
         helm=helm,
-        archives=(artifacts.image_archive,),
+        archives=artifacts.image_archives,
+        earlier=artifacts.earlier_installed(helm.earlier if helm else None),
     )
 
 
@@ -191,7 +196,9 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
 def _helm(wanted: Wanted, images: ImageSet, progress: Progress) -> HelmInstall | None:
     if wanted.charts is None:
         return None
-    return helm_install.gather(wanted.charts, images, progress, machines_own=True)
+    return helm_install.gather(
+        wanted.charts, images, progress, earlier=wanted.earlier, machines_own=True
+    )
 
 
 def _kind(progress: Progress) -> Path:

@@ -52,7 +52,8 @@ class KindProvider(Provider):
                 where="--mesh-kubernetes",
                 remedy="name a node image for any other version",
             )
-        images = cast("ImageChoice", "built" if choice.istio else choice.images)
+        built = choice.istio or choice.upgrade_from
+        images = cast("ImageChoice", "built" if built else choice.images)
         return cls(
             Wanted(
                 images=images,
@@ -60,6 +61,7 @@ class KindProvider(Provider):
                 istioctl=choice.istioctl,
                 charts=choice.chart_source,
                 istio=istio.version_of(choice.istio),
+                earlier=istio.earlier_of(choice.upgrade_from),
             )
         )
 
@@ -90,7 +92,9 @@ class KindProvider(Provider):
         if self._wanted.source != "built":
             return ()
         return build.problems_of_labs(
-            istio_version=self._wanted.istio, with_charts=self._wanted.charts is not None
+            istio_version=self._wanted.istio,
+            earlier=self._wanted.earlier,
+            with_charts=self._wanted.charts is not None,
         )
 
     def prepare(self, progress: Progress) -> None:

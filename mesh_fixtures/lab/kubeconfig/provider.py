@@ -175,6 +175,7 @@ class KubeconfigProvider(Provider):
             "--mesh-images built": choice.images == "built",
             "--mesh-kubernetes": bool(choice.kubernetes),
             "--mesh-istio": bool(choice.istio),
+            "--mesh-upgrade-from": bool(choice.upgrade_from),
         }
         asked = ", ".join(option for option, is_given in of_labs.items() if is_given)
         if asked:

@@ -34,6 +34,7 @@ class NetnsProvider(Provider):
         kubernetes: str = versions.KUBERNETES,
         charts: str | None = None,
         istio: str = versions.ISTIO,
+        earlier: str = "",
     ) -> None:
         """Choose what runs.
 
@@ -42,10 +43,13 @@ class NetnsProvider(Provider):
             istio: one of the versions that can be built.
             charts: where Helm takes Istio's charts from, empty for those that are built; None
                 where istioctl installs.
+            earlier: another version that can be built, from which meshes are upgraded; empty for
+                none.
         """
         self._kubernetes = kubernetes
         self._charts = charts
         self._istio = istio
+        self._earlier = earlier
 
     @classmethod
     def fits(cls, choice: Choice) -> str:
@@ -66,6 +70,7 @@ class NetnsProvider(Provider):
             kubernetes_version(choice.kubernetes),
             choice.chart_source,
             istio.version_of(choice.istio),
+            istio.earlier_of(choice.upgrade_from),
         )
 
     @classmethod
@@ -94,7 +99,10 @@ class NetnsProvider(Provider):
         from mesh_fixtures.artifacts import build
 
         return build.problems_of_labs(
-            self._kubernetes, self._istio, with_charts=self._charts is not None
+            self._kubernetes,
+            self._istio,
+            self._earlier,
+            with_charts=self._charts is not None,
         )
 
     def prepare(self, progress: Progress) -> None:
@@ -135,10 +143,12 @@ class NetnsProvider(Provider):
         from mesh_fixtures.artifacts import helm_install
         from mesh_fixtures.artifacts.build import ensure_artifacts
 
-        artifacts = ensure_artifacts(progress, self._kubernetes, self._istio)
+        artifacts = ensure_artifacts(progress, self._kubernetes, self._istio, self._earlier)
         if self._charts is None:
             return artifacts, None
-        return artifacts, helm_install.gather(self._charts, artifacts.images, progress)
+        return artifacts, helm_install.gather(
+            self._charts, artifacts.images, progress, earlier=self._earlier
+        )
 
 
 def kubernetes_version(asked: str) -> str:
