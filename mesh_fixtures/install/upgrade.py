@@ -126,16 +126,20 @@ def rollback(scenario: Scenario, old: Version, new: Version) -> tuple[Phase, ...
         "clients": steps.clients_back,
         "servers": steps.servers_back,
         "gateway": steps.gateway_back,
-        "control-plane": steps.new_removed,
     }
-    phases = trial(scenario, old, new)
+    moved = trial(scenario, old, new)
+    first = scenario.primaries[0].name
     # Namespaces choose for servers and clients alike, so that those go back that moved first.
-    order: tuple[Kind, ...] = ("servers", "clients", "gateway", "control-plane")
-    return tuple(
-        undone[kind](each.cluster)
-        for kind in order
-        for each in reversed(phases)
-        if each.kind == kind
+    order: tuple[Kind, ...] = ("servers", "clients", "gateway")
+    return (
+        *(
+            undone[kind](each.cluster)
+            for kind in order
+            for each in reversed(moved)
+            if each.kind == kind
+        ),
+        *steps.control_plane_back(first),
+        *(steps.new_removed(cluster) for cluster in _members(scenario, first)),
     )
 
 
@@ -268,7 +272,7 @@ class _Steps:
         """Its proxy's version is that of the istiod that injects it, hence the restart in place; as
         another revision its pods are other ones anyway.
         """
-        step = self._gateway(cluster, self._after, self.new, f"{self.new.name} in {cluster}")
+        step = self._gateway(cluster, self._after, self.new, "new")
         restart = () if self._revision else (self._restart(cluster, _SYSTEM, names.GATEWAY),)
         step = replace(
             step,
@@ -326,11 +330,33 @@ class _Steps:
         return self._phase("clients", cluster, "Roll back Sleep of", steps, "clients-back")
 
     def gateway_back(self, cluster: str) -> Phase:
-        step = self._gateway(cluster, self._before, self.old, f"{self.old.name} in {cluster} again")
+        step = self._gateway(cluster, self._before, self.old, "old")
         ready = self._rolled_out(cluster, _SYSTEM, names.GATEWAY)
         step = replace(step, commands=(*step.commands, ready))
         section = "Roll back the east-west gateway of"
         return self._phase("gateway", cluster, section, [step], "gateway-back")
+
+    def control_plane_back(self, cluster: str) -> tuple[Phase, ...]:
+        """Install the old version once more where it has brought gateways along: they were upgraded
+        with the control plane, and would be removed with it (source: Istio, Canary Upgrades,
+        Uninstall canary control plane). Helm installs gateways by themselves.
+        """
+        if self.old.charts is not None:
+            return ()
+        recipe = self._before.control_plane(self.scenario, cluster, self.old.images, seconds=210)
+        step = Step(
+            id=f"old-istiod/{cluster}",
+            cluster=cluster,
+            section="",
+            title=f"Install Istio {self.old.name} in {cluster} again, for its other gateways",
+            needs=(),
+            commands=recipe.commands,
+            files=recipe.files,
+            deadline=240,
+            observe=names.pods_and_events(cluster),
+        )
+        section = "Roll back other gateways of"
+        return (self._phase("control-plane", cluster, section, [step], "control-plane-back"),)
 
     def new_removed(self, cluster: str) -> Phase:
         commands = [*self._after.untag(cluster, TAG), *self._after.remove(cluster, _CHART_SECONDS)]
@@ -426,13 +452,13 @@ class _Steps:
             ),
         )
 
-    def _gateway(self, cluster: str, method: Method, version: Version, what: str) -> Step:
+    def _gateway(self, cluster: str, method: Method, version: Version, which: str) -> Step:
         recipe = method.gateway(self.scenario, cluster, version.images, seconds=150)
         return Step(
-            id=f"gateway/{cluster}",
+            id=f"{which}-gateway/{cluster}",
             cluster=cluster,
             section="",
-            title=f"Install the east-west gateway {what}",
+            title=f"Install the east-west gateway {version.name} in {cluster}",
             needs=(),
             commands=recipe.commands,
             files=recipe.files,

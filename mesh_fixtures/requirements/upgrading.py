@@ -21,13 +21,14 @@ from mesh_fixtures.install.upgrade import (
     upgrade,
 )
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.lab import disrupted
 from mesh_fixtures.options import Strategy
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.gateways import gateways
+from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.versions import IstioVersions, istio_versions
 from mesh_fixtures.requirements import (
     control_1,
@@ -103,10 +104,12 @@ class Seen:
 
     Attributes:
         versions: by cluster.
+        gateways: as in `Performed`.
         core: what came of each requirement of `CORE` that applies, by id.
     """
 
     versions: Mapping[str, IstioVersions]
+    gateways: Mapping[str, frozenset[str]]
     core: Mapping[str, Outcome]
 
 
@@ -214,11 +217,13 @@ class Performed:
 
     Attributes:
         wanted: the version that everything should have at the end.
+        gateways: Deployments beside istiod's that were there before, by cluster.
         passed: its phases, in order.
         failed: the step that failed, after which nothing more was done.
     """
 
     wanted: str
+    gateways: Mapping[str, frozenset[str]]
     passed: tuple[Passed, ...]
     failed: Finding | None
 
@@ -239,6 +244,7 @@ class Performed:
         else:
             last = self.passed[-1]
             outcomes.append(Outcome.judged(_of_other_versions(last.seen.versions, self.wanted)))
+            outcomes.append(Outcome.judged(_lost(self.gateways, last.seen.gateways)))
             outcomes.append(Outcome.judged(last.skewed().findings))
         return combined(outcomes)
 
@@ -250,6 +256,15 @@ def _of_other_versions(seen: Mapping[str, IstioVersions], wanted: str) -> Iterat
             if others:
                 expected = f"{kind} of {wanted} only, at the end"
                 yield Finding(cluster, expected, ", ".join(others))
+
+
+def _lost(
+    before: Mapping[str, frozenset[str]], after: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    for cluster, names in before.items():
+        if lost := names - after[cluster]:
+            expected = f"{', '.join(sorted(names))} as before, at the end"
+            yield Finding(cluster, expected, f"no {', '.join(sorted(lost))}")
 
 
 def versions_of(lab: Lab) -> tuple[Version, Version]:
@@ -326,6 +341,7 @@ def _performed(
     """
     require_sound(mesh, "to upgrade")
     disrupted.mark_upgraded(mesh.view.lab.folder)
+    before = mesh.view.each(_gateways)
     passed: list[Passed] = []
     try:
         for phase in phases:
@@ -333,11 +349,11 @@ def _performed(
     except StepFailed as error:
         mesh.taint(_half_way(mesh, error))
         failed = Finding(phase.cluster, f"step {error.step} of the upgrade to succeed", str(error))
-        return Performed(wanted, tuple(passed), failed)
+        return Performed(wanted, before, tuple(passed), failed)
     except MeshConformanceError as error:
         mesh.taint(_half_way(mesh, error))
         raise
-    return Performed(wanted, tuple(passed), None)
+    return Performed(wanted, before, tuple(passed), None)
 
 
 def _half_way(mesh: ObservedMesh, error: MeshConformanceError) -> LabError:
@@ -387,6 +403,13 @@ def _going(kube: KubeClient) -> tuple[str, ...]:
     )
 
 
+def _gateways(kube: KubeClient) -> frozenset[str]:
+    """Names of the Deployments of istio-system but istiod's."""
+    istiods = {each.meta.name for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)}
+    every = {each.meta.name for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE)}
+    return frozenset(every - istiods)
+
+
 def _shares(mesh: ObservedMesh, kube: KubeClient) -> Mapping[str, Fraction]:
     addresses = [address for gateway in gateways(kube) for address in gateway.addresses]
     return {client: share_through(each.seen, addresses) for client, each in mesh.endpoints.items()}
@@ -403,6 +426,7 @@ def _first_requests(mesh: ObservedMesh, clusters: list[str]) -> Mapping[str, Str
 def _seen(mesh: ObservedMesh) -> Seen:
     applicable = [each for each in CORE if not each.missing_features(mesh.scenario)]
     core = parallel_map(lambda each: each.check(mesh), applicable)
-    versions = mesh.view.each(istio_versions)
+    versions, there = mesh.view.each(istio_versions), mesh.view.each(_gateways)
     mesh.forget()
-    return Seen(versions, {requirement.id: outcome for requirement, outcome in core.items()})
+    outcomes = {requirement.id: outcome for requirement, outcome in core.items()}
+    return Seen(versions, there, outcomes)

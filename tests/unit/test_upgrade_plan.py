@@ -165,7 +165,7 @@ def test_by_revision_by_istioctl() -> None:
         *("servers cluster1", "clients cluster1", "servers cluster2", "clients cluster2"),
         *("removal cluster2", "removal cluster1"),
     ]
-    for step in ("new-istiod/cluster1", "new-remote/cluster2", "gateway/cluster2"):
+    for step in ("new-istiod/cluster1", "new-remote/cluster2", "new-gateway/cluster2"):
         assert content(phases, step)["spec"]["revision"] == REVISION
     route = content(phases, "expose-new-istiod/cluster1")
     names = {name for each in route["spec"]["tls"] for name in each["match"][0]["sniHosts"]}
@@ -189,7 +189,7 @@ def test_by_revision_by_helm() -> None:
     phases = upgrade(REMOTE, *BY_HELM, "revision")
     values = content(phases, "new-istiod/cluster1")
     assert values["revision"] == REVISION
-    assert content(phases, "gateway/cluster1")["revision"] == REVISION
+    assert content(phases, "new-gateway/cluster1")["revision"] == REVISION
     tags = [call for call in calls(phases) if call.startswith("helm template")]
     assert [call.partition("revisionTags=")[2].split()[0] for call in tags] == [
         *("{stable}", "{stable}", "{default}", "{default}"),
@@ -207,13 +207,13 @@ def test_half_of_it_and_back() -> None:
     assert order(there)[-1] == "clients cluster1"
     assert order(back) == [
         *("servers-back cluster1", "clients-back cluster1"),
-        *("gateway-back cluster2", "gateway-back cluster1"),
+        *("gateway-back cluster2", "gateway-back cluster1", "control-plane-back cluster1"),
         *("removal cluster2", "removal cluster1"),
     ]
     assert len({(each.name, each.cluster) for each in (*there, *back)}) == len(there) + len(back)
     install = next(call for call in calls(back[2:3]) if " install " in call)
     assert install.startswith(OLD.istioctl)
-    gateway = content(back, "gateway/cluster1")["spec"]
+    gateway = content(back, "old-gateway/cluster1")["spec"]
     assert (gateway["tag"], gateway.get("revision")) == (OLD.name, None)
     assert [call.split(" --context")[0] for call in calls(back[-1:])] == [
         f"{NEW.istioctl} tag remove stable -y",

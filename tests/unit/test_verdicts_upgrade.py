@@ -67,6 +67,7 @@ def ran(**of: Mapping[str, tuple[str, str]]) -> Mapping[str, IstioVersions]:
 
 HALF = ran(cluster1=(NEW, NEW), cluster2=(OLD, OLD))
 WHOLE = ran(cluster1=(NEW, NEW), cluster2=(NEW, NEW))
+GATEWAYS = {cluster: frozenset({"ingress", "east-west"}) for cluster in CLUSTERS}
 MET = Outcome.judged(())
 UNMET = Outcome.judged([Finding("cluster2", "no error", "503")])
 
@@ -87,8 +88,12 @@ def passed(
         shares=others.get("shares", {"cluster1": Fraction(0), "cluster2": Fraction(1, 2)}),
         streams={each.cluster: each for each in streams or map(stream, CLUSTERS)},
         first=others.get("first", {}),
-        seen=Seen(seen, core or {"TRAFFIC-1": MET}),
+        seen=Seen(seen, others.get("gateways", GATEWAYS), core or {"TRAFFIC-1": MET}),
     )
+
+
+def performed(wanted: str, phases: tuple[Passed, ...], failed: Finding | None) -> Performed:
+    return Performed(wanted, GATEWAYS, phases, failed)
 
 
 def said(outcome: Outcome) -> str:
@@ -161,34 +166,43 @@ def test_the_first_requests_of_a_new_client_count() -> None:
 
 
 def test_an_upgrade_leaves_nothing_of_the_old_version() -> None:
-    done = Performed(NEW, (passed(), passed("servers", seen=WHOLE)), None)
+    done = performed(NEW, (passed(), passed("servers", seen=WHOLE)), None)
     outcome = done.judged({"from": OLD})
     assert (outcome.result, outcome.figures["from"]) == ("met", OLD)
     left = ran(cluster1=(NEW, NEW), cluster2=(NEW, OLD))
-    outcome = Performed(NEW, (passed(seen=left),), None).judged({})
+    outcome = performed(NEW, (passed(seen=left),), None).judged({})
     assert f"cluster2: expected proxies of {NEW} only, at the end" in said(outcome)
     assert f"sleep-1 {OLD}" in said(outcome)
 
 
+def test_an_upgrade_leaves_the_gateways() -> None:
+    left = {**GATEWAYS, "cluster2": frozenset({"east-west"})}
+    outcome = performed(NEW, (passed(seen=WHOLE, gateways=left),), None).judged({})
+    assert (
+        "cluster2: expected east-west, ingress as before, at the end, but saw no ingress"
+        in said(outcome)
+    )
+
+
 def test_what_must_hold_after_an_upgrade() -> None:
     last = passed(seen=WHOLE, core={"TRAFFIC-1": UNMET})
-    outcome = Performed(NEW, (last,), None).judged({})
+    outcome = performed(NEW, (last,), None).judged({})
     assert "cluster2: expected TRAFFIC-1: after: Upgrade the control plane" in said(outcome)
 
 
 def test_a_step_that_fails_is_a_finding_beside_what_was_seen_before() -> None:
     failed = Finding("cluster2", "step new-istiod/cluster2 of the upgrade to succeed", "exit 1")
     bad = passed("control-plane", stream("cluster1", (6.0, 6.1)), stream("cluster2"))
-    outcome = Performed(NEW, (bad,), failed).judged({})
+    outcome = performed(NEW, (bad,), failed).judged({})
     assert outcome.result == "unmet"
     assert "step new-istiod/cluster2" in said(outcome)
     assert "at most 0 errored seconds" in said(outcome)
 
 
-def checked(requirement: str, performed: Performed) -> Outcome:
+def checked(requirement: str, done: Performed) -> Outcome:
     """What a requirement says of an upgrade that has been done."""
     mesh = SimpleNamespace(
-        once=lambda act, lasting: performed,
+        once=lambda act, lasting: done,
         scenario=SCENARIO,
         view=SimpleNamespace(
             lab=SimpleNamespace(
@@ -206,14 +220,14 @@ def checked(requirement: str, performed: Performed) -> Outcome:
     ("requirement", "strategy"), [("UPGRADE-1", "in-place"), ("UPGRADE-2", "revision")]
 )
 def test_a_report_says_what_was_upgraded(requirement: str, strategy: str) -> None:
-    outcome = checked(requirement, Performed(NEW, (passed(seen=WHOLE),), None))
+    outcome = checked(requirement, performed(NEW, (passed(seen=WHOLE),), None))
     assert outcome.result == "met"
     told = [outcome.figures[name] for name in ("from", "to", "strategy")]
     assert told == [OLD, NEW, strategy]
 
 
 def test_core_requirements_hold_between_clusters_of_two_versions() -> None:
-    good = Performed(NEW, (passed(), passed("servers", seen=WHOLE)), None)
+    good = performed(NEW, (passed(), passed("servers", seen=WHOLE)), None)
     outcome = checked("SKEW-1", good)
     assert outcome.result == "met"
     assert (
@@ -227,22 +241,22 @@ def test_core_requirements_hold_between_clusters_of_two_versions() -> None:
 def test_what_could_not_be_seen_between_is_no_verdict() -> None:
     trouble = Outcome.inconclusive(ProbeError(wanted="an answer", seen="none", where="cluster1"))
     half = passed(core={"TRAFFIC-1": trouble})
-    assert checked("SKEW-1", Performed(NEW, (half,), None)).result == "inconclusive"
+    assert checked("SKEW-1", performed(NEW, (half,), None)).result == "inconclusive"
     both = passed(core={"TRAFFIC-1": trouble, "TRAFFIC-2": UNMET})
-    assert checked("SKEW-1", Performed(NEW, (both,), None)).result == "unmet"
+    assert checked("SKEW-1", performed(NEW, (both,), None)).result == "unmet"
 
 
 def test_one_version_at_all_times_is_no_skew() -> None:
-    outcome = checked("SKEW-1", Performed(NEW, (passed(seen=WHOLE),), None))
+    outcome = checked("SKEW-1", performed(NEW, (passed(seen=WHOLE),), None))
     assert outcome.result == "inconclusive"
 
 
 def test_a_rollback_leaves_nothing_of_the_new_version() -> None:
     old = ran(cluster1=(OLD, OLD), cluster2=(OLD, OLD))
     there = passed()
-    good = Performed(OLD, (there, passed("servers", seen=old)), None)
+    good = performed(OLD, (there, passed("servers", seen=old)), None)
     assert checked("ROLLBACK-1", good).result == "met"
-    assert "of " + OLD in said(checked("ROLLBACK-1", Performed(OLD, (there,), None)))
+    assert "of " + OLD in said(checked("ROLLBACK-1", performed(OLD, (there,), None)))
     bad = replace(good, passed=(passed(core={"TRAFFIC-1": UNMET}), *good.passed[1:]))
     assert checked("ROLLBACK-1", bad).result == "unmet"
 
