@@ -160,6 +160,21 @@ def fresh_connections_manifest(namespace: str = SAMPLE_NAMESPACE, service: str =
     return _yaml(rule)
 
 
+def permission_manifest() -> str:
+    """AuthorizationPolicy by which everybody may ask the workloads of its namespace, as YAML.
+
+    Where a policy of the whole mesh allows nothing, a request needs another that allows it
+    (source: Istio, Authorization Policy: Implicit enablement, allow-nothing).
+    """
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": SERVICE},
+        "spec": {"action": "ALLOW", "rules": [{}]},
+    }
+    return _yaml(policy)
+
+
 def helloworld_manifest(version: str, images: ImageSet) -> str:
     """Service account and deployment of one version of HelloWorld, as YAML."""
     container = {

@@ -43,9 +43,6 @@ class Diagnostician:
 
         Returns:
             Its root causes, as far as is known by now.
-
-        Raises:
-            LabError: the mesh is tainted.
         """
         facts = with_traffic(self._facts(), self._mesh.traffic_so_far)
         if not self._episodes or self._episodes[-1].facts.at != facts.at:
@@ -54,6 +51,12 @@ class Diagnostician:
         episode.facts = facts
         episode.failures[requirement] = tuple(findings)
         return self.diagnosis.of(requirement)
+
+    def is_told_already(self, error: BaseException) -> bool:
+        """Whether an error only repeats that nothing more is learnt from the mesh, whose causes are
+        those of the requirement that found it so.
+        """
+        return error is self._mesh.tainted
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -70,7 +73,7 @@ class Diagnostician:
         return self._mesh.once(_with_samples if self._samples_are_there() else _without_samples)
 
     def _samples_are_there(self) -> bool:
-        known = self._mesh.view.kube.values()
+        known = self._mesh.view_as_it_is.kube.values()
         with suppress(ProbeError):
             return any(
                 kube.get(NAMESPACES, "", kube.sample_namespace) is not None for kube in known
@@ -90,12 +93,12 @@ def merged(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
 
 
 def _with_samples(mesh: ObservedMesh) -> Facts:
-    return gather(mesh.view)
+    return gather(mesh.view_as_it_is)
 
 
 def _without_samples(mesh: ObservedMesh) -> Facts:
     """The same, known by another name: what was gathered before does not count any more."""
-    return gather(mesh.view)
+    return gather(mesh.view_as_it_is)
 
 
 def documents(diagnostician: Diagnostician) -> Mapping[str, str]:

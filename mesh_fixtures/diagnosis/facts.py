@@ -26,6 +26,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Served,
     SliceAddresses,
     Traffic,
+    TrustDomains,
     WaitingProxy,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
@@ -71,6 +72,7 @@ __all__ = [
     "ServicePort",
     "SliceAddresses",
     "Traffic",
+    "TrustDomains",
     "WaitingProxy",
     "WarningEvent",
 ]

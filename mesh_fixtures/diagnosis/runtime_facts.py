@@ -80,6 +80,22 @@ class SliceAddresses:
 
 
 @dataclass(frozen=True)
+class TrustDomains:
+    """In which trust domain an istiod names workloads, and those that its proxies accept.
+
+    Attributes:
+        others: accepted besides its own; None for any.
+    """
+
+    own: str
+    others: tuple[str, ...] | None
+
+    def accept(self, trust_domain: str) -> bool:
+        """Whether its proxies accept a peer of a trust domain."""
+        return self.others is None or trust_domain in (self.own, *self.others)
+
+
+@dataclass(frozen=True)
 class Istiod:
     """What an istiod says of itself. A part is None where it did not say.
 
@@ -105,6 +121,7 @@ class Istiod:
     log: tuple[str, ...] | None
     last_words: str = ""
     cluster_local: Mapping[str, bool] | None = None
+    trust_domains: TrustDomains | None = None
 
 
 @dataclass(frozen=True)

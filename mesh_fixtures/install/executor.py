@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
-from mesh_fixtures import supported
+from mesh_fixtures import retries, supported
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
@@ -36,6 +36,20 @@ CLIENT_SECONDS: Final = 15.0
 
 CLIENT_TIMEOUT_SINCE: Final = (1, 27)
 """The release that brought that flag (source: Istio, Change Notes of 1.27)."""
+
+ATTEMPTS: Final = 3
+"""Of a command that can be repeated, where an API server ran out of its own time."""
+
+OUT_OF_TIME: Final = "request did not complete within requested timeout"
+"""What an API server says that gave up on a change after its own limit, which no client can stretch
+(Kubernetes: API concepts, `Timeout`)."""
+
+_REPEATABLE: Final = {
+    "kubectl": frozenset({"apply"}),
+    "istioctl": frozenset({"install", "upgrade"}),
+    "helm": frozenset({"upgrade"}),
+}
+"""What programs do that can be done twice."""
 
 _LIMIT: Final = re.compile(r"(--(?:readiness-)?timeout=)(\d+(?:\.\d+)?)s")
 """Of kubectl, istioctl and helm."""
@@ -229,10 +243,7 @@ class _Execution:
         with self._log_file(step).open("w+b", buffering=0) as log:
             for template in step.commands:
                 command = self._valued(template)
-                start = log.seek(0, os.SEEK_END)
-                ended = self._run_command(command, running, log)
-                log.seek(start)
-                output = log.read().decode(errors="replace")
+                ended, output = self._attempts(step, command, running, log)
                 if ended is None or self._is_cancelled:
                     return _Failure(command, None, output)
                 status = _decisive(ended.statuses)
@@ -246,6 +257,21 @@ class _Execution:
                     with self._lock:
                         self._variables[command.capture] = captured
         return None
+
+    def _attempts(
+        self, step: Step, command: Command, running: Running, log: IO[bytes]
+    ) -> tuple[Ended | None, str]:
+        """Run a command, again where an API server had no time for it; what it wrote at last."""
+        for attempt in range(1, ATTEMPTS + 1):
+            start = log.seek(0, os.SEEK_END)
+            ended = self._run_command(command, running, log)
+            log.seek(start)
+            output = log.read().decode(errors="replace")
+            tired = ended is not None and _decisive(ended.statuses) != 0 and OUT_OF_TIME in output
+            if not (tired and is_repeatable(command)) or attempt == ATTEMPTS:
+                break
+            retries.tell(retries.Retry(step.cluster, step.id, OUT_OF_TIME))
+        return ended, output
 
     def _run_command(self, command: Command, running: Running, log: IO[bytes]) -> Ended | None:
         try:
@@ -314,6 +340,12 @@ class _Execution:
                 outcome = output if ended else "(no answer in time)"
                 seen.append(f"$ {shlex.join(command.argv)}\n{outcome}")
         return "\n".join(seen)
+
+
+def is_repeatable(command: Command) -> bool:
+    """Whether a command that failed half-way can be run again: one that applies objects."""
+    program, *arguments = command.pipe_to or command.argv
+    return not _REPEATABLE.get(program, frozenset()).isdisjoint(arguments)
 
 
 def _raise_cause(ended: Iterable[Future[str]]) -> NoReturn:

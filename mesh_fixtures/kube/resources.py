@@ -152,6 +152,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         SECRETS,
         DEPLOYMENTS,
         DESTINATION_RULES,
+        AUTHORIZATION_POLICIES,
     )
 }
 

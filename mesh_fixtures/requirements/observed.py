@@ -84,6 +84,16 @@ class ObservedMesh:
         return self._view
 
     @property
+    def tainted(self) -> LabError | None:
+        """Why nothing more is learnt from this mesh; None where it can be."""
+        return self._tainted
+
+    @property
+    def view_as_it_is(self) -> MeshView:
+        """Clients of all clusters, of a tainted mesh too: for what explains, and does not judge."""
+        return self._view
+
+    @property
     def scenario(self) -> Scenario:
         return self._view.scenario
 
@@ -96,7 +106,7 @@ class ObservedMesh:
         return patience.patient(min(seconds, self.settling_seconds))
 
     def taint(self, error: LabError) -> None:
-        """Let nothing more be observed: what was done to the mesh could not be undone."""
+        """Let nothing more be judged: what was done to the mesh could not be undone."""
         self._tainted = error
         self.forget()
 

@@ -81,6 +81,8 @@ class Diagnosing:
 
         if not isinstance(error, Unmet | ProbeError | LabError):
             return self._step_causes.get(topology, ())
+        if watching.is_told_already(error):
+            return ()
         findings = error.findings if isinstance(error, Unmet) else ()
         try:
             roots = watching.failed(requirement, findings)

@@ -134,6 +134,14 @@ _TRUST: Final = (
         unaffected=("TRUST-1", "CONTROL-1", "DISCOVERY-1", *_PATHS),
     ),
     Fault(
+        id="trust-domains-differ",
+        broken="cluster2 names its workloads in a trust domain that cluster1 does not know.",
+        topology=TWO_NETWORKS,
+        inject=trust.another_trust_domain,
+        fails=("TRUST-2", "TRAFFIC-1"),
+        unaffected=("TRUST-1", "CONTROL-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
         id="root-bundle-missing",
         broken="The istiod of cluster2 may not write the root into namespaces; new pods wait.",
         topology=TWO_NETWORKS,

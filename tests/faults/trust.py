@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -27,6 +28,8 @@ ROOT_MAP: Final = "istio-ca-root-cert"
 INJECTOR: Final = "istio-sidecar-injector"
 """ConfigMap with the values by which istiod configures the proxies that it injects."""
 
+_MESH: Final = "istio"
+_TRUST_DOMAIN: Final = "other.example"
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ISTIOD: Final = (_SYSTEM, "istiod")
 _ROOTS: Final = "root-cert.pem"
@@ -121,6 +124,27 @@ def no_root_for_namespaces(target: Target) -> Iterator[None]:
         target.apply(cluster, _SYSTEM, given)
         target.apply(cluster, target.namespace, bundle)
         target.restart(cluster, *deployments)
+
+
+@contextmanager
+def another_trust_domain(target: Target) -> Iterator[None]:
+    """The last primary names its workloads in a trust domain that no other cluster knows."""
+    cluster = target.scenario.primaries[-1].name
+    given = target.read(cluster, _SYSTEM, "configmap", _MESH)
+    mesh = {**yaml.safe_load(given["data"]["mesh"]), "trustDomain": _TRUST_DOMAIN}
+    changed = {**given, "data": {**given["data"], "mesh": yaml.safe_dump(mesh)}}
+
+    def named_by(configuration: Manifest) -> None:
+        target.apply(cluster, _SYSTEM, configuration)
+        # It signs in the trust domain that it started with.
+        target.restart(cluster, _ISTIOD)
+        restart_proxies(target, cluster)
+
+    try:
+        named_by(changed)
+        yield
+    finally:
+        named_by(given)
 
 
 def _reading(rule: Manifest) -> Manifest:

@@ -131,6 +131,30 @@ def test_what_could_not_be_seen_is_an_error_with_the_cause(start: Start) -> None
     )
 
 
+DAMAGED = """
+import pytest
+from mesh_fixtures.errors import LabError
+from mesh_fixtures.verdict.findings import Finding, Unmet
+
+@pytest.mark.requirement("DISCOVERY-1")
+def test_discovery(mesh_observed):
+    mesh_observed.taint(LabError(wanted="the mesh to be as it was", seen="less", where="cluster1"))
+    raise Unmet((Finding("cluster1", "cluster2 to be read", "nothing"),))
+
+@pytest.mark.requirement("TRAFFIC-1")
+def test_traffic(mesh_observed):
+    mesh_observed.view
+"""
+
+
+def test_what_left_a_mesh_damaged_is_explained_and_what_comes_later_is_not(start: Start) -> None:
+    result = start(tests=DAMAGED)
+    result.assert_outcomes(failed=1, errors=1)
+    output = result.stdout.str()
+    assert output.count("cause remote-secret-missing") == 1
+    assert "could not be made" not in output
+
+
 def test_facts_are_gathered_once_while_the_mesh_is_the_same(start: Start) -> None:
     counting = "\ndef pytest_unconfigure(config):\n    print(f'gathered {len(gathered)} times')\n"
     start("-s", more=counting).stdout.fnmatch_lines(["gathered 1 times"])

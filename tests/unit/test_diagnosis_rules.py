@@ -28,6 +28,7 @@ from mesh_fixtures.diagnosis.facts import (
     ServicePort,
     SliceAddresses,
     Traffic,
+    TrustDomains,
     WaitingProxy,
     WarningEvent,
 )
@@ -666,6 +667,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "istiod-crashing",
     ),
+    "a trust domain that the other cluster does not know": (
+        MULTI,
+        both(
+            istiods("cluster1", trust_domains=TrustDomains("cluster.local", ())),
+            istiods("cluster2", trust_domains=TrustDomains("other", ("cluster.local",))),
+        ),
+        "trust-domains-differ",
+    ),
     "services that are local to each cluster": (
         MULTI,
         both(
@@ -766,6 +775,20 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of(
                 "cluster2",
                 configuration=configured("AuthorizationPolicy", "x", {"action": "DENY"}),
+            ),
+        ),
+        "authorization-denied",
+    ),
+    "requests that are denied where another policy allows all": (
+        MULTI,
+        both(
+            failing("sleep", "HTTP 403 RBAC: access denied"),
+            of(
+                "cluster2",
+                configuration=adding(
+                    Configuration("AuthorizationPolicy", "sample", "x", {"action": "DENY"}),
+                    Configuration("AuthorizationPolicy", "sample", "y", {"rules": [{}]}),
+                ),
             ),
         ),
         "authorization-denied",
@@ -1225,6 +1248,20 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
 @pytest.mark.parametrize(
     ("change", "refuted"),
     [
+        *(
+            (
+                both(
+                    istiods("cluster1", trust_domains=TrustDomains("one", of_first)),
+                    istiods("cluster2", trust_domains=TrustDomains("two", of_last)),
+                ),
+                "trust-domains-differ",
+            )
+            for of_first, of_last in (
+                (("two",), ("one",)),
+                (None, None),
+                (("two",), None),
+            )
+        ),
         (istiods("cluster1", cluster_local={"*": True}), "services-cluster-local"),
         (
             istiods(

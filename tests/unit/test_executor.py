@@ -15,8 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from mesh_fixtures import retries
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.install.executor import PARALLEL_STEPS, run, steps_at_a_time
+from mesh_fixtures.install.executor import (
+    PARALLEL_STEPS,
+    is_repeatable,
+    run,
+    steps_at_a_time,
+)
 from mesh_fixtures.install.process import Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
@@ -252,6 +258,67 @@ def test_an_existing_object_has_a_remedy(execute: Run) -> None:
     output = 'Error from server (AlreadyExists): namespaces "istio-system" already exists'
     with pytest.raises(StepFailed, match="remove the lab with mesh-conformance down any, and"):
         execute(step("a", sh(f"echo '{output}' >&2; exit 1")))
+
+
+TIRED = (
+    "Error: Timeout: request did not complete within requested timeout - context deadline exceeded"
+)
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Path:
+    """Fails as often as `left` says, with what `message` says, and counts its calls."""
+    program = tmp_path / "kubectl"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'cd "{tmp_path}"; echo called >>calls; left=$(cat left)\n'
+        '[ "$left" -gt 0 ] || exit 0\n'
+        "echo $((left - 1)) >left; cat message; exit 1\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "failures", "calls", "succeeds"),
+    [
+        (("apply", "-f", "x"), TIRED, 0, 1, True),
+        (("apply", "-f", "x"), TIRED, 2, 3, True),
+        (("apply", "-f", "x"), TIRED, 3, 3, False),
+        (("apply", "-f", "x"), "Error: forbidden", 1, 1, False),
+        (("create", "-f", "x"), TIRED, 1, 1, False),
+    ],
+)
+def test_what_an_api_server_had_no_time_for_is_applied_again(
+    execute: Run,
+    kubectl: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    failures: int,
+    calls: int,
+    succeeds: bool,
+) -> None:
+    (tmp_path / "left").write_text(str(failures))
+    (tmp_path / "message").write_text(message)
+    command = Command(("kubectl", *arguments))
+    seen: list[retries.Retry] = []
+    with retries.reporting_to(seen.append):
+        if succeeds:
+            execute(step("a", command), programs={"kubectl": kubectl})
+        else:
+            with pytest.raises(StepFailed, match=message[:14]):
+                execute(step("a", command), programs={"kubectl": kubectl})
+    assert len((tmp_path / "calls").read_text().split()) == calls
+    assert len(seen) == calls - 1
+
+
+def test_what_changes_something_each_time_is_not_repeated() -> None:
+    for argv in (("helm", "install", "x"), ("kubectl", "label", "ns", "x"), ("istioctl", "tag")):
+        assert not is_repeatable(Command(argv))
+    assert is_repeatable(
+        Command(("istioctl", "create-remote-secret"), pipe_to=("kubectl", "apply"))
+    )
 
 
 def test_nothing_captured_is_a_failure(execute: Run) -> None:

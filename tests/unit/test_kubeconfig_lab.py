@@ -17,7 +17,15 @@ from mesh_examples import RELEASED, SCENARIOS
 from mesh_fixtures import records
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
-from mesh_fixtures.kube import Container, Event, KubeEditor, Meta, Pod, Resource
+from mesh_fixtures.kube import (
+    Configuration,
+    Container,
+    Event,
+    KubeEditor,
+    Meta,
+    Pod,
+    Resource,
+)
 from mesh_fixtures.kube import transport as transports
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
@@ -313,6 +321,40 @@ def test_connections_are_used_once_where_a_gateway_chooses() -> None:
     assert rule["spec"]["host"] == "helloworld.ours.svc.cluster.local"
     kinds = {item["kind"] for item in sample.manifests(SCENARIO, "cluster1", RELEASED, "ours")}
     assert "DestinationRule" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("spec", "restricts"),
+    [
+        ({}, True),
+        ({"action": "ALLOW", "rules": [{"to": [{"operation": {"ports": ["80"]}}]}]}, True),
+        ({"action": "DENY", "rules": [{}]}, False),
+        ({"action": "AUDIT", "rules": [{}]}, False),
+        ({"selector": {"matchLabels": {"app": "istio-ingressgateway"}}}, False),
+        ({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}, False),
+    ],
+)
+def test_policies_of_the_mesh_that_allow_only_what_they_name(
+    spec: dict[str, Any], restricts: bool
+) -> None:
+    policy = Configuration("AuthorizationPolicy", "istio-system", "x", spec)
+    assert bool(sample.restricting([policy])) == restricts
+
+
+def test_requests_are_allowed_where_the_mesh_allows_nothing(servers: Servers) -> None:
+    (restricted, _), (open_, _) = servers.values()
+    policies = "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies"
+    allow_nothing = {"metadata": {"name": "allow-nothing", "namespace": "istio-system"}}
+    restricted.answers[policies] = {"items": [allow_nothing]}
+    open_.answers[policies] = {"items": []}
+    lab = opened(servers)
+    lab.deploy_sample()
+    made = [
+        [body["spec"] for _, _, body in server.changes if body["kind"] == "AuthorizationPolicy"]
+        for server in (restricted, open_)
+    ]
+    assert made == [[{"action": "ALLOW", "rules": [{}]}], []]
+    lab.close()
 
 
 def waiting(name: str, reason: str) -> Pod:

@@ -21,6 +21,7 @@ from tests.variants.gateways import (
     gateway_of_api,
     moved,
     with_external_address,
+    with_port,
 )
 from tests.variants.images import NAME_KEYS, without_programs
 from tests.variants.proxies import with_proxy_image
@@ -58,6 +59,16 @@ def test_services_are_asked_for_anew() -> None:
         assert spec["ports"] == [{"port": 15443}]
         assert "clusterIP" not in spec
     assert with_external_address(SERVICE, "192.0.2.1")["metadata"]["labels"] == {"a": "b"}
+
+
+def test_a_gateway_at_another_port() -> None:
+    made = with_port(SERVICE, 443)
+    assert made["metadata"]["labels"]["networking.istio.io/gatewayPort"] == "443"
+    (port,) = made["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (443, 15443)
+    assert with_port({**SERVICE, "spec": {"ports": [{"port": 15021}]}}, 443)["spec"]["ports"] == [
+        {"port": 15021}
+    ]
 
 
 def test_what_passes_services() -> None:

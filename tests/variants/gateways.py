@@ -20,10 +20,12 @@ from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
+from tests.variants.mesh_configuration import with_settings
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _USERS_PORT: Final = 8080
+_LET_PASS: Final = 443
 _READY_SECONDS: Final = 60.0
 _ANNOUNCER: Final = "announcer"
 
@@ -141,6 +143,87 @@ def behind_a_host_name(target: Target) -> Iterator[None]:
             objects = (f"service/{names.GATEWAY}", f"service/{_ANNOUNCER}")
             target.delete(cluster, _SYSTEM, *objects)
             _install_again(target, cluster)
+
+
+@contextmanager
+def at_another_port(target: Target) -> Iterator[None]:
+    """The last cluster's gateway is reached at the one port that its firewall lets pass."""
+    cluster = target.scenario.clusters[-1].name
+    service = _read(target, cluster, f"service/{names.GATEWAY}")
+    try:
+        target.apply(cluster, _SYSTEM, with_port(service, _LET_PASS))
+        yield
+    finally:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        _install_again(target, cluster)
+
+
+@contextmanager
+def by_mesh_networks(target: Target) -> Iterator[None]:
+    """No Service says of which network it is a gateway: the mesh configuration names them all."""
+    clusters = target.scenario.clusters
+    label = f"{names.NETWORK_LABEL}-"
+    networks = {
+        each.network: {
+            "endpoints": [{"fromRegistry": each.name}],
+            "gateways": [
+                {
+                    "address": _await_address(target, each.name, _SYSTEM, names.GATEWAY),
+                    "port": SERVICES_PORT,
+                }
+            ],
+        }
+        for each in clusters
+    }
+    try:
+        with with_settings(target, {"networks": networks}, "meshNetworks"):
+            for each in clusters:
+                target.system(each.name, "label", f"service/{names.GATEWAY}", label)
+            yield
+    finally:
+        for each in clusters:
+            again = f"{names.NETWORK_LABEL}={each.network}"
+            target.system(each.name, "label", "--overwrite", f"service/{names.GATEWAY}", again)
+
+
+@contextmanager
+def several_replicas(target: Target) -> Iterator[None]:
+    """Each istiod and each gateway runs twice, as where nothing may be missing for a moment."""
+    parts = [
+        (cluster.name, deployment)
+        for cluster in target.scenario.clusters
+        for deployment in ("istiod", names.GATEWAY)
+    ]
+
+    def scaled(count: int) -> None:
+        for cluster, deployment in parts:
+            target.system(cluster, "scale", f"deployment/{deployment}", f"--replicas={count}")
+        for cluster, deployment in parts:
+            _await_rollout(target, cluster, _SYSTEM, deployment)
+
+    try:
+        scaled(2)
+        yield
+    finally:
+        scaled(1)
+
+
+def with_port(service: Manifest, number: int) -> dict[str, Any]:
+    """A gateway's Service that passes mutual TLS at another port, and says so (Istio: Resource
+    Labels, networking.istio.io/gatewayPort).
+    """
+    labels = {**service["metadata"]["labels"], "networking.istio.io/gatewayPort": str(number)}
+    ports = [
+        {**each, "port": number, "targetPort": SERVICES_PORT}
+        if each["port"] == SERVICES_PORT
+        else each
+        for each in service["spec"]["ports"]
+    ]
+    return {
+        **service,
+        "metadata": {**service["metadata"], "labels": labels},
+        "spec": {**service["spec"], "ports": ports},
+    }
 
 
 def moved(manifest: Manifest, namespace: str) -> dict[str, Any]:
@@ -375,5 +458,23 @@ VARIANTS: Final = (
         "knows.",
         topology=TWO_NETWORKS,
         make=behind_a_host_name,
+    ),
+    Variant(
+        id="gateway-at-another-port",
+        mesh="cluster2's gateway is reached at port 443 in place of 15443.",
+        topology=TWO_NETWORKS,
+        make=at_another_port,
+    ),
+    Variant(
+        id="gateways-by-mesh-networks",
+        mesh="The gateways are named by the mesh configuration's meshNetworks, and by no label.",
+        topology=TWO_NETWORKS,
+        make=by_mesh_networks,
+    ),
+    Variant(
+        id="several-replicas",
+        mesh="Each istiod and each gateway has two pods.",
+        topology=TWO_NETWORKS,
+        make=several_replicas,
     ),
 )

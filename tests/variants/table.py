@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.variants import clusters, control_planes, gateways, needs, proxies, routing, trust
+from tests.variants import (
+    clusters,
+    control_planes,
+    gateways,
+    needs,
+    policies,
+    proxies,
+    routing,
+    trust,
+)
 from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
@@ -12,6 +21,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *control_planes.VARIANTS,
     *gateways.VARIANTS,
     *needs.VARIANTS,
+    *policies.VARIANTS,
     *proxies.VARIANTS,
     *routing.VARIANTS,
     *trust.VARIANTS,

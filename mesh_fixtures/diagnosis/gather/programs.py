@@ -32,7 +32,7 @@ from mesh_fixtures.probe.envoy import (
     read_endpoints,
 )
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
-from mesh_fixtures.probe.identities import identity
+from mesh_fixtures.probe.identities import identity, trust_domains
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
@@ -177,6 +177,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             f"{_shown(kube, pod)} /debug/mesh",
             lambda: _cluster_local(answer_in(output("/debug/mesh"))),
         )
+        yield "trust_domains", f"{_shown(kube, pod)} /debug/mesh", lambda: _trust_domains(kube)
     if pod.restarts:
         yield (
             "last_words",
@@ -252,6 +253,7 @@ def _istiods(
             log=answer("log"),
             last_words=answer("last_words") or "",
             cluster_local=answer("cluster_local"),
+            trust_domains=answer("trust_domains"),
         )
 
 
@@ -335,6 +337,14 @@ def _cluster_local(mesh: Any) -> Mapping[str, bool]:
         for each in mesh.get("serviceSettings") or ()
         for host in each.get("hosts") or ()
     }
+
+
+def _trust_domains(kube: KubeClient) -> facts.TrustDomains | None:
+    seen = trust_domains(kube)
+    if seen is None:
+        return None
+    others = None if seen.accepts_any else (*seen.aliases, *seen.of_others)
+    return facts.TrustDomains(seen.own, others)
 
 
 def _relevant(log: str) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
-"""Certificate authorities: each signs below a root that all others hand out to be trusted.
+"""Certificate authorities: each signs below a root that all others hand out to be trusted, in a
+trust domain that they accept.
 
-What proxies hold decides, and refutes what secrets suggest. Source: Istio, Plug in CA Certificates.
+What proxies hold decides, and refutes what secrets suggest. Source: Istio, Plug in CA Certificates;
+Trust Domain Migration.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ NOT_RESTARTED = Kind(
 BUNDLE_MISSING = Kind(
     "root-bundle-missing", Layer.TRUST, ("WORKLOAD-1",), follows=("istiod-not-running",)
 )
+
+TRUST_DOMAINS = Kind("trust-domains-differ", Layer.TRUST, ("TRUST-2",))
 
 _BUNDLE = "istio-ca-root-cert"
 _OF_BUNDLE = ("configmap", "configmaps", "root cert", "namespace controller")
@@ -223,6 +227,47 @@ def not_restarted(case: Case) -> Iterator[Cause]:
             )
 
 
+def trust_domains(case: Case) -> Iterator[Cause]:
+    """Primaries whose proxies refuse the identities that another one gives."""
+    known = {
+        spec.name: (istiod, istiod.trust_domains)
+        for spec, facts in case.primaries
+        for istiod in facts.istiods or ()
+        if istiod.trust_domains is not None
+    }
+    for verifier, (istiod, accepted) in known.items():
+        refused = {
+            signer: domains.own
+            for signer, (_, domains) in known.items()
+            if not accepted.accept(domains.own)
+        }
+        if not refused:
+            continue
+        own = ", ".join((accepted.own, *(accepted.others or ())))
+        named = "; ".join(f"{signer} names workloads in {own}" for signer, own in refused.items())
+        domains = sorted({*refused.values()})
+        yield Cause(
+            TRUST_DOMAINS,
+            (verifier,),
+            f"proxies of {verifier} accept peers of the trust domain {own} only: {named}",
+            (
+                Evidence(
+                    f"istiod of {verifier}: trustDomain and aliases {own}",
+                    f"kubectl --context={verifier} -n {SYSTEM_NAMESPACE} exec {istiod.pod} -- "
+                    "pilot-discovery request GET /debug/mesh",
+                ),
+                *(
+                    Evidence(f"istiod of {signer}: trustDomain {own}")
+                    for signer, own in refused.items()
+                ),
+            ),
+            f"give all clusters one meshConfig.trustDomain, or add {listed(domains)} to "
+            f"meshConfig.trustDomainAliases of {verifier}",
+            step=ids.istiod(verifier),
+            about=Subject((verifier, *refused)),
+        )
+
+
 def bundle_missing(case: Case) -> Iterator[Cause]:
     """Pods that wait for the root that istiod hands out to each namespace."""
     for spec, facts in case.clusters:
@@ -266,7 +311,15 @@ def _logged(case: Case, primary: str) -> Iterator[Evidence]:
             yield Evidence(f"istiod of {primary}: {lines[-1]}", source)
 
 
-RULES = (different_roots, missing, unsound, unused, not_restarted, bundle_missing)
+RULES = (
+    different_roots,
+    missing,
+    unsound,
+    unused,
+    not_restarted,
+    trust_domains,
+    bundle_missing,
+)
 
 
 def _usable(facts: ClusterFacts) -> Authority | None:

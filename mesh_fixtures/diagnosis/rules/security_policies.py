@@ -6,7 +6,7 @@ Source: Istio, PeerAuthentication; DestinationRule (ClientTLSSettings); Authoriz
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
@@ -98,11 +98,13 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
     clients = listed(sorted({client for client, *_ in denied}))
     found = False
     for spec, facts in case.primaries:
-        policies = [
-            each
-            for each in facts.configured("AuthorizationPolicy")
-            if each.namespace in (case.samples, SYSTEM_NAMESPACE) and _applies(each)
-        ]
+        policies = _denying(
+            [
+                each
+                for each in facts.configured("AuthorizationPolicy")
+                if each.namespace in (case.samples, SYSTEM_NAMESPACE) and _applies(each)
+            ]
+        )
         if not policies:
             continue
         found = True
@@ -148,6 +150,16 @@ def _applies(policy: Configuration) -> bool:
     """Whether a policy may apply to HelloWorld, as far as its selector says."""
     labels = _matching(policy)
     return all(_HELLOWORLD.get(key, value) == value for key, value in labels.items())
+
+
+def _denying(policies: Sequence[Configuration]) -> list[Configuration]:
+    """Those of a workload's policies that may deny a request: what one of them allows, no other one
+    that allows denies.
+    """
+    allowing = [each for each in policies if each.spec.get("action", "ALLOW") == "ALLOW"]
+    if any(not rule for each in allowing for rule in each.spec.get("rules") or ()):
+        return [each for each in policies if each not in allowing]
+    return list(policies)
 
 
 def _effective(case: Case, facts: ClusterFacts) -> Configuration | None:

@@ -15,6 +15,7 @@ from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.kube import Access, KubeClient, Resource
 from mesh_fixtures.kube.resources import (
+    AUTHORIZATION_POLICIES,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DESTINATION_RULES,
@@ -119,6 +120,13 @@ RULES: Final = (
     ),
     Rule(
         "own",
+        (AUTHORIZATION_POLICIES,),
+        ("create",),
+        "where policies of the mesh allow no requests: those from Sleep to HelloWorld",
+        without="a mesh that allows no requests by default",
+    ),
+    Rule(
+        "own",
         (PODS,),
         ("create",),
         "a dry run only: whether policies admit the pods of HelloWorld and Sleep",
@@ -147,6 +155,13 @@ RULES: Final = (
         "istiod, the gateways, and how they are configured",
     ),
     Rule("system", (DEPLOYMENTS,), ("list",), "whether istiod is to run"),
+    Rule(
+        "system",
+        (AUTHORIZATION_POLICIES,),
+        ("list",),
+        "whether policies of the mesh allow no requests",
+        without="a mesh that allows no requests by default",
+    ),
     Rule("system", (ENDPOINT_SLICES,), ("list",), "where proxies find istiod"),
     Rule(
         "system",

@@ -1,0 +1,91 @@
+"""Meshes that are hardened as Istio recommends: encrypted only, and nothing allowed by default.
+
+Source: Istio, Security Best Practices; PeerAuthentication; Authorization Policy (allow-nothing);
+MeshConfig (outboundTrafficPolicy); Sidecar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mesh_fixtures.install import names
+from tests.faults.table import REMOTE, TWO_NETWORKS
+from tests.faults.target import Manifest, Target, reference
+from tests.variants.mesh_configuration import with_settings
+from tests.variants.variant import Variant
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+
+
+def _policy(group: str, kind: str, name: str, **spec: Any) -> Manifest:
+    return {
+        "apiVersion": f"{group}.istio.io/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+ENCRYPTED_ONLY: Final = _policy(
+    "security", "PeerAuthentication", "default", mtls={"mode": "STRICT"}
+)
+ALLOW_NOTHING: Final = _policy("security", "AuthorizationPolicy", "allow-nothing")
+OWN_NAMESPACE_ONLY: Final = _policy(
+    "networking", "Sidecar", "default", egress=[{"hosts": ["./*", f"{_SYSTEM}/*"]}]
+)
+REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
+
+
+@contextmanager
+def hardened(target: Target) -> Iterator[None]:
+    """Only mutual TLS, only known destinations, and each namespace sees its own services."""
+    with (
+        _in_primaries(target, ENCRYPTED_ONLY, OWN_NAMESPACE_ONLY),
+        with_settings(target, REGISTERED_ONLY),
+    ):
+        yield
+
+
+@contextmanager
+def nothing_allowed(target: Target) -> Iterator[None]:
+    """No request is allowed but those that a policy of a namespace allows."""
+    with _in_primaries(target, ENCRYPTED_ONLY, ALLOW_NOTHING):
+        yield
+
+
+@contextmanager
+def _in_primaries(target: Target, *policies: Manifest) -> Iterator[None]:
+    clusters = [each.name for each in target.scenario.primaries]
+    try:
+        for cluster in clusters:
+            target.apply(cluster, _SYSTEM, *policies)
+        yield
+    finally:
+        for cluster in clusters:
+            target.delete(cluster, _SYSTEM, *map(reference, policies))
+
+
+VARIANTS: Final = (
+    Variant(
+        id="hardened-mesh",
+        mesh="Only mutual TLS, only registered destinations, and each namespace sees its own "
+        "services and those of the control plane.",
+        topology=TWO_NETWORKS,
+        make=hardened,
+    ),
+    Variant(
+        id="nothing-allowed-by-default",
+        mesh="No request is allowed in the mesh but those that a policy of a namespace allows.",
+        topology=TWO_NETWORKS,
+        make=nothing_allowed,
+        notes=("requests are allowed here in spite of AuthorizationPolicy istio-system/",),
+    ),
+    Variant(
+        id="nothing-allowed-in-a-remote",
+        mesh="The same where a remote's proxies are configured by their primary.",
+        topology=REMOTE,
+        make=nothing_allowed,
+    ),
+)
