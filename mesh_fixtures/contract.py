@@ -109,6 +109,19 @@ class Tools:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A version of Istio that a mesh is upgraded from: what it is installed with.
+
+    Attributes:
+        charts: what Helm installs; None where istioctl does.
+    """
+
+    images: ImageSet
+    istioctl: Path
+    charts: Charts | None = None
+
+
+@dataclass(frozen=True)
 class EndedService:
     """A process of a node that ended and was started again.
 
@@ -171,6 +184,13 @@ class Lab(Protocol):
     @property
     def charts(self) -> Charts | None:
         """What Helm installs the mesh from; None where istioctl installs it."""
+        return None
+
+    @property
+    def earlier(self) -> Earlier | None:
+        """What the mesh is installed with at first, where an upgrade is verified: to the version
+        that `images`, `tools` and `charts` are of. None where that one is installed at once.
+        """
         return None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from mesh_fixtures.patience import current
 from mesh_fixtures.progress import Progress
 
 if TYPE_CHECKING:
-    from mesh_fixtures.charts import Charts
-    from mesh_fixtures.images import ImageSet
     from mesh_fixtures.install.step import Plan
+    from mesh_fixtures.install.upgrade import Version
+    from mesh_fixtures.options import Choice, Strategy
     from mesh_fixtures.scenario import Scenario
 
 
@@ -33,19 +34,29 @@ def install(lab: Lab, progress: Progress) -> None:
 
     from mesh_fixtures.install.certificates import write_certificates
     from mesh_fixtures.install.executor import run_in_lab, steps_at_a_time, working_folder
-    from mesh_fixtures.install.plan import plan
 
     if steps_at_a_time(current().factor) == 1:
         lab.wait_ready()  # it is work beside the steps, too
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
     try:
-        run_in_lab(plan(lab.scenario, lab.images, lab.charts), lab, progress)
+        run_in_lab(_installation(lab), lab, progress)
     except StepFailed:
         # A lab that is not ready is the cause then, and not the mesh.
         lab.wait_ready()
         raise
     lab.wait_ready()
+
+
+def _installation(lab: Lab) -> Plan:
+    """The installation of a lab's mesh: of the earlier version, where it will be upgraded."""
+    from mesh_fixtures.install import names
+    from mesh_fixtures.install.plan import plan
+
+    if lab.earlier is None:
+        return plan(lab.scenario, lab.images, lab.charts)
+    images = lab.earlier.images
+    return plan(lab.scenario, images, lab.earlier.charts, names.istioctl_of(images.istio_version))
 
 
 def deploy_sample(lab: Lab, progress: Progress) -> None:
@@ -121,19 +132,59 @@ def bring_up(lab: Lab, progress: Progress) -> None:
     deploy_sample(lab, progress)
 
 
-def runbook(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> str:
-    """The installation and its check as a person would do them by hand, and what is verified of it,
-    in Markdown.
+def runbooks_of(choice: Choice) -> Callable[[Scenario], str]:
+    """What makes, of a scenario, the installation and its check as a person would do them by hand,
+    the upgrade where one is asked for, and what is verified of it, in Markdown.
+
+    Raises:
+        ArtifactError: an istioctl that is asked for cannot be fetched.
+        MachineError: what is asked for is not there, or does not go together.
     """
-    from mesh_fixtures.install import runbook as runbooks
+    from mesh_fixtures import providers
+    from mesh_fixtures.install.upgrade import Version, require_supported
+
+    strategy, images = choice.strategy, providers.images_of(choice)
+    new = Version(images, providers.charts_of(choice))
+    earlier = providers.earlier_images_of(choice)
+    if strategy is None or earlier is None:
+        return lambda scenario: _runbook(scenario, _by_hand(scenario, new))
+    old = Version(earlier, providers.earlier_charts_of(choice))
+    require_supported(old, new, strategy)
+    return lambda scenario: _runbook(scenario, _upgraded_by_hand(scenario, old, new, strategy))
+
+
+def _by_hand(scenario: Scenario, version: Version) -> tuple[Plan, ...]:
     from mesh_fixtures.install.plan import plan
-    from mesh_fixtures.requirements import applicable, table
     from mesh_fixtures.workloads import check_plan, workload_plan
 
-    steps = runbooks.render(
-        plan(scenario, images, charts),
-        workload_plan(scenario, images),
+    return (
+        plan(scenario, version.images, version.charts),
+        workload_plan(scenario, version.images),
         check_plan(scenario),
-        title=f"{scenario.title} ({scenario.id})",
     )
+
+
+def _upgraded_by_hand(
+    scenario: Scenario, old: Version, new: Version, strategy: Strategy
+) -> tuple[Plan, ...]:
+    """Every phase of the upgrade is followed by the guide's check."""
+    from mesh_fixtures.install.plan import plan
+    from mesh_fixtures.install.upgrade import upgrade
+    from mesh_fixtures.workloads import check_plan, workload_plan
+
+    check = check_plan(scenario)
+    phases = upgrade(scenario, old, new, strategy)
+    return (
+        plan(scenario, old.images, old.charts, old.istioctl),
+        workload_plan(scenario, old.images),
+        check,
+        *(each for phase in phases for each in (phase.plan, check)),
+    )
+
+
+def _runbook(scenario: Scenario, plans: tuple[Plan, ...]) -> str:
+    from mesh_fixtures.install import runbook
+    from mesh_fixtures.requirements import applicable, table
+
+    steps = runbook.render(*plans, title=f"{scenario.title} ({scenario.id})")
     return f"{steps}\n## Requirements\n\n{table.markdown(applicable(scenario))}\n"

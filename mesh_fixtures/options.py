@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from mesh_fixtures.patience import FORM as FACTOR_FORM
 
@@ -18,6 +18,13 @@ IMAGE_SOURCES: Final = ("built", "released")
 HELM: Final = "helm"
 METHODS: Final = ("istioctl", HELM)
 """How a mesh is installed; the first by default."""
+
+Strategy = Literal["in-place", "revision"]
+"""How a mesh is upgraded. In place: the new version takes the old one's place. By revision: it is
+installed beside the old one, which is removed when nothing uses it any more."""
+
+UPGRADES: Final[tuple[Strategy, ...]] = ("in-place", "revision")
+"""The first by default."""
 
 SKIP: Final = "skip"
 """The mesh exists already."""
@@ -103,6 +110,9 @@ class Choice:
             the machine's own; empty for none.
         registry_mirrors: places to ask before a registry, each as `REGISTRY=URL`.
         istio: version of the built images: its name, or its commit; empty for the default.
+        upgrade_from: version of built images from which meshes are upgraded to that one; empty for
+            no upgrade.
+        upgrade: one of `UPGRADES`: how.
         own: values of providers' options, by the option's name.
     """
 
@@ -118,6 +128,8 @@ class Choice:
     registry_ca: str = ""
     registry_mirrors: tuple[str, ...] = ()
     istio: str = ""
+    upgrade_from: str = ""
+    upgrade: Strategy = UPGRADES[0]
     own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,6 +147,11 @@ class Choice:
         """Flags that were given and that only released images have."""
         values = {ISTIOCTL: self.istioctl, HUB: self.hub, TAG: self.tag, VARIANT: self.variant}
         return tuple(option.flag for option, value in values.items() if value)
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """How meshes are upgraded; None where they are not."""
+        return self.upgrade if self.upgrade_from else None
 
 
 PROVIDER = Option(
@@ -221,19 +238,24 @@ ISTIO = Option(
     "newest that this project knows)",
     metavar="VERSION",
 )
+UPGRADE_FROM = Option(
+    "mesh_upgrade_from",
+    "",
+    "install this version of Istio, one that is built, upgrade the mesh to the other one while "
+    "there is traffic, and verify all else of the upgraded mesh",
+    metavar="VERSION",
+)
+UPGRADE = Option(
+    "mesh_upgrade",
+    UPGRADES[0],
+    "for --mesh-upgrade-from, how: in-place, cluster by cluster; or revision: the new version "
+    "beside the old one, which is removed at the end",
+    choices=UPGRADES,
+)
 SELECTION: Final = (
-    PROVIDER,
-    IMAGES,
-    KUBERNETES,
-    INSTALL,
-    CHARTS,
-    ISTIOCTL,
-    HUB,
-    TAG,
-    VARIANT,
-    REGISTRY_CA,
-    REGISTRY_MIRROR,
-    ISTIO,
+    *(PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL),
+    *(HUB, TAG, VARIANT, REGISTRY_CA, REGISTRY_MIRROR),
+    *(ISTIO, UPGRADE_FROM, UPGRADE),
 )
 """Which provider makes clusters, and what runs in them."""
 

@@ -171,6 +171,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         selection.mark_by_requirement(item)
         if run.settings.external:
             selection.skip_on_existing(item)
+        else:
+            selection.skip_upgrades(item, run.settings.provider.strategy)
         if not run.settings.disruptive:
             selection.skip_disruptive(item)
     except pytest.UsageError as error:
@@ -284,12 +286,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     reporter = cast("TerminalReporter", session.config.pluginmanager.get_plugin("terminalreporter"))
     with usage_errors():
-        images = providers.images_of(run.settings.provider)
-        charts = providers.charts_of(run.settings.provider)
+        write = flow.runbooks_of(run.settings.provider)
     for scenario in _scenarios(session.config):
         if scenario.id in run.selected:
             reporter.ensure_newline()
-            reporter.write_line(flow.runbook(scenario, images, charts))
+            reporter.write_line(write(scenario))
     return True
 
 
@@ -437,11 +438,24 @@ def mesh_observed(
     """The installed mesh, with what tests have seen of it so far; its failures are explained."""
     from mesh_fixtures.probe.view import MeshView
     from mesh_fixtures.requirements import ObservedMesh
+    from mesh_fixtures.requirements.observed import Upgrade
 
+    run, strategy = pytestconfig.stash[RUN], mesh_settings.provider.strategy
+    upgrade = Upgrade(strategy, run.progress(mesh_installed.scenario)) if strategy else None
     with MeshView(mesh_installed.lab) as view:
-        observed = ObservedMesh(view, requests=mesh_settings.requests)
-        pytestconfig.stash[RUN].diagnosing.watch(observed)
+        observed = ObservedMesh(view, requests=mesh_settings.requests, upgrade=upgrade)
+        run.diagnosing.watch(observed)
         yield observed
+
+
+@pytest.fixture(scope="session")
+def mesh_upgraded(mesh_observed: ObservedMesh, mesh_sample: Sample) -> None:
+    """The mesh is upgraded, where that is asked for, which takes none of a test's own time."""
+    del mesh_sample  # its requests are the traffic meanwhile
+    if mesh_observed.upgrade is not None:
+        from mesh_fixtures.requirements.upgrading import upgraded
+
+        upgraded(mesh_observed)
 
 
 @pytest.fixture(scope="session")
@@ -475,6 +489,8 @@ def mesh_verify(
 ) -> Callable[[], None]:
     """Checks the mesh by the test's requirement, for which all that it needs is there."""
     needed = {"sample": "mesh_sample", "endpoints": "mesh_endpoints", "traffic": "mesh_traffic"}
+    if mesh_observed.upgrade is not None and not mesh_requirement.upgrades:
+        request.getfixturevalue("mesh_upgraded")
     early = mesh_requirement.check_early(mesh_observed)
     if early.result != "unmet" and mesh_requirement.needs in needed:
         request.getfixturevalue(needed[mesh_requirement.needs])

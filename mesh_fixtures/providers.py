@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.contract import Provider
 from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError
-from mesh_fixtures.options import AUTO, HELM, OF_A_RUN, PROVIDER, SELECTION, Choice, Option
+from mesh_fixtures.options import (
+    AUTO,
+    HELM,
+    OF_A_RUN,
+    PROVIDER,
+    SELECTION,
+    UPGRADES,
+    Choice,
+    Option,
+)
 
 if TYPE_CHECKING:
     from mesh_fixtures.charts import Charts
@@ -209,6 +218,36 @@ def require_fit(choice: Choice) -> None:
                 seen=mirror,
                 where="--mesh-registry-mirror",
             )
+    _require_upgrade_fits(choice)
+
+
+def _require_upgrade_fits(choice: Choice) -> None:
+    if choice.upgrade != UPGRADES[0] and not choice.upgrade_from:
+        raise MachineError(
+            wanted="--mesh-upgrade-from, the version that is upgraded",
+            seen=f"--mesh-upgrade {choice.upgrade}",
+            where="how the mesh is upgraded",
+            remedy="add it, or leave out --mesh-upgrade",
+        )
+    flags = ", ".join(choice.release_flags)
+    if choice.upgrade_from and (flags or choice.images == "released"):
+        raise MachineError(
+            wanted="built images, of which there are several versions to upgrade from and to",
+            seen=f"--mesh-upgrade-from with {flags or 'released images'}",
+            where="which images run",
+            remedy="leave one of them out",
+        )
+    if choice.upgrade_from:
+        from mesh_fixtures.artifacts import istio
+
+        old, new = earlier_of(choice), istio.version_of(choice.istio)
+        if old == new:
+            raise MachineError(
+                wanted="two versions of Istio",
+                seen=f"{new} by --mesh-upgrade-from and by --mesh-istio",
+                where="which versions run",
+                remedy="name another version by one of them",
+            )
 
 
 def located(source: str, folder: Path) -> str:
@@ -233,6 +272,41 @@ def images_of(choice: Choice) -> ImageSet:
 
     require_fit(choice)
     return IstioSource.of(choice).describe()
+
+
+def earlier_of(choice: Choice) -> str:
+    """The version that meshes are upgraded from; empty without an upgrade.
+
+    Raises:
+        MachineError: it is none that is built.
+    """
+    from mesh_fixtures.artifacts import istio
+
+    return istio.earlier_of(choice.upgrade_from)
+
+
+def earlier_images_of(choice: Choice) -> ImageSet | None:
+    """The image set from which meshes are upgraded; None without an upgrade.
+
+    Raises:
+        MachineError: as `earlier_of`.
+    """
+    from mesh_fixtures.artifacts import images
+
+    earlier = earlier_of(choice)
+    return images.image_set(earlier) if earlier else None
+
+
+def earlier_charts_of(choice: Choice) -> Charts | None:
+    """What Helm installs before the upgrade; None for istioctl, or without an upgrade.
+
+    Raises:
+        MachineError: as `earlier_of`.
+    """
+    from mesh_fixtures.artifacts import helm
+
+    earlier = earlier_of(choice)
+    return helm.built_charts(earlier) if earlier and choice.chart_source is not None else None
 
 
 def charts_of(choice: Choice) -> Charts | None:

@@ -29,7 +29,8 @@ from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.istio_source import Release, fitted_to
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
 from mesh_fixtures.artifacts.pulling import Registries
-from mesh_fixtures.contract import Problem
+from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Earlier, Problem
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -56,6 +57,7 @@ class Artifacts:
         istioctl: the program that belongs to them.
         kubernetes: version of the nodes' programs.
         istio: version of Istio that was built; None where it was not.
+        earlier: version from which meshes are upgraded to it; empty for none.
     """
 
     digest: str
@@ -64,6 +66,7 @@ class Artifacts:
     istioctl: Path
     kubernetes: str = versions.KUBERNETES
     istio: str | None = versions.ISTIO
+    earlier: str = ""
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -87,14 +90,29 @@ class Artifacts:
     @property
     def containerd_store(self) -> Path:
         """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
-        part = istio.part_name("store", self.istio) if self.istio else store.OF_PULLED
+        part = store.part_name(self.istio, self.earlier) if self.istio else store.OF_PULLED
         return self.folder_of(part) / "containerd"
 
     @property
-    def image_archive(self) -> Path:
-        """OCI archive of all images that were built."""
-        part = istio.part_name("images", self.istio) if self.istio else images.WITHOUT_ISTIO
-        return self.folder_of(part) / images.ARCHIVE
+    def image_archives(self) -> tuple[Path, ...]:
+        """OCI archives of all images that were built, one for each version of Istio."""
+        of_versions = (self.istio, self.earlier) if self.earlier else (self.istio,)
+        parts = [
+            istio.part_name("images", each) if each else images.WITHOUT_ISTIO
+            for each in of_versions
+        ]
+        return tuple(self.folder_of(part) / images.ARCHIVE for part in parts)
+
+    def earlier_installed(self, charts: Charts | None) -> Earlier | None:
+        """What meshes are installed with before they are upgraded; None without an upgrade.
+
+        Args:
+            charts: of that version, where Helm installs.
+        """
+        if not self.earlier:
+            return None
+        istioctl = self.folder_of(istio.part_name("istio", self.earlier)) / "istioctl"
+        return Earlier(images.image_set(self.earlier), istioctl, charts)
 
     @property
     def metallb_manifest(self) -> Path:
@@ -126,6 +144,7 @@ def ensure_artifacts(
     progress: Progress,
     kubernetes: str = versions.KUBERNETES,
     istio_version: str = versions.ISTIO,
+    earlier: str = "",
 ) -> Artifacts:
     """Build what is missing and return where everything is.
 
@@ -134,11 +153,12 @@ def ensure_artifacts(
     Args:
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
 
     Raises:
         ArtifactError: a part could not be built; parts that were done are kept.
     """
-    built = _ensure(catalog.parts(kubernetes, istio_version), progress)
+    built = _ensure(catalog.parts(kubernetes, istio_version, earlier), progress)
     programs = built[catalog.programs_part(kubernetes, istio_version)].folder
     return Artifacts(
         digest=_digest(built),
@@ -147,6 +167,7 @@ def ensure_artifacts(
         istioctl=programs / "istioctl",
         kubernetes=kubernetes,
         istio=istio_version,
+        earlier=earlier,
     )
 
 
@@ -229,6 +250,7 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
 def problems_of_labs(
     kubernetes: str = versions.KUBERNETES,
     istio_version: str | None = versions.ISTIO,
+    earlier: str = "",
     *,
     with_charts: bool,
 ) -> Sequence[Problem]:
@@ -237,13 +259,15 @@ def problems_of_labs(
     Args:
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`; None where Istio's images are pulled.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
         with_charts: whether Helm installs their mesh.
     """
-    parts = {part.name: part for part in catalog.parts(kubernetes, istio_version)}
+    parts = {part.name: part for part in catalog.parts(kubernetes, istio_version, earlier)}
     if istio_version is None:
         parts[pulling.PROGRAM] = pulling.program_part()
     if with_charts:
-        of_helm = helm.parts(istio_version) if istio_version else helm.parts()[:1]
+        of_helm = [*(helm.parts(istio_version) if istio_version else helm.parts()[:1])]
+        of_helm += helm.parts(earlier)[1:] if earlier else ()
         parts |= {part.name: part for part in of_helm}
     return problems(parts=list(parts.values()))
 

@@ -33,7 +33,9 @@ PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-
 
 
 def parts(
-    kubernetes: str = versions.KUBERNETES, istio_version: str | None = versions.ISTIO
+    kubernetes: str = versions.KUBERNETES,
+    istio_version: str | None = versions.ISTIO,
+    earlier: str = "",
 ) -> tuple[Part, ...]:
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
@@ -41,15 +43,18 @@ def parts(
         kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
         istio_version: one of `versions.ISTIO_MODULES`; None for labs whose Istio is not built, of
             which the pulled images and the store with them are not among these parts.
+        earlier: another one of these, from which meshes are upgraded; empty for none.
     """
     compiled = [programs.part() for programs in gobuild.programs(kubernetes, istio_version)]
-    built = () if istio_version is None else (store.store(istio_version),)
+    of_earlier = (gobuild.istio_programs(earlier).part(), images.images(earlier)) if earlier else ()
+    built = () if istio_version is None else (store.store(istio_version, earlier),)
     return (
         debian.root_file_systems(),
         *(() if istio_version is None else (envoy.envoy(),)),
         *compiled,
         manifests.manifests(),
         images.images(istio_version),
+        *of_earlier,
         *built,
         _programs({part.name for part in compiled}, kubernetes, istio_version),
     )
@@ -77,7 +82,12 @@ def on_request() -> tuple[Part, ...]:
         if istio_version is not None:
             found |= {part.name: part for part in helm.parts(istio_version)}
         for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):
-            found |= {part.name: part for part in parts(kubernetes, istio_version)}
+            for earlier in (
+                "",
+                *(each for each in versions.ISTIO_MODULES if each != istio_version),
+            ):
+                for part in parts(kubernetes, istio_version, earlier):
+                    found[part.name] = part
     return tuple(found.values())
 
 

@@ -24,10 +24,15 @@ NAME_CHARTS: Final = (
 
 @dataclass(frozen=True)
 class HelmInstall:
-    """helm, and what it installs."""
+    """helm, and what it installs.
+
+    Attributes:
+        earlier: charts of the version from which meshes are upgraded; None without one.
+    """
 
     program: Path
     charts: Charts
+    earlier: Charts | None = None
 
     def digest_with(self, runs: str) -> str:
         """Digest of all that runs in a lab, the charts included.
@@ -35,7 +40,8 @@ class HelmInstall:
         Args:
             runs: digest of the rest.
         """
-        return hashlib.sha256(f"{runs} {self.charts.digest}".encode()).hexdigest()[:20]
+        before = f" {self.earlier.digest}" if self.earlier is not None else ""
+        return hashlib.sha256(f"{runs} {self.charts.digest}{before}".encode()).hexdigest()[:20]
 
 
 def describe(source: str, images: ImageSet, ca: str = "") -> Charts:
@@ -67,13 +73,20 @@ def describe(source: str, images: ImageSet, ca: str = "") -> Charts:
 
 
 def gather(
-    source: str, images: ImageSet, progress: Progress, ca: str = "", *, machines_own: bool = False
+    source: str,
+    images: ImageSet,
+    progress: Progress,
+    ca: str = "",
+    *,
+    earlier: str = "",
+    machines_own: bool = False,
 ) -> HelmInstall:
     """Build, find or ask for helm and the charts.
 
     Args:
         source: as for `describe`.
         ca: as for `describe`.
+        earlier: built version from which meshes are upgraded; empty for none.
         machines_own: whether the helm in PATH will do, if it is of a supported version.
 
     Raises:
@@ -87,7 +100,7 @@ def gather(
         charts = helm.ensure_charts(progress, images.istio_version)
     elif sources.is_url(source):
         charts = sources.asked(program, charts)
-    return HelmInstall(program, charts)
+    return HelmInstall(program, charts, helm.ensure_charts(progress, earlier) if earlier else None)
 
 
 def problems(source: str | None, images_version: str) -> Sequence[Problem]:

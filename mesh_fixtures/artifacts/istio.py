@@ -10,11 +10,12 @@ from mesh_fixtures.errors import MachineError
 MODULE: Final = "istio.io/istio"
 
 
-def version_of(asked: str) -> str:
+def version_of(asked: str, option: str = "--mesh-istio") -> str:
     """The version that is meant.
 
     Args:
         asked: its name, its commit, or the version of its Go module; empty for the default.
+        option: where it is asked for.
 
     Raises:
         MachineError: it is none of those that are built.
@@ -26,10 +27,19 @@ def version_of(asked: str) -> str:
             return version
     raise MachineError(
         wanted=f"a version of Istio that is built here: {', '.join(versions.ISTIO_MODULES)}",
-        seen=f"--mesh-istio {asked}",
+        seen=f"{option} {asked}",
         where="images that are built",
         remedy="name one of these, or its commit; a release is chosen by --mesh-istioctl",
     )
+
+
+def earlier_of(asked: str) -> str:
+    """The version that meshes are upgraded from; empty for none.
+
+    Raises:
+        MachineError: it is none of those that are built.
+    """
+    return version_of(asked, "--mesh-upgrade-from") if asked else ""
 
 
 def commit_of(version: str) -> str:

@@ -28,6 +28,7 @@ class IstioSource:
     Attributes:
         images: `BUILT` or `RELEASED`.
         version: of built images.
+        earlier: version of built images from which meshes are upgraded; empty for none.
         istioctl: of released images: a release's version, a file, or a URL; empty for the one in
             PATH. What follows is of released images, too.
         hub: registry and path of the images; empty for istioctl's own.
@@ -39,6 +40,7 @@ class IstioSource:
 
     images: str = BUILT
     version: str = versions.ISTIO
+    earlier: str = ""
     istioctl: str = ""
     hub: str = ""
     tag: str = ""
@@ -57,13 +59,15 @@ class IstioSource:
             MachineError: a version is asked for that is not built.
         """
         is_named = bool(choice.release_flags)
-        is_there = path_counts and not choice.istio and istioctls.in_path() is not None
+        is_built = bool(choice.istio or choice.upgrade_from)
+        is_there = path_counts and not is_built and istioctls.in_path() is not None
         is_released = choice.images == RELEASED or (
             choice.images != BUILT and (is_named or is_there)
         )
         return cls(
             images=RELEASED if is_released else BUILT,
             version=istio.version_of(choice.istio),
+            earlier=istio.earlier_of(choice.upgrade_from),
             istioctl=choice.istioctl,
             hub=choice.hub.rstrip("/"),
             tag=choice.tag,

@@ -44,13 +44,16 @@ OF_PULLED: Final = "pulled-store"
 """The part with a store whose images of Istio were pulled."""
 
 
-def store(version: str = versions.ISTIO) -> Part:
+def store(version: str = versions.ISTIO, earlier: str = "") -> Part:
     """The part with the folder `containerd`, all of whose images were built.
 
     Args:
         version: of Istio.
+        earlier: version whose images it has, too; empty for none.
     """
-    return _store(istio.part_name("store", version), (istio.part_name("images", version),))
+    of_versions = (version, earlier) if earlier else (version,)
+    archives = tuple(istio.part_name("images", each) for each in of_versions)
+    return _store(part_name(version, earlier), archives)
 
 
 def store_of_pulled() -> Part:
@@ -70,6 +73,12 @@ def _store(name: str, archives: tuple[str, ...]) -> Part:
         needs=("debian", *archives),
         seconds=600.0,
     )
+
+
+def part_name(version: str, earlier: str = "") -> str:
+    """Name of the part that `store` makes."""
+    name = istio.part_name("store", version)
+    return f"{name}-with-{istio.commit_of(earlier)}" if earlier else name
 
 
 def inputs() -> dict[str, str]:

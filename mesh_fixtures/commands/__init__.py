@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from mesh_fixtures import options, patience, providers
 from mesh_fixtures.errors import MachineError, ScenarioError
-from mesh_fixtures.options import AUTO, Choice, Option
+from mesh_fixtures.options import AUTO, Choice, Option, Strategy
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
@@ -101,6 +101,8 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
             registry_ca=providers.located(single(options.REGISTRY_CA), Path.cwd()),
             registry_mirrors=given(arguments, options.REGISTRY_MIRROR),
             istio=single(options.ISTIO),
+            upgrade_from=single(options.UPGRADE_FROM),
+            upgrade=cast("Strategy", single(options.UPGRADE)),
             own=own(arguments, external=accepted),
         )
         for each in asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures import flow, providers
+from mesh_fixtures import flow
 from mesh_fixtures.commands import add_provider, add_scenarios_folder, choice, find_scenario
 from mesh_fixtures.progress import Sink
 
@@ -21,7 +21,5 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     scenario = find_scenario(arguments.scenario, arguments)
-    asked = choice(arguments)
-    runbook = flow.runbook(scenario, providers.images_of(asked), providers.charts_of(asked))
-    print(runbook, end="")
+    print(flow.runbooks_of(choice(arguments))(scenario), end="")
     return 0

@@ -83,14 +83,22 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
         "KUBECACHEDIR": str(folder / "cache"),
         "HELM_CACHE_HOME": str(folder / "cache" / "helm"),
     }
-    programs = {"kubectl": lab.tools.kubectl, "istioctl": lab.tools.istioctl}
-    if lab.tools.helm is not None:
-        programs["helm"] = lab.tools.helm
-    surroundings = Surroundings(folder, environment, programs)
+    surroundings = Surroundings(folder, environment, lab_programs(lab))
     factor = current().factor
     in_time = stretched(plan, factor, lab.images.istio_version)
     variables = lab_variables(lab)
     run(in_time, surroundings, variables, progress, parallel=steps_at_a_time(factor))
+
+
+def lab_programs(lab: Lab) -> Mapping[str, Path]:
+    """Every program that a plan can want of a lab, by its name."""
+    programs = {"kubectl": lab.tools.kubectl, names.ISTIOCTL: lab.tools.istioctl}
+    if lab.earlier is not None:
+        programs[names.istioctl_of(lab.images.istio_version)] = lab.tools.istioctl
+        programs[names.istioctl_of(lab.earlier.images.istio_version)] = lab.earlier.istioctl
+    if lab.tools.helm is not None:
+        programs["helm"] = lab.tools.helm
+    return programs
 
 
 def lab_variables(lab: Lab) -> Mapping[str, str]:
@@ -369,23 +377,19 @@ def stretched(plan: Plan, factor: float, istio: str) -> Plan:
     is run has its deadlines multiplied, both the steps' own and those that its commands are given.
 
     Args:
-        istio: version of istioctl.
+        istio: version of an istioctl whose name does not say it.
     """
     if factor == 1:
         return plan
-    minor = supported.minor_of(istio)
-    asks_longer = minor is not None and minor >= CLIENT_TIMEOUT_SINCE
-    return replace(
-        plan, steps=tuple(_stretched_step(step, factor, asks_longer) for step in plan.steps)
-    )
+    return replace(plan, steps=tuple(_stretched_step(step, factor, istio) for step in plan.steps))
 
 
-def _stretched_step(step: Step, factor: float, asks_longer: bool) -> Step:
+def _stretched_step(step: Step, factor: float, istio: str) -> Step:
     def command(each: Command) -> Command:
         return replace(
             each,
-            argv=_stretched_argv(each.argv, factor, asks_longer),
-            pipe_to=_stretched_argv(each.pipe_to, factor, asks_longer),
+            argv=_stretched_argv(each.argv, factor, istio),
+            pipe_to=_stretched_argv(each.pipe_to, factor, istio),
         )
 
     return replace(
@@ -395,9 +399,11 @@ def _stretched_step(step: Step, factor: float, asks_longer: bool) -> Step:
     )
 
 
-def _stretched_argv(argv: tuple[str, ...], factor: float, asks_longer: bool) -> tuple[str, ...]:
+def _stretched_argv(argv: tuple[str, ...], factor: float, istio: str) -> tuple[str, ...]:
     longer = tuple(_LIMIT.sub(lambda found: _more(found, factor), part) for part in argv)
-    if asks_longer and longer[:1] == ("istioctl",):
+    name, _, version = argv[0].partition("-") if argv else ("", "", "")
+    minor = supported.minor_of(version or istio)
+    if name == names.ISTIOCTL and minor is not None and minor >= CLIENT_TIMEOUT_SINCE:
         return (*longer, f"--kubeclient-timeout={CLIENT_SECONDS * factor:g}s")
     return longer
 

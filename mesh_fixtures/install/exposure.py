@@ -5,10 +5,12 @@ Source: Istio, Expose the control plane, and Expose services.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.install import names
 from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import CLUSTER_DOMAIN, ISTIOD_PORTS, SERVICES_PORT
 
@@ -27,21 +29,45 @@ def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
     """Gateway and VirtualService that pass discovery and the webhook to istiod, as YAML."""
     names_of_ports = {_DISCOVERY_PORT: "tls-istiod", _WEBHOOK_PORT: "tls-istiodwebhook"}
     servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in names_of_ports.items()]
-    host = f"istiod.{SYSTEM_NAMESPACE}.svc.{cluster_domain}"
+    service = _istiod_service("", ["*"], cluster_domain)
+    return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
+
+
+def revision_manifest(revision: str, cluster_domain: str = CLUSTER_DOMAIN) -> str:
+    """VirtualService by which the same Gateway passes what asks for a revision of istiod to that
+    one, as YAML; what asks for another goes on as before.
+    """
+    host = f"{names.istiod(revision)}.{SYSTEM_NAMESPACE}.svc"
+    server_names = [host, f"{host}.{cluster_domain}"]
+    return yaml.safe_dump(_istiod_service(revision, server_names, cluster_domain), sort_keys=False)
+
+
+def istiod_route(revision: str) -> str:
+    """Name of the VirtualService that passes requests to a revision of istiod.
+
+    Args:
+        revision: empty for the default one.
+    """
+    return f"istiod-vs-{revision}" if revision else "istiod-vs"
+
+
+def _istiod_service(
+    revision: str, server_names: Iterable[str], cluster_domain: str
+) -> dict[str, Any]:
+    host = f"{names.istiod(revision)}.{SYSTEM_NAMESPACE}.svc.{cluster_domain}"
     routes = [
         {
-            "match": [{"port": port, "sniHosts": ["*"]}],
+            "match": [{"port": port, "sniHosts": [*server_names]}],
             "route": [{"destination": {"host": host, "port": {"number": number}}}],
         }
         for port, number in _ISTIOD_SERVICE_PORTS.items()
     ]
-    service = {
+    return {
         "apiVersion": _API,
         "kind": "VirtualService",
-        "metadata": {"name": "istiod-vs"},
+        "metadata": {"name": istiod_route(revision)},
         "spec": {"hosts": ["*"], "gateways": [_ISTIOD_GATEWAY], "tls": routes},
     }
-    return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
 
 
 def services_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:

@@ -76,35 +76,90 @@ class Method(Protocol):
     def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """The gateway that is dedicated to east-west traffic."""
 
+    def tag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        """Have a revision tag stand for the method's revision, which is installed."""
 
+    def untag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        """Remove a revision tag."""
+
+    def remove(self, cluster: str, seconds: int) -> tuple[Command, ...]:
+        """Remove the method's revision, but for what all revisions share."""
+
+    def make_default(self, scenario: Scenario, cluster: str, seconds: int) -> tuple[Command, ...]:
+        """Make the method's revision the one that is meant where none is named."""
+
+
+@dataclass(frozen=True)
 class Istioctl:
-    """Implements `Method`."""
+    """Implements `Method`.
+
+    Attributes:
+        program: the istioctl of the version that is installed.
+        verb: what it is called with: `install`, or `upgrade` for what is installed already.
+        revision: empty for the default one.
+    """
+
+    program: str = names.ISTIOCTL
+    verb: str = "install"
+    revision: str = ""
 
     def control_plane(
         self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int
     ) -> Recipe:
-        operator = primary_operator(scenario, cluster, images)
-        return _operator_recipe(cluster, f"{cluster}.yaml", operator, seconds)
+        operator = primary_operator(scenario, cluster, images, self.revision)
+        return self._operator_recipe(cluster, cluster, operator, seconds)
 
     def remote(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
-        operator = remote_operator(scenario, cluster, images)
-        return _operator_recipe(cluster, f"{cluster}.yaml", operator, seconds)
+        operator = remote_operator(scenario, cluster, images, self.revision)
+        return self._operator_recipe(cluster, cluster, operator, seconds)
 
     def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
-        operator = gateway_operator(scenario, cluster, images)
-        return _operator_recipe(cluster, f"{cluster}.eastwest-gateway.yaml", operator, seconds)
+        operator = gateway_operator(scenario, cluster, images, self.revision)
+        return self._operator_recipe(cluster, f"{cluster}.eastwest-gateway", operator, seconds)
+
+    def tag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        revision = f"--revision={self.revision}"
+        return (self._call(cluster, "tag", "set", tag, revision, "--overwrite", "-y"),)
+
+    def untag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        return (self._call(cluster, "tag", "remove", tag, "-y"),)
+
+    def remove(self, cluster: str, seconds: int) -> tuple[Command, ...]:
+        del seconds  # it has no such option, and deletes without waiting
+        revision = self.revision or names.DEFAULT_REVISION
+        return (self._call(cluster, "uninstall", f"--revision={revision}", "-y"),)
+
+    def make_default(self, scenario: Scenario, cluster: str, seconds: int) -> tuple[Command, ...]:
+        del scenario, seconds
+        return self.tag(cluster, names.DEFAULT_REVISION)
+
+    def _operator_recipe(self, cluster: str, name: str, operator: str, seconds: int) -> Recipe:
+        file = _file(name, self.revision)
+        install = (
+            *(self.program, self.verb, names.context(cluster), "-y", "-f", file),
+            f"--readiness-timeout={seconds}s",
+        )
+        return Recipe((Command(install),), {file: operator})
+
+    def _call(self, cluster: str, *arguments: str) -> Command:
+        return Command((self.program, *arguments, names.context(cluster)))
 
 
-def _operator_recipe(cluster: str, file: str, operator: str, seconds: int) -> Recipe:
-    install = names.istioctl_install(cluster, file, readiness_seconds=seconds)
-    return Recipe((Command(install),), {file: operator})
+def _file(name: str, revision: str) -> str:
+    """File of values; another revision has its own beside that of the default one."""
+    return f"{name}.{revision}.yaml" if revision else f"{name}.yaml"
 
 
 @dataclass(frozen=True)
 class Helm:
-    """Implements `Method`."""
+    """Implements `Method`.
+
+    Attributes:
+        revision: empty for the default one.
+    """
 
     charts: Charts
+    revision: str = ""
 
     def control_plane(
         self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int
@@ -121,19 +176,57 @@ class Helm:
             {"profile": REMOTE_PROFILE, **remote_values(scenario, cluster, images)},
             {"global": {**identity, "configCluster": True}},
         )
-        base = ("--set", f"profile={REMOTE_PROFILE}")
-        return self._istio(cluster, own, images, seconds, base)
+        return self._istio(cluster, own, images, seconds, _base_options(scenario, cluster))
 
     def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """Its labels and ports follow from its name and network; its image is injected."""
-        file = f"{cluster}.eastwest-gateway.yaml"
+        file = _file(f"{cluster}.eastwest-gateway", self.revision)
         own = {
             "name": names.GATEWAY,
             "networkGateway": scenario.cluster(cluster).network,
             "imagePullPolicy": images.pull_policy,
+            **_revision(self.revision),
         }
         upgrade = self._upgrade(cluster, names.GATEWAY, "gateway", "-f", file, seconds=seconds)
         return Recipe((upgrade,), {file: _yaml(own)})
+
+    def tag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        """Rendered and applied, as tags belong to no release (source: Istio, Upgrade with Helm)."""
+        rendered = (
+            *("helm", "template", self._release, *self.charts.reference("istiod")),
+            *("-n", names.SYSTEM_NAMESPACE, "-f", _file(cluster, self.revision)),
+            *("-s", "templates/revision-tags-mwc.yaml", "--set", f"revisionTags={{{tag}}}"),
+        )
+        return (Command(rendered, pipe_to=names.kubectl(cluster, "apply", "-f", "-")),)
+
+    def untag(self, cluster: str, tag: str) -> tuple[Command, ...]:
+        webhook = f"istio-revision-tag-{tag}"
+        argv = names.kubectl(cluster, "delete", "mutatingwebhookconfiguration", webhook)
+        return (Command(argv),)
+
+    def remove(self, cluster: str, seconds: int) -> tuple[Command, ...]:
+        return (
+            Command(
+                (
+                    *("helm", "uninstall", self._release, names.kube_context(cluster)),
+                    *("-n", names.SYSTEM_NAMESPACE, "--wait", f"--timeout={seconds}s"),
+                )
+            ),
+        )
+
+    def make_default(self, scenario: Scenario, cluster: str, seconds: int) -> tuple[Command, ...]:
+        options = (
+            *_base_options(scenario, cluster),
+            *("--set", f"defaultRevision={self.revision}"),
+        )
+        return (
+            self._upgrade(cluster, BASE_RELEASE, "base", *options, seconds=seconds),
+            *self.tag(cluster, names.DEFAULT_REVISION),
+        )
+
+    @property
+    def _release(self) -> str:
+        return f"{ISTIOD_RELEASE}-{self.revision}" if self.revision else ISTIOD_RELEASE
 
     def _istio(
         self,
@@ -149,14 +242,15 @@ class Helm:
             own: values of istiod.
             base: options of the other.
         """
-        file = f"{cluster}.yaml"
+        file = _file(cluster, self.revision)
         left = seconds - _BASE_SECONDS
+        values = merged(own, {"global": _source(images), **_revision(self.revision)})
         return Recipe(
             (
                 self._upgrade(cluster, BASE_RELEASE, "base", *base, seconds=_BASE_SECONDS),
-                self._upgrade(cluster, ISTIOD_RELEASE, "istiod", "-f", file, seconds=left),
+                self._upgrade(cluster, self._release, "istiod", "-f", file, seconds=left),
             ),
-            {file: _yaml(merged(own, {"global": _source(images)}))},
+            {file: _yaml(values)},
         )
 
     def _upgrade(
@@ -172,6 +266,18 @@ class Helm:
         )
 
 
+def _base_options(scenario: Scenario, cluster: str) -> tuple[str, ...]:
+    """Options of the chart `base`."""
+    if scenario.cluster(cluster).is_primary:
+        return ()
+    return ("--set", f"profile={REMOTE_PROFILE}")
+
+
+def _revision(revision: str) -> dict[str, str]:
+    """The setting of a revision; nothing for the default one."""
+    return {"revision": revision} if revision else {}
+
+
 def _source(images: ImageSet) -> dict[str, str]:
     """Where images are taken from; nothing where istioctl and the charts know by themselves."""
     source = {"hub": images.istio_hub, "tag": images.istio_tag}
@@ -182,23 +288,25 @@ def _yaml(content: Values) -> str:
     return yaml.safe_dump(dict(content), sort_keys=False)
 
 
-def primary_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+def primary_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
     """IstioOperator of a primary, as YAML (guide: Configure cluster1 as a primary)."""
-    return _operator(images, {"values": primary_values(scenario, cluster, images)})
+    values = primary_values(scenario, cluster, images)
+    return _operator(images, {**_revision(revision), "values": values})
 
 
-def remote_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+def remote_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
     """IstioOperator of a remote, as YAML; refers to its primary's discovery address
     (source: Istio, Install Primary-Remote).
     """
     spec = {
         "profile": REMOTE_PROFILE,
+        **_revision(revision),
         "values": remote_values(scenario, cluster, images),
     }
     return _operator(images, spec)
 
 
-def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
+def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
     """IstioOperator of an east-west gateway alone, as YAML.
 
     Its proxy takes everything else from istiod by injection, hence none of the image set's values.
@@ -224,7 +332,12 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet) -> str:
         "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
         "global": {"network": network, "imagePullPolicy": images.pull_policy},
     }
-    spec = {"profile": "empty", "components": {"ingressGateways": [ingress]}, "values": own}
+    spec = {
+        "profile": "empty",
+        **_revision(revision),
+        "components": {"ingressGateways": [ingress]},
+        "values": own,
+    }
     return _operator(images, spec, metadata={"name": "eastwest"})
 
 

@@ -11,6 +11,11 @@ GATEWAY: Final = "istio-eastwestgateway"
 NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
+REVISION_LABEL: Final = "istio.io/rev"
+DEFAULT_REVISION: Final = "default"
+"""The revision of what was installed without one (source: Istio, Canary Upgrades)."""
+
+ISTIOCTL: Final = "istioctl"
 
 
 def variable(kind: str, cluster: str) -> str:
@@ -58,12 +63,18 @@ def system_kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
     return kubectl(cluster, "-n", SYSTEM_NAMESPACE, *arguments)
 
 
-def istioctl_install(cluster: str, file: str, readiness_seconds: int) -> tuple[str, ...]:
-    """An istioctl call that installs an IstioOperator and waits until it is ready."""
-    return (
-        *("istioctl", "install", context(cluster), "-y", "-f", file),
-        f"--readiness-timeout={readiness_seconds}s",
-    )
+def istioctl_of(version: str) -> str:
+    """The istioctl of a version, where there are several: each under a name of its own."""
+    return f"{ISTIOCTL}-{version}"
+
+
+def istiod(revision: str) -> str:
+    """Name of a revision's Deployment and Service.
+
+    Args:
+        revision: empty for the default one.
+    """
+    return f"istiod-{revision}" if revision else "istiod"
 
 
 def as_primary(cluster: str) -> str:

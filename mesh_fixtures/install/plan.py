@@ -23,7 +23,12 @@ TRUST_SECTION: Final = "Configure Trust"
 ENDPOINT_DISCOVERY_SECTION: Final = "Enable Endpoint Discovery"
 
 
-def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> Plan:
+def plan(
+    scenario: Scenario,
+    images: ImageSet,
+    charts: Charts | None = None,
+    istioctl: str = names.ISTIOCTL,
+) -> Plan:
     """The installation of a scenario's mesh, in the guide's order of reading.
 
     Its variables are each cluster's kubeconfig context (`CTX_<CLUSTER>`) and, of clusters that
@@ -31,12 +36,13 @@ def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> 
 
     Args:
         charts: what Helm installs; None for an installation by istioctl.
+        istioctl: name of that program.
 
     Raises:
         MachineError: the recipe is not valid for the version of Istio.
     """
     _require_known_istio(images, charts)
-    method: Method = Istioctl() if charts is None else Helm(charts)
+    method: Method = Istioctl(istioctl) if charts is None else Helm(charts)
     steps: list[Step] = []
     for cluster in scenario.clusters:
         steps += _trust(cluster.name)
@@ -45,7 +51,7 @@ def plan(scenario: Scenario, images: ImageSet, charts: Charts | None = None) -> 
         steps.append(_istiod(scenario, cluster.name, images, method))
         steps += _gateway_steps(scenario, cluster.name, images, method)
         steps += _exposure(scenario, cluster.name)
-    secrets = _remote_secrets(scenario)
+    secrets = _remote_secrets(scenario, istioctl)
     for cluster in scenario.remotes:
         section = names.as_remote(cluster.name)
         steps.append(_annotation(scenario, cluster.name))
@@ -200,12 +206,7 @@ def _gateway_address(scenario: Scenario, cluster: str) -> Step:
     )
     commands = [Command(wait)]
     if scenario.exposes_istiod(cluster):
-        commands.append(
-            Command(
-                names.system_kubectl(cluster, "get", service, "-o", f"jsonpath={field}"),
-                capture=names.discovery_address_variable(cluster),
-            )
-        )
+        commands.append(discovery_address(cluster))
     return Step(
         id=ids.gateway_address(cluster),
         cluster=cluster,
@@ -218,6 +219,15 @@ def _gateway_address(scenario: Scenario, cluster: str) -> Step:
             names.system_kubectl(cluster, "describe", service),
             names.kubectl(cluster, "get", "pods", "-A", "-o", "wide"),
         ),
+    )
+
+
+def discovery_address(cluster: str) -> Command:
+    """Take the address at which a primary's gateway passes its istiod to remotes."""
+    field = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+    return Command(
+        names.system_kubectl(cluster, "get", f"service/{names.GATEWAY}", "-o", field),
+        capture=names.discovery_address_variable(cluster),
     )
 
 
@@ -337,7 +347,7 @@ def _attached(scenario: Scenario, cluster: str) -> Step:
     )
 
 
-def _remote_secrets(scenario: Scenario) -> tuple[Step, ...]:
+def _remote_secrets(scenario: Scenario, istioctl: str) -> tuple[Step, ...]:
     """Guide: Enable Endpoint Discovery. One step for each remote secret.
 
     Those of one cluster follow each other: `istioctl create-remote-secret` makes the token of the
@@ -347,17 +357,19 @@ def _remote_secrets(scenario: Scenario) -> tuple[Step, ...]:
     previous: dict[str, str] = {}
     for secret in scenario.remote_secrets:
         after = previous.get(secret.of)
-        step = _remote_secret(scenario, secret, () if after is None else (after,))
+        step = _remote_secret(scenario, secret, () if after is None else (after,), istioctl)
         previous[secret.of] = step.id
         made.append(step)
     return tuple(made)
 
 
-def _remote_secret(scenario: Scenario, secret: RemoteSecret, after: tuple[str, ...]) -> Step:
+def _remote_secret(
+    scenario: Scenario, secret: RemoteSecret, after: tuple[str, ...], istioctl: str
+) -> Step:
     of, installed_in = secret.of, secret.installed_in
     server = names.reference(names.api_server_variable(of))
     create = (
-        *("istioctl", "create-remote-secret", names.context(of)),
+        *(istioctl, "create-remote-secret", names.context(of)),
         *(f"--name={of}", f"--server={server}"),
     )
     apply = names.kubectl(installed_in, "apply", "-f", "-")

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from mesh_fixtures import records
 from mesh_fixtures.certificates import write_private
 from mesh_fixtures.charts import Charts
-from mesh_fixtures.contract import Tools
+from mesh_fixtures.contract import Earlier, Tools
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
@@ -126,12 +126,14 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         tools: Tools,
         images: ImageSet,
         charts: Charts | None,
+        earlier: Earlier | None = None,
     ) -> None:
         super().__init__(booting.scenario, record, booting.progress)
         self._booting = booting
         self._tools = tools
         self._images = images
         self._charts = charts
+        self._earlier = earlier
 
     @property
     def tools(self) -> Tools:
@@ -144,6 +146,10 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
     @property
     def charts(self) -> Charts | None:
         return self._charts
+
+    @property
+    def earlier(self) -> Earlier | None:
+        return self._earlier
 
     def stop(self) -> None:
         self._booting.abort()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,13 +124,16 @@ class ContinuousTraffic:
 
     Args:
         seconds: after which clients stop by themselves, whatever happens here.
+        clusters: those that requests come from; None for all.
 
     Raises:
         ProbeError: there is no ready Sleep, or it does not send.
     """
 
-    def __init__(self, view: MeshView, *, seconds: int) -> None:
-        self._kube = tuple(view.kube.values())
+    def __init__(
+        self, view: MeshView, *, seconds: int, clusters: Iterable[str] | None = None
+    ) -> None:
+        self._kube = tuple(view.kube[name] for name in clusters or view.kube)
         self._seconds = seconds
         self._clients: list[_Client] = []
         self._stopped = False

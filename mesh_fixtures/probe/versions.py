@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.resources import DEPLOYMENTS
-from mesh_fixtures.probe.envoy import admin
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
+from mesh_fixtures.probe.envoy import PROXY, admin
 from mesh_fixtures.probe.istiod import CONTAINER, SELECTOR
 
 
@@ -19,13 +22,66 @@ def kubernetes(kube: KubeClient) -> str:
 
 
 def istio(kube: KubeClient) -> str:
-    """Version that istiod's program reports (Istio: `pilot-discovery version`)."""
+    """Version that istiod's program reports."""
     pod = kube.pod_of(kube.names.system_namespace, SELECTOR)
-    argv = ("pilot-discovery", "version", "--short")
-    result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
+    return _of_program(kube, pod, CONTAINER, "pilot-discovery")
+
+
+@dataclass(frozen=True)
+class IstioVersions:
+    """The versions of Istio in a cluster, by pod: what its programs report.
+
+    Attributes:
+        istiods: all pods of istiod.
+        proxies: pods of the sample workloads and of gateways that have a proxy.
+    """
+
+    cluster: str
+    istiods: Mapping[str, str]
+    proxies: Mapping[str, str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return frozenset((*self.istiods.values(), *self.proxies.values()))
+
+    def __str__(self) -> str:
+        kinds = {"istiod": self.istiods, "proxies": self.proxies}
+        found = [
+            f"{kind} {', '.join(sorted(set(pods.values())))}"
+            for kind, pods in kinds.items()
+            if pods
+        ]
+        return "; ".join(found) or "nothing of Istio"
+
+
+def istio_versions(kube: KubeClient) -> IstioVersions:
+    """The versions of everything of Istio that runs in a cluster, but for what is going away.
+
+    Raises:
+        ProbeError: something did not answer.
+    """
+    pods = [
+        pod
+        for namespace in (kube.names.system_namespace, kube.sample_namespace)
+        for pod in kube.list(PODS, namespace)
+        if pod.phase == "Running" and not pod.terminating
+    ]
+    istiods = [pod for pod in pods if pod.container(CONTAINER) is not None]
+    proxies = [pod for pod in pods if pod.container(PROXY) is not None]
+    return IstioVersions(
+        kube.name,
+        {pod.name: _of_program(kube, pod, CONTAINER, "pilot-discovery") for pod in istiods},
+        {pod.name: _of_program(kube, pod, PROXY, "pilot-agent") for pod in proxies},
+    )
+
+
+def _of_program(kube: KubeClient, pod: Pod, container: str, program: str) -> str:
+    """Version that one of Istio's programs reports (Istio: `pilot-discovery version`)."""
+    argv = (program, "version", "--short")
+    result = kube.exec(pod.meta.namespace, pod.name, container, argv)
     if result.exit_status != 0:
         raise ProbeError(
-            wanted="istiod's version",
+            wanted=f"the version of {program}",
             seen=result.stderr.strip() or f"exit {result.exit_status}",
             where=f"{result.source.cluster} {result.source.subject}",
             remedy=f"by hand: {result.source.asked}",

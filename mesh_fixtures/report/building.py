@@ -89,6 +89,9 @@ def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
     if missing:
         reason = f"it lacks {' and '.join(missing)}"
         return RequirementReport.unverified(requirement, "not applicable", reason)
+    if requirement.upgrades and seen.run.upgrade not in requirement.upgrades:
+        reason = f"the mesh was not upgraded {' or '.join(requirement.upgrades)}"
+        return RequirementReport.unverified(requirement, "not applicable", reason)
     if checked := seen.of(requirement.id):
         return together(checked)
     selected = requirement.id in seen.selected

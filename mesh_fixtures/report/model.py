@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Result = Literal["met", "unmet", "inconclusive", "not applicable", "not run"]
 """Inconclusive: trouble kept the check from seeing whether it holds. Not applicable: the scenario
-lacks a feature. Not run: it was not selected, would have disrupted the mesh, or was not reached."""
+lacks a feature, or the mesh was not upgraded so. Not run: it was not selected, would have disrupted
+the mesh, or was not reached."""
 
 BEST_FIRST: Final[tuple[Result, ...]] = (
     "met",
@@ -143,6 +144,9 @@ class Run(Part):
         interrupted: why the run ended before all that was selected; empty where it did not.
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
+        upgraded_from: version of Istio from which the mesh was upgraded to that of `Versions`;
+            empty where it was not.
+        upgrade: how: `in-place` or `revision`.
         patience: what every deadline was multiplied by.
         patience_reason: the option that said so, or what was measured; empty for an old report.
         errors: trouble that is no requirement's, e.g. when the lab was removed.
@@ -155,11 +159,18 @@ class Run(Part):
     interrupted: str = ""
     requests: int
     disruptive: bool
+    upgraded_from: str = ""
+    upgrade: str = ""
     patience: Annotated[float, Field(ge=1)] = 1.0
     patience_reason: str = ""
     errors: tuple[str, ...] = ()
     retries: tuple[Retried, ...] = ()
     bundle: str = ""
+
+    @property
+    def upgraded(self) -> str:
+        """From which version the mesh was upgraded, and how; empty where it was not."""
+        return f"{self.upgraded_from} ({self.upgrade})" if self.upgraded_from else ""
 
     @property
     def slowed(self) -> str:

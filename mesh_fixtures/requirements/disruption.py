@@ -189,7 +189,7 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
             `mesh.taint` says to everybody; whoever comes later gets the same error.
     """
     disruption = Disruption(mesh)
-    _require_sound(mesh)
+    require_sound(mesh, "to take parts of down")
     try:
         try:
             yield disruption
@@ -209,11 +209,16 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
         disruption.close()
 
 
-def _require_sound(mesh: ObservedMesh) -> None:
+def require_sound(mesh: ObservedMesh, purpose: str) -> None:
+    """See to it that a mesh is sound.
+
+    Raises:
+        ProbeError: it is not.
+    """
     found = defects(mesh)
     if found:
         raise ProbeError(
-            wanted="a sound mesh to take parts of down",
+            wanted=f"a sound mesh {purpose}",
             seen=_some(found),
             where=mesh.scenario.id,
             remedy="see to the requirements that are named first",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mesh_fixtures import patience
 from mesh_fixtures.errors import LabError
@@ -21,7 +21,23 @@ from mesh_fixtures.verdict.client_endpoints import (
     client_endpoints,
 )
 
+if TYPE_CHECKING:
+    from mesh_fixtures.options import Strategy
+    from mesh_fixtures.progress import Progress
+
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """That a mesh is to be upgraded, and how.
+
+    Attributes:
+        progress: gets a phase for each step.
+    """
+
+    strategy: Strategy
+    progress: Progress
 
 
 class ObservedMesh:
@@ -34,6 +50,7 @@ class ObservedMesh:
             an idle machine; each has its own bound as well. It may be changed between them.
         has_samples: whether the sample workloads run in it. Without them, requirements are judged
             by what is there, and a cluster need not have any proxy.
+        upgrade: None where the mesh stays as it was installed.
     """
 
     def __init__(
@@ -43,13 +60,16 @@ class ObservedMesh:
         requests: int,
         settling_seconds: float = inf,
         has_samples: bool = True,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self.requests = requests
         self.has_samples = has_samples
+        self.upgrade = upgrade
         self._view = view
         self.settling_seconds = settling_seconds
         self._tainted: LabError | None = None
         self._made: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
+        self._lasting: dict[Callable[[ObservedMesh], Any], Future[Any]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -117,7 +137,7 @@ class ObservedMesh:
         done = made is not None and made.done() and made.exception() is None
         return cast("Mapping[str, TrafficSample]", made.result()) if made and done else {}
 
-    def once(self, observe: Callable[[ObservedMesh], Value]) -> Value:
+    def once(self, observe: Callable[[ObservedMesh], Value], *, lasting: bool = False) -> Value:
         """What an observation saw, however often and from wherever it is asked for.
 
         Its error is kept too, so that trouble is waited for once. Who asks while it is being made
@@ -126,22 +146,24 @@ class ObservedMesh:
         Args:
             observe: a function of a module, by which the observation is known; it may ask for
                 others, but not for itself.
+            lasting: whether `forget` leaves it: where something is done to the mesh by it.
 
         Raises:
             Exception: as the observation.
         """
         with self._lock:
-            known = self._made.get(observe)
+            made = self._lasting if lasting else self._made
+            known = made.get(observe)
             making: Future[Any] = Future()
             if known is None:
-                self._made[observe] = making
+                made[observe] = making
         if known is not None:
             return cast("Value", known.result())
         try:
             seen = observe(self)
         except BaseException as error:
             if not isinstance(error, Exception):  # an interrupt says nothing about the mesh
-                self._drop(observe, making)
+                self._drop(made, observe, making)
             making.set_exception(error)
             raise
         making.set_result(seen)
@@ -155,10 +177,15 @@ class ObservedMesh:
         with self._lock:
             self._made = {}
 
-    def _drop(self, observe: Callable[[ObservedMesh], Any], making: Future[Any]) -> None:
+    def _drop(
+        self,
+        made: dict[Callable[[ObservedMesh], Any], Future[Any]],
+        observe: Callable[[ObservedMesh], Any],
+        making: Future[Any],
+    ) -> None:
         with self._lock:
-            if self._made.get(observe) is making:
-                del self._made[observe]
+            if made.get(observe) is making:
+                del made[observe]
 
 
 def _endpoints(mesh: ObservedMesh) -> Mapping[str, ClientEndpoints]:

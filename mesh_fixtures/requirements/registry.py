@@ -15,9 +15,10 @@ from mesh_fixtures.scenario import Scenario
 
 _ORDER: Final = (
     *("TRUST", "CONTROL", "DISCOVERY", "GATEWAY", "WORKLOAD", "TRAFFIC", "NETWORK"),
-    *("SECURITY", "RESILIENCE"),
+    *("SECURITY", "RESILIENCE", "ROLLBACK", "UPGRADE", "SKEW"),
 )
-"""Families of requirements in the order of reports; others follow."""
+"""Families of requirements in the order of reports; others follow. A mesh is upgraded once, so that
+what is undone again comes before."""
 
 _MODULE: Final = re.compile(r"[a-z]+_[1-9][0-9]*")
 ID: Final = re.compile(r"[A-Z]+-[1-9][0-9]*")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mesh_fixtures.errors import LabError, ProbeError
+from mesh_fixtures.options import Strategy
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding, require_none
@@ -99,6 +100,8 @@ class Requirement:
         without_samples: whether it can be checked in part without the sample workloads, by what can
             be read within seconds.
         disruptive: whether checking takes parts of the mesh down and brings them back.
+        upgrades: ways of upgrading that it can be checked by, of `options.UPGRADES`; empty
+            where it concerns no upgrade.
         seconds: bound of a check on an idle machine.
     """
 
@@ -114,6 +117,7 @@ class Requirement:
     features: tuple[str, ...] = ()
     without_samples: bool = False
     disruptive: bool = False
+    upgrades: tuple[Strategy, ...] = ()
     seconds: float = 300.0
     judge_early: Callable[[ObservedMesh], Outcome] | None = field(default=None, repr=False)
 

@@ -30,7 +30,8 @@ def reference(requirements: Iterable[Requirement]) -> str:
         "The reference of all requirements, rendered from `mesh_fixtures/requirements/`. A",
         "requirement applies to topologies with all of its features, and is skipped on others. If",
         "one that it depends on fails, it may fail for the same cause. `-k TRAFFIC-2` selects a",
-        "requirement, `--mesh-level core` a level; disruptive ones need `--mesh-disruptive`, too.",
+        "requirement, `--mesh-level core` a level; disruptive ones need `--mesh-disruptive`, too,",
+        "and those of an [upgrade](verify-an-upgrade.md) `--mesh-upgrade-from`.",
         "[Add a requirement](add-a-requirement.md) describes how to write one.",
     ]
     for each in requirements:
@@ -42,6 +43,8 @@ def _facts(requirement: Requirement) -> Iterator[str]:
     yield f"- Level: {_level(requirement)}"
     if requirement.features:
         yield f"- Features: {', '.join(requirement.features)}"
+    if requirement.upgrades:
+        yield f"- Upgrade: {' or '.join(requirement.upgrades)}"
     yield f"- Prerequisites: {_NEEDS[requirement.needs]}"
     if requirement.rests_on:
         yield f"- Depends on: {_links(requirement.rests_on)}"
@@ -55,4 +58,5 @@ def _links(ids: Iterable[str]) -> str:
 
 
 def _level(requirement: Requirement) -> str:
-    return f"{requirement.level}, disruptive" if requirement.disruptive else requirement.level
+    kinds = {"disruptive": requirement.disruptive, "upgrade": bool(requirement.upgrades)}
+    return ", ".join((requirement.level, *(kind for kind, applies in kinds.items() if applies)))

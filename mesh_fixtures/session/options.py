@@ -12,7 +12,16 @@ import pytest
 
 from mesh_fixtures import options, providers
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import AUTO, METHODS, MINIMUM_REQUESTS, ON, SKIP, Choice, Option
+from mesh_fixtures.options import (
+    AUTO,
+    METHODS,
+    MINIMUM_REQUESTS,
+    ON,
+    SKIP,
+    Choice,
+    Option,
+    Strategy,
+)
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.session import configuration
 
@@ -116,6 +125,8 @@ def resolve(config: pytest.Config) -> Settings:
         registry_ca=providers.located(single(options.REGISTRY_CA), here),
         registry_mirrors=values[options.REGISTRY_MIRROR.name],
         istio=single(options.ISTIO),
+        upgrade_from=single(options.UPGRADE_FROM),
+        upgrade=cast("Strategy", single(options.UPGRADE)),
         own={
             each.name: _own(each, values[each.name], here)
             for each in providers.options()

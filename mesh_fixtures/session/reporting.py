@@ -158,6 +158,8 @@ class Reporting:
                 interrupted=interrupted,
                 requests=settings.requests,
                 disruptive=settings.disruptive,
+                upgraded_from=providers.earlier_of(settings.provider),
+                upgrade=settings.provider.strategy or "",
                 patience=settings.patience.factor,
                 patience_reason=settings.patience.reason,
                 errors=tuple(self._errors.get(topology, ())),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
-from mesh_fixtures.options import DISRUPTIVE
+from mesh_fixtures.options import DISRUPTIVE, UPGRADE, UPGRADE_FROM, Strategy
 
 if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
@@ -209,11 +209,29 @@ def skip_disruptive(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def skip_upgrades(item: pytest.Item, strategy: Strategy | None) -> None:
+    """Skip a test that verifies an upgrade, unless it is by that strategy.
+
+    Args:
+        strategy: None where meshes are not upgraded.
+    """
+    requirement = item.stash.get(REQUIREMENT, None)
+    if requirement is None or not requirement.upgrades or strategy in requirement.upgrades:
+        return
+    needed = " or ".join(requirement.upgrades)
+    if strategy:
+        reason = f"verifies an upgrade by {UPGRADE.flag} {needed}"
+    else:
+        reason = f"verifies an upgrade; {UPGRADE_FROM.flag} VERSION verifies it"
+    item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def skip_on_existing(item: pytest.Item) -> None:
     """Skip a test that would disrupt an existing mesh."""
     requirement = item.stash.get(REQUIREMENT, None)
-    if requirement is not None and requirement.disruptive:
-        reason = f"{requirement.id} disrupts the mesh, which is an existing one"
+    if requirement is not None and (requirement.disruptive or requirement.upgrades):
+        does = "disrupts" if requirement.disruptive else "upgrades"
+        reason = f"{requirement.id} {does} the mesh, which is an existing one"
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
@@ -238,13 +256,13 @@ def needs_lab(item: pytest.Item) -> bool:
 def group_by_topology(items: list[pytest.Item]) -> None:
     """Bring tests of one topology together, where its first one stands, so one lab is up at a time.
 
-    Disruptive ones come last, in their order. Tests that run on no scenario keep their places
-    before, and among each other.
+    Those of upgrades come first and disruptive ones last, in their order. Tests that run on no
+    scenario keep their places before, and among each other.
     """
     order: dict[str, int] = {"": 0}
     for item in items:
         order.setdefault(topology_of(item), len(order))
-    items.sort(key=lambda item: (order[topology_of(item)], _is_disruptive(item)))
+    items.sort(key=lambda item: (order[topology_of(item)], _rank(item)))
 
 
 def outside(
@@ -271,9 +289,15 @@ def outside(
     return {item: None for item in tests if topology_of(item) not in mine}
 
 
-def _is_disruptive(item: pytest.Item) -> bool:
-    """Whether other tests of its topology should be through before."""
-    return bool(topology_of(item)) and item.get_closest_marker("disruptive") is not None
+def _rank(item: pytest.Item) -> int:
+    """When a test comes among those of its topology."""
+    if not topology_of(item):
+        return 0
+    requirement = item.stash.get(REQUIREMENT, None)
+    is_upgrade = requirement is not None and bool(requirement.upgrades)
+    if is_upgrade and item.get_closest_marker("skip") is None:
+        return -1
+    return int(item.get_closest_marker("disruptive") is not None)
 
 
 NOTE: Final = "note"

@@ -13,7 +13,7 @@ from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis import explained
 from mesh_fixtures.diagnosis.installation import why_step_failed
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.install import ids, names
+from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.install.executor import run_in_lab, working_folder
 from mesh_fixtures.install.plan import plan
@@ -66,9 +66,10 @@ def impatient(of: Plan, gateway: str) -> Plan:
     """The plan with a gateway that is waited for no longer than a healthy one takes."""
     step = of[gateway]
     (command,) = step.commands
-    (file,) = step.files
-    install = names.istioctl_install(step.cluster, file, READINESS_SECONDS)
-    quick = replace(step, commands=(replace(command, argv=install),))
+    *install, ready = command.argv
+    assert ready.startswith("--readiness-timeout=")
+    install.append(f"--readiness-timeout={READINESS_SECONDS}s")
+    quick = replace(step, commands=(replace(command, argv=tuple(install)),))
     return of.replace(replace(quick, deadline=READINESS_SECONDS + 15))
 
 

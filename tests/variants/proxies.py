@@ -73,7 +73,7 @@ def no_shell(target: Target) -> Iterator[None]:
     (record,) = [each for each in records.load_all() if each.id == target.lab.id]
     with TemporaryDirectory() as folder:
         archive = Path(folder, "proxy.tar")
-        built = build.ensure_artifacts(target.progress).image_archive
+        built = build.ensure_artifacts(target.progress).image_archives[0]
         without_programs(built, proxy, archive, _NO_SHELL, [f"usr/bin/{p}" for p in _PROGRAMS])
         image_loading.load(record, image_archives.read_archive(archive))
     clusters = [each.name for each in target.scenario.clusters]

@@ -40,7 +40,7 @@ class KindLab(BootedLab[KindBoot]):
             record.id, record.folder, record.journal, scenario, progress, engine, parts
         )
         charts = parts.helm.charts if parts.helm else None
-        super().__init__(record, booting, parts.tools, parts.images, charts)
+        super().__init__(record, booting, parts.tools, parts.images, charts, parts.earlier)
         self._engine = engine
 
     def resume(self) -> bool:

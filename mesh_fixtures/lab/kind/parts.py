@@ -15,7 +15,7 @@ import yaml
 from mesh_fixtures.artifacts import helm_install
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
-from mesh_fixtures.contract import Problem, Tools
+from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet, NodeImage
 from mesh_fixtures.lab.kind.engine import Engine
@@ -51,6 +51,7 @@ class Parts:
         archives: image archives to load into every node.
         images_of_host: images that the mesh and the add-ons want, which nodes pull otherwise.
         release: what is installed where it was made elsewhere; None where it is built.
+        earlier: what meshes are installed with before they are upgraded; None without an upgrade.
     """
 
     digest: str
@@ -63,6 +64,7 @@ class Parts:
     archives: tuple[Path, ...] = ()
     images_of_host: tuple[str, ...] = ()
     release: Release | None = None
+    earlier: Earlier | None = None
 
     def on(self, engine: Engine) -> Parts:
         """The same, with those images of the host only that the engine has.
@@ -143,13 +145,20 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
 
     source = wanted.source
-    artifacts = ensure_artifacts(progress, istio_version=source.version)
+    artifacts = ensure_artifacts(progress, istio_version=source.version, earlier=source.earlier)
     programs = artifacts.binaries
     image = node_image(wanted.kubernetes)
     helm = None
     if source.charts is not None:
         ca = source.registries.ca
-        helm = helm_install.gather(source.charts, artifacts.images, progress, ca, machines_own=True)
+        helm = helm_install.gather(
+            source.charts,
+            artifacts.images,
+            progress,
+            ca,
+            earlier=source.earlier,
+            machines_own=True,
+        )
     digest = _digest(artifacts.digest, image)
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
@@ -159,7 +168,8 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
         images=artifacts.images,
         metallb=_manifests(artifacts.metallb_manifest),
         helm=helm,
-        archives=(artifacts.image_archive,),
+        archives=artifacts.image_archives,
+        earlier=artifacts.earlier_installed(helm.earlier if helm else None),
     )
 
 

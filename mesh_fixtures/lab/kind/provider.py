@@ -83,7 +83,9 @@ class KindProvider(Provider):
         if source.is_released:
             return ()
         return build.problems_of_labs(
-            istio_version=source.version, with_charts=source.charts is not None
+            istio_version=source.version,
+            earlier=source.earlier,
+            with_charts=source.charts is not None,
         )
 
     def images(self) -> Sequence[NodeImage]:

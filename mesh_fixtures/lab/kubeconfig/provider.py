@@ -197,6 +197,7 @@ class KubeconfigProvider(Provider):
             "--mesh-hub": bool(choice.hub),
             "--mesh-tag": bool(choice.tag),
             "--mesh-variant": bool(choice.variant),
+            "--mesh-upgrade-from": bool(choice.upgrade_from),
         }
         asked = ", ".join(option for option, is_given in of_labs.items() if is_given)
         if asked:

@@ -62,7 +62,9 @@ class NetnsLab(BootedLab[NetnsBoot]):
             istioctl=artifacts.istioctl,
             helm=helm.program if helm else None,
         )
-        super().__init__(record, booting, tools, artifacts.images, helm.charts if helm else None)
+        earlier = artifacts.earlier_installed(helm.earlier if helm else None)
+        charts = helm.charts if helm else None
+        super().__init__(record, booting, tools, artifacts.images, charts, earlier)
         self._clusters = _clusters(booting)
 
     @property

@@ -85,6 +85,7 @@ class NetnsProvider(Provider):
         return build.problems_of_labs(
             self._kubernetes,
             None if source.is_released else source.version,
+            source.earlier,
             with_charts=source.charts is not None,
         )
 
@@ -161,11 +162,18 @@ class NetnsProvider(Provider):
                 progress, self._kubernetes, release, self._digests, source.registries
             )
             return artifacts, release.helm
-        artifacts = build.ensure_artifacts(progress, self._kubernetes, source.version)
+        artifacts = build.ensure_artifacts(
+            progress, self._kubernetes, source.version, source.earlier
+        )
         if source.charts is None:
             return artifacts, None
-        ca = source.registries.ca
-        return artifacts, helm_install.gather(source.charts, artifacts.images, progress, ca)
+        return artifacts, helm_install.gather(
+            source.charts,
+            artifacts.images,
+            progress,
+            source.registries.ca,
+            earlier=source.earlier,
+        )
 
 
 def kubernetes_version(asked: str) -> str:
