@@ -42,7 +42,7 @@ ISTIO: Final = Range("Istio", (1, 24), (1, 32))
 """What the installation recipe is valid for: its guide reads the same for all of these
 (source: Istio, "Install Multicluster"; before 1.24, charts had no profile `remote`)."""
 
-KUBERNETES: Final = Range("Kubernetes", (1, 33), (1, 36))
+KUBERNETES: Final = Range("Kubernetes", (1, 33), (1, 37))
 """What labs are made for."""
 
 HELM: Final = Range("Helm", (3, 6), (4, 99))

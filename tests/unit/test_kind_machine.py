@@ -168,9 +168,9 @@ def test_auto_says_what_each_provider_needs(
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
-        (Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
-        (Choice("netns", kubernetes="1.32"), "1.36.3, 1.35.4, 1.34.4, 1.33.13"),
-        (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.35.4"),
+        (Choice("netns", kubernetes="1.35.0"), "1.37.2, 1.36.3, 1.35.4, 1.34.4"),
+        (Choice("netns", kubernetes="1.32"), "1.37.2, 1.36.3, 1.35.4, 1.34.4"),
+        (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.37.2, 1.36.3"),
         (Choice("netns", charts="/charts"), "--mesh-install helm"),
         (Choice("kind", images="built", istioctl="1.30.1"), "released images"),
         (Choice("netns", images="built", hub="hub.example"), "released images"),
@@ -186,7 +186,7 @@ def test_what_the_embedded_lab_cannot_do(choice: Choice, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "version"),
     [
-        *(("", "1.36.3"), ("1.36", "1.36.3"), ("1.35", "1.35.4"), ("v1.34", "1.34.4")),
+        *(("", "1.37.2"), ("1.37", "1.37.2"), ("1.36", "1.36.3"), ("1.35", "1.35.4"), ("v1.34", "1.34.4")),
         *(("1.33.13", "1.33.13"), ("v1.36.3", "1.36.3")),
     ],
 )
@@ -244,9 +244,9 @@ def test_the_release_of_the_istioctl_in_path(install: Install, release: str, lac
     assert [each.seen for each in found] == [release] * lacking
 
 
-@pytest.mark.parametrize("version", ["1.32.9", "v1.37.0", "latest"])
+@pytest.mark.parametrize("version", ["1.32.9", "v1.38.0", "latest"])
 def test_versions_of_kubernetes_that_labs_are_not_made_for(version: str) -> None:
-    with pytest.raises(MachineError, match=r"wanted Kubernetes 1\.33 to 1\.36"):
+    with pytest.raises(MachineError, match=r"wanted Kubernetes 1\.33 to 1\.37"):
         providers.make(Choice("kind", kubernetes=version))
     providers.make(Choice("kind", kubernetes=f"registry.example/node:{version}"))
     providers.make(Choice("kind", kubernetes="1.34.0"))

@@ -29,7 +29,7 @@ NEEDED: Final = ("cpu", "memory", "pids")
 """Controllers without which version 2 is of no use to a node."""
 
 _OF_KUBELET: Final = ("cpu", "cpuset", "hugetlb", "memory", "pids")
-"""Controllers of which the kubelet demands those that the root offers, from 1.33 to 1.36
+"""Controllers of which the kubelet demands those that the root offers, from 1.33 to 1.37
 (Kubernetes: `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, `getSupportedUnifiedControllers`)."""
 
 _SERVICES: Final = "services"
