@@ -40,7 +40,7 @@ def parts(
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
     Args:
-        kubernetes: one of `versions.KUBERNETES` and `versions.OLDER_KUBERNETES`.
+        kubernetes: one of `versions.KUBERNETES` and `versions.OTHER_KUBERNETES`.
         istio_version: one of `versions.ISTIO_MODULES`; None for labs whose Istio is not built, of
             which the pulled images and the store with them are not among these parts.
         earlier: another one of these, from which meshes are upgraded; empty for none.
@@ -81,7 +81,7 @@ def on_request() -> tuple[Part, ...]:
     for istio_version in (*versions.ISTIO_MODULES, None):
         if istio_version is not None:
             found |= {part.name: part for part in helm.parts(istio_version)}
-        for kubernetes in (versions.KUBERNETES, *versions.OLDER_KUBERNETES):
+        for kubernetes in (versions.KUBERNETES, *versions.OTHER_KUBERNETES):
             for earlier in (
                 "",
                 *(each for each in versions.ISTIO_MODULES if each != istio_version),

@@ -157,7 +157,7 @@ def kubernetes(version: str) -> Programs:
     settings = kubernetes_settings(version)
     if version == versions.KUBERNETES:
         return Programs("kubernetes", "kubernetes", packages, settings)
-    if version not in versions.OLDER_KUBERNETES:
+    if version not in versions.OTHER_KUBERNETES:
         raise KeyError(version)
     minor = version.rpartition(".")[0]
     return Programs(

@@ -11,10 +11,10 @@ from typing import Final
 GO_MINIMUM: Final = (1, 26)
 """Oldest Go toolchain that builds these modules: major and minor."""
 
-KUBERNETES: Final = "1.37.2"
+KUBERNETES: Final = "1.36.3"
 """Go module `k8s.io/kubernetes`."""
 
-OLDER_KUBERNETES: Final = ("1.36.3", "1.35.4", "1.34.4", "1.33.13")
+OTHER_KUBERNETES: Final = ("1.37.2", "1.35.4", "1.34.4", "1.33.13")
 """The same, built when asked for; newest first, one of each minor version."""
 
 ETCD: Final = "3.6.8"

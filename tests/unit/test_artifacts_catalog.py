@@ -35,7 +35,7 @@ def test_go_modules_require_the_pinned_versions(
     assert re.search(rf"^\s*(require )?{re.escape(requirement)} {re.escape(version)}\b", text, re.M)
 
 
-@pytest.mark.parametrize("version", [versions.KUBERNETES, *versions.OLDER_KUBERNETES])
+@pytest.mark.parametrize("version", [versions.KUBERNETES, *versions.OTHER_KUBERNETES])
 def test_modules_of_kubernetes_follow_its_version(version: str) -> None:
     programs = gobuild.kubernetes(version)
     text = (gobuild.SOURCES / "kubernetes" / programs.requirements).read_text()
@@ -85,7 +85,7 @@ def test_every_part_has_a_key_and_its_lane_order_holds() -> None:
 
 def test_versions_of_kubernetes_differ_in_its_programs_alone() -> None:
     current = keys_of(catalog.parts())
-    for version in versions.OLDER_KUBERNETES:
+    for version in versions.OTHER_KUBERNETES:
         keys = keys_of(catalog.parts(version))
         minor = version.rpartition(".")[0]
         assert set(keys) - set(current) == {f"kubernetes-{minor}", f"programs-{minor}"}

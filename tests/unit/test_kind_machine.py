@@ -168,9 +168,9 @@ def test_auto_says_what_each_provider_needs(
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
-        (Choice("netns", kubernetes="1.35.0"), "1.37.2, 1.36.3, 1.35.4, 1.34.4"),
-        (Choice("netns", kubernetes="1.32"), "1.37.2, 1.36.3, 1.35.4, 1.34.4"),
-        (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.37.2, 1.36.3"),
+        (Choice("netns", kubernetes="1.35.0"), "1.36.3, 1.37.2, 1.35.4, 1.34.4"),
+        (Choice("netns", kubernetes="1.32"), "1.36.3, 1.37.2, 1.35.4, 1.34.4"),
+        (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.37.2"),
         (Choice("netns", charts="/charts"), "--mesh-install helm"),
         (Choice("kind", images="built", istioctl="1.30.1"), "released images"),
         (Choice("netns", images="built", hub="hub.example"), "released images"),
@@ -187,7 +187,7 @@ def test_what_the_embedded_lab_cannot_do(choice: Choice, wanted: str) -> None:
     ("asked", "version"),
     [
         *(
-            ("", "1.37.2"),
+            ("", "1.36.3"),
             ("1.37", "1.37.2"),
             ("1.36", "1.36.3"),
             ("1.35", "1.35.4"),

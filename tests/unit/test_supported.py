@@ -31,6 +31,6 @@ def test_what_is_no_version_is_outside(version: str) -> None:
 def test_what_is_pinned_is_supported() -> None:
     assert versions.ISTIO in ISTIO
     assert versions.HELM in HELM
-    built = {minor_of(version) for version in (versions.KUBERNETES, *versions.OLDER_KUBERNETES)}
+    built = {minor_of(version) for version in (versions.KUBERNETES, *versions.OTHER_KUBERNETES)}
     oldest, newest = KUBERNETES.oldest[1], KUBERNETES.newest[1]
     assert built == {(1, minor) for minor in range(oldest, newest + 1)}

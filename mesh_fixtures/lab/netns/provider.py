@@ -187,7 +187,7 @@ def kubernetes_version(asked: str) -> str:
     """
     if not asked:
         return versions.KUBERNETES
-    known = (versions.KUBERNETES, *versions.OLDER_KUBERNETES)
+    known = (versions.KUBERNETES, *versions.OTHER_KUBERNETES)
     wanted = asked.removeprefix("v")
     for version in known:
         if wanted in (version, version.rpartition(".")[0]):
