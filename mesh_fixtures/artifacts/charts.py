@@ -80,8 +80,10 @@ def in_repository(url: str, version: str, images_version: str, ca: str = "") -> 
         images_version: release of the images; taken for that of the charts until they are asked.
         ca: PEM file of authorities that its certificate is verified by; empty for the machine's.
     """
-    chosen = ("--version", version) if version else ()
-    chosen += ("--ca-file", ca) if ca else ()
+    chosen = (
+        *(("--version", version) if version else ()),
+        *(("--ca-file", ca) if ca else ()),
+    )
     references = {}
     for name in CHARTS:
         place = (f"{url}/{name}",) if url.startswith("oci://") else (name, "--repo", url)

@@ -160,8 +160,13 @@ def part(
         seconds = patient(_PULL_SECONDS)
         output = work.run(
             [
-                *(program, "pull", *_flags(registries, archives, seconds)),
-                *("--scratch", work.scratch, work.into / ARCHIVE, *references),
+                program,
+                "pull",
+                *_flags(registries, archives, seconds),
+                "--scratch",
+                work.scratch,
+                work.into / ARCHIVE,
+                *references,
             ],
             what=f"to pull {', '.join(sorted(digests))}",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,7 @@ def test_the_image_of_this_machine_is_taken_out_of_an_index(
 ) -> None:
     kind, manifest = serving.manifest("istio/pilot", TAG)
     own = serving.put_manifest("istio/pilot", f"{TAG}-own", kind, manifest)
-    machine = pulling.platform.machine().replace("x86_64", "amd64").replace("aarch64", "arm64")
+    machine = platform.machine().replace("x86_64", "amd64").replace("aarch64", "arm64")
     listed = [
         {
             "mediaType": kind,

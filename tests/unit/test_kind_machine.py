@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,7 +201,7 @@ def test_versions_of_kubernetes_that_the_embedded_lab_builds(asked: str, version
     assert kubernetes_version(asked) == version
 
 
-def of_kind(**choice: str) -> IstioSource:
+def of_kind(**choice: Any) -> IstioSource:
     return IstioSource.of(Choice("kind", **choice), path_counts=True)
 
 
@@ -218,7 +219,8 @@ def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
 @pytest.mark.parametrize("name", ["istioctl", "hub", "tag", "variant"])
 def test_released_images_where_something_of_a_release_is_named(install: Install, name: str) -> None:
     assert of_kind(**{name: "1.30.1"}).is_released
-    assert IstioSource.of(Choice("netns", **{name: "1.30.1"})).is_released
+    named: dict[str, Any] = {name: "1.30.1"}
+    assert IstioSource.of(Choice("netns", **named)).is_released
 
 
 def test_what_is_missing_for_a_release(install: Install) -> None:
