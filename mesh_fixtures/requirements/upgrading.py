@@ -167,7 +167,8 @@ class Passed:
         for client, stream in self.first.items():
             seen = aftermath(stream.requests, -inf)
             name = f"{self.name}.{client}.first"
-            measured |= {f"{name}_requests": seen.sent, f"{name}_failures": len(seen.failures)}
+            measured[f"{name}_requests"] = seen.sent
+            measured[f"{name}_failures"] = len(seen.failures)
             if len(seen.failures) > FIRST_REQUESTS:
                 expected = f"no error of a new client's first requests after: {self.phase.title}"
                 findings.append(Finding(client, expected, str(seen), stream.source))

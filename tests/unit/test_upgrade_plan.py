@@ -33,7 +33,10 @@ FEW = settings(max_examples=20, deadline=None)
 EARLIER = next(each for each in versions.ISTIO_MODULES if each != versions.ISTIO)
 OLD, NEW = Version(image_set(EARLIER)), Version(image_set())
 BY_ISTIOCTL = (OLD, NEW)
-BY_HELM = tuple(replace(each, charts=helm.built_charts(each.name)) for each in BY_ISTIOCTL)
+BY_HELM = (
+    replace(OLD, charts=helm.built_charts(OLD.name)),
+    replace(NEW, charts=helm.built_charts(NEW.name)),
+)
 METHODS = pytest.mark.parametrize("method", [BY_ISTIOCTL, BY_HELM], ids=["istioctl", "helm"])
 STRATEGIES = pytest.mark.parametrize("strategy", UPGRADES)
 REVISION = revision_of(NEW.name)
