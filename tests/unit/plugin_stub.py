@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mesh_fixtures.charts import Charts
-from mesh_fixtures.contract import Cluster, EndedService, Lab, Problem, Provider, Tools
+from mesh_fixtures.contract import Cluster, Earlier, EndedService, Lab, Problem, Provider, Tools
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.options import Choice
@@ -119,6 +119,7 @@ class StubLab:
     network_command: Sequence[str] = ()
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
     charts: Charts | None = None
+    earlier: Earlier | None = None
 
     @property
     def folder(self) -> Path:
