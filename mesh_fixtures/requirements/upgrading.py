@@ -95,7 +95,10 @@ RESILIENCE-2 allows beyond the time without a gateway."""
 FIRST_REQUESTS: Final = 0
 """Requests of a client that has just become ready that may fail: it says that it can send."""
 
-_MARGIN_SECONDS: Final = 60
+_BEFORE_AND_AFTER_SECONDS: Final = int(ENDING_SECONDS + CONVERGENCE_SECONDS) + 90
+"""Most that traffic is watched in a phase, but for its steps."""
+
+_FIRST_REQUESTS_SECONDS: Final = int(SLOWEST_SECONDS) + 60
 
 
 @dataclass(frozen=True)
@@ -167,17 +170,17 @@ class Passed:
         for client, stream in self.first.items():
             seen = aftermath(stream.requests, -inf)
             name = f"{self.name}.{client}.first"
-            measured |= {f"{name}_requests": seen.sent, f"{name}_failures": len(seen.failures)}
+            measured[f"{name}_requests"] = seen.sent
+            measured[f"{name}_failures"] = len(seen.failures)
             if len(seen.failures) > FIRST_REQUESTS:
                 expected = f"no error of a new client's first requests after: {self.phase.title}"
                 findings.append(Finding(client, expected, str(seen), stream.source))
         return judged({**self.streams, **self.first}, findings, measured)
 
     def _budget(self, client: str) -> int:
-        allowed = ERRORED_SECONDS[self.phase.kind]
         if self.phase.kind == "gateway" and not self.shares.get(client):
             return 0
-        return whole(allowed)
+        return whole(ERRORED_SECONDS[self.phase.kind])
 
     def _without_change(self) -> Iterator[Finding]:
         for client, stream in self.streams.items():
@@ -371,9 +374,9 @@ def _passed(mesh: ObservedMesh, order: Upgrade, phase: Phase) -> Passed:
     restarted = [phase.cluster] if phase.kind == "clients" else []
     clients = [name for name in mesh.view.kube if name not in restarted]
     shares = _shares(mesh, kube) if phase.kind == "gateway" else {}
-    most = sum(step.deadline for step in phase.plan.steps) + ENDING_SECONDS
-    most += CONVERGENCE_SECONDS + 2 * SLOWEST_SECONDS + _MARGIN_SECONDS
-    with ContinuousTraffic(mesh.view, seconds=whole(int(most)), clusters=clients) as traffic:
+    steps = sum(int(step.deadline) for step in phase.plan.steps)
+    most = whole(steps + _BEFORE_AND_AFTER_SECONDS)
+    with ContinuousTraffic(mesh.view, seconds=most, clusters=clients) as traffic:
         watch(traffic, -inf, patient(SLOWEST_SECONDS))
         begun = now()
         run_in_lab(phase.plan, lab, order.progress)
@@ -417,8 +420,8 @@ def _shares(mesh: ObservedMesh, kube: KubeClient) -> Mapping[str, Fraction]:
 
 def _first_requests(mesh: ObservedMesh, clusters: list[str]) -> Mapping[str, Stream]:
     """The first requests of clients that have just been started."""
-    seconds = whole(int(SLOWEST_SECONDS + _MARGIN_SECONDS))
-    with ContinuousTraffic(mesh.view, seconds=seconds, clusters=clusters) as traffic:
+    most = whole(_FIRST_REQUESTS_SECONDS)
+    with ContinuousTraffic(mesh.view, seconds=most, clusters=clusters) as traffic:
         watch(traffic, -inf, patient(SLOWEST_SECONDS))
         return traffic.stop()
 

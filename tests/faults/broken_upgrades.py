@@ -12,6 +12,7 @@ import pytest
 
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.install.upgrade import revision_of
+from mesh_fixtures.patience import patient
 from mesh_fixtures.workloads import SERVICE, host
 
 FAULT: Final = "MESH_TEST_BROKEN_UPGRADE"
@@ -36,7 +37,7 @@ def pin_proxies(lab: Lab) -> None:
     version = lab.scenario.cluster(PINNED_CLUSTER).helloworld
     deployment = f"deployment/helloworld-{version}"
     _kubectl(lab, PINNED_CLUSTER, "patch", deployment, "-p", json.dumps(patch))
-    _kubectl(lab, PINNED_CLUSTER, "rollout", "status", deployment, "--timeout=90s")
+    _kubectl(lab, PINNED_CLUSTER, "rollout", "status", deployment)
 
 
 def configure_new_revision(lab: Lab) -> None:
@@ -70,5 +71,5 @@ def _kubectl(lab: Lab, cluster: str, *arguments: str, content: str = "") -> None
         input=content,
         text=True,
         check=True,
-        timeout=120,
+        timeout=patient(120),
     )

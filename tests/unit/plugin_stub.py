@@ -12,6 +12,7 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import (
     GUIDE_NAMES,
     Cluster,
+    Earlier,
     EndedService,
     Lab,
     MeshNames,
@@ -129,6 +130,7 @@ class StubLab:
     network_command: Sequence[str] = ()
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
     charts: Charts | None = None
+    earlier: Earlier | None = None
 
     @property
     def folder(self) -> Path:

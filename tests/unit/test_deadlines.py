@@ -38,7 +38,7 @@ MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})
 """What is called with deadlines as data: `stretched` multiplies a step's when it is run, the cache
 those of a build's part."""
 
-PLANS: Final = ("install/method.py", "install/plan.py", "workloads.py")
+PLANS: Final = ("install/method.py", "install/plan.py", "install/upgrade.py", "workloads.py")
 """Plans as data, whose commands hold deadlines: `stretched` multiplies them when they are run."""
 
 UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -70,7 +70,11 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
         "_GRACE_SECONDS": "how a pod is ended, as in a crash",
     },
     "requirements/resilience_4.py": {"1200": "becomes a mark, which the plugin multiplies"},
+    "requirements/rollback_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "requirements/security_3.py": {"_LIFETIME_SECONDS": "that of a certificate"},
+    "requirements/skew_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
+    "requirements/upgrade_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
+    "requirements/upgrade_2.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "session/exchange.py": {"_POLL": "a poll interval"},
     "session/outcomes.py": {"_TIMEOUT": "words of pytest-timeout"},
     "session/sharding.py": {"SECONDS": "what was measured"},

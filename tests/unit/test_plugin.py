@@ -352,15 +352,14 @@ def test_distributed_skipping_of_everything_is_no_pass(start: Start) -> None:
 def test_plan_prints_runbooks_of_selected_topologies(
     start: Start, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda choice: "images")
     monkeypatch.setattr(
-        "mesh_fixtures.flow.runbook",
-        lambda scenario, images, charts: f"runbook {scenario.id} {images} {charts}",
+        "mesh_fixtures.flow.runbooks_of",
+        lambda choice: lambda scenario: f"runbook {scenario.id} {choice.method}",
     )
     behaviour = Behaviour(missing="root")
     result = start("--mesh-plan", "-n", "2", "-k", "trust and multi-network", behaviour=behaviour)
     assert result.ret == pytest.ExitCode.OK
     assert [line for line in result.outlines if line.startswith("runbook")] == [
-        "runbook one-multi-network images None"
+        "runbook one-multi-network istioctl"
     ]
     assert recorded(log) == []

@@ -58,10 +58,10 @@ def stream(client: str, *failing: tuple[float, float], last: float = LAST) -> St
     return Stream(SOURCE, client, tuple(found))
 
 
-def ran(**of: Mapping[str, tuple[str, str]]) -> Mapping[str, IstioVersions]:
+def ran(**of: tuple[str, str]) -> Mapping[str, IstioVersions]:
     return {
         cluster: IstioVersions(cluster, {"istiod-1": istiod}, {"sleep-1": proxy})
-        for cluster, (istiod, proxy) in cast("dict[str, Any]", of).items()
+        for cluster, (istiod, proxy) in of.items()
     }
 
 
