@@ -64,9 +64,9 @@ FAULTS: Final = {"pinned": pin_proxies, "configuration": configure_new_revision}
 
 
 def _kubectl(lab: Lab, cluster: str, *arguments: str, content: str = "") -> None:
-    command = [lab.tools.kubectl, "--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments]
+    command = ("--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments)
     subprocess.run(
-        command,
+        [lab.tools.kubectl, *command],
         env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
         input=content,
         text=True,

@@ -32,7 +32,7 @@ script = child + ' echo $$ $! > "$1.new"; mv "$1.new" "$1"; wait'
 def never_end(work):
     work.run(["sh", "-c", script, "sh", sys.argv[1]], what="to build for ever")
 
-catalog.parts = lambda kubernetes="", istio="": (Part("a", {}, never_end),)
+catalog.parts = lambda *versions: (Part("a", {}, never_end),)
 sys.exit(cli.main(["artifacts"]))
 """
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from mesh_fixtures.install import names
-from mesh_fixtures.probe.envoy import endpoints, helloworld
+from mesh_fixtures.probe.envoy import endpoints
 from mesh_fixtures.probe.workloads import SLEEP
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference
@@ -54,7 +54,7 @@ def _await_priorities(target: Target, cluster: str, count: int) -> None:
     target.until(
         f"endpoints of {count} priorities",
         cluster,
-        lambda kube: endpoints(kube, kube.pod_of(namespace, SLEEP), helloworld(namespace)),
+        lambda kube: endpoints(kube, kube.pod_of(namespace, SLEEP)),
         lambda held: len({each.priority for each in held.endpoints}) == count,
     )
 
