@@ -1102,6 +1102,12 @@ def test_istiod_may_be_at_an_address_of_its_own() -> None:
     assert diagnose(right.scenario, right.facts, failures).ids == (UNKNOWN,)
 
 
+def test_a_host_name_of_istiod_is_not_compared_with_addresses() -> None:
+    named = of("cluster2", discovery=("istiod.example.com",))(recorded(REMOTE))
+    found = diagnose(named.scenario, named.facts, {"WORKLOAD-1": (FINDING,)})
+    assert "discovery-address-wrong" not in found.ids
+
+
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
     assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS}
 

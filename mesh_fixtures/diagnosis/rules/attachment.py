@@ -6,6 +6,7 @@ Source: Istio, Install Primary-Remote.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import AddressValueError, IPv4Address
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
@@ -141,6 +142,8 @@ def discovery_address(case: Case) -> Iterator[Cause]:
         wanted = owner.gateway_addresses if owner else ()
         if facts.discovery is None or not wanted or {*facts.discovery} & {*wanted}:
             continue
+        if facts.discovery and not any(map(is_address, facts.discovery)):
+            continue  # where a host name leads is another question: see `istiod_access`
         if _leads_to_istiod(case, spec, facts.discovery):
             continue
         yield Cause(
@@ -164,6 +167,15 @@ def discovery_address(case: Case) -> Iterator[Cause]:
         )
 
 
+def is_address(text: str) -> bool:
+    """Whether a target is an IPv4 address, and no host name."""
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
 def _leads_to_istiod(case: Case, spec: ClusterSpec, addresses: Sequence[str]) -> bool:
     """Whether an address is a way to istiod besides its primary's gateway, such as a load balancer
     of its own or a host name, as far as connections show.
@@ -172,7 +184,7 @@ def _leads_to_istiod(case: Case, spec: ClusterSpec, addresses: Sequence[str]) ->
         address for facts in case.facts.clusters.values() for address in facts.gateway_addresses
     }
     return any(
-        each.is_open and (each.address in addresses or not each.address[-1].isdigit())
+        each.is_open and (each.address in addresses or not is_address(each.address))
         for each in case.facts.paths_of("istiod", spec.name)
     ) and not others & {*addresses}
 

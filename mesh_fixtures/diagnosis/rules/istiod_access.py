@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
 from mesh_fixtures.diagnosis.rules import cluster_health, gateway_exposure, gateway_health
+from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -71,13 +71,13 @@ def unreachable(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
         paths = case.facts.paths_of("istiod", spec.name)
         tried = [each for each in paths if each.unresolved == 0]
-        told = [each for each in paths if not _is_address(each.address)] or tried
+        told = [each for each in paths if not is_address(each.address)] or tried
         closed = [each for each in tried if each.is_closed]
         if not closed or not all(each in closed for each in told):
             continue
         primary = case.scenario.control_plane_of(spec.name)
         owners = () if primary == spec.name else (primary,)
-        chosen = [each for each in closed if _is_address(each.address)] or closed
+        chosen = [each for each in closed if is_address(each.address)] or closed
         target = listed([each.target for each in chosen])
         elsewhere = [
             each
@@ -119,7 +119,7 @@ def host_name(case: Case) -> Iterator[Cause]:
             reasons += [
                 Evidence(f"from {spec.name}: {each} {each.message}".rstrip(), each.source)
                 for each in case.facts.paths_of("istiod", spec.name)
-                if each.is_closed and not _is_address(each.address)
+                if each.is_closed and not is_address(each.address)
             ]
             if reasons:
                 yield Cause(
@@ -170,7 +170,7 @@ RULES = (dns, unreachable, host_name, certificate_name)
 
 def _host_names(facts: ClusterFacts) -> tuple[str, ...]:
     """Host names that stand for istiod in a cluster."""
-    return tuple(each for each in facts.discovery or () if not _is_address(each))
+    return tuple(each for each in facts.discovery or () if not is_address(each))
 
 
 def _messages(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[tuple[str, str]]:
@@ -201,11 +201,3 @@ def _why(reason: str, host: str) -> str:
 
 def _outcome(path: Path) -> str:
     return path.message or str(path)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
