@@ -34,7 +34,7 @@ FAILED: Final = 1
 
 VARIANT: Final = "distroless"
 TAG: Final = versions.ISTIO
-"""What istioctl takes by itself."""
+"""What istioctl would take by itself."""
 
 
 def main(command: Sequence[str]) -> int:
@@ -72,6 +72,8 @@ def _run(command: Sequence[str], progress: Progress) -> int:
             "XDG_CACHE_HOME": str(cache),
             "MESH_ISTIOCTL": str(istioctl),
             "MESH_HUB": f"{found.host}/istio",
+            # which a release's charts would know, and the project's do not
+            "MESH_TAG": TAG,
             "MESH_VARIANT": VARIANT,
             "MESH_REGISTRY_CA": str(found.ca),
             "MESH_CHARTS": "",
