@@ -64,7 +64,8 @@ FAULTS: Final = {"pinned": pin_proxies, "configuration": configure_new_revision}
 
 
 def _kubectl(lab: Lab, cluster: str, *arguments: str, content: str = "") -> None:
-    command = [lab.tools.kubectl, "--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments]
+    kubectl = str(lab.tools.kubectl)
+    command = [kubectl, "--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments]
     subprocess.run(
         command,
         env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
