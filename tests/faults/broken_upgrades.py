@@ -64,9 +64,10 @@ FAULTS: Final = {"pinned": pin_proxies, "configuration": configure_new_revision}
 
 
 def _kubectl(lab: Lab, cluster: str, *arguments: str, content: str = "") -> None:
-    command = ("--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments)
+    kubectl = str(lab.tools.kubectl)
+    command = [kubectl, "--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments]
     subprocess.run(
-        [lab.tools.kubectl, *command],
+        command,
         env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
         input=content,
         text=True,
