@@ -10,7 +10,7 @@ Source: Istio, Install Multi-Primary on different networks; Resource Labels; Glo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,14 +81,21 @@ class Gateway:
         return f"service {self.service.meta}: {addresses}; {pods}"
 
 
-def gateways(kube: KubeClient) -> tuple[Gateway, ...]:
+def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway, ...]:
     """Services of a cluster that are gateways of a network, or lead to istiod from outside, by
     namespace and name.
+
+    Args:
+        addresses: of gateways that istiods advertise, whose Services need no label.
 
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    services = [each for each in kube.list(SERVICES) if is_gateway(each)]
+    services = [
+        each
+        for each in kube.list(SERVICES)
+        if is_gateway(each) or not {*each.external}.isdisjoint(addresses)
+    ]
     pods = {
         namespace: kube.list(PODS, namespace)
         for namespace in sorted({each.meta.namespace for each in services})

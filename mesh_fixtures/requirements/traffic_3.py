@@ -7,7 +7,7 @@ a gateway counts is then a request, and one of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, requests_per_connection
-from mesh_fixtures.probe.gateways import Gateway, gateways
+from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -75,7 +75,8 @@ class Passed:
 class Probes:
     """How the mesh is observed."""
 
-    gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
+    advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
+    gateways: Callable[[KubeClient, Collection[str]], tuple[Gateway, ...]] = gateways
     fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
     requests_per_connection: Callable[[KubeClient, Pod, str], int | None] = requests_per_connection
     client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
@@ -96,12 +97,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     )
     if missing is not None and not _prefers(mesh):
         return Outcome.inconclusive(missing)
-    pods = {
-        cluster: tuple(
-            pod for gateway in found if gateway.network for pod in gateway.pods if pod.serving
-        )
-        for cluster, found in view.each(probes.gateways).items()
-    }
+    pods = _gateway_pods(view, probes)
     with probes.fresh_connections(view):
         _await_service(probes, view, pods)
         before = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
@@ -118,6 +114,26 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     if missing is not None:
         return Outcome.inconclusive(missing, figures)
     return Outcome.judged(findings, figures)
+
+
+def _gateway_pods(view: MeshView, probes: Probes) -> Mapping[str, tuple[Pod, ...]]:
+    """Ready pods of gateways, by cluster: those that a label makes one, and those that istiods
+    advertise for another reason, such as the mesh configuration's `meshNetworks`.
+    """
+    primaries = [each.name for each in view.scenario.primaries]
+    known = view.each(probes.advertised, primaries).values()
+    addresses = {each.address for those in known for each in those}
+    found = view.each(lambda kube: probes.gateways(kube, addresses))
+    return {
+        cluster: tuple(
+            pod
+            for gateway in those
+            if gateway.network or not addresses.isdisjoint(gateway.addresses)
+            for pod in gateway.pods
+            if pod.serving
+        )
+        for cluster, those in found.items()
+    }
 
 
 def _prefers(mesh: ObservedMesh) -> bool:

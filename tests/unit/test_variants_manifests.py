@@ -38,7 +38,7 @@ SERVICE = {
         "type": "LoadBalancer",
         "clusterIP": "10.0.0.1",
         "selector": {"istio": "eastwestgateway"},
-        "ports": [{"port": 15443, "nodePort": 30443}],
+        "ports": [{"name": "tls", "port": 15443, "nodePort": 30443}],
     },
 }
 
@@ -58,7 +58,7 @@ def test_services_are_asked_for_anew() -> None:
     outside = by_other_load_balancer(SERVICE)["spec"]
     assert outside["type"] == "LoadBalancer"
     for spec in (inside, outside):
-        assert spec["ports"] == [{"port": 15443}]
+        assert spec["ports"] == [{"name": "tls", "port": 15443}]
         assert "clusterIP" not in spec
     assert with_external_address(SERVICE, "192.0.2.1")["metadata"]["labels"] == {"a": "b"}
 
@@ -67,7 +67,7 @@ def test_a_gateway_at_another_port() -> None:
     made = with_port(SERVICE, 443)
     assert made["metadata"]["labels"]["networking.istio.io/gatewayPort"] == "443"
     (port,) = made["spec"]["ports"]
-    assert (port["port"], port["targetPort"]) == (443, 15443)
+    assert port == {"name": "tls", "port": 443, "targetPort": 15443}
     assert with_port({**SERVICE, "spec": {"ports": [{"port": 15021}]}}, 443)["spec"]["ports"] == [
         {"port": 15021}
     ]

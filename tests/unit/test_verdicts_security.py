@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, hold
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.grpc import GrpcAnswer
 from mesh_fixtures.probe.identities import TrustDomains
 from mesh_fixtures.probe.network import Connection, Reach
@@ -261,7 +262,10 @@ def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
 
 
 def check_traffic_3(
-    passed: Mapping[str, int], answering: Iterable[str] = EVERYWHERE, failures: int = 0
+    passed: Mapping[str, int],
+    answering: Iterable[str] = EVERYWHERE,
+    failures: int = 0,
+    gateways: Callable[[str], Gateway] = gateway,
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time."""
     counts = {"cluster1": 100, "cluster2": 200}
@@ -278,7 +282,8 @@ def check_traffic_3(
         return SimpleNamespace(source=SOURCE, endpoints=found)
 
     probes = traffic_3.Probes(
-        gateways=lambda kube: (gateway(kube.name),),
+        advertised=lambda kube: (advertised("cluster1", "192.0.2.1"),),
+        gateways=lambda kube, addresses: (gateways(kube.name),),
         fresh_connections=lambda view: nullcontext(),
         requests_per_connection=lambda kube, proxy, cluster: 1,
         client_endpoints=lambda view, seconds, service: {},
@@ -310,6 +315,18 @@ def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding
     assert holds_unless(finding, outcome)
     assert outcome.figures["network1.requests_from_other_networks"] == 1
     assert outcome.figures["cluster1.connections_through_gateway"] == passed["cluster1"]
+
+
+def test_a_gateway_that_istiod_advertises_needs_no_label() -> None:
+    def unlabelled(cluster: str) -> Gateway:
+        made = gateway(cluster, f"192.0.2.{cluster[-1]}")
+        meta = replace(made.service.meta, labels={})
+        return replace(made, service=replace(made.service, meta=meta))
+
+    outcome = check_traffic_3({"cluster1": 1, "cluster2": 1}, gateways=unlabelled)
+    (finding,) = outcome.findings
+    assert finding.cluster == "cluster2"
+    assert "but saw 0 in cluster2" in str(finding)
 
 
 def test_networks_that_answer_nobody_are_not_counted_on() -> None:

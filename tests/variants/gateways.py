@@ -214,7 +214,7 @@ def with_port(service: Manifest, number: int) -> dict[str, Any]:
     """
     labels = {**service["metadata"]["labels"], "networking.istio.io/gatewayPort": str(number)}
     ports = [
-        {**each, "port": number, "targetPort": SERVICES_PORT}
+        {"name": each["name"], "port": number, "targetPort": SERVICES_PORT}
         if each["port"] == SERVICES_PORT
         else each
         for each in service["spec"]["ports"]

@@ -32,6 +32,16 @@ ENCRYPTED_ONLY: Final = _policy(
     "security", "PeerAuthentication", "default", mtls={"mode": "STRICT"}
 )
 ALLOW_NOTHING: Final = _policy("security", "AuthorizationPolicy", "allow-nothing")
+GATEWAYS_ALLOWED: Final = _policy(
+    "security",
+    "AuthorizationPolicy",
+    "allow-gateways",
+    selector={"matchLabels": {"istio": "eastwestgateway"}},
+    rules=[{}],
+)
+"""Remotes reach istiod through their primary's gateway, which policies hold for; what it passes to
+services by their names they do not (Istio: Gateway, AUTO_PASSTHROUGH)."""
+
 OWN_NAMESPACE_ONLY: Final = _policy(
     "networking", "Sidecar", "default", egress=[{"hosts": ["./*", f"{_SYSTEM}/*"]}]
 )
@@ -51,7 +61,7 @@ def hardened(target: Target) -> Iterator[None]:
 @contextmanager
 def nothing_allowed(target: Target) -> Iterator[None]:
     """No request is allowed but those that a policy of a namespace allows."""
-    with _in_primaries(target, ENCRYPTED_ONLY, ALLOW_NOTHING):
+    with _in_primaries(target, ENCRYPTED_ONLY, GATEWAYS_ALLOWED, ALLOW_NOTHING):
         yield
 
 
