@@ -30,7 +30,7 @@ from tests.variants.proxies import with_proxy_image
 from tests.variants.reinstallation import in_variables_of
 
 TWO = SCENARIOS["multi-primary-multi-network"]
-SERVICE = {
+SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "gateway", "namespace": "istio-system", "labels": {"a": "b"}},
@@ -68,9 +68,8 @@ def test_a_gateway_at_another_port() -> None:
     assert made["metadata"]["labels"]["networking.istio.io/gatewayPort"] == "443"
     (port,) = made["spec"]["ports"]
     assert port == {"name": "tls", "port": 443, "targetPort": 15443}
-    assert with_port({**SERVICE, "spec": {"ports": [{"port": 15021}]}}, 443)["spec"]["ports"] == [
-        {"port": 15021}
-    ]
+    other = {**SERVICE["spec"], "ports": [{"port": 15021, "nodePort": 30021}]}
+    assert with_port({**SERVICE, "spec": other}, 443)["spec"]["ports"] == [{"port": 15021}]
 
 
 def test_what_passes_services() -> None:

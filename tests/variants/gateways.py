@@ -151,7 +151,9 @@ def at_another_port(target: Target) -> Iterator[None]:
     cluster = target.scenario.clusters[-1].name
     service = _read(target, cluster, f"service/{names.GATEWAY}")
     try:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
         target.apply(cluster, _SYSTEM, with_port(service, _LET_PASS))
+        _await_address(target, cluster, _SYSTEM, names.GATEWAY)
         yield
     finally:
         target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
@@ -213,16 +215,17 @@ def with_port(service: Manifest, number: int) -> dict[str, Any]:
     Labels, networking.istio.io/gatewayPort).
     """
     labels = {**service["metadata"]["labels"], "networking.istio.io/gatewayPort": str(number)}
+    spec = service["spec"]
     ports = [
-        {"name": each["name"], "port": number, "targetPort": SERVICES_PORT}
+        {**each, "port": number, "targetPort": SERVICES_PORT}
         if each["port"] == SERVICES_PORT
         else each
-        for each in service["spec"]["ports"]
+        for each in _unassigned(spec["ports"])
     ]
     return {
         **service,
         "metadata": {**service["metadata"], "labels": labels},
-        "spec": {**service["spec"], "ports": ports},
+        "spec": {"type": spec["type"], "selector": spec["selector"], "ports": ports},
     }
 
 
