@@ -197,10 +197,10 @@ def test_archives_are_named_by_their_images() -> None:
 
 
 def test_flags_of_registries() -> None:
-    registries = Registries("/ca.pem", ("docker.io=https://m.example", "quay.io=q.example"))
+    registries = Registries("/ca.pem", ("docker.io=https://m.example", "other.example=q.example"))
     assert registries.arguments == (
         *("--ca", "/ca.pem", "--mirror", "docker.io=https://m.example"),
-        *("--mirror", "quay.io=q.example"),
+        *("--mirror", "other.example=q.example"),
     )
     assert Registries().arguments == ()
 
