@@ -124,16 +124,19 @@ def _gateway_pods(view: MeshView, probes: Probes) -> Mapping[str, tuple[Pod, ...
     known = view.each(probes.advertised, primaries).values()
     addresses = {each.address for those in known for each in those}
     found = view.each(lambda kube: probes.gateways(kube, addresses))
-    return {
-        cluster: tuple(
-            pod
-            for gateway in those
-            if gateway.network or not addresses.isdisjoint(gateway.addresses)
-            for pod in gateway.pods
-            if pod.serving
-        )
-        for cluster, those in found.items()
+    return {cluster: _serving(those, addresses) for cluster, those in found.items()}
+
+
+def _serving(found: Iterable[Gateway], addresses: Collection[str]) -> tuple[Pod, ...]:
+    """Each pod once, however many Services it is behind."""
+    pods = {
+        (pod.meta.namespace, pod.name): pod
+        for gateway in found
+        if gateway.network or not {*gateway.addresses}.isdisjoint(addresses)
+        for pod in gateway.pods
+        if pod.serving
     }
+    return tuple(pods.values())
 
 
 def _prefers(mesh: ObservedMesh) -> bool:

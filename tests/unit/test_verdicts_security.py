@@ -265,7 +265,7 @@ def check_traffic_3(
     passed: Mapping[str, int],
     answering: Iterable[str] = EVERYWHERE,
     failures: int = 0,
-    gateways: Callable[[str], Gateway] = gateway,
+    gateways: Callable[[str], tuple[Gateway, ...]] = lambda cluster: (gateway(cluster),),
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time."""
     counts = {"cluster1": 100, "cluster2": 200}
@@ -283,7 +283,7 @@ def check_traffic_3(
 
     probes = traffic_3.Probes(
         advertised=lambda kube: (advertised("cluster1", "192.0.2.1"),),
-        gateways=lambda kube, addresses: (gateways(kube.name),),
+        gateways=lambda kube, addresses: gateways(kube.name),
         fresh_connections=lambda view: nullcontext(),
         requests_per_connection=lambda kube, proxy, cluster: 1,
         client_endpoints=lambda view, seconds, service: {},
@@ -318,15 +318,22 @@ def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding
 
 
 def test_a_gateway_that_istiod_advertises_needs_no_label() -> None:
-    def unlabelled(cluster: str) -> Gateway:
+    def unlabelled(cluster: str) -> tuple[Gateway, ...]:
         made = gateway(cluster, f"192.0.2.{cluster[-1]}")
         meta = replace(made.service.meta, labels={})
-        return replace(made, service=replace(made.service, meta=meta))
+        return (replace(made, service=replace(made.service, meta=meta)),)
 
     outcome = check_traffic_3({"cluster1": 1, "cluster2": 1}, gateways=unlabelled)
     (finding,) = outcome.findings
     assert finding.cluster == "cluster2"
     assert "but saw 0 in cluster2" in str(finding)
+
+
+def test_a_pod_behind_two_services_counts_once() -> None:
+    outcome = check_traffic_3(
+        {"cluster1": 1, "cluster2": 1}, gateways=lambda cluster: (gateway(cluster),) * 2
+    )
+    assert outcome.result == "met"
 
 
 def test_networks_that_answer_nobody_are_not_counted_on() -> None:
