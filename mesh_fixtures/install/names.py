@@ -93,3 +93,24 @@ def pods_and_events(cluster: str, namespace: str = SYSTEM_NAMESPACE) -> tuple[tu
         kubectl(cluster, "-n", namespace, "get", "pods", "-o", "wide"),
         kubectl(cluster, "-n", namespace, "get", "events", "--sort-by=.lastTimestamp"),
     )
+
+
+def logs(cluster: str, deployment: str) -> tuple[str, ...]:
+    """What a Deployment of the control plane's namespace logged last."""
+    return system_kubectl(cluster, "logs", f"deployment/{deployment}", "--tail=30")
+
+
+def webhooks(cluster: str) -> tuple[str, ...]:
+    """What shows which webhooks inject proxies, and by which labels they are chosen."""
+    return kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels")
+
+
+def webhook_served(cluster: str, labels: str, seconds: int) -> tuple[str, ...]:
+    """Waits until istiod has given a webhook that injects what it is verified by.
+
+    Args:
+        labels: of its configuration.
+    """
+    bundle = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
+    configuration = ("mutatingwebhookconfigurations", "-l", labels)
+    return kubectl(cluster, "wait", bundle, *configuration, f"--timeout={seconds}s")

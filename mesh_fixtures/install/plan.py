@@ -151,7 +151,7 @@ def _istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
         deadline=240,
         observe=(
             *names.pods_and_events(cluster),
-            names.system_kubectl(cluster, "logs", "deployment/istiod", "--tail=30"),
+            names.logs(cluster, "istiod"),
         ),
     )
 
@@ -185,7 +185,7 @@ def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method)
         deadline=180,
         observe=(
             *names.pods_and_events(cluster),
-            names.system_kubectl(cluster, "logs", f"deployment/{names.GATEWAY}", "--tail=30"),
+            names.logs(cluster, names.GATEWAY),
         ),
     )
 
@@ -323,10 +323,7 @@ def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
 def _attached(scenario: Scenario, cluster: str) -> Step:
     """Wait until the primary's istiod serves the remote's webhook and gave it the root."""
     primary = scenario.control_plane_of(cluster)
-    bundle = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
-    webhooks = ("mutatingwebhookconfigurations", "-l", "app=sidecar-injector")
-    root = "configmap/istio-ca-root-cert"
-    timeout = "--timeout=75s"
+    root = ("--for=create", "configmap/istio-ca-root-cert", "--timeout=75s")
     return Step(
         id=ids.attached(cluster),
         cluster=cluster,
@@ -334,15 +331,15 @@ def _attached(scenario: Scenario, cluster: str) -> Step:
         title=f"Wait until the control plane of {primary} is in charge of {cluster}",
         needs=(ids.remote_secret(of=cluster, installed_in=primary),),
         commands=(
-            Command(names.kubectl(cluster, "wait", bundle, *webhooks, timeout)),
-            Command(names.system_kubectl(cluster, "wait", "--for=create", root, timeout)),
+            Command(names.webhook_served(cluster, "app=sidecar-injector", 75)),
+            Command(names.system_kubectl(cluster, "wait", *root)),
         ),
         deadline=165,
         observe=(
-            names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
+            names.webhooks(cluster),
             names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),
             names.system_kubectl(cluster, "get", "configmaps"),
-            names.system_kubectl(primary, "logs", "deployment/istiod", "--tail=30"),
+            names.logs(primary, "istiod"),
         ),
     )
 

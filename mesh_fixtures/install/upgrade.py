@@ -21,7 +21,7 @@ from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
 from mesh_fixtures.install.exposure import istiod_route, revision_manifest
-from mesh_fixtures.install.method import Helm, Istioctl, Method
+from mesh_fixtures.install.method import Helm, Istioctl, Method, Recipe
 from mesh_fixtures.install.plan import discovery_address
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.options import Strategy
@@ -173,6 +173,34 @@ def _group(steps: _Steps, primary: str) -> Iterator[Phase]:
         yield steps.clients(cluster)
 
 
+def _recipe(*commands: Command) -> Recipe:
+    """What needs no files."""
+    return Recipe(commands, {})
+
+
+def _step(
+    step_id: str,
+    cluster: str,
+    title: str,
+    recipe: Recipe,
+    *,
+    deadline: int,
+    observe: tuple[tuple[str, ...], ...] = (),
+) -> Step:
+    """A step of a phase, by which it gets its section and its place: see `_Steps._phase`."""
+    return Step(
+        id=step_id,
+        cluster=cluster,
+        section="",
+        title=title,
+        needs=(),
+        commands=recipe.commands,
+        files=recipe.files,
+        deadline=deadline,
+        observe=observe,
+    )
+
+
 @dataclass(frozen=True)
 class _Steps:
     """Makes the phases of one upgrade."""
@@ -205,20 +233,15 @@ class _Steps:
         beside = f", as revision {self._revision}" if self._revision else ""
         steps = [
             self._precheck(cluster),
-            Step(
-                id=f"new-istiod/{cluster}",
-                cluster=cluster,
-                section="",
-                title=f"Install istiod {self.new.name} in {cluster}{beside}",
-                needs=(),
-                commands=recipe.commands,
-                files=recipe.files,
+            _step(
+                f"new-istiod/{cluster}",
+                cluster,
+                f"Install istiod {self.new.name} in {cluster}{beside}",
+                recipe,
                 deadline=240,
                 observe=(
                     *names.pods_and_events(cluster),
-                    names.system_kubectl(
-                        cluster, "logs", f"deployment/{names.istiod(self._revision)}", "--tail=30"
-                    ),
+                    names.logs(cluster, names.istiod(self._revision)),
                 ),
             ),
         ]
@@ -232,24 +255,19 @@ class _Steps:
         recipe = self._after.remote(self.scenario, cluster, self.new.images, seconds=90)
         steps = [
             self._precheck(cluster),
-            Step(
-                id=f"discovery-address/{cluster}",
-                cluster=cluster,
-                section="",
-                title=f"Take the address of {primary}'s istiod",
-                needs=(),
-                commands=(discovery_address(primary),),
+            _step(
+                f"discovery-address/{cluster}",
+                cluster,
+                f"Take the address of {primary}'s istiod",
+                _recipe(discovery_address(primary)),
                 deadline=30,
                 observe=(names.system_kubectl(primary, "get", "services"),),
             ),
-            Step(
-                id=f"new-remote/{cluster}",
-                cluster=cluster,
-                section="",
-                title=f"Install the remote configuration {self.new.name} in {cluster}",
-                needs=(),
-                commands=recipe.commands,
-                files=recipe.files,
+            _step(
+                f"new-remote/{cluster}",
+                cluster,
+                f"Install the remote configuration {self.new.name} in {cluster}",
+                recipe,
                 deadline=120,
                 observe=names.pods_and_events(cluster),
             ),
@@ -338,14 +356,11 @@ class _Steps:
         if self.old.charts is not None:
             return ()
         recipe = self._before.control_plane(self.scenario, cluster, self.old.images, seconds=210)
-        step = Step(
-            id=f"old-istiod/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Install Istio {self.old.name} in {cluster} again, for its other gateways",
-            needs=(),
-            commands=recipe.commands,
-            files=recipe.files,
+        step = _step(
+            f"old-istiod/{cluster}",
+            cluster,
+            f"Install Istio {self.old.name} in {cluster} again, for its other gateways",
+            recipe,
             deadline=240,
             observe=names.pods_and_events(cluster),
         )
@@ -379,99 +394,69 @@ class _Steps:
 
     def _precheck(self, cluster: str) -> Step:
         argv = (self.new.istioctl, "x", "precheck", names.context(cluster))
-        return Step(
-            id=f"precheck/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Check that {cluster} can be upgraded",
-            needs=(),
-            commands=(Command(argv),),
-            deadline=60,
-        )
+        title = f"Check that {cluster} can be upgraded"
+        return _step(f"precheck/{cluster}", cluster, title, _recipe(Command(argv)), deadline=60)
 
     def _route(self, cluster: str) -> tuple[Step, ...]:
         """Have the gateway pass to the new istiod what asks for it; nothing without remotes."""
         if not self.scenario.exposes_istiod(cluster):
             return ()
         file = f"multicluster/expose-istiod.{self._revision}.yaml"
+        content = revision_manifest(self._revision, self.scenario.cluster_domain)
+        apply = Command(names.system_kubectl(cluster, "apply", "-f", file))
         return (
-            Step(
-                id=f"expose-new-istiod/{cluster}",
-                cluster=cluster,
-                section="",
-                title=f"Expose the control plane {self.new.name} of {cluster}",
-                needs=(),
-                commands=(Command(names.system_kubectl(cluster, "apply", "-f", file)),),
-                files={file: revision_manifest(self._revision, self.scenario.cluster_domain)},
+            _step(
+                f"expose-new-istiod/{cluster}",
+                cluster,
+                f"Expose the control plane {self.new.name} of {cluster}",
+                Recipe((apply,), {file: content}),
                 deadline=60,
                 observe=(names.system_kubectl(cluster, "get", "virtualservices"),),
             ),
         )
 
     def _tagged(self, cluster: str) -> Step:
-        bundle = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
-        webhook = ("mutatingwebhookconfigurations", "-l", f"{_TAG_LABEL}={TAG}")
-        ready = names.kubectl(cluster, "wait", bundle, *webhook, f"--timeout={_WEBHOOK_SECONDS}s")
-        return Step(
-            id=f"tag/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Have the tag {TAG} stand for revision {self._revision} in {cluster}",
-            needs=(),
-            commands=(*self._after.tag(cluster, TAG), Command(ready)),
+        served = names.webhook_served(cluster, f"{_TAG_LABEL}={TAG}", _WEBHOOK_SECONDS)
+        return _step(
+            f"tag/{cluster}",
+            cluster,
+            f"Have the tag {TAG} stand for revision {self._revision} in {cluster}",
+            _recipe(*self._after.tag(cluster, TAG), Command(served)),
             deadline=_WEBHOOK_SECONDS + 45,
-            observe=(
-                names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
-            ),
+            observe=(names.webhooks(cluster),),
         )
 
     def _attached(self, cluster: str, label: str) -> Step:
-        bundle = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
-        webhooks = ("mutatingwebhookconfigurations", "-l", f"app=sidecar-injector,{label}")
-        argv = names.kubectl(cluster, "wait", bundle, *webhooks, f"--timeout={_WEBHOOK_SECONDS}s")
+        labels = f"app=sidecar-injector,{label}"
+        served = names.webhook_served(cluster, labels, _WEBHOOK_SECONDS)
         primary = self.scenario.control_plane_of(cluster)
-        return Step(
-            id=f"new-attached/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Wait until istiod {self.new.name} of {primary} is in charge of {cluster}",
-            needs=(),
-            commands=(Command(argv),),
+        return _step(
+            f"new-attached/{cluster}",
+            cluster,
+            f"Wait until istiod {self.new.name} of {primary} is in charge of {cluster}",
+            _recipe(Command(served)),
             deadline=_WEBHOOK_SECONDS + 15,
-            observe=(
-                names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
-                names.system_kubectl(
-                    primary, "logs", f"deployment/{names.istiod(self._revision)}", "--tail=30"
-                ),
-            ),
+            observe=(names.webhooks(cluster), names.logs(primary, names.istiod(self._revision))),
         )
 
     def _gateway(self, cluster: str, method: Method, version: Version, which: str) -> Step:
         recipe = method.gateway(self.scenario, cluster, version.images, seconds=150)
-        return Step(
-            id=f"{which}-gateway/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Install the east-west gateway {version.name} in {cluster}",
-            needs=(),
-            commands=recipe.commands,
-            files=recipe.files,
+        return _step(
+            f"{which}-gateway/{cluster}",
+            cluster,
+            f"Install the east-west gateway {version.name} in {cluster}",
+            recipe,
             deadline=180 + _ROLLOUT_SECONDS,
-            observe=(
-                *names.pods_and_events(cluster),
-                names.system_kubectl(cluster, "logs", f"deployment/{names.GATEWAY}", "--tail=30"),
-            ),
+            observe=(*names.pods_and_events(cluster), names.logs(cluster, names.GATEWAY)),
         )
 
     def _labelled(self, cluster: str, labels: tuple[str, ...], title: str) -> Step:
         argv = names.kubectl(cluster, "label", "namespace", SAMPLE_NAMESPACE, *labels)
-        return Step(
-            id=f"label/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"{title} in {cluster}",
-            needs=(),
-            commands=(Command((*argv, "--overwrite")),),
+        return _step(
+            f"label/{cluster}",
+            cluster,
+            f"{title} in {cluster}",
+            _recipe(Command((*argv, "--overwrite"))),
             deadline=30,
             observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
         )
@@ -480,20 +465,18 @@ class _Steps:
         return f"helloworld-{self.scenario.cluster(cluster).helloworld}"
 
     def _restarted(self, cluster: str, deployment: str) -> Step:
-        return Step(
-            id=f"restart-{deployment}/{cluster}",
-            cluster=cluster,
-            section="",
-            title=f"Restart {deployment} in {cluster}",
-            needs=(),
-            commands=(
+        return _step(
+            f"restart-{deployment}/{cluster}",
+            cluster,
+            f"Restart {deployment} in {cluster}",
+            _recipe(
                 self._restart(cluster, SAMPLE_NAMESPACE, deployment),
                 self._rolled_out(cluster, SAMPLE_NAMESPACE, deployment),
             ),
             deadline=_ROLLOUT_SECONDS + 15,
             observe=(
                 *names.pods_and_events(cluster, SAMPLE_NAMESPACE),
-                names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
+                names.webhooks(cluster),
             ),
         )
 
@@ -506,18 +489,13 @@ class _Steps:
         return Command(names.kubectl(cluster, *rollout, f"--timeout={_ROLLOUT_SECONDS}s"))
 
     def _removed(self, step_id: str, cluster: str, title: str, commands: Iterable[Command]) -> Step:
-        return Step(
-            id=step_id,
-            cluster=cluster,
-            section="",
-            title=title,
-            needs=(),
-            commands=tuple(commands),
+        return _step(
+            step_id,
+            cluster,
+            title,
+            _recipe(*commands),
             deadline=2 * _CHART_SECONDS,
-            observe=(
-                *names.pods_and_events(cluster),
-                names.kubectl(cluster, "get", "mutatingwebhookconfigurations", "--show-labels"),
-            ),
+            observe=(*names.pods_and_events(cluster), names.webhooks(cluster)),
         )
 
     def _remove_old(self, cluster: str) -> Iterator[Command]:
