@@ -11,7 +11,6 @@ from typing import Final
 from mesh_fixtures.contract import Earlier, Lab
 from mesh_fixtures.errors import LabError, MeshConformanceError, ProbeError, StepFailed
 from mesh_fixtures.install.executor import run_in_lab
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
 from mesh_fixtures.install.upgrade import (
     Kind,
     Phase,
@@ -28,21 +27,7 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream
 from mesh_fixtures.probe.gateways import gateways
-from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.versions import IstioVersions, istio_versions
-from mesh_fixtures.requirements import (
-    control_1,
-    control_2,
-    control_3,
-    discovery_1,
-    discovery_2,
-    gateway_1,
-    traffic_1,
-    traffic_2,
-    trust_1,
-    trust_2,
-    workload_1,
-)
 from mesh_fixtures.requirements.disruption import require_sound
 from mesh_fixtures.requirements.observed import ObservedMesh, Upgrade
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
@@ -56,24 +41,10 @@ from mesh_fixtures.requirements.resilience_traffic import (
     overdue,
     watch,
 )
+from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.continuity import aftermath, share_through
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
-
-CORE: Final[tuple[Requirement, ...]] = (
-    trust_1.REQUIREMENT,
-    trust_2.REQUIREMENT,
-    control_1.REQUIREMENT,
-    control_2.REQUIREMENT,
-    control_3.REQUIREMENT,
-    discovery_1.REQUIREMENT,
-    discovery_2.REQUIREMENT,
-    gateway_1.REQUIREMENT,
-    workload_1.REQUIREMENT,
-    traffic_1.REQUIREMENT,
-    traffic_2.REQUIREMENT,
-)
-"""What must hold after each phase."""
 
 ENDING_SECONDS: Final = 45.0
 """For the pods that a phase has replaced: their termination grace of 30 s (Kubernetes' default),
@@ -98,6 +69,9 @@ FIRST_REQUESTS: Final = 0
 _BEFORE_AND_AFTER_SECONDS: Final = int(ENDING_SECONDS + CONVERGENCE_SECONDS) + 90
 """Most that traffic is watched in a phase, but for its steps."""
 
+_NOT_ISTIOD: Final = "app!=istiod"
+"""Selects what has no such label, too (Kubernetes: Labels and Selectors)."""
+
 _FIRST_REQUESTS_SECONDS: Final = int(SLOWEST_SECONDS) + 60
 
 
@@ -108,7 +82,7 @@ class Seen:
     Attributes:
         versions: by cluster.
         gateways: as in `Performed`.
-        core: what came of each requirement of `CORE` that applies, by id.
+        core: what came of each requirement of `core`, by id.
     """
 
     versions: Mapping[str, IstioVersions]
@@ -270,6 +244,13 @@ def _lost(
             yield Finding(cluster, expected, f"no {', '.join(sorted(lost))}")
 
 
+def core(scenario: Scenario) -> tuple[Requirement, ...]:
+    """What must hold after each phase: the core requirements that apply."""
+    from mesh_fixtures.requirements import registry  # which imports those that are done here
+
+    return tuple(each for each in registry.applicable(scenario) if each.level == "core")
+
+
 def versions_of(lab: Lab) -> tuple[Version, Version]:
     """The version that a lab's mesh is upgraded from, and the one that it is upgraded to.
 
@@ -400,17 +381,16 @@ def _going(kube: KubeClient) -> tuple[str, ...]:
     """Pods of the mesh that are being deleted."""
     return tuple(
         str(pod.meta)
-        for namespace in (SYSTEM_NAMESPACE, kube.sample_namespace)
+        for namespace in (kube.names.system_namespace, kube.sample_namespace)
         for pod in kube.list(PODS, namespace)
         if pod.terminating
     )
 
 
 def _gateways(kube: KubeClient) -> frozenset[str]:
-    """Names of the Deployments of istio-system but istiod's."""
-    istiods = {each.meta.name for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE, ISTIOD)}
-    every = {each.meta.name for each in kube.list(DEPLOYMENTS, SYSTEM_NAMESPACE)}
-    return frozenset(every - istiods)
+    """Names of the Deployments of the system namespace but istiod's."""
+    found = kube.list(DEPLOYMENTS, kube.names.system_namespace, _NOT_ISTIOD)
+    return frozenset(each.meta.name for each in found)
 
 
 def _shares(mesh: ObservedMesh, kube: KubeClient) -> Mapping[str, Fraction]:
@@ -427,9 +407,8 @@ def _first_requests(mesh: ObservedMesh, clusters: list[str]) -> Mapping[str, Str
 
 
 def _seen(mesh: ObservedMesh) -> Seen:
-    applicable = [each for each in CORE if not each.missing_features(mesh.scenario)]
-    core = parallel_map(lambda each: each.check(mesh), applicable)
+    found = parallel_map(lambda each: each.check(mesh), core(mesh.scenario))
     versions, there = mesh.view.each(istio_versions), mesh.view.each(_gateways)
     mesh.forget()
-    outcomes = {requirement.id: outcome for requirement, outcome in core.items()}
+    outcomes = {requirement.id: outcome for requirement, outcome in found.items()}
     return Seen(versions, there, outcomes)
