@@ -36,7 +36,7 @@ _SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
 _OWN, _ROOTS = "default", "ROOTCA"
 """Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS)."""
 
-_MESH_PATH: Final = "/debug/mesh"
+MESH_PATH: Final = "/debug/mesh"
 _ANY_DOMAIN: Final = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
 _SCHEME: Final = "spiffe://"
 _SHOWN: Final = 200
@@ -128,10 +128,15 @@ def trust_domains(kube: KubeClient) -> TrustDomains | None:
     pod = next((each for each in istiods(kube) if each.serving), None)
     if pod is None:
         return None
-    answer = debug(kube, pod, _MESH_PATH)
-    container = pod.container(CONTAINER)
+    answer = debug(kube, pod, MESH_PATH)
+    return read_trust_domains(answer.source, answer.text, accepts_any=accepts_any(pod))
+
+
+def accepts_any(istiod: Pod) -> bool:
+    """Whether an istiod has its proxies accept peers of any trust domain."""
+    container = istiod.container(CONTAINER)
     setting = "" if container is None else container.env.get(_ANY_DOMAIN, "")
-    return read_trust_domains(answer.source, answer.text, accepts_any=setting.lower() == "true")
+    return setting.lower() == "true"
 
 
 def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False) -> TrustDomains:

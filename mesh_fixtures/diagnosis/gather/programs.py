@@ -20,6 +20,7 @@ from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
@@ -32,7 +33,13 @@ from mesh_fixtures.probe.envoy import (
     read_endpoints,
 )
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
-from mesh_fixtures.probe.identities import identity, trust_domains
+from mesh_fixtures.probe.identities import (
+    MESH_PATH,
+    TrustDomains,
+    accepts_any,
+    identity,
+    read_trust_domains,
+)
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
@@ -144,9 +151,6 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     istiod = as_pod(pod)
     where = f"--context={kube.name}"
 
-    def output(path: str) -> str:
-        return debug(kube, istiod, path).text
-
     def clusters() -> Mapping[str, str]:
         answer = debug(kube, istiod, "/debug/clusterz")
         known = read_clusters(answer.source, pod.name, answer.text)
@@ -165,6 +169,14 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             ),
         )
 
+    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains]:
+        answer = debug(kube, istiod, MESH_PATH)
+        of_pod = kube.get(PODS, pod.namespace, pod.name)
+        domains = read_trust_domains(
+            answer.source, answer.text, accepts_any=of_pod is not None and accepts_any(of_pod)
+        )
+        return _cluster_local(answer_in(answer.text)), _accepted(domains)
+
     if pod.serving:
         yield "clusters", f"istioctl {where} remote-clusters", clusters
         yield "connected", f"istioctl {where} proxy-status", connected
@@ -173,12 +185,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             f"{_shown(kube, pod)} /debug/endpointShardz",
             lambda: shards_of(kube, istiod).endpoints,
         )
-        yield (
-            "cluster_local",
-            f"{_shown(kube, pod)} /debug/mesh",
-            lambda: _cluster_local(answer_in(output("/debug/mesh"))),
-        )
-        yield "trust_domains", f"{_shown(kube, pod)} /debug/mesh", lambda: _trust_domains(kube)
+        yield "mesh", f"{_shown(kube, pod)} {MESH_PATH}", mesh
     if pod.restarts:
         yield (
             "last_words",
@@ -243,7 +250,7 @@ def _istiods(
         def answer(part: str, of: str = pod.name) -> Any:
             return answers.get(("istiod", name, of, part))
 
-        connected = answer("connected")
+        connected, mesh = answer("connected"), answer("mesh")
         yield facts.Istiod(
             pod=pod.name,
             clusters=answer("clusters"),
@@ -253,8 +260,8 @@ def _istiods(
             helloworld=answer("helloworld"),
             log=answer("log"),
             last_words=answer("last_words") or "",
-            cluster_local=answer("cluster_local"),
-            trust_domains=answer("trust_domains"),
+            cluster_local=mesh[0] if mesh else None,
+            trust_domains=mesh[1] if mesh else None,
         )
 
 
@@ -341,10 +348,7 @@ def _cluster_local(mesh: Any) -> Mapping[str, bool]:
     }
 
 
-def _trust_domains(kube: KubeClient) -> facts.TrustDomains | None:
-    seen = trust_domains(kube)
-    if seen is None:
-        return None
+def _accepted(seen: TrustDomains) -> facts.TrustDomains:
     others = None if seen.accepts_any else (*seen.aliases, *seen.of_others)
     return facts.TrustDomains(seen.own, others)
 
