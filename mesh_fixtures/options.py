@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from mesh_fixtures.patience import FORM as FACTOR_FORM
 
@@ -367,3 +367,43 @@ def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = 
         keywords = {"dest": keywords["dest"], "help": keywords["help"]}
         keywords |= {"action": "store_const", "const": ON[0]}
     parser.add_argument(option.short_flag, **keywords)
+
+
+def choice_of(
+    given: Callable[[Option], Sequence[str]], folder: Path, own: Mapping[str, Any], provider: str
+) -> Choice:
+    """What the values of options ask for.
+
+    Args:
+        given: the valid values of an option of `SELECTION`, its default where it has one.
+        folder: what relative paths begin at.
+        own: values of providers' options, by the option's name.
+        provider: the name of one, or `AUTO`.
+    """
+
+    def single(option: Option) -> str:
+        return "".join(given(option))
+
+    def located(option: Option) -> str:
+        """A file or folder that exists by its full path; a version or a URL as it is."""
+        source = single(option)
+        path = folder / source
+        return str(path) if source and "://" not in source and path.exists() else source
+
+    return Choice(
+        provider=provider,
+        images=single(IMAGES),
+        kubernetes=single(KUBERNETES),
+        install=single(INSTALL),
+        charts=located(CHARTS),
+        istioctl=located(ISTIOCTL),
+        hub=single(HUB),
+        tag=single(TAG),
+        variant=single(VARIANT),
+        registry_ca=located(REGISTRY_CA),
+        registry_mirrors=tuple(given(REGISTRY_MIRROR)),
+        istio=single(ISTIO),
+        upgrade_from=single(UPGRADE_FROM),
+        upgrade=cast("Strategy", single(UPGRADE)),
+        own=own,
+    )

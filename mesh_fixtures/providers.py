@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.contract import Provider
@@ -248,17 +247,6 @@ def _require_upgrade_fits(choice: Choice) -> None:
                 where="which versions run",
                 remedy="name another version by one of them",
             )
-
-
-def located(source: str, folder: Path) -> str:
-    """What an option names: a file or folder that exists by its full path; a version or a URL as it
-    is.
-
-    Args:
-        folder: what a relative path begins at.
-    """
-    path = folder / source
-    return str(path) if source and "://" not in source and path.exists() else source
 
 
 def images_of(choice: Choice) -> ImageSet:

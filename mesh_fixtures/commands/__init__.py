@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from mesh_fixtures import options, patience, providers
 from mesh_fixtures.errors import MachineError, ScenarioError
-from mesh_fixtures.options import AUTO, Choice, Option, Strategy
+from mesh_fixtures.options import AUTO, Choice, Option
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
 
@@ -84,29 +84,12 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
     provider = providers.provider_option(external=accepted)
     asked = given(arguments, provider, valid=provider.choices) or (AUTO,)
 
-    def single(option: Option) -> str:
-        return "".join(given(arguments, option, valid=option.choices)) or option.default
+    def values(option: Option) -> Sequence[str]:
+        found = given(arguments, option, valid=option.choices)
+        return found or ((option.default,) if option.default else ())
 
-    return [
-        Choice(
-            provider=each,
-            images=single(options.IMAGES),
-            kubernetes=single(options.KUBERNETES),
-            install=single(options.INSTALL),
-            charts=providers.located(single(options.CHARTS), Path.cwd()),
-            istioctl=providers.located(single(options.ISTIOCTL), Path.cwd()),
-            hub=single(options.HUB),
-            tag=single(options.TAG),
-            variant=single(options.VARIANT),
-            registry_ca=providers.located(single(options.REGISTRY_CA), Path.cwd()),
-            registry_mirrors=given(arguments, options.REGISTRY_MIRROR),
-            istio=single(options.ISTIO),
-            upgrade_from=single(options.UPGRADE_FROM),
-            upgrade=cast("Strategy", single(options.UPGRADE)),
-            own=own(arguments, external=accepted),
-        )
-        for each in asked
-    ]
+    of_providers = own(arguments, external=accepted)
+    return [options.choice_of(values, Path.cwd(), of_providers, each) for each in asked]
 
 
 def choice(arguments: Namespace, *, external: bool = False) -> Choice:

@@ -20,7 +20,6 @@ from mesh_fixtures.options import (
     SKIP,
     Choice,
     Option,
-    Strategy,
 )
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.session import configuration
@@ -112,26 +111,13 @@ def resolve(config: pytest.Config) -> Settings:
         return "".join(values[option.name])
 
     here = Path(config.invocation_params.dir)
-    choice = Choice(
-        provider=single(options.PROVIDER),
-        images=single(options.IMAGES),
-        kubernetes=single(options.KUBERNETES),
-        install=single(options.INSTALL),
-        charts=providers.located(single(options.CHARTS), here),
-        istioctl=providers.located(single(options.ISTIOCTL), here),
-        hub=single(options.HUB),
-        tag=single(options.TAG),
-        variant=single(options.VARIANT),
-        registry_ca=providers.located(single(options.REGISTRY_CA), here),
-        registry_mirrors=values[options.REGISTRY_MIRROR.name],
-        istio=single(options.ISTIO),
-        upgrade_from=single(options.UPGRADE_FROM),
-        upgrade=cast("Strategy", single(options.UPGRADE)),
-        own={
-            each.name: _own(each, values[each.name], here)
-            for each in providers.options()
-            if values[each.name]
-        },
+    own = {
+        each.name: _own(each, values[each.name], here)
+        for each in providers.options()
+        if values[each.name]
+    }
+    choice = options.choice_of(
+        lambda option: values[option.name], here, own, single(options.PROVIDER)
     )
     plan = bool(config.getoption("mesh_plan"))
     external = providers.is_external(choice)
