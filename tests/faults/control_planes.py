@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 
@@ -22,7 +22,8 @@ from tests.faults.target import Manifest, Target
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
 _AUTHENTICATION: Final = "XDS_AUTH"
-_MESH: Final = "istio"
+MESH: Final = "istio"
+"""ConfigMap with the mesh configuration."""
 _INJECTOR: Final = "istio-sidecar-injector"
 _BAD_ARGUMENT: Final = "--keepaliveInterval=of-another-version"
 _UNKNOWN_FIELD: Final = "{{ .FieldOfAnotherVersion }}"
@@ -71,10 +72,10 @@ def without_authentication(target: Target) -> Iterator[None]:
 def cluster_local(target: Target) -> Iterator[None]:
     """The mesh configuration of the last primary declares every service local to its cluster."""
     cluster = target.scenario.primaries[-1].name
-    given = target.read(cluster, _SYSTEM, "configmap", _MESH)
+    given = target.read(cluster, _SYSTEM, "configmap", MESH)
     settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*"]}]}
     try:
-        _write(target, cluster, _with_mesh(given, settings))
+        _write(target, cluster, with_settings(given, settings))
         yield
     finally:
         _write(target, cluster, given)
@@ -108,10 +109,18 @@ def _set_variable(target: Target, cluster: str, variable: str) -> None:
     target.await_rollout(cluster, _SYSTEM, "istiod")
 
 
-def _with_mesh(given: Manifest, settings: Mapping[str, Any]) -> Manifest:
-    """The ConfigMap of a mesh's configuration with other settings besides."""
-    mesh = {**yaml.safe_load(given["data"]["mesh"]), **settings}
-    return {**given, "data": {**given["data"], "mesh": yaml.safe_dump(mesh)}}
+def with_settings(
+    given: Manifest,
+    settings: Mapping[str, Any],
+    part: Literal["mesh", "meshNetworks"] = "mesh",
+) -> Manifest:
+    """The ConfigMap of a mesh's configuration with other settings besides.
+
+    Args:
+        part: key of the ConfigMap that they are of.
+    """
+    content = yaml.safe_load(given["data"].get(part, "")) or {}
+    return {**given, "data": {**given["data"], part: yaml.safe_dump({**content, **settings})}}
 
 
 def _with_unknown_field(given: Manifest) -> Manifest:

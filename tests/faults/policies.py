@@ -16,32 +16,32 @@ from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, reference
 
 
-def _policy(group: str, kind: str, **spec: Any) -> Manifest:
+def policy(group: str, kind: str, name: str = "fault", **spec: Any) -> Manifest:
     return {
         "apiVersion": f"{group}.istio.io/v1",
         "kind": kind,
-        "metadata": {"name": "fault"},
+        "metadata": {"name": name},
         "spec": spec,
     }
 
 
 def _rule(**spec: Any) -> Manifest:
-    return _policy("networking", "DestinationRule", host=SERVICE, **spec)
+    return policy("networking", "DestinationRule", host=SERVICE, **spec)
 
 
 _NEAR: Final = 95
 _FAR: Final = 5
 """Percent of the requests, where there are two regions."""
 
-NO_MUTUAL_TLS: Final = _policy("security", "PeerAuthentication", mtls={"mode": "DISABLE"})
+NO_MUTUAL_TLS: Final = policy("security", "PeerAuthentication", mtls={"mode": "DISABLE"})
 NO_CLIENT_TLS: Final = _rule(trafficPolicy={"tls": {"mode": "DISABLE"}})
 
-NOBODY_ALLOWED: Final = _policy(
+NOBODY_ALLOWED: Final = policy(
     "security", "AuthorizationPolicy", selector={"matchLabels": {"app": "helloworld"}}
 )
 """A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
 
-ABORTED: Final = _policy(
+ABORTED: Final = policy(
     "networking",
     "VirtualService",
     hosts=[SERVICE],
@@ -55,19 +55,15 @@ ABORTED: Final = _policy(
 """One in two requests is answered with an error by the client's own proxy (Istio:
 HTTPFaultInjection)."""
 
-OWN_NAMESPACE_LEFT_OUT: Final = _policy(
+OWN_NAMESPACE_LEFT_OUT: Final = policy(
     "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
 )
-"""Proxies of the namespace get nothing of the services in it (Istio: Sidecar)."""
+"""Proxies of the namespace get nothing of the services in it; Istio's own example names `./*` too
+(Istio: Sidecar)."""
 
-
-ONLY_THE_CONTROL_PLANE: Final = _policy(
-    "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
-)
-"""Istio's own example of a Sidecar names `./*` as well (Istio: Sidecar)."""
 
 BROKEN_SCRIPT: Final = {
-    **_policy(
+    **policy(
         "networking",
         "EnvoyFilter",
         configPatches=[
@@ -102,7 +98,7 @@ def in_all_primaries(policy: Manifest) -> Injection:
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        with _applied(target, _primaries(target.scenario), policy):
+        with applied(target, _primaries(target.scenario), policy):
             yield
 
     return inject
@@ -113,7 +109,7 @@ def in_last_primary(policy: Manifest) -> Injection:
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        with _applied(target, _primaries(target.scenario)[-1:], policy):
+        with applied(target, _primaries(target.scenario)[-1:], policy):
             yield
 
     return inject
@@ -124,7 +120,7 @@ def in_first_primary(policy: Manifest) -> Injection:
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        with _applied(target, _primaries(target.scenario)[:1], policy):
+        with applied(target, _primaries(target.scenario)[:1], policy):
             yield
 
     return inject
@@ -134,7 +130,7 @@ def in_first_primary(policy: Manifest) -> Injection:
 def mostly_near(target: Target) -> Iterator[None]:
     """Nineteen of twenty requests stay in their client's region, whoever answers there."""
     rule = mostly_near_rule(target.scenario)
-    with _applied(target, _primaries(target.scenario), rule):
+    with applied(target, _primaries(target.scenario), rule):
         yield
 
 
@@ -163,7 +159,7 @@ def weighted(first: int, last: int) -> Injection:
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
         policies = weights(target.scenario, first, last)
-        with _applied(target, _primaries(target.scenario), *policies):
+        with applied(target, _primaries(target.scenario), *policies):
             yield
 
     return inject
@@ -179,7 +175,7 @@ def weights(scenario: Scenario, first: int, last: int) -> tuple[Manifest, ...]:
     ]
     return (
         _rule(subsets=[{"name": each, "labels": {"version": each}} for each in versions]),
-        _policy("networking", "VirtualService", hosts=[SERVICE], http=[{"route": routes}]),
+        policy("networking", "VirtualService", hosts=[SERVICE], http=[{"route": routes}]),
     )
 
 
@@ -188,11 +184,19 @@ def _primaries(scenario: Scenario) -> list[str]:
 
 
 @contextmanager
-def _applied(target: Target, clusters: Sequence[str], *policies: Manifest) -> Iterator[None]:
+def applied(
+    target: Target, clusters: Sequence[str], *policies: Manifest, namespace: str = ""
+) -> Iterator[None]:
+    """Policies that some clusters have meanwhile.
+
+    Args:
+        namespace: that of the workloads when empty.
+    """
+    where = namespace or target.namespace
     try:
         for cluster in clusters:
-            target.apply(cluster, target.namespace, *policies)
+            target.apply(cluster, where, *policies)
         yield
     finally:
         for cluster in clusters:
-            target.delete(cluster, target.namespace, *map(reference, policies))
+            target.delete(cluster, where, *map(reference, policies))

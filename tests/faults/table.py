@@ -629,7 +629,7 @@ _POLICIES: Final = (
         id="sidecar-scope",
         broken="A Sidecar lets the proxies of cluster2 know services of istio-system only.",
         topology=TWO_NETWORKS,
-        inject=policies.in_last_primary(policies.ONLY_THE_CONTROL_PLANE),
+        inject=policies.in_last_primary(policies.OWN_NAMESPACE_LEFT_OUT),
         fails=("DISCOVERY-2", "TRAFFIC-1"),
         unaffected=(*_ACCESS, *_PATHS),
     ),

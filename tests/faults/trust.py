@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
@@ -20,6 +19,7 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
 from mesh_fixtures.probe.workloads import injection_of
+from tests.faults.control_planes import MESH, with_settings
 from tests.faults.target import Manifest, Target
 
 ROOT_MAP: Final = "istio-ca-root-cert"
@@ -28,7 +28,6 @@ ROOT_MAP: Final = "istio-ca-root-cert"
 INJECTOR: Final = "istio-sidecar-injector"
 """ConfigMap with the values by which istiod configures the proxies that it injects."""
 
-_MESH: Final = "istio"
 _TRUST_DOMAIN: Final = "other.example"
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ISTIOD: Final = (_SYSTEM, "istiod")
@@ -130,9 +129,8 @@ def no_root_for_namespaces(target: Target) -> Iterator[None]:
 def another_trust_domain(target: Target) -> Iterator[None]:
     """The last primary names its workloads in a trust domain that no other cluster knows."""
     cluster = target.scenario.primaries[-1].name
-    given = target.read(cluster, _SYSTEM, "configmap", _MESH)
-    mesh = {**yaml.safe_load(given["data"]["mesh"]), "trustDomain": _TRUST_DOMAIN}
-    changed = {**given, "data": {**given["data"], "mesh": yaml.safe_dump(mesh)}}
+    given = target.read(cluster, _SYSTEM, "configmap", MESH)
+    changed = with_settings(given, {"trustDomain": _TRUST_DOMAIN})
 
     def named_by(configuration: Manifest) -> None:
         target.apply(cluster, _SYSTEM, configuration)

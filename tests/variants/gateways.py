@@ -20,7 +20,7 @@ from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
-from tests.variants.mesh_configuration import with_settings
+from tests.variants import mesh_configuration
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -178,7 +178,7 @@ def by_mesh_networks(target: Target) -> Iterator[None]:
         for each in clusters
     }
     try:
-        with with_settings(target, {"networks": networks}, "meshNetworks"):
+        with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
             for each in clusters:
                 target.system(each.name, "label", f"service/{names.GATEWAY}", label)
             yield

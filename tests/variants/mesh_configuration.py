@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
-
-import yaml
+from typing import Literal
 
 from mesh_fixtures.install import names
+from tests.faults.control_planes import MESH, with_settings
 from tests.faults.target import Manifest, Target
-
-_CONFIG_MAP: Final = "istio"
 
 
 @contextmanager
-def with_settings(
+def changed(
     target: Target, settings: Manifest, part: Literal["mesh", "meshNetworks"] = "mesh"
 ) -> Iterator[None]:
     """Give every primary's mesh configuration some settings; those of other keys stay.
@@ -25,12 +22,10 @@ def with_settings(
     """
     system = names.SYSTEM_NAMESPACE
     clusters = [each.name for each in target.scenario.primaries]
-    before = {name: target.read(name, system, "configmap", _CONFIG_MAP) for name in clusters}
+    before = {name: target.read(name, system, "configmap", MESH) for name in clusters}
     try:
         for name, found in before.items():
-            content = yaml.safe_load(found["data"].get(part, "")) or {}
-            data = {**found["data"], part: yaml.safe_dump({**content, **settings})}
-            target.apply(name, system, {**found, "data": data})
+            target.apply(name, system, with_settings(found, settings, part))
         yield
     finally:
         for name, found in before.items():

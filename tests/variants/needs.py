@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from cryptography import x509
 
 from mesh_fixtures.certificates import SERVER, authority, elliptic_key, leaf, subject
@@ -21,6 +20,7 @@ from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.workloads import helloworld_image
+from tests.faults.control_planes import MESH, with_settings
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
 from tests.variants.variant import Variant
@@ -46,7 +46,7 @@ def as_it_is(target: Target) -> Iterator[None]:
 def discovery_selectors(target: Target) -> Iterator[None]:
     """Both istiods look at labelled namespaces only; those that are there are labelled."""
     clusters = [each.name for each in target.scenario.clusters]
-    before = {name: target.read(name, _SYSTEM, "configmap", "istio") for name in clusters}
+    before = {name: target.read(name, _SYSTEM, "configmap", MESH) for name in clusters}
     label, _ = next(iter(_SELECTED.items()))
     existing = (_SYSTEM, target.namespace)
 
@@ -54,10 +54,8 @@ def discovery_selectors(target: Target) -> Iterator[None]:
         for name in clusters:
             if selectors:
                 target.kubectl(name, "label", "--overwrite", "namespace", *existing, labels)
-            content = yaml.safe_load(before[name]["data"]["mesh"])
-            mesh = {**content, "discoverySelectors": selectors} if selectors else content
-            data = {**before[name]["data"], "mesh": yaml.safe_dump(mesh)}
-            target.apply(name, _SYSTEM, {**before[name], "data": data})
+            settings = {"discoverySelectors": selectors} if selectors else {}
+            target.apply(name, _SYSTEM, with_settings(before[name], settings))
             if not selectors:
                 target.kubectl(name, "label", "namespace", *existing, labels)
 

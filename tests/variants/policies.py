@@ -7,32 +7,22 @@ MeshConfig (outboundTrafficPolicy); Sidecar.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
 
 from mesh_fixtures.install import names
+from tests.faults.policies import applied, policy
 from tests.faults.table import REMOTE, TWO_NETWORKS
-from tests.faults.target import Manifest, Target, reference
-from tests.variants.mesh_configuration import with_settings
+from tests.faults.target import Manifest, Target
+from tests.variants import mesh_configuration
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 
 
-def _policy(group: str, kind: str, name: str, **spec: Any) -> Manifest:
-    return {
-        "apiVersion": f"{group}.istio.io/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-
-
-ENCRYPTED_ONLY: Final = _policy(
-    "security", "PeerAuthentication", "default", mtls={"mode": "STRICT"}
-)
-ALLOW_NOTHING: Final = _policy("security", "AuthorizationPolicy", "allow-nothing")
-GATEWAYS_ALLOWED: Final = _policy(
+ENCRYPTED_ONLY: Final = policy("security", "PeerAuthentication", "default", mtls={"mode": "STRICT"})
+ALLOW_NOTHING: Final = policy("security", "AuthorizationPolicy", "allow-nothing")
+GATEWAYS_ALLOWED: Final = policy(
     "security",
     "AuthorizationPolicy",
     "allow-gateways",
@@ -42,7 +32,7 @@ GATEWAYS_ALLOWED: Final = _policy(
 """Remotes reach istiod through their primary's gateway, which policies hold for; what it passes to
 services by their names they do not (Istio: Gateway, AUTO_PASSTHROUGH)."""
 
-OWN_NAMESPACE_ONLY: Final = _policy(
+OWN_NAMESPACE_ONLY: Final = policy(
     "networking", "Sidecar", "default", egress=[{"hosts": ["./*", f"{_SYSTEM}/*"]}]
 )
 REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
@@ -53,7 +43,7 @@ def hardened(target: Target) -> Iterator[None]:
     """Only mutual TLS, only known destinations, and each namespace sees its own services."""
     with (
         _in_primaries(target, ENCRYPTED_ONLY, OWN_NAMESPACE_ONLY),
-        with_settings(target, REGISTERED_ONLY),
+        mesh_configuration.changed(target, REGISTERED_ONLY),
     ):
         yield
 
@@ -65,16 +55,9 @@ def nothing_allowed(target: Target) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _in_primaries(target: Target, *policies: Manifest) -> Iterator[None]:
+def _in_primaries(target: Target, *policies: Manifest) -> AbstractContextManager[None]:
     clusters = [each.name for each in target.scenario.primaries]
-    try:
-        for cluster in clusters:
-            target.apply(cluster, _SYSTEM, *policies)
-        yield
-    finally:
-        for cluster in clusters:
-            target.delete(cluster, _SYSTEM, *map(reference, policies))
+    return applied(target, clusters, *policies, namespace=_SYSTEM)
 
 
 VARIANTS: Final = (
