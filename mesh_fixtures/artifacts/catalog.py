@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Final
 
 from mesh_fixtures.artifacts import (
@@ -76,19 +77,15 @@ def on_request() -> tuple[Part, ...]:
     """
     from mesh_fixtures.artifacts import gateway_api, helm
 
-    single = (gobuild.kind().part(), gateway_api.part(), pulling.program_part())
-    found = {part.name: part for part in (*single, *helm.parts())}
-    for istio_version in (*versions.ISTIO_MODULES, None):
-        if istio_version is not None:
-            found |= {part.name: part for part in helm.parts(istio_version)}
-        for kubernetes in (versions.KUBERNETES, *versions.OTHER_KUBERNETES):
-            for earlier in (
-                "",
-                *(each for each in versions.ISTIO_MODULES if each != istio_version),
-            ):
-                for part in parts(kubernetes, istio_version, earlier):
-                    found[part.name] = part
-    return tuple(found.values())
+    made = [gobuild.kind().part(), gateway_api.part(), pulling.program_part()]
+    for istio_version in versions.ISTIO_MODULES:
+        made += helm.parts(istio_version)
+    for kubernetes in (versions.KUBERNETES, *versions.OTHER_KUBERNETES):
+        for built in (*versions.ISTIO_MODULES, None):
+            made += parts(kubernetes, built)
+    for old, new in permutations(versions.ISTIO_MODULES, 2):
+        made += parts(istio_version=new, earlier=old)
+    return tuple({part.name: part for part in made}.values())
 
 
 def _programs(compiled: set[str], kubernetes: str, istio_version: str | None) -> Part:
