@@ -183,6 +183,21 @@ func write(target string, content io.Reader) error {
 	return file.Close()
 }
 
+// writeBlob writes content that must have a digest; what has another is left for the caller to remove.
+func writeBlob(target string, content io.Reader, digest v1.Hash) error {
+	hasher, err := v1.Hasher(digest.Algorithm)
+	if err != nil {
+		return err
+	}
+	if err := write(target, io.TeeReader(content, hasher)); err != nil {
+		return err
+	}
+	if hex.EncodeToString(hasher.Sum(nil)) != digest.Hex {
+		return &digestError{digest.String()}
+	}
+	return nil
+}
+
 // unpackLayout unpacks what belongs to an OCI layout, after looking whether the archive holds one. Each blob is
 // compared with its name.
 func unpackLayout(file, folder string) (bool, error) {
@@ -207,17 +222,7 @@ func unpackLayout(file, folder string) (bool, error) {
 		if !isBlob {
 			return write(target, content)
 		}
-		hasher, err := v1.Hasher(hash.Algorithm)
-		if err != nil {
-			return err
-		}
-		if err := write(target, io.TeeReader(content, hasher)); err != nil {
-			return err
-		}
-		if hex.EncodeToString(hasher.Sum(nil)) != hash.Hex {
-			return &digestError{hash.String()}
-		}
-		return nil
+		return writeBlob(target, content, hash)
 	})
 }
 

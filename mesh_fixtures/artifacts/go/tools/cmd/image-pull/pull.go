@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -140,36 +139,20 @@ func storeOnce(layer v1.Layer, digest v1.Hash, path string) error {
 	defer content.Close()
 	partial := path + ".partial"
 	defer os.Remove(partial)
-	file, err := os.Create(partial)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	hasher, err := v1.Hasher(digest.Algorithm)
-	if err != nil {
-		return err
-	}
 	// What reads from a registry compares the digest at the end, too; what reads from an archive does not.
-	written, err := io.Copy(io.MultiWriter(file, hasher), content)
-	if err == nil && hex.EncodeToString(hasher.Sum(nil)) != digest.Hex {
-		err = &digestError{digest.String()}
-	}
-	if err != nil {
-		return asBrokenOff(err, digest, written, size)
-	}
-	if err := file.Close(); err != nil {
-		return err
+	if err := writeBlob(partial, content, digest); err != nil {
+		return asBrokenOff(err, digest, partial, size)
 	}
 	return os.Rename(partial, path)
 }
 
-// asBrokenOff tells content that is too short from content that is another.
-func asBrokenOff(err error, digest v1.Hash, written, size int64) error {
+// asBrokenOff tells content that is too short from content that is another, by what has been written of it.
+func asBrokenOff(err error, digest v1.Hash, partial string, size int64) error {
 	if !strings.Contains(err.Error(), "error verifying") {
 		return err
 	}
-	if written < size {
-		return fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, written, size)
+	if written, failed := os.Stat(partial); failed == nil && written.Size() < size {
+		return fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, written.Size(), size)
 	}
 	return &digestError{digest.String()}
 }
