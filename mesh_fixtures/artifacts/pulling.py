@@ -294,10 +294,8 @@ def load(names: Sequence[str], folder: Path, progress: Progress) -> Mapping[str,
             where=str(folder),
             remedy=_REMEDIES["archive"],
         )
-    program = ensure_program(progress)
     with progress.phase("load", detail=str(folder)):
-        digests = _resolve(program, names, Registries(), archives)
-        Cache(cache_root()).ensure([part(digests, program, Registries(), archives)], progress)
+        digests = _bring(names, Registries(), progress, archives)
     _remember_loaded(digests)
     return digests
 
@@ -314,11 +312,22 @@ def pull(names: Sequence[str], registries: Registries, progress: Progress) -> Ma
     Raises:
         ArtifactError: one cannot be had.
     """
-    program = ensure_program(progress)
-    digests = _resolve(program, names, registries)
-    Cache(cache_root()).ensure([part(digests, program, registries)], progress)
+    digests = _bring(names, registries, progress)
     if not digests.keys().isdisjoint(_loaded()):
         _remember_loaded({})
+    return digests
+
+
+def _bring(
+    names: Sequence[str],
+    registries: Registries,
+    progress: Progress,
+    archives: Sequence[Path] = (),
+) -> dict[str, str]:
+    """Have images on this machine as registries, or archives, have them now; their digests."""
+    program = ensure_program(progress)
+    digests = _resolve(program, names, registries, archives)
+    Cache(cache_root()).ensure([part(digests, program, registries, archives)], progress)
     return digests
 
 

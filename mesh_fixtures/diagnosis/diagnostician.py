@@ -52,7 +52,7 @@ class Diagnostician:
         episode.failures[requirement] = tuple(findings)
         return self.diagnosis.of(requirement)
 
-    def is_told_already(self, error: BaseException) -> bool:
+    def only_repeats(self, error: BaseException) -> bool:
         """Whether an error only repeats that nothing more is learnt from the mesh, whose causes are
         those of the requirement that found it so.
         """

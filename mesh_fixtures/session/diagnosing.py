@@ -81,7 +81,7 @@ class Diagnosing:
 
         if not isinstance(error, Unmet | ProbeError | LabError):
             return self._step_causes.get(topology, ())
-        if watching.is_told_already(error):
+        if watching.only_repeats(error):
             return ()
         findings = error.findings if isinstance(error, Unmet) else ()
         try:
