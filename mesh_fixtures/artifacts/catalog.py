@@ -84,7 +84,7 @@ def on_request() -> tuple[Part, ...]:
         for built in (*versions.ISTIO_MODULES, None):
             made += parts(kubernetes, built)
     for old, new in permutations(versions.ISTIO_MODULES, 2):
-        made += parts(istio_version=new, earlier=old)
+        made += parts(versions.KUBERNETES, new, old)
     return tuple({part.name: part for part in made}.values())
 
 
