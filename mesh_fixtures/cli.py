@@ -9,9 +9,14 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import cast
 
-from mesh_fixtures import patience
-from mesh_fixtures.commands import Command, chosen_patience
-from mesh_fixtures.errors import MeshConformanceError, ReportError, ScenarioError
+from mesh_fixtures import options, patience
+from mesh_fixtures.commands import Command, chosen_patience, read_options_file
+from mesh_fixtures.errors import (
+    MeshConformanceError,
+    OptionsError,
+    ReportError,
+    ScenarioError,
+)
 from mesh_fixtures.progress.display import Display
 
 COMMANDS = (
@@ -61,6 +66,12 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     if unknown and not takes_unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     parsed.unknown = unknown
+    if options.OPTIONS.short_name in parsed and not takes_unknown:
+        try:
+            read_options_file(parsed)
+        except OptionsError as error:
+            print(error, file=sys.stderr)
+            return USAGE
     if "patience" in parsed and not takes_unknown:
         try:
             patience.use(chosen_patience(parsed))
@@ -111,6 +122,8 @@ def _parser() -> ArgumentParser:
         description = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
         command = commands.add_parser(name, help=module.SUMMARY, description=description)
         module.add(command)
+        if command.get_default(options.DECLARED) and not command.get_default("takes_unknown"):
+            options.declare(command, options.OPTIONS)
         command.set_defaults(run=module.run, prog=command.prog)
     return parser
 

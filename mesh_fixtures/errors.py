@@ -59,6 +59,10 @@ class ReportError(MeshConformanceError):
         return whole
 
 
+class OptionsError(MeshConformanceError):
+    """A file of options that cannot be used; raised before anything is created."""
+
+
 class MachineError(MeshConformanceError):
     """This machine does not have what a provider needs; raised before anything is created."""
 

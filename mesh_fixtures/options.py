@@ -49,6 +49,7 @@ class Option:
         choices: valid values; empty when anything goes.
         repeatable: the flag may be repeated; variable and ini are split at white space.
         switch: the flag has no value; variable and ini say yes or no, in any of `ON` and `OFF`.
+        number: its value is one, so that an options file need not have it in quotes.
         parse: makes of the given values, and the folder that relative paths begin at, what
             `Choice.own` holds of a provider's option; raises ValueError. None to keep them as they
             are.
@@ -61,6 +62,7 @@ class Option:
     choices: tuple[str, ...] = ()
     repeatable: bool = False
     switch: bool = False
+    number: bool = False
     parse: Callable[[Sequence[str], Path], Any] | None = field(default=None, compare=False)
 
     @property
@@ -79,6 +81,12 @@ class Option:
     def short_name(self) -> str:
         return self.name.removeprefix("mesh_")
 
+    def split(self, text: str) -> tuple[str, ...]:
+        """The values in the text of a variable or an ini setting."""
+        if self.repeatable:
+            return tuple(text.split())
+        return (text.strip(),) if text.strip() else ()
+
     def value(self, given: Sequence[str], folder: Path) -> Any:
         """What `Choice.own` holds.
 
@@ -88,6 +96,36 @@ class Option:
         if self.parse is not None:
             return self.parse(given, folder)
         return tuple(given) if self.repeatable else "".join(given)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The values of an option, and where they come from.
+
+    Attributes:
+        source: as messages name it.
+        values: at most one unless the option is repeatable; none where it is not given.
+        folder: what relative paths among them begin at: where the command runs, or where the file
+            is that they are in.
+    """
+
+    source: str
+    values: tuple[str, ...]
+    folder: Path
+
+    @property
+    def single(self) -> str:
+        """The value of an option that is not repeatable; empty where it is not given."""
+        return "".join(self.values)
+
+    @property
+    def path(self) -> Path | None:
+        """That value as a path; None where it is not given."""
+        return self.folder / self.single if self.values else None
+
+    def invalid(self, valid: Sequence[str]) -> str:
+        """The first value that is none of these, where only these are valid; else empty."""
+        return next((each for each in self.values if valid and each not in valid), "")
 
 
 @dataclass(frozen=True)
@@ -286,6 +324,7 @@ REQUESTS = Option(
     f"requests from each cluster in a traffic test, at least {MINIMUM_REQUESTS}: fewer cannot "
     "tell an even split from a lopsided one, and are an error",
     metavar="N",
+    number=True,
 )
 LEVEL = Option(
     "mesh_level",
@@ -293,6 +332,28 @@ LEVEL = Option(
     "verify requirements of this level only; repeatable",
     choices=("core", "extended"),
     repeatable=True,
+)
+INCLUDE = Option(
+    "mesh_include",
+    "",
+    "verify only requirements that this selects: an id (TRAFFIC-1), a pattern of ids "
+    "(RESILIENCE-*), a family of ids (SECURITY), a level, or a section of the specification "
+    "('Configure Trust'); repeatable",
+    metavar="WHICH",
+    repeatable=True,
+)
+EXCLUDE = Option(
+    "mesh_exclude",
+    "",
+    "leave out requirements that this selects, as --mesh-include does; repeatable",
+    metavar="WHICH",
+    repeatable=True,
+)
+BASELINE = Option(
+    "mesh_baseline",
+    "",
+    "a baseline of the gate: its known failures do not fail the run until they expire",
+    metavar="FILE",
 )
 DISRUPTIVE = Option(
     "mesh_disruptive",
@@ -329,13 +390,25 @@ PATIENCE = Option(
     f"multiply every deadline by N, {FACTOR_FORM}, on a slow machine, e.g. an emulated one "
     "(default: by how busy this machine is at the start; 1 when it is idle)",
     metavar="N",
+    number=True,
+)
+OPTIONS = Option(
+    "mesh_options",
+    "",
+    "TOML file with values of these options, e.g. keep = 'failed'; keys are the flags of "
+    "mesh-conformance without the dashes before them; flags and variables win over it",
+    metavar="FILE",
 )
 OF_A_RUN: Final = (
+    OPTIONS,
     TOPOLOGY,
     SCENARIOS,
     KEEP,
     REQUESTS,
     LEVEL,
+    INCLUDE,
+    EXCLUDE,
+    BASELINE,
     DISRUPTIVE,
     PATIENCE,
     REPORT,
@@ -343,6 +416,10 @@ OF_A_RUN: Final = (
     SHARD_TIMES,
 )
 """Options of a pytest run that do not depend on the provider."""
+
+
+DECLARED: Final = "has_options"
+"""Default of a parser that has options of this project, so that it can take a file of them."""
 
 
 def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = ()) -> None:
@@ -367,28 +444,25 @@ def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = 
         keywords = {"dest": keywords["dest"], "help": keywords["help"]}
         keywords |= {"action": "store_const", "const": ON[0]}
     parser.add_argument(option.short_flag, **keywords)
+    parser.set_defaults(**{DECLARED: True})
 
 
-def choice_of(
-    given: Callable[[Option], Sequence[str]], folder: Path, own: Mapping[str, Any], provider: str
-) -> Choice:
+def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider: str) -> Choice:
     """What the values of options ask for.
 
     Args:
         given: the valid values of an option of `SELECTION`, its default where it has one.
-        folder: what relative paths begin at.
         own: values of providers' options, by the option's name.
         provider: the name of one, or `AUTO`.
     """
 
     def single(option: Option) -> str:
-        return "".join(given(option))
+        return given(option).single
 
     def located(option: Option) -> str:
         """A file or folder that exists by its full path; a version or a URL as it is."""
-        source = single(option)
-        path = folder / source
-        return str(path) if source and "://" not in source and path.exists() else source
+        source, path = single(option), given(option).path
+        return str(path) if path is not None and "://" not in source and path.exists() else source
 
     return Choice(
         provider=provider,
@@ -401,7 +475,7 @@ def choice_of(
         tag=single(TAG),
         variant=single(VARIANT),
         registry_ca=located(REGISTRY_CA),
-        registry_mirrors=tuple(given(REGISTRY_MIRROR)),
+        registry_mirrors=given(REGISTRY_MIRROR).values,
         istio=single(ISTIO),
         upgrade_from=single(UPGRADE_FROM),
         upgrade=cast("Strategy", single(UPGRADE)),

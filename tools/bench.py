@@ -33,7 +33,7 @@ from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kind.provider import is_image
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import OPTIONS, Choice, declare
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.scenario import load_scenario
 from tools.measuring import VARIABLE, Measurement
@@ -84,6 +84,7 @@ def _parser() -> ArgumentParser:
     add_scenarios_folder(parser)
     add_provider(parser, repeatable=True)
     add_patience(parser)
+    declare(parser, OPTIONS)
     parser.epilog = (
         "Each run is one of pytest: all conformance tests on one topology. Providers are measured "
         "in turn, so that a change of the machine's load meets all of them. The table "

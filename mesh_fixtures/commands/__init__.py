@@ -7,13 +7,17 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from mesh_fixtures import options, patience, providers
+from mesh_fixtures import options, options_file, patience, providers
 from mesh_fixtures.errors import MachineError, ScenarioError
-from mesh_fixtures.options import AUTO, Choice, Option
+from mesh_fixtures.options import AUTO, Choice, Given, Option
+from mesh_fixtures.options_file import OptionsFile
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
+
+FILE: Final = "options_file"
+"""Of parsed arguments: what the options file says."""
 
 
 class Command(Protocol):
@@ -65,10 +69,8 @@ def chosen_patience(arguments: Namespace) -> patience.Patience:
     Raises:
         ValueError: the value is not valid; the text says where it comes from.
     """
-    if arguments.patience:
-        return patience.chosen(arguments.patience, options.PATIENCE.short_flag)
-    variable = options.PATIENCE.variable
-    return patience.chosen(os.environ.get(variable, "").strip(), f"environment variable {variable}")
+    found = look_up(arguments, options.PATIENCE)
+    return patience.chosen(found.single, found.source)
 
 
 def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
@@ -84,12 +86,12 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
     provider = providers.provider_option(external=accepted)
     asked = given(arguments, provider, valid=provider.choices) or (AUTO,)
 
-    def values(option: Option) -> Sequence[str]:
-        found = given(arguments, option, valid=option.choices)
-        return found or ((option.default,) if option.default else ())
+    def values(option: Option) -> Given:
+        found = look_up(arguments, option, valid=option.choices)
+        return found if found.values else replace(found, values=option.split(option.default))
 
     of_providers = own(arguments, external=accepted)
-    return [options.choice_of(values, Path.cwd(), of_providers, each) for each in asked]
+    return [options.choice_of(values, of_providers, each) for each in asked]
 
 
 def choice(arguments: Namespace, *, external: bool = False) -> Choice:
@@ -119,39 +121,57 @@ def value_of(arguments: Namespace, option: Option) -> Any:
     Raises:
         MachineError: it is not valid.
     """
-    values = given(arguments, option)
+    found = look_up(arguments, option)
     try:
-        return option.value(values, Path.cwd()) if values else None
+        return option.value(found.values, found.folder) if found.values else None
     except ValueError as error:
         raise MachineError(
             wanted=f"{option.metavar}, repeatable" if option.repeatable else option.metavar,
             seen=str(error),
-            where=option.short_flag,
+            where=found.source,
         ) from error
 
 
 def given(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> tuple[str, ...]:
-    """The values of an option: those of its flag, else of its environment variable.
+    """The values of an option, as in `look_up`."""
+    return look_up(arguments, option, valid=valid).values
+
+
+def look_up(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> Given:
+    """What an option's flag says, else its environment variable, else the options file.
 
     Args:
         valid: valid values; empty when anything goes.
 
     Raises:
-        MachineError: the variable's is not valid; the parser has seen to the flag's.
+        MachineError: the variable's or the file's is not valid; the parser has seen to the flag's.
     """
+    here = Path.cwd()
     flag: str | Sequence[str] | None = getattr(arguments, option.short_name, None)
     if flag:
-        return (flag,) if isinstance(flag, str) else tuple(flag)
-    variable = os.environ.get(option.variable, "").strip()
-    values = tuple(variable.split()) if option.repeatable else (variable,) if variable else ()
-    for value in values:
-        if valid and value not in valid:
-            raise MachineError(
-                wanted=f"one of {', '.join(valid)}",
-                seen=value,
-                where=f"environment variable {option.variable}",
-            )
-    return values
+        return Given(option.short_flag, (flag,) if isinstance(flag, str) else tuple(flag), here)
+    variable = option.split(os.environ.get(option.variable, ""))
+    found = Given(f"environment variable {option.variable}", variable, here)
+    if not variable:
+        file: OptionsFile = getattr(arguments, FILE, OptionsFile())
+        found = file.given(option) or found
+    if invalid := found.invalid(valid):
+        raise MachineError(
+            wanted=f"one of {', '.join(valid)}",
+            seen=invalid,
+            where=found.source,
+        )
+    return found
+
+
+def read_options_file(arguments: Namespace) -> None:
+    """Have `look_up` know the options file, if there is one.
+
+    Raises:
+        OptionsError: it cannot be used.
+    """
+    named = look_up(arguments, options.OPTIONS).path
+    setattr(arguments, FILE, options_file.read(named, providers.all_options()))
 
 
 def find_scenario(name: str, arguments: Namespace) -> Scenario:
@@ -198,8 +218,7 @@ def is_file(name: str) -> bool:
 
 def folder_of(arguments: Namespace) -> Path:
     """Folder in which scenarios are looked up by id."""
-    chosen = "".join(given(arguments, options.SCENARIOS))
-    return Path(chosen) if chosen else default_folder(Path.cwd())
+    return look_up(arguments, options.SCENARIOS).path or default_folder(Path.cwd())
 
 
 def scenario_files(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,8 @@ def add(parser: ArgumentParser) -> None:
         "--write-baseline",
         metavar="FILE",
         type=Path,
-        help="make a baseline of them; keeps the tolerances of one that is there",
+        help="make a baseline of them; keeps the tolerances and known failures of one that is "
+        "there",
     )
     parser.add_argument(
         "--allow-scenario-change",
@@ -67,7 +69,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
         scenario_change=arguments.allow_scenario_change,
         version_change=arguments.allow_version_change,
     )
-    judgement = judge(found, baseline)
+    judgement = judge(found, baseline, datetime.now(UTC).date())
     print(*table(judgement), sep="\n")
     return 0 if judgement.passes else 1
 
@@ -76,8 +78,9 @@ def _write(found: Sequence[Combined], file: Path) -> int:
     from mesh_fixtures.report.baseline import TOLERANCES, Baseline, make
     from mesh_fixtures.report.document import read, write
 
-    tolerances = read(Baseline, file).tolerances if file.exists() else TOLERANCES
-    write(make(found, tolerances), file)
+    old = read(Baseline, file) if file.exists() else None
+    tolerances = old.tolerances if old is not None else TOLERANCES
+    write(make(found, tolerances, old.known_failures if old is not None else ()), file)
     for each in found:
         for name in each.requirements:
             if (result := each.result(name)) in ("unmet", "inconclusive", "not run"):

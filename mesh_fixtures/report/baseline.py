@@ -13,14 +13,22 @@
         requirements:
           TRUST-1: {result: met}
           RESILIENCE-1: {result: met, figures: {cluster1.failures: 0}}
+    knownFailures:
+      - requirement: RESILIENCE-4
+        reason: endpoints get lost, istio/istio#60612
+        expires: 2027-01-31            # the last day on which it counts
+        topologies: [primary-*]        # patterns of ids; left out: all
 
 A requirement has to be as good as here: `met` makes it required, `unmet` lets it go on failing,
 `not run` is what all those are that are not named. A figure without a tolerance is not compared.
+A known failure is as if the requirement were `unmet` here, until it expires; from then on as if it
+were `met`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import Annotated, Final, Literal, TypeGuard
 
@@ -28,8 +36,8 @@ from pydantic import Field, model_validator
 
 from mesh_fixtures.errors import ReportError
 from mesh_fixtures.report.document import API_VERSION, Document, Part
-from mesh_fixtures.report.merging import Combined
-from mesh_fixtures.report.model import Figure, RequirementId
+from mesh_fixtures.report.merging import Combined, Key
+from mesh_fixtures.report.model import Figure, Known, RequirementId
 
 Number = int | float
 
@@ -92,6 +100,39 @@ class Expectation(Part):
         return self
 
 
+class KnownFailure(Part):
+    """A requirement that may fail for a while, and why.
+
+    Attributes:
+        expires: the last day on which it may, in UTC.
+        topologies: patterns of ids, as in a shell.
+        provider: empty for whichever. So `install`.
+    """
+
+    requirement: RequirementId
+    reason: Annotated[str, Field(min_length=1)]
+    expires: date
+    topologies: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    provider: str = ""
+    install: str = ""
+
+    def is_about(self, requirement: str, topology: Key) -> bool:
+        """Whether it is about a requirement on a topology; `topology` may leave things open."""
+        return (
+            requirement == self.requirement
+            and any(fnmatchcase(topology.topology, each) for each in self.topologies)
+            and (not self.provider or topology.provider in ("", self.provider))
+            and (not self.install or topology.install in ("", self.install))
+        )
+
+    def on(self, today: date) -> Known:
+        """What a report says of it."""
+        return Known(reason=self.reason, expires=self.expires, expired=today > self.expires)
+
+    def __str__(self) -> str:
+        return f"{self.reason} (until {self.expires})"
+
+
 class TopologyBaseline(Part):
     """A topology that must have been verified.
 
@@ -107,6 +148,10 @@ class TopologyBaseline(Part):
     scenario: str
     istio: str
     requirements: Mapping[RequirementId, Expectation] = Field(min_length=1)
+
+    @property
+    def key(self) -> Key:
+        return Key(self.topology, self.provider, self.install)
 
     def is_about(self, found: Combined) -> bool:
         key = found.key
@@ -128,6 +173,7 @@ class Baseline(Document):
     kind: Literal["ConformanceBaseline"] = "ConformanceBaseline"
     tolerances: tuple[Tolerance, ...] = TOLERANCES
     topologies: tuple[TopologyBaseline, ...] = Field(min_length=1)
+    known_failures: tuple[KnownFailure, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Baseline:
@@ -135,6 +181,11 @@ class Baseline(Document):
         if len({*keys}) < len(keys):
             raise ValueError("a topology is there twice with the same provider and install")
         return self
+
+    def known(self, requirement: str, topology: Key) -> KnownFailure | None:
+        """The known failure of a requirement, of several the one that expires last."""
+        found = (each for each in self.known_failures if each.is_about(requirement, topology))
+        return max(found, key=lambda each: each.expires, default=None)
 
     def tolerance(self, figure: str) -> Tolerance | None:
         """The tolerance of a figure; None where it is not compared."""
@@ -146,15 +197,22 @@ def tolerance_of(figure: str, tolerances: Iterable[Tolerance]) -> Tolerance | No
     return next((each for each in tolerances if each.fits(figure)), None)
 
 
-def make(found: Iterable[Combined], tolerances: tuple[Tolerance, ...] = TOLERANCES) -> Baseline:
-    """The baseline by which these reports pass, but for what is inconclusive in them.
+def make(
+    found: Iterable[Combined],
+    tolerances: tuple[Tolerance, ...] = TOLERANCES,
+    known_failures: tuple[KnownFailure, ...] = (),
+) -> Baseline:
+    """The baseline by which these reports pass, but for what is inconclusive in them, and for known
+    failures that have expired.
 
     Raises:
         ReportError: reports of one topology are of several scenarios or versions, or there is
             nothing to be held to.
     """
     return Baseline(
-        tolerances=tolerances, topologies=tuple(_topology(each, tolerances) for each in found)
+        tolerances=tolerances,
+        topologies=tuple(_topology(each, tolerances) for each in found),
+        known_failures=known_failures,
     )
 
 

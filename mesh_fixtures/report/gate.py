@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, Literal
 
 from mesh_fixtures.errors import ReportError
@@ -17,8 +18,8 @@ from mesh_fixtures.report.baseline import (
     TopologyBaseline,
     is_number,
 )
-from mesh_fixtures.report.merging import Combined
-from mesh_fixtures.report.model import BEST_FIRST, Figure
+from mesh_fixtures.report.merging import Combined, Key
+from mesh_fixtures.report.model import BEST_FIRST, Figure, Known
 
 Change = Literal["worse", "better", "same"]
 
@@ -108,32 +109,66 @@ def _refusal(found: Combined, what: str, accepted: str, others: Iterable[str]) -
     )
 
 
-def judge(found: Sequence[Combined], baseline: Baseline) -> Judgement:
+def judge(found: Sequence[Combined], baseline: Baseline, today: date) -> Judgement:
     """Compare what was verified with what has to be.
 
     Args:
         found: each topology, provider and way of installation once.
+        today: in UTC; known failures expire.
     """
     rows: list[Row] = []
     required = 0
     for accepted in baseline.topologies:
-        required += sum(each.result == "met" for each in accepted.requirements.values())
+        required += sum(
+            _demanded(expectation, _known(baseline, name, accepted.key, today)).result == "met"
+            for name, expectation in accepted.requirements.items()
+        )
         those = [each for each in found if accepted.is_about(each)]
         if not those:
             rows.append(Row(str(accepted), "", "verified", "missing", "worse", "no report of it"))
         for each in those:
-            rows += _topology(each, accepted, baseline)
+            rows += _topology(each, accepted, baseline, today)
     for each in found:
         if not any(accepted.is_about(each) for accepted in baseline.topologies):
             rows.append(Row(str(each.key), "", "", "verified", "better", "not in the baseline"))
-            rows += _unaccepted(each, each.requirements)
+            rows += _unaccepted(each, each.requirements, baseline, today)
         rows += (
             Row(str(each.key), "", "", "", "same", f"note: {note}") for note in sorted(each.notes)
         )
+    rows += _idle(found, baseline)
     return Judgement(tuple(dict.fromkeys(rows)), required)
 
 
-def _topology(found: Combined, accepted: TopologyBaseline, baseline: Baseline) -> Iterator[Row]:
+def _known(baseline: Baseline, requirement: str, topology: Key, today: date) -> Known | None:
+    known = baseline.known(requirement, topology)
+    return known.on(today) if known is not None else None
+
+
+def _demanded(expectation: Expectation, known: Known | None) -> Expectation:
+    """What a requirement has to be as good as, given its known failure."""
+    if known is None:
+        return expectation
+    if not known.expired:
+        return Expectation(result="unmet")
+    return Expectation(result="met") if expectation.result == "unmet" else expectation
+
+
+def _idle(found: Sequence[Combined], baseline: Baseline) -> Iterator[Row]:
+    """Known failures of nothing that was verified, as where an id is misspelt."""
+    for known in baseline.known_failures:
+        if not any(
+            known.is_about(requirement, each.key)
+            for each in found
+            for requirement in each.requirements
+        ):
+            where = ", ".join(known.topologies)
+            why = f"known failure of nothing in these reports: {known}"
+            yield Row(where, known.requirement, "", "", "same", why)
+
+
+def _topology(
+    found: Combined, accepted: TopologyBaseline, baseline: Baseline, today: date
+) -> Iterator[Row]:
     topology = str(found.key)
     if found.digests - {accepted.scenario}:
         digests = ", ".join(sorted(each[:12] for each in found.digests))
@@ -142,29 +177,49 @@ def _topology(found: Combined, accepted: TopologyBaseline, baseline: Baseline) -
         versions = ", ".join(sorted(each or _UNKNOWN for each in found.istio))
         yield Row(topology, "Istio", accepted.istio, versions, "same", "as allowed")
     for requirement, expectation in accepted.requirements.items():
-        yield from _requirement(found, requirement, expectation)
-        if found.result(requirement) == "met":
-            yield from _figures(found, requirement, expectation, baseline)
+        known = _known(baseline, requirement, found.key, today)
+        demanded = _demanded(expectation, known)
+        yield from _requirement(found, requirement, expectation, demanded, known)
+        if found.result(requirement) == demanded.result == "met":
+            yield from _figures(found, requirement, demanded, baseline)
     others = [each for each in found.requirements if each not in accepted.requirements]
-    yield from _unaccepted(found, others)
+    yield from _unaccepted(found, others, baseline, today)
 
 
-def _unaccepted(found: Combined, requirements: Iterable[str]) -> Iterator[Row]:
+def _unaccepted(
+    found: Combined, requirements: Iterable[str], baseline: Baseline, today: date
+) -> Iterator[Row]:
     """What is to be said of requirements that the baseline does not know: they need not be
     verified, but where they are, they must not fail.
     """
+    nothing = Expectation(result="not run")
     for each in requirements:
         if found.result(each) in ("unmet", "inconclusive"):
-            yield from _requirement(found, each, Expectation(result="not run"))
+            known = _known(baseline, each, found.key, today)
+            yield from _requirement(found, each, nothing, _demanded(nothing, known), known)
 
 
-def _requirement(found: Combined, requirement: str, expectation: Expectation) -> Iterator[Row]:
+def _requirement(
+    found: Combined,
+    requirement: str,
+    expectation: Expectation,
+    demanded: Expectation,
+    known: Known | None,
+) -> Iterator[Row]:
     result = found.result(requirement)
-    accepted, seen = map(BEST_FIRST.index, (expectation.result, result))
-    if accepted != seen:
-        change: Change = "worse" if seen > accepted else "better"
-        why = "; ".join(sorted(found.reasons(requirement))[:_SHOWN])
-        yield Row(str(found.key), requirement, expectation.result, result, change, why)
+    accepted, seen = map(BEST_FIRST.index, (demanded.result, result))
+    why = "; ".join(sorted(found.reasons(requirement))[:_SHOWN])
+    if known is not None and (result in ("met", "unmet") or seen > accepted):
+        why = "; ".join(filter(None, (known.about(result), why)))
+    if seen > accepted:
+        change: Change = "worse"
+    elif known is not None and result == "unmet":
+        change = "same"
+    elif seen < accepted or (known is not None and result == "met"):
+        change = "better"
+    else:
+        return
+    yield Row(str(found.key), requirement, expectation.result, result, change, why)
 
 
 def _figures(

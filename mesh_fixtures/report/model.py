@@ -6,6 +6,7 @@ A report contains its scenario, so that it can be read, drawn and compared witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
@@ -195,6 +196,26 @@ class Found(Part):
         return f"{self.cluster}: expected {self.expected}, but saw {self.seen}"
 
 
+class Known(Part):
+    """That a requirement is known to fail: see `mesh_fixtures.report.baseline.KnownFailure`.
+
+    Attributes:
+        expired: whether that was over when the requirement was verified.
+    """
+
+    reason: str
+    expires: date
+    expired: bool
+
+    def about(self, result: Result) -> str:
+        """What is to be said of it, given what came of the requirement."""
+        if result == "met":
+            return f"met, although it is a known failure ({self.reason}): remove that"
+        if self.expired:
+            return f"its known failure expired on {self.expires}: {self.reason}"
+        return f"known failure until {self.expires}: {self.reason}"
+
+
 class RequirementReport(Part):
     """What came of one requirement: of a test, as its worker sends it, of a run, as it is reported,
     and of several runs, as the gate compares them.
@@ -205,12 +226,14 @@ class RequirementReport(Part):
         figures: what was measured, by name.
         causes: ids of `Report.causes`.
         notes: what is unusual and works, a sentence each.
+        known: where the run's baseline has a known failure of it.
     """
 
     id: RequirementId
     level: Level
     title: str
     result: Result
+    known: Known | None = None
     reason: str = ""
     seconds: Annotated[float, Field(ge=0)] = 0.0
     findings: tuple[Found, ...] = ()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
-from mesh_fixtures import options, providers
-from mesh_fixtures.errors import MachineError
+from mesh_fixtures import options, options_file, providers
+from mesh_fixtures.errors import MachineError, OptionsError
 from mesh_fixtures.options import (
     AUTO,
     METHODS,
@@ -19,8 +19,10 @@ from mesh_fixtures.options import (
     ON,
     SKIP,
     Choice,
+    Given,
     Option,
 )
+from mesh_fixtures.options_file import OptionsFile
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
 from mesh_fixtures.session import configuration
 
@@ -40,6 +42,9 @@ class Settings:
         scenarios: folder asked for; None means the default one.
         plan: print runbooks and run nothing.
         levels: verify requirements of these only; empty means all.
+        include: verify only requirements that one of these selects; empty means all.
+        exclude: leave out requirements that one of these selects.
+        baseline: whose known failures do not fail the run; None means that there are none.
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
         install: how the mesh is installed, or `SKIP`.
@@ -56,6 +61,9 @@ class Settings:
     requests: int
     plan: bool
     levels: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    baseline: Path | None = None
     disruptive: bool = False
     report: Path | None = None
     install: str = METHODS[0]
@@ -97,99 +105,101 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def resolve(config: pytest.Config) -> Settings:
-    """Read the options: a flag wins over the environment, the environment over the ini file.
+    """Read the options: a flag wins over the environment, the environment over the options file,
+    and that over the ini setting.
 
     Raises:
         pytest.UsageError: a value is not valid, or has misled pytest.
     """
-    configuration.require_found(config, [option.flag for option in providers.all_options()])
-    values = {
-        option.name: _look_up(option, config, os.environ) for option in providers.all_options()
-    }
+    every = providers.all_options()
+    configuration.require_found(config, [option.flag for option in every])
+    here = Path(config.invocation_params.dir)
+    file = _options_file(config, here)
+    values = {option.name: _look_up(option, config, here, file) for option in every}
 
     def single(option: Option) -> str:
-        return "".join(values[option.name])
+        return values[option.name].single
 
-    here = Path(config.invocation_params.dir)
     own = {
-        each.name: _own(each, values[each.name], here)
+        each.name: _own(each, values[each.name])
         for each in providers.options()
-        if values[each.name]
+        if values[each.name].values
     }
-    choice = options.choice_of(
-        lambda option: values[option.name], here, own, single(options.PROVIDER)
-    )
+    choice = options.choice_of(lambda option: values[option.name], own, single(options.PROVIDER))
     plan = bool(config.getoption("mesh_plan"))
     external = providers.is_external(choice)
     _require_fit(choice, external=external, plan=plan)
-    folder, report = single(options.SCENARIOS), single(options.REPORT)
     return Settings(
         provider=choice,
         external=external,
-        topologies=values[options.TOPOLOGY.name],
-        scenarios=_folder(folder, config) if folder else None,
+        topologies=values[options.TOPOLOGY.name].values,
+        scenarios=_folder(values[options.SCENARIOS.name]),
         keep=cast("Keep", single(options.KEEP)),
         requests=_requests(single(options.REQUESTS)),
         plan=plan,
-        levels=values[options.LEVEL.name],
+        levels=values[options.LEVEL.name].values,
+        include=values[options.INCLUDE.name].values,
+        exclude=values[options.EXCLUDE.name].values,
+        baseline=values[options.BASELINE.name].path,
         disruptive=single(options.DISRUPTIVE) in ON,
-        report=_path(report, config) if report else None,
+        report=values[options.REPORT.name].path,
         install=SKIP if external else choice.method,
         shard=_shard(single(options.SHARD)),
-        shard_times=tuple(_path(each, config) for each in values[options.SHARD_TIMES.name]),
-        patience=_patience(config),
+        shard_times=_paths(values[options.SHARD_TIMES.name]),
+        patience=_patience(config, values[options.PATIENCE.name]),
     )
 
 
-def _own(option: Option, given: Sequence[str], folder: Path) -> Any:
+def _options_file(config: pytest.Config, here: Path) -> OptionsFile:
+    """The file that is named, which cannot name another one."""
+    named = _look_up(options.OPTIONS, config, here, OptionsFile())
     try:
-        return option.value(given, folder)
+        return options_file.read(named.path, providers.all_options())
+    except OptionsError as error:
+        raise pytest.UsageError(f"{named.source}: {providers.as_line(error)}") from error
+
+
+def _own(option: Option, given: Given) -> Any:
+    try:
+        return option.value(given.values, given.folder)
     except ValueError as error:
         raise pytest.UsageError(f"{option.flag}: {error}") from error
 
 
-def _look_up(
-    option: Option, config: pytest.Config, environment: Mapping[str, str]
-) -> tuple[str, ...]:
-    source, given = _given(option, config, environment)
-    if option.repeatable:
-        values = tuple(given.split()) if isinstance(given, str) else tuple(given)
-        for value in values:
-            _require_valid(option, source, value)
-        return values
-    value = str(given).strip()
-    _require_valid(option, source, value)
-    return (value,) if value else ()
+def _look_up(option: Option, config: pytest.Config, here: Path, file: OptionsFile) -> Given:
+    """What a flag says, else the environment, the options file, the ini setting, the default.
 
-
-def _require_valid(option: Option, source: str, value: str) -> None:
-    valid = option.choices
-    if valid and value not in valid:
-        raise pytest.UsageError(
-            f"{source}: {value!r} is not valid; valid values: {', '.join(valid)}"
-        )
-
-
-def _given(
-    option: Option, config: pytest.Config, environment: Mapping[str, str]
-) -> tuple[str, str | Sequence[str]]:
-    """A value and where it comes from; the default comes from the ini setting."""
+    Raises:
+        pytest.UsageError: it is not valid.
+    """
     flag: str | Sequence[str] | None = config.getoption(option.name)
+    variable = os.environ.get(option.variable)
+    in_file = file.given(option)
     if flag:
-        return option.flag, flag
-    if variable := environment.get(option.variable):
-        return f"environment variable {option.variable}", variable
-    return f"ini setting {option.name}", str(config.getini(option.name)) or option.default
+        values = (flag,) if isinstance(flag, str) else tuple(flag)
+        given = Given(option.flag, values, here)
+    elif variable:
+        source = f"environment variable {option.variable}"
+        given = Given(source, option.split(variable), here)
+    elif in_file is not None:
+        given = in_file
+    else:
+        text = str(config.getini(option.name)) or option.default
+        given = Given(f"ini setting {option.name}", option.split(text), here)
+    if invalid := given.invalid(option.choices):
+        raise pytest.UsageError(
+            f"{given.source}: {invalid!r} is not valid; valid values: {', '.join(option.choices)}"
+        )
+    return given
 
 
-def _patience(config: pytest.Config) -> Patience:
+def _patience(config: pytest.Config, given: Given) -> Patience:
     """What deadlines are multiplied by; a worker of pytest-xdist uses its controller's factor."""
     sent: tuple[float, str] | None = getattr(config, "workerinput", {}).get(options.PATIENCE.name)
     if sent is not None:
         return Patience(*sent)
-    source, value = _given(options.PATIENCE, config, os.environ)
     try:
-        return chosen(str(value).strip(), source)
+        return chosen(given.single, given.source)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -216,14 +226,14 @@ def _require_fit(choice: Choice, *, external: bool, plan: bool) -> None:
         raise pytest.UsageError("--mesh-plan: nothing is installed in existing clusters")
 
 
-def _path(value: str, config: pytest.Config) -> Path:
-    return Path(config.invocation_params.dir, value)
+def _paths(given: Given) -> tuple[Path, ...]:
+    return tuple(given.folder / each for each in given.values)
 
 
-def _folder(value: str, config: pytest.Config) -> Path:
-    folder = _path(value, config)
-    if not folder.is_dir():
-        raise pytest.UsageError(f"{options.SCENARIOS.flag}: {folder} is not a folder")
+def _folder(given: Given) -> Path | None:
+    folder = given.path
+    if folder is not None and not folder.is_dir():
+        raise pytest.UsageError(f"{given.source}: {folder} is not a folder")
     return folder
 
 

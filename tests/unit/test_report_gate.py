@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from report_examples import FEW, ONE_NETWORK, RESULTS, TWO_NETWORKS, report, reports
@@ -17,6 +19,7 @@ from mesh_fixtures.report.baseline import (
     TOLERANCES,
     Baseline,
     Expectation,
+    KnownFailure,
     Tolerance,
     TopologyBaseline,
     make,
@@ -26,6 +29,7 @@ from mesh_fixtures.report.merging import merge
 from mesh_fixtures.report.model import BEST_FIRST, Result, levels_of
 
 RESTORE = "helloworld.seconds_to_restore"
+TODAY = date(2027, 1, 31)
 
 
 def with_results(made: Report, results: dict[str, Result]) -> Report:
@@ -38,11 +42,11 @@ def with_results(made: Report, results: dict[str, Result]) -> Report:
 
 
 def passes(baseline: Baseline, *given: Report) -> bool:
-    return judge(merge(given), baseline).passes
+    return judge(merge(given), baseline, TODAY).passes
 
 
 def rows(baseline: Baseline, *given: Report) -> list[Row]:
-    return list(judge(merge(given), baseline).rows)
+    return list(judge(merge(given), baseline, TODAY).rows)
 
 
 GOOD = report(figures={"RESILIENCE-1": {"cluster1.failures": 2, RESTORE: 10.0, "a.rate": 5.0}})
@@ -111,7 +115,7 @@ def test_reports_are_as_good_as_the_baseline_made_of_them(made: Report) -> None:
 
 
 def test_as_good_as_the_baseline() -> None:
-    judgement = judge(merge([GOOD]), BASELINE)
+    judgement = judge(merge([GOOD]), BASELINE, TODAY)
     assert judgement.rows == ()
     assert judgement.required == 20
 
@@ -166,6 +170,121 @@ def test_known_failures_may_go_on_and_may_end() -> None:
     assert passes(known, with_results(GOOD, {"TRUST-1": "unmet"}))
     (row,) = rows(known, GOOD)
     assert (row.what, row.accepted, row.seen, row.change) == ("TRUST-1", "unmet", "met", "better")
+
+
+def knowing(
+    baseline: Baseline = BASELINE, *, days: int = 0, requirement: str = "TRUST-1", **more: object
+) -> Baseline:
+    """A baseline with a known failure that expires so many days after today."""
+    known = KnownFailure.model_validate(
+        {
+            "requirement": requirement,
+            "reason": "istio/istio#1",
+            "expires": TODAY + timedelta(days=days),
+            **more,
+        }
+    )
+    return baseline.model_copy(update={"known_failures": (*baseline.known_failures, known)})
+
+
+@pytest.mark.parametrize("result", [each for each in RESULTS if each != "met"])
+def test_a_known_failure_may_go_on_until_it_expires(result: Result) -> None:
+    bad = with_results(GOOD, {"TRUST-1": result})
+    assert passes(knowing(), bad)
+    assert not passes(knowing(days=-1), bad)
+    assert passes(knowing(knowing(days=-1), days=1), bad)
+
+
+def test_what_is_known_is_said() -> None:
+    bad = with_results(GOOD, {"TRUST-1": "unmet"})
+    (row,) = rows(knowing(), bad)
+    assert (row.accepted, row.seen, row.change) == ("met", "unmet", "same")
+    assert row.why.startswith("known failure until 2027-01-31: istio/istio#1")
+    (row,) = rows(knowing(days=-1), bad)
+    assert (row.accepted, row.seen, row.change) == ("met", "unmet", "worse")
+    assert row.why.startswith("its known failure expired on 2027-01-30: istio/istio#1")
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_a_known_failure_that_is_over_is_said_and_fails_nothing(days: int) -> None:
+    (row,) = rows(knowing(days=days), GOOD)
+    assert (row.what, row.seen, row.change) == ("TRUST-1", "met", "better")
+    assert "met, although it is a known failure (istio/istio#1)" in row.why
+
+
+def test_an_expired_one_is_required_even_where_the_baseline_was_made_of_its_failure() -> None:
+    bad = with_results(GOOD, {"TRUST-1": "unmet"})
+    old = make(merge([bad]))
+    assert passes(knowing(old), bad)
+    assert not passes(knowing(old, days=-1), bad)
+    assert judge(merge([bad]), knowing(), TODAY).required == 19
+
+
+def test_a_known_failure_is_of_some_topologies() -> None:
+    bad = with_results(GOOD, {"TRUST-1": "unmet"})
+    assert passes(knowing(topologies=["multi-primary-*"], provider="netns"), bad)
+    assert not passes(knowing(topologies=["primary-*"]), bad)
+    assert not passes(knowing(provider="kind"), bad)
+    assert not passes(knowing(install="helm"), bad)
+    new = with_results(report(scenario=ONE_NETWORK), {"TRUST-1": "unmet"})
+    assert passes(knowing(), GOOD, new)  # which the baseline has nothing else of
+
+
+def test_a_known_failure_of_nothing_is_said() -> None:
+    (row,) = rows(knowing(requirement="TRUTS-1"), GOOD)
+    assert (row.what, row.change) == ("TRUTS-1", "same")
+    assert "known failure of nothing" in row.why
+
+
+@given(reports(), st.data())
+def test_with_known_failures_too_a_gate_that_is_shut_stays_shut(
+    accepted: Report, data: st.DataObject
+) -> None:
+    try:
+        made = make(merge([accepted]))
+    except ReportError:
+        return
+    name = data.draw(st.sampled_from(FEW))
+    baseline = knowing(made, days=data.draw(st.sampled_from([-1, 0])), requirement=name)
+    given_ = data.draw(reports())
+    before = passes(baseline, given_)
+    (old,) = (each.result for each in given_.requirements if each.id == name)
+    worse = data.draw(st.sampled_from(BEST_FIRST[BEST_FIRST.index(old) :]))
+    assert before or not passes(baseline, with_results(given_, {name: worse}))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"reason": ""}, "reason: String should have at least 1 character"),
+        ({"expires": "soon"}, "expires: Input should be a valid date"),
+        ({"expires": None}, "expires: missing"),
+        ({"until": "2027-01-31"}, "until: unknown key"),
+    ],
+)
+def test_bad_known_failures(
+    folder: Path, capsys: pytest.CaptureFixture[str], bad: dict[str, str], message: str
+) -> None:
+    entry = {"requirement": "TRUST-1", "reason": "because", "expires": "2027-01-31"} | bad
+    content = yaml.safe_load(BASELINE.as_yaml())
+    content["knownFailures"] = [{k: v for k, v in entry.items() if v is not None}]
+    (folder / "baseline.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert gate(folder) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_gate_says_that_a_known_failure_has_expired(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = with_results(GOOD, {"TRUST-1": "unmet"})
+    write(bad, folder / "reports" / GOOD.file_name)
+    for expires, status in ((date(2000, 1, 1), 1), (date(9999, 1, 1), 0)):
+        known = KnownFailure(requirement="TRUST-1", reason="because", expires=expires)
+        write(BASELINE.model_copy(update={"known_failures": (known,)}), folder / "baseline.yaml")
+        assert gate(folder) == status
+        said = capsys.readouterr().out
+        assert ("its known failure expired on 2000-01-01: because" in said) is bool(status)
+        assert ("known failure until 9999-01-01: because" in said) is not bool(status)
 
 
 def test_what_the_baseline_does_not_know_need_not_be_verified_but_must_not_fail() -> None:
@@ -326,10 +445,11 @@ def test_a_baseline_is_written_and_keeps_its_tolerances(
     assert "TRUST-1 is not required: unmet" in capsys.readouterr().err
     assert read(Baseline, folder / "new.yaml").tolerances == TOLERANCES
     own = (Tolerance(figures="*.rate", better="higher"),)
-    write(BASELINE.model_copy(update={"tolerances": own}), file)
+    known = KnownFailure(requirement="TRUST-1", reason="because", expires=TODAY)
+    write(BASELINE.model_copy(update={"tolerances": own, "known_failures": (known,)}), file)
     assert cli.main(["gate", reports_, "--write-baseline", str(file)]) == 0
     assert read(Baseline, file).tolerances == own
-    assert gate(folder) == 0
+    assert read(Baseline, file).known_failures == (known,)
 
 
 def test_one_of_both_is_to_be_done(folder: Path) -> None:
