@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import cast
 
 from mesh_fixtures import options, patience
@@ -17,6 +18,7 @@ from mesh_fixtures.errors import (
     ReportError,
     ScenarioError,
 )
+from mesh_fixtures.progress import Sink, discard, terminals
 from mesh_fixtures.progress.display import Display
 
 COMMANDS = (
@@ -79,9 +81,40 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
             parser.error(str(error))
         if patience.current().factor != 1:
             print(f"patience: {patience.current()}", file=sys.stderr)
-    display = Display(lambda line: print(line, file=sys.stderr, flush=True))
+    with _progress(parsed) as sink:
+        return _run(parsed, sink)
+
+
+@contextmanager
+def _progress(parsed: Namespace) -> Iterator[Sink]:
+    """Where progress goes: on a terminal, into live lines."""
+    if getattr(parsed, "quiet", False):
+        yield discard
+        return
+    with ExitStack() as stack:
+        live = None
+        if "quiet" in parsed and terminals.is_live(sys.stderr):
+            # it takes a moment to import, which others are spared
+            from mesh_fixtures.progress.live import LiveLines
+
+            live = LiveLines(sys.stderr.fileno(), color=not os.environ.get("NO_COLOR"))
+            stack.enter_context(redirect_stderr(live.passing(sys.stderr)))
+            if terminals.is_live(sys.stdout):
+                stack.enter_context(redirect_stdout(live.passing(sys.stdout)))
+        verbose: bool = getattr(parsed, "verbose", False)
+        display = Display(_write_line, live, verbose=verbose)
+        stack.callback(display.close)
+        yield display
+
+
+def _write_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(parsed: Namespace, sink: Sink) -> int:
+    """Do what was parsed, and say what went wrong."""
     try:
-        status: int = parsed.run(parsed, display)
+        status: int = parsed.run(parsed, sink)
         sys.stdout.flush()
         return status
     except (ScenarioError, ReportError) as error:
@@ -99,8 +132,6 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     except OSError as error:
         print(f"{parsed.prog}: {error}", file=sys.stderr)
         return FAILED
-    finally:
-        display.close()
 
 
 def _module(name: str) -> Command:

@@ -127,9 +127,9 @@ def bring_up(lab: Lab, progress: Progress) -> None:
         StepFailed: a step failed.
     """
     if not lab.installed:
-        install(lab, progress)
+        install(lab, progress.within("mesh"))
         lab.mark_installed()
-    deploy_sample(lab, progress)
+    deploy_sample(lab, progress.within("samples"))
 
 
 def runbooks_of(choice: Choice) -> Callable[[Scenario], str]:

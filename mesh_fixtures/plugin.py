@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,7 @@ from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
-from mesh_fixtures.session import hookspecs, outcomes, selection, timeouts
+from mesh_fixtures.session import hookspecs, known_failures, outcomes, selection, timeouts
 from mesh_fixtures.session.labs import (
     RUN,
     Mesh,
@@ -33,11 +34,13 @@ from mesh_fixtures.session.terminal import TerminalProgress
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+    from mesh_fixtures.report.baseline import Baseline
     from mesh_fixtures.requirements import ObservedMesh, Requirement
     from mesh_fixtures.scenario import Scenario
 
 _SCENARIOS: pytest.StashKey[tuple[Scenario, ...]] = pytest.StashKey()
 _NOTES: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
+_BASELINE: pytest.StashKey[Baseline] = pytest.StashKey()
 _REGISTERED: pytest.StashKey[bool] = pytest.StashKey()
 
 _MARKERS = (
@@ -59,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     settings = resolve(config)
+    if settings.baseline is not None:
+        config.stash[_BASELINE] = known_failures.read(settings.baseline)
     before = patience.current()
     patience.use(settings.patience)
     config.add_cleanup(lambda: patience.use(before))
@@ -182,8 +187,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     selection.group_by_topology(items)
-    _keep_levels(config, items)
+    _keep_requirements(config, items)
     _keep_shard(config, items)
+    _mark_known_failures(config, items)
     factor = config.stash[RUN].settings.patience.factor
     for item in items:
         item.user_properties.extend(selection.properties(item))
@@ -191,10 +197,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             timeouts.stretch(item, factor)
 
 
-def _keep_levels(config: pytest.Config, items: list[pytest.Item]) -> None:
-    levels = config.stash[RUN].settings.levels
-    if levels:
-        _deselect(config, items, selection.of_other_levels(levels, items))
+def _keep_requirements(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash[RUN]
+    if run.usage_error:
+        return
+    try:
+        _deselect(config, items, selection.unselected(run.settings, items))
+    except pytest.UsageError as error:
+        run.usage_error = str(error)
+
+
+def _mark_known_failures(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash[RUN]
+    if _BASELINE not in config.stash or run.usage_error:
+        return
+    with usage_errors():
+        provider = _provider(config).name
+    known_failures.mark(items, config.stash[_BASELINE], provider, run.settings.install, _today())
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _deselect(
@@ -266,6 +289,9 @@ def check_machine(config: pytest.Config) -> None:
     if run.settings.external:
         for line in providers.make(run.settings.provider).about_clusters():
             reporter.write_line(line)
+    if _BASELINE in config.stash:
+        for line in known_failures.lines(config.stash[_BASELINE], _today()):
+            reporter.write_line(line, yellow=True)
     for note in config.stash.get(_NOTES, ()):
         reporter.write_line(f"discovered: {note}", yellow=True)
 
@@ -305,6 +331,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    known_failures.excuse(report, item, error)
     topology = selection.topology_of(item)
     run = item.config.stash[RUN]
     if topology and report.failed:
@@ -315,7 +343,6 @@ def pytest_runtest_makereport(
             # Only what goes wrong before or after a test is an error on the terminal, in JUnit and
             # for other plugins; in the test itself it would be a failure.
             report.when = "setup"
-    error = call.excinfo.value if call.excinfo is not None else None
     requirement = item.stash.get(selection.REQUIREMENT, None)
     name = requirement.id if requirement is not None else ""
     causes: tuple[str, ...] = ()
@@ -323,7 +350,8 @@ def pytest_runtest_makereport(
         causes = run.diagnosing.explain(report, topology, name, error)
     properties = [("cause", cause) for cause in causes]
     if name and topology:
-        result = outcomes.attach(report, name, error, causes)
+        known = item.stash.get(known_failures.KNOWN, None)
+        result = outcomes.attach(report, name, error, causes, known)
         properties += [("result", result)] if result else []
     for each in properties:  # JUnit takes those of the last phase, which are the test's
         report.user_properties.append(each)
@@ -413,7 +441,7 @@ def mesh_installed(_mesh_starting_lab: Lab, pytestconfig: pytest.Config) -> Mesh
     with readable_errors(), run.diagnosing.steps(lab):
         if not lab.installed:
             pytestconfig.hook.pytest_mesh_install(
-                config=pytestconfig, lab=lab, progress=run.progress(lab.scenario)
+                config=pytestconfig, lab=lab, progress=run.progress(lab.scenario).within("mesh")
             )
             lab.mark_installed()
         lab.wait_ready()
@@ -426,7 +454,7 @@ def mesh_sample(mesh_installed: Mesh, pytestconfig: pytest.Config) -> Sample:
     run, lab = pytestconfig.stash[RUN], mesh_installed.lab
     with readable_errors(), run.diagnosing.steps(lab):
         pytestconfig.hook.pytest_mesh_sample(
-            config=pytestconfig, lab=lab, progress=run.progress(lab.scenario)
+            config=pytestconfig, lab=lab, progress=run.progress(lab.scenario).within("samples")
         )
     return Sample(lab, mesh_installed.step_times)
 
@@ -441,7 +469,8 @@ def mesh_observed(
     from mesh_fixtures.requirements.observed import Upgrade
 
     run, strategy = pytestconfig.stash[RUN], mesh_settings.provider.strategy
-    upgrade = Upgrade(strategy, run.progress(mesh_installed.scenario)) if strategy else None
+    progress = run.progress(mesh_installed.scenario).within("upgrade")
+    upgrade = Upgrade(strategy, progress) if strategy else None
     with MeshView(mesh_installed.lab) as view:
         observed = ObservedMesh(view, requests=mesh_settings.requests, upgrade=upgrade)
         run.diagnosing.watch(observed)

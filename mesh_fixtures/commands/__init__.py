@@ -63,6 +63,15 @@ def add_patience(parser: ArgumentParser) -> None:
     options.declare(parser, options.PATIENCE)
 
 
+def add_progress(parser: ArgumentParser) -> None:
+    """Declare how much is said while a command works."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    how.add_argument(
+        "-v", "--verbose", action="store_true", help="show each step that ended, and its commands"
+    )
+
+
 def chosen_patience(arguments: Namespace) -> patience.Patience:
     """What `add_patience` declared.
 

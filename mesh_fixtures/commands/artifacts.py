@@ -6,7 +6,7 @@ import shutil
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
-from mesh_fixtures.commands import add_patience, given
+from mesh_fixtures.commands import add_patience, add_progress, given
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.options import AUTO, HELM, INSTALL, ISTIO, KUBERNETES, METHODS, declare
 from mesh_fixtures.progress import Progress, Sink
@@ -24,6 +24,7 @@ def add(parser: ArgumentParser) -> None:
         help="build nothing; remove what earlier versions left, unless a lab exists",
     )
     add_patience(parser)
+    add_progress(parser)
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

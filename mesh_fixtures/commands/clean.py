@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures.commands import add_patience
+from mesh_fixtures.commands import add_patience, add_progress
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.session.exchange import remove_abandoned
@@ -14,6 +14,7 @@ SUMMARY = "remove what runs that were killed left on this machine; kept labs sta
 
 def add(parser: ArgumentParser) -> None:
     add_patience(parser)
+    add_progress(parser)
     parser.epilog = "Looks after labs of the same user only. `down` removes kept labs."
 
 

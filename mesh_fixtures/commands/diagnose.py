@@ -14,6 +14,7 @@ from pathlib import Path
 from mesh_fixtures import providers, records
 from mesh_fixtures.commands import (
     add_patience,
+    add_progress,
     add_provider,
     add_scenarios_folder,
     choice,
@@ -47,6 +48,7 @@ def add(parser: ArgumentParser) -> None:
     add_scenarios_folder(parser)
     add_provider(parser)
     add_patience(parser)
+    add_progress(parser)
     parser.epilog = "Exit status 0: every requirement that could be checked is met; 1: not so."
 
 

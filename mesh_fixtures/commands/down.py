@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from mesh_fixtures.commands import add_patience, id_of
+from mesh_fixtures.commands import add_patience, add_progress, id_of
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
 
@@ -17,6 +17,7 @@ def add(parser: ArgumentParser) -> None:
     which.add_argument("scenario", nargs="?", help="id of the scenario, or its file")
     which.add_argument("--all", action="store_true", help="remove all kept labs")
     add_patience(parser)
+    add_progress(parser)
 
 
 def run(arguments: Namespace, sink: Sink) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_patience, add_provider, choice
+from mesh_fixtures.commands import add_patience, add_progress, add_provider, choice
 from mesh_fixtures.contract import Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import NodeImage
@@ -37,6 +37,7 @@ def add(parser: ArgumentParser) -> None:
         "from then on, until --pull",
     )
     add_patience(parser)
+    add_progress(parser)
     parser.epilog = (
         "For a site without a network: --save where there is one, --load where there is none, both "
         "with the options of the labs. Archives of docker save, podman save, buildah and skopeo "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.commands import add_patience, id_of
+from mesh_fixtures.commands import add_patience, add_progress, id_of
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
@@ -33,6 +33,7 @@ def add(parser: ArgumentParser) -> None:
         help="id of the lab's scenario, or the lab's own (default: the only lab there is)",
     )
     add_patience(parser)
+    add_progress(parser)
     parser.epilog = (
         "A lab's nodes pull no images. Pods use loaded ones by the names that are printed, with "
         "imagePullPolicy IfNotPresent or Never."

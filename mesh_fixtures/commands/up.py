@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mesh_fixtures import flow, providers
 from mesh_fixtures.commands import (
     add_patience,
+    add_progress,
     add_provider,
     add_scenarios_folder,
     choice,
@@ -17,7 +19,8 @@ from mesh_fixtures.commands import (
 )
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.progress import Progress, Sink, both
+from mesh_fixtures.progress.step_times import StepTimes
 
 SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave them running"
 
@@ -42,6 +45,7 @@ def add(parser: ArgumentParser) -> None:
         "their own addresses inside the lab's networks (default: %(default)s)",
     )
     add_patience(parser)
+    add_progress(parser)
     parser.epilog = (
         "Where such a lab runs already, it is taken over and its use is printed again. "
         "`down` removes it."
@@ -52,9 +56,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
     scenario = find_scenario(arguments.scenario, arguments)
     provider = providers.make(choice(arguments))
     providers.check_machine(provider)
-    progress = Progress(scenario.id, sink)
+    times = StepTimes()
+    progress = Progress(scenario.id, both(times, sink))
     with interruption.holding():
-        lab = provider.open(scenario, progress, reuse=True, bare=arguments.bare)
+        lab = provider.open(scenario, progress.within("clusters"), reuse=True, bare=arguments.bare)
         # a lab that somebody kept is theirs, whatever happens here
         up = lab.kept
         try:
@@ -66,6 +71,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
         finally:
             with interruption.removing():
                 lab.close(keep=up)
+    if not arguments.quiet:
+        print(*times.summary("other"), sep="\n", file=sys.stderr)
     kubeconfig = lab.kubeconfig if arguments.addresses == HOST else write_lab_kubeconfig(lab)
     prefix = () if arguments.addresses == HOST else lab.network_command
     print(instructions(lab, kubeconfig, shlex.join(prefix), bare=arguments.bare))

@@ -243,6 +243,7 @@ class _Execution:
         with self._log_file(step).open("w+b", buffering=0) as log:
             for template in step.commands:
                 command = self._valued(template)
+                self._progress.command(step.id, command.line, step.cluster)
                 ended, output = self._attempts(step, command, running, log)
                 if ended is None or self._is_cancelled:
                     return _Failure(command, None, output)

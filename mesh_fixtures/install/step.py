@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -51,6 +52,16 @@ class Command:
     @property
     def references(self) -> frozenset[str]:
         return references("\n".join((*self.argv, *self.pipe_to, self.stdin)))
+
+    @property
+    def line(self) -> str:
+        """The call in one line; of what the program reads, which may be a secret, the length."""
+        line = shlex.join(self.argv)
+        if self.pipe_to:
+            line += f" | {shlex.join(self.pipe_to)}"
+        if self.stdin:
+            line += f" <<EOF ({len(self.stdin.splitlines())} lines)"
+        return " ".join(line.split())
 
 
 @dataclass(frozen=True)

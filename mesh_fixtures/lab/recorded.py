@@ -100,7 +100,7 @@ class RecordedLab(Lab):
                 f"remove it with: mesh-conformance down {self._scenario.id}",
             )
             return
-        with self._progress.phase("teardown"):
+        with self._progress.within("removal").phase("teardown"):
             self.stop()
             if self._settling is not None:
                 self._settling.join()

@@ -86,7 +86,7 @@ def _remove(
     failed: list[LabError] = []
     for record in wanted:
         try:
-            with progress.phase("teardown", detail=f"lab {record.id}"):
+            with progress.within("removal").phase("teardown", detail=f"lab {record.id}"):
                 tear_down(record)
         except LabError as error:
             failed.append(error)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from mesh_fixtures.progress.events import Event
+from mesh_fixtures.progress.events import PARTS, Event, Part
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class StepTime:
         cluster: empty when the phase spans the whole topology.
         failed: whether it ended with an error.
         began: seconds since the subject's first event.
+        part: of a run, which the phase belongs to.
     """
 
     phase: str
@@ -24,6 +25,7 @@ class StepTime:
     seconds: float
     failed: bool
     began: float
+    part: Part = ""
 
 
 class StepTimes:
@@ -48,7 +50,9 @@ class StepTimes:
                 running.pop((phase, event.cluster), None)
                 began = max(event.at - event.seconds - first, 0.0)
                 failed = event.outcome == "failed"
-                steps.append(StepTime(phase, event.cluster, event.seconds, failed, began))
+                steps.append(
+                    StepTime(phase, event.cluster, event.seconds, failed, began, event.part)
+                )
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -76,6 +80,37 @@ class StepTimes:
             first, last = self._span.get(subject, (0.0, 0.0))
             return last - first
 
+    def parts(self, subject: str) -> Mapping[Part, float]:
+        """Seconds in which phases of each part ran, and what is left of the whole for what belongs
+        to none. Parts may overlap.
+        """
+        steps = self.of(subject)
+        names = dict.fromkeys(each.part for each in steps if each.part)
+        found = {name: _covered(each for each in steps if each.part == name) for name in names}
+        rest = self.total(subject) - _covered(each for each in steps if each.part)
+        return {**found, "": max(rest, 0.0)}
+
+    def summary(self, between: str = "tests") -> Sequence[str]:
+        """Lines of a table: a row for each subject, a column for each part of a run, seconds.
+
+        Args:
+            between: title of what belongs to no part.
+        """
+        titles = {part: part or between for part in PARTS}
+        rows = {subject: self.parts(subject) for subject in self.subjects}
+        used = [part for part in PARTS if any(part in row for row in rows.values())]
+        widths = [max(6, len(titles[part])) for part in used]
+        first = max((len(subject) for subject in rows), default=0)
+        heads = "".join(f"  {titles[p]:>{w}}" for p, w in zip(used, widths, strict=True))
+        lines = [f"{'':<{first}}{heads}  {'total':>6}"]
+        for subject, row in rows.items():
+            cells = "".join(
+                f"  {row[p]:>{w}.1f}" if p in row else f"  {'':>{w}}"
+                for p, w in zip(used, widths, strict=True)
+            )
+            lines.append(f"{subject:<{first}}{cells}  {self.total(subject):>6.1f}")
+        return lines
+
     def table(self, subject: str) -> Sequence[str]:
         """Lines of a table: a row for each phase, a column for each cluster, seconds."""
         cells: dict[str, dict[str, str]] = {}
@@ -99,3 +134,13 @@ class StepTimes:
         blank = "".join(f"  {'':>{w}}" for w in widths[:-1])
         lines.append(f"{'  total':<{first}}{blank}  {self.total(subject):>{widths[-1]}.1f}")
         return [line.rstrip() for line in lines]
+
+
+def _covered(steps: Iterable[StepTime]) -> float:
+    """Seconds in which at least one of these ran."""
+    covered = end = 0.0
+    for step in sorted(steps, key=lambda each: each.began):
+        over = step.began + step.seconds
+        covered += max(over - max(step.began, end), 0.0)
+        end = max(end, over)
+    return covered

@@ -58,7 +58,11 @@ def _level(report: Report, level: str) -> str:
 
 
 def _details(report: Report) -> Iterator[str]:
-    bad = [each for each in report.requirements if each.result in ("unmet", "inconclusive")]
+    bad = [
+        each
+        for each in report.requirements
+        if each.result in ("unmet", "inconclusive") or each.about_known
+    ]
     slowed = report.run.slowed and f"deadlines multiplied by {report.run.slowed}"
     troubles = [report.run.interrupted, slowed, *report.run.errors, *map(str, report.run.retries)]
     if not bad and not any(troubles):
@@ -81,7 +85,8 @@ def _details(report: Report) -> Iterator[str]:
 
 
 def _why(requirement: RequirementReport) -> str:
-    return "; ".join(map(str, requirement.findings)) or requirement.reason or requirement.title
+    why = "; ".join(map(str, requirement.findings)) or requirement.reason or requirement.title
+    return "; ".join(filter(None, (requirement.about_known, why)))
 
 
 def _cell(text: str) -> str:

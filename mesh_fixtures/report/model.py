@@ -253,6 +253,13 @@ class RequirementReport(Part):
         )
 
     @property
+    def about_known(self) -> str:
+        """What is to be said of its known failure; empty without one, or without a verdict."""
+        if self.known is None or self.result not in ("met", "unmet"):
+            return ""
+        return self.known.about(self.result)
+
+    @property
     def why(self) -> str:
         """Why there is no better result, in a line; empty where nothing is known of that."""
         if self.findings:

@@ -141,7 +141,8 @@ def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
         stack.enter_context(reporting_to(run.progress(scenario).retried))
         with readable_errors():
             reuse = run.settings.keep != "never"
-            lab = provider.open(scenario, run.progress(scenario), reuse=reuse)
+            progress = run.progress(scenario).within("clusters")
+            lab = provider.open(scenario, progress, reuse=reuse)
         try:
             yield lab
         finally:

@@ -135,7 +135,7 @@ def resolve(config: pytest.Config) -> Settings:
         topologies=values[options.TOPOLOGY.name].values,
         scenarios=_folder(values[options.SCENARIOS.name]),
         keep=cast("Keep", single(options.KEEP)),
-        requests=_requests(single(options.REQUESTS)),
+        requests=_requests(values[options.REQUESTS.name]),
         plan=plan,
         levels=values[options.LEVEL.name].values,
         include=values[options.INCLUDE.name].values,
@@ -144,7 +144,7 @@ def resolve(config: pytest.Config) -> Settings:
         disruptive=single(options.DISRUPTIVE) in ON,
         report=values[options.REPORT.name].path,
         install=SKIP if external else choice.method,
-        shard=_shard(single(options.SHARD)),
+        shard=_shard(values[options.SHARD.name]),
         shard_times=_paths(values[options.SHARD_TIMES.name]),
         patience=_patience(config, values[options.PATIENCE.name]),
     )
@@ -163,7 +163,7 @@ def _own(option: Option, given: Given) -> Any:
     try:
         return option.value(given.values, given.folder)
     except ValueError as error:
-        raise pytest.UsageError(f"{option.flag}: {error}") from error
+        raise pytest.UsageError(f"{given.source}: {error}") from error
 
 
 def _look_up(option: Option, config: pytest.Config, here: Path, file: OptionsFile) -> Given:
@@ -237,21 +237,21 @@ def _folder(given: Given) -> Path | None:
     return folder
 
 
-def _requests(value: str) -> int:
+def _requests(given: Given) -> int:
+    value = given.single
     if not value.isascii() or not value.isdigit() or int(value) < MINIMUM_REQUESTS:
         raise pytest.UsageError(
-            f"{options.REQUESTS.flag}: {value!r} is not a whole number of at least "
-            f"{MINIMUM_REQUESTS}"
+            f"{given.source}: {value!r} is not a whole number of at least {MINIMUM_REQUESTS}"
         )
     return int(value)
 
 
-def _shard(value: str) -> Shard | None:
-    if not value:
+def _shard(given: Given) -> Shard | None:
+    if not given.values:
         return None
     from mesh_fixtures.session.sharding import Shard
 
     try:
-        return Shard.read(value)
+        return Shard.read(given.single)
     except ValueError as error:
-        raise pytest.UsageError(f"{options.SHARD.flag}: {error}") from error
+        raise pytest.UsageError(f"{given.source}: {error}") from error

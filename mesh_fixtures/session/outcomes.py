@@ -11,7 +11,7 @@ import pytest
 from mesh_fixtures.session.selection import NOTE, RESERVED
 
 if TYPE_CHECKING:
-    from mesh_fixtures.report.model import Figure, RequirementReport, Result
+    from mesh_fixtures.report.model import Figure, Known, RequirementReport, Result
 
 _ATTRIBUTE: Final = "mesh_outcome"
 _LONGEST_REASON: Final = 4000
@@ -23,19 +23,21 @@ def attach(
     requirement: str,
     error: BaseException | None,
     causes: Iterable[str],
+    known_failure: Known | None,
 ) -> str:
     """Let a phase of a test say what it found of a requirement, where it found anything.
 
     Args:
         error: what ended the phase.
+        known_failure: the one that the run's baseline has of it.
 
     Returns:
         The result; empty where the phase says nothing.
     """
-    result = _result(report, error)
+    result = result_of(report, error)
     if result is None:
         return ""
-    record = _record(report, requirement, result, error, causes)
+    record = _record(report, requirement, result, error, causes, known_failure)
     setattr(report, _ATTRIBUTE, record.model_dump(mode="json"))
     return result
 
@@ -70,6 +72,7 @@ def _record(
     result: Result,
     error: BaseException | None,
     causes: Iterable[str],
+    known_failure: Known | None,
 ) -> RequirementReport:
     # Both are imported late, as tests without requirements are spared what they take.
     from mesh_fixtures.report.model import Found, RequirementReport
@@ -91,6 +94,7 @@ def _record(
         level=known.level,
         title=known.title,
         result=result,
+        known=known_failure,
         reason="" if findings or result == "met" else _reason(report, error),
         seconds=round(report.duration, 3),
         findings=findings,
@@ -109,7 +113,8 @@ def _figure(value: object) -> Figure:
     return str(value)
 
 
-def _result(report: pytest.TestReport, error: BaseException | None) -> Result | None:
+def result_of(report: pytest.TestReport, error: BaseException | None) -> Result | None:
+    """What a phase of a test, and what ended it, say of the requirement; None for nothing."""
     if report.when == "teardown":
         return None
     if report.skipped:

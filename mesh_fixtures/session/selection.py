@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from mesh_fixtures.errors import MeshConformanceError, ScenarioError
-from mesh_fixtures.options import DISRUPTIVE, UPGRADE, UPGRADE_FROM, Strategy
+from mesh_fixtures.options import (
+    DISRUPTIVE,
+    EXCLUDE,
+    INCLUDE,
+    LEVEL,
+    UPGRADE,
+    UPGRADE_FROM,
+    Strategy,
+)
 
 if TYPE_CHECKING:
     from mesh_fixtures.contract import Provider
     from mesh_fixtures.requirements import Requirement
     from mesh_fixtures.scenario import Scenario
+    from mesh_fixtures.session.options import Settings
     from mesh_fixtures.session.sharding import Shard
 
 PLUGIN: Final = "mesh_fixtures.plugin"
@@ -132,14 +141,26 @@ def requirements() -> list[object]:
     ]
 
 
-def of_other_levels(
-    levels: Collection[str], items: Iterable[pytest.Item]
-) -> dict[pytest.Item, None]:
-    """Tests that verify a requirement of another level, in order."""
+def unselected(settings: Settings, items: Iterable[pytest.Item]) -> dict[pytest.Item, None]:
+    """Tests that verify a requirement which is not asked for, in order.
+
+    Raises:
+        pytest.UsageError: something is asked for that there is not.
+    """
+    if not (settings.levels or settings.include or settings.exclude):
+        return {}
+    from mesh_fixtures.requirements import known
+    from mesh_fixtures.requirements.selecting import selector
+
+    try:
+        is_selected = selector(settings.include, settings.exclude, known())
+    except ValueError as error:
+        flags = f"{INCLUDE.flag}, {EXCLUDE.flag}"
+        raise pytest.UsageError(f"{flags}: {error}") from error
+    levels = settings.levels or LEVEL.choices
+    verifying = ((item, item.stash[REQUIREMENT]) for item in items if REQUIREMENT in item.stash)
     return {
-        item: None
-        for item in items
-        if REQUIREMENT in item.stash and item.stash[REQUIREMENT].level not in levels
+        item: None for item, each in verifying if each.level not in levels or not is_selected(each)
     }
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures.progress import both
+from mesh_fixtures.progress import Event, both, terminals
 from mesh_fixtures.progress.display import Display
 from mesh_fixtures.progress.retry_counts import RetryCounts
 from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
 from mesh_fixtures.session.selection import NOTE
@@ -19,6 +20,8 @@ from mesh_fixtures.session.selection import NOTE
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
     from _pytest.terminal import TerminalReporter
+
+    from mesh_fixtures.progress.live import LiveLines
 
 
 class TerminalProgress:
@@ -29,16 +32,58 @@ class TerminalProgress:
         self._step_times = step_times
         self._retries = retries
         self._lock = Lock()
-        self._display = Display(self._write_line)
+        self._live: LiveLines | None = None
+        self._display: Display | None = None
         self._explained: dict[str, Explained] = {}
         self._notes: dict[str, None] = {}
-        self.sink = both(step_times, retries, self._display)
+        self._known: dict[str, bool] = {}
+        self.sink = both(step_times, retries, self._show)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Show progress, unless the run is to be quiet: in live lines on a terminal."""
+        reporter = self._reporter
+        if reporter is None or reporter.verbosity < 0:
+            return
+        self._live = self._live_lines(reporter)
+        self._display = Display(self._write_line, self._live, verbose=reporter.verbosity > 0)
+
+    @property
+    def _reporter(self) -> TerminalReporter | None:
+        plugin = self._config.pluginmanager.get_plugin("terminalreporter")
+        return cast("TerminalReporter | None", plugin)
+
+    def _live_lines(self, reporter: TerminalReporter) -> LiveLines | None:
+        """Where pytest's own output passes by them; None where they would disturb what is written
+        past pytest, or cannot be shown.
+        """
+        file = getattr(reporter._tw, "_file", None)
+        if file is None or self._config.option.capture == "no" or not terminals.is_live(file):
+            return None
+        # it takes a moment to import, which runs elsewhere are spared
+        from mesh_fixtures.progress.live import LiveLines
+
+        live = LiveLines(file.fileno(), color=reporter.hasmarkup)
+        reporter._tw._file = live.passing(file)
+        return live
+
+    def _show(self, event: Event) -> None:
+        if self._display is not None:
+            self._display(event)
+
+    def pytest_enter_pdb(self) -> None:
+        if self._live is not None:
+            self._live.pause()
+
+    def pytest_leave_pdb(self) -> None:
+        if self._live is not None:
+            self._live.resume()
 
     def _write_line(self, line: str) -> None:
-        plugins = self._config.pluginmanager
-        reporter = cast("TerminalReporter | None", plugins.get_plugin("terminalreporter"))
-        if reporter is None or reporter.verbosity < -1:
+        reporter = self._reporter
+        if reporter is None:
             return
+        plugins = self._config.pluginmanager
         capture = cast("CaptureManager | None", plugins.get_plugin("capturemanager"))
         with self._lock:
             if capture is None:
@@ -65,13 +110,22 @@ class TerminalProgress:
             about = f"{properties.get('topology', '')} {properties.get('requirement', '')}".strip()
             notes = (value for name, value in report.user_properties if name == NOTE)
             self._notes |= dict.fromkeys(f"{about}: {note}" for note in notes)
-        has_verdict = report.when == "call" and (report.passed or report.failed)
+            self._note_known(report, about)
+        judged = report.passed or report.failed or hasattr(report, "wasxfail")
+        has_verdict = report.when == "call" and judged
         if has_verdict and "topology" in properties:
             self._config.stash[RUN].verified.add(str(properties["topology"]))
 
+    def _note_known(self, report: pytest.TestReport, about: str) -> None:
+        """Take note of what came of a known failure, if its test came to a verdict."""
+        checked = outcomes.attached(report)
+        if checked is not None and checked.known is not None and checked.about_known:
+            self._known[f"{about}: {checked.about_known}"] = checked.known.expired
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        self._display.close()
+        if self._display is not None:
+            self._display.close()
         nothing = self._unverified() and not self._config.stash[RUN].verified
         if session.exitstatus == pytest.ExitCode.OK and nothing:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -85,23 +139,34 @@ class TerminalProgress:
     def pytest_terminal_summary(
         self, terminalreporter: TerminalReporter, exitstatus: int | pytest.ExitCode
     ) -> None:
-        subjects = self._step_times.subjects
-        if subjects and terminalreporter.verbosity >= -1:
-            terminalreporter.section("step times, seconds")
-            for subject in subjects:
-                for line in self._step_times.table(subject):
-                    terminalreporter.write_line(line)
+        self._tell_times(terminalreporter)
         if terminalreporter.verbosity >= -1:
             for line in self._retried():
                 terminalreporter.write_line(line, yellow=True)
             for note in self._notes:
                 terminalreporter.write_line(f"note: {note}", yellow=True)
+            if self._known:
+                terminalreporter.section("known failures")
+            for line, expired in self._known.items():
+                terminalreporter.write_line(line, red=expired, yellow=not expired)
         self._explain(terminalreporter)
         ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for topology in self._unverified() if ran else ():
             terminalreporter.write_line(
                 f"{topology}: nothing was verified, no test of it passed or failed", yellow=True
             )
+
+    def _tell_times(self, reporter: TerminalReporter) -> None:
+        """Where the time went: in short, and of each step."""
+        subjects = self._step_times.subjects
+        if not subjects or reporter.verbosity < 0:
+            return
+        reporter.section("where the time went, seconds")
+        for line in self._step_times.summary():
+            reporter.write_line(line)
+        for subject in subjects if reporter.verbosity > 0 else ():
+            for line in self._step_times.table(subject):
+                reporter.write_line(line)
 
     def _retried(self) -> Iterator[str]:
         """What had to be asked again; also without a failure, it can announce one."""

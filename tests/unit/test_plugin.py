@@ -279,16 +279,24 @@ def test_progress_and_step_times(start: Start) -> None:
         [
             r"\[one \+\d+\.\ds\] boot: 2 clusters",
             r"\[one \+\d+\.\ds\] cluster1 istiod done \d+\.\ds",
-            r"=+ step times, seconds =+",
-            r"one +cluster1 +all",
-            r"  istiod +\d+\.\d",
-            r"  total +\d+\.\d",
+            r"=+ where the time went, seconds =+",
+            r" +mesh +tests +total",
+            r"one( +\d+\.\d){3}",
         ]
+    )
+    result.stdout.no_re_match_line("one +cluster1 +all")
+
+
+def test_verbose_runs_show_each_step(start: Start) -> None:
+    result = start("--mesh-topology=one", "-v")
+    result.stdout.re_match_lines(
+        [r"one( +\d+\.\d){3}", "one +cluster1 +all", r"  istiod +\d+\.\d", r"  total +\d+\.\d"]
     )
 
 
-def test_quiet_runs_say_nothing(start: Start) -> None:
-    assert "istiod" not in start("-qq").stdout.str()
+@pytest.mark.parametrize("flag", ["-q", "-qq"])
+def test_quiet_runs_show_no_progress(start: Start, flag: str) -> None:
+    assert "istiod" not in start(flag).stdout.str()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 from plugin_stub import PATIENCE, QUICK, Behaviour, conftest, recorded, wait_until
 
-from mesh_fixtures.report import Report, read
+from mesh_fixtures.report import Report, read, write
+from mesh_fixtures.report.baseline import Baseline, KnownFailure, TopologyBaseline
 from mesh_fixtures.report.model import RequirementReport
 from mesh_fixtures.requirements import by_id
 
@@ -166,6 +167,110 @@ def test_trust(mesh_installed, mesh_scenario):
     said = "cluster1, pods sample: asked again 2 times: 503: no"
     assert str(told) == said
     result.stdout.fnmatch_lines([f"two: {said}"])
+
+
+def baseline(pytester: pytest.Pytester, *known: tuple[str, str]) -> str:
+    """A flag that names a baseline with known failures: requirements, and when they expire."""
+    accepted = TopologyBaseline(
+        topology="one", scenario="0" * 64, istio="1", requirements={"TRUST-1": {"result": "met"}}
+    )
+    failures = tuple(
+        KnownFailure.model_validate({"requirement": each, "reason": "why", "expires": expires})
+        for each, expires in known
+    )
+    file = pytester.path / "baseline.yaml"
+    write(Baseline(topologies=(accepted,), known_failures=failures), file)
+    return f"--mesh-baseline={file}"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_known_failures_do_not_fail_a_run(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    known = (("CONTROL-1", "9999-01-01"), ("DISCOVERY-1", "9999-01-01"))
+    tests = TESTS.replace("raise ProbeError", "dict")
+    result = start("-ra", "-n", workers, "-k", "two", baseline(pytester, *known), tests=tests)
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=1, skipped=2, xfailed=1, xpassed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "known failures: CONTROL-1, DISCOVERY-1",
+            "*= known failures =*",
+            "two CONTROL-1: known failure until 9999-01-01: why",
+            "two DISCOVERY-1: met, although it is a known failure (why): remove that",
+            "XFAIL *control* - known failure until 9999-01-01: why*",
+            "XPASS *discovery* - met, although it is a known failure (why)*",
+        ]
+    )
+    found = report_of(pytester, "two")
+    assert results(found)["CONTROL-1"] == "unmet"
+    assert results(found)["DISCOVERY-1"] == "met"
+    assert found.levels["core"].result == "failure"
+    control = requirement(found, "CONTROL-1")
+    assert control.findings
+    assert control.known is not None
+    assert (control.known.reason, control.known.expired) == ("why", False)
+    page = (pytester.path / "mesh-report" / "index.html").read_text(encoding="utf-8")
+    assert "known failure until 9999-01-01: why" in page
+    assert "met, although it is a known failure (why)" in page
+    summary = pytester.run("mesh-conformance", "report").stdout.str()
+    assert "known failure until 9999-01-01: why" in summary
+
+
+def test_an_expired_known_failure_fails(start: Start, pytester: pytest.Pytester) -> None:
+    result = start("-k", "two and control", baseline(pytester, ("CONTROL-1", "2000-01-01")))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    said = "its known failure expired on 2000-01-01: why"
+    result.stdout.fnmatch_lines(
+        [f"CONTROL-1: {said}", "*- known failure -*", said, "*= known failures =*", f"two * {said}"]
+    )
+    control = requirement(report_of(pytester, "two"), "CONTROL-1")
+    assert control.known is not None
+    assert control.known.expired
+
+
+def test_that_the_mesh_cannot_be_judged_is_no_known_failure(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    known = baseline(pytester, ("DISCOVERY-1", "9999-01-01"), ("TRUST-1", "9999-01-01"))
+    result = start("-k", "two and discovery", known)
+    result.assert_outcomes(errors=1)
+    result = start("-k", "one and trust", known, behaviour=Behaviour(install_fails="one"))
+    result.assert_outcomes(errors=1)
+    result = start("-k", "two and control", known.replace("baseline.yaml", "nowhere.yaml"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --mesh-baseline: *nowhere.yaml: wanted a readable file*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verified"),
+    [
+        (("--mesh-include=TRUST-1",), {"TRUST-1"}),
+        (("--mesh-include=trust-1", "--mesh-include=DISCOVERY"), {"TRUST-1", "DISCOVERY-1"}),
+        (("--mesh-include=*-1", "--mesh-exclude=extended", "--mesh-exclude=CONTROL-*"),
+         {"TRUST-1", "DISCOVERY-1", "GATEWAY-1"}),
+        (("--mesh-include=core", "--mesh-exclude=Configure Trust"),
+         {"CONTROL-1", "DISCOVERY-1", "GATEWAY-1"}),
+        (("--mesh-include=before you begin",), {"TRUST-1"}),
+        (("--mesh-level=extended", "--mesh-include=TRUST"), set()),
+    ],
+)  # fmt: skip
+def test_requirements_are_included_and_excluded(
+    start: Start, arguments: tuple[str, ...], verified: set[str]
+) -> None:
+    families = {"TRUST-1", "CONTROL-1", "DISCOVERY-1", "GATEWAY-1", "RESILIENCE-1"}
+    out = start(*arguments, "--mesh-topology=one", "--collect-only", "-q").stdout.str()
+    found = {each for each in families if f"test_{each[:-2].lower()}" in out}
+    assert found == verified
+
+
+@pytest.mark.parametrize("flag", ["--mesh-include", "--mesh-exclude"])
+def test_what_selects_nothing_is_refused(start: Start, flag: str) -> None:
+    result = start(f"{flag}=TRAFIC-1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *'TRAFIC-1' selects no requirement; the nearest is 'TRAFFIC-1'"]
+    )
 
 
 def test_what_is_not_selected_is_not_run(start: Start, pytester: pytest.Pytester) -> None:

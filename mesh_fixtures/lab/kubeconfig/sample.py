@@ -136,7 +136,7 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         for item in others:
             _require_not_stopped(order, cluster.name)
             _create(kube, name, item, injecting, progress)
-        with progress.phase("sample-ready", cluster.name):
+        with progress.within("samples").phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
             trouble = _await(order, kube, name, deployments, injecting)
         if trouble:
