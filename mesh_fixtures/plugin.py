@@ -29,7 +29,7 @@ from mesh_fixtures.session.labs import (
 )
 from mesh_fixtures.session.options import Settings, add_options, resolve
 from mesh_fixtures.session.reporting import Reporting
-from mesh_fixtures.session.terminal import TerminalProgress
+from mesh_fixtures.session.terminal import TerminalProgress, clear_line
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -279,7 +279,7 @@ def check_machine(config: pytest.Config) -> None:
     with usage_errors():
         providers.check_machine(_provider(config))
     reporter = cast("TerminalReporter", config.pluginmanager.get_plugin("terminalreporter"))
-    reporter.ensure_newline()
+    clear_line(reporter)
     reporter.write_line(f"provider: {_provider_as_chosen(config)}")
     run = config.stash[RUN]
     if run.settings.patience.factor != 1:

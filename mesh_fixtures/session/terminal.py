@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from mesh_fixtures.progress.live import LiveLines
 
 
+def clear_line(reporter: TerminalReporter) -> None:
+    """Have what is written next begin a row: on a terminal, in place of how far pytest is with
+    collecting tests, which it writes again afterwards.
+    """
+    reporter.ensure_newline()
+    if reporter._tw.width_of_current_line:
+        if reporter.isatty:
+            reporter.rewrite("", erase=True)
+            reporter.write("\r")
+        else:
+            reporter.write_line("")
+
+
 class TerminalProgress:
     """Plugin of the process that owns the terminal."""
 

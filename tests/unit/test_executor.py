@@ -203,10 +203,17 @@ def test_needs_come_first(execute: Run, folder: Path) -> None:
 def test_progress_tells_of_each_step_and_its_time(execute: Run, events: list[Event]) -> None:
     execute(step("b", sh("true"), needs=("a",)), step("a", sh("sleep 0.2")))
     phases = [(event.phase, event.cluster, event.outcome) for event in events]
-    assert phases == [
-        (name, "cluster1", outcome) for name in ("a", "b") for outcome in ("started", "done")
-    ]
-    assert events[1].seconds >= 0.2
+    outcomes = ("started", "command", "done")
+    assert phases == [(name, "cluster1", outcome) for name in ("a", "b") for outcome in outcomes]
+    assert events[1].detail == "sh -c 'sleep 0.2'"
+    assert events[2].seconds >= 0.2
+
+
+def test_the_line_of_a_command_has_no_input() -> None:
+    assert Command(("kubectl", "apply"), stdin="secret\nmore").line == (
+        "kubectl apply <<EOF (2 lines)"
+    )
+    assert Command(("a", "b c"), pipe_to=("d",)).line == "a 'b c' | d"
 
 
 def test_a_failure_tells_all(execute: Run, folder: Path) -> None:

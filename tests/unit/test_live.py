@@ -243,12 +243,14 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterato
 LIVE = re.compile(r"^ +\d+s  cluster1 istiod ", re.MULTILINE)
 
 
+CHANGING = re.compile(r"0x[0-9a-f]+|\[ *[0-9]+%\]|[0-9.]+s?|=+")
+"""Addresses, percentages, times, and what fills a line."""
+
+
 def lines_of_pytest(text: str) -> list[list[str]]:
-    """The words of its lines, without times and what depends on the width."""
-    lines = (
-        re.sub(r"=+", "=", re.sub(r"[0-9.]+s?", "", line)).split() for line in text.splitlines()
-    )
-    return [words for words in lines if words and "done" not in words and "[" not in words[-1]]
+    """The words of its lines, without what differs from run to run."""
+    lines = (CHANGING.sub("", line).split() for line in text.splitlines())
+    return [words for words in lines if words and "done" not in words]
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

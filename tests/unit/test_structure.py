@@ -19,7 +19,7 @@ FLOORS: Final = (
         *("ownership", "parallel", "patience", "retries", "strict_yaml", "suite"),
     ),
     ("options", "progress", "runner", "scenario", "supported"),
-    ("records",),
+    ("options_file", "records"),
     ("contract",),
     # what labs and meshes are made of, and how they are asked
     ("artifacts", "install", "kube"),
