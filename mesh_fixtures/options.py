@@ -384,6 +384,40 @@ SHARD_TIMES = Option(
     metavar="PATH",
     repeatable=True,
 )
+ORGANIZATION = Option(
+    "mesh_organization",
+    "",
+    "for reports: who stands behind the mesh that is verified",
+    metavar="NAME",
+)
+PROJECT = Option(
+    "mesh_project",
+    "",
+    "for reports: the product or mesh that is verified",
+    metavar="NAME",
+)
+PROJECT_VERSION = Option(
+    "mesh_project_version",
+    "",
+    "for reports: the version of that project",
+    metavar="VERSION",
+)
+CONTACT = Option(
+    "mesh_contact",
+    "",
+    "for reports: where to ask about the results, e.g. an address; repeatable",
+    metavar="CONTACT",
+    repeatable=True,
+)
+REPRODUCE = Option(
+    "mesh_reproduce",
+    "",
+    "for reports: how others get the same results, e.g. the address of a description",
+    metavar="HOW",
+)
+IMPLEMENTATION: Final = (ORGANIZATION, PROJECT, PROJECT_VERSION, CONTACT, REPRODUCE)
+"""What a report says of whose mesh it is."""
+
 PATIENCE = Option(
     "mesh_patience",
     "",
@@ -412,6 +446,7 @@ OF_A_RUN: Final = (
     DISRUPTIVE,
     PATIENCE,
     REPORT,
+    *IMPLEMENTATION,
     SHARD,
     SHARD_TIMES,
 )
@@ -481,3 +516,15 @@ def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider
         upgrade=cast("Strategy", single(UPGRADE)),
         own=own,
     )
+
+
+def implementation_of(given: Callable[[Option], Given]) -> Mapping[str, Any]:
+    """What the options of `IMPLEMENTATION` say: fields of `report.model.Implementation`."""
+    values = {
+        "organization": given(ORGANIZATION).single,
+        "project": given(PROJECT).single,
+        "version": given(PROJECT_VERSION).single,
+        "contact": given(CONTACT).values,
+        "reproduce": given(REPRODUCE).single,
+    }
+    return {name: value for name, value in values.items() if value}

@@ -14,6 +14,7 @@ from mesh_fixtures.report.model import (
     CauseReport,
     Distribution,
     Figure,
+    Implementation,
     Observation,
     Provider,
     Report,
@@ -54,6 +55,7 @@ class Seen:
     checked: tuple[RequirementReport, ...]
     causes: tuple[CauseReport, ...] = ()
     steps: tuple[StepReport, ...] = ()
+    implementation: Implementation | None = None
 
     def of(self, requirement: str) -> list[RequirementReport]:
         """What the tests of a requirement found."""
@@ -72,6 +74,7 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     found = (*known.values(), *(together(seen.of(each)) for each in others))
     reported = tuple(_explained(each, seen.causes) for each in found)
     return Report(
+        implementation=seen.implementation,
         topology=Topology.of(seen.scenario),
         provider=seen.provider,
         versions=seen.versions,

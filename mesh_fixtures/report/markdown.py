@@ -36,8 +36,11 @@ def _lines(reports: Sequence[Report]) -> Iterator[str]:
             *levels,
             f"{report.seconds:.0f} s",
         )
-        yield f"| {' | '.join(map(_cell, cells))} |"
+        yield f"| {' | '.join(map(cell, cells))} |"
     for report in reports:
+        if report.implementation is not None:
+            yield ""
+            yield f"{cell(report.topology.id)}: {cell(report.implementation.title)}"
         yield from _details(report)
 
 
@@ -68,20 +71,20 @@ def _details(report: Report) -> Iterator[str]:
     if not bad and not any(troubles):
         return
     yield ""
-    yield f"### {_cell(report.topology.id)}"
+    yield f"### {cell(report.topology.id)}"
     for trouble in filter(None, troubles):
         yield ""
-        yield f"- {_cell(trouble)}"
+        yield f"- {cell(trouble)}"
     if bad:
         yield ""
         yield "| | requirement | |"
         yield "|---|---|---|"
     for each in bad:
-        yield f"| {SIGNS[each.result]} | {each.id} {each.result} | {_cell(_why(each))} |"
+        yield f"| {SIGNS[each.result]} | {each.id} {each.result} | {cell(_why(each))} |"
     for cause in report.causes:
         yield ""
-        yield f"**{_cell(cause.id)}**: {_cell(cause.statement)}"
-        yield f"What to do: {_cell(cause.remedy)}"
+        yield f"**{cell(cause.id)}**: {cell(cause.statement)}"
+        yield f"What to do: {cell(cause.remedy)}"
 
 
 def _why(requirement: RequirementReport) -> str:
@@ -89,8 +92,8 @@ def _why(requirement: RequirementReport) -> str:
     return "; ".join(filter(None, (requirement.about_known, why)))
 
 
-def _cell(text: str) -> str:
-    """The text in one line, in which nothing is markup."""
+def cell(text: str) -> str:
+    """A text in one line, in which nothing is markup."""
     plain = " ".join(text.split())
     for sign in "\\`*_[]<>|#~":
         plain = plain.replace(sign, f"\\{sign}")

@@ -90,6 +90,34 @@ class Topology(Part):
         return self
 
 
+class Implementation(Part):
+    """Whose mesh was verified, as those say who did. What is empty is not known.
+
+    Attributes:
+        organization: who stands behind it.
+        project: the product or mesh.
+        version: the project's.
+        contact: where to ask about the results.
+        reproduce: how others get the same results.
+    """
+
+    organization: str = ""
+    project: str = ""
+    version: str = ""
+    contact: tuple[str, ...] = ()
+    reproduce: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of what is not known."""
+        return tuple(name for name, value in self if not value)
+
+    @property
+    def title(self) -> str:
+        named = " ".join(filter(None, (self.project, self.version)))
+        return ", ".join(filter(None, (self.organization, named)))
+
+
 class Provider(Part):
     """What made the clusters.
 
@@ -382,6 +410,7 @@ class Report(Document):
     """One run of one topology on one provider.
 
     Attributes:
+        implementation: whose mesh it is; None where nobody said.
         levels: follow from `requirements`.
         causes: most certain first, among equals the most upstream.
         steps: in the order in which they began.
@@ -389,6 +418,7 @@ class Report(Document):
 
     api_version: Literal["mesh-conformance.dev/v1alpha1"] = API_VERSION
     kind: Literal["ConformanceReport"] = "ConformanceReport"
+    implementation: Implementation | None = None
     topology: Topology
     provider: Provider
     versions: Versions

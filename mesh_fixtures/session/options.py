@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -44,6 +44,8 @@ class Settings:
         levels: verify requirements of these only; empty means all.
         include: verify only requirements that one of these selects; empty means all.
         exclude: leave out requirements that one of these selects.
+        implementation: what reports say of whose mesh it is: `report.model.Implementation` as
+            JSON; empty for nothing.
         baseline: whose known failures do not fail the run; None means that there are none.
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
@@ -63,6 +65,7 @@ class Settings:
     levels: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    implementation: Mapping[str, Any] = field(default_factory=dict)
     baseline: Path | None = None
     disruptive: bool = False
     report: Path | None = None
@@ -140,6 +143,7 @@ def resolve(config: pytest.Config) -> Settings:
         levels=values[options.LEVEL.name].values,
         include=values[options.INCLUDE.name].values,
         exclude=values[options.EXCLUDE.name].values,
+        implementation=options.implementation_of(lambda option: values[option.name]),
         baseline=values[options.BASELINE.name].path,
         disruptive=single(options.DISRUPTIVE) in ON,
         report=values[options.REPORT.name].path,

@@ -131,7 +131,7 @@ class Reporting:
 
     def _report(self, topology: str, exitstatus: int) -> Report:
         from mesh_fixtures.report import Seen, build
-        from mesh_fixtures.report.model import CauseReport, Retried, Run, Versions
+        from mesh_fixtures.report.model import CauseReport, Implementation, Retried, Run, Versions
         from mesh_fixtures.requirements import known
 
         settings = self._run.settings
@@ -173,6 +173,7 @@ class Reporting:
             checked=tuple(self._checked.get(topology, ())),
             causes=tuple(CauseReport.model_validate(each) for each in explained.causes),
             steps=self._steps(topology),
+            implementation=Implementation(**whose) if (whose := settings.implementation) else None,
         )
         return build(seen, known())
 

@@ -220,4 +220,4 @@ def test_verify_hands_the_file_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_commands_without_options_take_no_file() -> None:
     with pytest.raises(SystemExit):
-        cli.main(["report", "--options", "mesh.toml"])
+        cli.main(["gate", "--options", "mesh.toml"])

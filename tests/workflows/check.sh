@@ -1,9 +1,9 @@
 #!/bin/sh
-# Checks the workflows: their syntax and types by actionlint, which is skipped where Go is missing,
+# Checks the workflows and the action: their syntax and types by actionlint, which is skipped where Go is missing,
 # and their security by zizmor, which asks nobody but this checkout.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-zizmor --offline --no-progress --pedantic "$root/.github"
+zizmor --offline --no-progress --pedantic "$root/.github" "$root/action.yml"
 command -v go >/dev/null 2>&1 || {
     echo "SKIPPED: actionlint does not check the workflows, because there is no go in PATH" >&2
     exit 0
