@@ -79,6 +79,8 @@ class LiveLines:
 
     def write(self, file: TextIO, text: str) -> int:
         """Write what somebody else has to say."""
+        if self._closed:
+            return file.write(text)
         with self._lock, self._away():
             written = file.write(text)
             file.flush()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Final
 
 from mesh_fixtures.requirements.requirement import Requirement
 
-_LIKENESS = 0.5
+_LIKENESS: Final = 0.5
 
 
 def selects(which: str, requirement: Requirement) -> bool:
@@ -56,8 +57,7 @@ def _names(requirement: Requirement) -> Iterator[str]:
 
 
 def _advice(which: str, requirements: Iterable[Requirement]) -> str:
-    names = {each.id.lower(): each.id for each in requirements}
-    for each in requirements:
-        names |= {name: name for name in _names(each)} | {each.id.lower(): each.id}
+    names = {name: name for each in requirements for name in _names(each)}
+    names |= {each.id.lower(): each.id for each in requirements}
     nearest = get_close_matches(which.lower(), names, n=1, cutoff=_LIKENESS)
     return f"the nearest is {names[nearest[0]]!r}" if nearest else "see docs/requirements.md"

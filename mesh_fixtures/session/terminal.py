@@ -71,7 +71,8 @@ class TerminalProgress:
         past pytest, or cannot be shown.
         """
         file = getattr(reporter._tw, "_file", None)
-        if file is None or self._config.option.capture == "no" or not terminals.is_live(file):
+        captures = getattr(self._config.option, "capture", "no") != "no"
+        if file is None or not captures or not terminals.is_live(file):
             return None
         # it takes a moment to import, which runs elsewhere are spared
         from mesh_fixtures.progress.live import LiveLines

@@ -299,12 +299,13 @@ def test_no_color(start: Start) -> None:
     assert not re.search(rb"\x1b\[[0-9;]*m", screen.written)
 
 
-@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {}])
+@pytest.mark.parametrize(
+    ("arguments", "term"), [((), "dumb"), (("-s",), "xterm"), (("-p", "no:capture"), "xterm")]
+)
 def test_plain_lines_where_live_ones_would_disturb(
-    start: Start, environment: dict[str, str]
+    start: Start, arguments: tuple[str, ...], term: str
 ) -> None:
-    more = () if environment else ("-s",)
-    _, screen = start("--mesh-topology=one", *more, environment=environment)
+    _, screen = start("--mesh-topology=one", *arguments, environment={"TERM": term})
     assert not any(LIVE.search(each) for each in screen.seen)
     assert "cluster1 istiod done" in screen.whole
 

@@ -41,3 +41,25 @@ def test_what_has_not_ended_has_taken_until_the_last_event() -> None:
         StepTime("istiod", "cluster2", 1.0, False, 3.0),
     )
     assert found.unfinished("two") == ()
+
+
+def test_parts_count_the_time_in_which_any_of_their_steps_ran() -> None:
+    found = StepTimes()
+    progress = (
+        ("boot", "cluster1", "clusters", 104.0, 4.0),
+        ("boot", "cluster2", "clusters", 105.0, 3.0),
+        ("istiod", "cluster1", "mesh", 112.0, 7.0),
+        ("teardown", "", "removal", 120.0, 2.0),
+    )
+    found(Event("one", "boot", "cluster1", "started", at=100.0))
+    for phase, cluster, part, at, seconds in progress:
+        event = Event("one", phase, cluster, "done", seconds=seconds, at=at, part=part)  # type: ignore[arg-type]
+        found(event)
+    assert found.parts("one") == {"clusters": 5.0, "mesh": 7.0, "removal": 2.0, "": 6.0}
+    found(Event("second", "mesh", "", "done", seconds=1.0, at=130.0, part="mesh"))
+    assert found.summary() == [
+        "        clusters    mesh   tests  removal   total",
+        "one          5.0     7.0     6.0      2.0    20.0",
+        "second               1.0     0.0              0.0",
+    ]
+    assert "   other" in found.summary("other")[0]
