@@ -86,9 +86,12 @@ class StepTimes:
         """
         steps = self.of(subject)
         names = dict.fromkeys(each.part for each in steps if each.part)
-        found = {name: _covered(each for each in steps if each.part == name) for name in names}
+        found: dict[Part, float] = {
+            name: _covered(each for each in steps if each.part == name) for name in names
+        }
         rest = self.total(subject) - _covered(each for each in steps if each.part)
-        return {**found, "": max(rest, 0.0)}
+        found[""] = max(rest, 0.0)
+        return found
 
     def summary(self, between: str = "tests") -> Sequence[str]:
         """Lines of a table: a row for each subject, a column for each part of a run, seconds.

@@ -147,10 +147,11 @@ def test_styles_are_as_asked_for(screen: TerminalScreen) -> None:
 
 
 def test_a_phase_that_succeeds_leaves_no_line(screen: TerminalScreen) -> None:
-    others, lines = Others(screen), []
+    others = Others(screen)
+    lines: list[str] = []
     display = Display(lines.append, others.live)
     for outcome in ("started", "done"):
-        display(Event("one", "istiod", "cluster1", outcome, at=time.time()))  # type: ignore[arg-type]
+        display(Event("one", "istiod", "cluster1", outcome, at=time.time()))
     display(Event("one", "gateway", "cluster1", "started", at=0.0))
     display(Event("one", "gateway", "cluster1", "command", "kubectl apply", at=0.0))
     display(Event("one", "gateway", "cluster1", "failed", "no answer", 2.0, at=2.0))

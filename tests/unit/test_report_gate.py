@@ -263,9 +263,10 @@ def test_with_known_failures_too_a_gate_that_is_shut_stays_shut(
     ],
 )
 def test_bad_known_failures(
-    folder: Path, capsys: pytest.CaptureFixture[str], bad: dict[str, str], message: str
+    folder: Path, capsys: pytest.CaptureFixture[str], bad: dict[str, str | None], message: str
 ) -> None:
-    entry = {"requirement": "TRUST-1", "reason": "because", "expires": "2027-01-31"} | bad
+    good = {"requirement": "TRUST-1", "reason": "because", "expires": "2027-01-31"}
+    entry: dict[str, str | None] = {**good, **bad}
     content = yaml.safe_load(BASELINE.as_yaml())
     content["knownFailures"] = [{k: v for k, v in entry.items() if v is not None}]
     (folder / "baseline.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from plugin_stub import PATIENCE, QUICK, Behaviour, conftest, recorded, wait_until
 
 from mesh_fixtures.report import Report, read, write
-from mesh_fixtures.report.baseline import Baseline, KnownFailure, TopologyBaseline
+from mesh_fixtures.report.baseline import Baseline, Expectation, KnownFailure, TopologyBaseline
 from mesh_fixtures.report.model import RequirementReport
 from mesh_fixtures.requirements import by_id
 
@@ -172,7 +172,10 @@ def test_trust(mesh_installed, mesh_scenario):
 def baseline(pytester: pytest.Pytester, *known: tuple[str, str]) -> str:
     """A flag that names a baseline with known failures: requirements, and when they expire."""
     accepted = TopologyBaseline(
-        topology="one", scenario="0" * 64, istio="1", requirements={"TRUST-1": {"result": "met"}}
+        topology="one",
+        scenario="0" * 64,
+        istio="1",
+        requirements={"TRUST-1": Expectation(result="met")},
     )
     failures = tuple(
         KnownFailure.model_validate({"requirement": each, "reason": "why", "expires": expires})
