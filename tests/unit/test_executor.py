@@ -18,7 +18,6 @@ import pytest
 from mesh_fixtures import retries
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.executor import (
-    PARALLEL_STEPS,
     is_repeatable,
     run,
 )
