@@ -102,9 +102,11 @@ class LiveLines:
             self._is_row_empty = False
 
     def pause(self) -> None:
-        """Take the lines away until `resume`, e.g. for a debugger."""
+        """Leave the terminal to a debugger until `resume`. What is shown stays above what that has
+        written already, past these lines.
+        """
         with self._lock:
-            self._erase()
+            self._drawn = ()
             self._paused = True
 
     def resume(self) -> None:
