@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mesh_fixtures.errors import ReportError
 from mesh_fixtures.progress import Sink
 
 if TYPE_CHECKING:
@@ -34,6 +36,14 @@ def add(parser: ArgumentParser) -> None:
         help="make a baseline of them; keeps the tolerances of one that is there",
     )
     parser.add_argument(
+        "--latency-tolerance",
+        metavar="PART",
+        type=_part,
+        help="with --write-baseline: latencies (p50 and p90) are compared from then on, and may "
+        "grow by this part of them, 0.5 being half as much again, or by 5 ms (default: they are "
+        "not compared, as they depend on what else the machine does)",
+    )
+    parser.add_argument(
         "--allow-scenario-change",
         action="store_true",
         help="compare with a baseline of a scenario that has changed since",
@@ -49,6 +59,16 @@ def add(parser: ArgumentParser) -> None:
     )
 
 
+def _part(value: str) -> float:
+    try:
+        part = float(value)
+    except ValueError:
+        part = -1.0
+    if not 0 <= part < inf:
+        raise ArgumentTypeError(f"{value!r} is not a number from 0 on, e.g. 0.5")
+    return part
+
+
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     from mesh_fixtures.report.baseline import Baseline
@@ -57,9 +77,16 @@ def run(arguments: Namespace, sink: Sink) -> int:
     from mesh_fixtures.report.gate import judge, require_comparable, table
     from mesh_fixtures.report.merging import merge
 
+    if arguments.latency_tolerance is not None and not arguments.write_baseline:
+        raise ReportError(
+            wanted="--write-baseline with --latency-tolerance",
+            seen="--baseline, which has tolerances of its own",
+            where="--latency-tolerance",
+            remedy="give it when the baseline is made, or edit the file's tolerances",
+        )
     found = merge(load(arguments.reports))
     if arguments.write_baseline:
-        return _write(found, arguments.write_baseline)
+        return _write(found, arguments.write_baseline, arguments.latency_tolerance)
     baseline = read(Baseline, arguments.baseline)
     require_comparable(
         found,
@@ -72,11 +99,15 @@ def run(arguments: Namespace, sink: Sink) -> int:
     return 0 if judgement.passes else 1
 
 
-def _write(found: Sequence[Combined], file: Path) -> int:
-    from mesh_fixtures.report.baseline import TOLERANCES, Baseline, make
+def _write(found: Sequence[Combined], file: Path, latency: float | None) -> int:
+    from mesh_fixtures.report.baseline import TOLERANCES, Baseline, make, tolerance_of_latencies
     from mesh_fixtures.report.document import read, write
 
     tolerances = read(Baseline, file).tolerances if file.exists() else TOLERANCES
+    if latency is not None:
+        given = tolerance_of_latencies(latency)
+        others = (each for each in tolerances if each.figures != given.figures)
+        tolerances = (given, *others)
     write(make(found, tolerances), file)
     for each in found:
         for name in each.requirements:

@@ -42,6 +42,8 @@ class Settings:
         levels: verify requirements of these only; empty means all.
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
+        metrics: file for the results as metrics; None for none.
+        otlp: where a collector takes metrics; empty for none.
         install: how the mesh is installed, or `SKIP`.
         shard: part of the selected topologies that is verified; None means all.
         shard_times: reports, or folders of them, that say how long topologies take.
@@ -58,6 +60,8 @@ class Settings:
     levels: tuple[str, ...] = ()
     disruptive: bool = False
     report: Path | None = None
+    metrics: Path | None = None
+    otlp: str = ""
     install: str = METHODS[0]
     shard: Shard | None = None
     shard_times: tuple[Path, ...] = ()
@@ -123,6 +127,7 @@ def resolve(config: pytest.Config) -> Settings:
     external = providers.is_external(choice)
     _require_fit(choice, external=external, plan=plan)
     folder, report = single(options.SCENARIOS), single(options.REPORT)
+    metrics = single(options.METRICS)
     return Settings(
         provider=choice,
         external=external,
@@ -134,6 +139,8 @@ def resolve(config: pytest.Config) -> Settings:
         levels=values[options.LEVEL.name],
         disruptive=single(options.DISRUPTIVE) in ON,
         report=_path(report, config) if report else None,
+        metrics=_path(metrics, config) if metrics else None,
+        otlp=_otlp(single(options.OTLP)),
         install=SKIP if external else choice.method,
         shard=_shard(single(options.SHARD)),
         shard_times=tuple(_path(each, config) for each in values[options.SHARD_TIMES.name]),
@@ -234,6 +241,17 @@ def _requests(value: str) -> int:
             f"{MINIMUM_REQUESTS}"
         )
     return int(value)
+
+
+def _otlp(value: str) -> str:
+    if not value:
+        return ""
+    from mesh_fixtures.report.otlp import endpoint_of
+
+    try:
+        return endpoint_of(value)
+    except ValueError as error:
+        raise pytest.UsageError(f"{options.OTLP.flag}: {error}") from error
 
 
 def _shard(value: str) -> Shard | None:
