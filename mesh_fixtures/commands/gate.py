@@ -14,6 +14,7 @@ from mesh_fixtures.progress import Sink
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mesh_fixtures.report.baseline import Baseline, Tolerance
     from mesh_fixtures.report.merging import Combined
 
 SUMMARY = "hold reports to a baseline: exit status 1 where something is missing, failed or worse"
@@ -99,16 +100,33 @@ def run(arguments: Namespace, sink: Sink) -> int:
     return 0 if judgement.passes else 1
 
 
+def _holds_any(baseline: Baseline, tolerance: Tolerance) -> bool:
+    """Whether a baseline has a figure that a tolerance fits."""
+    return any(
+        tolerance.fits(figure)
+        for topology in baseline.topologies
+        for expectation in topology.requirements.values()
+        for figure in expectation.figures
+    )
+
+
 def _write(found: Sequence[Combined], file: Path, latency: float | None) -> int:
     from mesh_fixtures.report.baseline import TOLERANCES, Baseline, make, tolerance_of_latencies
     from mesh_fixtures.report.document import read, write
 
     tolerances = read(Baseline, file).tolerances if file.exists() else TOLERANCES
-    if latency is not None:
-        given = tolerance_of_latencies(latency)
-        others = (each for each in tolerances if each.figures != given.figures)
-        tolerances = (given, *others)
-    write(make(found, tolerances), file)
+    limit = None if latency is None else tolerance_of_latencies(latency)
+    if limit is not None:
+        tolerances = (limit, *(each for each in tolerances if each.figures != limit.figures))
+    baseline = make(found, tolerances)
+    if limit is not None and not _holds_any(baseline, limit):
+        raise ReportError(
+            wanted="reports with latencies, where TRAFFIC-1 is met",
+            seen="none",
+            where="--latency-tolerance",
+            remedy="leave it out, or verify the topologies anew: earlier versions measured none",
+        )
+    write(baseline, file)
     for each in found:
         for name in each.requirements:
             if (result := each.result(name)) in ("unmet", "inconclusive", "not run"):

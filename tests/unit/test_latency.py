@@ -244,3 +244,16 @@ def test_tolerances_that_are_none(value: str, capsys: pytest.CaptureFixture[str]
 def test_a_tolerance_belongs_to_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["gate", "any", "--baseline", "any", "--latency-tolerance=1"]) == 2
     assert "give it when the baseline is made" in capsys.readouterr().err
+
+
+def test_there_must_be_latencies_to_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = report(figures={})
+    write(made, tmp_path / made.file_name)
+    file = tmp_path / "baseline.yaml"
+    writing = ["gate", str(tmp_path), "--write-baseline", str(file)]
+    assert cli.main([*writing, "--latency-tolerance", "1"]) == 2
+    assert "wanted reports with latencies" in capsys.readouterr().err
+    assert not file.exists()
+    assert cli.main(writing) == 0

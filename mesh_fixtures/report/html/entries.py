@@ -31,10 +31,11 @@ class Entry:
 
 def entries(causes: Iterable[str]) -> tuple[Entry, ...]:
     """The entries of causes that the guide knows, each once, in order."""
-    texts = guide.causes()
+    wanted = dict.fromkeys(causes)
+    texts = guide.causes() if wanted else {}
     return tuple(
         Entry(each, guide.cause_entry(each), _parts(texts[each]))
-        for each in dict.fromkeys(causes)
+        for each in wanted
         if each in texts
     )
 
