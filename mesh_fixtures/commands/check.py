@@ -11,7 +11,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +127,7 @@ def _measure(samples: Sequence[Sample], file: Path | None, endpoint: str) -> Non
 
     if file is not None:
         metrics.write(samples, file)
-    if endpoint and (why := otlp.send(samples, endpoint, version("mesh-conformance"))):
+    if endpoint and (why := otlp.send(samples, endpoint)):
         print(f"warning: metrics were not sent to {endpoint}: {why}", file=sys.stderr)
 
 

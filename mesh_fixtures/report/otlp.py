@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ EXPORT_SECONDS: Final = 5.0
 _MARGIN_SECONDS: Final = 1.0
 _SIGNAL: Final = "/v1/metrics"
 _SERVICE: Final = "mesh-conformance"
+"""Also the name of this project's distribution."""
+
 _LIBRARY: Final = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 
 
@@ -38,6 +41,11 @@ def endpoint_of(given: str) -> str:
     Raises:
         ValueError: it is no such URL, or the libraries that it takes are not installed.
     """
+    if "@" in given:
+        raise ValueError(
+            "credentials do not belong into the URL; give them as headers by the environment "
+            "variable OTEL_EXPORTER_OTLP_HEADERS"
+        )
     try:
         parts = urlsplit(given)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -52,11 +60,6 @@ def endpoint_of(given: str) -> str:
             f"OpenTelemetry's libraries are not installed; fix: pip install "
             f"'mesh-conformance[{EXTRA}]'"
         )
-    if parts.username or parts.password:
-        raise ValueError(
-            "credentials do not belong into the URL; give them as headers by the environment "
-            "variable OTEL_EXPORTER_OTLP_HEADERS"
-        )
     whole = given.rstrip("/")
     return whole if whole.endswith(_SIGNAL) else whole + _SIGNAL
 
@@ -68,14 +71,11 @@ def _is_installed() -> bool:
         return False
 
 
-def send(
-    samples: Iterable[Sample], endpoint: str, version: str, seconds: float = EXPORT_SECONDS
-) -> str:
+def send(samples: Iterable[Sample], endpoint: str, seconds: float = EXPORT_SECONDS) -> str:
     """Send metrics, once.
 
     Args:
         endpoint: as `endpoint_of`.
-        version: of this project.
         seconds: after which the collector is given up.
 
     Returns:
@@ -87,7 +87,8 @@ def send(
     def export() -> None:
         try:
             with _logged(troubles):
-                _export(_data(samples, version), endpoint, seconds)
+                _export(_data(samples), endpoint, seconds)
+            troubles.clear()  # what was overcome
         except Exception as error:  # of whichever library
             troubles.append(f"{type(error).__name__}: {error}")
 
@@ -100,15 +101,15 @@ def send(
     return troubles[0] if troubles else ""
 
 
-def _data(samples: Iterable[Sample], version: str) -> MetricsData | None:
+def _data(samples: Iterable[Sample]) -> MetricsData | None:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
 
-    reader = InMemoryMetricReader()
-    about = Resource.create({"service.name": _SERVICE, "service.version": version})
+    reader, release = InMemoryMetricReader(), version(_SERVICE)
+    about = Resource.create({"service.name": _SERVICE, "service.version": release})
     provider = MeterProvider((reader,), resource=about, shutdown_on_exit=False)
-    meter = provider.get_meter(_SERVICE, version)
+    meter = provider.get_meter(_SERVICE, release)
     gauges: dict[str, Any] = {}
     for each in samples:
         family = each.family

@@ -150,7 +150,7 @@ class Reporting:
         if settings.metrics is not None:
             metrics.write(samples, settings.metrics)
         if settings.otlp:
-            why = otlp.send(samples, settings.otlp, version("mesh-conformance"))
+            why = otlp.send(samples, settings.otlp)
             if why:
                 self._warning = f"metrics were not sent to {settings.otlp}: {why}"
 
