@@ -369,6 +369,19 @@ REPORT = Option(
     "diagnostics where something failed (default: mesh-report beside the pytest configuration)",
     metavar="DIR",
 )
+METRICS = Option(
+    "mesh_metrics",
+    "",
+    "write the results as gauges for Prometheus, e.g. for node_exporter's textfile collector",
+    metavar="FILE",
+)
+OTLP = Option(
+    "mesh_otlp",
+    "",
+    "send the same gauges to a collector of OpenTelemetry by OTLP over HTTP, e.g. "
+    "http://localhost:4318; needs mesh-conformance[otlp]; one that does not answer is a warning",
+    metavar="URL",
+)
 SHARD = Option(
     "mesh_shard",
     "",
@@ -447,6 +460,8 @@ OF_A_RUN: Final = (
     PATIENCE,
     REPORT,
     *IMPLEMENTATION,
+    METRICS,
+    OTLP,
     SHARD,
     SHARD_TIMES,
 )

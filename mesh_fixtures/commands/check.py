@@ -8,26 +8,30 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mesh_fixtures import providers
+from mesh_fixtures import options, providers
 from mesh_fixtures.commands import (
     add_external,
     add_patience,
     add_scenarios_folder,
     find_scenario,
+    look_up,
     own,
 )
 from mesh_fixtures.contract import Lab, Provider
-from mesh_fixtures.errors import MeshConformanceError
+from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import Scenario
 
 if TYPE_CHECKING:
     from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause
+    from mesh_fixtures.report.metrics import Sample
     from mesh_fixtures.requirements import Outcome
 
 SUMMARY = "look at an existing mesh within seconds, without making anything in it"
@@ -56,6 +60,8 @@ def add(parser: ArgumentParser) -> None:
     add_scenarios_folder(parser)
     add_external(parser)
     add_patience(parser)
+    options.declare(parser, options.METRICS)
+    options.declare(parser, options.OTLP)
     parser.epilog = (
         "Changes nothing, and sends no requests through the mesh: what that takes is for verify. "
         "Exit status: 0: what was checked is met, 1: not so, 4: cannot be checked as given."
@@ -64,8 +70,9 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
-    begun = time.monotonic()
+    began, begun = datetime.now(UTC), time.monotonic()
     try:
+        metrics, endpoint = _metrics_wanted(arguments)
         provider, scenario, notes = _mesh(arguments)
         with provider.read_only(scenario) as lab:
             seen = check(lab)
@@ -79,7 +86,50 @@ def run(arguments: Namespace, sink: Sink) -> int:
         print(json.dumps(as_json(seen, seconds), indent=2))
     else:
         print(*as_text(seen, seconds), sep="\n")
+    if metrics is not None or endpoint:
+        _measure(as_metrics(seen, provider.name, began), metrics, endpoint)
     return 0 if seen.result == "met" else NOT_MET
+
+
+def _metrics_wanted(arguments: Namespace) -> tuple[Path | None, str]:
+    """The file for metrics, and where a collector takes them; None and empty where not wanted.
+
+    Raises:
+        MachineError: they cannot be written or sent there.
+    """
+    metrics, otlp = (look_up(arguments, each) for each in (options.METRICS, options.OTLP))
+    file, url = metrics.path, otlp.single
+    if file is None and not url:
+        return None, ""
+    from mesh_fixtures.report.document import require_writable
+    from mesh_fixtures.report.otlp import endpoint_of
+
+    try:
+        if file is not None:
+            require_writable(file)
+    except OSError as error:
+        seen, where = error.strerror or str(error), f"{metrics.source} {file}"
+        raise MachineError(wanted="a file that can be written", seen=seen, where=where) from error
+    try:
+        return file, (endpoint_of(url) if url else "")
+    except ValueError as error:
+        raise MachineError(
+            wanted="a collector's URL", seen=str(error), where=otlp.source
+        ) from error
+
+
+def _measure(samples: Sequence[Sample], file: Path | None, endpoint: str) -> None:
+    """Write metrics and send them; a collector that does not take them is a warning.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    from mesh_fixtures.report import metrics, otlp
+
+    if file is not None:
+        metrics.write(samples, file)
+    if endpoint and (why := otlp.send(samples, endpoint)):
+        print(f"warning: metrics were not sent to {endpoint}: {why}", file=sys.stderr)
 
 
 def _mesh(arguments: Namespace) -> tuple[Provider, Scenario, tuple[str, ...]]:
@@ -175,6 +225,39 @@ def as_json(seen: Seen, seconds: float) -> Mapping[str, Any]:
         ],
         "causes": [_cause(each) for each in seen.diagnosis.roots],
     }
+
+
+def as_metrics(seen: Seen, provider: str, began: datetime) -> tuple[Sample, ...]:
+    """The result for monitors, as of now.
+
+    Args:
+        provider: name of the clusters' provider.
+        began: when the look at the mesh did.
+    """
+    from mesh_fixtures.report import cause_report, metrics
+    from mesh_fixtures.report.model import Found, RequirementReport
+    from mesh_fixtures.requirements import by_id
+
+    mesh = metrics.Mesh("check", seen.scenario.id, provider, options.SKIP)
+    looked_at = [
+        RequirementReport(
+            id=name,
+            level=by_id(name).level,
+            title=by_id(name).title,
+            result=outcome.result,
+            findings=tuple(
+                Found(cluster=each.cluster, expected=each.expected, seen=each.seen)
+                for each in outcome.findings
+            ),
+        )
+        for name, outcome in seen.outcomes.items()
+    ]
+    clusters = [each.name for each in seen.scenario.clusters]
+    causes = [cause_report(each) for each in seen.diagnosis.roots]
+    return (
+        *metrics.of_requirements(mesh, clusters, looked_at, causes),
+        *metrics.of_run(mesh, began, datetime.now(UTC)),
+    )
 
 
 def _cause(root: RootCause) -> Mapping[str, Any]:

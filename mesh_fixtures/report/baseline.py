@@ -80,7 +80,23 @@ TOLERANCES: Final = (
 )
 """Of a baseline that has none of its own. Requirements have limits by themselves, e.g. no failed
 request at all where nothing is taken down; these are for what gets worse within the limits. Times
-depend on the machine, so that half as much again is still the same."""
+depend on the machine, so that half as much again is still the same. Latencies are not among them:
+another job on the same machine multiplies them, and a gate that shuts by chance is soon ignored."""
+
+_LATENCIES: Final = "*.latency_p[59]0_ms.*"
+"""Medians and 90th percentiles. The 99th is that of one or two requests, which is chance."""
+
+_LEAST_MILLISECONDS: Final = 5.0
+"""By which a latency may grow in any case: a busy processor's time slice."""
+
+
+def tolerance_of_latencies(relative: float) -> Tolerance:
+    """For latencies that are worth comparing: of machines that do nothing else.
+
+    Args:
+        relative: part of the baseline's latency by which one may grow.
+    """
+    return Tolerance(figures=_LATENCIES, absolute=_LEAST_MILLISECONDS, relative=relative)
 
 
 class Expectation(Part):

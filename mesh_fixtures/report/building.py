@@ -15,6 +15,7 @@ from mesh_fixtures.report.model import (
     Distribution,
     Figure,
     Implementation,
+    Latency,
     Observation,
     Provider,
     Report,
@@ -35,7 +36,10 @@ _REQUESTS: Final = "TRAFFIC-1"
 _SHARES: Final = "TRAFFIC-2"
 """The requirements whose figures tell who answered whom."""
 
+_SHARE: Final = re.compile(r"(.+?)\.(share|expected_share|band)\.(.+)")
 _BAND: Final = re.compile(r"(\d+) to (\d+) of (\d+)")
+_LATENCY: Final = re.compile(r"(.+?)\.latency_(answers|p\d+_ms)\.(local|cross-network)\.(.+)")
+"""Names of clusters and of destinations may have dots."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     others = dict.fromkeys(each.id for each in seen.checked if each.id not in known)
     found = (*known.values(), *(together(seen.of(each)) for each in others))
     reported = tuple(_explained(each, seen.causes) for each in found)
+    figures = {each.id: each.figures for each in reported}
     return Report(
         implementation=seen.implementation,
         topology=Topology.of(seen.scenario),
@@ -82,7 +87,8 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
         levels=levels_of(reported),
         requirements=reported,
         causes=seen.causes,
-        distribution=distributions({each.id: each.figures for each in reported}),
+        distribution=distributions(figures),
+        latency=latencies(figures.get(_REQUESTS, {})),
         steps=seen.steps,
     )
 
@@ -182,10 +188,9 @@ def distributions(figures: Mapping[str, Mapping[str, Figure]]) -> tuple[Distribu
 
 
 def _parts(figure: str) -> tuple[str, str, str]:
-    """Cluster, kind and destination that a figure's name holds; destinations have dots."""
-    cluster, _, rest = figure.partition(".")
-    kind, _, name = rest.partition(".")
-    return cluster, kind, name
+    """Cluster, kind and destination that the name of a figure of shares holds; empty of others."""
+    found = _SHARE.fullmatch(figure)
+    return (found[1], found[2], found[3]) if found else ("", "", "")
 
 
 def _answers(cluster: str, name: str, shares: Mapping[str, Figure]) -> Answers:
@@ -199,4 +204,21 @@ def _answers(cluster: str, name: str, shares: Mapping[str, Figure]) -> Answers:
         expected=float(Fraction(str(shares[f"{cluster}.expected_share.{name}"]))),
         low=low,
         high=high,
+    )
+
+
+def latencies(figures: Mapping[str, Figure]) -> tuple[Latency, ...]:
+    """The latencies of each cluster's requests, in the order of the figures.
+
+    Args:
+        figures: of the requirement whose requests they are.
+    """
+    measured: dict[tuple[str, str, str], dict[str, Figure]] = {}
+    for name, value in figures.items():
+        if found := _LATENCY.fullmatch(name):
+            cluster, kind, path, version = found.groups()
+            measured.setdefault((cluster, version, path), {})[kind] = value
+    return tuple(
+        Latency.model_validate({"cluster": cluster, "version": version, "path": path} | values)
+        for (cluster, version, path), values in measured.items()
     )

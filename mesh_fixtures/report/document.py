@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from errno import EISDIR
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -90,9 +91,27 @@ def write(document: Document, path: Path) -> None:
 def write_text(text: str, path: Path) -> None:
     """As `write`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = _unfinished(path)
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
+
+
+def require_writable(path: Path) -> None:
+    """See to it that a file can be written later; its folder is made, and what is there is kept.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trial = _unfinished(path)
+    trial.touch()
+    trial.unlink()
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def _parsed(path: Path) -> Any:

@@ -357,6 +357,27 @@ class Distribution(Part):
     answers: tuple[Answers, ...]
 
 
+class Latency(Part):
+    """How long answers took, as the client measured it, in milliseconds.
+
+    Attributes:
+        cluster: where the client is.
+        version: of HelloWorld, that answered.
+        path: local: to pods on the client's network; cross-network: through another's gateways.
+        answers: how many there were.
+        p50_ms: half of them took no longer. So `p90_ms` and `p99_ms` for 90 and 99 percent; of
+            fewer than 100 answers, the latter is the slowest one's.
+    """
+
+    cluster: str
+    version: str
+    path: Literal["local", "cross-network"]
+    answers: Annotated[int, Field(ge=0)]
+    p50_ms: Annotated[float, Field(ge=0)]
+    p90_ms: Annotated[float, Field(ge=0)]
+    p99_ms: Annotated[float, Field(ge=0)]
+
+
 class StepReport(Part):
     """A phase of the run.
 
@@ -413,6 +434,7 @@ class Report(Document):
         implementation: whose mesh it is; None where nobody said.
         levels: follow from `requirements`.
         causes: most certain first, among equals the most upstream.
+        distribution: by client, of the requests of TRAFFIC-1. So `latency`.
         steps: in the order in which they began.
     """
 
@@ -427,6 +449,7 @@ class Report(Document):
     requirements: tuple[RequirementReport, ...]
     causes: tuple[CauseReport, ...] = ()
     distribution: tuple[Distribution, ...] = ()
+    latency: tuple[Latency, ...] = ()
     steps: tuple[StepReport, ...] = ()
 
     @model_validator(mode="after")

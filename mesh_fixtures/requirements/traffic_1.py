@@ -19,6 +19,7 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.latency import latencies
 from mesh_fixtures.verdict.slowness import SLOW_SECONDS, late, waiting
 from mesh_fixtures.verdict.statistics import judge_shares
 
@@ -49,6 +50,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         figures[f"{cluster}.requests_per_second"] = round(sample.per_second, 1)
         for version, count in sample.versions.items():
             figures[f"{cluster}.answers.{version}"] = count
+        for each in latencies(mesh.endpoints[cluster].wanted, sample.answers):
+            of = f"{each.path}.{each.version}"
+            figures[f"{cluster}.latency_answers.{of}"] = each.answers
+            for percent, milliseconds in each.milliseconds.items():
+                figures[f"{cluster}.latency_p{percent}_ms.{of}"] = milliseconds
     reserves = {
         cluster: reserve
         for cluster, sample in mesh.traffic.items()

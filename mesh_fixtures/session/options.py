@@ -49,6 +49,8 @@ class Settings:
         baseline: whose known failures do not fail the run; None means that there are none.
         disruptive: verify disruptive requirements, too.
         report: folder for what is written of the run; None means the default one.
+        metrics: file for the results as metrics; None for none.
+        otlp: where a collector takes metrics; empty for none.
         install: how the mesh is installed, or `SKIP`.
         shard: part of the selected topologies that is verified; None means all.
         shard_times: reports, or folders of them, that say how long topologies take.
@@ -69,6 +71,8 @@ class Settings:
     baseline: Path | None = None
     disruptive: bool = False
     report: Path | None = None
+    metrics: Path | None = None
+    otlp: str = ""
     install: str = METHODS[0]
     shard: Shard | None = None
     shard_times: tuple[Path, ...] = ()
@@ -147,6 +151,8 @@ def resolve(config: pytest.Config) -> Settings:
         baseline=values[options.BASELINE.name].path,
         disruptive=single(options.DISRUPTIVE) in ON,
         report=values[options.REPORT.name].path,
+        metrics=values[options.METRICS.name].path,
+        otlp=_otlp(values[options.OTLP.name]),
         install=SKIP if external else choice.method,
         shard=_shard(values[options.SHARD.name]),
         shard_times=_paths(values[options.SHARD_TIMES.name]),
@@ -248,6 +254,17 @@ def _requests(given: Given) -> int:
             f"{given.source}: {value!r} is not a whole number of at least {MINIMUM_REQUESTS}"
         )
     return int(value)
+
+
+def _otlp(given: Given) -> str:
+    if not given.values:
+        return ""
+    from mesh_fixtures.report.otlp import endpoint_of
+
+    try:
+        return endpoint_of(given.single)
+    except ValueError as error:
+        raise pytest.UsageError(f"{given.source}: {error}") from error
 
 
 def _shard(given: Given) -> Shard | None:

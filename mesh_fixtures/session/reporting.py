@@ -13,7 +13,7 @@ import pytest
 from mesh_fixtures import providers
 from mesh_fixtures.contract import Provider as LabProvider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import REPORT
+from mesh_fixtures.options import METRICS, REPORT
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
@@ -48,6 +48,7 @@ class Reporting:
         self._explained: dict[str, Explained] = {}
         self._written: list[Report] = []
         self._trouble = ""
+        self._warning = ""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -59,19 +60,27 @@ class Reporting:
 
     def _begin(self) -> None:
         """Remove what this run is going to write: nobody may take an old report for a new one.
+        Metrics stay until there are new ones, as they say when they were made.
 
         Raises:
-            pytest.UsageError: the folder cannot be written to.
+            pytest.UsageError: the folder cannot be written to, or the metrics.
         """
         if self._begun or not self._topologies:
             return
         from mesh_fixtures.report import file_name
+        from mesh_fixtures.report.document import require_writable
 
         self._begun = True
         provider = self._provider()
         names = [file_name(each, provider.name, provider.install) for each in self._topologies]
+        metrics = self._run.settings.metrics
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if metrics is not None:
+                require_writable(metrics)
+        except OSError as error:
+            raise pytest.UsageError(f"{METRICS.flag}: {metrics}: {error.strerror}") from error
+        try:
+            require_writable(self._folder / PAGE)
             for name in (*names, PAGE):
                 (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -128,6 +137,22 @@ class Reporting:
             write(report, self._folder / report.file_name)
             self._written.append(report)
         write_text(page(self._written), self._folder / PAGE)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Write metrics and send them, where that is asked for."""
+        settings = self._run.settings
+        if settings.metrics is None and not settings.otlp:
+            return
+        from mesh_fixtures.report import metrics, otlp
+
+        samples = [each for report in self._written for each in metrics.of_report(report)]
+        if settings.metrics is not None:
+            metrics.write(samples, settings.metrics)
+        if settings.otlp:
+            why = otlp.send(samples, settings.otlp)
+            if why:
+                self._warning = f"metrics were not sent to {settings.otlp}: {why}"
 
     def _report(self, topology: str, exitstatus: int) -> Report:
         from mesh_fixtures.report import Seen, build
@@ -220,5 +245,9 @@ class Reporting:
             terminalreporter.write_line(f"{report.topology.id}: {levels}: {place}")
         if self._written:
             terminalreporter.write_line(f"page: {self._folder / PAGE}")
+            if self._run.settings.metrics is not None and not self._trouble:
+                terminalreporter.write_line(f"metrics: {self._run.settings.metrics}")
+        if self._warning:
+            terminalreporter.write_line(f"warning: {self._warning}", yellow=True)
         if self._trouble:
             terminalreporter.write_line(self._trouble, red=True)

@@ -36,12 +36,14 @@ class Destination:
         name: unique for a client, e.g. `v1`, or `v2 (network2)` behind gateways.
         instances: pods that answer.
         targets: `address:port` of the endpoints that lead there; empty when there is no gateway.
+        cross_network: whether it is on another network than the client.
     """
 
     name: str
     versions: frozenset[str]
     instances: frozenset[str]
     targets: frozenset[str]
+    cross_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def destinations(
                     versions=versions,
                     instances=frozenset(pod.pod for pod in here),
                     targets=_through(network, here, gateways),
+                    cross_network=True,
                 )
             )
     return tuple(found)

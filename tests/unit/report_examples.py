@@ -30,7 +30,20 @@ TWO_NETWORKS = SCENARIOS["multi-primary-multi-network"]
 ONE_NETWORK = SCENARIOS["multi-primary"]
 
 TRAFFIC: Mapping[str, Mapping[str, Figure]] = {
-    "TRAFFIC-1": {"cluster1.requests": 200, "cluster1.failures": 0},
+    "TRAFFIC-1": {
+        "cluster1.requests": 200,
+        "cluster1.failures": 0,
+        **{
+            f"{cluster}.latency_{kind}.{answering}": figure
+            for cluster, answering, figures in (
+                ("cluster1", "local.v1", (103, 1.2, 2.5, 9.75)),
+                ("cluster1", "cross-network.v2", (97, 2.75, 6.0, 48.0)),
+                ("cluster2", "local.v2", (103, 1.5, 2.5, 12.0)),
+                ("cluster2", "cross-network.v1", (97, 3.0, 5.5, 1042.0)),
+            )
+            for kind, figure in zip(("answers", "p50_ms", "p90_ms", "p99_ms"), figures, strict=True)
+        },
+    },
     "TRAFFIC-2": {
         f"{cluster}.{kind}.{version}": figure
         for cluster in ("cluster1", "cluster2")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from fake_api_server import FakeApiServer
 from mesh_examples import SCENARIOS
+from prometheus_client.parser import text_string_to_metric_families
 
 from mesh_fixtures import cli
 from mesh_fixtures.commands import check
@@ -137,6 +139,62 @@ def test_exit_status(
     (lab,) = labs
     assert lab.external
     assert not any(each.kubeconfig.exists() for each in lab.clusters.values())
+
+
+def test_metrics(
+    kubeconfigs: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    looking(monkeypatch, UNMET)
+    scenario, file = tmp_path / f"{SCENARIO.id}.yaml", tmp_path / "collector" / "mesh.prom"
+    scenario.write_text(as_yaml(SCENARIO))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    endpoint = f"--otlp=http://127.0.0.1:{port}"
+    more = [f"--metrics={file}", endpoint]
+    assert cli.main(["check", str(scenario), *kubeconfigs, *more]) == 1
+    read = {
+        sample.name: (sample.labels, sample.value)
+        for family in text_string_to_metric_families(file.read_text())
+        for sample in family.samples
+        if sample.value == 1 or sample.labels.get("cluster") == "cluster1"
+    }
+    mesh = {
+        "command": "check",
+        "topology": SCENARIO.id,
+        "provider": "kubeconfig",
+        "install": "skip",
+    }
+    requirement = {**mesh, "requirement": "CONTROL-1", "level": "core"}
+    assert read["mesh_conformance_requirement_result"] == ({**requirement, "result": "unmet"}, 1)
+    assert read["mesh_conformance_requirement_met"][0]["cluster"] == "cluster2"
+    assert read["mesh_conformance_cause"] == (
+        {**mesh, "cause": CAUSE.id, "certainty": "certain", "cluster": "cluster1"},
+        1,
+    )
+    assert f"warning: metrics were not sent to {endpoint[7:]}/v1/metrics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--metrics=/sys/kernel/mesh.prom", "wanted a file that can be written"),
+        ("--otlp=localhost:4318", "is not a collector's URL"),
+    ],
+)
+def test_metrics_that_cannot_be_written_or_sent(
+    option: str,
+    said: str,
+    kubeconfigs: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    labs = looking(monkeypatch, MET)
+    assert cli.main(["check", *kubeconfigs, option]) == 4
+    assert said in capsys.readouterr().err
+    assert labs == []
 
 
 def test_a_mesh_that_cannot_be_looked_at(

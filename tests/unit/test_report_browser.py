@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,6 @@ WIDTHS = (360, 800, 1010, 1280)
 SCHEMES: Mapping[str, int] = {"dark": 0, "light": 1}
 
 PROBE = """
-<pre id="seen"></pre>
 <script>
 const seen = [];
 for (const frame of document.querySelectorAll("iframe")) {
@@ -62,6 +63,22 @@ addEventListener("load", () => {
 """
 
 
+AXE = """
+<script>{library}</script>
+<script>
+for (const each of document.querySelectorAll("details")) each.open = true;
+axe.run().then(
+  found => found.violations.map(each => `${{each.id}}: ${{each.nodes.map(node => node.html)}}`),
+  error => [`${{error}}`],
+).then(lines => {{
+  const seen = parent.document.getElementById("seen");
+  seen.textContent = JSON.stringify([...JSON.parse(seen.textContent), [innerWidth, lines]]);
+}});
+</script>
+"""
+POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')
+
+
 def _browser() -> str:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None and os.environ.get("MESH_BROWSER") == "required":
@@ -96,18 +113,47 @@ class Browser:
 
     def look(self, text: str, scheme: str) -> Sequence[Any]:
         """What is seen of a page, at each of `WIDTHS`."""
+        done = self.run(self.framed(text, PROBE), scheme, "--dump-dom")
+        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+        return self.seen(done.stdout)
+
+    def framed(self, text: str, probe: str = "") -> Path:
+        """A file that shows a page at each of `WIDTHS`, and what looks at it."""
         frames = "".join(
             f'<iframe srcdoc="{html.escape(text)}" style="width:{width}px;height:900px;border:0">'
             "</iframe>"
             for width in WIDTHS
         )
         file = self.folder / "frames.html"
-        file.write_text(f"<!DOCTYPE html>{frames}{PROBE}", encoding="utf-8")
-        done = self.run(file, scheme, "--dump-dom")
-        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-        content = done.stdout.split('<pre id="seen">')[1].split("</pre>")[0]
+        seen = '<pre id="seen">[]</pre>'
+        file.write_text(f"<!DOCTYPE html>{seen}{frames}{probe}", encoding="utf-8")
+        return file
+
+    @staticmethod
+    def seen(printed: str) -> Sequence[Any]:
+        content = printed.split('<pre id="seen">')[1].split("</pre>")[0]
         seen: Sequence[Any] = json.loads(html.unescape(content))
         return seen
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library that finds what keeps people from using a page: of MESH_AXE, else npm's."""
+    given = os.environ.get("MESH_AXE")
+    if given:
+        return Path(given).read_text(encoding="utf-8")
+    npm = shutil.which("npm")
+    if npm is None or os.environ.get("MESH_BROWSER") != "required":
+        pytest.skip("MESH_AXE does not name axe.min.js; with MESH_BROWSER=required, npm gets it")
+    folder = tmp_path_factory.mktemp("axe")
+    subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "axe-core@4"],
+        cwd=folder,
+        timeout=120,
+        check=True,
+    )
+    library = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return library.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -162,6 +208,47 @@ def test_the_page_is_dark_where_that_is_wanted(browser: Browser) -> None:
         text, background = map(_brightness, seen["colours"])
         assert (background < text) is is_dark
         assert _contrast(text, background) >= 7  # W3C, WCAG 2.2, 1.4.6
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_everybody_can_use_the_page(browser: Browser, axe: str, scheme: str) -> None:
+    text, policies = POLICY.subn("", page(reports()))  # which would not let anything look at it
+    assert policies == 1
+    text = text.replace("</body>", f"{AXE.format(library=axe)}</body>")
+    done = browser.run(browser.framed(text), scheme, "--dump-dom")
+    assert sorted(browser.seen(done.stdout)) == [[width, []] for width in WIDTHS]
+
+
+FILTER = """
+<script>
+addEventListener("load", () => {
+  const seen = [];
+  for (const frame of document.querySelectorAll("iframe")) {
+    const page = frame.contentDocument;
+    const shown = () => [...page.querySelectorAll("tr[class^=is-]")].filter(
+      row => row.getClientRects().length).map(row => row.className);
+    const count = {};
+    const all = shown().length;
+    for (const box of page.querySelectorAll(".filter input")) {
+      box.click();
+      count[box.id] = [all - shown().length, shown().includes(box.id.replace("show", "is"))];
+      box.click();
+    }
+    seen.push(count);
+  }
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+</script>
+"""
+
+
+def test_requirements_are_shown_by_their_results_without_a_script(browser: Browser) -> None:
+    made = page(reports())
+    assert "<script" not in made
+    done = browser.run(browser.framed(made, FILTER), "light", "--dump-dom")
+    given = Counter(each.result for made in reports() for each in made.requirements)
+    hidden = {f"show-{name.replace(' ', '-')}": [n, False] for name, n in given.items()}
+    assert browser.seen(done.stdout) == [hidden] * len(WIDTHS)
 
 
 def test_a_picture_of_the_page(browser: Browser) -> None:

@@ -13,14 +13,16 @@ from mesh_examples import SCENARIOS, meshes
 from report_examples import CAUSE, ONE_NETWORK, STEPS, report, reports
 
 from mesh_fixtures import cli
+from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.report import Report, write
 from mesh_fixtures.report.html import page
 from mesh_fixtures.report.html.drawing import links, tick_seconds, timeline, topology_svg
+from mesh_fixtures.report.html.entries import _marked_up, entries
 from mesh_fixtures.report.markdown import summary
 from mesh_fixtures.report.model import Retried, StepReport
 from mesh_fixtures.scenario import Scenario
 
-VOID = {"meta"}
+VOID = {"input", "meta"}
 
 
 class Page(HTMLParser):
@@ -86,6 +88,32 @@ def test_a_page_says_what_failed_why_and_what_to_do() -> None:
         "helloworld-ready",
     ):
         assert said in text
+
+
+def test_each_cause_leads_to_its_entry_of_the_guide_which_is_on_the_page_once() -> None:
+    bad = report({"TRAFFIC-1": "unmet"}, causes=(CAUSE,))
+    unknown = CAUSE.model_copy(update={"id": "of-another-project"})
+    worse = report({"TRAFFIC-1": "unmet"}, causes=(CAUSE, unknown), scenario=ONE_NETWORK)
+    seen = Page(page([bad, worse]))
+    assert seen.refers.count("#guide-services-not-exposed") == 2
+    assert seen.ids.count("guide-services-not-exposed") == 1
+    assert "guide-of-another-project" not in seen.ids
+    assert "docs/troubleshooting.md#services-not-exposed" in seen.text
+    assert "From the guide" not in Page(page([report()])).text
+
+
+@pytest.mark.parametrize("cause", [each.id for each in KINDS])
+def test_every_cause_has_an_entry_with_its_parts(cause: str) -> None:
+    (entry,) = entries([cause, cause])
+    assert [title for title, _ in entry.parts] == ["Means", "Shows", "Do"]
+    for _, text in entry.parts:
+        assert "`" not in text
+        assert "](" not in text
+
+
+def test_entries_are_text() -> None:
+    marked = _marked_up("a `b < c` of\n [the guide](page.md#x) <i>")
+    assert marked == "a <code>b &lt; c</code> of the guide &lt;i&gt;"
 
 
 def test_what_a_mesh_says_is_not_markup() -> None:

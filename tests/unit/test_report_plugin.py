@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from plugin_stub import PATIENCE, QUICK, Behaviour, conftest, recorded, wait_until
 
-from mesh_fixtures.report import Report, read, write
+from mesh_fixtures.report import Report, metrics, read, write
 from mesh_fixtures.report.baseline import Baseline, Expectation, KnownFailure, TopologyBaseline
 from mesh_fixtures.report.model import RequirementReport
 from mesh_fixtures.requirements import by_id
@@ -67,7 +68,17 @@ Start = Callable[..., pytest.RunResult]
 @pytest.fixture
 def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs pytest on tests with two scenarios, `one` and `two`."""
-    for name in ("PROVIDER", "TOPOLOGY", "SCENARIOS", "KEEP", "REQUESTS", "REPORT", "DISRUPTIVE"):
+    for name in (
+        "PROVIDER",
+        "TOPOLOGY",
+        "SCENARIOS",
+        "KEEP",
+        "REQUESTS",
+        "REPORT",
+        "DISRUPTIVE",
+        "METRICS",
+        "OTLP",
+    ):
         monkeypatch.delenv(f"MESH_{name}", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     folder = pytester.mkdir("scenarios")
@@ -543,6 +554,82 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_made(
     result = start("--mesh-report", "taken", "-n", workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --mesh-report: *taken: File exists"])
+    assert recorded(pytester.path / "log") == []
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--mesh-report=/sys/kernel", "--mesh-report: /sys/kernel: *"),
+        ("--mesh-metrics=taken/mesh.prom", "--mesh-metrics: *taken/mesh.prom: File exists"),
+        ("--mesh-metrics=.", "--mesh-metrics: *: Is a directory"),
+        ("--mesh-metrics=/sys/kernel/mesh.prom", "--mesh-metrics: /sys/kernel/mesh.prom: *"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_made(
+    start: Start, pytester: pytest.Pytester, option: str, said: str, workers: str
+) -> None:
+    (pytester.path / "taken").write_text("a file")
+    result = start(option, "-n", workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+    assert recorded(pytester.path / "log") == []
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_results_are_written_as_metrics(
+    start: Start, pytester: pytest.Pytester, workers: str
+) -> None:
+    result = start("-n", workers, "--mesh-metrics=collector/mesh.prom")
+    file = pytester.path / "collector" / "mesh.prom"
+    expected = [
+        sample
+        for topology in ("one", "two")
+        for sample in metrics.of_report(report_of(pytester, topology))
+    ]
+    assert file.read_text() == metrics.exposition(expected)
+    result.stdout.fnmatch_lines([f"metrics: {file}"])
+
+
+def test_metrics_are_told_by_environment_too(
+    start: Start, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_METRICS", "mesh.prom")
+    start("--mesh-topology=one")
+    assert 'topology="one"' in (pytester.path / "mesh.prom").read_text()
+
+
+def test_earlier_metrics_stay_until_there_are_new_ones(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "mesh.prom").write_text("earlier")
+    tests = TESTS.replace(
+        "    pass",
+        "    import pathlib; assert pathlib.Path('mesh.prom').read_text() == 'earlier'",
+        1,
+    )
+    start("--mesh-topology=one", "--mesh-metrics=mesh.prom", tests=tests)
+    assert results(report_of(pytester, "one"))["TRUST-1"] == "met"
+    assert "earlier" not in (pytester.path / "mesh.prom").read_text()
+
+
+def test_a_collector_that_does_not_answer_is_a_warning(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    result = start("--mesh-topology=one", "-k", "trust", "--mesh-otlp", endpoint)
+    result.stdout.fnmatch_lines([f"warning: metrics were not sent to {endpoint}/v1/metrics: *"])
+    assert result.ret == pytest.ExitCode.OK
+    assert results(report_of(pytester, "one"))["TRUST-1"] == "met"
+
+
+def test_what_is_no_collector_is_refused(start: Start, pytester: pytest.Pytester) -> None:
+    result = start("--mesh-otlp=localhost:4318")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --mesh-otlp: 'localhost:4318' is not a collector's URL*"])
     assert recorded(pytester.path / "log") == []
 
 

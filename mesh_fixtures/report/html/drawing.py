@@ -26,6 +26,9 @@ _BETWEEN: Final = 24
 _SPREAD: Final = 14
 _LANE: Final = 10
 
+_SMALLEST: Final = 0.75
+"""Part of its size to which the drawing shrinks on a screen, which can be scrolled beyond that."""
+
 _MOST_TICKS: Final = 8
 
 Kind = Literal["remote-secret", "control-plane"]
@@ -115,10 +118,11 @@ def topology_svg(scenario: Scenario) -> Markup:
     width, height = left - _GUTTER + 8, bottom + 8
     opening = Markup(
         '<svg class="topology" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
-        'aria-label="{2}"><defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" '
+        'style="min-width: {3}px" aria-label="{2}"><defs>'
+        '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" '
         'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
         '<path class="head" d="M0 0L10 5L0 10z"/></marker></defs>'
-    ).format(width, height, described(scenario))
+    ).format(width, height, described(scenario), round(_SMALLEST * width))
     return opening + Markup("").join(parts) + Markup("</svg>")
 
 
