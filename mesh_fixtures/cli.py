@@ -9,7 +9,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import cast
 
-from mesh_fixtures import patience
+from mesh_fixtures import __version__, patience
 from mesh_fixtures.commands import Command, chosen_patience
 from mesh_fixtures.errors import MeshConformanceError, ReportError, ScenarioError
 from mesh_fixtures.progress.display import Display
@@ -30,6 +30,8 @@ COMMANDS = (
     "rbac",
     "report",
     "gate",
+    "explain",
+    "completion",
     "clean",
 )
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 for success, 1 for an error, 2 for input that cannot be used, 130 when interrupted.
     """
-    return execute(_parser(), arguments)
+    return execute(main_parser(), arguments)
 
 
 def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
@@ -98,20 +100,22 @@ def _module(name: str) -> Command:
     )
 
 
-def _parser() -> ArgumentParser:
+def main_parser() -> ArgumentParser:
+    """The parser of the console script, with those of its commands."""
     parser = ArgumentParser(
         prog="mesh-conformance",
         description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
         epilog="Exit status: 0 done, 1 failed, 2 cannot be used as given, 130 interrupted.",
         formatter_class=RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = _module(name)
         description = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
         command = commands.add_parser(name, help=module.SUMMARY, description=description)
         module.add(command)
-        command.set_defaults(run=module.run, prog=command.prog)
+        command.set_defaults(run=module.run, prog=command.prog, of_all=parser)
     return parser
 
 
