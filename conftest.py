@@ -9,7 +9,17 @@ import pytest
 
 ON_REQUEST = tuple(
     Path(__file__).parent / "tests" / each
-    for each in ("abuse", "docs", "faults", "foreign", "lab", "package", "variants")
+    for each in (
+        "abuse",
+        "container",
+        "docs",
+        "faults",
+        "foreign",
+        "guide",
+        "lab",
+        "package",
+        "variants",
+    )
 )
 """Folders of tests that run only where they are named, as in `pytest tests/faults`: they break
 things, or take longer than what a user asks for by `pytest -k multi-network`.

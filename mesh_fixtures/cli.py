@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import cast
 
-from mesh_fixtures import options, patience
+from mesh_fixtures import __version__, options, patience
 from mesh_fixtures.commands import Command, chosen_patience, read_options_file
 from mesh_fixtures.errors import (
     MeshConformanceError,
@@ -37,6 +37,8 @@ COMMANDS = (
     "rbac",
     "report",
     "gate",
+    "explain",
+    "completion",
     "clean",
 )
 
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 for success, 1 for an error, 2 for input that cannot be used, 130 when interrupted.
     """
-    return execute(_parser(), arguments)
+    return execute(main_parser(), arguments)
 
 
 def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
@@ -140,13 +142,15 @@ def _module(name: str) -> Command:
     )
 
 
-def _parser() -> ArgumentParser:
+def main_parser() -> ArgumentParser:
+    """The parser of the console script, with those of its commands."""
     parser = ArgumentParser(
         prog="mesh-conformance",
         description="Istio multicluster meshes on real Kubernetes clusters of this machine.",
         epilog="Exit status: 0 done, 1 failed, 2 cannot be used as given, 130 interrupted.",
         formatter_class=RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         module = _module(name)
@@ -155,7 +159,7 @@ def _parser() -> ArgumentParser:
         module.add(command)
         if command.get_default(options.DECLARED) and not command.get_default("takes_unknown"):
             options.declare(command, options.OPTIONS)
-        command.set_defaults(run=module.run, prog=command.prog)
+        command.set_defaults(run=module.run, prog=command.prog, of_all=parser)
     return parser
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -46,6 +48,29 @@ def with_token(kubeconfig: bytes, token: str) -> bytes:
     content = _read(kubeconfig)
     _user(content)["token"] = token
     return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def token_file(kubeconfig: Path, context: str) -> Path | None:
+    """The file that a context's user takes a token from; None where it takes none from a file. A
+    token in the kubeconfig itself takes precedence (source: Kubernetes, kubeconfig v1, AuthInfo).
+
+    Raises:
+        OSError: the kubeconfig cannot be read.
+        ValueError: it is no YAML.
+    """
+    text = kubeconfig.read_bytes()
+    if b"tokenFile" not in text:  # which spares others the time to read it again
+        return None
+    content = _read(text)
+    name = _named(content, "contexts", context).get("context", {}).get("user")
+    user = _named(content, "users", name).get("user") or {}
+    if user.get("token") or not user.get("tokenFile"):
+        return None
+    return kubeconfig.parent / str(user["tokenFile"])
+
+
+def _named(content: Any, section: str, name: Any) -> Mapping[str, Any]:
+    return next((each for each in content.get(section) or () if each.get("name") == name), {})
 
 
 def token_request(namespace: str, name: str, account: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import shlex
 import time
@@ -22,7 +23,7 @@ from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
-from mesh_fixtures.kube import forwarding
+from mesh_fixtures.kube import credentials, forwarding
 from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
 from mesh_fixtures.kube.resources import PODS
@@ -42,6 +43,10 @@ ATTEMPTS: Final = 3
 
 PAUSE_SECONDS: Final = 0.3
 """Wait before the second try; it doubles before each further one."""
+
+TOKEN_SECONDS: Final = 60.0
+"""After which the file of a token is read again: the kubelet replaces a pod's when four fifths of
+its time are over (source: Kubernetes, Configure Service Accounts for Pods)."""
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
 NOT_AUTHENTICATED: Final = 401
@@ -106,6 +111,9 @@ class Transport:
                 seen=str(error),
                 where=str(kubeconfig),
             ) from error
+        token_file = credentials.token_file(kubeconfig, cluster)
+        if token_file is not None:
+            _reread(self._configuration, token_file)
         self._configuration.retries = False
         self._configuration.connection_pool_maxsize = CONNECTIONS
         self._configuration.no_proxy = "" if self._configuration.proxy else "*"
@@ -397,6 +405,25 @@ class Transport:
                 retries.tell(Retry(self.cluster, source.subject, _reason(error)))
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
+
+
+def _reread(configuration: Any, token_file: Path) -> None:
+    """Let requests have what is in a token's file now, which somebody else replaces. The library
+    only reads it once, with the end of its line.
+    """
+    read_at = -math.inf
+
+    def refresh(given: Any) -> None:
+        nonlocal read_at
+        now = time.monotonic()
+        if now - read_at < TOKEN_SECONDS:
+            return
+        read_at = now
+        with suppress(OSError, UnicodeDecodeError):  # the API server says if the old one is refused
+            if token := token_file.read_text(encoding="ascii").strip():
+                given.api_key["BearerToken"] = f"Bearer {token}"
+
+    configuration.refresh_api_key_hook = refresh
 
 
 def _request_timeout() -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Requirements for people: a table, and the reference page."""
+"""Requirements for people: a table, and entries of the reference page."""
 
 from __future__ import annotations
 
@@ -22,21 +22,14 @@ def markdown(requirements: Iterable[Requirement]) -> str:
     return "\n".join(lines)
 
 
-def reference(requirements: Iterable[Requirement]) -> str:
-    """The page of the guide that has an entry for each requirement, in Markdown."""
-    lines = [
-        "# Requirements",
-        "",
-        "The reference of all requirements, rendered from `mesh_fixtures/requirements/`. A",
-        "requirement applies to topologies with all of its features, and is skipped on others. If",
-        "one that it depends on fails, it may fail for the same cause. `-k TRAFFIC-2` selects a",
-        "requirement, `--mesh-level core` a level; disruptive ones need `--mesh-disruptive`, too,",
-        "and those of an [upgrade](verify-an-upgrade.md) `--mesh-upgrade-from`.",
-        "[Add a requirement](add-a-requirement.md) describes how to write one.",
-    ]
-    for each in requirements:
-        lines += ["", f"## {each.id}", "", each.title, "", *_facts(each)]
-    return "\n".join(lines) + "\n"
+def entries(requirements: Iterable[Requirement]) -> str:
+    """An entry for each requirement, in Markdown; its heading is the id."""
+    return "\n".join(f"## {each.id}\n\n{entry(each)}\n" for each in requirements)
+
+
+def entry(requirement: Requirement) -> str:
+    """What a requirement demands, and what it depends on, in Markdown."""
+    return "\n".join((requirement.title, "", *_facts(requirement)))
 
 
 def _facts(requirement: Requirement) -> Iterator[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 
-from mesh_fixtures import providers
+from mesh_fixtures import __version__, providers
 from mesh_fixtures.contract import Provider as LabProvider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import METRICS, REPORT
@@ -174,9 +173,7 @@ class Reporting:
         seen = Seen(
             scenario=self._run.scenarios[topology],
             provider=self._provider(),
-            versions=Versions(
-                harness=version("mesh-conformance"), **self._run.versions.get(topology, {})
-            ),
+            versions=Versions(harness=__version__, **self._run.versions.get(topology, {})),
             run=Run(
                 began=self._began,
                 ended=datetime.now(UTC),

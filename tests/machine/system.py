@@ -30,7 +30,8 @@ _PACKAGES: Final = (
 )  # fmt: skip
 _STARTED_BY_CHECKS: Final = ("docker.service", "docker.socket", "containerd.service")
 PACKAGED: Final = (
-    "bootstrap", "pyproject.toml", "README.md", "mesh_fixtures", "scenarios", "tests/conformance",
+    "bootstrap", "pyproject.toml", "LICENSE", "README.md", "docs/troubleshooting.md",
+    "mesh_fixtures", "scenarios", "tests/conformance",
 )  # fmt: skip
 """What the project's environment is made from: all that its package holds."""
 
@@ -100,6 +101,7 @@ def _build_environment(work: Work) -> None:
         if source.is_dir():
             shutil.copytree(source, project / name)
         else:
+            (project / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source, project / name)
     script = (
         "mount --make-rprivate /; "

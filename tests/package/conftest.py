@@ -1,4 +1,4 @@
-"""One installation for all tests of this folder."""
+"""One wheel, and one installation of it, for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.installed import Installed, install
+from tests.package.installed import PROJECT, Installed, build_wheel, install
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return install(tmp_path_factory.mktemp("installed"))
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(PROJECT, tmp_path_factory.mktemp("wheel") / "wheels")
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(wheel, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture

@@ -67,11 +67,16 @@ class Installed:
         return succeed(self.python, "-m", "pip", *arguments, folder=folder)
 
 
-def install(folder: Path) -> Installed:
-    """Build the wheel, and install it where nothing else is."""
+def build_wheel(source: Path, into: Path) -> Path:
+    """The wheel of a source tree or an sdist."""
     pip = (sys.executable, "-m", "pip")
-    succeed(*pip, "wheel", "-q", "--no-deps", "-w", folder / "wheels", PROJECT, folder=folder)
-    (wheel,) = (folder / "wheels").glob("*.whl")
+    succeed(*pip, "wheel", "-q", "--no-deps", "-w", into, source, folder=into.parent)
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, folder: Path) -> Installed:
+    """Install the wheel by pip where nothing else is."""
     succeed(sys.executable, "-m", "venv", folder / "environment", folder=folder)
     installed = Installed(folder / "environment" / "bin")
     installed.pip("install", "-q", wheel, folder=folder)

@@ -49,6 +49,7 @@ class FakeApiServer:
             closes without a status.
         sent: what was sent to forwarded ports, with its channel.
         hangs: leave an exec open after its frames.
+        tokens: bearer tokens of the requests for reading.
     """
 
     answers: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class FakeApiServer:
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
     tried: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
 
     @contextmanager
     def running(self, folder: Path) -> Iterator[Path]:
@@ -101,6 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         time.sleep(self.fake.silent)
         self.fake.asked.append((url.path, parse_qs(url.query)))
+        self.fake.tokens.append(self.headers.get("Authorization", "").removeprefix("Bearer "))
         if self.fake.refusals:
             status = self.fake.refusals.pop(0)
             self._say(status, {"kind": "Status", "message": f"refused with {status}"})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plugin_stub import Behaviour, StubLab, StubProvider, recorded
 
-from mesh_fixtures import cli, providers
+from mesh_fixtures import __version__, cli, providers
 from mesh_fixtures.commands import doctor, find_scenario, up
 from mesh_fixtures.contract import Cluster, Lab, Problem
 from mesh_fixtures.errors import MachineError, StepFailed
@@ -59,6 +59,13 @@ def test_unknown_scenario_names_the_known_ones(capsys: pytest.CaptureFixture[str
     error = capsys.readouterr().err
     assert "multi-primary-multi-network" in error
     assert "multi-pony" in error
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"mesh-conformance {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["pony"], ["plan"], ["down"]])

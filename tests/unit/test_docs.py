@@ -12,23 +12,31 @@ import pytest
 import yaml
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures import guide, providers
 from mesh_fixtures.diagnosis.cause import UNKNOWN
 from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.report import Report, read
 from mesh_fixtures.report.baseline import Baseline
+from mesh_fixtures.requirements import REQUIREMENTS
+from tools import site
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 ENTRY = ("Means", "Shows", "Do")
+README_LINES = 150
+PICTURE_BYTES = 200_000
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def headings(page: Path, level: str = "#+") -> list[str]:
-    return re.findall(rf"^{level} (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    text = site.rendered(page.read_text(encoding="utf-8"))
+    return re.findall(rf"^{level} (.+)$", text, re.MULTILINE)
 
 
 def anchor(heading: str) -> str:
+    if own := re.search(r"\{ #(\S+) \}$", heading):
+        return own[1]
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -36,6 +44,7 @@ def test_every_cause_has_an_entry_and_every_entry_is_a_cause() -> None:
     entries = Counter(headings(DOCS / "troubleshooting.md", "###"))
     assert set(entries.values()) == {1}
     assert entries.keys() == {kind.id for kind in KINDS} | {UNKNOWN}
+    assert guide.causes().keys() == entries.keys()
 
 
 def test_every_entry_says_what_it_means_how_it_shows_and_what_to_do() -> None:
@@ -48,7 +57,9 @@ def test_every_entry_says_what_it_means_how_it_shows_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(page.read_text(encoding="utf-8")):
+    for link in LINK.findall(site.rendered(page.read_text(encoding="utf-8"))):
+        if link.startswith(f"{site.SCHEMAS}/"):
+            continue
         parts = urlsplit(link)
         if parts.scheme:
             continue
@@ -73,9 +84,49 @@ def test_code_is_that_of_an_example(page: Path) -> None:
     assert set(shown) <= examples
 
 
-def test_the_index_names_every_page() -> None:
+def test_the_index_and_the_site_name_every_page() -> None:
     linked = set(LINK.findall((DOCS / "README.md").read_text(encoding="utf-8")))
     assert linked == {page.name for page in PAGES} - {"README.md"}
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r": ([\w-]+\.md)$", settings, re.MULTILINE)
+    assert sorted(named) == [page.name for page in PAGES]
+
+
+def test_the_readme_is_short_and_has_the_commands() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= README_LINES
+    assert lines.count("    ./bootstrap pytest tests/conformance -k multi-network") == 1
+    assert lines.count("    ./bootstrap tox") == 1
+    assert sum(line.startswith("    mesh-conformance verify --kubeconfig ") for line in lines) == 1
+
+
+def test_continuous_integration_runs_the_readmes_test_command() -> None:
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "./bootstrap tox </dev/null" in lines
+
+
+def test_pictures_are_small() -> None:
+    for each in (DOCS / "pictures").iterdir():
+        assert each.stat().st_size <= PICTURE_BYTES, each.name
+
+
+def test_reference_is_made_of_every_record() -> None:
+    made = {name: make() for name, make in site.MADE.items()}
+    for requirement in REQUIREMENTS:
+        assert f"\n## {requirement.id}\n" in f"\n{made['requirements']}"
+        assert f"| {requirement.id} |" in made["table of requirements"]
+    for kind in KINDS:
+        assert f"| [{kind.id}](troubleshooting.md#{kind.id}) |" in made["causes"]
+    for option in providers.all_options():
+        assert f"| `{option.flag}` |" in made["options"]
+    for scenario in SCENARIOS:
+        assert f"| `{scenario}` |" in made["topologies"]
+    asked = [mark for page in PAGES for mark in site.MARK.findall(page.read_text("utf-8"))]
+    assert sorted(asked) == sorted(made)
+
+
+def test_a_bar_divides_no_cell() -> None:
+    assert site._cell("a|b `c|d`\ne") == r"a\|b `c|d` e"
 
 
 def test_examples_and_baselines_are_what_the_project_reads() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from fake_api_server import FakeApiServer
+from kube_client import cluster
 
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube import KubeClient, transport
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.reference import Reference
@@ -163,3 +164,97 @@ def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
         assert there.uid == "7"
         assert not temporary.exists()
         assert files["one"] == folder / "one.kubeconfig"
+
+
+@pytest.fixture
+def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the kubelet mounts it, and the environment of a pod."""
+    folder = tmp_path / "serviceaccount"
+    folder.mkdir()
+    (folder / "token").write_text("first")
+    (folder / "ca.crt").write_text("certificate")
+    monkeypatch.setattr(contents, "SERVICE_ACCOUNT", folder)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    return folder
+
+
+POD = Reference("mine", (), "")
+
+
+@pytest.mark.parametrize(
+    ("host", "server"), [("10.0.0.1", "https://10.0.0.1:443"), ("fd00::1", "https://[fd00::1]:443")]
+)
+def test_a_pods_own_service_account(
+    service_account: Path, monkeypatch: pytest.MonkeyPatch, host: str, server: str
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    found = contents.single(POD)
+    assert found["clusters"] == [
+        {
+            "name": "mine",
+            "cluster": {
+                "server": server,
+                "certificate-authority": str(service_account / "ca.crt"),
+            },
+        }
+    ]
+    # never the token itself, which is replaced
+    assert found["users"] == [
+        {"name": "mine", "user": {"tokenFile": str(service_account / "token")}}
+    ]
+
+
+@pytest.mark.parametrize("variable", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
+def test_outside_of_a_pod(
+    service_account: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv(variable)
+    with pytest.raises(MachineError, match=rf"{variable} not set(.|\n)*mine=FILE"):
+        contents.single(POD)
+
+
+@pytest.mark.parametrize("name", ["token", "ca.crt"])
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_a_pod_without_a_service_account(
+    service_account: Path, name: str, content: str | None
+) -> None:
+    file = service_account / name
+    file.unlink() if content is None else file.write_text(content)
+    said = "No such file" if content is None else "an empty file"
+    with pytest.raises(MachineError, match=rf"{name}\n  seen: {said}(.|\n)*serviceAccountName"):
+        contents.single(POD)
+
+
+def test_a_file_that_this_user_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "kube", config("a"))
+
+    def refuse(self: Path, *arguments: Any, **more: Any) -> Any:  # as for a user who is not root
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(MachineError, match=r"Permission denied \(as user \d+\)(.|\n)*fsGroup"):
+        contents.single(Reference("mine", (file,), ""))
+
+
+def test_a_token_is_read_again_when_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeApiServer({"/api/v1/namespaces/x": {"metadata": {"name": "x", "uid": "7"}}})
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    with server.running(tmp_path) as kubeconfig:
+        content = yaml.safe_load(kubeconfig.read_text())
+        content["users"][0]["user"] = {"tokenFile": "token"}
+        kubeconfig.write_text(yaml.safe_dump(content))
+        with KubeClient(cluster(kubeconfig)) as kube:
+            kube.get(NAMESPACES, "", "x")
+            token.write_text("second\n")
+            kube.get(NAMESPACES, "", "x")
+            monkeypatch.setattr(transport, "TOKEN_SECONDS", 0.0)
+            kube.get(NAMESPACES, "", "x")
+            token.unlink()
+            kube.get(NAMESPACES, "", "x")
+    assert server.tokens == ["first", "first", "second", "second"]

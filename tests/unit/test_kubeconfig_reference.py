@@ -48,6 +48,14 @@ def test_without_a_file_it_is_what_kubectl_reads(
     assert read("a=", tmp_path).files == (Path.home() / ".kube/config",)
 
 
+def test_a_pods_own_service_account(tmp_path: Path) -> None:
+    (tmp_path / "in-cluster").touch()
+    seen = read("a=in-cluster", tmp_path)
+    assert seen.in_cluster
+    assert str(seen) == "in-cluster"
+    assert read("a=./in-cluster", tmp_path).files == (tmp_path / "in-cluster",)
+
+
 @pytest.mark.parametrize(
     ("texts", "said"),
     [

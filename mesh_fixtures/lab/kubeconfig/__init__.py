@@ -7,3 +7,6 @@ from typing import Final
 
 FORM: Final = "CLUSTER=FILE[@CONTEXT]"
 """How a person names a cluster and where its kubeconfig is."""
+
+IN_CLUSTER: Final = "in-cluster"
+"""In place of a file: the service account of the pod that this runs in."""

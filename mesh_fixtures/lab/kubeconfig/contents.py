@@ -1,6 +1,7 @@
 """Kubeconfig files of a run's own: a context for each cluster, named like it.
 
-Source: Kubernetes, Organizing Cluster Access Using kubeconfig Files; kubeconfig (v1).
+Source: Kubernetes, Organizing Cluster Access Using kubeconfig Files; kubeconfig (v1); Accessing the
+Kubernetes API from a Pod.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ _FILES: Final = {
     "users": ("client-certificate", "client-key", "tokenFile"),
 }
 """Entries that are file names, relative to the kubeconfig's folder."""
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts the token of a pod's service account and the API server's authority."""
+
+_SERVER: Final = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+"""Environment variables that say where a pod reaches the API server."""
 
 _KEYS: Final = {"contexts": "context", "clusters": "cluster", "users": "user"}
 
@@ -70,8 +77,11 @@ def single(reference: Reference) -> dict[str, Any]:
     """A kubeconfig with the one context that is referred to, named like the cluster.
 
     Raises:
-        MachineError: a file cannot be read, or there is no such context.
+        MachineError: a file cannot be read, or there is no such context; or this is no pod with a
+            service account.
     """
+    if reference.in_cluster:
+        return _of_service_account(reference)
     entries: dict[str, dict[str, Json]] = {section: {} for section in _KEYS}
     current = ""
     for file in reference.files:
@@ -94,6 +104,43 @@ def single(reference: Reference) -> dict[str, Any]:
         seen = f"no cluster {context.get('cluster')}"
         raise _unusable(reference, f"the cluster of the context {name}", seen)
     return _config(reference.cluster, _through_proxy(cluster), user)
+
+
+def _of_service_account(reference: Reference) -> dict[str, Any]:
+    """A kubeconfig with the service account of the pod that this runs in. It names the file of the
+    token, which the kubelet replaces before it expires.
+    """
+    host, port = (os.environ.get(variable, "") for variable in _SERVER)
+    if not host or not port:
+        missing = " and ".join(each for each in _SERVER if not os.environ.get(each))
+        raise _no_service_account(
+            reference,
+            "to run in a pod, which its environment says",
+            f"{missing} not set",
+            f"outside of the cluster, name a kubeconfig: {reference.cluster}=FILE",
+        )
+    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
+    for file in (token, authority):
+        try:
+            seen = "" if file.read_bytes().strip() else "an empty file"
+        except OSError as error:
+            seen = error.strerror or type(error).__name__
+        if seen:
+            raise _no_service_account(
+                reference,
+                f"to read {file}",
+                f"{seen} (as user {os.getuid()})",
+                "give the pod a serviceAccountName, leave out automountServiceAccountToken: false, "
+                "and let securityContext.fsGroup be a group of the container's user",
+            )
+    address = f"[{host}]" if ":" in host else host
+    cluster = {"server": f"https://{address}:{port}", "certificate-authority": str(authority)}
+    return _config(reference.cluster, _through_proxy(cluster), {"tokenFile": str(token)})
+
+
+def _no_service_account(reference: Reference, wanted: str, seen: str, remedy: str) -> MachineError:
+    where = f"service account of the pod, for {reference.cluster}"
+    return MachineError(wanted=wanted, seen=seen, where=where, remedy=remedy)
 
 
 def _through_proxy(cluster: Json) -> Json:
@@ -153,7 +200,19 @@ def _load(file: Path, reference: Reference) -> Json:
         # Its whole text would quote the file, which holds credentials.
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _unusable(reference, "a kubeconfig", f"line {line}: {error.problem}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except PermissionError as error:
+        raise MachineError(
+            wanted="to read a kubeconfig",
+            seen=f"{error.strerror} (as user {os.getuid()})",
+            where=f"kubeconfig of {reference.cluster}, {file}",
+            remedy="let this user read it; in a pod, by securityContext.fsGroup, or by the "
+            "defaultMode of the secret's volume",
+        ) from error
+    except OSError as error:
+        raise _unusable(
+            reference, "a kubeconfig", error.strerror or type(error).__name__
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise _unusable(reference, "a kubeconfig", type(error).__name__) from error
     if not isinstance(content, dict) or not _is_well_formed(content):
         raise _unusable(reference, "a kubeconfig", "something else")

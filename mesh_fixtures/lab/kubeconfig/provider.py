@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mesh_fixtures.contract import Discovered, Lab, Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.lab.kubeconfig import FORM
+from mesh_fixtures.lab.kubeconfig import FORM, IN_CLUSTER
 from mesh_fixtures.options import Choice, Option
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ KUBECONFIG = Option(
     "mesh_kubeconfig",
     "",
     "kubeconfig of a cluster of an existing mesh, by the mesh's name of the cluster; without FILE, "
-    "what kubectl would read; repeatable",
+    f"what kubectl would read; {IN_CLUSTER} as FILE: the service account of the pod that this runs "
+    "in; repeatable",
     metavar=FORM,
     repeatable=True,
     parse=_references,

@@ -1,4 +1,4 @@
-"""The kubeconfig of an existing cluster, as given on the command line."""
+"""How an existing cluster is reached, as given on the command line."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh_fixtures.lab.kubeconfig import FORM
+from mesh_fixtures.lab.kubeconfig import FORM, IN_CLUSTER
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A context of kubeconfig files.
+    """A context of kubeconfig files, or the service account of the pod that this runs in.
 
     Attributes:
         cluster: the mesh's name of the cluster.
-        files: one, or those that kubectl would merge.
+        files: one, or those that kubectl would merge; empty for the pod's service account.
         context: empty for the current one of the files.
     """
 
@@ -25,7 +25,14 @@ class Reference:
     files: tuple[Path, ...]
     context: str
 
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it is the service account of the pod that this runs in."""
+        return not self.files
+
     def __str__(self) -> str:
+        if self.in_cluster:
+            return IN_CLUSTER
         files = os.pathsep.join(map(str, self.files))
         return f"{files}@{self.context}" if self.context else files
 
@@ -34,7 +41,8 @@ def read_references(texts: Iterable[str], folder: Path) -> tuple[Reference, ...]
     """References as they are given, in their order.
 
     Args:
-        texts: `CLUSTER=FILE[@CONTEXT]`; without FILE, the files that kubectl would read.
+        texts: `CLUSTER=FILE[@CONTEXT]`; without FILE, the files that kubectl would read; with
+            `in-cluster` as FILE, the service account of the pod that this runs in.
         folder: what relative file names are relative to.
 
     Raises:
@@ -59,6 +67,8 @@ def _read(text: str, folder: Path) -> Reference:
             f"{text!r} is not {FORM}, with the mesh's name of the cluster: letters, digits, "
             "hyphens, dots and underscores"
         )
+    if place == IN_CLUSTER:
+        return Reference(cluster, (), "")
     name, context = _split(place, folder)
     files = (_file(name, folder),) if name else _default_files()
     return Reference(cluster, files, context)
