@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.images import values_for
-from mesh_fixtures.lab.netns.add_ons import dns_manifests
+from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
-from mesh_fixtures.lab.kubectl import Kubectl
-from mesh_fixtures.lab.netns.add_ons import dns_manifests
+from mesh_fixtures.lab.booted import Kubectl
 from mesh_fixtures.lab.netns.components import (
     NodeSpec,
     cni_configuration,
     kubelet_configuration,
     services_of,
 )
+from mesh_fixtures.lab.netns.coredns import dns_manifests
 from mesh_fixtures.lab.netns.network import (
     network_namespace,
     node_namespace,

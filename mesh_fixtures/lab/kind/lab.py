@@ -25,7 +25,7 @@ from mesh_fixtures.lab.processes import (
     marked_with,
     proportional_set_size,
 )
-from mesh_fixtures.lab.removal import attempt, require_nothing_left
+from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario

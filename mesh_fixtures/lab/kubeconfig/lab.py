@@ -20,7 +20,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.lab.processes import end_processes
 from mesh_fixtures.lab.recorded import RecordedLab
-from mesh_fixtures.lab.removal import attempt, require_nothing_left
+from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario

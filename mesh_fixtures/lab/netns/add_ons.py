@@ -2,14 +2,12 @@
 
 Most of it is the same in every cluster and stored in the prepared control plane; the rest carries
 addresses of one cluster and is created when that cluster boots.
-Source: Kubernetes, DNS for Services and Pods; CoreDNS, Manual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Any
 
 import yaml
@@ -18,27 +16,13 @@ from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses
 from mesh_fixtures.lab.netns.components import node_labels
+from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 Manifest = dict[str, Any]
 
 _WEBHOOK = "ValidatingWebhookConfiguration"
 _OF_ONE_CLUSTER = ("Namespace", "ConfigMap", "Secret", "Service")
 _WORKLOADS = ("DaemonSet", "Deployment")
-
-_DNS = "coredns"
-_DNS_NAMESPACE = "kube-system"
-_DNS_LABELS = {"k8s-app": "kube-dns"}
-_COREFILE = """\
-.:53 {
-    errors
-    health
-    ready
-    kubernetes %s in-addr.arpa ip6.arpa {
-        pods insecure
-    }
-    cache 30
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -111,94 +95,3 @@ def node_manifest(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
 
 def _of_kinds(manifests: Sequence[Manifest], kinds: Sequence[str]) -> tuple[Manifest, ...]:
     return tuple(m for m in manifests if m["kind"] in kinds)
-
-
-def dns_manifests(image: str, address: IPv4Address, domain: str) -> list[dict[str, Any]]:
-    """CoreDNS without an upstream, because nothing in a lab reaches the outside.
-
-    Args:
-        image: CoreDNS with at least the plugins of the Corefile.
-        address: ClusterIP of the Service `kube-dns`.
-        domain: of the cluster.
-    """
-    metadata = {"name": _DNS, "namespace": _DNS_NAMESPACE}
-    role = "system:coredns"
-    rbac = "rbac.authorization.k8s.io"
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": role},
-            "rules": [
-                {
-                    "apiGroups": [""],
-                    "resources": ["services", "pods", "namespaces"],
-                    "verbs": ["list", "watch"],
-                },
-                {
-                    "apiGroups": ["discovery.k8s.io"],
-                    "resources": ["endpointslices"],
-                    "verbs": ["list", "watch"],
-                },
-            ],
-        },
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": role},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-            "subjects": [{"kind": "ServiceAccount", **metadata}],
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata,
-            "data": {"Corefile": _COREFILE % domain},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "kube-dns", "namespace": _DNS_NAMESPACE, "labels": _DNS_LABELS},
-            "spec": {
-                "clusterIP": str(address),
-                "selector": _DNS_LABELS,
-                "ports": [
-                    {"name": "dns", "port": 53, "protocol": "UDP"},
-                    {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
-                ],
-            },
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {**metadata, "labels": _DNS_LABELS},
-            "spec": {
-                "selector": {"matchLabels": _DNS_LABELS},
-                "template": {"metadata": {"labels": _DNS_LABELS}, "spec": _dns_pod(image)},
-            },
-        },
-    ]
-
-
-def _dns_pod(image: str) -> dict[str, Any]:
-    return {
-        "serviceAccountName": _DNS,
-        "dnsPolicy": "Default",
-        "priorityClassName": "system-cluster-critical",
-        "containers": [
-            {
-                "name": _DNS,
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "args": ["-conf", "/etc/coredns/Corefile"],
-                "ports": [
-                    {"name": "dns", "containerPort": 53, "protocol": "UDP"},
-                    {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
-                ],
-                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
-                "volumeMounts": [{"name": "configuration", "mountPath": "/etc/coredns"}],
-            }
-        ],
-        "volumes": [{"name": "configuration", "configMap": {"name": _DNS}}],
-    }
