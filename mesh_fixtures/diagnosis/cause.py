@@ -129,7 +129,7 @@ class Cause:
     """Why requirements fail.
 
     Attributes:
-        clusters: where it is to be mended first; others may be affected.
+        clusters: where it is to be repaired first; others may be affected.
         statement: what is broken and where, in one line.
         evidence: at least one thing that was seen.
         remedy: what a person can do.

@@ -201,7 +201,7 @@ class Transport:
         path: str,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The answer to somebody else's request, whatever its status."""
+        """The answer to a request of another client, whatever its status."""
         configuration = copy.copy(self._configuration)
         configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
         configuration.api_key, configuration.api_key_prefix = {}, {}

@@ -84,10 +84,10 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
     """Versions that have not answered a client because its proxy holds them in reserve."""
-    lacking = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
-    if not lacking:
+    missing = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
+    if not missing:
         return frozenset()
-    return mesh.endpoints[sample.cluster].reserve & lacking
+    return mesh.endpoints[sample.cluster].reserve & missing
 
 
 def _without_preference(

@@ -55,7 +55,7 @@ def different_roots(case: Case) -> Iterator[Cause]:
         for spec, facts in case.primaries
         if (authority := _usable(facts)) is not None and authority.present
     }
-    lacking = [
+    unverified = [
         (signer, verifier)
         for signer, signing in given.items()
         for verifier, verifying in given.items()
@@ -64,11 +64,11 @@ def different_roots(case: Case) -> Iterator[Cause]:
         and not _accept(verifying.roots, signing.below)
         and not _proxies_accept(case, verifier, signing.below)
     ]
-    if not lacking:
+    if not unverified:
         return
-    mutual = all((verifier, signer) in lacking for signer, verifier in lacking)
-    broken = _odd(given, lacking) if mutual else [verifier for _, verifier in lacking]
-    concerned = [name for name in given if any(name in pair for pair in lacking)]
+    mutual = all((verifier, signer) in unverified for signer, verifier in unverified)
+    broken = _odd(given, unverified) if mutual else [verifier for _, verifier in unverified]
+    concerned = [name for name in given if any(name in pair for pair in unverified)]
     if mutual:
         roots = "; ".join(f"{name} has {listed(given[name].roots)}" for name in concerned)
         what = f"the certificate authorities of {_and(concerned)} have no common root: {roots}"
@@ -80,7 +80,7 @@ def different_roots(case: Case) -> Iterator[Cause]:
         what = "; ".join(
             f"{verifier} does not trust {given[signer].below[-1]}, below which {signer} signs: it "
             f"trusts {listed(given[verifier].roots)} only"
-            for signer, verifier in lacking
+            for signer, verifier in unverified
         )
         remedy = (
             f"add the missing root to root-cert.pem in {CACERTS} of {_and(broken)}, restart its "
@@ -105,10 +105,11 @@ def different_roots(case: Case) -> Iterator[Cause]:
     )
 
 
-def _odd(given: dict[str, Authority], lacking: Sequence[tuple[str, str]]) -> list[str]:
+def _odd(given: dict[str, Authority], unverified: Sequence[tuple[str, str]]) -> list[str]:
     """Those that differ from most; all, where there is no majority."""
     trusted = {
-        name: frozenset(other for other in given if (name, other) not in lacking) for name in given
+        name: frozenset(other for other in given if (name, other) not in unverified)
+        for name in given
     }
     groups = sorted({*trusted.values()}, key=len)
     if len(groups[-1]) > len(groups[-2]):
