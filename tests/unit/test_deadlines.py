@@ -58,6 +58,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "install/executor.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
     "kube/streams.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
+    "lab/kind/configuration.py": {"_KUBEADM_SECONDS": "multiplied by patience.whole, each"},
     "lab/netns/boot.py": {"_POLL": "a poll interval"},
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},
