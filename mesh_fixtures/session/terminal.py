@@ -175,7 +175,7 @@ class TerminalProgress:
         subjects = self._step_times.subjects
         if not subjects or reporter.verbosity < 0:
             return
-        reporter.section("where the time went, seconds")
+        reporter.write_sep("=", "where the time went, seconds")
         for line in self._step_times.summary():
             reporter.write_line(line)
         for subject in subjects if reporter.verbosity > 0 else ():

@@ -19,6 +19,7 @@ from mesh_fixtures.report import Report, read
 from mesh_fixtures.report.baseline import Baseline
 from mesh_fixtures.requirements import REQUIREMENTS
 from tools import site
+from mesh_fixtures.report.publishing import INDEX, index
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -136,6 +137,11 @@ def test_examples_and_baselines_are_what_the_project_reads() -> None:
     digests = {each.id: each.digest for each in SCENARIOS.values()}
     for each in read(Baseline, ROOT / ".github" / "baseline.yaml").topologies:
         assert each.scenario == digests[each.topology]
+
+
+def test_the_index_of_published_reports_is_that_of_the_reports_there() -> None:
+    folder = DOCS / "reports"
+    assert (folder / INDEX).read_text(encoding="utf-8") == index(folder)
 
 
 def test_the_baseline_demands_all_that_the_nightly_matrix_verifies() -> None:
