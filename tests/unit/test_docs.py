@@ -17,9 +17,9 @@ from mesh_fixtures.diagnosis.cause import UNKNOWN
 from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.report import Report, read
 from mesh_fixtures.report.baseline import Baseline
+from mesh_fixtures.report.publishing import INDEX, index
 from mesh_fixtures.requirements import REQUIREMENTS
 from tools import site
-from mesh_fixtures.report.publishing import INDEX, index
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
