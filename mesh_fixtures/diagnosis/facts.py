@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.diagnosis.runtime_facts import (
+    ISTIOD_TLS,
     Authority,
     Client,
     Endpoint,
@@ -45,6 +46,7 @@ from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 __all__ = [
     "AUTO_PASSTHROUGH",
+    "ISTIOD_TLS",
     "NOT_STARTING",
     "Authority",
     "Client",
@@ -57,6 +59,7 @@ __all__ = [
     "Failed",
     "Injector",
     "Istiod",
+    "Labels",
     "Listening",
     "Namespace",
     "NetworkGateway",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
@@ -28,6 +29,27 @@ def absent(target: Target) -> Iterator[None]:
     objects = (f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
     try:
         target.delete(cluster, _SYSTEM, *objects)
+        yield
+    finally:
+        target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
+
+
+@contextmanager
+def pruned(target: Target) -> Iterator[None]:
+    """The last cluster's Istio is installed once more by `istioctl install` with its IstioOperator,
+    which has no name, and takes the east-west gateway of another one along.
+    """
+    cluster = target.scenario.clusters[-1].name
+    if target.lab.charts is not None:
+        raise LabError(wanted="a mesh that istioctl installed", seen="Helm's", where=target.lab.id)
+    try:
+        target.run_steps(target.installation, ids.istiod(cluster))
+        target.until(
+            "the east-west gateway to be gone",
+            cluster,
+            lambda kube: [each for each in find_gateways(kube) if each.network],
+            lambda found: not found,
+        )
         yield
     finally:
         target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))

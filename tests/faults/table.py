@@ -376,6 +376,15 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
+        id="gateway-pruned",
+        broken="istioctl installed the Istio of cluster2 once more, and removed its gateway.",
+        topology=TWO_NETWORKS,
+        inject=gateways.pruned,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        cause="gateway-missing",
+    ),
+    Fault(
         id="gateway-address-pending",
         broken="The gateway of cluster2 gets no address: no pool has any.",
         topology=TWO_NETWORKS,
@@ -624,6 +633,15 @@ _POLICIES: Final = (
         inject=policies.in_last_primary(policies.NOBODY_ALLOWED),
         fails=("TRAFFIC-1",),
         unaffected=_KNOWN,
+    ),
+    Fault(
+        id="istiod-access-denied",
+        broken="cluster1 allows nothing by default, and has forgotten the gateway by which new "
+        "proxies of cluster2, its remote, look for istiod.",
+        topology=REMOTE,
+        inject=policies.istiod_denied,
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
     ),
     Fault(
         id="sidecar-scope",

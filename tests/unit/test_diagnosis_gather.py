@@ -19,6 +19,7 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES, EndedService, MeshNames
 from mesh_fixtures.diagnosis import facts, gather
+from mesh_fixtures.diagnosis.facts import ISTIOD_TLS
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.errors import ProbeError
@@ -302,7 +303,7 @@ def test_credentials_are_found_in_a_kubeconfig() -> None:
 def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     def line(curl_exit: int, seconds: float, port: int, number: int, message: str = "") -> str:
         url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
-        return f"{curl_exit} 1 {seconds:.6f} {url} {message}".rstrip()
+        return f"{curl_exit} 1 {seconds:.6f} 0.000000 {url} {message}".rstrip()
 
     printed = "\n".join(
         (
@@ -323,6 +324,33 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     assert (services.attempts, services.open, services.refused) == (2, 1, 1)
     assert services.message == "Connection refused"
     assert "curl" in services.source
+
+
+@pytest.mark.parametrize(
+    ("curl_exit", "connected", "agreed", "expected"),
+    [
+        (0, 0.001, 0.004, (1, 0, 0)),
+        (92, 0.001, 0.004, (1, 0, 0)),
+        (28, 0.001, 0.004, (1, 0, 0)),
+        (35, 0.001, 0, (0, 1, 0)),
+        (28, 0.001, 0, (0, 0, 1)),
+        (28, 0, 0, (0, 0, 1)),
+    ],
+    ids=["answered", "reset after it", "silent after it", "ended", "hung", "not connected"],
+)
+def test_istiod_is_reached_where_it_agrees_on_tls(
+    curl_exit: int, connected: float, agreed: float, expected: tuple[int, int, int]
+) -> None:
+    host = "istiod.istio-system.svc"
+    lines = [
+        f"0 0 0.001000 0.000000 http://{host}:15012/healthz/ready#1 ",
+        f"{curl_exit} 0 {connected:.6f} {agreed:.6f} https://{host}:15012/healthz/ready#1 words",
+    ]
+    targets = tuple(Target(kind, "", host, 15012, 2) for kind in ("istiod", ISTIOD_TLS))
+    plain, secured = read_paths("cluster1", SLEEP, targets, result("\n".join(lines)))
+    assert (plain.kind, plain.open) == ("istiod", 1)
+    assert secured.kind == ISTIOD_TLS
+    assert (secured.open, secured.refused, secured.timed_out) == expected
 
 
 def test_a_client_reads_logs_as_text(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
+    ISTIOD_TLS,
     Authority,
     Configuration,
     Endpoint,
@@ -43,6 +44,7 @@ REMOTE = "healthy-primary-remote-multi-network"
 SHARED = "healthy-multi-primary"
 
 Change = Callable[[Recording], Recording]
+REFUSING = {"action": "DENY", "rules": [{}]}
 PLAIN = {"mtls": {"mode": "DISABLE"}}
 FINDING = Finding("cluster1", "something", "something else")
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
@@ -224,6 +226,20 @@ def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
     known = {"attempts": 2, "message": "", "address": "10.64.8.1", "port": 15012, "source": "curl"}
     values: dict[str, Any] = {**NOTHING, **known, **fields}
     return of_mesh(paths=adding(Path("cluster2", "", kind, **values)))
+
+
+def cut_off(spec: Any = None, *, denied: int | None, agreed: int = 0, **connected: int) -> Change:
+    """A policy of the whole mesh, and what proxies of cluster2 see of istiod behind the gateway."""
+    policy = {} if spec is None else spec
+    return both(
+        of(
+            "cluster1",
+            configuration=configured("AuthorizationPolicy", "nothing", policy, "istio-system"),
+            gateways=each(ANY, denied=denied),
+        ),
+        to_istiod(**{"open": 2, **connected}),
+        to_istiod(ISTIOD_TLS, open=agreed, refused=2 - agreed, message="reset by peer"),
+    )
 
 
 def waiting(line: str) -> Change:
@@ -783,7 +799,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
             failing("sleep", "HTTP 403 RBAC: access denied"),
             of(
                 "cluster2",
-                configuration=configured("AuthorizationPolicy", "x", {"action": "DENY"}),
+                configuration=configured("AuthorizationPolicy", "x", REFUSING),
             ),
         ),
         "authorization-denied",
@@ -795,12 +811,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of(
                 "cluster2",
                 configuration=adding(
-                    Configuration("AuthorizationPolicy", "sample", "x", {"action": "DENY"}),
+                    Configuration("AuthorizationPolicy", "sample", "x", REFUSING),
                     Configuration("AuthorizationPolicy", "sample", "y", {"rules": [{}]}),
                 ),
             ),
         ),
         "authorization-denied",
+    ),
+    "proxies of a remote that a policy keeps from istiod": (
+        REMOTE,
+        cut_off(denied=3),
+        "istiod-access-denied",
     ),
     "endpoints of two priorities": (
         MULTI,
@@ -950,7 +971,8 @@ def recording_of(case: str) -> tuple[Recording, str]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_change_is_taken_for_its_cause(case: str) -> None:
     recording, cause = recording_of(case)
-    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
+    found_against = (FINDING, replace(FINDING, cluster="cluster2"))
+    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, found_against)
     found = diagnose(recording.scenario, recording.facts, failures)
     assert cause in found.ids
     root = next(root for root in found.roots if root.id == cause)
@@ -983,6 +1005,67 @@ def test_hosts_by_which_helloworld_is_passed_on(host: str, passed: bool) -> None
     only = of("cluster2", configuration=lambda known: (*no("Gateway")(known), served))
     named = "services-exposed-wrongly" in diagnosed(only, "GATEWAY-1").ids
     assert named != passed
+
+
+EAST_WEST = {"matchLabels": {"istio": "eastwestgateway"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"),
+    [
+        (cut_off(denied=3), "certain"),
+        (cut_off(denied=None), "likely"),
+        (cut_off({"selector": EAST_WEST}, denied=3), "certain"),
+        (cut_off(REFUSING, denied=3), "certain"),
+        (cut_off({"rules": [{"to": [{"operation": {"ports": ["15443"]}}]}]}, denied=3), "certain"),
+        (cut_off(denied=0), ""),
+        (cut_off(denied=3, agreed=1), ""),
+        (cut_off(denied=None, open=0, timed_out=2), ""),
+        (cut_off({"rules": [{}]}, denied=3), ""),
+        (cut_off({"action": "DENY"}, denied=3), ""),
+        (cut_off({"action": "AUDIT", "rules": [{}]}, denied=3), ""),
+        (cut_off({"selector": {"matchLabels": {"app": "other"}}}, denied=3), ""),
+        (cut_off({"targetRefs": [{"kind": "Gateway", "name": "other"}]}, denied=3), ""),
+    ],
+)
+def test_who_keeps_a_remote_from_istiod(change: Change, certainty: str) -> None:
+    recording = change(recorded(REMOTE))
+    failures = {"CONTROL-2": (Finding("cluster2", "a connection", "none"),)}
+    found = diagnose(recording.scenario, recording.facts, failures)
+    (root,) = found.roots
+    if certainty:
+        assert (root.id, root.certainty) == ("istiod-access-denied", certainty)
+        assert root.cause.clusters[0] == "cluster1"
+        for each in ("AuthorizationPolicy istio-system/nothing", "cluster1", "cluster2"):
+            assert each in root.cause.statement
+    else:
+        assert root.id != "istiod-access-denied"
+
+
+def test_a_policy_that_keeps_a_remote_from_istiod_says_nothing_of_its_primary() -> None:
+    recording = cut_off(denied=3)(recorded(REMOTE))
+    failures = {"CONTROL-2": (Finding("cluster1", "a connection", "none"),)}
+    assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+def test_policies_of_a_cluster_that_answered_deny_nothing() -> None:
+    change = both(
+        failing("sleep", "HTTP 403 RBAC: access denied"),
+        *(
+            of(name, configuration=configured("AuthorizationPolicy", "x", REFUSING))
+            for name in ("cluster1", "cluster2")
+        ),
+    )
+    (root,) = diagnosed(change, "TRAFFIC-1").roots
+    assert root.cause.clusters == ("cluster2",)
+
+
+def test_what_exposes_services_in_vain_is_told_where_the_gateway_went() -> None:
+    recording, _ = recording_of("no gateway")
+    (root,) = diagnose(recording.scenario, recording.facts, {"GATEWAY-1": (FINDING,)}).roots
+    assert "Gateway istio-system/cross-network-gateway" in root.cause.statement
+    assert "metadata.name" in root.cause.remedy
+    assert any("istio: eastwestgateway" in each.seen for each in root.cause.evidence)
 
 
 def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -19,6 +20,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
@@ -27,6 +29,7 @@ from mesh_fixtures.probe.envoy import (
     Counters,
     admin,
     counters,
+    denied,
     helloworld,
     host_of,
     listeners,
@@ -218,7 +221,10 @@ def _of_proxy(
 
     def listening() -> facts.Listening:
         seen = listeners(kube, asked)
-        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked)
+        refused: int | None = None
+        with suppress(ProbeError):
+            refused = denied(kube, asked)
+        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked, refused)
 
     def identified() -> facts.ProxyIdentity:
         seen = identity(kube, asked)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment, Path
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
@@ -28,6 +28,7 @@ _UNATTACHED = (
     "remote-secret-unreachable-server",
     "remote-secret-unauthorized",
     "istiod-not-running",
+    "istiod-access-denied",
 )
 """By which a remote gets no proxies, its gateway's included."""
 
@@ -58,6 +59,11 @@ NOT_ANSWERING = Kind(
 )
 
 _SHOW = "services,deployments,pods"
+_PRUNED = (
+    "if it went when Istio was installed once more: `istioctl install` of an IstioOperator without "
+    "metadata.name removes gateways of its revision and version that it does not list; give it one"
+)
+"""Source: Istio, istioctl install (pruning by the labels `install.operator.istio.io/`)."""
 
 
 def missing(case: Case) -> Iterator[Cause]:
@@ -66,6 +72,9 @@ def missing(case: Case) -> Iterator[Cause]:
             continue
         label = f"{NETWORK_LABEL}={spec.network}"
         step = ids.gateway(spec.name)
+        exposing = _exposing_in_vain(facts)
+        left = f"; {listed(exposing)} exposes what nothing serves" if exposing else ""
+        again = f"; {_PRUNED}" if exposing else ""
         if not facts.gateway_services and spec.network not in {
             each.network for each in case.advertised
         }:
@@ -73,9 +82,12 @@ def missing(case: Case) -> Iterator[Cause]:
                 MISSING,
                 (spec.name,),
                 f"{spec.name} has no east-west gateway: no Service has the label {label}, or leads "
-                "from outside to a gateway's proxy",
-                (Evidence("no such Service", get(spec.name, f"services -A -l {NETWORK_LABEL}")),),
-                f"install it (step {step} of the plan)",
+                f"from outside to a gateway's proxy{left}",
+                (
+                    Evidence("no such Service", get(spec.name, f"services -A -l {NETWORK_LABEL}")),
+                    *_in_vain(facts, exposing),
+                ),
+                f"install it (step {step} of the plan){again}",
                 step=step,
             )
         for service in facts.gateway_services:
@@ -87,10 +99,42 @@ def missing(case: Case) -> Iterator[Cause]:
                     (spec.name,),
                     f"{spec.name} has no east-west gateway: nothing runs behind {service}, which "
                     f"selects {wanted}",
-                    (Evidence("no such pod", _shown(spec.name, service.namespace)),),
+                    (
+                        Evidence("no such pod", _shown(spec.name, service.namespace)),
+                        *_in_vain(facts, exposing),
+                    ),
                     f"install it (step {step} of the plan)",
                     step=step,
                 )
+
+
+def _exposing_in_vain(facts: ClusterFacts) -> list[Configuration]:
+    """Gateways of Istio that expose services or istiod at pods to which no Service leads."""
+    pods = facts.gateway_pods
+    return [
+        each
+        for each in facts.configured("Gateway")
+        if (selector := each.spec.get("selector"))
+        and {*_ports(each)} & {SERVICES_PORT, *ISTIOD_PORTS}
+        and not any(selector.items() <= pod.labels.items() for pod in pods)
+    ]
+
+
+def _in_vain(facts: ClusterFacts, exposing: Sequence[Configuration]) -> Iterator[Evidence]:
+    for each in exposing:
+        selector = listed([f"{key}: {value}" for key, value in each.spec["selector"].items()])
+        yield Evidence(
+            f"{each} exposes {listed(_ports(each))} at pods with {selector}, to which no Service "
+            "leads from outside",
+            get(facts.name, f"gateways.networking.istio.io {each.name} -o yaml", each.namespace),
+        )
+
+
+def _ports(gateway: Configuration) -> list[int]:
+    return [
+        int((server.get("port") or {}).get("number", 0))
+        for server in gateway.spec.get("servers") or ()
+    ]
 
 
 def not_running(case: Case) -> Iterator[Cause]:
