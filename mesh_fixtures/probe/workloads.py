@@ -75,9 +75,11 @@ class ControlPlane:
 
     @property
     def is_running(self) -> bool:
-        """Whether a Deployment wants istiod and each pod that it wants is ready."""
-        wanted = sum(each.wanted for each in self.deployments)
-        return wanted > 0 and all(each.ready >= each.wanted for each in self.deployments)
+        """Whether a Deployment wants istiod, such as that of a revision, and each that does has a
+        ready pod.
+        """
+        wanted = [each for each in self.deployments if each.wanted]
+        return bool(wanted) and all(each.ready for each in wanted)
 
     def __str__(self) -> str:
         deployments = [f"{each.meta} {each.ready}/{each.wanted}" for each in self.deployments]

@@ -30,8 +30,8 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
     ("primary", "remote", "finding"),
     [
         (1, None, ""),
-        (0, None, "cluster1: expected an istiod with every pod ready"),
-        (None, None, "cluster1: expected an istiod with every pod ready, in a primary, but saw no"),
+        (0, None, "cluster1: expected an istiod with a ready pod"),
+        (None, None, "cluster1: expected an istiod with a ready pod, in a primary, but saw no"),
         (1, 1, ""),
     ],
 )
@@ -40,6 +40,17 @@ def test_control(primary: int | None, remote: int | None, finding: str) -> None:
     probes = control_1.Probes(control_plane=lambda kube: plane(kube.name, ready[kube.name]))
     outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(finding, outcome)
+
+
+def test_replicas_that_are_missing_while_others_serve_are_noted() -> None:
+    def part(kube: Any) -> ControlPlane:
+        deployment = Deployment(Meta("istiod", "istio-system"), 3, 2)
+        return replace(plane(kube.name), deployments=(deployment,))
+
+    probes = control_1.Probes(control_plane=part)
+    outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert outcome.result == "met"
+    assert outcome.notes == ("cluster1: istio-system/istiod has 2 of 3 pods ready",)
 
 
 # DISCOVERY-1 --------------------------------------------------------------------------------------

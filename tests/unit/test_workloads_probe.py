@@ -117,9 +117,9 @@ def test_workloads_without_those_that_go_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ready", "running"), [(1, 1, True), (2, 1, False), (0, 0, False)]
+    ("wanted", "ready", "running"), [(1, 1, True), (2, 1, True), (2, 0, False), (0, 0, False)]
 )
-def test_a_control_plane_runs_when_all_its_pods_are_ready(
+def test_a_control_plane_runs_when_one_of_its_pods_is_ready(
     wanted: int, ready: int, running: bool
 ) -> None:
     deployment = Deployment(Meta("istiod", "istio-system"), wanted, ready)
@@ -129,6 +129,27 @@ def test_a_control_plane_runs_when_all_its_pods_are_ready(
     assert str(seen) == (
         f"istio-system/istiod {ready}/{wanted}, pod istio-system/istiod-1 0/0 Running"
     )
+
+
+@pytest.mark.parametrize(
+    ("replicas", "running"),
+    [
+        (((1, 1), (2, 2)), True),
+        (((0, 0), (1, 1)), True),
+        (((1, 1), (1, 0)), False),
+        (((0, 0), (0, 0)), False),
+    ],
+    ids=["both revisions", "an old one at 0", "a new one that does not start", "none"],
+)
+def test_each_revision_that_is_wanted_runs(
+    replicas: tuple[tuple[int, int], ...], running: bool
+) -> None:
+    deployments = tuple(
+        Deployment(Meta(f"istiod-{at}", "istio-system"), *counts)
+        for at, counts in enumerate(replicas)
+    )
+    seen = control_plane(FakeObjects((), deployments_there=deployments).as_client())
+    assert seen.is_running is running
 
 
 def test_no_control_plane() -> None:

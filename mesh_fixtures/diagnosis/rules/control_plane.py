@@ -42,12 +42,12 @@ def not_running(case: Case) -> Iterator[Cause]:
             for each in facts.deployments
             if each.namespace == case.system_namespace and _ISTIOD.items() <= each.labels.items()
         ]
-        wanted = sum(each.wanted for each in found)
-        if wanted and all(each.ready >= each.wanted for each in found):
+        wanted = [each for each in found if each.wanted]
+        if wanted and all(each.ready for each in wanted):
             continue
         pods = facts.pods_in(case.system_namespace, _ISTIOD)
-        part = "does not run" if not any(each.ready for each in found) else "runs only in part"
-        why = "there is no istiod" if not found else f"istiod {part}: {listed(found)}"
+        silent = [each for each in wanted if not each.ready]
+        why = "there is no istiod" if not found else f"istiod does not run: {listed(silent)}"
         if found and not wanted:
             why = "istiod is scaled to 0"
         show = get(spec.name, _SHOW, case.system_namespace)
