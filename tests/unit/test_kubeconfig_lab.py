@@ -357,6 +357,48 @@ def test_requests_are_allowed_where_the_mesh_allows_nothing(servers: Servers) ->
     lab.close()
 
 
+@pytest.mark.parametrize(
+    ("hosts", "narrows"),
+    [
+        (["istio-system/*"], True),
+        (["istio-system/*", "shop/*"], True),
+        (["./*", "istio-system/*"], False),
+        (["*/*"], False),
+        (["mesh-run/*"], False),
+        ([], False),
+    ],
+)
+def test_sidecars_of_the_mesh_that_leave_a_namespace_out(hosts: list[str], narrows: bool) -> None:
+    sidecar = Configuration("Sidecar", "istio-system", "x", {"egress": [{"hosts": hosts}]})
+    assert bool(sample.narrowing([sidecar], "mesh-run")) == narrows
+
+
+def test_services_are_known_where_the_mesh_leaves_namespaces_out(servers: Servers) -> None:
+    (narrow, _), (open_, _) = servers.values()
+    sidecars = "/apis/networking.istio.io/v1/namespaces/istio-system/sidecars"
+    meta = {"name": "default", "namespace": "istio-system"}
+    spec = {"egress": [{"hosts": ["istio-system/*"]}]}
+    narrow.answers[sidecars] = {"items": [{"metadata": meta, "spec": spec}]}
+    lab = opened(servers)
+    lab.deploy_sample()
+    made = [
+        [body["spec"] for _, _, body in server.changes if body["kind"] == "Sidecar"]
+        for server in (narrow, open_)
+    ]
+    assert made == [[{"egress": [{"hosts": ["./*", "istio-system/*"]}]}], []]
+    lab.close()
+
+
+def test_gateways_know_the_service_whatever_the_mesh_exports_by_default(servers: Servers) -> None:
+    lab = opened(servers)
+    lab.deploy_sample()
+    for server, _ in servers.values():
+        services = [body for _, _, body in server.changes if body["kind"] == "Service"]
+        annotations = [each["metadata"]["annotations"] for each in services]
+        assert annotations == [{"networking.istio.io/exportTo": "*"}]
+    lab.close()
+
+
 def waiting(name: str, reason: str) -> Pod:
     container = Container(name, image="i", waiting=reason)
     return Pod(Meta("p"), "", "Pending", False, False, (container,))

@@ -25,6 +25,7 @@ from mesh_fixtures.kube import (
     KubeClient,
     KubeEditor,
     Pod,
+    Resource,
 )
 from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.objects import Json, encoded
@@ -35,6 +36,7 @@ from mesh_fixtures.kube.resources import (
     MUTATING_WEBHOOKS,
     PODS,
     SECRETS,
+    SIDECARS,
 )
 from mesh_fixtures.lab.kubeconfig import admission
 from mesh_fixtures.lab.kubeconfig import namespace as own
@@ -53,6 +55,7 @@ from mesh_fixtures.workloads import (
     fresh_connections_manifest,
     helloworld_manifest,
     permission_manifest,
+    scope_manifest,
     service_manifest,
     sleep_manifest,
 )
@@ -123,9 +126,12 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
         domain = order.names.cluster_domain
         made = manifests(order.scenario, cluster.name, order.images, name, options.pods, domain)
-        if by := restricting(_policies_of_mesh(kube)):
+        if by := restricting(_of_mesh(kube, AUTHORIZATION_POLICIES)):
             progress.note("sample", f"requests are allowed here in spite of {by}", cluster.name)
             made = [*yaml.safe_load_all(permission_manifest()), *made]
+        if by := narrowing(_of_mesh(kube, SIDECARS), name):
+            progress.note("sample", f"services are known here in spite of {by}", cluster.name)
+            made = [*yaml.safe_load_all(scope_manifest(order.names.system_namespace)), *made]
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
         others = [each for each in made if each not in accounts]
         injecting = frozenset(each.webhook.name for each in webhooks)
@@ -202,9 +208,31 @@ def restricting(policies: Iterable[Configuration]) -> str:
     )
 
 
-def _policies_of_mesh(kube: KubeClient) -> Sequence[Configuration]:
-    """AuthorizationPolicies of the root namespace; none where they may not be read."""
-    kind, namespace = AUTHORIZATION_POLICIES, kube.names.root_namespace
+def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
+    """Names of the mesh's Sidecars by which proxies of a namespace do not know its services; empty
+    for none.
+
+    Source: Istio, Sidecar (root namespace; egress hosts).
+
+    Args:
+        sidecars: of the root namespace.
+    """
+    return ", ".join(
+        str(each)
+        for each in sidecars
+        if (hosts := _egress(each))
+        and not any(host.partition("/")[0] in (".", "*", namespace) for host in hosts)
+    )
+
+
+def _egress(sidecar: Configuration) -> Sequence[str]:
+    listeners = sidecar.spec.get("egress") or ()
+    return [str(host) for each in listeners for host in each.get("hosts") or ()]
+
+
+def _of_mesh(kube: KubeClient, kind: Resource[Configuration]) -> Sequence[Configuration]:
+    """Configuration of the root namespace; none where it may not be read."""
+    namespace = kube.names.root_namespace
     if not kube.may(Access("list", kind.plural, kind.group, namespace)):
         return ()
     return kube.list(kind, namespace)
