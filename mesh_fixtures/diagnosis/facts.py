@@ -40,6 +40,7 @@ from mesh_fixtures.kube.objects import (
     is_external,
 )
 from mesh_fixtures.kube.webhooks import WebhookConfiguration
+from mesh_fixtures.probe.gateways import is_for_ambient
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
@@ -263,6 +264,11 @@ class Service:
         return is_external(self.kind, self.external)
 
     @property
+    def is_for_ambient(self) -> bool:
+        """Whether it is a gateway for the ambient mode only."""
+        return is_for_ambient(self.labels, [each.number for each in self.ports])
+
+    @property
     def gateway_port(self) -> int:
         """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
         number = self.labels.get(GATEWAY_PORT_LABEL, "")
@@ -377,7 +383,8 @@ class ClusterFacts:
         return tuple(
             each
             for each in self.services or ()
-            if each.network or (each.is_external and self._leads_inside(each))
+            if (each.network and not each.is_for_ambient)
+            or (not each.network and each.is_external and self._leads_inside(each))
         )
 
     def _leads_inside(self, service: Service) -> bool:

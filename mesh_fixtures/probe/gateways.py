@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import debug, istiods
-from mesh_fixtures.scenario import ISTIOD_PORTS
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 NETWORKS_PATH: Final = "/debug/networkz"
+HBONE_PORT: Final = 15008
 
 _SHOWN: Final = 200
 
@@ -116,11 +117,22 @@ def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway
 
 
 def is_gateway(service: Service) -> bool:
-    """Whether a Service is a gateway of a network, or leads to istiod from outside."""
-    if NETWORK_LABEL in service.meta.labels:
-        return True
+    """Whether a Service is a gateway of a network for sidecars, or leads to istiod from outside."""
     ports = {each.number for each in service.ports}
+    if NETWORK_LABEL in service.meta.labels:
+        return not is_for_ambient(service.meta.labels, ports)
     return service.is_external and not ports.isdisjoint(ISTIOD_PORTS)
+
+
+def is_for_ambient(labels: Mapping[str, str], ports: Collection[int]) -> bool:
+    """Whether a gateway is for the ambient mode only, as those of the class `istio-east-west`: it
+    tunnels, and passes nothing of sidecars on (Istio: Ambient, HBONE).
+
+    Args:
+        labels: of its Service.
+    """
+    of_sidecars = labels.get(GATEWAY_PORT_LABEL, str(SERVICES_PORT))
+    return HBONE_PORT in ports and of_sidecars not in {str(each) for each in ports}
 
 
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:

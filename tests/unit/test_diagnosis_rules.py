@@ -17,11 +17,13 @@ from mesh_fixtures.diagnosis.facts import (
     ISTIOD_TLS,
     Authority,
     Configuration,
+    Deployment,
     Endpoint,
     Exchanged,
     Failed,
     Injector,
     Istiod,
+    NetworkGateway,
     PacketSizes,
     Part,
     Path,
@@ -35,6 +37,7 @@ from mesh_fixtures.diagnosis.facts import (
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.rules import KINDS, connections
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -74,6 +77,11 @@ def of_mesh(**fields: Any) -> Change:
         return replace(recording, facts=replace(recording.facts, **values))
 
     return change
+
+
+def knowing(*endpoints: Endpoint) -> Callable[[Any], Any]:
+    """A client that knows only these of HelloWorld."""
+    return lambda known: replace(known, endpoints=endpoints)
 
 
 def both(*changes: Change) -> Change:
@@ -190,14 +198,27 @@ UNADVERTISED = both(
 """No istiod takes cluster2 for one that has a gateway."""
 
 
-def unanswered(kind: str, client: str, server: str) -> Change:
-    """Paths of a kind on which nothing comes back."""
+def unanswered(kind: str, client: str, server: str, port: int = 0) -> Change:
+    """Paths of a kind on which nothing comes back; of one port, where that is given."""
 
     def wanted(path: Path) -> bool:
-        return (path.kind, path.client, path.server) == (kind, client, server)
+        is_of = (path.kind, path.client, path.server) == (kind, client, server)
+        return is_of and port in (0, path.port)
 
     lost = {"open": 0, "slow": 0, "refused": 0, "timed_out": lambda _: 10, "attempts": 10}
     return of_mesh(paths=each(wanted, **lost, message="Connection timed out"))
+
+
+def opened(address: str) -> Change:
+    """An API server that is reached at an address."""
+    values: dict[str, Any] = {**NOTHING, "attempts": 2, "open": 2, "message": "", "source": "curl"}
+    path = Path("cluster1", "cluster2", "api-server", address=address, port=6443, **values)
+    return of_mesh(paths=adding(path))
+
+
+def unsynced(cluster: str) -> Change:
+    """A cluster that cluster1's istiod does not read yet."""
+    return istiods("cluster1", clusters={"cluster1": "synced", cluster: "syncing"})
 
 
 def half(kind: str, **counts: int) -> Change:
@@ -520,7 +541,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a gateway scaled to 0": (
         MULTI,
-        of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0)),
+        of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0), pods=without(GATEWAY)),
         "gateway-scaled-to-zero",
     ),
     "a gateway that is not ready": (
@@ -593,12 +614,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no control plane annotation": (
         REMOTE,
-        of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION))),
+        of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION)), root_bundles={}),
         "control-plane-annotation-missing",
     ),
     "another control plane": (
         REMOTE,
-        of("cluster2", namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"}))),
+        of(
+            "cluster2",
+            namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"})),
+            root_bundles={},
+        ),
         "control-plane-annotation-wrong",
     ),
     "the annotation after the secret": (
@@ -618,6 +643,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
                 lambda one: True,
                 webhooks=each(lambda one: True, path="/inject/cluster/remote/net/network2"),
             ),
+            pods=each(HELLOWORLD, told=plus({"cluster": "remote"})),
         ),
         "injection-path-wrong",
     ),
@@ -860,6 +886,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of(
             "cluster1",
             configuration=configured("Sidecar", "x", {"egress": [{"hosts": ["istio-system/*"]}]}),
+            client=knowing(),
         ),
         "sidecar-scope",
     ),
@@ -1191,6 +1218,40 @@ def test_a_host_name_of_istiod_is_not_compared_with_addresses() -> None:
     assert "discovery-address-wrong" not in found.ids
 
 
+@pytest.mark.parametrize(
+    ("change", "refuted"),
+    [
+        (
+            of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION))),
+            "control-plane-annotation-missing",
+        ),
+        (
+            of("cluster2", namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"}))),
+            "control-plane-annotation-wrong",
+        ),
+        (
+            of("cluster2", webhooks=each(is_any, webhooks=each(is_any, path="/inject"))),
+            "injection-path-wrong",
+        ),
+        (
+            both(
+                of("cluster2", discovery=("192.0.2.7",)),
+                istiods(
+                    "cluster1",
+                    gateways=adding(NetworkGateway("network1", "cluster1", "192.0.2.7", 15443)),
+                ),
+            ),
+            "discovery-address-wrong",
+        ),
+    ],
+    ids=["no annotation", "another annotation", "another injector", "an address behind a name"],
+)
+def test_a_remote_that_has_all_it_needs_is_attached(change: Change, refuted: str) -> None:
+    recording = change(recorded(REMOTE))
+    everything = dict.fromkeys(EVERYTHING, (replace(FINDING, cluster="cluster2"),))
+    assert refuted not in diagnose(recording.scenario, recording.facts, everything).ids
+
+
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
     assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS}
 
@@ -1368,6 +1429,84 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             "services-cluster-local",
         ),
         (of("cluster2", warnings=adding(FAILED_CREATE)), "injection-failing"),
+        (
+            both(
+                of("cluster1", services=each(GATEWAY, external=("10.0.0.1",))),
+                of(
+                    "cluster2",
+                    services=each(
+                        GATEWAY, external=("10.0.0.1",), labels=plus({GATEWAY_PORT_LABEL: "15444"})
+                    ),
+                ),
+            ),
+            "gateway-address-shared",
+        ),
+        (unanswered("gateway", "cluster1", "cluster2", port=15021), "gateway-unreachable"),
+        (
+            of(
+                "cluster2",
+                deployments=adding(
+                    Deployment("istio-system", "old", {}, 0, 0, {"istio": "eastwestgateway"})
+                ),
+            ),
+            "gateway-scaled-to-zero",
+        ),
+        (of("cluster2", deployments=each(named("istiod"), wanted=3)), "istiod-not-running"),
+        (
+            both(secret(server="https://10.9.9.9:6443"), opened("10.9.9.9"), unsynced("cluster2")),
+            "remote-secret-unreachable-server",
+        ),
+        *(
+            (of("cluster1", configuration=configured("Sidecar", "x", spec, where)), "sidecar-scope")
+            for where, spec in (
+                ("istio-system", {"egress": [{"hosts": ["./*", "istio-system/*"]}]}),
+                ("sample", {"egress": [{"hosts": ["istio-system/*"]}]}),
+            )
+        ),
+        (
+            both(
+                of(
+                    "cluster1",
+                    client=knowing(),
+                    configuration=adding(
+                        *(
+                            Configuration("Sidecar", where, "x", {"egress": [{"hosts": hosts}]})
+                            for where, hosts in (
+                                ("istio-system", ["istio-system/*"]),
+                                ("sample", ["./*"]),
+                            )
+                        )
+                    ),
+                ),
+            ),
+            "sidecar-scope",
+        ),
+        *(
+            (
+                of("cluster1", configuration=configured(kind, "x", spec, "payments")),
+                refuted,
+            )
+            for kind, spec, refuted in (
+                (
+                    "DestinationRule",
+                    {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
+                    "client-tls-disabled",
+                ),
+                (
+                    "VirtualService",
+                    {
+                        "hosts": ["*.local"],
+                        "exportTo": ["."],
+                        "http": [{"fault": {"abort": {"httpStatus": 503}}}],
+                    },
+                    "route-fault",
+                ),
+            )
+        ),
+        (
+            istiods("cluster1", unsynced=("cluster1/web-1.shop LDS rejected: no such filter",)),
+            "configuration-rejected",
+        ),
         (
             of(
                 "cluster2",

@@ -10,7 +10,7 @@ from fake_kube import pod
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
     Answer,
     Container,
@@ -202,6 +202,12 @@ def service(
         (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443), True),
         (service("a", "ClusterIP", {NETWORK_LABEL: "n"}, 443, external=("192.0.2.1",)), True),
         (service("a", "NodePort", {NETWORK_LABEL: "n"}, 15443), True),
+        (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15021, 15008), False),
+        (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443, 15008), True),
+        (
+            service("a", "NodePort", {NETWORK_LABEL: "n", GATEWAY_PORT_LABEL: "443"}, 443, 15008),
+            True,
+        ),
         (service("a", "LoadBalancer", {}, 15012), True),
         (service("a", "LoadBalancer", {"istio": "eastwestgateway"}, 15443), False),
         (service("istiod", "ClusterIP", {}, 15012), False),

@@ -12,7 +12,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deploymen
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, ClusterSpec
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
@@ -140,6 +140,8 @@ def _ports(gateway: Configuration) -> list[int]:
 def not_running(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
         for each in facts.gateway_deployments:
+            if each.wanted == 0 and _others_serve(facts, each):
+                continue
             if each.wanted == 0:
                 yield Cause(
                     SCALED,
@@ -151,6 +153,18 @@ def not_running(case: Case) -> Iterator[Cause]:
                 )
             elif each.ready < each.wanted:
                 yield _not_ready(spec, facts, each)
+
+
+def _others_serve(facts: ClusterFacts, gateway: Deployment) -> bool:
+    """Whether pods of another Deployment serve behind each Service of a gateway, as while it is
+    replaced by another.
+    """
+    services = [
+        each
+        for each in facts.gateway_services
+        if each.selects(gateway.namespace, gateway.pod_labels)
+    ]
+    return all(any(pod.serving for pod in facts.pods_of(each)) for each in services)
 
 
 def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> Cause:
@@ -212,11 +226,14 @@ def address_pending(case: Case) -> Iterator[Cause]:
 
 
 def address_shared(case: Case) -> Iterator[Cause]:
-    """Of gateways of different networks: those of one network may share a load balancer."""
-    owners: dict[str, ClusterSpec] = {}
+    """Of gateways of different networks: those of one network may share a load balancer, and one
+    load balancer may have a port for each.
+    """
+    owners: dict[tuple[str, int], ClusterSpec] = {}
     for spec, facts in _needed(case):
-        for address in facts.gateway_addresses:
-            owner = owners.setdefault(address, spec)
+        ways = {(each, one.gateway_port) for one in facts.gateway_services for each in one.external}
+        for address, port in sorted(ways):
+            owner = owners.setdefault((address, port), spec)
             if owner.network != spec.network:
                 yield Cause(
                     SHARED,
@@ -242,6 +259,8 @@ def unreachable(case: Case) -> Iterator[Cause]:
             tried.setdefault(path.address, []).append(path)
         for address, paths in tried.items():
             closed = [each for each in paths if each.is_closed and each.client != spec.name]
+            if all(each.port == STATUS_PORT for each in closed):
+                continue  # nobody but load balancers needs it
             inside = [each for each in paths if each.client == spec.name]
             dead = {each.port for each in inside if each.is_closed}
             for client in sorted({each.client for each in closed}):

@@ -21,7 +21,7 @@ from mesh_fixtures.diagnosis.facts import (
     Listening,
     Pod,
 )
-from mesh_fixtures.diagnosis.rules.routing import is_helloworld
+from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
 
@@ -57,8 +57,12 @@ def mtls_disabled(case: Case) -> Iterator[Cause]:
         yield Cause(
             MTLS_DISABLED,
             (spec.name,),
-            f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, and traffic between "
-            "networks needs it",
+            f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, "
+            + (
+                "and traffic between networks needs it"
+                if case.scenario.is_multi_network
+                else "so that it does not know who asks"
+            ),
             (
                 Evidence(
                     f"{policy}: mtls mode {_DISABLE}",
@@ -81,7 +85,10 @@ def client_tls_disabled(case: Case) -> Iterator[Cause]:
             modes = sorted(
                 mode for mode in _client_modes(rule.spec) if mode not in ("ISTIO_MUTUAL", "")
             )
-            if modes and is_helloworld(case, rule, rule.spec.get("host", "")):
+            about = is_looked_up(case, rule) and is_helloworld(
+                case, rule, rule.spec.get("host", "")
+            )
+            if modes and about:
                 yield Cause(
                     CLIENT_TLS,
                     (spec.name,),
