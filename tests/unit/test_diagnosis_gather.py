@@ -286,6 +286,29 @@ def test_a_remote_secret_leads_where_its_authority_is_trusted(
     ]
 
 
+def test_api_servers_may_share_an_authority(
+    tmp_path: Path, authorities: Mapping[str, bytes]
+) -> None:
+    shared = authorities_in(kubeconfig("https://x", authorities["cluster1"]))
+    answers = {
+        SECRETS: listed(
+            *(
+                secret(name, name, kubeconfig("https://vpc", authorities["cluster1"]), **LABEL)
+                for name in ("cluster1", "cluster2", "unknown")
+            )
+        ),
+        "/version": {},
+    }
+    with view_of(FakeApiServer(answers=answers), tmp_path) as view:
+        known = dict.fromkeys(("cluster1", "cluster2"), shared)
+        found = remote_secrets(view.kube["cluster1"], view, known)
+    assert [(each.cluster, each.leads_to) for each in found] == [
+        ("cluster1", "cluster1"),
+        ("cluster2", "cluster2"),
+        ("unknown", "cluster1"),
+    ]
+
+
 @pytest.mark.parametrize(("refusals", "accepted"), [([], True), ([401], False), ([403], True)])
 def test_a_token_is_accepted_by_who_knows_it(
     tmp_path: Path, refusals: list[int], accepted: bool

@@ -1075,6 +1075,28 @@ def test_a_policy_that_keeps_a_remote_from_istiod_says_nothing_of_its_primary() 
     assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
 
 
+@pytest.mark.parametrize(
+    ("shares", "ids"),
+    [
+        ({"network1/*": 100}, ("locality-preference",)),
+        ({"network1/*": 95, "network2/*": 5}, (UNKNOWN,)),
+        ({"*": 100}, (UNKNOWN,)),
+    ],
+)
+def test_regions_that_get_no_share_have_no_endpoints(
+    shares: dict[str, int], ids: tuple[str, ...]
+) -> None:
+    distribute = [{"from": "network1/*", "to": shares}]
+    policy = {"loadBalancer": {"localityLbSetting": {"enabled": True, "distribute": distribute}}}
+    spec = {"host": "*.local", "trafficPolicy": policy}
+    change = of(
+        "cluster1",
+        configuration=configured("DestinationRule", "x", spec, "istio-system"),
+        client=knowing(PRIORITIES[0]),
+    )
+    assert diagnosed(change, "DISCOVERY-2").ids == ids
+
+
 def test_policies_of_a_cluster_that_answered_deny_nothing() -> None:
     change = both(
         failing("sleep", "HTTP 403 RBAC: access denied"),

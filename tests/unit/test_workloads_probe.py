@@ -227,6 +227,28 @@ def test_gateways_with_the_pods_that_they_select() -> None:
     assert str(seen) == "service edge/gw: 192.0.2.1; gw-1 0/0 Running"
 
 
+@pytest.mark.parametrize(
+    ("discovery", "found"),
+    [
+        ("istiod.istio-system.svc:15012", True),
+        ("istiod-canary.istio-system.svc.cluster.local:15012", True),
+        ("istiod.example:15012", True),
+        ("192.0.2.7:15012", True),
+        ("", True),
+        ("istiod.other-mesh.svc:15012", False),
+    ],
+)
+def test_gateways_of_another_control_plane_are_none_of_the_meshs(
+    discovery: str, found: bool
+) -> None:
+    balanced = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443)
+    told = {"PROXY_CONFIG": json.dumps({"discoveryAddress": discovery})} if discovery else {}
+    proxy = Container("istio-proxy", env=told)
+    gateway_pod = replace(pod("gw-1", "edge", app="gw"), containers=(proxy,))
+    kube = FakeObjects((gateway_pod,), (balanced,))
+    assert bool(gateways(kube.as_client())) == found
+
+
 def test_a_gateway_that_waits_for_its_address() -> None:
     pending = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443)
     (seen,) = gateways(FakeObjects(services_there=(pending,)).as_client())

@@ -204,7 +204,16 @@ def gateway_ports(
     for service in cluster.gateway_services if wanted else ():
         ports = [each.number for each in service.ports if each.number in {STATUS_PORT, *wanted}]
         yield from ((address, port) for address in service.external for port in sorted(ports))
-    yield from ((each.address, each.port) for each in advertised if each.cluster == server)
+    spec = scenario.cluster(server)
+    first = next(each.name for each in scenario.clusters if each.network == spec.network)
+    for each in advertised:
+        # the mesh configuration may name gateways by their network only
+        if each.cluster == server or (each.network, each.cluster, server) == (
+            spec.network,
+            "",
+            first,
+        ):
+            yield each.address, each.port
 
 
 def _of_istiod(cluster: ClusterFacts, usual: str) -> Iterator[Target]:

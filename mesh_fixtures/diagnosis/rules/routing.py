@@ -6,6 +6,7 @@ Source: Istio, Locality Load Balancing; VirtualService; Kubernetes, Service traf
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
@@ -32,10 +33,12 @@ def locality(case: Case) -> Iterator[Cause]:
         distributed = [each for each in reasons if "distribute" in each.seen]
         if client is None or (len(by_priority) < 2 and not distributed):
             continue
-        first = listed(by_priority[min(by_priority)])
+        first = listed(by_priority[min(by_priority)]) if by_priority else "none"
         why = f": {listed([each.seen for each in reasons])}" if reasons else ""
         yield Cause(
-            LOCALITY,
+            replace(LOCALITY, breaks=(*LOCALITY.breaks, "DISCOVERY-2"))
+            if _leaves_out(case, spec)
+            else LOCALITY,
             (spec.name,),
             f"clients in {spec.name} prefer endpoints by locality, {first} before all others{why}",
             (
@@ -54,6 +57,28 @@ def locality(case: Case) -> Iterator[Cause]:
             ),
             "remove the preference, or verify a service that has none",
         )
+
+
+def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
+    """Whether a rule that distributes requests over regions gives a cluster's clients no endpoint
+    of a region that another cluster is in (Istio: LocalityLoadBalancerSetting, distribute).
+    """
+    primary = case.facts.clusters.get(case.scenario.control_plane_of(spec.name))
+    regions = {
+        name: {node.region for node in facts.nodes or () if node.region}
+        for name, facts in case.facts.clusters.items()
+    }
+    own = regions[spec.name]
+    others = set().union(*(found for name, found in regions.items() if name != spec.name)) - own
+    for rule in primary.configured("DestinationRule") if primary else ():
+        if not (is_looked_up(case, rule) and is_helloworld(case, rule, rule.spec.get("host", ""))):
+            continue
+        balancing = (rule.spec.get("trafficPolicy") or {}).get("loadBalancer") or {}
+        for each in (balancing.get("localityLbSetting") or {}).get("distribute") or ():
+            reached = {key.partition("/")[0] for key in each.get("to") or {}}
+            if str(each.get("from", "")).partition("/")[0] in ("*", *own) and "*" not in reached:
+                return bool(others - reached)
+    return False
 
 
 def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
