@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.probe.shards import ShardEndpoint
 
 ISTIOD_TLS: Final = "istiod-tls"
@@ -114,6 +115,7 @@ class Istiod:
             where that is not known.
         cluster_local: whether a host's endpoints are those of the client's cluster only, by the
             host's pattern, as the settings of the mesh say.
+        selectors: of namespaces in all clusters, to none but which it looks; empty for all.
     """
 
     pod: str
@@ -126,6 +128,7 @@ class Istiod:
     last_words: str = ""
     cluster_local: Mapping[str, bool] | None = None
     trust_domains: TrustDomains | None = None
+    selectors: tuple[Selector, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,14 @@ _CONTROL_PLANES: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
+        id="namespace-not-selected",
+        broken="The discoverySelectors of both clusters leave the gateways' namespace out.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.gateways_not_selected,
+        fails=("GATEWAY-1",),
+        unaffected=_CONTROL,
+    ),
+    Fault(
         id="injection-template-mismatch",
         broken="The istiod of cluster2 is given the injection template of another version.",
         topology=TWO_NETWORKS,

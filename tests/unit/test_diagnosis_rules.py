@@ -38,6 +38,7 @@ from mesh_fixtures.diagnosis.facts import (
 )
 from mesh_fixtures.diagnosis.rules import KINDS, connections
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
+from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -718,6 +719,34 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "trust-domains-differ",
     ),
+    "namespaces that istiod does not look at": (
+        MULTI,
+        istiods("cluster1", selectors=(Selector({"mesh": "yes"}),)),
+        "namespace-not-selected",
+    ),
+    "a route to an istiod that is gone": (
+        REMOTE,
+        of(
+            "cluster1",
+            configuration=each(
+                lambda one: one.kind == "VirtualService",
+                spec=plus(
+                    {
+                        "tls": [
+                            {
+                                "match": [{"port": port}],
+                                "route": [
+                                    {"destination": {"host": "istiod-1-30.istio-system.svc"}}
+                                ],
+                            }
+                            for port in (15012, 15017)
+                        ]
+                    }
+                ),
+            ),
+        ),
+        "istiod-not-exposed",
+    ),
     "services that are local to each cluster": (
         MULTI,
         both(
@@ -1032,6 +1061,33 @@ def test_hosts_by_which_helloworld_is_passed_on(host: str, passed: bool) -> None
     only = of("cluster2", configuration=lambda known: (*no("Gateway")(known), served))
     named = "services-exposed-wrongly" in diagnosed(only, "GATEWAY-1").ids
     assert named != passed
+
+
+@pytest.mark.parametrize(
+    ("selector", "left_out"),
+    [
+        (Selector({"mesh": "yes"}), "istio-system, sample of cluster1; istio-system, sample of"),
+        (Selector({}, (("kubernetes.io/metadata.name", "NotIn", ("istio-system",)),)), "at istio-"),
+        (Selector({"istio-injection": "enabled"}), "not at istio-system of cluster1; istio-system"),
+    ],
+)
+def test_namespaces_that_are_left_out_are_named(selector: Selector, left_out: str) -> None:
+    (root,) = diagnosed(istiods("cluster2", selectors=(selector,)), "GATEWAY-1").roots
+    assert root.id == "namespace-not-selected"
+    assert root.cause.clusters[0] == "cluster2"
+    assert left_out in root.cause.statement
+
+
+def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
+    change = both(
+        of("cluster2", services=each(GATEWAY, external=("10.9.9.9",))),
+        unanswered("gateway", "cluster1", "cluster2"),
+        inside(timed_out=2),
+    )
+    (root,) = diagnosed(change, "GATEWAY-1").roots
+    assert root.id == "gateway-not-answering"
+    assert root.cause.statement.endswith("the gateways' Services there have 10.9.9.9")
+    assert "meshNetworks" in root.cause.remedy
 
 
 EAST_WEST = {"matchLabels": {"istio": "eastwestgateway"}}
@@ -1444,6 +1500,16 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             )
         ),
         (istiods("cluster1", cluster_local={"*": True}), "services-cluster-local"),
+        (
+            istiods(
+                "cluster1",
+                selectors=(
+                    Selector({"istio-injection": "enabled"}),
+                    Selector({}, ((NETWORK_LABEL, "Exists", ()),)),
+                ),
+            ),
+            "namespace-not-selected",
+        ),
         (
             istiods(
                 "cluster1", cluster_local={"*": True, "helloworld.sample.svc.cluster.local": False}

@@ -23,6 +23,7 @@ from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
@@ -172,13 +173,15 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             ),
         )
 
-    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains]:
+    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains, tuple[Selector, ...]]:
         answer = debug(kube, istiod, MESH_PATH)
         of_pod = kube.get(PODS, pod.namespace, pod.name)
         domains = read_trust_domains(
             answer.source, answer.text, accepts_any=of_pod is not None and accepts_any(of_pod)
         )
-        return _cluster_local(answer_in(answer.text)), _accepted(domains)
+        configuration = answer_in(answer.text)
+        selectors = tuple(map(Selector.read, configuration.get("discoverySelectors") or ()))
+        return _cluster_local(configuration), _accepted(domains), selectors
 
     if pod.serving:
         yield "clusters", f"istioctl {where} remote-clusters", clusters
@@ -268,6 +271,7 @@ def _istiods(
             last_words=answer("last_words") or "",
             cluster_local=mesh[0] if mesh else None,
             trust_domains=mesh[1] if mesh else None,
+            selectors=mesh[2] if mesh else (),
         )
 
 

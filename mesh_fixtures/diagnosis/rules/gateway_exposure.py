@@ -47,6 +47,7 @@ NOT_LISTENING = Kind(
         MISMATCH.id,
         WRONG.id,
         GATEWAY_NOT_READY.id,
+        "namespace-not-selected",
     ),
 )
 
@@ -178,6 +179,7 @@ def istiod(case: Case) -> Iterator[Cause]:
             yield _mismatch(case, spec, found, ISTIOD_FILE, step)
         else:
             yield from _unrouted(spec, facts, step)
+            yield from _misrouted(case, spec, facts, step)
 
 
 def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
@@ -203,6 +205,45 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
             f"apply {ISTIOD_FILE} in {spec.name} (step {step} of the plan)",
             step=step,
         )
+
+
+def _misrouted(case: Case, spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
+    """Routes to istiod that end at a Service of it that is gone, as that of an old revision."""
+    present = [
+        each.name for each in facts.services or () if each.namespace == case.system_namespace
+    ]
+    for route in facts.configured("VirtualService") if facts.services is not None else ():
+        for port, host in _destinations(route):
+            name, _, following = host.partition(".")
+            namespace = following.partition(".")[0] or route.namespace
+            is_own = namespace == case.system_namespace and name.startswith("istiod")
+            if port in ISTIOD_PORTS and is_own and name not in present:
+                yield Cause(
+                    ISTIOD,
+                    (spec.name,),
+                    f"{route} of {spec.name} passes {port} to {host}, and there is no such Service",
+                    (
+                        Evidence(
+                            f"{route}: {port} to {host}",
+                            get(spec.name, f"virtualservice {route.name} -o yaml", route.namespace),
+                        ),
+                        Evidence(
+                            f"Services of istiod: {listed(sorted(present))}",
+                            get(spec.name, "services -l app=istiod", namespace),
+                        ),
+                    ),
+                    f"name a Service of istiod that is there (step {step} of the plan)",
+                    step=step,
+                )
+                return
+
+
+def _destinations(route: Configuration) -> Iterator[tuple[int, str]]:
+    """Ports and hosts to which they are passed on by their SNI."""
+    for each in route.spec.get("tls") or ():
+        for match in each.get("match") or ():
+            for way in each.get("route") or ():
+                yield int(match.get("port") or 0), str((way.get("destination") or {}).get("host"))
 
 
 def not_listening(case: Case) -> Iterator[Cause]:

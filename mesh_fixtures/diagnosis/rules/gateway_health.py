@@ -296,11 +296,14 @@ def _not_answering(
 ) -> Cause:
     clients = sorted({each.client for each in closed})
     ports = sorted({each.port for each in closed})
+    known = case.facts.clusters[server].gateway_addresses
+    stray = known and address not in known and not any(map(_is_name, known))
+    nowhere = f"; the gateways' Services there have {listed(known)}" if stray else ""
     return Cause(
         NOT_ANSWERING,
         (server,),
         f"{server}'s east-west gateway does not answer at {address}, port {listed(ports)}, from "
-        f"{listed(clients)} nor within {server}: {_outcomes(closed)}",
+        f"{listed(clients)} nor within {server}: {_outcomes(closed)}{nowhere}",
         (
             *_seen([each for each in inside if each.port in ports]),
             *_seen(closed),
@@ -310,10 +313,16 @@ def _not_answering(
             ),
         ),
         f"see that the Service of {address} has port {listed(ports)}, that its target is a port "
-        f"at which the gateway's pods listen, and that nothing in {server} filters it",
+        f"at which the gateway's pods listen, and that nothing in {server} filters it (network "
+        "policies, firewalls)"
+        + (", or correct meshNetworks in the mesh configuration" if stray else ""),
         certainty="likely",
         about=Subject((server,), addresses=(address,)),
     )
+
+
+def _is_name(address: str) -> bool:
+    return not address.replace(".", "").isdigit()
 
 
 def _seen(paths: Sequence[Path]) -> Iterator[Evidence]:
