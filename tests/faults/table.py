@@ -189,6 +189,15 @@ _REMOTE_SECRETS: Final = (
         unaffected=(*_CONTROL, *_PATHS),
     ),
     Fault(
+        id="remote-secret-certificate-refused",
+        broken="cluster1's remote secret of cluster2 trusts another authority than that of the API "
+        "server.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.changed(remote_secrets.another_authority),
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
         id="remote-secret-unauthorized",
         broken="The token in cluster1's remote secret of cluster2 is revoked.",
         topology=TWO_NETWORKS,

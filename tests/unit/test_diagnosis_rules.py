@@ -158,6 +158,10 @@ TEMPLATE_ERROR = (
     'Error creating: admission webhook "namespace.sidecar-injector.istio.io" denied the request: '
     "failed to run injection template: template: inject:1: can't evaluate field ProxyInitImage"
 )
+NOT_IN_CERTIFICATE = (
+    "error kube watch error in cluster cluster2: failed to list *v1.Pod: tls: failed to verify "
+    "certificate: x509: certificate is valid for 10.0.0.1, not 203.0.113.7"
+)
 NOT_MOUNTED = (
     'MountVolume.SetUp failed for volume "istiod-ca-cert" : '
     'configmap "istio-ca-root-cert" not found'
@@ -424,6 +428,23 @@ CASES: dict[str, tuple[str, Change, str]] = {
             istiods("cluster1", clusters={"cluster1": "synced"}),
         ),
         "remote-secret-credentials-refused",
+    ),
+    "a remote secret with another authority": (
+        MULTI,
+        both(secret(leads_to="", accepted=None), unsynced("cluster2")),
+        "remote-secret-certificate-refused",
+    ),
+    "a remote secret with an address that is not in the certificate": (
+        MULTI,
+        both(
+            istiods(
+                "cluster1",
+                clusters={"cluster1": "synced", "cluster2": "timeout"},
+                log=(NOT_IN_CERTIFICATE,),
+            ),
+            secret(server="https://203.0.113.7:6443"),
+        ),
+        "remote-secret-certificate-refused",
     ),
     "a remote secret whose account may read nothing": (
         MULTI,
@@ -1540,6 +1561,11 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             "gateway-scaled-to-zero",
         ),
         (of("cluster2", deployments=each(named("istiod"), wanted=3)), "istiod-not-running"),
+        (secret(leads_to="", accepted=None), "remote-secret-certificate-refused"),
+        (
+            istiods("cluster1", log=("error x509: certificate signed by unknown authority",)),
+            "remote-secret-certificate-refused",
+        ),
         (
             both(secret(server="https://10.9.9.9:6443"), opened("10.9.9.9"), unsynced("cluster2")),
             "remote-secret-unreachable-server",

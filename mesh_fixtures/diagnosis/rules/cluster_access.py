@@ -25,6 +25,7 @@ UNLABELLED = Kind("remote-secret-unlabelled", Layer.ACCESS, _BROKEN)
 NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
 REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
 FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
+CERTIFICATE = Kind("remote-secret-certificate-refused", Layer.ACCESS, _BROKEN)
 UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
@@ -40,6 +41,7 @@ NOT_READ = Kind(
         NAMESPACE.id,
         REFUSED.id,
         FORBIDDEN.id,
+        CERTIFICATE.id,
         "istiod-not-running",
         "packet-loss",
     ),
@@ -47,7 +49,7 @@ NOT_READ = Kind(
 
 KINDS = (
     *(MISSING, WRONG_CLUSTER, LOOPBACK, UNREACHABLE, UNAUTHORIZED),
-    *(UNLABELLED, NAMESPACE, REFUSED, FORBIDDEN),
+    *(UNLABELLED, NAMESPACE, REFUSED, FORBIDDEN, CERTIFICATE),
 )
 """By which an istiod does not read a cluster."""
 
@@ -152,6 +154,47 @@ def forbidden(case: Case) -> Iterator[Cause]:
                 "again: the installation of istiod or of the remote there does (istio-reader-"
                 f"clusterrole-{case.system_namespace})",
             )
+
+
+def certificate_refused(case: Case) -> Iterator[Cause]:
+    """API servers whose certificates an istiod does not accept: of another authority than the one
+    in its remote secret, or for other names than the address there.
+    """
+    for name, facts, secret in _present(case):
+        wanted = case.facts.clusters.get(secret.cluster)
+        if wanted is None or _is_read(facts, secret.cluster):
+            continue
+        reasons = [
+            line
+            for istiod in facts.istiods or ()
+            for line in istiod.log or ()
+            if "x509: " in line and (secret.cluster in line or _target(secret.server) in line)
+        ]
+        another = not secret.leads_to and bool(secret.server) and secret.server == wanted.api_server
+        if not reasons and not another:
+            continue
+        why = reasons[-1].partition("x509: ")[2] if reasons else "it is of another authority"
+        yield Cause(
+            CERTIFICATE,
+            (name, secret.cluster),
+            f"istiod of {name} does not accept the certificate of {secret.cluster}'s API server at "
+            f"{secret.server}: {why}",
+            (
+                *(Evidence(line, _log(case, name)) for line in reasons[-2:]),
+                *(
+                    [
+                        Evidence(
+                            f"{secret.name} trusts none of the authorities of {secret.cluster}",
+                            _secrets(case, name),
+                        )
+                    ]
+                    if another
+                    else []
+                ),
+                *_reading(case, facts, secret.cluster),
+            ),
+            f"{_again(case, name, secret.cluster)}, with an address that the certificate is for",
+        )
 
 
 def wrong_cluster(case: Case) -> Iterator[Cause]:
@@ -287,6 +330,7 @@ RULES = (
     unreachable_server,
     unauthorized,
     credentials_refused,
+    certificate_refused,
     forbidden,
     unexpected,
     not_read,
