@@ -291,6 +291,11 @@ NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", 
 OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
 
+LABELLED = next(
+    one for one in recorded(MULTI).facts.clusters["cluster2"].services or () if GATEWAY(one)
+)
+
+
 def gateway(port: int, **server: Any) -> Any:
     spec = {
         "selector": {"istio": "eastwestgateway"},
@@ -408,17 +413,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no remote secret": (
         MULTI,
-        of("cluster1", remote_secrets=()),
+        both(of("cluster1", remote_secrets=()), unsynced("cluster2")),
         "remote-secret-missing",
     ),
     "a remote secret without its label": (
         MULTI,
-        secret(labelled=False),
+        both(secret(labelled=False), unsynced("cluster2")),
         "remote-secret-unlabelled",
     ),
     "a remote secret in another namespace": (
         MULTI,
-        secret(namespace="mesh"),
+        both(secret(namespace="mesh"), unsynced("cluster2")),
         "remote-secret-namespace-wrong",
     ),
     "a remote secret that runs a program": (
@@ -458,12 +463,12 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a remote secret for this machine": (
         MULTI,
-        secret(server="https://127.0.0.1:6443"),
+        both(secret(server="https://127.0.0.1:6443"), unsynced("cluster2")),
         "remote-secret-loopback-server",
     ),
     "a remote secret for localhost": (
         MULTI,
-        secret(server="https://localhost:6443"),
+        both(secret(server="https://localhost:6443"), unsynced("cluster2")),
         "remote-secret-loopback-server",
     ),
     "a remote secret for another server": (
@@ -533,7 +538,10 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a gateway whose pods are gone": (
         MULTI,
-        of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+        both(
+            of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+            unanswered("gateway", "cluster1", "cluster2"),
+        ),
         "gateway-missing",
     ),
     "a gateway without its label": (
@@ -577,7 +585,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a gateway without an address": (
         MULTI,
-        of("cluster2", services=each(GATEWAY, external=())),
+        both(of("cluster2", services=each(GATEWAY, external=())), UNADVERTISED),
         "gateway-address-pending",
     ),
     "one address for two gateways": (
@@ -605,6 +613,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
             configuration=each(
                 lambda one: one.kind == "Gateway", spec=plus({"selector": {"istio": "eastwest"}})
             ),
+            gateways=each(ANY, ports=(15021, 15090)),
         ),
         "gateway-selector-mismatch",
     ),
@@ -1351,6 +1360,42 @@ def test_a_remote_that_has_all_it_needs_is_attached(change: Change, refuted: str
     assert refuted not in diagnose(recording.scenario, recording.facts, everything).ids
 
 
+def test_a_remote_may_find_istiod_elsewhere_than_at_a_gateway() -> None:
+    without_exposure = of(
+        "cluster1",
+        configuration=lambda known: no("VirtualService")(no("Gateway", "istiod")(known)),
+        gateways=each(ANY, ports=(15021, 15443)),
+    )
+    everything = dict.fromkeys(EVERYTHING, (FINDING, replace(FINDING, cluster="cluster2")))
+    cut_off = without_exposure(recorded(REMOTE))
+    found = diagnose(cut_off.scenario, cut_off.facts, everything)
+    assert "istiod-not-exposed" in found.ids
+    served = to_istiod(ISTIOD_TLS, open=2, address="192.0.2.7")(cut_off)
+    found = diagnose(served.scenario, served.facts, everything)
+    assert not {*found.ids} & {"istiod-not-exposed", "gateway-not-listening"}
+
+
+def test_on_one_network_what_takes_several_is_no_cause() -> None:
+    unnamed = both(
+        of("cluster1", pods=each(HELLOWORLD, told=plus({"network": ""}))),
+        of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN)),
+    )(recorded(SHARED))
+    against = (FINDING, replace(FINDING, cluster="cluster2"))
+    failures = dict.fromkeys(("CONTROL-3", "DISCOVERY-2"), against)
+    assert diagnose(unnamed.scenario, unnamed.facts, failures).ids == (UNKNOWN,)
+    (root,) = diagnose(unnamed.scenario, unnamed.facts, {"SECURITY-1": against}).roots
+    assert root.id == "mtls-disabled"
+    assert root.cause.statement.endswith("it does not know who asks")
+
+
+def test_a_preference_makes_no_request_fail() -> None:
+    preferring = of("cluster1", client=knowing(*PRIORITIES))
+    assert diagnosed(preferring, "TRAFFIC-1").ids == ("locality-preference",)
+    failed = both(preferring, failing("sleep", "HTTP 503 upstream connect error"))
+    assert diagnosed(failed, "TRAFFIC-1").ids == (UNKNOWN,)
+    assert diagnosed(failed, "TRAFFIC-2").ids == ("locality-preference",)
+
+
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
     assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS}
 
@@ -1561,6 +1606,23 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             "gateway-scaled-to-zero",
         ),
         (of("cluster2", deployments=each(named("istiod"), wanted=3)), "istiod-not-running"),
+        (of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)), "gateway-missing"),
+        (
+            of("cluster2", services=adding(replace(LABELLED, name="extra", external=()))),
+            "gateway-address-pending",
+        ),
+        (
+            of(
+                "cluster2",
+                configuration=each(
+                    lambda one: one.kind == "Gateway", spec=plus({"selector": {"istio": "old"}})
+                ),
+            ),
+            "gateway-selector-mismatch",
+        ),
+        (of("cluster1", remote_secrets=()), "remote-secret-missing"),
+        (secret(namespace="elsewhere"), "remote-secret-namespace-wrong"),
+        (secret(server="https://127.0.0.1:6443"), "remote-secret-loopback-server"),
         (secret(leads_to="", accepted=None), "remote-secret-certificate-refused"),
         (
             istiods("cluster1", log=("error x509: certificate signed by unknown authority",)),

@@ -63,7 +63,7 @@ def missing(case: Case) -> Iterator[Cause]:
             continue
         name = wanted.installed_in
         fitting = [each for each in facts.remote_secrets if wanted.of in _of(each)]
-        if any(each.is_found for each in fitting):
+        if any(each.is_found for each in fitting) or _is_read(facts, wanted.of):
             continue
         if fitting:
             yield _not_found(case, facts, wanted.of, fitting[0])
@@ -220,7 +220,7 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
 
 def loopback_server(case: Case) -> Iterator[Cause]:
     for name, facts, secret in _present(case):
-        if _is_loopback(secret.server):
+        if _is_loopback(secret.server) and not _is_read(facts, secret.cluster):
             yield Cause(
                 LOOPBACK,
                 (name, secret.cluster),
@@ -289,6 +289,8 @@ def unexpected(case: Case) -> Iterator[Cause]:
     wanted = {(each.installed_in, each.of) for each in case.scenario.remote_secrets}
     for name, _, secret in _present(case):
         if (name, secret.cluster) in wanted or secret.leads_to not in ("", secret.cluster):
+            continue
+        if secret.cluster in case.scenario.others:
             continue
         yield Cause(
             UNEXPECTED,

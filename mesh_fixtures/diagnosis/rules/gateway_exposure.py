@@ -13,6 +13,7 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
     AUTO_PASSTHROUGH,
+    ISTIOD_TLS,
     ClusterFacts,
     Configuration,
     Service,
@@ -144,12 +145,13 @@ def services(case: Case) -> Iterator[Cause]:
         ports = _targets(facts)
         found = _serving(facts, ports)
         step = ids.expose_services(spec.name)
-        if not found:
-            if not any({*ports} & {*seen.ports} for seen in facts.gateways or ()):
-                yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
-            continue
+        listens = any({*ports} & {*seen.ports} for seen in facts.gateways or ())
         selecting = _selecting(case, spec, found)
-        if not selecting:
+        if listens and not selecting:
+            continue  # by objects of the Gateway API
+        if not found:
+            yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
+        elif not selecting:
             yield _mismatch(case, spec, found, SERVICES_FILE, step)
         elif not any(_passes_helloworld(case, each, ports) for each in selecting):
             yield Cause(
@@ -170,6 +172,8 @@ def istiod(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         if not case.scenario.exposes_istiod(spec.name) or facts.configuration is None:
             continue
+        if _serves_remotes(case, spec):
+            continue
         found = _serving(facts, ISTIOD_PORTS)
         step = ids.expose_istiod(spec.name)
         missing = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
@@ -180,6 +184,18 @@ def istiod(case: Case) -> Iterator[Cause]:
         else:
             yield from _unrouted(spec, facts, step)
             yield from _misrouted(case, spec, facts, step)
+
+
+def _serves_remotes(case: Case, spec: ClusterSpec) -> bool:
+    """Whether pods of each remote agree on TLS with a primary's istiod, wherever they find it."""
+    remotes = [
+        each.name
+        for each, _ in case.remotes
+        if case.scenario.control_plane_of(each.name) == spec.name
+    ]
+    return all(
+        any(path.is_open for path in case.facts.paths_of(ISTIOD_TLS, name)) for name in remotes
+    )
 
 
 def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
@@ -322,7 +338,8 @@ def _targets(facts: ClusterFacts) -> tuple[int, ...]:
 def _wanted(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> frozenset[int]:
     """Ports at which a cluster's gateways must listen."""
     services = _targets(facts) if case.scenario.is_multi_network else ()
-    istiod = ISTIOD_PORTS if case.scenario.exposes_istiod(spec.name) else ()
+    exposes = case.scenario.exposes_istiod(spec.name) and not _serves_remotes(case, spec)
+    istiod = ISTIOD_PORTS if exposes else ()
     return frozenset((*services, *istiod))
 
 

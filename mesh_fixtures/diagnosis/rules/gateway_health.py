@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
 from mesh_fixtures.diagnosis.rules import cluster_health
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
@@ -92,7 +92,7 @@ def missing(case: Case) -> Iterator[Cause]:
             )
         for service in facts.gateway_services:
             runs = facts.gateway_deployments or facts.pods_of(service)
-            if service.selector and not runs:
+            if service.selector and not runs and not _answers(case, service):
                 wanted = ", ".join(f"{key}={value}" for key, value in service.selector.items())
                 yield Cause(
                     MISSING,
@@ -106,6 +106,13 @@ def missing(case: Case) -> Iterator[Cause]:
                     f"install it (step {step} of the plan)",
                     step=step,
                 )
+
+
+def _answers(case: Case, service: Service) -> bool:
+    """Whether an address of a Service is reached, by whatever is behind it."""
+    return any(
+        path.is_open and path.address in service.external for path in case.facts.paths_of("gateway")
+    )
 
 
 def _exposing_in_vain(facts: ClusterFacts) -> list[Configuration]:
@@ -201,6 +208,8 @@ def address_pending(case: Case) -> Iterator[Cause]:
         for service in facts.gateway_services:
             if service.external or service.kind != "LoadBalancer":
                 continue
+            if any(each.cluster == spec.name for each in case.advertised):
+                continue  # another Service of the cluster has what this one waits for
             about = f"Service/{service.name}"
             warnings = [
                 each

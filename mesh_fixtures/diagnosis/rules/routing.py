@@ -36,9 +36,7 @@ def locality(case: Case) -> Iterator[Cause]:
         first = listed(by_priority[min(by_priority)]) if by_priority else "none"
         why = f": {listed([each.seen for each in reasons])}" if reasons else ""
         yield Cause(
-            replace(LOCALITY, breaks=(*LOCALITY.breaks, "DISCOVERY-2"))
-            if _leaves_out(case, spec)
-            else LOCALITY,
+            replace(LOCALITY, breaks=tuple(_broken_by_locality(case, spec))),
             (spec.name,),
             f"clients in {spec.name} prefer endpoints by locality, {first} before all others{why}",
             (
@@ -57,6 +55,17 @@ def locality(case: Case) -> Iterator[Cause]:
             ),
             "remove the preference, or verify a service that has none",
         )
+
+
+def _broken_by_locality(case: Case, spec: ClusterSpec) -> Iterator[str]:
+    """What a preference breaks for a cluster's clients: it gives some answers to others, and makes
+    no request fail.
+    """
+    yield "TRAFFIC-2"
+    if not any(each.failures for each in case.facts.traffic if each.client == spec.name):
+        yield "TRAFFIC-1"
+    if _leaves_out(case, spec):
+        yield "DISCOVERY-2"
 
 
 def _leaves_out(case: Case, spec: ClusterSpec) -> bool:

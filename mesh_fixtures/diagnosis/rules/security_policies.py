@@ -10,6 +10,7 @@ AUTO_PASSTHROUGH): of a default that allows nothing, remotes lose their istiod, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
@@ -55,7 +56,9 @@ def mtls_disabled(case: Case) -> Iterator[Cause]:
             }
         )
         yield Cause(
-            MTLS_DISABLED,
+            MTLS_DISABLED
+            if case.scenario.is_multi_network
+            else replace(MTLS_DISABLED, breaks=("SECURITY-1",)),
             (spec.name,),
             f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, "
             + (
