@@ -29,8 +29,8 @@ class Probes:
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    """Networks of labs are apart. Those of an existing mesh may have two names and be routed, which
-    breaks nothing.
+    """Judge the underlay. Networks of an existing mesh may be kept apart by istiod alone, which
+    works; those of a lab must be apart, or else nothing shows that requests need the gateways.
     """
     view, same_network = mesh.view, mesh.scenario.same_network
     names = list(view.kube)
@@ -58,12 +58,13 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                 where=server,
             )
             return Outcome.inconclusive(trouble, figures)
-        if seen.is_open and not same_network(client, server) and view.lab.external:
-            notes.append(
-                f"pods of {client} reach pods of {server} directly, though these are on networks "
-                "of two names: the gateways between them would not be needed"
-            )
-        elif same_network(client, server) != seen.is_open:
+        if same_network(client, server) != seen.is_open:
+            if seen.is_open and view.lab.external:
+                notes.append(
+                    f"pods of {client} reach those of {server} past its gateways, too, though "
+                    "they are on different networks"
+                )
+                continue
             can = "reachable" if same_network(client, server) else "out of reach"
             expected = f"pod {servers[server].meta} of {server} to be {can} for pods"
             about = Subject((server,), addresses=(seen.address,))

@@ -58,7 +58,8 @@ class FakeView:
     @property
     def lab(self) -> Any:
         cluster = SimpleNamespace(load_balancer_pool=self.pool)
-        return SimpleNamespace(clusters=dict.fromkeys(self.kube, cluster), external=self.external)
+        clusters = dict.fromkeys(self.kube, cluster)
+        return SimpleNamespace(clusters=clusters, external=self.external)
 
     def each(
         self, probe: Callable[[Any], Any], clusters: Iterable[str] | None = None

@@ -61,7 +61,7 @@ VARIANTS: Final = (
         mesh="The clusters' networks have two names and gateways, and are routed nevertheless.",
         topology=TWO_NETWORKS,
         make=underlay.not_isolated,
-        notes=("NETWORK-1: pods of cluster1 reach pods of cluster2 directly",),
+        notes=("NETWORK-1: pods of cluster1 reach those of cluster2 past its gateways",),
         provider=underlay.PROVIDER,
     ),
     Variant(

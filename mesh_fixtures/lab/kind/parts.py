@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import helm_install
+from mesh_fixtures.artifacts import helm_install, kind
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.contract import Earlier, Problem, Tools
@@ -100,7 +100,7 @@ def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
     found = [*_missing("kubectl")] if wanted.source.is_released else []
     found += wanted.source.problems()
-    if shutil.which("kind") is None and shutil.which("go") is None:
+    if not (shutil.which("kind") or kind.is_built() or shutil.which("go")):
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
 
@@ -199,10 +199,8 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
 
 
 def _kind(progress: Progress) -> Path:
-    from mesh_fixtures.artifacts.kind import ensure_kind
-
     found = shutil.which("kind")
-    return Path(found) if found else ensure_kind(progress)
+    return Path(found) if found else kind.ensure_kind(progress)
 
 
 def _program(name: str, purpose: str) -> Path:
