@@ -60,6 +60,11 @@ _EXPORTED: Final = {"networking.istio.io/exportTo": "*"}
 default (Istio: MeshConfig, defaultServiceExportTo; Resource Annotations)."""
 
 
+_PROBED: Final = {"sidecar.istio.io/rewriteAppHTTPProbers": "true"}
+"""A mesh may leave kubelets' probes to its proxies, which refuse them where they take nothing but
+mutual TLS (Istio: Health Checking of Istio Services)."""
+
+
 def host(namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_DOMAIN) -> str:
     """Full name of HelloWorld's service, as Istio's configuration names it."""
     return f"{service}.{namespace}.svc.{cluster_domain}"
@@ -272,7 +277,7 @@ def _deployment(
             "replicas": 1,
             "selector": {"matchLabels": dict(labels)},
             "template": {
-                "metadata": {"labels": {**labels, **more_labels}},
+                "metadata": {"labels": {**labels, **more_labels}, "annotations": _PROBED},
                 "spec": {**pod, "securityContext": _OF_POD, "containers": containers},
             },
         },
