@@ -190,6 +190,17 @@ def injection_of(pod: Pod) -> Injection | None:
     )
 
 
+def is_signed_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy is told to ask another authority than its istiod for certificates
+    (Istio: global.caAddress).
+    """
+    proxy, injection = pod.container(PROXY), injection_of(pod)
+    if proxy is None or injection is None:
+        return False
+    address = proxy.env.get("CA_ADDR", "")
+    return address not in ("", injection.discovery) and not address.startswith("istiod")
+
+
 _TRAFFIC_ANNOTATION: Final = "traffic.sidecar.istio.io/"
 _REDIRECTION: Final = "istio-iptables"
 _REDIRECTED: Final = {

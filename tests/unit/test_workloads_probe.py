@@ -35,6 +35,7 @@ from mesh_fixtures.probe.workloads import (
     control_plane,
     discovery,
     injection_of,
+    is_signed_elsewhere,
     workloads,
 )
 
@@ -105,6 +106,23 @@ def test_what_a_proxy_was_not_told(configuration: str) -> None:
     assert seen is not None
     assert (seen.cluster_id, seen.network, seen.mesh_id) == ("", "", "")
     assert seen.discovery == "istiod.istio-system.svc:15012"
+
+
+@pytest.mark.parametrize(
+    ("address", "elsewhere"),
+    [
+        ("", False),
+        ("istiod.istio-system.svc:15012", False),
+        ("istiod-canary.istio-system.svc:15012", False),
+        ("control-plane.example:15012", False),
+        ("cert-manager-istio-csr.cert-manager.svc:443", True),
+    ],
+)
+def test_who_signs_a_proxys_certificate(address: str, elsewhere: bool) -> None:
+    configuration = json.dumps({"discoveryAddress": "control-plane.example:15012"})
+    told = {"PROXY_CONFIG": configuration, **({"CA_ADDR": address} if address else {})}
+    assert is_signed_elsewhere(injected(told)) == elsewhere
+    assert not is_signed_elsewhere(pod("plain-1"))
 
 
 def test_workloads_without_those_that_go_away() -> None:
