@@ -35,6 +35,13 @@ services by their names they do not (Istio: Gateway, AUTO_PASSTHROUGH)."""
 OWN_NAMESPACE_ONLY: Final = policy(
     "networking", "Sidecar", "default", egress=[{"hosts": ["./*", f"{_SYSTEM}/*"]}]
 )
+TOKENS_ONLY: Final = policy(
+    "security",
+    "AuthorizationPolicy",
+    "tokens-only",
+    action="DENY",
+    rules=[{"from": [{"source": {"notRequestPrincipals": ["*"]}}]}],
+)
 CONTROL_PLANE_ONLY: Final = policy(
     "networking", "Sidecar", "default", egress=[{"hosts": [f"{_SYSTEM}/*"]}]
 )
@@ -75,6 +82,13 @@ def nothing_known(target: Target) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tokens_only(target: Target) -> Iterator[None]:
+    """Requests without a token of a user are refused everywhere, which no other policy can allow."""
+    with _in_primaries(target, TOKENS_ONLY):
+        yield
+
+
 def _in_primaries(target: Target, *policies: Manifest) -> AbstractContextManager[None]:
     clusters = [each.name for each in target.scenario.primaries]
     return applied(target, clusters, *policies, namespace=_SYSTEM)
@@ -94,6 +108,13 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=nothing_allowed,
         notes=("requests are allowed here in spite of AuthorizationPolicy istio-system/",),
+    ),
+    Variant(
+        id="tokens-only",
+        mesh="Requests without a token of a user are refused in the whole mesh.",
+        topology=TWO_NETWORKS,
+        make=tokens_only,
+        hindrances=("AuthorizationPolicy istio-system/tokens-only", "notNamespaces"),
     ),
     Variant(
         id="nothing-known-by-default",

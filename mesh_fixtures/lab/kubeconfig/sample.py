@@ -46,6 +46,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
     PullSecret,
     SampleOptions,
 )
+from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -126,7 +127,15 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
         domain = order.names.cluster_domain
         made = manifests(order.scenario, cluster.name, order.images, name, options.pods, domain)
-        if by := restricting(_of_mesh(kube, AUTHORIZATION_POLICIES)):
+        policies = _of_mesh(kube, AUTHORIZATION_POLICIES)
+        if by := forbidding(policies, name):
+            raise LabError(
+                wanted=f"requests within the namespace {name} that policies of the mesh permit",
+                seen=f"{by}, which refuses them whatever another policy allows",
+                where=cluster.name,
+                remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
+            )
+        if by := restricting(policies):
             progress.note("sample", f"requests are allowed here in spite of {by}", cluster.name)
             made = [*yaml.safe_load_all(permission_manifest()), *made]
         if by := narrowing(_of_mesh(kube, SIDECARS), name):
@@ -206,6 +215,49 @@ def restricting(policies: Iterable[Configuration]) -> str:
     return ", ".join(
         str(each) for each in everywhere if each.spec.get("action", "ALLOW") == "ALLOW"
     )
+
+
+def forbidding(policies: Iterable[Configuration], namespace: str) -> str:
+    """Names of the mesh's policies that refuse requests within a namespace, which no other policy
+    can allow, as far as they depend on namespaces and tokens alone; empty for none.
+
+    Source: Istio, AuthorizationPolicy (action DENY; Source).
+
+    Args:
+        policies: AuthorizationPolicies of the root namespace.
+    """
+    return ", ".join(
+        str(each)
+        for each in policies
+        if each.spec.get("action") == "DENY"
+        and not each.spec.keys() & {"selector", "targetRef", "targetRefs"}
+        and any(_refuses(rule, namespace) for rule in each.spec.get("rules") or ())
+    )
+
+
+def _refuses(rule: Json, namespace: str) -> bool:
+    """Whether a rule is for certain about requests within a namespace that have no token."""
+    if rule.get("to") or rule.get("when"):
+        return False
+    sources = [each.get("source") or {} for each in rule.get("from") or ()]
+    return not sources or any(_is_source(each, namespace) for each in sources)
+
+
+def _is_source(source: Json, namespace: str) -> bool:
+    if not source or source.keys() - {"namespaces", "notNamespaces", "notRequestPrincipals"}:
+        return False
+    among = source.get("namespaces")
+    besides = source.get("notNamespaces") or ()
+    return (among is None or any(_is_like(namespace, each) for each in among)) and not any(
+        _is_like(namespace, each) for each in besides
+    )
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """Whether a pattern of Istio's policies, with `*` at one of its ends, is for a name."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return name.endswith(pattern[1:]) if pattern.startswith("*") else name == pattern
 
 
 def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
