@@ -244,7 +244,8 @@ def denied(kube: KubeClient, pod: Pod) -> int:
     """
     source, answer = admin(kube, pod, f"stats?format=json&filter={quote(_DENIED, safe='')}")
     try:
-        return sum(int(each["value"]) for each in answer.get("stats", ()))
+        counters = [each for each in answer.get("stats", ()) if "name" in each]
+        return sum(int(each["value"]) for each in counters)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 

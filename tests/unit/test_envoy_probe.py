@@ -166,9 +166,8 @@ def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
 
 def test_what_policies_made_a_proxy_refuse_is_counted() -> None:
     def counting(**counters: int) -> FakeKube:
-        return answering(
-            stats={"stats": [{"name": name, "value": count} for name, count in counters.items()]}
-        )
+        counted = [{"name": name, "value": count} for name, count in counters.items()]
+        return answering(stats={"stats": [*counted, {"histograms": {"supported_quantiles": []}}]})
 
     assert denied(counting().as_client(), pod("gateway-1")) == 0
     kube = counting(**{"tcp.rbac.denied": 2, "http.outbound_0.0.0.0_80.rbac.denied": 3})

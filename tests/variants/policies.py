@@ -84,7 +84,7 @@ def nothing_known(target: Target) -> Iterator[None]:
 
 @contextmanager
 def tokens_only(target: Target) -> Iterator[None]:
-    """Requests without a token of a user are refused everywhere, which no other policy can allow."""
+    """Requests without a user's token are refused everywhere, which no other policy can undo."""
     with _in_primaries(target, TOKENS_ONLY):
         yield
 
