@@ -578,6 +578,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster2", services=each(GATEWAY, ports=(ServicePort(15443, "tls", "", "8443"),))),
         "gateway-target-port-wrong",
     ),
+    "a gateway behind a host name that nobody knows": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, external=("gw.invalid",))), UNADVERTISED),
+        "gateway-host-name-unresolved",
+    ),
     "a gateway scaled to 0": (
         MULTI,
         of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0), pods=without(GATEWAY)),
@@ -1633,6 +1638,17 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
                 ),
             ),
             "gateway-selector-mismatch",
+        ),
+        (
+            of("cluster2", services=each(GATEWAY, external=("gw.example",))),
+            "gateway-host-name-unresolved",
+        ),
+        *(
+            (
+                of("cluster2", services=each(GATEWAY, labels=plus({GATEWAY_PORT_LABEL: "443"}))),
+                each_,
+            )
+            for each_ in ("services-not-exposed", "gateway-not-listening", "gateway-port-missing")
         ),
         (of("cluster1", remote_secrets=()), "remote-secret-missing"),
         (secret(namespace="elsewhere"), "remote-secret-namespace-wrong"),

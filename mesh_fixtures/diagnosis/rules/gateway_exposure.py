@@ -18,6 +18,7 @@ from mesh_fixtures.diagnosis.facts import (
     Configuration,
     Service,
 )
+from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
@@ -33,6 +34,7 @@ UNLABELLED = Kind("gateway-network-label-missing", Layer.GATEWAY, _BROKEN)
 MISLABELLED = Kind("gateway-network-label-wrong", Layer.GATEWAY, _BROKEN)
 PORTLESS = Kind("gateway-port-missing", Layer.GATEWAY, _BROKEN)
 MISDIRECTED = Kind("gateway-target-port-wrong", Layer.GATEWAY, _BROKEN)
+UNRESOLVED = Kind("gateway-host-name-unresolved", Layer.GATEWAY, _BROKEN)
 SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
 ISTIOD = Kind("istiod-not-exposed", Layer.EXPOSURE, _BROKEN)
 MISMATCH = Kind("gateway-selector-mismatch", Layer.EXPOSURE, _BROKEN)
@@ -136,6 +138,47 @@ def ports_of_gateway(case: Case) -> Iterator[Cause]:
                     ),
                     f"let its targetPort be {number}",
                 )
+
+
+def host_name_of_gateway(case: Case) -> Iterator[Cause]:
+    """Gateways behind host names alone, of which istiod advertises no address: it resolves them
+    where it is.
+    """
+    for spec, facts in case.clusters:
+        if not case.scenario.is_multi_network or _is_advertised(case, spec):
+            continue
+        for service in facts.gateway_services:
+            sound = service.network == spec.network and service.port(service.gateway_port)
+            if not sound or not service.external or any(map(is_address, service.external)):
+                continue
+            names = listed(service.external)
+            yield Cause(
+                UNRESOLVED,
+                (spec.name,),
+                f"the gateway {service} of {spec.name} has the host name {names}, of which no "
+                "istiod advertises an address: none of them can resolve it",
+                (
+                    Evidence(
+                        f"{service}: {names}",
+                        get(spec.name, f"service {service.name} -o yaml", service.namespace),
+                    ),
+                    *(
+                        Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
+                        for path in case.facts.paths_of("gateway", server=spec.name)
+                        if path.address in service.external and path.unresolved
+                    ),
+                    *(
+                        Evidence(f"istiod of {name}: {line}")
+                        for name, others in case.facts.clusters.items()
+                        for istiod in others.istiods or ()
+                        for line in istiod.log or ()
+                        if any(host in line for host in service.external)
+                    ),
+                ),
+                f"let the name servers that istiods ask know {names}, or give the load balancer an "
+                "IP address",
+                certainty="likely",
+            )
 
 
 def services(case: Case) -> Iterator[Cause]:
@@ -295,7 +338,14 @@ def not_listening(case: Case) -> Iterator[Cause]:
             )
 
 
-RULES = (network_of_gateway, ports_of_gateway, services, istiod, not_listening)
+RULES = (
+    network_of_gateway,
+    ports_of_gateway,
+    host_name_of_gateway,
+    services,
+    istiod,
+    not_listening,
+)
 
 _STATES: Mapping[bool, str] = {
     True: ", though it is connected to istiod of {}",
@@ -322,9 +372,13 @@ def _is_advertised(case: Case, spec: ClusterSpec) -> bool:
 
 
 def _target(service: Service) -> int | None:
-    """The port at which a gateway's pods must listen for services; None where it has a name."""
+    """The port at which a gateway's pods must listen for services; None where it has a name, and
+    where something in front of the Service has the port that is advertised.
+    """
     port = service.port(service.gateway_port)
-    if port is None or not port.target:
+    if port is None:
+        return None
+    if not port.target:
         return service.gateway_port
     return int(port.target) if port.target.isdecimal() else None
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
 from mesh_fixtures.diagnosis.rules import cluster_health
+from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
@@ -306,7 +307,7 @@ def _not_answering(
     clients = sorted({each.client for each in closed})
     ports = sorted({each.port for each in closed})
     known = case.facts.clusters[server].gateway_addresses
-    stray = known and address not in known and not any(map(_is_name, known))
+    stray = bool(known) and address not in known and all(map(is_address, known))
     nowhere = f"; the gateways' Services there have {listed(known)}" if stray else ""
     return Cause(
         NOT_ANSWERING,
@@ -328,10 +329,6 @@ def _not_answering(
         certainty="likely",
         about=Subject((server,), addresses=(address,)),
     )
-
-
-def _is_name(address: str) -> bool:
-    return not address.replace(".", "").isdigit()
 
 
 def _seen(paths: Sequence[Path]) -> Iterator[Evidence]:
