@@ -7,7 +7,7 @@ Management (clusterLocal). An istiod applies its own settings to the proxies tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
@@ -30,13 +30,14 @@ def not_selected(case: Case) -> Iterator[Cause]:
     knows neither the gateways there, nor what exposes services at them.
     """
     for spec, facts in case.primaries:
-        selecting = next((each for each in facts.istiods or () if each.selectors), None)
-        if selecting is None:
+        istiods = facts.istiods or ()
+        if not istiods or not all(each.selectors for each in istiods):
             continue
+        selecting = istiods[0]
         left_out = {
             name: found
             for name, each in case.facts.clusters.items()
-            if (found := _left_out(case, each, selecting))
+            if (found := _left_out(case, each, istiods))
         }
         if not left_out:
             continue
@@ -68,8 +69,8 @@ def not_selected(case: Case) -> Iterator[Cause]:
         )
 
 
-def _left_out(case: Case, facts: ClusterFacts, istiod: Istiod) -> list[str]:
-    """Namespaces of a cluster's gateways and samples that an istiod does not look at."""
+def _left_out(case: Case, facts: ClusterFacts, istiods: Sequence[Istiod]) -> list[str]:
+    """Namespaces of a cluster's gateways and samples that none of some istiods looks at."""
     gateways = [each.namespace for each in facts.gateway_services if each.network]
     wanted = dict.fromkeys((*gateways, *([case.samples] if case.samples else [])))
     known = (facts.namespace(name) for name in wanted)
@@ -79,6 +80,7 @@ def _left_out(case: Case, facts: ClusterFacts, istiod: Istiod) -> list[str]:
         if each is not None
         and not any(
             selector.matches({_NAME_LABEL: each.name, **each.labels})
+            for istiod in istiods
             for selector in istiod.selectors
         )
     ]
