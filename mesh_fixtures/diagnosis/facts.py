@@ -311,7 +311,8 @@ class ClusterFacts:
     Attributes:
         api_server: URL by which other clusters reach its API server.
         pool: where its load balancers' addresses come from; empty when unknown.
-        namespaces: the mesh's system namespace and that of the samples, as far as they are there.
+        namespaces: the mesh's system namespace, and those of the samples and of gateways, as far as
+            they are there.
         root_bundles: what proxies are given to verify istiod by, by namespace.
         remote_secrets: those that the cluster holds.
         pods: of the system namespace and of the samples. So for deployments, services and warnings.

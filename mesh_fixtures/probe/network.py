@@ -212,6 +212,7 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
         if measured is None:
             yield line, None
             continue
+        connected, agreed = (float(measured[at].replace(",", ".")) for at in (3, 4))
         target = measured[6], int(measured[7])
         reason = reasons.get(target, "")
         yield (
@@ -220,17 +221,12 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
                 *target,
                 curl_exit=int(measured[1]),
                 http_status=int(measured[2]),
-                seconds=_decimal(measured[3]),
+                seconds=connected,
                 reason=reason,
                 message=(reason or measured[8]).strip(),
-                tls_seconds=_decimal(measured[4]) if measured[5] == "https" else None,
+                tls_seconds=agreed if measured[5] == "https" else None,
             ),
         )
-
-
-def _decimal(text: str) -> float:
-    """A number as curl writes it, in whatever locale."""
-    return float(text.replace(",", "."))
 
 
 def _inconclusive(result: ExecResult, seen: str) -> ProbeError:
