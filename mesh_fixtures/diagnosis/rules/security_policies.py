@@ -200,9 +200,7 @@ def istiod_denied(case: Case) -> Iterator[Cause]:
                         for each in cut_off
                     ),
                 ),
-                f"allow it: kubectl --context={primary} -n {pod.namespace} apply an "
-                f"AuthorizationPolicy with rules [{{}}] whose selector has "
-                f"{_chosen(owner, pod)}; who istiod is for, it asks itself",
+                _remedy(primary, policies, pod, _chosen(owner, pod)),
                 certainty="certain" if cut_off and denied else "likely",
                 about=Subject((spec.name,)),
             )
@@ -210,6 +208,16 @@ def istiod_denied(case: Case) -> Iterator[Cause]:
 
 
 RULES = (mtls_disabled, client_tls_disabled, authorization_denied, istiod_denied)
+
+
+def _remedy(primary: str, policies: Sequence[Configuration], pod: Pod, labels: str) -> str:
+    refusing = [each for each in policies if _action(each) != _ALLOW]
+    if refusing:
+        return f"let {listed(refusing)} of {primary} hold for workloads only, not for its gateways"
+    return (
+        f"apply an AuthorizationPolicy in {pod.namespace} of {primary} with rules [{{}}] and a "
+        f"selector of {labels}: istiod asks its clients itself who they are"
+    )
 
 
 def _counted(owner: ClusterFacts, pod: Pod) -> Listening | None:
@@ -220,7 +228,7 @@ def _refusals(pod: Pod, counted: Listening | None) -> Iterator[Evidence]:
     if counted is not None and counted.denied:
         yield Evidence(
             f"{pod.name} has refused {counted.denied} connections and requests by policies",
-            f"{counted.source.replace('listeners', 'log')}; its counter rbac.denied",
+            counted.source.replace("listeners?format=json", "stats?filter=rbac.denied"),
         )
 
 
