@@ -7,6 +7,8 @@ PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS); Kubernetes, kubeconfig v1.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +65,7 @@ class RemoteSecret:
         namespace: that it is in.
         read_in: the only one whose secrets istiod reads: its own.
         refused: entries of its kubeconfig that istiod refuses, unless it is told not to.
+        expires: when its token does, in seconds since the epoch; None for never, or unknown.
         denied: verbs and resources, such as `list pods`, which istiod needs and the API server of
             that cluster does not permit to its token.
     """
@@ -78,6 +81,7 @@ class RemoteSecret:
     read_in: str = SYSTEM_NAMESPACE
     refused: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    expires: float | None = None
 
     @property
     def is_found(self) -> bool:
@@ -177,7 +181,20 @@ def _entries(
             read_in=kube.names.system_namespace,
             refused=tuple(dict.fromkeys(each for user in users for each in _refused(user))),
             denied=_denied(view.kube[leads_to], token) if accepted else (),
+            expires=expiry_of(token),
         )
+
+
+def expiry_of(token: str) -> float | None:
+    """When a service account's token expires, in seconds since the epoch, as it says itself; None
+    where it does not (RFC 7519, exp; Kubernetes, TokenRequest).
+    """
+    try:
+        _, claims, _ = token.split(".")
+        content = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        return float(content["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _where(named: str, fitting: Sequence[str], by_server: Sequence[str]) -> str:

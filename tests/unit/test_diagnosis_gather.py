@@ -24,7 +24,12 @@ from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
-from mesh_fixtures.probe.remote_secrets import authorities_in, credentials_in, remote_secrets
+from mesh_fixtures.probe.remote_secrets import (
+    authorities_in,
+    credentials_in,
+    expiry_of,
+    remote_secrets,
+)
 from mesh_fixtures.probe.view import MeshView
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
@@ -316,6 +321,27 @@ def test_a_token_is_accepted_by_who_knows_it(
     server = FakeApiServer(answers={"/version": {}}, refusals=refusals)
     with client_of(server, tmp_path) as kube:
         assert kube.accepts("a-token") is accepted
+
+
+def token(claims: str) -> str:
+    encoded = base64.urlsafe_b64encode(claims.encode()).decode().rstrip("=")
+    return f"e30.{encoded}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("given", "expires"),
+    [
+        (token('{"exp": 1795000000, "sub": "x"}'), 1795000000.0),
+        (token('{"sub": "x"}'), None),
+        (token("[1]"), None),
+        (token("no JSON"), None),
+        ("opaque", None),
+        ("a.b.c", None),
+        ("", None),
+    ],
+)
+def test_a_token_says_when_it_expires(given: str, expires: float | None) -> None:
+    assert expiry_of(given) == expires
 
 
 def test_credentials_are_found_in_a_kubeconfig() -> None:

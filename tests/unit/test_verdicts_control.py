@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -103,6 +104,22 @@ def test_access_that_ends_with_the_present_watches(secret: RemoteSecret, finding
     )
     outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(finding, outcome)
+
+
+@pytest.mark.parametrize(
+    ("hours", "noted"), [(None, False), (-1.0, False), (5.01, True), (24 * 365.0, False)]
+)
+def test_a_token_that_ends_soon_is_noted(hours: float | None, noted: bool) -> None:
+    seen = (known(("cluster1", "synced"), ("cluster2", "synced")),)
+    expires = None if hours is None else time.time() + hours * 3600
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: seen,
+        secrets=lambda kube, view: (remote_secret(expires=expires),),
+    )
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert outcome.result == "met"
+    wanted = "cluster1: the token in secret-2 for cluster2 expires in 5 hours"
+    assert [each.partition(",")[0] for each in outcome.notes] == [wanted] * noted
 
 
 @pytest.mark.parametrize("status", ["synced", "timeout"])
