@@ -21,7 +21,7 @@ from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
 from mesh_fixtures.install.process import Ended, Running, Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
-from mesh_fixtures.patience import MOST_MEASURED, current, patient
+from mesh_fixtures.patience import current, one_at_a_time, patient
 from mesh_fixtures.progress import Progress
 
 PARALLEL_STEPS: Final = 6
@@ -60,14 +60,6 @@ def working_folder(lab: Lab) -> Path:
     return lab.folder / "install"
 
 
-def steps_at_a_time(factor: float) -> int:
-    """How many steps run together on a machine that is so many times slower: one after another
-    where it is that slow, since API servers and their clients have limits that cannot be stretched
-    (an API server's 34 s for a change, kubectl's 10 s for a handshake).
-    """
-    return PARALLEL_STEPS if factor <= MOST_MEASURED else 1
-
-
 def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
     """Run a plan on a lab's clusters, its deadlines multiplied by `mesh_fixtures.patience`. The
     steps' output is kept in `install/logs` of its folder.
@@ -87,7 +79,13 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
     factor = current().factor
     in_time = stretched(plan, factor, lab.images.istio_version)
     variables = lab_variables(lab)
-    run(in_time, surroundings, variables, progress, parallel=steps_at_a_time(factor))
+    run(
+        in_time,
+        surroundings,
+        variables,
+        progress,
+        parallel=1 if one_at_a_time() else PARALLEL_STEPS,
+    )
 
 
 def lab_programs(lab: Lab) -> Mapping[str, Path]:

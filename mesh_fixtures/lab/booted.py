@@ -72,11 +72,12 @@ class Boot(ABC):
         write_private(self.folder / "kubeconfig", merge_kubeconfigs(contents).encode())
 
     def on_every_cluster(
-        self, action: Callable[[str], Value], *, all_or_nothing: bool
+        self, action: Callable[[str], Value], *, all_or_nothing: bool, at_most: int | None = None
     ) -> dict[str, Value]:
         """Do something for all clusters, by their names, at the same time.
 
         Args:
+            at_most: for how many at a time; None for all.
             all_or_nothing: end the lab's processes on the first trouble or interrupt, so that
                 nothing waits for clusters that nobody will use.
 
@@ -84,7 +85,8 @@ class Boot(ABC):
             LabError: the first one that any of them raised.
         """
         names = [cluster.name for cluster in self.scenario.clusters]
-        return parallel_map(action, names, on_trouble=self.abort if all_or_nothing else None)
+        on_trouble = self.abort if all_or_nothing else None
+        return parallel_map(action, names, at_most=at_most, on_trouble=on_trouble)
 
     def settle(self) -> None:
         """Wait until nodes, DNS and load balancers of all clusters work.

@@ -18,15 +18,12 @@ import pytest
 from mesh_fixtures import retries
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.executor import (
-    PARALLEL_STEPS,
     is_repeatable,
     run,
-    steps_at_a_time,
 )
 from mesh_fixtures.install.process import Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
-from mesh_fixtures.patience import MOST_MEASURED
 from mesh_fixtures.progress import Event, Progress
 
 Run = Callable[..., None]
@@ -184,11 +181,6 @@ def test_no_more_steps_at_a_time_than_allowed(execute: Run, folder: Path) -> Non
         running += 1 if line == "+" else -1
         most = max(most, running)
     assert most <= 2
-
-
-def test_slowest_machines_take_one_step_after_another() -> None:
-    assert steps_at_a_time(1.0) == steps_at_a_time(MOST_MEASURED) == PARALLEL_STEPS
-    assert steps_at_a_time(20.0) == 1
 
 
 def test_needs_come_first(execute: Run, folder: Path) -> None:
