@@ -19,6 +19,10 @@ from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"
+_OTHER_BALANCER: Final = "mesh-conformance.example/by-hand"
+NO_NAME: Final = "gateway.invalid"
+"""A host name that nobody has (RFC 6761)."""
+
 _WANTED_ADDRESS: Final = "metallb.io/loadBalancerIPs"
 
 
@@ -70,6 +74,28 @@ def address_pending(target: Target) -> Iterator[None]:
         yield
     finally:
         target.apply(cluster, load_balancer.NAMESPACE, *pools)
+        address_again(target, cluster)
+
+
+@contextmanager
+def unknown_host_name(target: Target) -> Iterator[None]:
+    """The last cluster's gateway gets a host name of its load balancer that no name server knows."""
+    cluster = target.scenario.clusters[-1].name
+    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    plain = unassigned(service)
+    named = {**plain, "spec": {**plain["spec"], "loadBalancerClass": _OTHER_BALANCER}}
+    status = {"status": {"loadBalancer": {"ingress": [{"hostname": NO_NAME}]}}}
+    try:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, named)
+        target.system(
+            *(cluster, "patch", f"service/{names.GATEWAY}", "--subresource=status"),
+            *("--type=merge", "-p", json.dumps(status)),
+        )
+        yield
+    finally:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, plain)
         address_again(target, cluster)
 
 

@@ -402,6 +402,14 @@ _GATEWAYS: Final = (
         cause="gateway-missing",
     ),
     Fault(
+        id="gateway-host-name-unresolved",
+        broken="The load balancer of cluster2's gateway has a host name that no name server knows.",
+        topology=TWO_NETWORKS,
+        inject=gateways.unknown_host_name,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
         id="gateway-address-pending",
         broken="The gateway of cluster2 gets no address: no pool has any.",
         topology=TWO_NETWORKS,
