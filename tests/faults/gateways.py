@@ -79,7 +79,7 @@ def address_pending(target: Target) -> Iterator[None]:
 
 @contextmanager
 def unknown_host_name(target: Target) -> Iterator[None]:
-    """The last cluster's gateway gets a host name of its load balancer that no name server knows."""
+    """The last cluster's gateway has a host name in place of an address, which nobody knows."""
     cluster = target.scenario.clusters[-1].name
     service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
     plain = unassigned(service)
