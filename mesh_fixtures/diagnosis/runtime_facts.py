@@ -276,7 +276,8 @@ class Path:
             "name not resolved": self.unresolved,
         }
         seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return f"{self.attempts} connections to {self.target}: {seen or 'none tried'}"
+        how = " by TLS" if self.kind == ISTIOD_TLS else ""
+        return f"{self.attempts} connections to {self.target}{how}: {seen or 'none tried'}"
 
 
 @dataclass(frozen=True)

@@ -400,6 +400,7 @@ def test_istiod_is_reached_where_it_agrees_on_tls(
     assert (plain.kind, plain.open) == ("istiod", 1)
     assert secured.kind == ISTIOD_TLS
     assert (secured.open, secured.refused, secured.timed_out) == expected
+    assert str(secured).startswith(f"1 connections to {host}:15012 by TLS: ")
 
 
 def test_a_client_reads_logs_as_text(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def istiod_denied(case: Case) -> Iterator[Cause]:
                     *_shown(primary, policies),
                     *_refusals(pod, counted),
                     *(
-                        Evidence(f"from {each.client}: TLS: {each} {each.message}", each.source)
+                        Evidence(f"from {each.client}: {each} {each.message}".rstrip(), each.source)
                         for each in cut_off
                     ),
                 ),
