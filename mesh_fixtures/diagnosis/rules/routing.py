@@ -78,7 +78,8 @@ def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
         for name, facts in case.facts.clusters.items()
     }
     own = regions[spec.name]
-    others = set().union(*(found for name, found in regions.items() if name != spec.name)) - own
+    elsewhere = (found for name, found in regions.items() if name != spec.name)
+    others = {region for found in elsewhere for region in found} - own
     for rule in primary.configured("DestinationRule") if primary else ():
         if not (is_looked_up(case, rule) and is_helloworld(case, rule, rule.spec.get("host", ""))):
             continue
