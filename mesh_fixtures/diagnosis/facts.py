@@ -32,6 +32,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     WaitingProxy,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
+from mesh_fixtures.kube.admission import WebhookConfiguration
 from mesh_fixtures.kube.objects import (
     Configuration,
     Node,
@@ -39,7 +40,6 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
-from mesh_fixtures.kube.webhooks import WebhookConfiguration
 from mesh_fixtures.probe.gateways import is_for_ambient
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection

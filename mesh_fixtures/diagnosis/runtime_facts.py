@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.kube.webhooks import Selector
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.shards import ShardEndpoint
 
 ISTIOD_TLS: Final = "istiod-tls"

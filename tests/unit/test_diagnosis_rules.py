@@ -38,7 +38,7 @@ from mesh_fixtures.diagnosis.facts import (
 )
 from mesh_fixtures.diagnosis.rules import KINDS, connections
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
-from mesh_fixtures.kube.webhooks import Selector
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding

@@ -17,13 +17,13 @@ from urllib.parse import quote
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.facts import ClusterFacts
+from mesh_fixtures.diagnosis.gather.api_objects import roots_of
 from mesh_fixtures.diagnosis.gather.batch import Query
-from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
-from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
