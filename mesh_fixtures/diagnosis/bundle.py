@@ -152,9 +152,9 @@ def _objects(kube: KubeClient, namespaces: tuple[str, ...]) -> Iterator[_Asked]:
         yield f"resources/{each.plural}.json", source, partial(_items, kube, each)
 
 
-def _items(kube: KubeClient, resource: Resource[Any]) -> str | None:
+def _items(kube: KubeClient, resource: Resource[Any], namespace: str = "") -> str | None:
     """A list as the API server returns it; None where it does not know the kind, or holds none."""
-    items = kube.items(resource, "")
+    items = kube.items(resource, namespace)
     if not items:
         return None
     kept = [
