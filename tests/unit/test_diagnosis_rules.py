@@ -257,13 +257,14 @@ def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
 def cut_off(spec: Any = None, *, denied: int | None, agreed: int = 0, **connected: int) -> Change:
     """A policy of the whole mesh, and what proxies of cluster2 see of istiod behind the gateway."""
     policy = {} if spec is None else spec
+    counts: dict[str, Any] = {"open": 2, **connected}
     return both(
         of(
             "cluster1",
             configuration=configured("AuthorizationPolicy", "nothing", policy, "istio-system"),
             gateways=each(ANY, denied=denied),
         ),
-        to_istiod(**{"open": 2, **connected}),
+        to_istiod(**counts),
         to_istiod(ISTIOD_TLS, open=agreed, refused=2 - agreed, message="reset by peer"),
     )
 
