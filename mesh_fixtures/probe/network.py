@@ -2,15 +2,22 @@
 
 Questions are asked from the plain client, which no proxy is injected into, so that what answers is
 the network, whatever the image of proxies has.
+
+To see how large packets may be, a request grows until it fills a packet of the wanted size;
+whatever ends the attempt before its time shows that the packet arrived, also a refusal by a port
+that does not speak HTTP. Each size has a connection of its own. Where the network reports that a
+packet is too large, senders make smaller ones, and nothing gets lost. Source: RFC 2923 (TCP
+problems with path MTU discovery); RFC 7323 (timestamps); curl's manual, `--write-out`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+from urllib.parse import urlsplit
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
@@ -21,8 +28,10 @@ READY_PATH: Final = "/healthz/ready"
 """What every proxy answers at its status port."""
 
 _MARGIN_SECONDS: Final = 10
-_FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n"
-_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://([^/\s]+):(\d+)(?:/\S*)? ?(.*)")
+_FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{time_appconnect} %{url} %{errormsg}\n"
+_MEASURED: Final = re.compile(
+    r"(\d+) (\d+) (\d+[.,]\d+) (\d+[.,]\d+) (https?)://([^/\s]+):(\d+)(?:/\S*)? ?(.*)"
+)
 _REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
 
 _COULD_NOT_RESOLVE: Final = 6
@@ -30,9 +39,34 @@ _COULD_NOT_CONNECT: Final = 7
 _TIMED_OUT: Final = 28
 _RESOLVING: Final = "Resolving timed out"
 
+SIZES: Final = (300, 576, 900, 1100, 1250, 1300, 1350, 1400, 1425, 1450, 1475, 1500, 4000, 8900)
+"""IP packets, in bytes: below and around what tunnels leave of Ethernet's 1500, and jumbo frames.
+Larger requests than the connection's segments are sent as several of the largest segment."""
+
+OVERHEAD: Final = 52
+"""Bytes of an IP packet besides its content: headers of IPv4 and TCP, and the latter's
+timestamps."""
+
+FEWEST_LOST: Final = 2
+"""Sizes that must be lost, and none of them carried, for size to be the reason."""
+
+_PADDING: Final = "X-Padding: "
+_SIZES_FORMAT: Final = r"%{exitcode} %{size_request} %{time_connect}\n"
+_SIZES_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+)")
+
+_SIZES_SCRIPT: Final = """
+seconds=$1 format=$2 url=$3 header=$4
+shift 4
+for size in "$@"; do
+  curl -s -o /dev/null --noproxy "*" -m "$seconds" -w "$format" \\
+    -H "User-Agent:" -H "Accept:" -H "$header$(printf "%${size}s" | tr " " x)" "$url" &
+done
+wait
+"""
+
 
 class Reach(Enum):
-    """What became of an attempt to connect."""
+    """What became of an attempt to connect, and to agree on TLS where that was asked for."""
 
     OPEN = "open"
     REFUSED = "refused"
@@ -51,6 +85,7 @@ class Attempt:
         seconds: until the connection was open; 0 when it never was.
         reason: why it was not, of the kernel; empty when unknown.
         message: curl's words; empty when all went well.
+        tls_seconds: until TLS was agreed on, 0 when it never was; None where it was not asked for.
     """
 
     address: str
@@ -60,6 +95,7 @@ class Attempt:
     seconds: float
     reason: str
     message: str
+    tls_seconds: float | None = None
 
     @property
     def target(self) -> tuple[str, int]:
@@ -69,13 +105,20 @@ class Attempt:
     def reach(self) -> Reach:
         reason = self.reason.lower()
         if self.seconds > 0:
-            return Reach.OPEN
+            return self._after_connecting
         if self.curl_exit == _COULD_NOT_RESOLVE or self.message.startswith(_RESOLVING):
             return Reach.UNRESOLVED
         if self.curl_exit == _TIMED_OUT or "timed out" in reason:
             return Reach.TIMED_OUT
         unreachable = "unreachable" in reason or "no route" in reason
         return Reach.UNREACHABLE if unreachable else Reach.REFUSED
+
+    @property
+    def _after_connecting(self) -> Reach:
+        """Whether the other side agreed on TLS, where it was to."""
+        if self.tls_seconds != 0:
+            return Reach.OPEN
+        return Reach.TIMED_OUT if self.curl_exit == _TIMED_OUT else Reach.REFUSED
 
     @property
     def is_conclusive(self) -> bool:
@@ -201,7 +244,8 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
         if measured is None:
             yield line, None
             continue
-        target = measured[4], int(measured[5])
+        connected, agreed = (float(measured[at].replace(",", ".")) for at in (3, 4))
+        target = measured[6], int(measured[7])
         reason = reasons.get(target, "")
         yield (
             line,
@@ -209,9 +253,10 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
                 *target,
                 curl_exit=int(measured[1]),
                 http_status=int(measured[2]),
-                seconds=float(measured[3].replace(",", ".")),
+                seconds=connected,
                 reason=reason,
-                message=(reason or measured[6]).strip(),
+                message=(reason or measured[8]).strip(),
+                tls_seconds=agreed if measured[5] == "https" else None,
             ),
         )
 
@@ -223,3 +268,77 @@ def _inconclusive(result: ExecResult, seen: str) -> ProbeError:
         where=f"{result.source.cluster} {result.source.subject}",
         remedy=f"by hand: {result.source.asked}",
     )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A packet that was sent, as part of a request.
+
+    Attributes:
+        size: of the IP packet, in bytes; of the whole request where that needs several.
+        arrived: whether anything came back.
+    """
+
+    size: int
+    arrived: bool
+
+
+def sizes_argv(url: str, sizes: Iterable[int], *, seconds: float) -> tuple[str, ...]:
+    """The command that sends a packet of each size to a URL, all at the same time, and prints what
+    `read_sent` reads.
+
+    Args:
+        seconds: without an answer, after which a packet counts as lost.
+    """
+    least = OVERHEAD + _request(url)
+    padding = (str(max(1, size - least)) for size in sizes)
+    return (
+        "sh",
+        "-c",
+        _SIZES_SCRIPT,
+        "sizes",
+        f"{seconds:g}",
+        _SIZES_FORMAT,
+        url,
+        _PADDING,
+        *padding,
+    )
+
+
+def _request(url: str) -> int:
+    """Bytes of a request without padding, as curl sends it with no header of its own but one."""
+    parts = urlsplit(url)
+    lines = (f"GET {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}", _PADDING, "")
+    return sum(len(f"{line}\r\n") for line in lines)
+
+
+def read_sent(result: ExecResult) -> tuple[Sent, ...]:
+    """What became of each packet, by size; those whose connection was never open say nothing."""
+    found: set[tuple[int, bool]] = set()
+    for line in result.stdout.splitlines():
+        measured = _SIZES_MEASURED.fullmatch(line.strip())
+        if measured is not None and float(measured[3].replace(",", ".")) > 0:
+            found.add((int(measured[2]) + OVERHEAD, int(measured[1]) != _TIMED_OUT))
+    return tuple(Sent(*each) for each in sorted(found))
+
+
+def bounds(sent: Iterable[Sent]) -> tuple[int, int] | None:
+    """The largest size that arrived and the smallest that did not, where size is what decides.
+
+    Returns:
+        None where all arrived or none, where a larger one arrived than one that was lost, or where
+        too few were lost to tell.
+    """
+    known: Mapping[bool, list[int]] = {True: [], False: []}
+    for each in sent:
+        known[each.arrived].append(each.size)
+    if not known[True] or len(known[False]) < FEWEST_LOST:
+        return None
+    carried, lost = max(known[True]), min(known[False])
+    return (carried, lost) if carried < lost else None
+
+
+def between(carried: int, lost: int, count: int) -> tuple[int, ...]:
+    """Sizes that narrow the bounds, at most `count`, with two from beyond them."""
+    step = max(1, (lost - carried) // (count + 1))
+    return (carried, *range(carried + step, lost, step), lost, lost + step)

@@ -21,10 +21,10 @@ from mesh_fixtures.install.executor import (
     is_repeatable,
     run,
 )
-from mesh_fixtures.install.process import Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.runner import CommandContext
 
 Run = Callable[..., None]
 
@@ -73,9 +73,9 @@ def execute(folder: Path, events: list[Event]) -> Run:
         parallel: int = 6,
     ) -> None:
         given = variables or {}
-        surroundings = Surroundings(folder, dict(os.environ), programs or {})
+        context = CommandContext(folder, dict(os.environ), programs or {})
         plan = Plan("any", steps, tuple(given))
-        run(plan, surroundings, given, Progress("any", events.append), parallel=parallel)
+        run(plan, context, given, Progress("any", events.append), parallel=parallel)
 
     return execute
 
@@ -329,7 +329,7 @@ def test_a_program_that_is_not_there(execute: Run, pipe_to: tuple[str, ...]) -> 
 def test_a_missing_variable_before_anything_runs(folder: Path) -> None:
     plan = Plan("any", (step("a", sh("echo ${X}")),), ("X",))
     with pytest.raises(ValueError, match="no value for X"):
-        run(plan, Surroundings(folder, {}, {}), {}, Progress("any"))
+        run(plan, CommandContext(folder, {}, {}), {}, Progress("any"))
     assert not folder.exists()
 
 
@@ -435,7 +435,7 @@ def test_a_sink_that_fails_ends_the_run(folder: Path) -> None:
 
     plan = Plan("any", (step("slow", sh("sleep 1000")), step("bad", sh("true"))), ())
     with pytest.raises(RuntimeError, match="cannot write"):
-        run(plan, Surroundings(folder, dict(os.environ), {}), {}, Progress("any", sink))
+        run(plan, CommandContext(folder, dict(os.environ), {}), {}, Progress("any", sink))
 
 
 def test_an_empty_plan(execute: Run, events: list[Event]) -> None:
