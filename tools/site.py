@@ -136,9 +136,9 @@ def commands() -> str:
 
 
 def _help(parser: ArgumentParser) -> str:
-    formatter = parser.formatter_class
+    formatter: Any = parser.formatter_class
     # whatever the terminal is that the site is built in
-    parser.formatter_class = lambda prog: formatter(prog, width=COLUMNS)  # type: ignore[assignment]
+    parser.formatter_class = lambda prog: formatter(prog, width=COLUMNS)
     return f"```text\n{parser.format_help().strip()}\n```"
 
 

@@ -105,9 +105,11 @@ def overlay(folder: Path, kind: str, *more: str) -> Path:
 @pytest.fixture
 def job(lab: MeshLab, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Applies the overlay of deploy/job; its Job is deleted in the end."""
-    yield lambda *more: lab.kubectl(
-        "cluster1", "apply", "-k", str(overlay(tmp_path / "overlay", "job", *more))
-    )
+
+    def apply(*more: str) -> None:
+        lab.kubectl("cluster1", "apply", "-k", str(overlay(tmp_path / "overlay", "job", *more)))
+
+    yield apply
     lab.kubectl("cluster1", "-n", NAMESPACE, "delete", "job", NAMESPACE, "--ignore-not-found")
 
 

@@ -19,7 +19,7 @@ from mesh_fixtures.requirements import REQUIREMENTS
 
 
 def test_there_is_an_entry_for_whatever_messages_name() -> None:
-    named = [each.id for each in (*REQUIREMENTS, *KINDS)] + [UNKNOWN]
+    named = [*(each.id for each in REQUIREMENTS), *(each.id for each in KINDS), UNKNOWN]
     assert sorted(entries()) == sorted(named)
     for name, text in entries().items():
         first, empty, *rest = text.splitlines()

@@ -79,10 +79,11 @@ def test_a_configuration_has_what_is_set_on_it() -> None:
 
 
 def test_a_serialized_request_begins_with_what_is_sent() -> None:
-    configuration = client.Configuration()
+    configuration: Any = client.Configuration()
     configuration.host = "http://127.0.0.1:1"
     configuration.api_key = {"BearerToken": "Bearer secret"}
-    method, url, headers, body, *_ = client.ApiClient(configuration).param_serialize(
+    library: Any = client
+    method, url, headers, body, *_ = library.ApiClient(configuration).param_serialize(
         "POST",
         "/api/v1/pods",
         query_params=[("limit", "1")],
@@ -96,7 +97,7 @@ def test_a_serialized_request_begins_with_what_is_sent() -> None:
 
 
 def test_the_hook_is_asked_for_a_token_before_each_request() -> None:
-    configuration = client.Configuration()
+    configuration: Any = client.Configuration()
 
     def refresh(given: Any) -> None:
         given.api_key["BearerToken"] = "Bearer new"
