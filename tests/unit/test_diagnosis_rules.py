@@ -1135,6 +1135,19 @@ def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
     assert "meshNetworks" in root.cause.remedy
 
 
+def test_a_name_that_nobody_resolves_is_no_gateway_that_does_not_answer() -> None:
+    recording, cause = recording_of("a gateway behind a host name that nobody knows")
+
+    def of_second(path: Path) -> bool:
+        return (path.kind, path.server) == ("gateway", "cluster2")
+
+    lost = {**NOTHING, "attempts": 2, "unresolved": 2, "address": "gw.invalid"}
+    seen = both(of_mesh(paths=each(of_second, **lost)), inside(unresolved=2))(recording)
+    found = diagnose(seen.scenario, seen.facts, {"GATEWAY-1": (FINDING,)})
+    assert found.ids == (cause,)
+    assert any("2 name not resolved" in one.seen for one in found.roots[0].cause.evidence)
+
+
 EAST_WEST = {"matchLabels": {"istio": "eastwestgateway"}}
 
 

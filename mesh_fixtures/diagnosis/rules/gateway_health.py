@@ -262,11 +262,13 @@ def unreachable(case: Case) -> Iterator[Cause]:
     """Addresses of gateways at which clients of other clusters find a port closed.
 
     The same port tried from the gateway's own cluster tells the gateway from what is on the way.
+    Host names are istiod's to resolve: clients get addresses.
     """
     for spec, _ in _needed(case):
         tried: dict[str, list[Path]] = {}
         for path in case.facts.paths_of("gateway", server=spec.name):
-            tried.setdefault(path.address, []).append(path)
+            if path.unresolved < path.attempts:
+                tried.setdefault(path.address, []).append(path)
         for address, paths in tried.items():
             closed = [each for each in paths if each.is_closed and each.client != spec.name]
             if all(each.port == STATUS_PORT for each in closed):
