@@ -116,7 +116,7 @@ class Artifacts:
 
     @property
     def image_archives(self) -> tuple[Path, ...]:
-        """OCI archives of all images, one for each version of Istio, and one of MetalLB's if pulled."""
+        """OCI archives of all images: one of each version of Istio, one of pulled MetalLB's."""
         of_versions = (self.istio, self.earlier) if self.earlier else (self.istio,)
         parts = [
             istio.part_name("images", each) if each else images.WITHOUT_ISTIO

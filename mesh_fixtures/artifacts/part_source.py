@@ -317,7 +317,7 @@ def unpack(archive: Path, members: Mapping[str, str], into: Path, url: str) -> N
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with source, file.open("wb") as copy:
                     shutil.copyfileobj(source, copy, 2**20)
-                file.chmod(0o755 if member.mode & 0o111 else 0o644)
+                file.chmod(0o755 if name in members or member.mode & 0o111 else 0o644)
                 missing.discard(name)
     except (EOFError, zlib.error, tarfile.TarError) as error:
         raise ArtifactError(

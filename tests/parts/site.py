@@ -1,0 +1,137 @@
+"""A server of files on loopback, as the addresses of releases are, that can be slow and faulty."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+from tests.released.faulty import Answer, Spoil
+
+ADDRESS: Final = "127.0.0.1"
+_CHUNK: Final = 2**16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request."""
+
+    method: str
+    path: str
+    range: str = ""
+
+
+@dataclass
+class Site:
+    """A server that runs.
+
+    Attributes:
+        files: content, or where it is, by path.
+        rate: bytes a second for all requests together; None for as fast as it goes.
+        etags: whether files have validators.
+        ranges: whether a part of a file can be asked for.
+        spoil: may be set at any time.
+        asked: all requests so far.
+    """
+
+    files: Mapping[str, bytes | Path]
+    rate: float | None = None
+    etags: bool = True
+    ranges: bool = True
+    spoil: Spoil | None = None
+    asked: list[Asked] = field(default_factory=list)
+    url: str = ""
+    _free_at: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def paths(self, method: str = "GET") -> list[str]:
+        """Paths of the requests so far."""
+        return [asked.path for asked in self.asked if asked.method == method]
+
+    def pace(self, size: int) -> None:
+        """Wait until so many bytes more may be sent."""
+        if self.rate is None:
+            return
+        with self._lock:
+            start = max(time.monotonic(), self._free_at)
+            self._free_at = start + size / self.rate
+        time.sleep(max(0.0, self._free_at - time.monotonic()))
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    """Serve it until the context is left."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            site.asked.append(Asked(self.command, self.path, self.headers.get("Range", "")))
+            answer = (site.spoil(self.command, self.path) if site.spoil else None) or Answer()
+            found = site.files.get(self.path.lstrip("/"))
+            status = answer.status or (404 if found is None else 200)
+            if status != 200 or found is None:
+                self._begin(status, {**answer.headers, "Content-Length": "0"})
+                return
+            content = found.read_bytes() if isinstance(found, Path) else found
+            etag = f'"{hashlib.sha256(content).hexdigest()}"' if site.etags else ""
+            headers = {"ETag": etag} if etag else {}
+            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            begin, valid = 0, self.headers.get("If-Range", etag) == etag
+            if site.ranges and wanted and valid:
+                begin, status = int(wanted[1]), 206
+                if begin >= len(content):
+                    self._begin(416, {"Content-Length": "0"})
+                    return
+                headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+            if answer.flipped:
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            body = content[begin:]
+            self._begin(status, {**headers, **answer.headers, "Content-Length": str(len(body))})
+            if self.command == "HEAD":
+                return
+            cut = len(body) if answer.cut_off is None else answer.cut_off
+            with suppress(ConnectionError):
+                for start in range(0, cut, _CHUNK):
+                    chunk = body[start : min(start + _CHUNK, cut)]
+                    site.pace(len(chunk))
+                    self.wfile.write(chunk)
+            self.close_connection = cut < len(body)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer((ADDRESS, 0), Handler) as server:
+        server.daemon_threads = True
+        site.url = f"http://{ADDRESS}:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield site
+        server.shutdown()
+
+
+def of(ending: str, answer: Answer, times: int = 10**6) -> Spoil:
+    """Spoils the first so many downloads of files whose paths end like that."""
+    left = [times]
+
+    def spoil(method: str, path: str) -> Answer | None:
+        if method != "GET" or not path.endswith(ending) or not left[0]:
+            return None
+        left[0] -= 1
+        return answer
+
+    return spoil
