@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import threading
 import time
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from tests.released.faulty import Answer, Spoil
 
@@ -39,6 +40,7 @@ class Site:
         ranges: whether a part of a file can be asked for.
         spoil: may be set at any time.
         asked: all requests so far.
+        sent: bytes of files so far.
     """
 
     files: Mapping[str, bytes | Path]
@@ -48,6 +50,7 @@ class Site:
     spoil: Spoil | None = None
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
+    sent: int = 0
     _free_at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,12 +60,26 @@ class Site:
 
     def pace(self, size: int) -> None:
         """Wait until so many bytes more may be sent."""
-        if self.rate is None:
-            return
         with self._lock:
+            self.sent += size
+            if self.rate is None:
+                return
             start = max(time.monotonic(), self._free_at)
-            self._free_at = start + size / self.rate
-        time.sleep(max(0.0, self._free_at - time.monotonic()))
+            mine = self._free_at = start + size / self.rate
+        time.sleep(max(0.0, mine - time.monotonic()))
+
+
+def opened(found: bytes | Path) -> IO[bytes]:
+    """The content of a file."""
+    return found.open("rb") if isinstance(found, Path) else io.BytesIO(found)
+
+
+def validator(found: bytes | Path) -> str:
+    """The strong one of a file (RFC 9110, ETag)."""
+    if isinstance(found, Path):
+        info = found.stat()
+        return f'"{info.st_size}-{info.st_mtime_ns}"'
+    return f'"{hashlib.sha256(found).hexdigest()}"'
 
 
 @contextmanager
@@ -80,30 +97,31 @@ def serving(site: Site) -> Iterator[Site]:
             if status != 200 or found is None:
                 self._begin(status, {**answer.headers, "Content-Length": "0"})
                 return
-            content = found.read_bytes() if isinstance(found, Path) else found
-            etag = f'"{hashlib.sha256(content).hexdigest()}"' if site.etags else ""
+            size = found.stat().st_size if isinstance(found, Path) else len(found)
+            etag = validator(found) if site.etags else ""
             headers = {"ETag": etag} if etag else {}
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             begin, valid = 0, self.headers.get("If-Range", etag) == etag
             if site.ranges and wanted and valid:
                 begin, status = int(wanted[1]), 206
-                if begin >= len(content):
+                if begin >= size:
                     self._begin(416, {"Content-Length": "0"})
                     return
-                headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            if answer.flipped:
-                content = content[:-1] + bytes([content[-1] ^ 1])
-            body = content[begin:]
-            self._begin(status, {**headers, **answer.headers, "Content-Length": str(len(body))})
+                headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+            self._begin(status, {**headers, **answer.headers, "Content-Length": str(size - begin)})
             if self.command == "HEAD":
                 return
-            cut = len(body) if answer.cut_off is None else answer.cut_off
-            with suppress(ConnectionError):
-                for start in range(0, cut, _CHUNK):
-                    chunk = body[start : min(start + _CHUNK, cut)]
+            end = size if answer.cut_off is None else min(size, begin + answer.cut_off)
+            with suppress(ConnectionError), opened(found) as content:
+                content.seek(begin)
+                while begin < end:
+                    chunk = content.read(min(_CHUNK, end - begin))
+                    begin += len(chunk)
+                    if answer.flipped and begin == size:
+                        chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
                     site.pace(len(chunk))
                     self.wfile.write(chunk)
-            self.close_connection = cut < len(body)
+            self.close_connection = end < size
 
         do_HEAD = do_GET  # noqa: N815
 

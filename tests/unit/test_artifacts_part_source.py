@@ -216,7 +216,7 @@ def test_checksums_of_something_else_are_refused(site: Site, sums: bytes) -> Non
     release = releases.kubernetes(versions.KUBERNETES, ["kubelet"])
     site.files = {**site.files, f"kubernetes/{release.files[0].checksums}": sums}
     part = released_part("kubernetes", release, Addresses.of([site.url]))
-    with pytest.raises(ArtifactError, match="SHA-256|no text"):
+    with pytest.raises(ArtifactError, match=r"SHA-256|no text"):
         Cache(cache_root()).ensure([part], QUIET)
 
 
