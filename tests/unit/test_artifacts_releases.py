@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,24 @@ def test_metallb_has_a_manifest_whose_digest_is_known() -> None:
         f"/v{versions.METALLB}/config/manifests/metallb-native.yaml"
     )
     assert (file.checksums, len(file.sha256)) == ("", 64)
+
+
+def test_the_guide_has_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    made = [
+        releases.kubernetes(versions.KUBERNETES, ["kubelet"]),
+        *(releases.etcd(), releases.coredns(), releases.metallb(), releases.containerd()),
+        *(releases.runc(), releases.cni_plugins(), releases.istioctl(versions.ISTIO_RELEASE)),
+        *(releases.helm(), releases.kind(), releases.go()),
+    ]
+    rows = {
+        f"| `{each.project}` | `{PROJECTS[each.project]}` | `{each.files[0].path}` |"
+        for each in made
+    }
+    guide = (Path(__file__).parents[2] / "docs/released-parts.md").read_text(encoding="utf-8")
+    assert rows <= set(guide.splitlines())
+    assert f"toolchain ({versions.GO})" in guide
+    assert f"`--istioctl`, by default {versions.ISTIO_RELEASE} " in guide
 
 
 def test_every_version_of_kubernetes_is_released_as_all_programs() -> None:
