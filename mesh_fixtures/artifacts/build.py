@@ -43,7 +43,7 @@ from mesh_fixtures.artifacts.pulling import PullError, Registries
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Earlier, Problem
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.options import AUTO
+from mesh_fixtures.options import AUTO, RELEASED_PARTS
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -252,7 +252,7 @@ def select(
     selection = source.select(gobuild.programs(kubernetes, istio_version))
     if not selection.has("metallb"):
         return selection
-    prepare_pulling(progress, source)
+    prepare(progress, kubernetes, istio_version, source)
     names = released.metallb_images(progress, source.addresses)
     kept = pulling.kept(names, part=METALLB_IMAGES)
     try:
@@ -265,6 +265,24 @@ def select(
     program = pulling.ensure_program(progress)
     part = pulling.part(digests, program, registries, name=METALLB_IMAGES)
     return replace(selection, metallb=part)
+
+
+def prepare(
+    progress: Progress, kubernetes: str, istio_version: str | None, source: PartSource
+) -> None:
+    """`prepare_pulling`, and where all is released, have meanwhile whatever is made of nothing
+    else: images are pulled after that, and Debian's root file system takes long.
+
+    Raises:
+        ArtifactError: something could not be built or fetched.
+    """
+    if source.mode != RELEASED_PARTS:
+        prepare_pulling(progress, source)
+        return
+    selection = source.select(())
+    parts = catalog.parts(kubernetes, istio_version, "", selection)
+    early = [*(part for part in parts if not part.needs), selection.part_of(pulling.program())]
+    Cache(cache_root()).ensure(early, progress)
 
 
 def prepare_pulling(progress: Progress, source: PartSource) -> None:

@@ -27,6 +27,9 @@ from mesh_fixtures.artifacts.releases import (
     Addresses,
 )
 
+KUBECTL: Final = "kubectl"
+"""The part with a released one."""
+
 PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-node"}
 """Programs of nodes and of this machine, with the part that has each."""
 
@@ -110,9 +113,7 @@ def released() -> tuple[Part, ...]:
 
 def kubectl(addresses: Addresses) -> Part:
     """The part with a released kubectl alone, for labs whose nodes bring Kubernetes."""
-    return released_part(
-        "kubectl", releases.kubernetes(versions.KUBERNETES, ["kubectl"]), addresses
-    )
+    return released_part(KUBECTL, releases.kubectl(), addresses)
 
 
 def _programs(

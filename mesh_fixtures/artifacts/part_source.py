@@ -23,7 +23,7 @@ from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.artifacts.releases import ALL, PUBLIC, Addresses, Published, Release
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import ArtifactError
-from mesh_fixtures.options import BUILT_PARTS, RELEASED_PARTS
+from mesh_fixtures.options import AUTO, BUILT_PARTS, RELEASED_PARTS
 from mesh_fixtures.patience import patient
 
 if TYPE_CHECKING:
@@ -120,6 +120,14 @@ class PartSource:
     def fetches_go(self) -> bool:
         """Whether Go's toolchain is fetched when something has to be compiled."""
         return self.mode != BUILT_PARTS and shutil.which("go") is None
+
+    def offers(self, name: str, release: Release) -> bool:
+        """Whether a release is here, as a part of that name, or can be had; it may be asked for."""
+        if self.mode != AUTO:
+            return self.mode == RELEASED_PARTS
+        if Cache(cache_root()).find([released_part(name, release, self.addresses)]):
+            return True
+        return bool(reachable([self.addresses.url(release.project, release.files[0].sign)]))
 
     def select(self, programs: Iterable[Programs]) -> Selection:
         """Choose for the programs of a lab, and whatever else a lab is made of.

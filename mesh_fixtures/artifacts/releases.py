@@ -174,6 +174,11 @@ def kubernetes(version: str, programs: Sequence[str] = KUBERNETES_PROGRAMS) -> R
     return Release("kubernetes", version, tuple(files))
 
 
+def kubectl() -> Release:
+    """Of `versions.KUBERNETES`, alone."""
+    return kubernetes(versions.KUBERNETES, ["kubectl"])
+
+
 def etcd(version: str = versions.ETCD) -> Release:
     name = f"etcd-v{version}-linux-{architecture()}"
     path, sums = f"v{version}/{name}.tar.gz", f"v{version}/SHA256SUMS"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh_fixtures.artifacts import build, releases, versions
+from mesh_fixtures.artifacts import releases, versions
 from mesh_fixtures.artifacts.cache import Cache
+from mesh_fixtures.artifacts.command import DISK_REMEDY
 from mesh_fixtures.artifacts.part_source import RECORD, released_part
 from mesh_fixtures.artifacts.releases import Addresses
 from mesh_fixtures.errors import ArtifactError
@@ -151,6 +152,6 @@ def test_a_full_disk_leaves_nothing_half(small_disk: Path) -> None:
         part = released_part("etcd", releases.etcd(), Addresses.of([site.url]))
         with pytest.raises(ArtifactError, match=os.strerror(errno.ENOSPC)) as caught:
             Cache(small_disk).ensure([part], PROGRESS)
-    assert build.DISK_REMEDY in caught.value.remedy
+    assert DISK_REMEDY in caught.value.remedy
     left = [each for each in (small_disk / "etcd").iterdir() if each.suffix != ".lock"]
     assert left == []

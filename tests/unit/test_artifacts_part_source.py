@@ -17,6 +17,7 @@ from mesh_fixtures import providers
 from mesh_fixtures.artifacts import (
     build,
     catalog,
+    download,
     eviction,
     gobuild,
     part_source,
@@ -74,7 +75,7 @@ def published(release: Release, content: bytes) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(part_source.download, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture

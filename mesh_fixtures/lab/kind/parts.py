@@ -20,11 +20,12 @@ from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet, NodeImage
 from mesh_fixtures.lab.kind.engine import Engine
-from mesh_fixtures.options import BUILT_PARTS
 from mesh_fixtures.progress import Progress
 
 NODE_REPOSITORY: Final = "kindest/node"
 """Where kind's own node images are."""
+
+_NO_KUBECTL: Final = "install kubectl, or use --mesh-images built"
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,18 @@ def node_image(kubernetes: str) -> str:
 
 def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
-    builds = wanted.source.parts.mode == BUILT_PARTS
-    found = [*_missing("kubectl")] if wanted.source.is_released and builds else []
+    from mesh_fixtures.artifacts import catalog, releases
+
+    parts = wanted.source.parts
+    found = []
+    if wanted.source.is_released and not (
+        shutil.which("kubectl") or parts.offers(catalog.KUBECTL, releases.kubectl())
+    ):
+        found.append(Problem("the program kubectl", _NO_KUBECTL))
     found += wanted.source.problems()
-    if shutil.which("kind") is None and shutil.which("go") is None and builds:
+    if not (shutil.which("kind") or shutil.which("go") or parts.offers("kind", releases.kind())):
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
-
-
-def _missing(name: str) -> list[Problem]:
-    if shutil.which(name):
-        return []
-    return [Problem(f"the program {name}", f"install {name}, or use --mesh-images built")]
 
 
 def images_of(wanted: Wanted) -> list[NodeImage]:
@@ -215,18 +216,19 @@ def _kind(progress: Progress, source: PartSource) -> Path:
 
 
 def _kubectl(progress: Progress, source: PartSource) -> Path:
+    from mesh_fixtures.artifacts import catalog, releases
     from mesh_fixtures.artifacts.kind import ensure_kubectl
 
     found = shutil.which("kubectl")
     if found:
         return Path(found)
-    if source.mode != BUILT_PARTS:
+    if source.offers(catalog.KUBECTL, releases.kubectl()):
         return ensure_kubectl(progress, source)
     raise MachineError(
         wanted="the program kubectl for Kubernetes",
         seen="none in PATH",
         where="released images",
-        remedy="install kubectl, or use --mesh-images built",
+        remedy=_NO_KUBECTL,
     )
 
 

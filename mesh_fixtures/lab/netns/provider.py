@@ -173,7 +173,7 @@ class NetnsProvider(Provider):
         source = self._source
         if source.is_released:
             release = source.gather_release(progress)
-            build.prepare_pulling(progress, source.parts)
+            build.prepare(progress, self._kubernetes, None, source.parts)
             # once, so that all labs of a run are made of the same images
             self._digests = self._digests or pulling.resolve(
                 release.names, source.registries, progress
