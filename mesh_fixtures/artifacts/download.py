@@ -15,7 +15,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,10 +189,7 @@ def _continue(url: str, target: Path, what: str, state: _State, limits: Limits) 
         if state.etag:
             headers["If-Range"] = state.etag
     with _asking(url, what, restart=target if offset else None):
-        answer = urllib.request.urlopen(  # noqa: S310
-            urllib.request.Request(url, headers=headers),  # noqa: S310
-            timeout=patient(_STALLED_SECONDS),
-        )
+        answer = ask(url, headers, seconds=patient(_STALLED_SECONDS))
     with answer, target.open("ab") as file:
         state.resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if not state.resumed:
@@ -211,6 +208,20 @@ def _continue(url: str, target: Path, what: str, state: _State, limits: Limits) 
             file.write(chunk)
         if answer.length:
             raise _BrokenOff(f"the connection ended {answer.length} bytes before the end")
+
+
+def ask(url: str, headers: Mapping[str, str], *, seconds: float, method: str = "GET") -> Any:
+    """The answer to a request, by the proxies and authorities that the environment has now.
+
+    Args:
+        seconds: without a byte.
+
+    Raises:
+        OSError: there is none, or it says that the request failed.
+        http.client.HTTPException: it is none.
+    """
+    request = urllib.request.Request(url, headers=dict(headers), method=method)  # noqa: S310
+    return urllib.request.build_opener().open(request, timeout=seconds)
 
 
 def _first_byte(answer: Any) -> int:

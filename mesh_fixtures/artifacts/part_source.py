@@ -9,7 +9,6 @@ import shutil
 import tarfile
 import threading
 import time
-import urllib.request
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -401,9 +400,8 @@ def _probe(urls: Sequence[str]) -> Mapping[str, bool]:
 
 
 def _is_there(url: str, seconds: float) -> bool:
-    request = urllib.request.Request(url, method="HEAD", headers=dict(download.AGENT))  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=seconds):  # noqa: S310
+        with download.ask(url, download.AGENT, seconds=seconds, method="HEAD"):
             return True
     except (OSError, ValueError, http.client.HTTPException):
         return False

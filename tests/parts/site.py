@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -83,8 +84,12 @@ def validator(found: bytes | Path) -> str:
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Site]:
-    """Serve it until the context is left."""
+def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """Serve it until the context is left.
+
+    Args:
+        tls: the server's certificate; None for HTTP.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -136,7 +141,9 @@ def serving(site: Site) -> Iterator[Site]:
 
     with ThreadingHTTPServer((ADDRESS, 0), Handler) as server:
         server.daemon_threads = True
-        site.url = f"http://{ADDRESS}:{server.server_port}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        site.url = f"{'http' if tls is None else 'https'}://{ADDRESS}:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield site
         server.shutdown()

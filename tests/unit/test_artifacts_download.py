@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from mesh_fixtures import certificates
 from mesh_fixtures.artifacts import download
 from mesh_fixtures.artifacts.command import Limits
 from mesh_fixtures.artifacts.download import MOST_TRIES, TRIES, fetch
@@ -211,6 +215,45 @@ def test_nobody_listens(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
     with pytest.raises(ArtifactError, match="refused"):
         fetch(url, tmp_path / "x", what="it", limits=Limits(time.monotonic() + 60))
+
+
+def test_an_authority_of_ones_own_is_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, key = timedelta(days=1), certificates.elliptic_key
+    ca = certificates.authority(certificates.subject("mirror's authority"), key(), day)
+    server = certificates.leaf(
+        certificates.subject("mirror"),
+        key(),
+        day,
+        ca,
+        usages=(certificates.SERVER,),
+        names=(x509.IPAddress(IPv4Address("127.0.0.1")),),
+    )
+    ca.write(tmp_path, "ca")
+    server.write(tmp_path, "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    limits = Limits(time.monotonic() + 60)
+    with serving(Site({"file": CONTENT}), context) as site:
+        url = f"{site.url}/file"
+        with pytest.raises(ArtifactError, match="certificate verify failed") as caught:
+            fetch(url, tmp_path / "x", what="it", limits=limits)
+        assert "SSL_CERT_FILE" in caught.value.remedy
+        assert site.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+        assert fetch(url, tmp_path / "x", what="it", limits=limits) == DIGEST
+
+
+def test_a_proxy_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    url = "http://releases.example/file"
+    with serving(Site({url: CONTENT})) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        limits = Limits(time.monotonic() + 60)
+        assert fetch(url, tmp_path / "x", what="it", limits=limits) == DIGEST
+        assert proxy.paths() == [url]
 
 
 def test_it_stops_when_its_result_is_no_longer_wanted(site: Site, tmp_path: Path) -> None:
