@@ -210,8 +210,8 @@ def _continue(url: str, target: Path, what: str, state: _State, limits: Limits) 
             raise _BrokenOff(f"the connection ended {answer.length} bytes before the end")
 
 
-def ask(url: str, headers: Mapping[str, str], *, seconds: float, method: str = "GET") -> Any:
-    """The answer to a request, by the proxies and authorities that the environment has now.
+def ask(url: str, headers: Mapping[str, str], *, seconds: float) -> Any:
+    """The answer to a request, its body yet to be read, by the proxies and authorities that the environment has now.
 
     Args:
         seconds: without a byte.
@@ -220,7 +220,7 @@ def ask(url: str, headers: Mapping[str, str], *, seconds: float, method: str = "
         OSError: there is none, or it says that the request failed.
         http.client.HTTPException: it is none.
     """
-    request = urllib.request.Request(url, headers=dict(headers), method=method)  # noqa: S310
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
     return urllib.request.build_opener().open(request, timeout=seconds)
 
 

@@ -401,7 +401,7 @@ def _probe(urls: Sequence[str]) -> Mapping[str, bool]:
 
 def _is_there(url: str, seconds: float) -> bool:
     try:
-        with download.ask(url, download.AGENT, seconds=seconds, method="HEAD"):
+        with download.ask(url, download.AGENT, seconds=seconds):
             return True
     except (OSError, ValueError, http.client.HTTPException):
         return False

@@ -25,7 +25,6 @@ _CHUNK: Final = 2**16
 class Asked:
     """A request."""
 
-    method: str
     path: str
     range: str = ""
 
@@ -55,9 +54,9 @@ class Site:
     _free_at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def paths(self, method: str = "GET") -> list[str]:
+    def paths(self) -> list[str]:
         """Paths of the requests so far."""
-        return [asked.path for asked in self.asked if asked.method == method]
+        return [asked.path for asked in self.asked]
 
     def pace(self, size: int) -> None:
         """Wait until so many bytes more may be sent."""
@@ -95,7 +94,7 @@ def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            site.asked.append(Asked(self.command, self.path, self.headers.get("Range", "")))
+            site.asked.append(Asked(self.path, self.headers.get("Range", "")))
             answer = (site.spoil(self.command, self.path) if site.spoil else None) or Answer()
             found = site.files.get(self.path.lstrip("/"))
             status = answer.status or (404 if found is None else 200)
@@ -114,8 +113,6 @@ def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
                     return
                 headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
             self._begin(status, {**headers, **answer.headers, "Content-Length": str(size - begin)})
-            if self.command == "HEAD":
-                return
             end = size if answer.cut_off is None else min(size, begin + answer.cut_off)
             with suppress(ConnectionError), opened(found) as content:
                 content.seek(begin)
@@ -127,8 +124,6 @@ def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
                     site.pace(len(chunk))
                     self.wfile.write(chunk)
             self.close_connection = end < size
-
-        do_HEAD = do_GET  # noqa: N815
 
         def _begin(self, status: int, headers: Mapping[str, str]) -> None:
             self.send_response(status)
@@ -154,7 +149,7 @@ def of(ending: str, answer: Answer, times: int = 10**6) -> Spoil:
     left = [times]
 
     def spoil(method: str, path: str) -> Answer | None:
-        if method != "GET" or not path.endswith(ending) or not left[0]:
+        if not path.endswith(ending) or not left[0]:
             return None
         left[0] -= 1
         return answer

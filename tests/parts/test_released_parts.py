@@ -106,11 +106,27 @@ def test_a_lab_is_made_of_releases(released: Setting) -> None:
         assert [each.range for each in site.asked if each.path == kubelet] == [
             *("", "bytes=10000000-", "bytes=20000000-")
         ]
+        listed_images = command(environment, "images", "--provider", "netns").stdout
+        pulled = [line for line in listed_images.splitlines() if " pulled " in line]
+        assert len(pulled) == 4, "istiod, the proxy, MetalLB's controller and speaker"
+        assert all(" sha256:" in line for line in pulled)
         site.asked.clear()
         command(environment, "up", "--bare", SCENARIO, "--provider", "netns")
         assert site.asked == []
     finally:
         command(environment, "down", SCENARIO, check=False)
+
+
+@pytest.mark.timeout(SECONDS)
+def test_its_images_are_taken_to_a_site_without_a_network(
+    released: Setting, tmp_path: Path
+) -> None:
+    images = ("images", "--provider", "netns")
+    command(released.environment, *images, "--save", str(tmp_path))
+    assert len([*tmp_path.iterdir()]) == 4
+    unreachable = {**released.environment, "DOCKER_CONFIG": "/nowhere"}
+    loaded = command(unreachable, *images, "--load", str(tmp_path)).stdout
+    assert len(loaded.splitlines()) == 4
 
 
 def test_what_cannot_be_had_is_said_before_anything_is_made(released: Setting) -> None:

@@ -56,7 +56,7 @@ def get(site: Site, tmp_path: Path) -> Callable[..., str]:
 def test_a_file_is_downloaded(site: Site, get: Callable[..., str], tmp_path: Path) -> None:
     assert get() == DIGEST
     assert (tmp_path / "file").read_bytes() == CONTENT
-    assert site.asked == [Asked("GET", "/file")]
+    assert site.asked == [Asked("/file")]
     assert get(sha256="") == DIGEST
 
 
