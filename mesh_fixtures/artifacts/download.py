@@ -211,7 +211,9 @@ def _continue(url: str, target: Path, what: str, state: _State, limits: Limits) 
 
 
 def ask(url: str, headers: Mapping[str, str], *, seconds: float) -> Any:
-    """The answer to a request, its body yet to be read, by the proxies and authorities that the environment has now.
+    """The answer to a request, its body yet to be read.
+
+    Proxies and authorities are those that the environment has now.
 
     Args:
         seconds: without a byte.
