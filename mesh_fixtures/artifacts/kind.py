@@ -10,6 +10,15 @@ from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.progress import Progress
 
 
+def is_built(root: Path | None = None) -> bool:
+    """Whether the program kind of `versions.KIND` is kept, so that nothing has to be built.
+
+    Args:
+        root: as in `ensure_kind`.
+    """
+    return bool(Cache(root or cache_root()).find([gobuild.kind().part()]))
+
+
 def ensure_kind(progress: Progress, root: Path | None = None, source: PartSource = BUILT) -> Path:
     """The program kind of `versions.KIND`, fetched or built if it is not there yet.
 

@@ -8,7 +8,9 @@ EndpointSlice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,6 +62,25 @@ class Shards:
 
 
 @dataclass(frozen=True)
+class HeldNetworks:
+    """The networks on which one istiod takes all endpoints to be that it holds.
+
+    Attributes:
+        istiod: name of the pod.
+        counts: how many endpoints, by cluster and network; a network that it does not know is "".
+    """
+
+    source: Source
+    istiod: str
+    counts: Mapping[str, Counter[str]]
+
+    def of(self, cluster: str) -> str | None:
+        """The network of most of a cluster's endpoints; None if it holds none."""
+        found = self.counts.get(cluster)
+        return found.most_common(1)[0][0] if found else None
+
+
+@dataclass(frozen=True)
 class Slices:
     """What a cluster's EndpointSlices of HelloWorld have.
 
@@ -81,6 +102,25 @@ def shards(kube: KubeClient) -> tuple[Shards, ...]:
     """
     pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
     return tuple(parallel_map(lambda name: shards_of(kube, pods[name]), pods).values())
+
+
+def held_networks(kube: KubeClient) -> tuple[HeldNetworks, ...]:
+    """The networks of all endpoints that each ready istiod in a cluster holds.
+
+    istiod takes a pod for one of the network that the pod's own label says, else the label of its
+    cluster's system namespace, else the mesh configuration's `meshNetworks`.
+    Source: Istio, Resource Labels (topology.istio.io/network); Global Mesh Options, MeshNetworks.
+
+    Raises:
+        ProbeError: one of them did not answer, or not as istiod does.
+    """
+    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
+
+    def asked(name: str) -> HeldNetworks:
+        answer = debug(kube, pods[name], PATH)
+        return read_networks(answer.source, name, answer.text)
+
+    return tuple(parallel_map(asked, pods).values())
 
 
 def shards_of(kube: KubeClient, istiod: Pod) -> Shards:
@@ -105,18 +145,39 @@ def read_shards(source: Source, istiod: str, namespace: str, host: str, answer: 
     Raises:
         ProbeError: it is none.
     """
-    try:
+    with _readable(source, answer):
         services: Mapping[str, Any] = answer_in(answer) or {}
         held = services.get(host, {}).get(namespace, {}).get("Shards") or {}
-        found = tuple(_endpoints(held))
+        return Shards(source, istiod, tuple(_endpoints(held)))
+
+
+def read_networks(source: Source, istiod: str, answer: str) -> HeldNetworks:
+    """Read the networks of all endpoints in an istiod's answer to `PATH`.
+
+    Raises:
+        ProbeError: it is none.
+    """
+    counts: dict[str, Counter[str]] = {}
+    with _readable(source, answer):
+        services: Mapping[str, Any] = answer_in(answer) or {}
+        for by_namespace in services.values():
+            for service in by_namespace.values():
+                for each in _endpoints(service.get("Shards") or {}):
+                    counts.setdefault(each.cluster, Counter())[each.network] += 1
+    return HeldNetworks(source, istiod, counts)
+
+
+@contextmanager
+def _readable(source: Source, answer: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProbeError(
-            wanted="the endpoints that istiod holds of HelloWorld",
+            wanted="the endpoints that istiod holds",
             seen=f"{error!r} in {answer[:_SHOWN]}",
             where=f"{source.cluster} {source.subject}",
             remedy=f"by hand: {source.asked}",
         ) from error
-    return Shards(source, istiod, found)
 
 
 def slices(kube: KubeClient) -> Slices:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy, ask_each, node_metadata
+from mesh_fixtures.probe.shards import HeldNetworks, held_networks
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
+
+_NO_MATTER: Final = (
+    "{}: proxies report the mesh id {}, others another one: no request depends on it, metrics do"
+)
 
 
 def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
@@ -24,23 +31,41 @@ class Probes:
     """How the mesh is observed."""
 
     nodes: Callable[[KubeClient], Answers[NodeMetadata]] = nodes
+    networks: Callable[[KubeClient], tuple[HeldNetworks, ...]] = held_networks
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.nodes)
     findings: list[Finding] = []
+    notes: list[str] = []
     for cluster, those in found.items():
         if mesh.has_samples and not those.answered and not those.silent:
             findings.append(Finding(cluster, "a ready proxy", "none", about=Subject((cluster,))))
         for proxy, metadata in those.answered:
             findings += _judged(mesh.scenario, proxy, metadata)
-    for kube in mesh.view.kube.values():
-        findings += _labelled(mesh.scenario, kube)
+            if metadata.mesh_id != mesh.scenario.mesh_id:
+                finding = _of_another_mesh(mesh.scenario, proxy, metadata)
+                if mesh.view.lab.external:
+                    notes.append(_NO_MATTER.format(cluster, metadata.mesh_id or "none"))
+                else:
+                    findings.append(finding)
+    unlabelled = [each for kube in mesh.view.kube.values() for each in _labelled(mesh, kube)]
+    if unlabelled:
+        known = _known_networks(mesh, probes)
+        for finding in unlabelled:
+            network = mesh.scenario.cluster(finding.cluster).network
+            if known.get(finding.cluster) == {network}:
+                notes.append(
+                    f"{finding.cluster}: istiod takes its pods to be on {network} without the "
+                    f"label {NETWORK_LABEL} of the system namespace"
+                )
+            else:
+                findings.append(finding)
     figures = {f"{cluster}.proxies": len(those.answered) for cluster, those in found.items()}
     silent = [error for those in found.values() for _, error in those.silent]
     if silent and not findings:
         return Outcome.inconclusive(silent[0], figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, notes)
 
 
 def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterator[Finding]:
@@ -49,20 +74,27 @@ def _judged(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Iterato
     for what, wanted, seen in (
         ("cluster id", proxy.cluster, metadata.cluster_id),
         ("network", network, metadata.network or unnamed),
-        ("mesh id", scenario.mesh_id, metadata.mesh_id),
     ):
         if seen != wanted:
-            expected = f"the proxy of {proxy} to report to istiod the {what} {wanted}"
-            yield Finding(
-                proxy.cluster, expected, seen or "none", metadata.source, Subject((proxy.cluster,))
-            )
+            yield _differing(proxy, metadata, what, wanted, seen)
 
 
-def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
+def _of_another_mesh(scenario: Scenario, proxy: Proxy, metadata: NodeMetadata) -> Finding:
+    return _differing(proxy, metadata, "mesh id", scenario.mesh_id, metadata.mesh_id)
+
+
+def _differing(proxy: Proxy, metadata: NodeMetadata, what: str, wanted: str, seen: str) -> Finding:
+    expected = f"the proxy of {proxy} to report to istiod the {what} {wanted}"
+    about = Subject((proxy.cluster,))
+    return Finding(proxy.cluster, expected, seen or "none", metadata.source, about)
+
+
+def _labelled(mesh: ObservedMesh, kube: KubeClient) -> Iterator[Finding]:
     """The network of pods without a proxy. It may be left out where there is only one.
 
     Source: Istio, Install Multi-Primary on different networks (Set the default network).
     """
+    scenario = mesh.scenario
     name = kube.names.system_namespace
     namespace = kube.get(NAMESPACES, "", name)
     seen = "" if namespace is None else namespace.meta.labels.get(NETWORK_LABEL, "")
@@ -74,12 +106,29 @@ def _labelled(scenario: Scenario, kube: KubeClient) -> Iterator[Finding]:
         yield Finding(kube.name, expected, seen or "no such label", source, about)
 
 
+def _known_networks(mesh: ObservedMesh, probes: Probes) -> Mapping[str, set[str]]:
+    """The networks that istiods take clusters to be on, whatever says so; empty where none that is
+    asked tells.
+    """
+    primaries = [each.name for each in mesh.scenario.primaries]
+    try:
+        held = [
+            each for those in mesh.view.each(probes.networks, primaries).values() for each in those
+        ]
+    except ProbeError:
+        return {}
+    return {
+        cluster.name: {network for each in held if (network := each.of(cluster.name)) is not None}
+        for cluster in mesh.scenario.clusters
+    }
+
+
 REQUIREMENT = Requirement(
     id="CONTROL-3",
     level="core",
     title=(
         "Every proxy reports the scenario's cluster id, network and mesh id to istiod; with "
-        "several networks, the system namespace is labelled with its cluster's network."
+        "several networks, istiod knows the network of each cluster's pods."
     ),
     judge=judge,
     section="Deployment models: Networks",

@@ -62,7 +62,6 @@ def _misplaced(scenario: Scenario, pod: Workload) -> Iterator[Finding]:
     for what, wanted, seen in (
         ("cluster", pod.cluster, injection.cluster_id),
         ("network", network, injection.network or unnamed),
-        ("mesh", scenario.mesh_id, injection.mesh_id),
     ):
         if seen != wanted:
             expected = f"the proxy of {pod.pod.meta} to be configured with {what} {wanted}"

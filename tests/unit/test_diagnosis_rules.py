@@ -454,12 +454,21 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no network label": (
         MULTI,
-        of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL))),
+        both(
+            of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL))),
+            istiods("cluster1", helloworld=each(lambda one: one.cluster == "cluster2", network="")),
+        ),
         "network-label-missing",
     ),
     "another network label": (
         MULTI,
-        of("cluster2", namespaces=each(SYSTEM, labels=plus({NETWORK_LABEL: "network1"}))),
+        both(
+            of("cluster2", namespaces=each(SYSTEM, labels=plus({NETWORK_LABEL: "network1"}))),
+            istiods(
+                "cluster1",
+                helloworld=each(lambda one: one.cluster == "cluster2", network="network1"),
+            ),
+        ),
         "network-label-wrong",
     ),
     "proxies of another network": (
@@ -1284,6 +1293,11 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             ),
             "services-cluster-local",
         ),
+        (
+            of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL))),
+            "network-label-missing",
+        ),
+        (of("cluster2", pods=each(HELLOWORLD, told=plus({"mesh": "b"}))), "proxy-identity-wrong"),
         (of("cluster2", warnings=adding(FAILED_CREATE)), "injection-failing"),
         (
             of(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mesh_fixtures import providers
+from mesh_fixtures.artifacts import kind
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release
 from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
@@ -249,6 +250,15 @@ def test_what_is_missing_for_a_release(install: Install) -> None:
         "the file /nowhere.pem",
         "name another by --mesh-registry-ca",
     )
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+def test_kind_that_was_built_needs_no_go(
+    install: Install, monkeypatch: pytest.MonkeyPatch, is_built: bool
+) -> None:
+    monkeypatch.setattr(kind, "is_built", lambda: is_built)
+    found = missing_parts(Wanted(of_kind(images="built")))
+    assert [each.missing for each in found] == ([] if is_built else ["the program kind"])
 
 
 @pytest.mark.parametrize(("release", "lacking"), [("1.32.0", 0), ("1.23.6", 1), ("1.33.0", 1)])

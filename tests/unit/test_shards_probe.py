@@ -10,7 +10,7 @@ from fake_kube import result
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.objects import EndpointSlice
-from mesh_fixtures.probe.shards import ShardEndpoint, difference, read_shards
+from mesh_fixtures.probe.shards import ShardEndpoint, difference, read_networks, read_shards
 
 SOURCE = result().source
 HOST = "helloworld.sample.svc.cluster.local"
@@ -39,9 +39,21 @@ def test_nothing_is_held_of_a_cluster_that_was_lost(said: str) -> None:
     assert read_shards(SOURCE, "istiod-1", "sample", HOST, said).of("cluster2") == frozenset()
 
 
+def test_the_network_of_a_cluster_is_that_of_most_of_its_endpoints() -> None:
+    here = {"Addresses": ["10.1.0.5", "fd00::5"], "Network": "network1"}
+    labelled = {"Addresses": ["10.1.0.6"], "Network": "network9"}
+    unknown = {"Address": "10.2.0.5"}
+    seen = read_networks(
+        SOURCE, "istiod-1", answer(cluster1=[labelled, here], cluster2=[unknown], cluster3=None)
+    )
+    assert [seen.of(f"cluster{number}") for number in (1, 2, 3)] == ["network1", "", None]
+
+
 def test_what_is_no_answer_is_an_error() -> None:
     with pytest.raises(ProbeError, match="endpoints that istiod holds"):
         read_shards(SOURCE, "istiod-1", "sample", HOST, "404 page not found")
+    with pytest.raises(ProbeError, match="endpoints that istiod holds"):
+        read_networks(SOURCE, "istiod-1", "404 page not found")
 
 
 @pytest.mark.parametrize(

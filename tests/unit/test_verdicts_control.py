@@ -157,7 +157,6 @@ def test_workloads_that_do_not(second: tuple[Workload, ...], finding: str) -> No
     [
         ("CLUSTER_ID", "Kubernetes", "configured with cluster cluster1, but saw Kubernetes"),
         ("NETWORK", "network2", "configured with network network1, but saw network2"),
-        ("MESH_ID", "cluster.local", "configured with mesh mesh1, but saw cluster.local"),
     ],
 )
 def test_workloads_of_another_place(variable: str, value: str, finding: str) -> None:

@@ -23,12 +23,14 @@ from mesh_fixtures.scenario import Scenario
 # NETWORK-1 ----------------------------------------------------------------------------------------
 
 
-def check_network(topology: str, reach: Callable[[str, str], Reach]) -> Outcome:
+def check_network(
+    topology: str, reach: Callable[[str, str], Reach], *, external: bool = False
+) -> Outcome:
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    view = FakeView(SCENARIOS[topology])
+    view = FakeView(SCENARIOS[topology], external=external)
     for name, kube in view.kube.items():
         kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
     return checked(network_1, mesh(view), network_1.Probes(connection=connection))
@@ -47,6 +49,16 @@ def test_networks() -> None:
     assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in finding
     leaky = check_network("multi-primary-multi-network", lambda client, server: Reach.OPEN)
     assert "to be out of reach for pods, but saw cluster2:15021 open" in found(leaky)
+
+
+def test_networks_of_an_existing_mesh_may_be_kept_apart_by_istiod_alone() -> None:
+    routed = check_network(
+        "multi-primary-multi-network", lambda client, server: Reach.OPEN, external=True
+    )
+    assert routed.result == "met"
+    assert "pods of cluster1 reach those of cluster2 past its gateways" in routed.notes[0]
+    divided = check_network("multi-primary", within, external=True)
+    assert "to be reachable for pods" in found(divided)
 
 
 def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
+from verdicts import SOURCE, FakeView, checked, found, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, KubeClient, Pod
 from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy
+from mesh_fixtures.probe.shards import HeldNetworks
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
 from mesh_fixtures.requirements import Outcome, control_2, control_3
 from mesh_fixtures.scenario import Scenario
@@ -219,8 +221,49 @@ def test_what_pods_without_a_proxy_belong_to(
         metadata = NodeMetadata(SOURCE, kube.name, networks[kube.name], scenario.mesh_id)
         return Answers(((SLEEPS[kube.name], metadata),))
 
+    def held(kube: KubeClient) -> tuple[HeldNetworks, ...]:
+        counts = {name: Counter([network]) for name, network in networks.items()}
+        return (HeldNetworks(SOURCE, "istiod-1", {**counts, "cluster2": Counter([label or ""])}),)
+
     seen = mesh(FakeView(scenario, labels={"cluster1": networks["cluster1"], "cluster2": label}))
-    assert holds_unless(finding, checked(control_3, seen, control_3.Probes(nodes=nodes)))
+    probes = control_3.Probes(nodes=nodes, networks=held)
+    assert holds_unless(finding, checked(control_3, seen, probes))
+
+
+def of_their_networks(kube: KubeClient) -> Answers[NodeMetadata]:
+    spec = PRIMARY_REMOTE.cluster(kube.name)
+    metadata = NodeMetadata(SOURCE, kube.name, spec.network, PRIMARY_REMOTE.mesh_id)
+    return Answers(((SLEEPS[kube.name], metadata),))
+
+
+def test_a_network_that_istiod_knows_needs_no_label() -> None:
+    def held(kube: KubeClient) -> tuple[HeldNetworks, ...]:
+        return (HeldNetworks(SOURCE, "istiod-1", {"cluster2": Counter(network2=3, other=1)}),)
+
+    def silent(kube: KubeClient) -> tuple[HeldNetworks, ...]:
+        raise ProbeError(wanted="an answer", seen="none", where="istiod-1")
+
+    unlabelled = mesh(FakeView(PRIMARY_REMOTE, labels={"cluster2": None}))
+    probes = control_3.Probes(nodes=of_their_networks, networks=held)
+    outcome = checked(control_3, unlabelled, probes)
+    assert outcome.result == "met"
+    assert "istiod takes its pods to be on network2 without the label" in outcome.notes[0]
+    probes = control_3.Probes(nodes=of_their_networks, networks=silent)
+    assert "no such label" in found(checked(control_3, unlabelled, probes))
+
+
+def test_clusters_of_an_existing_mesh_may_differ_in_its_id() -> None:
+    def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
+        network = PRIMARY_REMOTE.cluster(kube.name).network
+        metadata = NodeMetadata(SOURCE, kube.name, network, f"mesh-of-{kube.name}")
+        return Answers(((SLEEPS[kube.name], metadata),))
+
+    probes = control_3.Probes(nodes=nodes)
+    existing = checked(control_3, mesh(FakeView(PRIMARY_REMOTE, external=True)), probes)
+    assert existing.result == "met"
+    assert "cluster2: proxies report the mesh id mesh-of-cluster2" in existing.notes[1]
+    installed = checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes)
+    assert "the mesh id mesh1, but saw mesh-of-cluster1" in found(installed)
 
 
 def test_no_proxy_is_nothing_that_holds() -> None:

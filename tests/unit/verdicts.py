@@ -30,6 +30,7 @@ class FakeView:
     scenario: Scenario
     pool: AddressPool | None = None
     labels: Mapping[str, str | None] = field(default_factory=dict)
+    external: bool = False
     kube: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,8 @@ class FakeView:
     @property
     def lab(self) -> Any:
         cluster = SimpleNamespace(load_balancer_pool=self.pool)
-        return SimpleNamespace(clusters=dict.fromkeys(self.kube, cluster))
+        clusters = dict.fromkeys(self.kube, cluster)
+        return SimpleNamespace(clusters=clusters, external=self.external)
 
     def each(
         self, probe: Callable[[Any], Any], clusters: Iterable[str] | None = None

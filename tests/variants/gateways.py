@@ -162,9 +162,12 @@ def at_another_port(target: Target) -> Iterator[None]:
 
 @contextmanager
 def by_mesh_networks(target: Target) -> Iterator[None]:
-    """No Service says of which network it is a gateway: the mesh configuration names them all."""
+    """Neither Services nor namespaces say of which network they are: the mesh configuration does,
+    for gateways and pods alike.
+    """
     clusters = target.scenario.clusters
     label = f"{names.NETWORK_LABEL}-"
+    labelled_objects = (f"service/{names.GATEWAY}", f"namespace/{_SYSTEM}")
     networks = {
         each.network: {
             "endpoints": [{"fromRegistry": each.name}],
@@ -180,12 +183,14 @@ def by_mesh_networks(target: Target) -> Iterator[None]:
     try:
         with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
             for each in clusters:
-                target.system(each.name, "label", f"service/{names.GATEWAY}", label)
+                for labelled in labelled_objects:
+                    target.system(each.name, "label", labelled, label)
             yield
     finally:
         for each in clusters:
             again = f"{names.NETWORK_LABEL}={each.network}"
-            target.system(each.name, "label", "--overwrite", f"service/{names.GATEWAY}", again)
+            for labelled in labelled_objects:
+                target.system(each.name, "label", "--overwrite", labelled, again)
 
 
 @contextmanager
@@ -470,7 +475,8 @@ VARIANTS: Final = (
     ),
     Variant(
         id="gateways-by-mesh-networks",
-        mesh="The gateways are named by the mesh configuration's meshNetworks, and by no label.",
+        mesh="The mesh configuration's meshNetworks name gateways and networks of pods; no label "
+        "does.",
         topology=TWO_NETWORKS,
         make=by_mesh_networks,
     ),

@@ -11,6 +11,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.rules import attachment
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.probe.shards import ShardEndpoint
 
 _BROKEN = ("DISCOVERY-2", "CONTROL-3")
 LABEL_MISSING = Kind("network-label-missing", Layer.NETWORK, _BROKEN)
@@ -32,13 +33,14 @@ def network_label(case: Case) -> Iterator[Cause]:
         if label == spec.network or (not label and not case.scenario.is_multi_network):
             continue
         show = f"kubectl --context={spec.name} get namespace {namespace.name} --show-labels"
+        held = _held(case, spec.name)
+        if held and all(pod.network == spec.network for _, pod in held):
+            continue
         known = [
             f"istiod of {name} takes pod {pod.address} for one of network "
             f"{pod.network or 'without a name'}"
-            for name, others in case.facts.clusters.items()
-            for istiod in others.istiods or ()
-            for pod in istiod.helloworld or ()
-            if pod.cluster == spec.name and pod.network != spec.network
+            for name, pod in held
+            if pod.network != spec.network
         ]
         yield Cause(
             LABEL_WRONG if label else LABEL_MISSING,
@@ -58,10 +60,23 @@ def network_label(case: Case) -> Iterator[Cause]:
         )
 
 
+def _held(case: Case, cluster: str) -> list[tuple[str, ShardEndpoint]]:
+    """A cluster's pods of HelloWorld as istiods hold them, each with its istiod's cluster."""
+    return [
+        (name, pod)
+        for name, others in case.facts.clusters.items()
+        for istiod in others.istiods or ()
+        for pod in istiod.helloworld or ()
+        if pod.cluster == cluster
+    ]
+
+
 def proxy_identity(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
         wanted = {"cluster": spec.name, "network": spec.network, "mesh": case.scenario.mesh_id}
         for what, value in wanted.items():
+            if what == "mesh" and not _must_be_one_mesh(case, spec.name):
+                continue
             wrong = [
                 (pod, (pod.told or {}).get(what, ""))
                 for pod in facts.pods_in(case.samples, {})
@@ -92,6 +107,14 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
                 f"plan), then restart the pods of {spec.name}",
                 step=step,
             )
+
+
+def _must_be_one_mesh(case: Case, cluster: str) -> bool:
+    """Whether a requirement has failed for a proxy's mesh id. No request depends on it: that it
+    differs in an existing mesh is no fault.
+    """
+    findings = [each for id_ in PROXY_WRONG.breaks for each in case.failures.get(id_, ())]
+    return any(each.cluster == cluster and " mesh " in each.expected for each in findings)
 
 
 RULES = (network_label, proxy_identity)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import helm_install
+from mesh_fixtures.artifacts import catalog, helm_install, kind, releases
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.artifacts.part_source import PartSource
@@ -101,8 +101,6 @@ def node_image(kubernetes: str) -> str:
 
 def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
-    from mesh_fixtures.artifacts import catalog, releases
-
     parts = wanted.source.parts
     found = []
     if wanted.source.is_released and not (
@@ -110,7 +108,12 @@ def missing_parts(wanted: Wanted) -> list[Problem]:
     ):
         found.append(Problem("the program kubectl", _NO_KUBECTL))
     found += wanted.source.problems()
-    if not (shutil.which("kind") or shutil.which("go") or parts.offers("kind", releases.kind())):
+    if not (
+        shutil.which("kind")
+        or kind.is_built()
+        or shutil.which("go")
+        or parts.offers("kind", releases.kind())
+    ):
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
 
@@ -209,21 +212,16 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
 
 
 def _kind(progress: Progress, source: PartSource) -> Path:
-    from mesh_fixtures.artifacts.kind import ensure_kind
-
     found = shutil.which("kind")
-    return Path(found) if found else ensure_kind(progress, source=source)
+    return Path(found) if found else kind.ensure_kind(progress, source=source)
 
 
 def _kubectl(progress: Progress, source: PartSource) -> Path:
-    from mesh_fixtures.artifacts import catalog, releases
-    from mesh_fixtures.artifacts.kind import ensure_kubectl
-
     found = shutil.which("kubectl")
     if found:
         return Path(found)
     if source.offers(catalog.KUBECTL, releases.kubectl()):
-        return ensure_kubectl(progress, source)
+        return kind.ensure_kubectl(progress, source)
     raise MachineError(
         wanted="the program kubectl for Kubernetes",
         seen="none in PATH",
