@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.patience import current
+from mesh_fixtures.patience import one_at_a_time
 from mesh_fixtures.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def install(lab: Lab, progress: Progress) -> None:
         return
 
     from mesh_fixtures.install.certificates import write_certificates
-    from mesh_fixtures.install.executor import run_in_lab, steps_at_a_time, working_folder
+    from mesh_fixtures.install.executor import run_in_lab, working_folder
 
-    if steps_at_a_time(current().factor) == 1:
+    if one_at_a_time():
         lab.wait_ready()  # it is work beside the steps, too
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))

@@ -86,6 +86,14 @@ def current() -> Patience:
     return _current
 
 
+def one_at_a_time() -> bool:
+    """Whether what is usually done at the same time is done one after another: on a machine that is
+    so slow that it would run into limits that cannot be stretched (an API server's 34 s for a
+    change, kubectl's 10 s for a handshake).
+    """
+    return _current.factor > MOST_MEASURED
+
+
 def use(patience: Patience) -> None:
     """Set what this process multiplies by, once its options are known."""
     global _current

@@ -68,7 +68,7 @@ def registry() -> Registry:
     for entry in entry_points(group=GROUP):
         try:
             loaded = entry.load()
-        except Exception as error:  # whatever somebody else's package raises when imported
+        except Exception as error:  # whatever a provider's package raises when imported
             broken[entry.name] = repr(error)
             continue
         if isinstance(loaded, type) and issubclass(loaded, Provider) and loaded.name == entry.name:

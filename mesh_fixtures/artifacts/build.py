@@ -63,7 +63,7 @@ COMMANDS: Final = {
     "perl": "apt-get install perl",
     "unshare": "apt-get install util-linux",
 }
-"""What a build calls, and what mends its absence."""
+"""What a build calls, and what to do without it."""
 
 
 @dataclass(frozen=True)

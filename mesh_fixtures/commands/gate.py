@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mesh_fixtures.report.merging import Combined
 
-SUMMARY = "hold reports to a baseline: exit status 1 where something is missing, failed or worse"
+SUMMARY = "compare reports with a baseline: exit status 1 where one is missing, failed or worse"
 
 
 def add(parser: ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     from mesh_fixtures import records
-    from mesh_fixtures.lab import image_archives, image_loading
+    from mesh_fixtures.lab import image_archives
 
     archives = [image_archives.read_archive(path) for path in arguments.archives]
     record = find_lab(records.load_all(), id_of(arguments.lab) if arguments.lab else None)
@@ -49,7 +49,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
     with interruption.holding():
         for archive in archives:
             with progress.phase("load", detail=archive.path.name):
-                image_loading.load(record, archive)
+                image_archives.load(record, archive)
     for archive in archives:
         print(*archive.images.values(), sep="\n")
     print(f"loaded into every node of {record.id} ({record.scenario})", file=sys.stderr)

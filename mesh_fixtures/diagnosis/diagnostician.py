@@ -1,4 +1,4 @@
-"""Diagnoses one mesh while its requirements are checked."""
+"""Diagnoses one mesh while it is installed and its requirements are checked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause, explained
 from mesh_fixtures.diagnosis.facts import Facts
 from mesh_fixtures.diagnosis.gather import gather, with_traffic
-from mesh_fixtures.diagnosis.root_causes import Recording, ranked
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.diagnosis.root_causes import Recording, diagnose_step, ranked
+from mesh_fixtures.errors import ProbeError, StepFailed
+from mesh_fixtures.install.plan import plan
 from mesh_fixtures.kube.resources import NAMESPACES
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh
 from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.workloads import workload_plan
 
 
 @dataclass
@@ -107,3 +111,30 @@ def documents(diagnostician: Diagnostician) -> Mapping[str, str]:
     for number, recording in enumerate(diagnostician.recordings, start=1):
         texts[f"recordings/{number}.json"] = recording.to_json().decode()
     return texts
+
+
+def why_step_failed(lab: Lab, error: StepFailed) -> tuple[Recording, Diagnosis]:
+    """Gather what is there after a failed step, and say why it failed.
+
+    Returns:
+        What was seen, and the diagnosis.
+
+    Raises:
+        ProbeError: a cluster's kubeconfig cannot be used.
+    """
+    with MeshView(lab) as view:
+        facts = gather(view)
+    trouble = f"step {error.step}: {error.output.strip()[-300:] or error.seen}"
+    diagnosis = diagnose_step(lab.scenario, facts, done_by(lab, error.step), trouble)
+    return Recording(lab.scenario, {}, facts), diagnosis
+
+
+def done_by(lab: Lab, step: str) -> frozenset[str]:
+    """Ids of a step, and of those that have to be done before it, in the scenario's own plans."""
+    installation = plan(lab.scenario, lab.images, lab.charts)
+    if any(each.id == step for each in installation.steps):
+        return installation.needed_by(step) | {step}
+    samples = workload_plan(lab.scenario, lab.images)
+    before = frozenset(each.id for each in installation.steps) | {step}
+    known = any(each.id == step for each in samples.steps)
+    return before | samples.needed_by(step) if known else before

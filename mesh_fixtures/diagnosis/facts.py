@@ -31,6 +31,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     WaitingProxy,
 )
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
+from mesh_fixtures.kube.admission import WebhookConfiguration
 from mesh_fixtures.kube.objects import (
     Configuration,
     Node,
@@ -38,7 +39,6 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
-from mesh_fixtures.kube.webhooks import WebhookConfiguration
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT

@@ -26,12 +26,12 @@ from mesh_fixtures.diagnosis.cause import (
     Kind,
     Layer,
     RootCause,
+    explains,
     get,
     listed,
 )
 from mesh_fixtures.diagnosis.facts import Facts, Istiod
 from mesh_fixtures.diagnosis.rules import RULES
-from mesh_fixtures.diagnosis.scoping import explains
 from mesh_fixtures.requirements.registry import depending_on, foundations
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding

@@ -19,10 +19,10 @@ from mesh_fixtures import retries, supported
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
-from mesh_fixtures.install.process import Ended, Running, Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
-from mesh_fixtures.patience import MOST_MEASURED, current, patient
+from mesh_fixtures.patience import current, one_at_a_time, patient
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.runner import CommandContext, Completed, Running
 
 PARALLEL_STEPS: Final = 6
 OUTPUT_KEPT: Final = 4000
@@ -60,14 +60,6 @@ def working_folder(lab: Lab) -> Path:
     return lab.folder / "install"
 
 
-def steps_at_a_time(factor: float) -> int:
-    """How many steps run together on a machine that is so many times slower: one after another
-    where it is that slow, since API servers and their clients have limits that cannot be stretched
-    (an API server's 34 s for a change, kubectl's 10 s for a handshake).
-    """
-    return PARALLEL_STEPS if factor <= MOST_MEASURED else 1
-
-
 def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
     """Run a plan on a lab's clusters, its deadlines multiplied by `mesh_fixtures.patience`. The
     steps' output is kept in `install/logs` of its folder.
@@ -83,11 +75,17 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
         "KUBECACHEDIR": str(folder / "cache"),
         "HELM_CACHE_HOME": str(folder / "cache" / "helm"),
     }
-    surroundings = Surroundings(folder, environment, lab_programs(lab))
+    context = CommandContext(folder, environment, lab_programs(lab))
     factor = current().factor
     in_time = stretched(plan, factor, lab.images.istio_version)
     variables = lab_variables(lab)
-    run(in_time, surroundings, variables, progress, parallel=steps_at_a_time(factor))
+    run(
+        in_time,
+        context,
+        variables,
+        progress,
+        parallel=1 if one_at_a_time() else PARALLEL_STEPS,
+    )
 
 
 def lab_programs(lab: Lab) -> Mapping[str, Path]:
@@ -114,7 +112,7 @@ def lab_variables(lab: Lab) -> Mapping[str, str]:
 
 def run(
     plan: Plan,
-    surroundings: Surroundings,
+    context: CommandContext,
     variables: Mapping[str, str],
     progress: Progress,
     *,
@@ -123,7 +121,7 @@ def run(
     """Run a plan.
 
     Args:
-        surroundings: its folder is made when it is missing.
+        context: its folder is made when it is missing.
         variables: values of the plan's variables.
         progress: gets a phase for each step; its sink is called from several threads.
         parallel: how many steps run at a time at most.
@@ -135,7 +133,7 @@ def run(
     missing = [name for name in plan.variables if name not in variables]
     if missing:
         raise ValueError(f"plan of {plan.scenario_id}: no value for {', '.join(missing)}")
-    _Execution(plan, surroundings, dict(variables), progress).run(parallel)
+    _Execution(plan, context, dict(variables), progress).run(parallel)
 
 
 class _Cancelled(Exception):
@@ -158,15 +156,15 @@ class _Execution:
     def __init__(
         self,
         plan: Plan,
-        surroundings: Surroundings,
+        context: CommandContext,
         variables: dict[str, str],
         progress: Progress,
     ) -> None:
         self._plan = plan
-        self._surroundings = surroundings
+        self._context = context
         self._variables = variables
         self._progress = progress
-        self._logs = surroundings.folder / "logs"
+        self._logs = context.folder / "logs"
         self._lock = threading.Lock()
         self._active: set[Running] = set()
         self._is_cancelled = False
@@ -260,7 +258,7 @@ class _Execution:
 
     def _attempts(
         self, step: Step, command: Command, running: Running, log: IO[bytes]
-    ) -> tuple[Ended | None, str]:
+    ) -> tuple[Completed | None, str]:
         """Run a command, again where an API server had no time for it; what it wrote at last."""
         for attempt in range(1, ATTEMPTS + 1):
             start = log.seek(0, os.SEEK_END)
@@ -273,11 +271,11 @@ class _Execution:
             retries.tell(retries.Retry(step.cluster, step.id, OUT_OF_TIME))
         return ended, output
 
-    def _run_command(self, command: Command, running: Running, log: IO[bytes]) -> Ended | None:
+    def _run_command(self, command: Command, running: Running, log: IO[bytes]) -> Completed | None:
         try:
             return running.call(
                 command.argv,
-                self._surroundings,
+                self._context,
                 log,
                 stdin=command.stdin,
                 pipe_to=command.pipe_to,
@@ -285,7 +283,7 @@ class _Execution:
             )
         except OSError as error:
             log.write(f"{error}\n".encode())
-            return Ended((CANNOT_START,), "")
+            return Completed((CANNOT_START,), "")
 
     def _valued(self, command: Command) -> Command:
         with self._lock:
@@ -299,7 +297,7 @@ class _Execution:
 
     def _write_files(self, step: Step) -> None:
         for name, template in step.files.items():
-            file = self._surroundings.folder / name
+            file = self._context.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
                 content = substitute(template, self._variables)

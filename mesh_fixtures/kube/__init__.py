@@ -1,5 +1,6 @@
 """A thin, typed client of one cluster over the official one: objects, logs and commands."""
 
+from mesh_fixtures.kube.admission import Webhook, WebhookConfiguration
 from mesh_fixtures.kube.client import KubeClient, KubeEditor
 from mesh_fixtures.kube.objects import (
     ConfigMap,
@@ -16,11 +17,10 @@ from mesh_fixtures.kube.objects import (
     Service,
     ServicePort,
 )
-from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.resources import Access, Resource
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.streams import Pipe
 from mesh_fixtures.kube.transport import exec_source
-from mesh_fixtures.kube.webhooks import Webhook, WebhookConfiguration
 
 __all__ = [
     "Access",

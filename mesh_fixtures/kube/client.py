@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 from mesh_fixtures.contract import GUIDE_NAMES, SAMPLE_NAMESPACE, Cluster, MeshNames
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.objects import Json, Pod
-from mesh_fixtures.kube.pipe import Pipe
 from mesh_fixtures.kube.resources import (
     ACCESS_REVIEWS,
     DEPLOYMENTS,
@@ -20,6 +19,7 @@ from mesh_fixtures.kube.resources import (
     resource_of,
 )
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.streams import Pipe
 from mesh_fixtures.kube.transport import (
     CONFLICT,
     FORBIDDEN,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from mesh_fixtures.kube.admission import WebhookConfiguration
 from mesh_fixtures.kube.objects import (
     ConfigMap,
     Configuration,
@@ -23,7 +24,6 @@ from mesh_fixtures.kube.objects import (
     Secret,
     Service,
 )
-from mesh_fixtures.kube.webhooks import WebhookConfiguration
 
 Item = TypeVar("Item")
 

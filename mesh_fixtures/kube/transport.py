@@ -22,11 +22,10 @@ from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
-from mesh_fixtures.kube import forwarding
 from mesh_fixtures.kube.admission import refusal_in
-from mesh_fixtures.kube.pipe import CLOSE_SECONDS, Pipe
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.streams import CLOSE_SECONDS, Pipe, get_forwarded
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
 
@@ -202,7 +201,7 @@ class Transport:
         path: str,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The answer to somebody else's request, whatever its status."""
+        """The answer to a request of another client, whatever its status."""
         configuration = copy.copy(self._configuration)
         configuration.cert_file = configuration.key_file = configuration.refresh_api_key_hook = None
         configuration.api_key, configuration.api_key_prefix = {}, {}
@@ -280,7 +279,7 @@ class Transport:
             socket = self._attempt(source, lambda: self._forward(namespace, pod, port))
             try:
                 socket.settimeout(timeout)
-                status, body = forwarding.get(socket, path)
+                status, body = get_forwarded(socket, path)
             finally:
                 socket.shutdown()
         except (ApiException, HTTPException, websocket.WebSocketException, OSError) as error:

@@ -1,22 +1,26 @@
-"""What labs have in common whose clusters are started on this machine, whatever runs them."""
+"""What labs have in common whose clusters are started on this machine, whatever runs them; and
+kubectl on such a cluster, every call of which has a bound and says what it last saw.
+"""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from mesh_fixtures import records
+import yaml
+
+from mesh_fixtures import records, runner
 from mesh_fixtures.certificates import write_private
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Earlier, Tools
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab import load_balancer
-from mesh_fixtures.lab.kubectl import ADD_ON_DEADLINE, Kubectl
 from mesh_fixtures.lab.pki import merge_kubeconfigs
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.lab.recorded import RecordedLab
@@ -24,6 +28,126 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
+
+ADD_ON_DEADLINE = 90.0
+"""Seconds for what a cluster needs besides Kubernetes itself."""
+
+EVIDENCE_DEADLINE = 10.0
+_MARGIN = 5.0
+"""Seconds in which kubectl says that what it waits for has not come."""
+
+
+class Kubectl:
+    """Runs kubectl on one cluster, bounded."""
+
+    def __init__(
+        self,
+        program: Path,
+        kubeconfig: Path,
+        cluster: str,
+        environment: Mapping[str, str],
+        stopping: threading.Event,
+    ) -> None:
+        self._command = [str(program), f"--kubeconfig={kubeconfig}"]
+        self._cluster = cluster
+        self._environment = dict(environment)
+        self._stopping = stopping
+
+    def run(self, *arguments: str, deadline: float, stdin: str = "") -> str:
+        """Standard output of a command.
+
+        Raises:
+            LabError: it failed or did not end within `deadline` seconds.
+        """
+        if self._stopping.is_set():
+            raise LabError(
+                wanted=f"kubectl {' '.join(arguments)}",
+                seen="the lab is being removed",
+                where=self._cluster,
+            )
+        return runner.output_of(
+            [*self._command, *arguments],
+            error=LabError,
+            seconds=deadline,
+            stdin=stdin,
+            env=self._environment,
+            wanted=f"kubectl {' '.join(arguments)} to succeed",
+            where=self._cluster,
+        )
+
+    def wait(self, *arguments: str, seconds: float) -> str:
+        """Standard output of a command that waits for something, and knows by itself how long.
+
+        Args:
+            arguments: without `--timeout`.
+
+        Raises:
+            LabError: what it waits for has not come.
+        """
+        return self.run(*arguments, f"--timeout={seconds:g}s", deadline=seconds + patient(_MARGIN))
+
+    def create(self, manifests: Sequence[dict[str, Any]]) -> None:
+        """Create objects in the given order.
+
+        Raises:
+            LabError: one was refused, or is there already.
+        """
+        self._submit(("create",), manifests)
+
+    def apply(self, manifests: Sequence[dict[str, Any]]) -> None:
+        """Make objects have the given fields, whether they are there or not.
+
+        Raises:
+            LabError: one was refused.
+        """
+        self._submit(("apply", "--server-side", "--force-conflicts"), manifests)
+
+    def _submit(self, how: Sequence[str], manifests: Sequence[dict[str, Any]]) -> None:
+        self.run(
+            *how,
+            "--validate=false",
+            "-f",
+            "-",
+            stdin=yaml.safe_dump_all(manifests),
+            deadline=patient(ADD_ON_DEADLINE),
+        )
+
+    def await_established(self, definitions: Sequence[dict[str, Any]]) -> None:
+        """Wait until CustomResourceDefinitions are served.
+
+        Raises:
+            LabError: not within `patient(ADD_ON_DEADLINE)`.
+        """
+        names = [f"crd/{each['metadata']['name']}" for each in definitions]
+        seconds = patient(ADD_ON_DEADLINE)
+        self.wait("wait", "--for=condition=Established", *names, seconds=seconds)
+
+    def await_rollout(self, namespace: str, kind: str, name: str) -> None:
+        """Wait for a Deployment or DaemonSet.
+
+        Raises:
+            LabError: not within `patient(ADD_ON_DEADLINE)`; its text has the namespace's pods and
+                events.
+        """
+        seconds = patient(ADD_ON_DEADLINE)
+        try:
+            self.wait("-n", namespace, "rollout", "status", f"{kind}/{name}", seconds=seconds)
+        except LabError as error:
+            raise LabError(
+                wanted=f"{kind} {name} to be ready within {seconds:g} s",
+                seen=f"{error.seen}\n{self._evidence(namespace)}",
+                where=self._cluster,
+            ) from error
+
+    def _evidence(self, namespace: str) -> str:
+        try:
+            seconds = patient(EVIDENCE_DEADLINE)
+            pods = self.run("-n", namespace, "get", "pods", "-o", "wide", deadline=seconds)
+            events = self.run("-n", namespace, "get", "events", deadline=seconds)
+        except LabError as error:
+            return error.seen
+        return f"{pods}\n" + "\n".join(events.splitlines()[-10:])
+
 
 TAKE_OVER_DEADLINE = 10.0
 """Seconds for an API server of a kept lab to answer."""
@@ -72,11 +196,12 @@ class Boot(ABC):
         write_private(self.folder / "kubeconfig", merge_kubeconfigs(contents).encode())
 
     def on_every_cluster(
-        self, action: Callable[[str], Value], *, all_or_nothing: bool
+        self, action: Callable[[str], Value], *, all_or_nothing: bool, at_most: int | None = None
     ) -> dict[str, Value]:
         """Do something for all clusters, by their names, at the same time.
 
         Args:
+            at_most: for how many at a time; None for all.
             all_or_nothing: end the lab's processes on the first trouble or interrupt, so that
                 nothing waits for clusters that nobody will use.
 
@@ -84,7 +209,8 @@ class Boot(ABC):
             LabError: the first one that any of them raised.
         """
         names = [cluster.name for cluster in self.scenario.clusters]
-        return parallel_map(action, names, on_trouble=self.abort if all_or_nothing else None)
+        on_trouble = self.abort if all_or_nothing else None
+        return parallel_map(action, names, at_most=at_most, on_trouble=on_trouble)
 
     def settle(self) -> None:
         """Wait until nodes, DNS and load balancers of all clusters work.

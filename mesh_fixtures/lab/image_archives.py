@@ -1,4 +1,5 @@
-"""Archives of container images, as `docker save`, `podman save`, buildah and skopeo write them.
+"""Archives of container images, as `docker save`, `podman save`, buildah and skopeo write them,
+and their import into the nodes of a running lab, by the nodes' own containerd.
 
 Sources: OCI image layout specification; Docker's image specification v1.2, "Combined Image JSON +
 Filesystem Changeset Format"; for the names that images get, containerd's `ctr images import`.
@@ -8,17 +9,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures import providers, runner
+from mesh_fixtures.errors import ArtifactError, LabError
 from mesh_fixtures.images import full_name
+from mesh_fixtures.patience import patient
+from mesh_fixtures.records import Record
 
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 """Annotations of an image in an OCI index, the one that says more first."""
@@ -28,6 +33,12 @@ _OCI_LAYOUT: Final = "oci-layout"
 
 _GZIP: Final = b"\x1f\x8b"
 _LARGEST_INDEX: Final = 2**20
+
+_SECONDS: Final = 300.0
+_CTR: Final = ("ctr", "--namespace=k8s.io", "images")
+_IMPORT: Final = (*_CTR, "import", "--snapshotter=overlayfs", "-")
+_MANAGED: Final = "io.cri-containerd.image=managed"
+"""The label by which the kubelet's garbage collection counts an image (containerd's CRI plugin)."""
 
 
 @dataclass(frozen=True)
@@ -124,4 +135,44 @@ def _unusable(path: Path, seen: str) -> ArtifactError:
         seen=seen,
         where=str(path),
         remedy="write one by docker save, podman save, buildah push or skopeo copy",
+    )
+
+
+def load(record: Record, archive: ImageArchive) -> None:
+    """Import an archive into every node; images of the same names are replaced.
+
+    Raises:
+        LabError: a node refused it, or there is no node.
+        OSError: the archive cannot be unpacked.
+    """
+    nodes = [*providers.by_name(record.provider).node_commands(record)]
+    if not nodes:
+        raise LabError(
+            wanted=f"nodes of {record.id}",
+            seen="none that is running",
+            where=f"provider {record.provider}",
+            remedy=f"mesh-conformance down {record.scenario}",
+        )
+    with archive.plain() as content:
+        for name, enter in nodes:
+            _run(name, [*enter, *_IMPORT], content)
+            for imported, image in archive.images.items():
+                if imported != image:
+                    _run(name, [*enter, *_CTR, "tag", "--force", imported, image])
+                _run(name, [*enter, *_CTR, "label", image, _MANAGED])
+
+
+def _run(node: str, command: Sequence[str], content: IO[bytes] | None = None) -> None:
+    """Run a command with `content`, from its start, as standard input."""
+    if content is not None:
+        os.lseek(content.fileno(), 0, os.SEEK_SET)
+    runner.output_of(
+        command,
+        error=LabError,
+        seconds=patient(_SECONDS),
+        stdin="" if content is None else content,
+        merged=True,
+        wanted="images to be imported",
+        where=node,
+        remedy="write the archive again: it may be cut off, or of another processor architecture",
     )

@@ -5,9 +5,10 @@
 
 A report is one YAML file for each topology and provider (`model.py`; `schemas/report.json`). Pages
 are made of reports alone: `html.page` for a browser, `markdown.summary` for a CI job. The gate puts
-the reports of several runs together (`merging.py`) and holds them to a baseline (`baseline.py`;
-`schemas/baseline.json`; `gate.py`). All of it is pure but for reading and writing files. After a
-change of a schema, `python -m mesh_fixtures.report.schema` writes the files in `schemas/` again.
+the reports of several runs together (`merging.py`) and compares them with a baseline
+(`baseline.py`; `schemas/baseline.json`; `gate.py`). All of it is pure but for reading and writing
+files. After a change of a schema, `python -m mesh_fixtures.report.schema` writes the files in
+`schemas/` again.
 """
 
 from mesh_fixtures.errors import ReportError

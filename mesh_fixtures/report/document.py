@@ -1,4 +1,4 @@
-"""YAML documents of this room: how they are written, and how foreign ones are read safely."""
+"""YAML documents of reports: how they are written, and how foreign ones are read safely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON schemas of this room's documents, as they are shipped in `schemas/`."""
+"""The JSON schemas of reports and baselines, as they are shipped in `schemas/`."""
 
 from __future__ import annotations
 

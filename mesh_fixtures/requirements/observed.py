@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mesh_fixtures import patience
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.probe.served import served, since
-from mesh_fixtures.probe.traffic import TrafficSample, requests
+from mesh_fixtures.probe.traffic import TrafficSample, requests, served, since
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import (

@@ -89,7 +89,7 @@ class Requirement:
         id: stable; it appears in reports and baselines.
         title: what must hold, in a sentence.
         judge: looks at a mesh; raises ProbeError or LabError when it cannot. Others use `check`.
-        judge_early: finds what breaks it before there is what it needs, and cannot be mended by
+        judge_early: finds what breaks it before there is what it needs, and cannot be repaired by
             that; None where there is no such thing. Others use `check_early`.
         section: of the specification that promises it, as people find it.
         url: address of that specification.

@@ -20,8 +20,8 @@ from mesh_fixtures.verdict.continuity import (
     longest_pause,
 )
 from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.expectations import SLOW_SECONDS
 from mesh_fixtures.verdict.findings import Finding
-from mesh_fixtures.verdict.slowness import SLOW_SECONDS
 
 CONVERGENCE_SECONDS: Final = 15.0
 """Until a change of endpoints is known to every proxy. istiod collects changes for at most 10 s

@@ -17,9 +17,14 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
-from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
+from mesh_fixtures.verdict.expectations import (
+    SLOW_SECONDS,
+    count_by_destination,
+    expected_shares,
+    late,
+    waiting,
+)
 from mesh_fixtures.verdict.findings import Finding, Subject
-from mesh_fixtures.verdict.slowness import SLOW_SECONDS, late, waiting
 from mesh_fixtures.verdict.statistics import judge_shares
 
 RESERVE_REQUESTS: Final = 40
@@ -79,10 +84,10 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
     """Versions that have not answered a client because its proxy holds them in reserve."""
-    lacking = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
-    if not lacking:
+    missing = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
+    if not missing:
         return frozenset()
-    return mesh.endpoints[sample.cluster].reserve & lacking
+    return mesh.endpoints[sample.cluster].reserve & missing
 
 
 def _without_preference(

@@ -1,7 +1,12 @@
 """What to verify, as data: clusters, networks, roles, and the facts that follow from them."""
 
-from mesh_fixtures.scenario.file import SUFFIXES, load_scenario, load_scenarios
-from mesh_fixtures.scenario.folder import default_folder
+from mesh_fixtures.scenario.file import (
+    SUFFIXES,
+    as_yaml,
+    default_folder,
+    load_scenario,
+    load_scenarios,
+)
 from mesh_fixtures.scenario.model import (
     CLUSTER_DOMAIN,
     DNS_LABEL,
@@ -15,7 +20,6 @@ from mesh_fixtures.scenario.model import (
     Role,
     Scenario,
 )
-from mesh_fixtures.scenario.writing import as_yaml
 
 __all__ = [
     "CLUSTER_DOMAIN",

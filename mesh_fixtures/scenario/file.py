@@ -1,15 +1,19 @@
-"""Scenario files: one YAML file each, its name the scenario's id."""
+"""Scenario files: one YAML file each, its name the scenario's id; where they are, how they are read
+and written.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+import mesh_fixtures
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario.model import (
     CLUSTER_DOMAIN,
@@ -261,3 +265,48 @@ def _refusal(path: Path, document: TextDocument, defects: Sequence[Defect]) -> S
     listed = "".join(f"\n    line {line(defect)}: {defect}" for defect in sorted(defects, key=line))
     wanted = "a scenario without contradictions"
     return ScenarioError(wanted=wanted, seen=f"{len(defects)} problems{listed}", where=str(path))
+
+
+def default_folder(start: Path) -> Path:
+    """Folder of the scenario files: `scenarios/` in `start`, else the project's own."""
+    package = Path(mesh_fixtures.__file__).parent
+    candidates = (start / "scenarios", package / "_scenarios", package.parent / "scenarios")
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def as_yaml(scenario: Scenario) -> str:
+    """The file's text, by which `load_scenario` returns the same but for the id.
+
+    What has its default is left out.
+    """
+    whole = scenario.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    lines = [_line({key: whole[key]}) for key in ("title", "mesh")]
+    lines.append("networks:")
+    lines += [f"  - {_line(network, flow=True)}" for network in whole["networks"]]
+    lines.append("clusters:")
+    lines += [
+        f"  - {_line(_entry(cluster, at), flow=True)}"
+        for at, cluster in enumerate(scenario.clusters)
+    ]
+    if scenario.others:
+        lines.append(f"others: {_line_of(scenario.others)}")
+    if "clusterDomain" in whole:
+        lines.append(_line({"clusterDomain": whole["clusterDomain"]}))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(content: Mapping[str, Any], *, flow: bool = False) -> str:
+    return yaml.safe_dump(
+        dict(content), sort_keys=False, default_flow_style=flow, allow_unicode=True, width=10**6
+    ).rstrip("\n")
+
+
+def _line_of(names: Sequence[str]) -> str:
+    return yaml.safe_dump(list(names), default_flow_style=True, width=10**6).rstrip("\n")
+
+
+def _entry(cluster: ClusterSpec, at: int) -> dict[str, Any]:
+    entry = cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if entry["helloworld"] == f"v{at + 1}":
+        del entry["helloworld"]
+    return entry

@@ -106,7 +106,7 @@ class Diagnosing:
 
     def _explain_step(self, lab: Lab, error: StepFailed) -> None:
         from mesh_fixtures.diagnosis import explained, in_short
-        from mesh_fixtures.diagnosis.installation import why_step_failed
+        from mesh_fixtures.diagnosis.diagnostician import why_step_failed
 
         try:
             recording, diagnosis = why_step_failed(lab, error)

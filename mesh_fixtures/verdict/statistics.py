@@ -56,12 +56,12 @@ def binomial_band(trials: int, share: Share, false_alarm: Share = FALSE_ALARM) -
     return Band(trials, _first_likely(trials, probability, tail), high)
 
 
-def trials_to_see_all(shares: Iterable[Share], missed: Share = FALSE_ALARM) -> int:
-    """Independent trials after which each answer has come at least once, but for rare exceptions.
+def trials_to_see_all(shares: Iterable[Share]) -> int:
+    """Independent trials after which each answer has come at least once, with a probability of all
+    but `FALSE_ALARM`.
 
     Args:
         shares: of the answers; none is 0.
-        missed: how often one of them may not have come, all the same.
 
     Raises:
         ValueError: a share is not above 0 and at most 1, or there is none.
@@ -70,7 +70,7 @@ def trials_to_see_all(shares: Iterable[Share], missed: Share = FALSE_ALARM) -> i
     if not others or not all(0 <= each < 1 for each in others):
         raise ValueError("shares: one is not above 0 and at most 1, or there is none")
     trials = 1
-    while sum(each**trials for each in others) > Fraction(missed):
+    while sum(each**trials for each in others) > Fraction(FALSE_ALARM):
         trials += 1
     return trials
 

@@ -19,7 +19,7 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import DEPLOYMENTS
-from mesh_fixtures.lab.kubectl import Kubectl
+from mesh_fixtures.lab.booted import Kubectl
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP

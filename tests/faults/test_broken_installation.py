@@ -11,7 +11,7 @@ import pytest
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.diagnosis import explained
-from mesh_fixtures.diagnosis.installation import why_step_failed
+from mesh_fixtures.diagnosis.diagnostician import why_step_failed
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import write_certificates

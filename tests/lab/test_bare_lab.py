@@ -24,7 +24,7 @@ from mesh_fixtures.artifacts import images
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.catalog import parts
 from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.kubectl import Kubectl
+from mesh_fixtures.lab.booted import Kubectl
 from mesh_fixtures.lab.netns.add_ons import node_manifest
 from mesh_fixtures.scenario import default_folder, load_scenario
 from tests.lab.conftest import SCENARIO, BareLab, Up

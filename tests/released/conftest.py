@@ -63,7 +63,7 @@ PUSHED = {
 
 @pytest.fixture
 def front(serving: Registry) -> Iterator[Front]:
-    """A server before it whose answers can be spoilt."""
+    """A server before it whose answers can be tainted."""
     with faulty.before(serving) as found:
         yield found
 

@@ -1,4 +1,4 @@
-"""A server before a registry that spoils some of its answers."""
+"""A server before a registry that taints some of its answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Answer:
     flipped: bool = False
 
 
-Spoil = Callable[[str, str], Answer | None]
+Taint = Callable[[str, str], Answer | None]
 """What is done with a request, by its method and path; None leaves the answer alone."""
 
 
@@ -41,40 +41,40 @@ class Front:
 
     Attributes:
         host: to be asked in place of the registry's.
-        spoil: may be set at any time.
+        taint: may be set at any time.
         asked: methods and paths of all requests so far.
     """
 
     registry: Registry
     host: str = ""
-    spoil: Spoil | None = None
+    taint: Taint | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
 
 
-def of_blobs(answer: Answer, times: int = 10**6) -> Spoil:
-    """Spoils the first so many requests for layers and configurations."""
+def of_blobs(answer: Answer, times: int = 10**6) -> Taint:
+    """Taints the first so many requests for layers and configurations."""
     left = [times]
 
-    def spoil(method: str, path: str) -> Answer | None:
+    def taint(method: str, path: str) -> Answer | None:
         if method != "GET" or "/blobs/" not in path or not left[0]:
             return None
         left[0] -= 1
         return answer
 
-    return spoil
+    return taint
 
 
-def of_manifests(answer: Answer, times: int = 10**6) -> Spoil:
+def of_manifests(answer: Answer, times: int = 10**6) -> Taint:
     """The same of manifests."""
     left = [times]
 
-    def spoil(method: str, path: str) -> Answer | None:
+    def taint(method: str, path: str) -> Answer | None:
         if "/manifests/" not in path or not left[0]:
             return None
         left[0] -= 1
         return answer
 
-    return spoil
+    return taint
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def before(registry: Registry) -> Iterator[Front]:
 
         def do_GET(self) -> None:
             front.asked.append((self.command, self.path))
-            answer = (front.spoil(self.command, self.path) if front.spoil else None) or Answer()
+            answer = (front.taint(self.command, self.path) if front.taint else None) or Answer()
             if answer.status is not None:
                 self._send(answer.status, dict(answer.headers), b"", Answer())
                 return

@@ -14,7 +14,7 @@ from mesh_fixtures.artifacts.pulling import PullError, Registries
 from mesh_fixtures.progress import Event, Progress
 from tests.released import registry
 from tests.released.conftest import TAG, Parts
-from tests.released.faulty import Answer, Front, Spoil, of_blobs, of_manifests
+from tests.released.faulty import Answer, Front, Taint, of_blobs, of_manifests
 from tests.released.registry import (
     INDEX,
     PASSWORD,
@@ -71,7 +71,7 @@ SOON = {"Retry-After": "1"}
 
 
 @pytest.mark.parametrize(
-    ("spoil", "kind", "remedy"),
+    ("taint", "kind", "remedy"),
     [
         (of_manifests(Answer(401)), "unauthorized", "docker login 127.0.0.1"),
         (of_manifests(Answer(403)), "forbidden", "may not pull it"),
@@ -85,9 +85,9 @@ SOON = {"Retry-After": "1"}
     ],
 )
 def test_what_cannot_be_pulled_is_said_and_leaves_nothing(
-    own_cache: Path, serving: Registry, front: Front, spoil: Spoil, kind: str, remedy: str
+    own_cache: Path, serving: Registry, front: Front, taint: Taint, kind: str, remedy: str
 ) -> None:
-    front.spoil = spoil
+    front.taint = taint
     with pytest.raises(PullError) as error:
         pulling.pull(names(front.host), Registries(str(serving.ca)), PROGRESS)
     assert error.value.kind == kind
@@ -95,12 +95,12 @@ def test_what_cannot_be_pulled_is_said_and_leaves_nothing(
     assert f"{front.host}/istio/pilot:{TAG}" in error.value.wanted
     assert remedy in error.value.remedy
     assert there(own_cache) == []
-    front.spoil = None
+    front.taint = None
     assert pulling.pull(names(front.host), Registries(str(serving.ca)), PROGRESS)
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "taint",
     [
         of_blobs(CUT_OFF, 2),
         of_blobs(Answer(503, SOON), 2),
@@ -108,9 +108,9 @@ def test_what_cannot_be_pulled_is_said_and_leaves_nothing(
     ],
 )
 def test_what_is_temporary_is_tried_again(
-    own_cache: Path, serving: Registry, front: Front, spoil: Spoil
+    own_cache: Path, serving: Registry, front: Front, taint: Taint
 ) -> None:
-    front.spoil = spoil
+    front.taint = taint
     assert pulling.pull(names(front.host), Registries(str(serving.ca)), PROGRESS)
 
 

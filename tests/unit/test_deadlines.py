@@ -51,13 +51,14 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "commands/diagnose.py": {"_SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "diagnosis/gather/paths.py": {"SLOW_SECONDS": "TCP's timer for a first packet (RFC 6298)"},
     "diagnosis/root_causes.py": {"_RECENT_SECONDS": "an age"},
-    "diagnosis/rules/certificate_lifetimes.py": {
+    "diagnosis/rules/authorities.py": {
         "DATED_BACK_SECONDS": "a lifetime",
         "SHORT_SECONDS": "a lifetime",
     },
     "install/executor.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},
-    "kube/pipe.py": {"_POLL_SECONDS": "a poll interval"},
+    "kube/streams.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
+    "lab/kind/configuration.py": {"_KUBEADM_SECONDS": "multiplied by patience.whole, each"},
     "lab/netns/boot.py": {"_POLL": "a poll interval"},
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},

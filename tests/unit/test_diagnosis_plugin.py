@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from plugin_stub import QUICK, Behaviour, conftest
 
-# A run within this process would import them anew each time, apart from what it patches.
-import mesh_fixtures.diagnosis.diagnostician
-import mesh_fixtures.diagnosis.installation  # noqa: F401
+# A run within this process would import it anew each time, apart from what it patches.
+import mesh_fixtures.diagnosis.diagnostician  # noqa: F401
 from mesh_fixtures.report import Report, read
 
 SCENARIO = """\
@@ -37,8 +36,7 @@ def gather(view):
     return recorded("remote-secret-missing").facts
 
 patches = pytest.MonkeyPatch()
-for module in ("diagnostician", "installation"):
-    patches.setattr(f"mesh_fixtures.diagnosis.{module}.gather", gather)
+patches.setattr("mesh_fixtures.diagnosis.diagnostician.gather", gather)
 
 def pytest_sessionfinish():
     patches.undo()  # this process may go on to test something else

@@ -10,8 +10,7 @@ from mesh_examples import SCENARIOS
 from test_diagnosis_rules import MULTI, configured, of, unanswered
 
 from mesh_fixtures.diagnosis import UNKNOWN, diagnose
-from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Layer, Reach
-from mesh_fixtures.diagnosis.scoping import explains
+from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Layer, Reach, explains
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 TWO = SCENARIOS["multi-primary-multi-network"]

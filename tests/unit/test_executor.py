@@ -18,16 +18,13 @@ import pytest
 from mesh_fixtures import retries
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.executor import (
-    PARALLEL_STEPS,
     is_repeatable,
     run,
-    steps_at_a_time,
 )
-from mesh_fixtures.install.process import Surroundings
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
-from mesh_fixtures.patience import MOST_MEASURED
 from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.runner import CommandContext
 
 Run = Callable[..., None]
 
@@ -76,9 +73,9 @@ def execute(folder: Path, events: list[Event]) -> Run:
         parallel: int = 6,
     ) -> None:
         given = variables or {}
-        surroundings = Surroundings(folder, dict(os.environ), programs or {})
+        context = CommandContext(folder, dict(os.environ), programs or {})
         plan = Plan("any", steps, tuple(given))
-        run(plan, surroundings, given, Progress("any", events.append), parallel=parallel)
+        run(plan, context, given, Progress("any", events.append), parallel=parallel)
 
     return execute
 
@@ -184,11 +181,6 @@ def test_no_more_steps_at_a_time_than_allowed(execute: Run, folder: Path) -> Non
         running += 1 if line == "+" else -1
         most = max(most, running)
     assert most <= 2
-
-
-def test_slowest_machines_take_one_step_after_another() -> None:
-    assert steps_at_a_time(1.0) == steps_at_a_time(MOST_MEASURED) == PARALLEL_STEPS
-    assert steps_at_a_time(20.0) == 1
 
 
 def test_needs_come_first(execute: Run, folder: Path) -> None:
@@ -337,7 +329,7 @@ def test_a_program_that_is_not_there(execute: Run, pipe_to: tuple[str, ...]) -> 
 def test_a_missing_variable_before_anything_runs(folder: Path) -> None:
     plan = Plan("any", (step("a", sh("echo ${X}")),), ("X",))
     with pytest.raises(ValueError, match="no value for X"):
-        run(plan, Surroundings(folder, {}, {}), {}, Progress("any"))
+        run(plan, CommandContext(folder, {}, {}), {}, Progress("any"))
     assert not folder.exists()
 
 
@@ -443,7 +435,7 @@ def test_a_sink_that_fails_ends_the_run(folder: Path) -> None:
 
     plan = Plan("any", (step("slow", sh("sleep 1000")), step("bad", sh("true"))), ())
     with pytest.raises(RuntimeError, match="cannot write"):
-        run(plan, Surroundings(folder, dict(os.environ), {}), {}, Progress("any", sink))
+        run(plan, CommandContext(folder, dict(os.environ), {}), {}, Progress("any", sink))
 
 
 def test_an_empty_plan(execute: Run, events: list[Event]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS, meshes
 
+from mesh_fixtures import patience
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.kind.boot import reason, with_context
 from mesh_fixtures.lab.kind.configuration import (
@@ -80,6 +81,16 @@ def test_configuration_of_a_cluster_with_two_nodes() -> None:
         "topology.kubernetes.io/region": "network2",
         "topology.kubernetes.io/zone": "cluster3",
     }
+
+
+def test_kubeadm_waits_longer_on_a_slow_machine() -> None:
+    patience.use(patience.Patience(20.0, "given"))
+    told = cluster_configuration(THREE, "cluster3", addresses_beside(THREE, SUBNET))
+    patches = [yaml.safe_load(each) for each in told["kubeadmConfigPatches"]]
+    assert [each["kind"] for each in patches] == ["InitConfiguration", "JoinConfiguration"]
+    for each in patches:
+        assert each["apiVersion"] == "kubeadm.k8s.io/v1beta4"
+        assert each["timeouts"]["kubernetesAPICall"] == "1200s"
 
 
 def node(number: int) -> NodeNetwork:

@@ -1,4 +1,4 @@
-"""What clients do in clusters of somebody else's: through proxies, and without permission."""
+"""What clients do in existing clusters: through proxies, and without permission."""
 
 from __future__ import annotations
 

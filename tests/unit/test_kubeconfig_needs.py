@@ -13,7 +13,7 @@ import yaml
 from fake_api_server import FakeApiServer
 
 from mesh_fixtures.contract import Problem
-from mesh_fixtures.kube.webhooks import Selector
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.lab.kubeconfig import needs
 from mesh_fixtures.lab.kubeconfig.needs import Seen, selectors_of, unselected
 from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, PullSecret, SampleOptions

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
-from mesh_fixtures.lab.kubectl import Kubectl
+from mesh_fixtures.lab.booted import Kubectl
 from mesh_fixtures.lab.netns.components import (
     NodeSpec,
     cni_configuration,

@@ -12,7 +12,7 @@ from fake_kube import result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh_fixtures.probe.packets import (
+from mesh_fixtures.probe.network import (
     OVERHEAD,
     SIZES,
     Sent,

@@ -34,6 +34,9 @@ INVALID = ("0.5", "0", "-1", "x", "nan", "inf", "-inf", "1000000", "100.1", "1,5
 
 def test_deadlines_are_multiplied_by_the_factor_of_the_process() -> None:
     assert (patient(20), whole(20)) == (20, 20)
+    assert not patience.one_at_a_time()
+    patience.use(Patience(20.0, "given"))
+    assert patience.one_at_a_time()
     patience.use(Patience(2.25, "given"))
     assert (patient(20), whole(20), whole(5)) == (45, 45, 12)
 

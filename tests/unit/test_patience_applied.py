@@ -36,7 +36,7 @@ from mesh_fixtures.install import executor
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.kube import KubeClient, Pod, client
 from mesh_fixtures.lab.addressing import assign_addresses
-from mesh_fixtures.lab.kubectl import Kubectl
+from mesh_fixtures.lab.booted import Kubectl
 from mesh_fixtures.lab.netns import network
 from mesh_fixtures.lab.netns.node_files import write_router
 from mesh_fixtures.patience import Patience

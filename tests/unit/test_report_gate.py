@@ -1,4 +1,4 @@
-"""The gate: reports of several runs put together, and held to a baseline."""
+"""The gate: reports of several runs put together, and compared with a baseline."""
 
 from __future__ import annotations
 

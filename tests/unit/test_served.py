@@ -11,7 +11,7 @@ from fake_kube import FakeKube, pod
 
 from mesh_fixtures.kube import Container, Pod
 from mesh_fixtures.probe.envoy import Counters
-from mesh_fixtures.probe.served import Served, served, since
+from mesh_fixtures.probe.traffic import Served, served, since
 
 
 def with_proxy(name: str) -> Pod:

@@ -14,7 +14,7 @@ from mesh_fixtures.artifacts import build
 from mesh_fixtures.artifacts.images import PAUSE
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
-from mesh_fixtures.lab import image_archives, image_loading
+from mesh_fixtures.lab import image_archives
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
 from tests.variants.images import without_programs
@@ -75,7 +75,7 @@ def no_shell(target: Target) -> Iterator[None]:
         archive = Path(folder, "proxy.tar")
         built = build.ensure_artifacts(target.progress).image_archives[0]
         without_programs(built, proxy, archive, _NO_SHELL, [f"usr/bin/{p}" for p in _PROGRAMS])
-        image_loading.load(record, image_archives.read_archive(archive))
+        image_archives.load(record, image_archives.read_archive(archive))
     clusters = [each.name for each in target.scenario.clusters]
     before = {cluster: target.read(cluster, _SYSTEM, *_INJECTOR.split("/")) for cluster in clusters}
     try:

@@ -12,12 +12,8 @@ from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import XDS_AUTHENTICATION, ClusterFacts
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.key_material import (
-    ROOT_BUNDLE,
-    read_authority,
-    read_root_bundles,
-)
 from mesh_fixtures.diagnosis.redaction import redacted
+from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import (
     Configuration,
@@ -41,6 +37,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICES,
 )
+from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
@@ -72,6 +69,11 @@ _WARNINGS_KEPT: Final = 20
 
 Named = TypeVar("Named", Pod, Deployment, Service)
 Read = Callable[[KubeClient], Any]
+
+ROOT_BUNDLE: Final = "istio-ca-root-cert"
+"""ConfigMap in every namespace by which proxies verify istiod."""
+
+_ROOT_FILE: Final = "root-cert.pem"
 
 
 def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
@@ -329,3 +331,36 @@ def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:
 def _short(text: str) -> str:
     line = redacted(" ".join(text.split()))
     return line if len(line) <= _TEXT_KEPT else f"{line[:_TEXT_KEPT]}..."
+
+
+def read_authority(kube: KubeClient) -> facts.Authority:
+    found = authority(kube)
+    if found is None:
+        return facts.Authority(present=False)
+    return facts.Authority(
+        present=found.secret == CACERTS,
+        secret=found.secret,
+        issuing=found.issuing.subject,
+        below=roots_of(found.material.path),
+        roots=roots_of(found.roots),
+        defects=found.defects,
+    )
+
+
+def roots_of(certificates: tuple[Certificate, ...]) -> tuple[facts.Root, ...]:
+    """What of certificates that verify others is kept."""
+    return tuple(facts.Root(each.fingerprint, each.subject, each.key) for each in certificates)
+
+
+def read_root_bundles(
+    wanted: tuple[str, ...], kube: KubeClient
+) -> Mapping[str, tuple[facts.Root, ...]]:
+    found = {}
+    for namespace in wanted:
+        source = kube.source("configmaps", namespace, ROOT_BUNDLE)
+        bundle = kube.get(CONFIG_MAPS, namespace, ROOT_BUNDLE)
+        if bundle is not None:
+            pem = bundle.data.get(_ROOT_FILE, "").encode()
+            certificates = read_certificates(source, _ROOT_FILE, pem)
+            found[namespace] = roots_of(tuple(map(describe, certificates)))
+    return found

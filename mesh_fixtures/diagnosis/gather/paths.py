@@ -30,8 +30,19 @@ from mesh_fixtures.kube import ExecResult, KubeClient
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
-from mesh_fixtures.probe.network import READY_PATH, Attempt, Reach, curl, read_attempts
-from mesh_fixtures.probe.packets import OVERHEAD, SIZES, between, bounds, read_sent, sizes_argv
+from mesh_fixtures.probe.network import (
+    OVERHEAD,
+    READY_PATH,
+    SIZES,
+    Attempt,
+    Reach,
+    between,
+    bounds,
+    curl,
+    read_attempts,
+    read_sent,
+    sizes_argv,
+)
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import ISTIOD_PORTS, STATUS_PORT, Scenario
 from mesh_fixtures.workloads import PLAIN_CLIENT, PORT

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.facts import ClusterFacts
+from mesh_fixtures.diagnosis.gather.api_objects import roots_of
 from mesh_fixtures.diagnosis.gather.batch import Query
-from mesh_fixtures.diagnosis.gather.key_material import roots_of
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.kube.resources import PODS

@@ -2,7 +2,7 @@
 
 Add one: a generator of causes in the module of its layer, in that module's `RULES`, with a `Kind`
 that says which requirements it breaks by itself, and a `Cause.about` where what it concerns is not
-just its clusters: a cause explains only findings about that (`mesh_fixtures.diagnosis.scoping`).
+just its clusters: a cause explains only findings about that (`explains`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from mesh_fixtures.diagnosis.rules import (
     answers,
     attachment,
     authorities,
-    certificate_lifetimes,
     cluster_access,
     cluster_health,
     connections,
@@ -39,7 +38,6 @@ _MODULES = (
     connections,
     control_plane,
     authorities,
-    certificate_lifetimes,
     gateway_health,
     gateway_exposure,
     attachment,

@@ -13,7 +13,7 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
 from mesh_fixtures.diagnosis.rules import cluster_access
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION
-from mesh_fixtures.kube.webhooks import Webhook
+from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 

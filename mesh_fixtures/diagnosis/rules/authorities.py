@@ -1,13 +1,15 @@
 """Certificate authorities: each signs below a root that all others hand out to be trusted, in a
-trust domain that they accept.
+trust domain that they accept; and how long what they sign lasts.
 
 What proxies hold decides, and refutes what secrets suggest. Source: Istio, Plug in CA Certificates;
-Trust Domain Migration.
+Trust Domain Migration; pilot-agent (SECRET_TTL, SECRET_GRACE_PERIOD_RATIO); Security (identity and
+certificate management).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
@@ -28,6 +30,13 @@ BUNDLE_MISSING = Kind(
 )
 
 TRUST_DOMAINS = Kind("trust-domains-differ", Layer.TRUST, ("TRUST-2",))
+SHORT = Kind("certificates-short-lived", Layer.TRUST, ("RESILIENCE-3",), alone=True)
+
+DATED_BACK_SECONDS: Final = 120.0
+"""By which istiod dates certificates back, for clocks that are late."""
+
+SHORT_SECONDS: Final = 900.0
+"""Less than it takes to bring an istiod back by hand. Istio's default is a day."""
 
 _BUNDLE = "istio-ca-root-cert"
 _OF_BUNDLE = ("configmap", "configmaps", "root cert", "namespace controller")
@@ -46,7 +55,7 @@ def different_roots(case: Case) -> Iterator[Cause]:
         for spec, facts in case.primaries
         if (authority := _usable(facts)) is not None and authority.present
     }
-    lacking = [
+    unverified = [
         (signer, verifier)
         for signer, signing in given.items()
         for verifier, verifying in given.items()
@@ -55,11 +64,11 @@ def different_roots(case: Case) -> Iterator[Cause]:
         and not _accept(verifying.roots, signing.below)
         and not _proxies_accept(case, verifier, signing.below)
     ]
-    if not lacking:
+    if not unverified:
         return
-    mutual = all((verifier, signer) in lacking for signer, verifier in lacking)
-    broken = _odd(given, lacking) if mutual else [verifier for _, verifier in lacking]
-    concerned = [name for name in given if any(name in pair for pair in lacking)]
+    mutual = all((verifier, signer) in unverified for signer, verifier in unverified)
+    broken = _odd(given, unverified) if mutual else [verifier for _, verifier in unverified]
+    concerned = [name for name in given if any(name in pair for pair in unverified)]
     if mutual:
         roots = "; ".join(f"{name} has {listed(given[name].roots)}" for name in concerned)
         what = f"the certificate authorities of {_and(concerned)} have no common root: {roots}"
@@ -71,7 +80,7 @@ def different_roots(case: Case) -> Iterator[Cause]:
         what = "; ".join(
             f"{verifier} does not trust {given[signer].below[-1]}, below which {signer} signs: it "
             f"trusts {listed(given[verifier].roots)} only"
-            for signer, verifier in lacking
+            for signer, verifier in unverified
         )
         remedy = (
             f"add the missing root to root-cert.pem in {CACERTS} of {_and(broken)}, restart its "
@@ -96,10 +105,11 @@ def different_roots(case: Case) -> Iterator[Cause]:
     )
 
 
-def _odd(given: dict[str, Authority], lacking: Sequence[tuple[str, str]]) -> list[str]:
+def _odd(given: dict[str, Authority], unverified: Sequence[tuple[str, str]]) -> list[str]:
     """Those that differ from most; all, where there is no majority."""
     trusted = {
-        name: frozenset(other for other in given if (name, other) not in lacking) for name in given
+        name: frozenset(other for other in given if (name, other) not in unverified)
+        for name in given
     }
     groups = sorted({*trusted.values()}, key=len)
     if len(groups[-1]) > len(groups[-2]):
@@ -318,6 +328,31 @@ def _logged(case: Case, primary: str) -> Iterator[Evidence]:
             yield Evidence(f"istiod of {primary}: {lines[-1]}", source)
 
 
+def short_lived(case: Case) -> Iterator[Cause]:
+    """Certificates of proxies that expire so soon that the mesh cannot do without istiod."""
+    for spec, facts in case.clusters:
+        short = {
+            proxy.pod: (proxy.lifetime - DATED_BACK_SECONDS, proxy.source)
+            for proxy in facts.proxies or ()
+            if proxy.lifetime is not None and proxy.lifetime - DATED_BACK_SECONDS < SHORT_SECONDS
+        }
+        if short:
+            least = min(seconds for seconds, _ in short.values())
+            yield Cause(
+                SHORT,
+                (spec.name,),
+                f"certificates of proxies in {spec.name} last for {least:.0f} s: when istiod is "
+                f"down for longer, {listed(short)} can reach nothing and is reached by nobody",
+                tuple(
+                    Evidence(f"{pod}: certificates that last for {seconds:.0f} s", source)
+                    for pod, (seconds, source) in short.items()
+                ),
+                "let them last for hours: remove SECRET_TTL from the proxies' metadata "
+                "(annotation proxy.istio.io/config, or meshConfig.defaultConfig.proxyMetadata)",
+                certainty="likely",
+            )
+
+
 RULES = (
     different_roots,
     missing,
@@ -326,6 +361,7 @@ RULES = (
     not_restarted,
     trust_domains,
     bundle_missing,
+    short_lived,
 )
 
 

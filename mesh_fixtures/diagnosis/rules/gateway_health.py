@@ -131,7 +131,7 @@ def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> C
             *(Evidence(f"pod {pod}", _shown(spec.name, namespace)) for pod in pods),
             *(Evidence(str(each), get(spec.name, "events", namespace)) for each in warnings[:2]),
         ),
-        f"mend what its pods and events say: kubectl --context={spec.name} -n {namespace} "
+        f"fix what its pods and events say: kubectl --context={spec.name} -n {namespace} "
         f"describe deployment/{gateway.name}",
         certainty="likely",
         step=ids.gateway(spec.name),

@@ -11,7 +11,7 @@ from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
-from mesh_fixtures.kube.webhooks import Webhook
+from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
 

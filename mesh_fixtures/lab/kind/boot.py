@@ -26,7 +26,7 @@ from mesh_fixtures.lab.kind.configuration import API_SERVER_PORT, NodeNetwork, c
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.lab.kind.parts import Parts
 from mesh_fixtures.lab.pki import kubeconfig
-from mesh_fixtures.patience import patient
+from mesh_fixtures.patience import one_at_a_time, patient
 
 CREATION_DEADLINE: Final = 420.0
 """Seconds for a cluster; the engine may have to pull kind's node image first."""
@@ -74,7 +74,7 @@ def start(boot: KindBoot) -> dict[str, Cluster]:
         with boot.progress.phase("add-ons", cluster):
             _add_load_balancer(boot, cluster, pools[cluster])
 
-    boot.on_every_cluster(make, all_or_nothing=True)
+    boot.on_every_cluster(make, all_or_nothing=True, at_most=1 if one_at_a_time() else None)
     with boot.progress.phase("routes"):
         return _join(boot, addresses, pools)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
+import yaml
+
+from mesh_fixtures import patience
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses, pool_of
@@ -15,6 +18,19 @@ from mesh_fixtures.scenario import CLUSTER_DOMAIN, Scenario
 
 API_SERVER_PORT: Final = 6443
 """Where kind's control planes listen inside the container network."""
+
+_KUBEADM: Final = {"apiVersion": "kubeadm.k8s.io/v1beta4"}
+_TIMED: Final = ("InitConfiguration", "JoinConfiguration")
+_KUBEADM_SECONDS: Final = {
+    "controlPlaneComponentHealthCheck": 240,
+    "discovery": 300,
+    "etcdAPICall": 120,
+    "kubeletHealthCheck": 240,
+    "kubernetesAPICall": 60,
+    "tlsBootstrap": 300,
+}
+"""How long kubeadm waits unless it is told otherwise (Kubernetes: kubeadm Configuration, v1beta4,
+Timeouts). An older configuration has no such field, and kind leaves out what is for another."""
 
 _LONGEST_HOST_NAME: Final = 63
 _LONGEST_SUFFIX: Final = "-control-plane"
@@ -109,6 +125,10 @@ def pools(scenario: Scenario, subnet: IPv4Network) -> dict[str, AddressPool]:
     }
 
 
+def _timeouts() -> dict[str, str]:
+    return {name: f"{patience.whole(seconds)}s" for name, seconds in _KUBEADM_SECONDS.items()}
+
+
 def cluster_configuration(
     scenario: Scenario, cluster: str, addresses: LabAddresses
 ) -> dict[str, Any]:
@@ -120,10 +140,14 @@ def cluster_configuration(
         "topology.kubernetes.io/zone": cluster,
     }
     roles = ("control-plane", *("worker",) * (spec.nodes - 1))
-    own: dict[str, Any] = {}
+    patches = []
     if of_cluster.domain != CLUSTER_DOMAIN:  # kubeadm: ClusterConfiguration, networking
-        patch = f"kind: ClusterConfiguration\nnetworking: {{dnsDomain: {of_cluster.domain}}}\n"
-        own["kubeadmConfigPatches"] = [patch]
+        patches.append(
+            {"kind": "ClusterConfiguration", "networking": {"dnsDomain": of_cluster.domain}}
+        )
+    if patience.current().factor > patience.LEAST:
+        patches += [{**_KUBEADM, "kind": kind, "timeouts": _timeouts()} for kind in _TIMED]
+    own = {"kubeadmConfigPatches": [yaml.safe_dump(each) for each in patches]} if patches else {}
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",

@@ -1,28 +1,36 @@
-"""A lab of kind clusters."""
+"""A lab of kind clusters, and its removal, by the names and labels that carry its id."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mesh_fixtures import records
 from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError, MeshConformanceError
-from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.booted import TAKE_OVER_DEADLINE, BootedLab
 from mesh_fixtures.lab.kind import boot
 from mesh_fixtures.lab.kind.boot import KindBoot
 from mesh_fixtures.lab.kind.configuration import cluster_name
-from mesh_fixtures.lab.kind.engine import Engine
+from mesh_fixtures.lab.kind.engine import Engine, Name
 from mesh_fixtures.lab.kind.parts import Parts
-from mesh_fixtures.lab.kind.teardown import tear_down
+from mesh_fixtures.lab.processes import (
+    descendants,
+    end_processes,
+    marked_with,
+    proportional_set_size,
+)
+from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
+
+_ROUNDS = 3
 
 
 class KindLab(BootedLab[KindBoot]):
@@ -58,7 +66,7 @@ class KindLab(BootedLab[KindBoot]):
         """Proportional set size of all processes of the clusters in bytes, as far as readable."""
         containers = self._engine.containers(cluster_name(self.id, ""))
         roots = self._engine.pids_of([each.id for each in containers])
-        return processes.proportional_set_size(processes.descendants(roots))
+        return proportional_set_size(descendants(roots))
 
     def network_state(self) -> Mapping[str, str]:
         """Routes and filters of each node, as commands print them."""
@@ -103,3 +111,49 @@ def _cluster(content: dict[str, Any]) -> Cluster:
         nodes=tuple(Node(node["name"], IPv4Address(node["address"])) for node in content["nodes"]),
         load_balancer_pool=AddressPool(IPv4Address(pool["first"]), IPv4Address(pool["last"])),
     )
+
+
+def tear_down(record: records.Record) -> None:
+    """Remove a lab and check that nothing of it is left; kind itself is not needed.
+
+    Every part is tried, whatever happens to the others, so that a second call has less to do.
+
+    Raises:
+        LabError: something is still there; its text names all of it.
+    """
+    engine = Engine(cast("Name", record.engine))
+    failures = attempt(
+        (
+            lambda: end_processes(record.id, record.journal),
+            lambda: _remove_clusters(engine, record.id),
+            lambda: engine.remove_volumes(engine.volumes(cluster_name(record.id, ""))),
+            lambda: _remove_network(engine, record.id),
+        )
+    )
+    left = failures or leftovers(engine, record.id)
+    require_nothing_left(record, left)
+    shutil.rmtree(record.folder)
+
+
+def leftovers(engine: Engine, lab: str) -> list[str]:
+    """What of a lab still exists, one line each."""
+    found = [f"process {pid} carries the lab's mark" for pid in marked_with(lab)]
+    found += [f"container {each.id[:12]}" for each in engine.containers(cluster_name(lab, ""))]
+    found += [f"volume {each[:12]}" for each in engine.volumes(cluster_name(lab, ""))]
+    if engine.has_network(lab):
+        found.append(f"{engine.title}'s network {lab}")
+    return found
+
+
+def _remove_clusters(engine: Engine, lab: str) -> None:
+    for _ in range(_ROUNDS):
+        # The engine may still be making one for a kind that has just been ended.
+        containers = engine.containers(cluster_name(lab, ""))
+        if not containers:
+            return
+        engine.remove_containers([each.id for each in containers])
+
+
+def _remove_network(engine: Engine, lab: str) -> None:
+    if engine.has_network(lab):
+        engine.remove_network(lab)

@@ -57,9 +57,9 @@ class KindProvider(Provider):
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
-        from mesh_fixtures.lab.kind import teardown
+        from mesh_fixtures.lab.kind import lab
 
-        teardown.tear_down(record)
+        lab.tear_down(record)
 
     @classmethod
     def node_commands(cls, record: Record) -> Iterable[tuple[str, Sequence[str]]]:

@@ -1,4 +1,4 @@
-"""Existing clusters, and a namespace for the run in each of them."""
+"""Existing clusters, and a namespace for the run in each of them; removed by the run's journal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
-from mesh_fixtures.lab.kubeconfig.teardown import kubeconfig_of, tear_down
+from mesh_fixtures.lab.processes import end_processes
 from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
@@ -111,7 +111,7 @@ class KubeconfigLab(RecordedLab):
 
     def stop(self) -> None:
         self._stopping.set()
-        processes.end_processes(self.id, self._record.journal)
+        end_processes(self.id, self._record.journal)
 
     def resume(self) -> bool:
         try:
@@ -139,3 +139,34 @@ class KubeconfigLab(RecordedLab):
 def _in_path(program: str) -> Path:
     """The program; only its name where there is none, so that what starts it says so."""
     return Path(shutil.which(program) or program)
+
+
+def kubeconfig_of(record: records.Record, cluster: str) -> Path:
+    """File by which a lab reaches one of its clusters."""
+    return record.folder / f"{cluster}.kubeconfig"
+
+
+def tear_down(record: records.Record) -> None:
+    """Remove what a lab made in its clusters, see that it is gone, and then the lab's folder.
+
+    Raises:
+        LabError: a namespace is still there, or a cluster could not be asked; names them all.
+    """
+    failures = attempt((lambda: end_processes(record.id, record.journal),))
+    made = [each.name for each in record.journal.entries() if each.kind == "kubernetes-namespace"]
+    clusters = list(dict.fromkeys(name.partition("/")[0] for name in made))
+    found = parallel_map(lambda cluster: _left_in(record, cluster), clusters)
+    left = [*failures, *(each for each in found.values() if each)]
+    gone = "where a cluster is gone for good, remove the folder"
+    require_nothing_left(record, left, otherwise=gone)
+    shutil.rmtree(record.folder)
+
+
+def _left_in(record: records.Record, cluster: str) -> str:
+    """What may be left in a cluster; empty when nothing is."""
+    reached = Cluster(cluster, network="", kubeconfig=kubeconfig_of(record, cluster))
+    try:
+        namespace.remove(reached, record.id)
+    except (MeshConformanceError, OSError) as error:
+        return f"namespace {namespace.name_of(record.id)} in {cluster}: {error}"
+    return ""

@@ -22,9 +22,8 @@ from mesh_fixtures.errors import (
     ScenarioError,
 )
 from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
-from mesh_fixtures.kube.admission import NO_DRY_RUN, refusal_in
+from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
-from mesh_fixtures.kube.webhooks import Selector
 from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions

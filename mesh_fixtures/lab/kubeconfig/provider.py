@@ -225,9 +225,9 @@ class KubeconfigProvider(Provider):
 
     @classmethod
     def tear_down(cls, record: Record) -> None:
-        from mesh_fixtures.lab.kubeconfig import teardown
+        from mesh_fixtures.lab.kubeconfig import lab
 
-        teardown.tear_down(record)
+        lab.tear_down(record)
 
     @property
     def cluster_names(self) -> Sequence[str]:

@@ -24,6 +24,7 @@ from mesh_fixtures.patience import patient
 API_SERVER_DEADLINE = 60.0
 _REQUEST_DEADLINE = 2.0
 _POLL = 0.05
+_LOG_LINES = 3
 
 ROUTER = "router"
 """What the lab runs beside its nodes is filed under this name, which no node can have."""
@@ -225,11 +226,11 @@ def _readyz(port: int, context: ssl.SSLContext) -> str:
         connection.close()
 
 
-def _ends_of_logs(node: Path, lines: int = 3) -> str:
+def _ends_of_logs(node: Path) -> str:
     files = [node / "node.log", *sorted((node / "log").glob("*.log"))]
     return "\n".join(
         f"  {file.name}: {line}"
         for file in files
         if file.exists()
-        for line in file.read_text(errors="replace").splitlines()[-lines:]
+        for line in file.read_text(errors="replace").splitlines()[-_LOG_LINES:]
     )

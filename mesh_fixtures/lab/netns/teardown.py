@@ -10,7 +10,7 @@ from pyroute2 import netns
 from mesh_fixtures.journal import Entry
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.processes import end_processes, is_alive, marked_with
-from mesh_fixtures.lab.removal import attempt, require_nothing_left
+from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
 from mesh_fixtures.records import Record
 
 
