@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Final
 
-from tests.released.faulty import Answer, Spoil
+from tests.released.faulty import Answer, Taint
 
 ADDRESS: Final = "127.0.0.1"
 _CHUNK: Final = 2**16
@@ -38,7 +38,7 @@ class Site:
         rate: bytes a second for all requests together; None for as fast as it goes.
         etags: whether files have validators.
         ranges: whether a part of a file can be asked for.
-        spoil: may be set at any time.
+        taint: may be set at any time.
         asked: all requests so far.
         sent: bytes of files so far.
     """
@@ -47,7 +47,7 @@ class Site:
     rate: float | None = None
     etags: bool = True
     ranges: bool = True
-    spoil: Spoil | None = None
+    taint: Taint | None = None
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
     sent: int = 0
@@ -95,7 +95,7 @@ def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
 
         def do_GET(self) -> None:
             site.asked.append(Asked(self.path, self.headers.get("Range", "")))
-            answer = (site.spoil(self.command, self.path) if site.spoil else None) or Answer()
+            answer = (site.taint(self.command, self.path) if site.taint else None) or Answer()
             found = site.files.get(self.path.lstrip("/"))
             status = answer.status or (404 if found is None else 200)
             if status != 200 or found is None:
@@ -144,14 +144,14 @@ def serving(site: Site, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
         server.shutdown()
 
 
-def of(ending: str, answer: Answer, times: int = 10**6) -> Spoil:
-    """Spoils the first so many downloads of files whose paths end like that."""
+def of(ending: str, answer: Answer, times: int = 10**6) -> Taint:
+    """Taints the first so many downloads of files whose paths end like that."""
     left = [times]
 
-    def spoil(method: str, path: str) -> Answer | None:
+    def taint(method: str, path: str) -> Answer | None:
         if not path.endswith(ending) or not left[0]:
             return None
         left[0] -= 1
         return answer
 
-    return spoil
+    return taint

@@ -65,7 +65,7 @@ def parts_in(cache: Path) -> dict[str, Path]:
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_lab_is_made_of_releases(released: Setting) -> None:
     site, environment = released.site, released.environment
-    site.spoil = of("/kubelet", Answer(cut_off=10_000_000), times=2)
+    site.taint = of("/kubelet", Answer(cut_off=10_000_000), times=2)
     try:
         printed = command(environment, "up", "--bare", SCENARIO, "--provider", "netns").stdout
         kubeconfig = printed.partition("KUBECONFIG=")[2].split()[0]

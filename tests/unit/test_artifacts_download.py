@@ -65,7 +65,7 @@ def test_what_breaks_off_goes_on_where_it_ended(
     site: Site, get: Callable[..., str], *, etags: bool
 ) -> None:
     site.etags = etags
-    site.spoil = of("/file", Answer(cut_off=70_000), times=3)
+    site.taint = of("/file", Answer(cut_off=70_000), times=3)
     assert get() == DIGEST
     assert [asked.range for asked in site.asked] == [
         "",
@@ -79,7 +79,7 @@ def test_without_ranges_it_begins_again(
     site: Site, get: Callable[..., str], tmp_path: Path
 ) -> None:
     site.ranges = False
-    site.spoil = of("/file", Answer(cut_off=70_000), times=2)
+    site.taint = of("/file", Answer(cut_off=70_000), times=2)
     assert get() == DIGEST
     assert (tmp_path / "file").stat().st_size == len(CONTENT)
 
@@ -88,7 +88,7 @@ def test_without_a_checksum_and_a_validator_it_begins_again(
     site: Site, get: Callable[..., str]
 ) -> None:
     site.etags = False
-    site.spoil = of("/file", Answer(cut_off=70_000), times=1)
+    site.taint = of("/file", Answer(cut_off=70_000), times=1)
     assert get(sha256="") == DIGEST
     assert [asked.range for asked in site.asked] == ["", ""]
 
@@ -107,7 +107,7 @@ def test_a_file_that_is_replaced_meanwhile_is_not_put_together(
                 site.files = {"file": new}
             return Answer(cut_off=70_000) if first else None
 
-        site.spoil = cut
+        site.taint = cut
         assert get(sha256=hashlib.sha256(new).hexdigest()) == hashlib.sha256(new).hexdigest()
         assert [each.range for each in site.asked] == asked
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_replaced_meanwhile_is_not_put_together(
 def test_a_connection_that_never_brings_anything_is_given_up(
     site: Site, get: Callable[..., str], tmp_path: Path
 ) -> None:
-    site.spoil = of("/file", Answer(cut_off=0))
+    site.taint = of("/file", Answer(cut_off=0))
     with pytest.raises(ArtifactError, match=f"after {TRIES} tries") as caught:
         get()
     assert len(site.asked) == TRIES
@@ -126,7 +126,7 @@ def test_a_connection_that_never_brings_anything_is_given_up(
 
 
 def test_little_by_little_is_given_up_too(site: Site, get: Callable[..., str]) -> None:
-    site.spoil = of("/file", Answer(cut_off=10))
+    site.taint = of("/file", Answer(cut_off=10))
     with pytest.raises(ArtifactError, match=f"{MOST_TRIES * 10} bytes were received"):
         get()
     assert len(site.asked) == MOST_TRIES
@@ -135,7 +135,7 @@ def test_little_by_little_is_given_up_too(site: Site, get: Callable[..., str]) -
 def test_a_wrong_checksum_is_an_error_at_once(
     site: Site, get: Callable[..., str], tmp_path: Path
 ) -> None:
-    site.spoil = of("/file", Answer(flipped=True))
+    site.taint = of("/file", Answer(flipped=True))
     with pytest.raises(ArtifactError, match=f"wanted the file with the SHA-256 {DIGEST}") as caught:
         get()
     assert len(site.asked) == 1
@@ -159,18 +159,18 @@ def test_a_wrong_checksum_is_an_error_at_once(
 def test_what_may_pass_is_tried_again(
     site: Site, get: Callable[..., str], status: int, tries: int, remedy: str
 ) -> None:
-    site.spoil = of("/file", Answer(status=status))
+    site.taint = of("/file", Answer(status=status))
     with pytest.raises(ArtifactError, match=f"HTTP {status}") as caught:
         get()
     assert len(site.asked) == tries
     assert remedy in caught.value.remedy
-    site.spoil = of("/file", Answer(status=status), times=1)
+    site.taint = of("/file", Answer(status=status), times=1)
     if tries > 1:
         assert get() == DIGEST
 
 
 def test_a_server_is_given_the_time_that_it_asks_for(site: Site, get: Callable[..., str]) -> None:
-    site.spoil = of("/file", Answer(status=429, headers={"Retry-After": "1"}), times=1)
+    site.taint = of("/file", Answer(status=429, headers={"Retry-After": "1"}), times=1)
     begun = time.monotonic()
     assert get() == DIGEST
     assert time.monotonic() - begun >= 1
@@ -180,7 +180,7 @@ def test_a_server_is_given_the_time_that_it_asks_for(site: Site, get: Callable[.
 def test_but_no_more_than_is_reasonable(site: Site, get: Callable[..., str], form: str) -> None:
     in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     value = "3600" if form == "seconds" else in_an_hour
-    site.spoil = of("/file", Answer(status=429, headers={"Retry-After": value}))
+    site.taint = of("/file", Answer(status=429, headers={"Retry-After": value}))
     with pytest.raises(ArtifactError, match=r"asks to wait 3[56]\d\d s"):
         get()
     assert len(site.asked) == 1

@@ -201,14 +201,14 @@ def test_a_released_part_is_verified_and_says_where_it_came_from(site: Site) -> 
     ],
 )
 def test_nothing_half_is_kept(site: Site, answer: Answer, ending: str, seen: str) -> None:
-    site.spoil = of(ending, answer)
+    site.taint = of(ending, answer)
     release = releases.kubernetes(versions.KUBERNETES, ["kubectl", "kubelet"])
     part = released_part("kubernetes", release, Addresses.of([site.url]))
     with pytest.raises(ArtifactError, match=seen):
         Cache(cache_root()).ensure([part], QUIET)
     home = cache_root() / "kubernetes"
     assert [each.name for each in home.iterdir()] == [f"{keys_of([part])['kubernetes']}.lock"]
-    site.spoil = None
+    site.taint = None
     assert Cache(cache_root()).ensure([part], QUIET)
 
 
