@@ -15,6 +15,9 @@ from mesh_fixtures.patience import FORM as FACTOR_FORM
 
 AUTO: Final = "auto"
 IMAGE_SOURCES: Final = ("built", "released")
+BUILT_PARTS: Final = "built"
+RELEASED_PARTS: Final = "released"
+PARTS_SOURCES: Final = (AUTO, RELEASED_PARTS, BUILT_PARTS)
 HELM: Final = "helm"
 METHODS: Final = ("istioctl", HELM)
 """How a mesh is installed; the first by default."""
@@ -151,6 +154,8 @@ class Choice:
         upgrade_from: version of built images from which meshes are upgraded to that one; empty for
             no upgrade.
         upgrade: one of `UPGRADES`: how.
+        parts: one of `PARTS_SOURCES`: whether what projects have released is fetched or built.
+        parts_from: where their releases are looked for, each as `PROJECT=URL` or `URL`.
         own: values of providers' options, by the option's name.
     """
 
@@ -168,6 +173,8 @@ class Choice:
     istio: str = ""
     upgrade_from: str = ""
     upgrade: Strategy = UPGRADES[0]
+    parts: str = AUTO
+    parts_from: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -290,10 +297,26 @@ UPGRADE = Option(
     "beside the old one, which is removed at the end",
     choices=UPGRADES,
 )
+PARTS = Option(
+    "mesh_parts",
+    AUTO,
+    "Kubernetes' binaries, etcd, CoreDNS, MetalLB, helm and kind; built: compiled on this machine; "
+    "released: fetched from their projects, as are containerd, runc, the CNI plugins and Istio; "
+    "auto: what is here already, else released where its project can be reached, else built",
+    choices=PARTS_SOURCES,
+)
+PARTS_FROM = Option(
+    "mesh_parts_from",
+    "",
+    "look for releases of a project there, e.g. kubernetes=https://mirror.example/k8s; an address "
+    "alone has a folder for each project; repeatable",
+    metavar="[PROJECT=]URL",
+    repeatable=True,
+)
 SELECTION: Final = (
     *(PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL),
     *(HUB, TAG, VARIANT, REGISTRY_CA, REGISTRY_MIRROR),
-    *(ISTIO, UPGRADE_FROM, UPGRADE),
+    *(ISTIO, UPGRADE_FROM, UPGRADE, PARTS, PARTS_FROM),
 )
 """Which provider makes clusters, and what runs in them."""
 
@@ -529,6 +552,8 @@ def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider
         istio=single(ISTIO),
         upgrade_from=single(UPGRADE_FROM),
         upgrade=cast("Strategy", single(UPGRADE)),
+        parts=single(PARTS),
+        parts_from=tuple(given(PARTS_FROM)),
         own=own,
     )
 

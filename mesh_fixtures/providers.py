@@ -209,6 +209,7 @@ def require_fit(choice: Choice) -> None:
             where="which images run",
             remedy="leave one of them out; a release is chosen by --mesh-istioctl",
         )
+    _require_addresses(choice)
     for mirror in choice.registry_mirrors:
         registry, _, place = mirror.partition("=")
         if not registry or not place:
@@ -218,6 +219,20 @@ def require_fit(choice: Choice) -> None:
                 where="--mesh-registry-mirror",
             )
     _require_upgrade_fits(choice)
+
+
+def _require_addresses(choice: Choice) -> None:
+    if choice.parts_from:
+        from mesh_fixtures.artifacts.releases import Addresses
+
+        try:
+            Addresses.of(choice.parts_from)
+        except ValueError as error:
+            raise MachineError(
+                wanted="where releases are, as PROJECT=URL or URL",
+                seen=str(error),
+                where="--mesh-parts-from",
+            ) from error
 
 
 def _require_upgrade_fits(choice: Choice) -> None:

@@ -15,11 +15,13 @@ from typing import Final
 from mesh_fixtures import runner
 from mesh_fixtures.artifacts import (
     catalog,
+    gobuild,
     helm,
     images,
     istio,
     manifests,
     pulling,
+    released,
     store,
     versions,
 )
@@ -27,15 +29,33 @@ from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
 from mesh_fixtures.artifacts.istio_source import Release, fitted_to
+from mesh_fixtures.artifacts.part_source import (
+    BUILT,
+    GO,
+    METALLB_IMAGES,
+    RUNTIME,
+    RUNTIME_ROOT,
+    PartSource,
+    Selection,
+)
 from mesh_fixtures.artifacts.parts import Built, Part, keys_of
-from mesh_fixtures.artifacts.pulling import Registries
+from mesh_fixtures.artifacts.pulling import PullError, Registries
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Earlier, Problem
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.options import AUTO, RELEASED_PARTS
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
 _ASK_SECONDS: Final = 30.0
+
+DIRECT: Final = Registries()
+
+OWN_PROGRAMS: Final = frozenset({"image-tools", "mesh-node", pulling.PROGRAM})
+"""Parts that are compiled whatever is released: this project's own, which are small."""
+
+DISK_NEEDED_RELEASED: Final = 6 * 2**30
+"""Bytes for a lab of released parts from nothing."""
 
 COMMANDS: Final = {
     "apt-get": "use a Debian machine: root file systems are made of its packages",
@@ -84,8 +104,9 @@ class Artifacts:
     @property
     def root_lowers(self) -> tuple[Path, ...]:
         """Read-only layers of a node's root, the upper one first, as overlayfs wants them."""
-        debian = self.folder_of("debian")
-        return (debian / "node", debian / "base")
+        debian, above = self.folder_of("debian"), self.parts.get(RUNTIME)
+        runtime = () if above is None else (above.folder / RUNTIME_ROOT,)
+        return (*runtime, debian / "node", debian / "base")
 
     @property
     def containerd_store(self) -> Path:
@@ -95,12 +116,13 @@ class Artifacts:
 
     @property
     def image_archives(self) -> tuple[Path, ...]:
-        """OCI archives of all images that were built, one for each version of Istio."""
+        """OCI archives of all images: one of each version of Istio, one of pulled MetalLB's."""
         of_versions = (self.istio, self.earlier) if self.earlier else (self.istio,)
         parts = [
             istio.part_name("images", each) if each else images.WITHOUT_ISTIO
             for each in of_versions
         ]
+        parts += [METALLB_IMAGES] if METALLB_IMAGES in self.parts else []
         return tuple(self.folder_of(part) / images.ARCHIVE for part in parts)
 
     def earlier_installed(self, charts: Charts | None) -> Earlier | None:
@@ -145,6 +167,8 @@ def ensure_artifacts(
     kubernetes: str = versions.KUBERNETES,
     istio_version: str = versions.ISTIO,
     earlier: str = "",
+    source: PartSource = BUILT,
+    registries: Registries = DIRECT,
 ) -> Artifacts:
     """Build what is missing and return where everything is.
 
@@ -154,11 +178,14 @@ def ensure_artifacts(
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`.
         earlier: another one of these, from which meshes are upgraded; empty for none.
+        source: of what projects have released.
+        registries: of its images.
 
     Raises:
-        ArtifactError: a part could not be built; parts that were done are kept.
+        ArtifactError: a part could not be built or fetched; parts that were done are kept.
     """
-    built = _ensure(catalog.parts(kubernetes, istio_version, earlier), progress)
+    selection = select(progress, kubernetes, istio_version, source, registries)
+    built = _ensure(catalog.parts(kubernetes, istio_version, earlier, selection), progress)
     programs = built[catalog.programs_part(kubernetes, istio_version)].folder
     return Artifacts(
         digest=_digest(built),
@@ -177,19 +204,25 @@ def ensure_with_release(
     release: Release,
     digests: Mapping[str, str],
     registries: Registries,
+    source: PartSource = BUILT,
 ) -> Artifacts:
     """The same with images of Istio that are pulled; the samples' are built.
 
     Args:
         digests: by full name of each image of the release.
+        source: of what projects have released.
 
     Raises:
-        ArtifactError: a part could not be built, or an image not be pulled.
+        ArtifactError: a part could not be built or fetched, or an image not be pulled.
     """
-    program = pulling.ensure_program(progress)
-    pulled = pulling.part(digests, program, registries)
-    parts = (*catalog.parts(kubernetes, None), pulled, store.store_of_pulled())
-    built = _ensure(parts, progress)
+    selection = select(progress, kubernetes, None, source, registries)
+    pulled = pulling.part(digests, pulling.ensure_program(progress), registries)
+    made = catalog.parts(kubernetes, None, "", selection)
+    with_all = store.store_of_pulled(
+        others=tuple(part.name for part in selection.pulled()),
+        runtime=tuple(part.name for part in selection.runtime()),
+    )
+    built = _ensure((*made, pulled, with_all), progress)
     there = pulling.Kept(digests, built[pulled.name].folder)
     fitted = fitted_to(release.images, there.labels_of(release.proxy))
     with release.istioctl.open("rb") as file:
@@ -202,6 +235,65 @@ def ensure_with_release(
         kubernetes=kubernetes,
         istio=None,
     )
+
+
+def select(
+    progress: Progress,
+    kubernetes: str,
+    istio_version: str | None,
+    source: PartSource,
+    registries: Registries,
+) -> Selection:
+    """What is released of a lab, MetalLB's images included, which are named by its manifest.
+
+    Raises:
+        ArtifactError: something is to be released, and cannot be had.
+    """
+    selection = source.select(gobuild.programs(kubernetes, istio_version))
+    if not selection.has("metallb"):
+        return selection
+    prepare(progress, kubernetes, istio_version, source)
+    names = released.metallb_images(progress, source.addresses)
+    kept = pulling.kept(names, part=METALLB_IMAGES)
+    try:
+        digests = kept.digests if kept else pulling.resolve(names, registries, progress)
+    except PullError as error:
+        if source.mode != AUTO or error.kind not in pulling.TEMPORARY:
+            raise
+        progress.note("metallb", f"built, as {error.where} does not answer: {error.seen}")
+        return replace(selection, released=selection.released - {"metallb"})
+    program = pulling.ensure_program(progress)
+    part = pulling.part(digests, program, registries, name=METALLB_IMAGES)
+    return replace(selection, metallb=part)
+
+
+def prepare(
+    progress: Progress, kubernetes: str, istio_version: str | None, source: PartSource
+) -> None:
+    """`prepare_pulling`, and where all is released, have meanwhile whatever is made of nothing
+    else: images are pulled after that, and Debian's root file system takes long.
+
+    Raises:
+        ArtifactError: something could not be built or fetched.
+    """
+    if source.mode != RELEASED_PARTS:
+        prepare_pulling(progress, source)
+        return
+    selection = source.select(())
+    parts = catalog.parts(kubernetes, istio_version, "", selection)
+    early = [*(part for part in parts if not part.needs), selection.part_of(pulling.program())]
+    Cache(cache_root()).ensure(early, progress)
+
+
+def prepare_pulling(progress: Progress, source: PartSource) -> None:
+    """Have the program that pulls images, compiled by a fetched Go where there is none.
+
+    Raises:
+        ArtifactError: it could not be built.
+    """
+    selection = Selection(addresses=source.addresses, fetch_go=source.fetches_go)
+    parts = (*selection.go(), selection.part_of(pulling.program()))
+    Cache(cache_root()).ensure(parts, progress)
 
 
 def _ensure(parts: Sequence[Part], progress: Progress) -> dict[str, Built]:
@@ -218,18 +310,20 @@ def _digest(built: Mapping[str, Built], *others: str) -> str:
 
 
 def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> Sequence[Problem]:
-    """What is needed on this machine to build what is missing; empty when nothing has to be built.
+    """What is needed on this machine to make what is missing; empty when nothing has to be made.
 
     Args:
-        parts: what is needed; by default what every lab needs.
+        parts: what is needed; by default what every lab needs, all of it built.
     """
     root = root or cache_root()
     parts = catalog.parts() if parts is None else parts
-    missing = set(keys_of(parts)) - set(Cache(root).find(parts))
+    there = Cache(root).find(parts)
+    missing = {part.name: part for part in parts if part.name not in there and not part.on_demand}
     if not missing:
         return ()
     found = []
-    if any(part.lane == "go" and part.name in missing for part in parts):
+    compiled = [name for name, part in missing.items() if part.lane == "go"]
+    if compiled and not any(part.name == GO for part in parts):
         found += _go_problems()
     found += [
         Problem(f"{command} (to build {', '.join(sorted(missing))})", remedy)
@@ -238,11 +332,12 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
     ]
     if os.geteuid() != 0:
         found.append(Problem("root, to make root file systems", "run as root"))
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if free < DISK_NEEDED:
-        wanted, seen = f"{DISK_NEEDED / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
-        space = f"{wanted} free at {there} for a build; there are {seen}"
+    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    needed = DISK_NEEDED if set(compiled) - OWN_PROGRAMS else DISK_NEEDED_RELEASED
+    if free < needed:
+        wanted, seen = f"{needed / 2**30:.0f} GiB", f"{free / 2**30:.1f} GiB"
+        space = f"{wanted} free at {place} for a build; there are {seen}"
         found.append(Problem(space, DISK_REMEDY))
     return tuple(found)
 
@@ -253,23 +348,28 @@ def problems_of_labs(
     earlier: str = "",
     *,
     with_charts: bool,
+    source: PartSource = BUILT,
 ) -> Sequence[Problem]:
-    """`problems` of everything that is built of what labs are made of.
+    """`problems` of everything that is made of what labs are made of.
 
     Args:
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`; None where Istio's images are pulled.
         earlier: another one of these, from which meshes are upgraded; empty for none.
         with_charts: whether Helm installs their mesh.
+        source: of what projects have released; it may be asked.
     """
-    parts = {part.name: part for part in catalog.parts(kubernetes, istio_version, earlier)}
+    programs = [*gobuild.programs(kubernetes, istio_version)]
+    programs += [gobuild.helm()] if with_charts else []
+    selection = source.select(programs)
+    made = [*catalog.parts(kubernetes, istio_version, earlier, selection)]
     if istio_version is None:
-        parts[pulling.PROGRAM] = pulling.program_part()
+        made.append(selection.part_of(pulling.program()))
     if with_charts:
-        of_helm = [*(helm.parts(istio_version) if istio_version else helm.parts()[:1])]
-        of_helm += helm.parts(earlier)[1:] if earlier else ()
-        parts |= {part.name: part for part in of_helm}
-    return problems(parts=list(parts.values()))
+        made += helm.program_parts(selection)
+        made += [helm.charts_part(each, selection) for each in (istio_version, earlier) if each]
+    parts = {part.name: part for part in made}
+    return (*source.problems(programs), *problems(parts=list(parts.values())))
 
 
 def _go_problems() -> list[Problem]:

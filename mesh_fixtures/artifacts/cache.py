@@ -78,6 +78,9 @@ class Cache:
     def ensure(self, parts: Sequence[Part], progress: Progress) -> dict[str, Built]:
         """Build what is missing; independent lanes at the same time.
 
+        Returns:
+            The parts by name, without those that are made on demand.
+
         Raises:
             ArtifactError: a part could not be built; those that were done stay.
         """
@@ -86,8 +89,11 @@ class Cache:
             self._entry(name, key).mark_used()
         found = self.find(parts)
         missing = [part for part in parts if part.name not in found]
+        used = {name for part in missing for name in part.uses}
+        missing = [part for part in missing if not part.on_demand or part.name in used]
+        wanted = [part.name for part in parts if not part.on_demand]
         if not missing:
-            return found
+            return {name: found[name] for name in wanted}
         remove_leftovers(self.root)
         self._stop = threading.Event()
         limits = Limits(time.monotonic() + self.deadline, self._stop)
@@ -101,7 +107,9 @@ class Cache:
                 if part.prefetch is not None:
                     lanes["prefetch"].submit(self._prefetch, part, limits, progress)
             for part in missing:
-                needs = {need: futures.get(need) or found[need] for need in part.needs}
+                needs = {
+                    need: futures.get(need) or found[need] for need in (*part.needs, *part.uses)
+                }
                 futures[part.name] = lanes[part.lane].submit(
                     self._make, part, keys[part.name], needs, limits, progress
                 )
@@ -114,7 +122,8 @@ class Cache:
                 pool.shutdown(wait=True, cancel_futures=True)
         for error in sorted(filter(None, errors), key=_is_consequence):
             raise error
-        return found | {name: future.result() for name, future in futures.items()}
+        made = found | {name: future.result() for name, future in futures.items()}
+        return {name: made[name] for name in wanted}
 
     def _prefetch(self, part: Part, limits: Limits, progress: Progress) -> None:
         if part.prefetch is None or limits.stop.is_set():

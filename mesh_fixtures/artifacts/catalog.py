@@ -13,21 +13,22 @@ from mesh_fixtures.artifacts import (
     istio,
     manifests,
     pulling,
+    releases,
     store,
     versions,
 )
 from mesh_fixtures.artifacts.folders import link
+from mesh_fixtures.artifacts.part_source import ALL_BUILT, Selection, released_part
 from mesh_fixtures.artifacts.parts import Part, Work
-
-KUBERNETES_PROGRAMS: Final = (
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
+from mesh_fixtures.artifacts.releases import (
+    KUBERNETES_PROGRAMS,
+    PROJECTS,
+    PUBLIC,
+    Addresses,
 )
-"""Names under which the one program of Kubernetes is called."""
+
+KUBECTL: Final = "kubectl"
+"""The part with a released one."""
 
 PROGRAM_PARTS: Final = {"etcd": "etcd", "istioctl": "istio", "mesh-node": "mesh-node"}
 """Programs of nodes and of this machine, with the part that has each."""
@@ -37,6 +38,7 @@ def parts(
     kubernetes: str = versions.KUBERNETES,
     istio_version: str | None = versions.ISTIO,
     earlier: str = "",
+    selection: Selection = ALL_BUILT,
 ) -> tuple[Part, ...]:
     """Every part, each after those that it needs; in a lane, those first that others wait for.
 
@@ -45,20 +47,29 @@ def parts(
         istio_version: one of `versions.ISTIO_MODULES`; None for labs whose Istio is not built, of
             which the pulled images and the store with them are not among these parts.
         earlier: another one of these, from which meshes are upgraded; empty for none.
+        selection: what is released.
     """
-    compiled = [programs.part() for programs in gobuild.programs(kubernetes, istio_version)]
-    of_earlier = (gobuild.istio_programs(earlier).part(), images.images(earlier)) if earlier else ()
-    built = () if istio_version is None else (store.store(istio_version, earlier),)
-    return (
-        debian.root_file_systems(),
-        *(() if istio_version is None else (envoy.envoy(),)),
-        *compiled,
-        manifests.manifests(),
-        images.images(istio_version),
-        *of_earlier,
-        *built,
-        _programs({part.name for part in compiled}, kubernetes, istio_version),
-    )
+    programs = [selection.part_of(each) for each in gobuild.programs(kubernetes, istio_version)]
+    metallb = not selection.has("metallb")
+    pulled, above = selection.pulled(), selection.runtime()
+    names = {
+        "others": tuple(part.name for part in pulled),
+        "runtime": tuple(part.name for part in above),
+    }
+    made = [debian.root_file_systems(), *selection.go(), *programs, *above, *pulled]
+    made += [
+        manifests.manifests(released=not metallb),
+        images.images(istio_version, metallb=metallb),
+    ]
+    if istio_version is not None:
+        made.insert(1, envoy.envoy())
+    if earlier:
+        made.append(selection.part_of(gobuild.istio_programs(earlier)))
+        made.append(images.images(earlier, metallb=metallb))
+    if istio_version is not None:
+        made.append(store.store(istio_version, earlier, **names))
+    made.append(_programs({part.name for part in programs}, kubernetes, istio_version, selection))
+    return tuple(made)
 
 
 def programs_part(kubernetes: str, istio_version: str | None = versions.ISTIO) -> str:
@@ -88,26 +99,51 @@ def on_request() -> tuple[Part, ...]:
     return tuple({part.name: part for part in made}.values())
 
 
-def _programs(compiled: set[str], kubernetes: str, istio_version: str | None) -> Part:
+def released() -> tuple[Part, ...]:
+    """The parts that consist of projects' releases alone."""
+    everything = Selection(frozenset(PROJECTS), fetch_go=True)
+    of_versions = (versions.KUBERNETES, *versions.OTHER_KUBERNETES)
+    programs = [gobuild.kubernetes(version) for version in of_versions]
+    programs += [each for each in gobuild.programs() if each.release and each not in programs]
+    programs += [gobuild.helm(), gobuild.kind()]
+    found = [everything.part_of(each) for each in programs]
+    others = (manifests.manifests(released=True), kubectl(PUBLIC))
+    return (*found, *everything.go(), *everything.runtime(), *others)
+
+
+def kubectl(addresses: Addresses) -> Part:
+    """The part with a released kubectl alone, for labs whose nodes bring Kubernetes."""
+    return released_part(KUBECTL, releases.kubectl(), addresses)
+
+
+def _programs(
+    parts: set[str], kubernetes: str, istio_version: str | None, selection: Selection
+) -> Part:
     """One folder with every program that nodes and this machine run, under its own name.
 
     They are hard links: the folder can be mounted into a node by itself.
+
+    Args:
+        parts: names of those that there are.
     """
     of_istio = istio.part_name("istio", istio_version) if istio_version else "istio"
     sources = {name: of_istio if part == "istio" else part for name, part in PROGRAM_PARTS.items()}
-    sources = {name: part for name, part in sources.items() if part in compiled}
+    sources = {name: part for name, part in sources.items() if part in parts}
 
-    multiple = gobuild.kubernetes(kubernetes).name
+    of_kubernetes = gobuild.kubernetes(kubernetes).name
+    one_for_all = not selection.has("kubernetes")
+    files = ("kubernetes",) if one_for_all else KUBERNETES_PROGRAMS
+    links = KUBERNETES_PROGRAMS if one_for_all else ()
 
     def build(work: Work) -> None:
-        for name, part in ({"kubernetes": multiple} | sources).items():
+        for name, part in (dict.fromkeys(files, of_kubernetes) | sources).items():
             link(work.needs[part] / name, work.into / name)
-        for name in KUBERNETES_PROGRAMS:
+        for name in links:
             (work.into / name).symlink_to("kubernetes")
 
     return Part(
         name=programs_part(kubernetes, istio_version),
-        inputs={"links": " ".join(KUBERNETES_PROGRAMS), "programs": str(sorted(sources.items()))},
+        inputs={"links": " ".join(links), "programs": str(sorted(sources.items()))},
         build=build,
-        needs=tuple(sorted({multiple, *sources.values()})),
+        needs=tuple(sorted({of_kubernetes, *sources.values()})),
     )

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts import catalog, pulling, store
+from mesh_fixtures.artifacts import catalog, istioctl, pulling, store
 from mesh_fixtures.artifacts.cache import cache_root
 from mesh_fixtures.artifacts.entry import entries, remove_leftovers
 from mesh_fixtures.artifacts.folders import remove
+from mesh_fixtures.artifacts.part_source import METALLB_IMAGES
 from mesh_fixtures.artifacts.parts import keys_of
 
 DAY: Final = 24 * 3600.0
 
-PULLED: Final = (pulling.PART, store.OF_PULLED)
-"""Parts of which there may be several at a time that are wanted: one for each build of Istio."""
+PULLED: Final = (pulling.PART, store.OF_PULLED, istioctl.PART, METALLB_IMAGES)
+"""Parts of which there may be several at a time that are wanted: one for each build of Istio, or
+for each state of a registry."""
 
 STALE: Final = 14 * DAY
 """Seconds without use after which a part that is not current is removed unasked."""
@@ -47,7 +49,11 @@ class Pruned:
     labs: Sequence[str] = ()
 
 
-def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[str]:
+Current = Mapping[str, Collection[str]]
+"""The keys of parts that stay, by the part's name."""
+
+
+def evict(root: Path, current: Current, *, unused_for: float) -> list[str]:
     """Remove parts that are not current and were not used for that many seconds; `PULLED` ones
     only if they were not used for `STALE` seconds.
 
@@ -55,7 +61,7 @@ def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[
 
     Args:
         root: the cache's folder.
-        current: the keys that stay, by name of the part.
+        current: what stays.
 
     Returns:
         Name and key of each that was removed.
@@ -63,7 +69,7 @@ def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[
     removed = []
     for entry in entries(root):
         part = entry.home.name
-        if entry.key == current.get(part):
+        if entry.key in current.get(part, ()):
             continue
         used_before = time.time() - (max(unused_for, STALE) if part in PULLED else unused_for)
         with entry.locked_if_free() as held:
@@ -72,9 +78,13 @@ def evict(root: Path, current: Mapping[str, str], *, unused_for: float) -> list[
     return removed
 
 
-def evict_stale(root: Path, current: Mapping[str, str]) -> list[str]:
-    """`evict` what was not used for `STALE` seconds; nothing while a lab exists."""
-    return [] if _labs() else evict(root, {**current, **_on_request()}, unused_for=STALE)
+def evict_stale(root: Path, used: Mapping[str, str]) -> list[str]:
+    """`evict` what was not used for `STALE` seconds; nothing while a lab exists.
+
+    Args:
+        used: keys of parts that stay, by name.
+    """
+    return [] if _labs() else evict(root, _all_current(used), unused_for=STALE)
 
 
 def prune() -> Pruned:
@@ -93,16 +103,18 @@ def prune() -> Pruned:
         labs = _labs()
         if labs:
             return Pruned(labs=labs)
-        current = keys_of(catalog.parts()) | _on_request()
+        current = _all_current(keys_of(catalog.parts()))
         removed = evict(root, current, unused_for=RECENT)
         return Pruned(removed=[*removed, *_remove_control_planes(root.parent / "control-planes")])
 
 
-def _on_request() -> dict[str, str]:
-    """Keys of the parts that only some labs need, and that are current though the catalog lacks
-    them.
-    """
-    return keys_of(catalog.on_request())
+def _all_current(*others: Mapping[str, str]) -> Current:
+    """Keys of the parts that only some labs need, built or released, and of others."""
+    current: dict[str, set[str]] = {}
+    for keys in (*others, keys_of(catalog.on_request()), keys_of(catalog.released())):
+        for name, key in keys.items():
+            current.setdefault(name, set()).add(key)
+    return current
 
 
 def _labs() -> list[str]:

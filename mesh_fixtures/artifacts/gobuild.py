@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import istio, versions
+from mesh_fixtures.artifacts import istio, releases, versions
 from mesh_fixtures.artifacts.parts import Part, Work
+from mesh_fixtures.artifacts.releases import Release
 
 SOURCES: Final = Path(__file__).parent / "go"
 """The Go modules, one folder each."""
@@ -50,6 +52,7 @@ class Programs:
         settings: linker `-X` settings, value by variable.
         also: files to copy out of modules that it requires, "module path:file" by target name.
         requirements: name of the module's go.mod, whose go.sum has the same name but for its end.
+        release: what their project has released of them; None where nobody has.
     """
 
     name: str
@@ -59,16 +62,22 @@ class Programs:
     also: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1500.0
     requirements: str = "go.mod"
+    release: Release | None = None
 
-    def part(self) -> Part:
-        """The part whose folder holds each program under its name, and the files of `also`."""
+    def part(self, uses: tuple[str, ...] = ()) -> Part:
+        """The part whose folder holds each program under its name, and the files of `also`.
+
+        Args:
+            uses: the part with Go's toolchain, where it is not that of this machine.
+        """
         return Part(
             name=self.name,
             inputs=self._inputs(),
             build=self._build,
             lane="go",
             seconds=self.seconds,
-            prefetch=self._prefetch,
+            uses=uses,
+            prefetch=None if uses else self._prefetch,
         )
 
     @property
@@ -114,6 +123,7 @@ class Programs:
         )
 
     def _build(self, work: Work) -> None:
+        environment = environment_of(work)
         for name, package in self.packages.items():
             work.run(
                 [
@@ -122,7 +132,7 @@ class Programs:
                 ],
                 what=f"to build {name} from {package}",
                 remedy=REMEDY,
-                env=ENVIRONMENT,
+                env=environment,
                 cwd=self._folder,
             )
         for target, source in self.also.items():
@@ -131,11 +141,20 @@ class Programs:
                 ["go", "list", *self._module_flags, "-m", "-f", "{{.Dir}}", module],
                 what=f"to find the folder of the Go module {module}",
                 remedy=REMEDY,
-                env=ENVIRONMENT,
+                env=environment,
                 cwd=self._folder,
             )
             copied = shutil.copyfile(Path(found.strip()) / file, work.into / target)
             copied.chmod(0o644)
+
+
+def environment_of(work: Work) -> Mapping[str, str]:
+    """What the Go command is started with: by the toolchain that a part uses, if it does."""
+    fetched = work.needs.get("go")
+    if fetched is None:
+        return ENVIRONMENT
+    path = os.pathsep.join((str(fetched / "go/bin"), os.environ.get("PATH", os.defpath)))
+    return {**ENVIRONMENT, "PATH": path, "GOROOT": "", "GOTOOLCHAIN": "local"}
 
 
 def module_flags(requirements: str) -> tuple[str, ...]:
@@ -154,14 +173,19 @@ def kubernetes(version: str) -> Programs:
     own = f"./cmd/kubernetes-{version.rpartition('.')[0]}"
     has_own = (SOURCES / "kubernetes" / own).is_dir()
     packages = {"kubernetes": own if has_own else "./cmd/kubernetes"}
-    settings = kubernetes_settings(version)
+    settings, release = kubernetes_settings(version), releases.kubernetes(version)
     if version == versions.KUBERNETES:
-        return Programs("kubernetes", "kubernetes", packages, settings)
+        return Programs("kubernetes", "kubernetes", packages, settings, release=release)
     if version not in versions.OTHER_KUBERNETES:
         raise KeyError(version)
     minor = version.rpartition(".")[0]
     return Programs(
-        f"kubernetes-{minor}", "kubernetes", packages, settings, requirements=f"{minor}.mod"
+        f"kubernetes-{minor}",
+        "kubernetes",
+        packages,
+        settings,
+        requirements=f"{minor}.mod",
+        release=release,
     )
 
 
@@ -211,7 +235,7 @@ def istio_settings(version: str) -> dict[str, str]:
 
 def kind() -> Programs:
     """The program kind, which only labs of the provider of that name need."""
-    return Programs("kind", "kind", {"kind": "sigs.k8s.io/kind"})
+    return Programs("kind", "kind", {"kind": "sigs.k8s.io/kind"}, release=releases.kind())
 
 
 def helm() -> Programs:
@@ -220,7 +244,8 @@ def helm() -> Programs:
     settings = {
         f"helm.sh/helm/v3/internal/version.{name}": value for name, value in variables.items()
     }
-    return Programs("helm", "helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, settings)
+    packages = {"helm": "helm.sh/helm/v3/cmd/helm"}
+    return Programs("helm", "helm", packages, settings, release=releases.helm())
 
 
 def programs(
@@ -234,7 +259,7 @@ def programs(
     ours = "./cmd/"
     found = [
         Programs("image-tools", "tools", {name: ours + name for name in ("oci-image", "pause")}),
-        Programs("coredns", "coredns", {"coredns": ours + "coredns"}),
+        Programs("coredns", "coredns", {"coredns": ours + "coredns"}, release=releases.coredns()),
         Programs(
             "metallb",
             "metallb",
@@ -242,9 +267,10 @@ def programs(
             also={
                 "metallb-native.yaml": "go.universe.tf/metallb:config/manifests/metallb-native.yaml"
             },
+            release=releases.metallb(),
         ),
         *([istio_programs(istio_version)] if istio_version else []),
-        Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
+        Programs("etcd", "etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, release=releases.etcd()),
         kubernetes(kubernetes_version),
     ]
     if any((SOURCES / "tools/cmd/mesh-node").glob("*.go")):

@@ -10,6 +10,7 @@ from typing import Final
 
 from mesh_fixtures.artifacts import charts as sources
 from mesh_fixtures.artifacts import helm
+from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
@@ -80,6 +81,7 @@ def gather(
     *,
     earlier: str = "",
     machines_own: bool = False,
+    parts: PartSource = BUILT,
 ) -> HelmInstall:
     """Build, find or ask for helm and the charts.
 
@@ -88,6 +90,7 @@ def gather(
         ca: as for `describe`.
         earlier: built version from which meshes are upgraded; empty for none.
         machines_own: whether the helm in PATH will do, if it is of a supported version.
+        parts: where helm comes from otherwise.
 
     Raises:
         ArtifactError: something could not be built.
@@ -95,12 +98,13 @@ def gather(
     """
     charts = describe(source, images, ca)
     found = helm.helm_in_path() if machines_own else None
-    program = found or helm.ensure_helm(progress)
+    program = found or helm.ensure_helm(progress, parts)
     if not source:
-        charts = helm.ensure_charts(progress, images.istio_version)
+        charts = helm.ensure_charts(progress, images.istio_version, parts)
     elif sources.is_url(source):
         charts = sources.asked(program, charts)
-    return HelmInstall(program, charts, helm.ensure_charts(progress, earlier) if earlier else None)
+    before = helm.ensure_charts(progress, earlier, parts) if earlier else None
+    return HelmInstall(program, charts, before)
 
 
 def problems(source: str | None, images_version: str) -> Sequence[Problem]:

@@ -63,7 +63,12 @@ def image_set(version: str = versions.ISTIO) -> ImageSet:
 
 
 def archive_spec(
-    parts: Mapping[str, Path], version: str | None, accounts: str = "", groups: str = ""
+    parts: Mapping[str, Path],
+    version: str | None,
+    accounts: str = "",
+    groups: str = "",
+    *,
+    metallb: bool = True,
 ) -> dict[str, Any]:
     """What `oci-image` is to write.
 
@@ -72,6 +77,7 @@ def archive_spec(
         version: of Istio; None for all images but Istio's.
         accounts: content of /etc/passwd in `debian`'s base, to which the proxy's user is added.
         groups: the same of /etc/group.
+        metallb: whether MetalLB's images are among them.
     """
     layers: dict[str, Any] = {
         "base": {
@@ -92,7 +98,7 @@ def archive_spec(
         {"name": COREDNS, "layers": ["coredns"], "entrypoint": ["/coredns"]},
         {"name": SLEEP, "layers": ["base"], "command": ["sleep", "infinity"], "env": [_PATH]},
     ]
-    for container, name in metallb_images().items():
+    for container, name in metallb_images().items() if metallb else ():
         layers[container] = {
             "folders": _TEMPORARY,
             "files": [_program(parts["metallb"] / container, f"/{container}")],
@@ -164,26 +170,30 @@ def _istio_spec(
     return {"layers": layers, "images": images}
 
 
-def sources(version: str | None) -> tuple[str, ...]:
+def sources(version: str | None, *, metallb: bool = True) -> tuple[str, ...]:
     """What images are made of; arguments as those of `images`."""
+    of_metallb = ("metallb",) if metallb else ()
     of_istio = () if version is None else ("istio", "envoy")
-    return ("debian", "image-tools", "coredns", "metallb", *of_istio)
+    return ("debian", "image-tools", "coredns", *of_metallb, *of_istio)
 
 
-def names(version: str | None) -> tuple[str, ...]:
+def names(version: str | None, *, metallb: bool = True) -> tuple[str, ...]:
     """Names of the images; arguments as those of `images`."""
-    described = archive_spec({source: Path(source) for source in sources(version)}, version)
+    symbolic = {source: Path(source) for source in sources(version, metallb=metallb)}
+    described = archive_spec(symbolic, version, metallb=metallb)
     return tuple(image["name"] for image in described["images"])
 
 
-def images(version: str | None = versions.ISTIO) -> Part:
+def images(version: str | None = versions.ISTIO, *, metallb: bool = True) -> Part:
     """The part with `images.tar`, an OCI archive of all images, and `images.json`, their names.
 
     Args:
         version: of Istio; None for all images but Istio's.
+        metallb: whether MetalLB's are built, too.
     """
-    symbolic = {source: Path("/") / source for source in sources(version)}
-    described = json.dumps(archive_spec(symbolic, version), sort_keys=True)
+    made_of = sources(version, metallb=metallb)
+    symbolic = {source: Path("/") / source for source in made_of}
+    described = json.dumps(archive_spec(symbolic, version, metallb=metallb), sort_keys=True)
     described = described.replace(str(FILES), "files")
     files = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
@@ -191,11 +201,12 @@ def images(version: str | None = versions.ISTIO) -> Part:
     }
     needs = {
         source: istio.part_name(source, version) if version and source == "istio" else source
-        for source in sources(version)
+        for source in made_of
     }
 
     def build(work: Work) -> None:
-        _build(work, version, {source: work.needs[name] for source, name in needs.items()})
+        folders = {source: work.needs[name] for source, name in needs.items()}
+        _build(work, version, folders, metallb=metallb)
 
     return Part(
         name=WITHOUT_ISTIO if version is None else istio.part_name("images", version),
@@ -206,10 +217,10 @@ def images(version: str | None = versions.ISTIO) -> Part:
     )
 
 
-def _build(work: Work, version: str | None, parts: Mapping[str, Path]) -> None:
+def _build(work: Work, version: str | None, parts: Mapping[str, Path], *, metallb: bool) -> None:
     etc = parts["debian"] / "base" / "etc"
     accounts, groups = (etc / "passwd").read_text(), (etc / "group").read_text()
-    described = archive_spec(parts, version, accounts, groups)
+    described = archive_spec(parts, version, accounts, groups, metallb=metallb)
     spec = work.scratch / "spec.json"
     spec.write_text(json.dumps(described, indent=1))
     archive = work.scratch / ARCHIVE

@@ -11,10 +11,13 @@ from mesh_fixtures import supported
 from mesh_fixtures.artifacts import helm_install, istio, pulling, released, versions
 from mesh_fixtures.artifacts import images as built_images
 from mesh_fixtures.artifacts import istioctl as istioctls
+from mesh_fixtures.artifacts.part_source import BUILT as ALL_PARTS_BUILT
+from mesh_fixtures.artifacts.part_source import PartSource
 from mesh_fixtures.artifacts.pulling import Registries
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
+from mesh_fixtures.options import RELEASED_PARTS
 
 if TYPE_CHECKING:
     from mesh_fixtures.artifacts.helm_install import HelmInstall
@@ -37,6 +40,7 @@ class IstioSource:
         variant: of the images; empty for the usual one.
         charts: where Helm takes Istio's charts from, empty for those that belong to the images;
             None where istioctl installs.
+        parts: where what is not of Istio comes from.
     """
 
     images: str = BUILT
@@ -48,6 +52,7 @@ class IstioSource:
     variant: str = ""
     charts: str | None = None
     registries: Registries = field(default_factory=Registries)
+    parts: PartSource = ALL_PARTS_BUILT
 
     @classmethod
     def of(cls, choice: Choice, *, path_counts: bool = False) -> IstioSource:
@@ -61,20 +66,26 @@ class IstioSource:
         """
         is_named = bool(choice.release_flags)
         is_built = bool(choice.istio or choice.upgrade_from)
-        is_there = path_counts and not is_built and istioctls.in_path() is not None
+        in_path = istioctls.in_path() is not None
+        is_there = path_counts and not is_built and in_path
+        all_released = choice.parts == RELEASED_PARTS and not is_built
         is_released = choice.images == RELEASED or (
-            choice.images != BUILT and (is_named or is_there)
+            choice.images != BUILT and (is_named or is_there or all_released)
         )
+        # what an istioctl in PATH belongs to is a choice only where it is one without this option
+        by_default = all_released and not (in_path and (choice.images == RELEASED or is_there))
+        istioctl = choice.istioctl or (versions.ISTIO_RELEASE if by_default else "")
         return cls(
             images=RELEASED if is_released else BUILT,
             version=istio.version_of(choice.istio),
             earlier=istio.earlier_of(choice.upgrade_from),
-            istioctl=choice.istioctl,
+            istioctl=istioctl,
             hub=choice.hub.rstrip("/"),
             tag=choice.tag,
             variant=choice.variant,
             charts=choice.chart_source,
             registries=Registries(choice.registry_ca, choice.registry_mirrors),
+            parts=PartSource.of(choice),
         )
 
     @property
@@ -100,7 +111,7 @@ class IstioSource:
         """
         if not self.is_released:
             return built_images.image_set(self.version)
-        istioctl = istioctls.find(self.istioctl)
+        istioctl = istioctls.find(self.istioctl, self.parts.addresses)
         described = self._released_set(istioctl)
         names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
         kept = pulling.kept(names)
@@ -119,7 +130,7 @@ class IstioSource:
             MachineError: one is not there, or of a version that is not supported; or the images are
                 of another release.
         """
-        istioctl = istioctls.find(self.istioctl)
+        istioctl = istioctls.find(self.istioctl, self.parts.addresses)
         described = self._released_set(istioctl)
         supported.ISTIO.require(described.istio_version, where=str(istioctl))
         if self.charts is None:
@@ -127,7 +138,12 @@ class IstioSource:
             names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
             return Release(istioctl, described, names)
         helm = helm_install.gather(
-            self.charts, described, progress, self.registries.ca, machines_own=machines_own
+            self.charts,
+            described,
+            progress,
+            self.registries.ca,
+            machines_own=machines_own,
+            parts=self.parts,
         )
         described = replace(described, istio_version=helm.charts.istio_version)
         self._require_one_release(described.istio_version, self.charts, progress)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import platform
 import re
 import shutil
 import tarfile
-import urllib.request
+import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Final
 
 from mesh_fixtures import supported
-from mesh_fixtures.artifacts.cache import cache_root
+from mesh_fixtures.artifacts import download, releases
+from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.command import Limits
+from mesh_fixtures.artifacts.part_source import released_part
+from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.patience import patient
+from mesh_fixtures.progress import Progress
 
-RELEASES: Final = "https://github.com/istio/istio/releases/download"
-"""Where Istio's releases are (source: Istio, "Download the Istio release")."""
+PART: Final = "released-istioctl"
+"""The part with the program of a version."""
 
 _VERSION: Final = re.compile(r"v?(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)")
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-_DEADLINE: Final = 120.0
+_DEADLINE: Final = 300.0
+_WANTED: Final = "the istioctl of a release"
 _REMEDY: Final = "install the istioctl of a release, or name one by --mesh-istioctl"
 
 
@@ -66,11 +71,12 @@ def in_path() -> str | None:
     return shutil.which("istioctl", path=os.pathsep.join(others))
 
 
-def find(source: str, root: Path | None = None) -> Path:
+def find(source: str, addresses: Addresses = PUBLIC, root: Path | None = None) -> Path:
     """The program, fetched if it is not there yet.
 
     Args:
         source: as for `problems`.
+        addresses: where releases are.
         root: folder to keep it in; the user's cache folder by default.
 
     Raises:
@@ -83,35 +89,34 @@ def find(source: str, root: Path | None = None) -> Path:
         )
     version = version_in(source)
     if version:
-        return _fetched(_url_of(version), root)
+        part = released_part(PART, releases.istioctl(version), addresses)
+        made = Cache(root or cache_root()).ensure((part,), Progress("istioctl"))
+        return made[PART].folder / "istioctl"
     if is_url(source):
-        return _fetched(source, root)
+        return _fetched(source, root or cache_root().parent / "released")
     return Path(str(shutil.which(source) if source else in_path()))
 
 
-def _url_of(version: str) -> str:
-    machine = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    return f"{RELEASES}/{version}/istioctl-{version}-linux-{machine}.tar.gz"
-
-
-def _fetched(url: str, root: Path | None) -> Path:
-    folder = root or cache_root().parent / "released"
+def _fetched(url: str, folder: Path) -> Path:
     file = folder / f"istioctl-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     if file.exists():
         return file
+    limits = Limits(time.monotonic() + patient(_DEADLINE))
     try:
-        with urllib.request.urlopen(url, timeout=patient(_DEADLINE)) as answer:  # noqa: S310
-            content = _program_in(answer.read())
+        with tempfile.TemporaryDirectory(prefix="mesh-istioctl-") as scratch:
+            received = Path(scratch, "istioctl")
+            download.fetch(url, received, what=_WANTED, limits=limits)
+            content = _program_in(received.read_bytes())
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".new")
+        beside.write_bytes(content)
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise ArtifactError(
-            wanted="the istioctl of a release",
+            wanted=_WANTED,
             seen=f"{type(error).__name__}: {error}",
             where=url,
-            remedy="let this machine reach it, or name a file by --mesh-istioctl",
+            remedy="name an archive of a release, or a file by --mesh-istioctl",
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".new")
-    beside.write_bytes(content)
     beside.chmod(0o755)
     beside.replace(file)
     return file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
 METALLB_FILE: Final = "metallb.yaml"
+METALLB_SOURCE: Final = "metallb-native.yaml"
 
 Manifest = dict[str, Any]
 
@@ -26,20 +27,39 @@ def metallb_images() -> Mapping[str, str]:
     }
 
 
-def manifests() -> Part:
-    """The part with `metallb.yaml`."""
+def manifests(*, released: bool = False) -> Part:
+    """The part with `metallb.yaml`.
+
+    Args:
+        released: whether MetalLB's images are those of its manifest.
+    """
+
+    def build(work: Work) -> None:
+        source = work.needs["metallb"] / METALLB_SOURCE
+        documents = [each for each in yaml.safe_load_all(source.read_text()) if each]
+        images = images_by_container(documents) if released else metallb_images()
+        fitted = fit_metallb(documents, images, source)
+        (work.into / METALLB_FILE).write_text(yaml.safe_dump_all(fitted, sort_keys=False))
+
+    images = "those of the manifest" if released else str(metallb_images())
     return Part(
         name="manifests",
-        inputs={"rewriting": inspect.getsource(fit_metallb), "images": str(metallb_images())},
-        build=_build,
+        inputs={"rewriting": inspect.getsource(fit_metallb), "images": images},
+        build=build,
         needs=("metallb",),
     )
 
 
-def _build(work: Work) -> None:
-    source = work.needs["metallb"] / "metallb-native.yaml"
-    fitted = fit_metallb(yaml.safe_load_all(source.read_text()), metallb_images(), source)
-    (work.into / METALLB_FILE).write_text(yaml.safe_dump_all(fitted, sort_keys=False))
+def images_by_container(manifests: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What manifests name themselves, by container name."""
+    return {each["name"]: each["image"] for each in containers(manifests)}
+
+
+def containers(manifests: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The containers of workloads."""
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "DaemonSet"):
+            yield from manifest["spec"]["template"]["spec"]["containers"]
 
 
 def fit_metallb(

@@ -24,7 +24,7 @@ class Work:
     Attributes:
         into: the empty folder that becomes the part.
         scratch: a folder that is removed afterwards, on the same file system.
-        needs: folders of the parts that this one is made of, by name.
+        needs: folders of the parts that this one is made of or uses, by name.
         limits: when programs that it runs must end.
         progress: where it reports remarks.
         part: its own name.
@@ -68,6 +68,8 @@ class Part:
         needs: names of parts that it is made of; a change of theirs changes its key.
         lane: parts of one lane are built one after another, in the order of the catalog.
         seconds: how long its build may take.
+        uses: names of parts that its build calls, which come before it and change no key.
+        on_demand: whether it is made only for a part that uses it.
         prefetch: fetches what the build will download; runs early, in a lane of its own, and its
             failure is left to the build to report.
     """
@@ -78,6 +80,8 @@ class Part:
     needs: tuple[str, ...] = ()
     lane: str = "files"
     seconds: float = 900.0
+    uses: tuple[str, ...] = ()
+    on_demand: bool = False
     prefetch: Callable[[Work], None] | None = None
 
 

@@ -125,9 +125,14 @@ class Kept:
         return found.get(name, {})
 
 
+def program() -> gobuild.Programs:
+    """The program that asks registries and reads archives."""
+    return gobuild.Programs(PROGRAM, "tools", {PROGRAM: f"./cmd/{PROGRAM}"})
+
+
 def program_part() -> Part:
-    """The part with the program that asks registries and reads archives."""
-    return gobuild.Programs(PROGRAM, "tools", {PROGRAM: f"./cmd/{PROGRAM}"}).part()
+    """The part with that program."""
+    return program().part()
 
 
 def ensure_program(progress: Progress) -> Path:
@@ -145,6 +150,7 @@ def part(
     program: Path,
     registries: Registries,
     archives: Sequence[Path] = (),
+    name: str = PART,
 ) -> Part:
     """The part with `ARCHIVE`, an OCI archive of these images, and `NAMES`, their names.
 
@@ -153,10 +159,11 @@ def part(
     Args:
         digests: by full name.
         archives: what to take them from, in place of registries.
+        name: of the part.
     """
 
     def build(work: Work) -> None:
-        references = [f"{name}@{digest}" for name, digest in sorted(digests.items())]
+        references = [f"{image}@{digest}" for image, digest in sorted(digests.items())]
         seconds = patient(_PULL_SECONDS)
         output = work.run(
             [
@@ -172,11 +179,11 @@ def part(
         )
         found = images_in(output)
         (work.into / NAMES).write_text(json.dumps(sorted(digests), indent=1))
-        labels = {name: image.get("labels") or {} for name, image in found.items()}
+        labels = {each: image.get("labels") or {} for each, image in found.items()}
         (work.into / _LABELS).write_text(json.dumps(labels, indent=1))
 
     return Part(
-        name=PART,
+        name=name,
         inputs={
             _IMAGES: json.dumps(dict(digests), sort_keys=True),
             "machine": platform.machine(),
@@ -187,16 +194,17 @@ def part(
     )
 
 
-def kept(names: Sequence[str], root: Path | None = None) -> Kept | None:
+def kept(names: Sequence[str], root: Path | None = None, part: str = PART) -> Kept | None:
     """These images as they are on this machine, those that were used last; None where some are not.
 
     Args:
         names: full ones.
         root: the cache's folder; the user's by default.
+        part: name of the part that they were pulled into.
     """
     wanted = set(names)
     found = None
-    for inputs, folder in Cache(root or cache_root()).versions_of(PART):
+    for inputs, folder in Cache(root or cache_root()).versions_of(part):
         digests: dict[str, str] = json.loads(inputs[_IMAGES])
         if wanted == set(digests):
             found = Kept(digests, folder)
@@ -217,7 +225,7 @@ def resolve(names: Sequence[str], registries: Registries, progress: Progress) ->
             cannot be built.
     """
     there = kept(names)
-    if there is not None and _loaded() == dict(there.digests):
+    if there is not None and there.digests.items() <= _loaded().items():
         progress.note("images", f"as loaded from archives: {_listed(there.digests)}")
         return there.digests
     program = ensure_program(progress)
@@ -274,11 +282,14 @@ def save(
     return written
 
 
-def load(names: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, str]:
+def load(
+    names: Sequence[str], folder: Path, progress: Progress, part_name: str = PART
+) -> Mapping[str, str]:
     """Take images from the archives of a folder; no registry is asked for them from then on.
 
     Args:
         names: full ones.
+        part_name: of the part that they are put into.
 
     Returns:
         The digest of each.
@@ -295,16 +306,19 @@ def load(names: Sequence[str], folder: Path, progress: Progress) -> Mapping[str,
             remedy=_REMEDIES["archive"],
         )
     with progress.phase("load", detail=str(folder)):
-        digests = _bring(names, Registries(), progress, archives)
-    _remember_loaded(digests)
+        digests = _bring(names, Registries(), progress, part_name, archives)
+    _remember_loaded({**_loaded(), **digests})
     return digests
 
 
-def pull(names: Sequence[str], registries: Registries, progress: Progress) -> Mapping[str, str]:
+def pull(
+    names: Sequence[str], registries: Registries, progress: Progress, part_name: str = PART
+) -> Mapping[str, str]:
     """Pull what registries have now, in place of what was loaded from archives, too.
 
     Args:
         names: full ones.
+        part_name: of the part that they are put into.
 
     Returns:
         The digest of each.
@@ -312,9 +326,10 @@ def pull(names: Sequence[str], registries: Registries, progress: Progress) -> Ma
     Raises:
         ArtifactError: one cannot be had.
     """
-    digests = _bring(names, registries, progress)
-    if not digests.keys().isdisjoint(_loaded()):
-        _remember_loaded({})
+    digests = _bring(names, registries, progress, part_name)
+    loaded = _loaded()
+    if not digests.keys().isdisjoint(loaded):
+        _remember_loaded({name: loaded[name] for name in loaded.keys() - digests.keys()})
     return digests
 
 
@@ -322,12 +337,14 @@ def _bring(
     names: Sequence[str],
     registries: Registries,
     progress: Progress,
+    part_name: str,
     archives: Sequence[Path] = (),
 ) -> dict[str, str]:
     """Have images on this machine as registries, or archives, have them now; their digests."""
     program = ensure_program(progress)
     digests = _resolve(program, names, registries, archives)
-    Cache(cache_root()).ensure([part(digests, program, registries, archives)], progress)
+    wanted = part(digests, program, registries, archives, part_name)
+    Cache(cache_root()).ensure([wanted], progress)
     return digests
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +10,11 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import versions
-from mesh_fixtures.artifacts.cache import cache_root
+from mesh_fixtures.artifacts import manifests, releases
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.charts import run_helm
-from mesh_fixtures.artifacts.manifests import fit_metallb
+from mesh_fixtures.artifacts.part_source import released_part
+from mesh_fixtures.artifacts.releases import Addresses
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.images import ImageSet, full_name
@@ -35,10 +33,6 @@ PILOT: Final = "pilot"
 PROXY: Final = "proxyv2"
 """Names of Istio's images, below the hub."""
 
-_METALLB_URL: Final = (
-    f"https://raw.githubusercontent.com/metallb/metallb/v{versions.METALLB}"
-    "/config/manifests/metallb-native.yaml"
-)
 _DEADLINE: Final = 60.0
 
 
@@ -94,8 +88,8 @@ def _set(settings: Mapping[str, str]) -> Iterator[str]:
             yield from ("--set", f"{key}={value}")
 
 
-def _with_proxies(manifests: str) -> tuple[str, ...]:
-    images = _images_in(yaml.safe_load_all(manifests))
+def _with_proxies(rendered: str) -> tuple[str, ...]:
+    images = _images_in(yaml.safe_load_all(rendered))
     pilots = [full_name(image) for image in images if f"/{PILOT}:" in image]
     proxies = [pilot.replace(f"/{PILOT}:", f"/{PROXY}:") for pilot in pilots]
     return tuple(dict.fromkeys([*pilots, *proxies]))
@@ -118,56 +112,30 @@ def images_of(
     return tuple(dict.fromkeys(found))
 
 
-def kept_manifest(folder: Path, url: str = _METALLB_URL) -> Path:
-    """Where MetalLB's manifest from there is kept."""
-    key = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return folder / f"metallb-{versions.METALLB}-{key}.yaml"
-
-
-def metallb_manifest(progress: Progress, root: Path | None = None, url: str = _METALLB_URL) -> Path:
+def metallb_manifest(progress: Progress, addresses: Addresses) -> Path:
     """MetalLB's manifest with its released images, fetched once.
-
-    Source: MetalLB documentation, "Installation by manifest".
 
     Raises:
         ArtifactError: it could not be fetched, or is not what it should be.
     """
-    folder = root or cache_root().parent / "released"
-    file = kept_manifest(folder, url)
-    if file.exists():
-        return file
-    with progress.phase("MetalLB's manifest"):
-        try:
-            with urllib.request.urlopen(url, timeout=patient(_DEADLINE)) as answer:  # noqa: S310
-                manifests = [m for m in yaml.safe_load_all(answer.read()) if m]
-            fitted = fit_metallb(manifests, _by_container(manifests), file)
-        except (OSError, urllib.error.URLError, yaml.YAMLError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                wanted=f"the manifest of MetalLB {versions.METALLB}",
-                seen=f"{type(error).__name__}: {error}",
-                where=url,
-                remedy="let this machine reach it, or use --mesh-images built",
-            ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".new")
-    beside.write_text(yaml.safe_dump_all(fitted, sort_keys=False))
-    beside.replace(file)
-    return file
+    source = released_part("metallb", releases.metallb(), addresses)
+    made = Cache(cache_root()).ensure((source, manifests.manifests(released=True)), progress)
+    return made["manifests"].folder / manifests.METALLB_FILE
 
 
-def _by_container(manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    return {each["name"]: each["image"] for each in _containers(manifests)}
+def metallb_images(progress: Progress, addresses: Addresses) -> tuple[str, ...]:
+    """Full names of the images that it names.
+
+    Raises:
+        ArtifactError: as `metallb_manifest`.
+    """
+    documents = yaml.safe_load_all(metallb_manifest(progress, addresses).read_text())
+    return tuple(dict.fromkeys(full_name(image) for image in _images_in(documents)))
 
 
-def _images_in(manifests: Any) -> Iterator[str]:
-    for container in _containers([manifest for manifest in manifests if manifest]):
+def _images_in(documents: Any) -> Iterator[str]:
+    for container in manifests.containers(manifest for manifest in documents if manifest):
         yield str(container["image"])
-
-
-def _containers(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    for manifest in manifests:
-        if manifest["kind"] in ("Deployment", "DaemonSet"):
-            yield from manifest["spec"]["template"]["spec"]["containers"]
 
 
 def _ask(istioctl: Path, *arguments: str) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from mesh_fixtures.artifacts import istio, pulling, versions
 from mesh_fixtures.artifacts.folders import link
 from mesh_fixtures.artifacts.images import ARCHIVE, FILES, NAMES, WITHOUT_ISTIO
+from mesh_fixtures.artifacts.part_source import RUNTIME_ROOT
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 
@@ -44,33 +45,42 @@ OF_PULLED: Final = "pulled-store"
 """The part with a store whose images of Istio were pulled."""
 
 
-def store(version: str = versions.ISTIO, earlier: str = "") -> Part:
-    """The part with the folder `containerd`, all of whose images were built.
+def store(
+    version: str = versions.ISTIO,
+    earlier: str = "",
+    *,
+    others: tuple[str, ...] = (),
+    runtime: tuple[str, ...] = (),
+) -> Part:
+    """The part with the folder `containerd`, whose images of Istio were built.
 
     Args:
         version: of Istio.
         earlier: version whose images it has, too; empty for none.
+        others: names of parts with further images.
+        runtime: names of parts that are laid over a node's root.
     """
     of_versions = (version, earlier) if earlier else (version,)
     archives = tuple(istio.part_name("images", each) for each in of_versions)
-    return _store(part_name(version, earlier), archives)
+    return _store(part_name(version, earlier), (*archives, *others), runtime)
 
 
-def store_of_pulled() -> Part:
+def store_of_pulled(*, others: tuple[str, ...] = (), runtime: tuple[str, ...] = ()) -> Part:
     """The same with pulled images of Istio."""
-    return _store(OF_PULLED, (WITHOUT_ISTIO, pulling.PART))
+    return _store(OF_PULLED, (WITHOUT_ISTIO, pulling.PART, *others), runtime)
 
 
-def _store(name: str, archives: tuple[str, ...]) -> Part:
+def _store(name: str, archives: tuple[str, ...], runtime: tuple[str, ...]) -> Part:
     def build(work: Work) -> None:
         folders = [work.needs[archive] for archive in archives]
-        import_images(work, folders, work.into / "containerd")
+        above = [work.needs[part] / RUNTIME_ROOT for part in runtime]
+        import_images(work, folders, work.into / "containerd", above)
 
     return Part(
         name=name,
         inputs=inputs(),
         build=build,
-        needs=("debian", *archives),
+        needs=("debian", *runtime, *archives),
         seconds=600.0,
     )
 
@@ -97,13 +107,16 @@ def _configuration() -> str:
     )
 
 
-def import_images(work: Work, sources: Sequence[Path], folder: Path) -> None:
+def import_images(
+    work: Work, sources: Sequence[Path], folder: Path, above: Sequence[Path] = ()
+) -> None:
     """Make a root folder of containerd with the images of archives, unpacked.
 
     Args:
         work: of a part that needs `debian`.
         sources: folders with `images.ARCHIVE` and the list of its names in `images.NAMES`.
         folder: the root folder; it must not be there.
+        above: folders that are laid over a node's root.
 
     Raises:
         ArtifactError: they could not be imported.
@@ -116,11 +129,12 @@ def import_images(work: Work, sources: Sequence[Path], folder: Path) -> None:
     for number, source in enumerate(sources):
         link(source / ARCHIVE, archives / f"{number}-{ARCHIVE}")
     debian = work.needs["debian"]
+    node = ":".join(map(str, (*above, debian / "node")))
     work.run(
         # When the first process of the process namespace ends, the kernel ends all others, and the
         # mounts go with the mount namespace.
         ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-         "--ipc", "sh", SCRIPT, debian / "node", debian / "base", work.scratch, folder,
+         "--ipc", "sh", SCRIPT, node, debian / "base", work.scratch, folder,
          archives, *names],
         what="to import container images with the node's own containerd",
         remedy="overlay mounts and root are needed: see `mesh-conformance doctor`",

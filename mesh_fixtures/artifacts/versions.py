@@ -11,6 +11,9 @@ from typing import Final
 GO_MINIMUM: Final = (1, 26)
 """Oldest Go toolchain that builds these modules: major and minor."""
 
+GO: Final = "1.26.8"
+"""Released: the toolchain that is fetched where parts are released and there is no Go."""
+
 KUBERNETES: Final = "1.36.3"
 """Go module `k8s.io/kubernetes`."""
 
@@ -26,6 +29,18 @@ COREDNS: Final = "1.14.7"
 METALLB: Final = "0.15.2"
 """Go module `go.universe.tf/metallb`; the newest whose dependencies can all be had."""
 
+METALLB_MANIFEST_SHA256: Final = "a1b04c376fb39c93265f551fe23716a3ae6e09b790edb3bf257d3fc784c35a18"
+"""Of `config/manifests/metallb-native.yaml` of that version, as in its Go module."""
+
+CONTAINERD: Final = "1.7.35"
+"""Released: the long-term line, whose configuration is that of Debian's, which else runs."""
+
+RUNC: Final = "1.3.7"
+"""Released."""
+
+CNI_PLUGINS: Final = "1.9.1"
+"""Released."""
+
 ISTIO: Final = "1.31-alpha.eed52ebb66ad"
 """What istiod, the proxies and istioctl call themselves, and the tag of their images: the release
 that the module's VERSION file names, and the commit."""
@@ -37,6 +52,10 @@ ISTIO_MODULES: Final = {
 """Go module `istio.io/istio`: commits, as releases have no version that the Go command accepts. All
 but `ISTIO` are built when asked for; that of April loses endpoints when remote secrets are rotated
 (istio/istio #60612, #60920, #61043)."""
+
+ISTIO_RELEASE: Final = "1.31.4"
+"""The release that labs of released parts run unless another one is named; what is built has
+none."""
 
 HELM: Final = "3.22.0"
 """Go module `helm.sh/helm/v3`."""

@@ -8,16 +8,34 @@ from dataclasses import replace
 
 from mesh_fixtures.commands import add_patience, add_progress, given
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.options import AUTO, HELM, INSTALL, ISTIO, KUBERNETES, METHODS, declare
+from mesh_fixtures.options import (
+    AUTO,
+    HELM,
+    INSTALL,
+    ISTIO,
+    KUBERNETES,
+    METHODS,
+    PARTS,
+    PARTS_FROM,
+    REGISTRY_CA,
+    REGISTRY_MIRROR,
+    Choice,
+    declare,
+)
 from mesh_fixtures.progress import Progress, Sink
+from mesh_fixtures.providers import require_fit
 
-SUMMARY = "build all binaries and images that labs run, and list them"
+SUMMARY = "build or fetch all binaries and images that labs run, and list them"
+
+_OF_PARTS = (PARTS, PARTS_FROM, REGISTRY_CA, REGISTRY_MIRROR)
 
 
 def add(parser: ArgumentParser) -> None:
     declare(parser, KUBERNETES)
     declare(parser, ISTIO)
     declare(parser, INSTALL, choices=(AUTO, *METHODS))
+    for option in _OF_PARTS:
+        declare(parser, option)
     parser.add_argument(
         "--prune",
         action="store_true",
@@ -32,18 +50,29 @@ def run(arguments: Namespace, sink: Sink) -> int:
         return _prune()
     from mesh_fixtures.artifacts import istio
     from mesh_fixtures.artifacts.build import ensure_artifacts
+    from mesh_fixtures.artifacts.part_source import PartSource
+    from mesh_fixtures.artifacts.pulling import Registries
     from mesh_fixtures.lab.netns.provider import kubernetes_version
 
     kubernetes = kubernetes_version("".join(given(arguments, KUBERNETES)))
     version = istio.version_of("".join(given(arguments, ISTIO)))
     installs = given(arguments, INSTALL, valid=INSTALL.choices)
+    asked = Choice(
+        parts="".join(given(arguments, PARTS, valid=PARTS.choices)) or PARTS.default,
+        parts_from=given(arguments, PARTS_FROM),
+    )
+    require_fit(asked)
+    source = PartSource.of(asked)
+    registries = Registries(
+        "".join(given(arguments, REGISTRY_CA)), given(arguments, REGISTRY_MIRROR)
+    )
     progress = Progress("artifacts", sink)
     with interruption.holding():
-        artifacts = ensure_artifacts(progress, kubernetes, version)
+        artifacts = ensure_artifacts(progress, kubernetes, version, "", source, registries)
         if HELM in installs:
             from mesh_fixtures.artifacts.helm import ensure_parts
 
-            packaged = ensure_parts(progress, version)
+            packaged = ensure_parts(progress, version, source)
             artifacts = replace(artifacts, parts={**artifacts.parts, **packaged})
     print(artifacts.describe())
     return 0

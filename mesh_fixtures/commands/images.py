@@ -52,8 +52,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
     with interruption.holding():
         images = provider.images()
         if arguments.save:
-            from mesh_fixtures.artifacts import pulling
+            from mesh_fixtures.artifacts import build, pulling
+            from mesh_fixtures.artifacts.part_source import PartSource
 
+            build.prepare_pulling(progress, PartSource.of(asked))
             registries = pulling.Registries(asked.registry_ca, asked.registry_mirrors)
             names = _pulled(images, provider)
             print(*pulling.save(names, registries, arguments.save, progress), sep="\n")

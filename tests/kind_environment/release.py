@@ -17,15 +17,19 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import yaml
 
-from mesh_fixtures.artifacts import catalog, released, versions
+from mesh_fixtures.artifacts import catalog, manifests, released, releases, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.images import ARCHIVE, NAMES
 from mesh_fixtures.artifacts.istio_source import IstioSource
+from mesh_fixtures.artifacts.part_source import released_part
+from mesh_fixtures.artifacts.parts import Work
+from mesh_fixtures.artifacts.releases import PUBLIC
 from mesh_fixtures.images import RELEASED
 from mesh_fixtures.progress import Progress
 from tests.kind_environment.status import USAGE
@@ -60,7 +64,7 @@ def main(command: Sequence[str]) -> int:
     built = Cache(cache_root()).ensure(catalog.parts(), Progress("release"))
     folders = {name: part.folder for name, part in built.items()}
     with tempfile.TemporaryDirectory() as cache:
-        manifest = _fetch_metallb(folders["metallb"] / "metallb-native.yaml", Path(cache))
+        manifest = _keep_metallb(folders["metallb"] / "metallb-native.yaml", Path(cache))
         archive = Path(cache, "images.tar")
         make_loadable(folders["images"] / ARCHIVE, archive)
         _name_images(folders, archive, manifest)
@@ -74,11 +78,19 @@ def main(command: Sequence[str]) -> int:
         return subprocess.run(command, env=environment, check=False).returncode
 
 
-def _fetch_metallb(source: Path, cache: Path) -> Path:
-    """Put MetalLB's manifest, out of its Go module, where a run keeps it that has fetched it."""
-    folder = cache / "mesh-conformance/released"
-    fetched = released.metallb_manifest(Progress("release"), folder, source.as_uri())
-    return fetched.rename(released.kept_manifest(folder))
+def _keep_metallb(source: Path, cache: Path) -> Path:
+    """Have MetalLB's manifest, out of its Go module, where a run keeps it that has fetched it;
+    returns the one that is made of it.
+    """
+    root = cache / "mesh-conformance/artifacts"
+    fetched = released_part("metallb", releases.metallb(), PUBLIC)
+
+    def copy(work: Work) -> None:
+        shutil.copy(source, work.into)
+
+    made = (replace(fetched, build=copy), manifests.manifests(released=True))
+    kept = Cache(root).ensure(made, Progress("release"))
+    return kept["manifests"].folder / manifests.METALLB_FILE
 
 
 def make_loadable(archive: Path, copy: Path) -> None:

@@ -55,6 +55,11 @@ def test_versions_of_istio_are_those_of_their_modules(version: str, module: str)
     assert version in supported.ISTIO
 
 
+def test_the_release_of_released_parts_is_supported() -> None:
+    assert versions.ISTIO_RELEASE in supported.ISTIO
+    assert versions.GO.startswith(".".join(map(str, versions.GO_MINIMUM)) + ".")
+
+
 def test_another_istio_has_parts_beside_those_of_the_default() -> None:
     current, other = keys_of(catalog.parts()), "1.31-alpha.b01690e6db7d"
     keys = keys_of(catalog.parts(istio_version=other))

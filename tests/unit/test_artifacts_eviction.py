@@ -37,6 +37,10 @@ def old_and_new(root: Path) -> tuple[list[Part], Path, Path]:
     return parts, old, Cache(root).ensure(parts, QUIET)["a"].folder
 
 
+def current(parts: list[Part]) -> dict[str, set[str]]:
+    return {name: {key} for name, key in keys_of(parts).items()}
+
+
 def age(folder: Path, seconds: float = 100 * DAY) -> None:
     then = time.time() - seconds
     for path in (folder, folder.with_name(f"{folder.name}.json")):
@@ -59,12 +63,12 @@ def make_lab() -> records.Record:
 def test_part_that_nothing_uses_goes_and_the_current_one_stays(tmp_path: Path) -> None:
     parts, old, new = old_and_new(tmp_path)
     age(new)
-    assert evict(tmp_path, keys_of(parts), unused_for=DAY) == [f"a {old.name}"]
+    assert evict(tmp_path, current(parts), unused_for=DAY) == [f"a {old.name}"]
     assert not old.exists()
     assert {path.suffix for path in (tmp_path / "a").glob(f"{old.name}*")} == {".lock"}
     assert (new / "file").is_file()
     assert set(Cache(tmp_path).find(parts)) == {"a"}
-    assert evict(tmp_path, keys_of(parts), unused_for=DAY) == []
+    assert evict(tmp_path, current(parts), unused_for=DAY) == []
 
 
 def test_use_keeps_a_part(tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def test_use_keeps_a_part(tmp_path: Path) -> None:
 def test_looking_is_not_using(tmp_path: Path) -> None:
     parts, old, _ = old_and_new(tmp_path)
     Cache(tmp_path).find([Part("a", {"version": "old"}, fill)])
-    assert evict(tmp_path, keys_of(parts), unused_for=DAY) == [f"a {old.name}"]
+    assert evict(tmp_path, current(parts), unused_for=DAY) == [f"a {old.name}"]
 
 
 def test_part_that_is_marked_during_eviction_stays(
@@ -92,14 +96,14 @@ def test_part_that_is_marked_during_eviction_stays(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", use_and_rename)
-    assert evict(tmp_path, keys_of(parts), unused_for=DAY) == []
+    assert evict(tmp_path, current(parts), unused_for=DAY) == []
     assert set(Cache(tmp_path).find([Part("a", {"version": "old"}, fill)])) == {"a"}
 
 
 def test_part_that_is_locked_stays(tmp_path: Path) -> None:
     parts, old, _ = old_and_new(tmp_path)
     with FileLock(tmp_path / "a" / f"{old.name}.lock"):
-        assert evict(tmp_path, keys_of(parts), unused_for=DAY) == []
+        assert evict(tmp_path, current(parts), unused_for=DAY) == []
     assert old.is_dir()
 
 
@@ -108,7 +112,7 @@ def test_removal_that_was_killed_is_finished_later(tmp_path: Path) -> None:
     # the record is out of the way, the folder still in place; then both
     record = old.with_name(f"{old.name}.json")
     record.rename(old.with_name(f"{old.name}.partial-1.json"))
-    assert evict(tmp_path, keys_of(parts), unused_for=DAY) == [f"a {old.name}"]
+    assert evict(tmp_path, current(parts), unused_for=DAY) == [f"a {old.name}"]
     left = old.with_name(f"{old.name}.partial-1")
     left.mkdir()
     remove_leftovers(tmp_path)

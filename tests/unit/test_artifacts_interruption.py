@@ -33,7 +33,7 @@ def never_end(work):
     work.run(["sh", "-c", script, "sh", sys.argv[1]], what="to build for ever")
 
 catalog.parts = lambda *versions: (Part("a", {}, never_end),)
-sys.exit(cli.main(["artifacts"]))
+sys.exit(cli.main(["artifacts", "--parts", "built"]))
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures.artifacts import istioctl
+from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.errors import ArtifactError, MachineError
+from tests.parts.site import Site, serving
 
 PROGRAM = b"#!/bin/sh\necho hello\n"
 
@@ -64,10 +67,10 @@ def server() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("path", ["/istioctl", "/istioctl.tar.gz", "/istio.tar.gz"])
 def test_it_is_fetched_once(server: tuple[str, list[str]], tmp_path: Path, path: str) -> None:
     url, asked = server
-    program = istioctl.find(url + path, tmp_path)
+    program = istioctl.find(url + path, PUBLIC, tmp_path)
     assert program.read_bytes() == PROGRAM
     assert program.stat().st_mode & 0o111
-    assert istioctl.find(url + path, tmp_path) == program
+    assert istioctl.find(url + path, PUBLIC, tmp_path) == program
     assert asked == [path]
 
 
@@ -77,25 +80,30 @@ def test_what_is_no_istioctl_leaves_nothing(
 ) -> None:
     url, _ = server
     with pytest.raises(ArtifactError, match="wanted the istioctl of a release"):
-        istioctl.find(url + path, tmp_path / "kept")
+        istioctl.find(url + path, PUBLIC, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_release_by_its_version(
-    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, asked = server
-    monkeypatch.setattr(istioctl, "RELEASES", url)
+def test_a_release_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    with pytest.raises(ArtifactError, match="404"):
-        istioctl.find("1.30.1", tmp_path)
-    assert asked == ["/1.30.1/istioctl-1.30.1-linux-arm64.tar.gz"]
+    path, packed = "istio/1.30.1/istioctl-1.30.1-linux-arm64.tar.gz", archive("istioctl")
+    name = path.rpartition("/")[2]
+    sums = f"{hashlib.sha256(packed).hexdigest()}  {name}\n".encode()
+    with serving(Site({path: packed, f"{path}.sha256": sums})) as site:
+        addresses = Addresses.of([site.url])
+        program = istioctl.find("1.30.1", addresses, tmp_path)
+        assert program.read_bytes() == PROGRAM
+        assert program.stat().st_mode & 0o111
+        assert istioctl.find("1.30.1", addresses, tmp_path) == program
+        assert site.paths() == [f"/{path}.sha256", f"/{path}"]
+        with pytest.raises(ArtifactError, match="404"):
+            istioctl.find("1.30.2", addresses, tmp_path)
 
 
 @pytest.mark.parametrize("version", ["1.23.6", "v1.33.0"])
 def test_a_release_outside_of_the_range_is_not_fetched(tmp_path: Path, version: str) -> None:
     with pytest.raises(MachineError, match=r"wanted Istio 1\.24 to 1\.32"):
-        istioctl.find(version, tmp_path)
+        istioctl.find(version, PUBLIC, tmp_path)
 
 
 @pytest.fixture

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mesh_fixtures.artifacts import released
+from mesh_fixtures.artifacts import released, releases, versions
+from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.istio_source import IstioSource
+from mesh_fixtures.artifacts.part_source import released_part
+from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.install.method import primary_operator
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.scenario import load_scenario
+from tests.parts.site import Site, serving
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 MESH = yaml.safe_dump_all(
@@ -73,25 +76,6 @@ def istioctl(tmp_path: Path) -> Callable[[str], Path]:
         return program
 
     return make
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    """URL of a manifest on this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/metallb.yaml" else 404)
-            self.end_headers()
-            self.wfile.write(METALLB.encode())
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
 
 
 VERSION = '{"clientVersion": {"version": "1.31.1"}}'
@@ -200,20 +184,39 @@ def test_hub_tag_and_variant_are_asked_of_istioctl(tmp_path: Path) -> None:
     assert spec["values"]["global"]["network"] == "network1"
 
 
-def test_a_manifest_is_fetched_once_and_keeps_its_images(server: str, tmp_path: Path) -> None:
-    file = released.metallb_manifest(Progress("test"), tmp_path, f"{server}/metallb.yaml")
+@pytest.fixture
+def metallb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Releases on this machine, of which MetalLB's is known; and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    digest = hashlib.sha256(METALLB.encode()).hexdigest()
+    monkeypatch.setattr(versions, "METALLB_MANIFEST_SHA256", digest)
+    (file,) = releases.metallb().files
+    with serving(Site({f"metallb/{file.path}": METALLB.encode()})) as site:
+        yield site
+
+
+def test_a_manifest_is_fetched_once_and_keeps_its_images(metallb: Site) -> None:
+    addresses = Addresses.of([metallb.url])
+    file = released.metallb_manifest(Progress("test"), addresses)
     first, second = yaml.safe_load_all(file.read_text())
     (controller,) = first["spec"]["template"]["spec"]["containers"]
     assert controller["image"] == "metallb/controller:v1"
     assert controller["env"] == [{"name": "KEPT", "value": "y"}]
     assert second["spec"]["template"]["spec"]["volumes"] == []
-    written = file.stat().st_mtime_ns
-    again = released.metallb_manifest(Progress("test"), tmp_path, f"{server}/metallb.yaml")
-    assert (again, again.stat().st_mtime_ns) == (file, written)
+    assert released.metallb_images(Progress("test"), addresses) == (
+        "docker.io/metallb/controller:v1",
+        "docker.io/metallb/speaker:v1",
+    )
+    assert len(metallb.asked) == 1
 
 
-def test_a_manifest_that_cannot_be_had(server: str, tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_had_or_is_another(
+    metallb: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ArtifactError, match="404") as error:
-        released.metallb_manifest(Progress("test"), tmp_path / "cache", f"{server}/other.yaml")
-    assert "--mesh-images built" in error.value.remedy
-    assert not (tmp_path / "cache").exists()
+        released.metallb_manifest(Progress("test"), Addresses.of([f"{metallb.url}/other"]))
+    assert "--mesh-parts built" in error.value.remedy
+    monkeypatch.setattr(versions, "METALLB_MANIFEST_SHA256", "0" * 64)
+    with pytest.raises(ArtifactError, match="with the SHA-256 0000"):
+        released.metallb_manifest(Progress("test"), Addresses.of([metallb.url]))
+    assert Cache(cache_root()).find([released_part("metallb", releases.metallb(), PUBLIC)]) == {}

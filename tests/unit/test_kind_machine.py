@@ -203,7 +203,8 @@ def test_versions_of_kubernetes_that_the_embedded_lab_builds(asked: str, version
 
 
 def of_kind(**choice: Any) -> IstioSource:
-    return IstioSource.of(Choice("kind", **choice), path_counts=True)
+    asked: dict[str, Any] = {"parts": "built", **choice}
+    return IstioSource.of(Choice("kind", **asked), path_counts=True)
 
 
 def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
@@ -215,6 +216,13 @@ def test_released_images_where_there_is_an_istioctl(install: Install) -> None:
     assert not IstioSource.of(Choice("netns")).is_released
     install("kind", "")
     assert [each.missing for each in missing_parts(Wanted(of_kind()))] == ["the program kubectl"]
+
+
+def test_released_parts_are_not_missing(install: Install) -> None:
+    assert missing_parts(Wanted(of_kind(parts="released"))) == []
+    nowhere = {"parts": "auto", "parts_from": ("http://127.0.0.1:1",), "istioctl": "1.30.1"}
+    found = [each.missing for each in missing_parts(Wanted(of_kind(**nowhere)))]
+    assert found[0] == "the program kubectl"
 
 
 @pytest.mark.parametrize("name", ["istioctl", "hub", "tag", "variant"])

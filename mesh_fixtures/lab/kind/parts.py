@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import helm_install, kind
+from mesh_fixtures.artifacts import catalog, helm_install, kind, releases
 from mesh_fixtures.artifacts.helm_install import HelmInstall
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
+from mesh_fixtures.artifacts.part_source import PartSource
 from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet, NodeImage
@@ -23,6 +24,8 @@ from mesh_fixtures.progress import Progress
 
 NODE_REPOSITORY: Final = "kindest/node"
 """Where kind's own node images are."""
+
+_NO_KUBECTL: Final = "install kubectl, or use --mesh-images built"
 
 
 @dataclass(frozen=True)
@@ -98,17 +101,21 @@ def node_image(kubernetes: str) -> str:
 
 def missing_parts(wanted: Wanted) -> list[Problem]:
     """What is missing here or does not fit; what is built on this machine does not count."""
-    found = [*_missing("kubectl")] if wanted.source.is_released else []
+    parts = wanted.source.parts
+    found = []
+    if wanted.source.is_released and not (
+        shutil.which("kubectl") or parts.offers(catalog.KUBECTL, releases.kubectl())
+    ):
+        found.append(Problem("the program kubectl", _NO_KUBECTL))
     found += wanted.source.problems()
-    if not (shutil.which("kind") or kind.is_built() or shutil.which("go")):
+    if not (
+        shutil.which("kind")
+        or kind.is_built()
+        or shutil.which("go")
+        or parts.offers("kind", releases.kind())
+    ):
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
-
-
-def _missing(name: str) -> list[Problem]:
-    if shutil.which(name):
-        return []
-    return [Problem(f"the program {name}", f"install {name}, or use --mesh-images built")]
 
 
 def images_of(wanted: Wanted) -> list[NodeImage]:
@@ -124,7 +131,7 @@ def images_of(wanted: Wanted) -> list[NodeImage]:
     if not source.is_released:
         return [NodeImage(name, "built on this machine") for name in images.names(source.version)]
     release = source.gather_release(progress, machines_own=True)
-    metallb = _manifests(released.metallb_manifest(progress))
+    metallb = _manifests(released.metallb_manifest(progress, source.parts.addresses))
     return [
         NodeImage(name, "what Docker or Podman holds, else pulled", pulled=True)
         for name in released.images_of(release.images, metallb, release.names)
@@ -145,7 +152,13 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts.build import ensure_artifacts
 
     source = wanted.source
-    artifacts = ensure_artifacts(progress, istio_version=source.version, earlier=source.earlier)
+    artifacts = ensure_artifacts(
+        progress,
+        istio_version=source.version,
+        earlier=source.earlier,
+        source=source.parts,
+        registries=source.registries,
+    )
     programs = artifacts.binaries
     image = node_image(wanted.kubernetes)
     helm = None
@@ -158,11 +171,12 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
             ca,
             earlier=source.earlier,
             machines_own=True,
+            parts=source.parts,
         )
     digest = _digest(artifacts.digest, image)
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
-        kind=_kind(progress),
+        kind=_kind(progress, source.parts),
         tools=Tools(programs / "kubectl", artifacts.istioctl, helm.program if helm else None),
         node_image=image,
         images=artifacts.images,
@@ -177,18 +191,17 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
     from mesh_fixtures.artifacts import released
 
     image = node_image(wanted.kubernetes)
+    parts = wanted.source.parts
     release = wanted.source.gather_release(progress, machines_own=True)
     images, helm = release.images, release.helm
-    metallb = _manifests(released.metallb_manifest(progress))
+    metallb = _manifests(released.metallb_manifest(progress, parts.addresses))
     digest = _digest(
         json.dumps(asdict(images), sort_keys=True), json.dumps(metallb, sort_keys=True), image
     )
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
-        kind=_kind(progress),
-        tools=Tools(
-            _program("kubectl", "for Kubernetes"), release.istioctl, helm.program if helm else None
-        ),
+        kind=_kind(progress, parts),
+        tools=Tools(_kubectl(progress, parts), release.istioctl, helm.program if helm else None),
         node_image=image,
         images=images,
         metallb=metallb,
@@ -198,21 +211,23 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
     )
 
 
-def _kind(progress: Progress) -> Path:
+def _kind(progress: Progress, source: PartSource) -> Path:
     found = shutil.which("kind")
-    return Path(found) if found else kind.ensure_kind(progress)
+    return Path(found) if found else kind.ensure_kind(progress, source=source)
 
 
-def _program(name: str, purpose: str) -> Path:
-    found = shutil.which(name)
-    if found is None:
-        raise MachineError(
-            wanted=f"the program {name} {purpose}",
-            seen="none in PATH",
-            where="released images",
-            remedy=f"install {name}, or use --mesh-images built",
-        )
-    return Path(found)
+def _kubectl(progress: Progress, source: PartSource) -> Path:
+    found = shutil.which("kubectl")
+    if found:
+        return Path(found)
+    if source.offers(catalog.KUBECTL, releases.kubectl()):
+        return kind.ensure_kubectl(progress, source)
+    raise MachineError(
+        wanted="the program kubectl for Kubernetes",
+        seen="none in PATH",
+        where="released images",
+        remedy=_NO_KUBECTL,
+    )
 
 
 def _manifests(file: Path) -> list[dict[str, Any]]:

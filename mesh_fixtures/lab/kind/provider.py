@@ -86,6 +86,7 @@ class KindProvider(Provider):
             istio_version=source.version,
             earlier=source.earlier,
             with_charts=source.charts is not None,
+            source=source.parts,
         )
 
     def images(self) -> Sequence[NodeImage]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mesh_fixtures.contract import Discovered, Lab, Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig import FORM, IN_CLUSTER
-from mesh_fixtures.options import Choice, Option
+from mesh_fixtures.options import AUTO, Choice, Option
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import ImageSet
@@ -199,6 +199,8 @@ class KubeconfigProvider(Provider):
             "--mesh-tag": bool(choice.tag),
             "--mesh-variant": bool(choice.variant),
             "--mesh-upgrade-from": bool(choice.upgrade_from),
+            f"--mesh-parts {choice.parts}": choice.parts != AUTO,
+            "--mesh-parts-from": bool(choice.parts_from),
         }
         asked = ", ".join(option for option, is_given in of_labs.items() if is_given)
         if asked:

@@ -87,32 +87,51 @@ class NetnsProvider(Provider):
             None if source.is_released else source.version,
             source.earlier,
             with_charts=source.charts is not None,
+            source=source.parts,
         )
 
     def images(self) -> Sequence[NodeImage]:
         from mesh_fixtures.artifacts import images, pulling
         from mesh_fixtures.images import NodeImage
+
+        source = self._source
+        pulled, metallb = [], True
+        for part, names in self._pulled().items():
+            kept = pulling.kept(names, part=part)
+            digests = kept.digests if kept is not None else {}
+            pulled += [
+                NodeImage(name, "pulled", digests.get(name, ""), pulled=True) for name in names
+            ]
+            metallb = metallb and part == pulling.PART
+        built = images.names(None if source.is_released else source.version, metallb=metallb)
+        return [*pulled, *(NodeImage(name, _BUILT_HERE) for name in built)]
+
+    def _pulled(self) -> Mapping[str, Sequence[str]]:
+        """Full names of images that are pulled, by the part that they are pulled into."""
+        from mesh_fixtures.artifacts import gobuild, pulling, released
+        from mesh_fixtures.artifacts.part_source import METALLB_IMAGES
         from mesh_fixtures.progress import Progress
 
-        if not self._source.is_released:
-            return [NodeImage(name, _BUILT_HERE) for name in images.names(self._source.version)]
-        names = self._source.gather_release(Progress("images")).names
-        kept = pulling.kept(names)
-        digests = kept.digests if kept is not None else {}
-        return [
-            *(NodeImage(name, "pulled", digests.get(name, ""), pulled=True) for name in names),
-            *(NodeImage(name, _BUILT_HERE) for name in images.names(None)),
-        ]
+        source, progress, found = self._source, Progress("images"), {}
+        if source.is_released:
+            found[pulling.PART] = source.gather_release(progress).names
+        version = None if source.is_released else source.version
+        selection = source.parts.select(gobuild.programs(self._kubernetes, version))
+        if selection.has("metallb"):
+            found[METALLB_IMAGES] = released.metallb_images(progress, source.parts.addresses)
+        return found
 
     def fetch_images(self, progress: Progress, archives: Path | None = None) -> Mapping[str, str]:
-        from mesh_fixtures.artifacts import pulling
+        from mesh_fixtures.artifacts import build, pulling
 
-        names = [image.name for image in self.images() if image.pulled]
-        if not names:
-            return {}
-        if archives is not None:
-            return pulling.load(names, archives, progress)
-        return pulling.pull(names, self._source.registries, progress)
+        digests: dict[str, str] = {}
+        for part, names in self._pulled().items():
+            build.prepare_pulling(progress, self._source.parts)
+            if archives is not None:
+                digests |= pulling.load(names, archives, progress, part)
+            else:
+                digests |= pulling.pull(names, self._source.registries, progress, part)
+        return digests
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
@@ -154,16 +173,27 @@ class NetnsProvider(Provider):
         source = self._source
         if source.is_released:
             release = source.gather_release(progress)
+            build.prepare(progress, self._kubernetes, None, source.parts)
             # once, so that all labs of a run are made of the same images
             self._digests = self._digests or pulling.resolve(
                 release.names, source.registries, progress
             )
             artifacts = build.ensure_with_release(
-                progress, self._kubernetes, release, self._digests, source.registries
+                progress,
+                self._kubernetes,
+                release,
+                self._digests,
+                source.registries,
+                source.parts,
             )
             return artifacts, release.helm
         artifacts = build.ensure_artifacts(
-            progress, self._kubernetes, source.version, source.earlier
+            progress,
+            self._kubernetes,
+            source.version,
+            source.earlier,
+            source.parts,
+            source.registries,
         )
         if source.charts is None:
             return artifacts, None
@@ -173,6 +203,7 @@ class NetnsProvider(Provider):
             progress,
             source.registries.ca,
             earlier=source.earlier,
+            parts=source.parts,
         )
 
 
