@@ -55,6 +55,16 @@ _RESOURCES: Final = {
 """Quotas and policies often want some; the limits are out of the way of what is measured."""
 
 
+_EXPORTED: Final = {"networking.istio.io/exportTo": "*"}
+"""Gateways pass on what is known in their namespace, and a mesh may keep services to their own by
+default (Istio: MeshConfig, defaultServiceExportTo; Resource Annotations)."""
+
+
+_PROBED: Final = {"sidecar.istio.io/rewriteAppHTTPProbers": "true"}
+"""A mesh may leave kubelets' probes to its proxies, which refuse them where they take nothing but
+mutual TLS (Istio: Health Checking of Istio Services)."""
+
+
 def host(namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_DOMAIN) -> str:
     """Full name of HelloWorld's service, as Istio's configuration names it."""
     return f"{service}.{namespace}.svc.{cluster_domain}"
@@ -133,7 +143,7 @@ def service_manifest(name: str = SERVICE) -> str:
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "labels": {"app": name}},
+        "metadata": {"name": name, "labels": {"app": name}, "annotations": _EXPORTED},
         "spec": {
             "selector": {"app": "helloworld"},
             "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
@@ -156,6 +166,7 @@ def fresh_connections_manifest(
         "metadata": {"name": service},
         "spec": {
             "host": host(namespace, service, cluster_domain),
+            "exportTo": ["*"],
             "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
         },
     }
@@ -175,6 +186,21 @@ def permission_manifest() -> str:
         "spec": {"action": "ALLOW", "rules": [{}]},
     }
     return _yaml(policy)
+
+
+def scope_manifest(system_namespace: str) -> str:
+    """Sidecar by which the workloads of its namespace know each other, as YAML.
+
+    Where one of the whole mesh leaves other namespaces out, each has one that takes its place
+    (source: Istio, Sidecar).
+    """
+    scope = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": SERVICE},
+        "spec": {"egress": [{"hosts": ["./*", f"{system_namespace}/*"]}]},
+    }
+    return _yaml(scope)
 
 
 def helloworld_manifest(version: str, images: ImageSet) -> str:
@@ -251,7 +277,7 @@ def _deployment(
             "replicas": 1,
             "selector": {"matchLabels": dict(labels)},
             "template": {
-                "metadata": {"labels": {**labels, **more_labels}},
+                "metadata": {"labels": {**labels, **more_labels}, "annotations": _PROBED},
                 "spec": {**pod, "securityContext": _OF_POD, "containers": containers},
             },
         },

@@ -13,6 +13,7 @@ from mesh_fixtures.artifacts import images as built_images
 from mesh_fixtures.artifacts import istioctl as istioctls
 from mesh_fixtures.artifacts.pulling import Registries
 from mesh_fixtures.contract import Problem
+from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class IstioSource:
         """What is missing here or does not fit; what is built on this machine does not count."""
         found = self.registries.problems()
         if self.is_released:
-            found += istioctls.problems(self.istioctl) or _unsupported(self.istioctl)
+            found += istioctls.problems(self.istioctl) or self._problems_of_release()
             if self.charts == "":
                 found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
         return [*found, *helm_install.problems(self.charts, self.version)]
@@ -115,20 +116,54 @@ class IstioSource:
 
         Raises:
             ArtifactError: one could not be fetched.
-            MachineError: one is not there, or of a version that is not supported.
+            MachineError: one is not there, or of a version that is not supported; or the images are
+                of another release.
         """
         istioctl = istioctls.find(self.istioctl)
         described = self._released_set(istioctl)
         supported.ISTIO.require(described.istio_version, where=str(istioctl))
         if self.charts is None:
+            self._require_one_release(described.istio_version, str(istioctl), progress)
             names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
             return Release(istioctl, described, names)
         helm = helm_install.gather(
             self.charts, described, progress, self.registries.ca, machines_own=machines_own
         )
         described = replace(described, istio_version=helm.charts.istio_version)
+        self._require_one_release(described.istio_version, self.charts, progress)
         names = released.chart_images(helm.program, helm.charts, self.hub, self.tag, self.variant)
         return Release(istioctl, described, names, helm)
+
+    def _problems_of_release(self) -> list[Problem]:
+        """Of an istioctl whose release is known before it is fetched."""
+        if istioctls.is_url(self.istioctl):
+            return []
+        asked_for = istioctls.version_in(self.istioctl)
+        version = asked_for or released.version_of(istioctls.find(self.istioctl))
+        if version not in supported.ISTIO:
+            return [
+                Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)
+            ]
+        differs = self.charts is None and are_of_two_releases(self.tag, version)
+        return [_two_releases(self.tag, version)] if differs else []
+
+    def _require_one_release(self, version: str, where: str, progress: Progress) -> None:
+        """What installs Istio has the configuration of its own release, and images of another may
+        not understand it: their injector refuses every pod.
+
+        Args:
+            version: of istioctl or of the charts.
+
+        Raises:
+            MachineError: the images are of another release.
+        """
+        if are_of_two_releases(self.tag, version):
+            problem = _two_releases(self.tag, version)
+            raise MachineError(
+                wanted=problem.missing, seen=problem.seen, where=where, remedy=problem.remedy
+            )
+        if supported.minor_of(self.tag) and not _names(self.tag, version):
+            progress.note("images", f"--mesh-tag is {self.tag}, what installs them is {version}")
 
     def _released_set(self, istioctl: Path) -> ImageSet:
         return ImageSet(
@@ -177,11 +212,28 @@ def fitted_to(images: ImageSet, labels: Mapping[str, str]) -> ImageSet:
     return replace(images, istio_values={**images.istio_values, **values_for(labels)})
 
 
-def _unsupported(istioctl: str) -> list[Problem]:
-    """Whether an istioctl that is on this machine is of a release that cannot be installed."""
-    if istioctls.version_in(istioctl) or istioctls.is_url(istioctl):
-        return []
-    version = released.version_of(istioctls.find(istioctl))
-    if version in supported.ISTIO:
-        return []
-    return [Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)]
+def are_of_two_releases(tag: str, version: str) -> bool:
+    """Whether images with a tag are of another minor release than what installs them, as far as the
+    tag says.
+
+    Tags are anybody's: one that does not begin with a number of the same major says nothing.
+
+    Args:
+        version: of istioctl or of charts.
+    """
+    of_tag, own = supported.minor_of(tag), supported.minor_of(version)
+    return of_tag is not None and own is not None and of_tag[0] == own[0] and of_tag != own
+
+
+def _two_releases(tag: str, version: str) -> Problem:
+    return Problem(
+        "Istio's images and what installs them to be of one release",
+        "name the istioctl of that release by --mesh-istioctl (with Helm its charts by "
+        "--mesh-charts), or leave --mesh-tag out",
+        seen=f"--mesh-tag {tag}, and {version} to install it",
+    )
+
+
+def _names(tag: str, version: str) -> bool:
+    """Whether a tag is that of a version, or of a variant of its images."""
+    return tag.removeprefix("v") == version or tag.removeprefix("v").startswith(f"{version}-")

@@ -62,13 +62,21 @@ def run(arguments: Namespace, sink: Sink) -> int:
         try:
             if not kept:  # it was replaced meanwhile by one without a mesh
                 raise _none_kept(scenario)
-            return _examine(lab, arguments.report, progress)
+            return examine(lab, arguments.report, progress)
         finally:
             with interruption.removing():
                 lab.close(keep=kept)
 
 
-def _examine(lab: Lab, reports: Path, progress: Progress) -> int:
+def examine(lab: Lab, reports: Path, progress: Progress) -> int:
+    """Check a lab's mesh by all that applies and changes nothing, and print why some of it fails.
+
+    Args:
+        reports: folder for the diagnostics bundle.
+
+    Returns:
+        The exit status.
+    """
     from mesh_fixtures.diagnosis import explained
     from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
     from mesh_fixtures.diagnosis.diagnostician import Diagnostician, documents

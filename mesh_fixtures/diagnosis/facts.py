@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.diagnosis.runtime_facts import (
+    ISTIOD_TLS,
     Authority,
     Client,
     Endpoint,
@@ -39,12 +40,14 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
+from mesh_fixtures.probe.gateways import is_for_ambient
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 __all__ = [
     "AUTO_PASSTHROUGH",
+    "ISTIOD_TLS",
     "NOT_STARTING",
     "Authority",
     "Client",
@@ -57,6 +60,7 @@ __all__ = [
     "Failed",
     "Injector",
     "Istiod",
+    "Labels",
     "Listening",
     "Namespace",
     "NetworkGateway",
@@ -260,6 +264,11 @@ class Service:
         return is_external(self.kind, self.external)
 
     @property
+    def is_for_ambient(self) -> bool:
+        """Whether it is a gateway for the ambient mode only."""
+        return is_for_ambient(self.labels, [each.number for each in self.ports])
+
+    @property
     def gateway_port(self) -> int:
         """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
         number = self.labels.get(GATEWAY_PORT_LABEL, "")
@@ -302,7 +311,8 @@ class ClusterFacts:
     Attributes:
         api_server: URL by which other clusters reach its API server.
         pool: where its load balancers' addresses come from; empty when unknown.
-        namespaces: the mesh's system namespace and that of the samples, as far as they are there.
+        namespaces: the mesh's system namespace, and those of the samples and of gateways, as far as
+            they are there.
         root_bundles: what proxies are given to verify istiod by, by namespace.
         remote_secrets: those that the cluster holds.
         pods: of the system namespace and of the samples. So for deployments, services and warnings.
@@ -374,7 +384,8 @@ class ClusterFacts:
         return tuple(
             each
             for each in self.services or ()
-            if each.network or (each.is_external and self._leads_inside(each))
+            if (each.network and not each.is_for_ambient)
+            or (not each.network and each.is_external and self._leads_inside(each))
         )
 
     def _leads_inside(self, service: Service) -> bool:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.shards import ShardEndpoint
+
+ISTIOD_TLS: Final = "istiod-tls"
+"""Kind of the paths by which proxies get to istiod's TLS."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class Istiod:
             where that is not known.
         cluster_local: whether a host's endpoints are those of the client's cluster only, by the
             host's pattern, as the settings of the mesh say.
+        selectors: of namespaces in all clusters, to none but which it looks; empty for all.
     """
 
     pod: str
@@ -122,6 +128,7 @@ class Istiod:
     last_words: str = ""
     cluster_local: Mapping[str, bool] | None = None
     trust_domains: TrustDomains | None = None
+    selectors: tuple[Selector, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,17 @@ class Client:
 
 @dataclass(frozen=True)
 class Listening:
-    """Ports at which a gateway's proxy listens."""
+    """Ports at which a gateway's proxy listens.
+
+    Attributes:
+        denied: connections and requests that policies made it refuse since its start; None when
+            unknown.
+    """
 
     pod: str
     ports: tuple[int, ...]
     source: str
+    denied: int | None = None
 
 
 @dataclass(frozen=True)
@@ -208,8 +221,9 @@ class Path:
         client: cluster of the pod that tried.
         server: cluster that the address belongs to; empty when unknown.
         kind: `pod`, `gateway` (of another cluster, or of the client's), `api-server`, `istiod`
-            (where proxies of the client's cluster look for it) or `dns` (a name that every
-            cluster knows).
+            (where proxies of the client's cluster look for it), `istiod-tls` (the same, open where
+            it agrees on TLS, refused where it ends the connection before) or `dns` (a name that
+            every cluster knows).
         address: an IPv4 address or a host name.
         unresolved: how many failed as the name had no address.
         slow: of those that were open, how many took a second or more.
@@ -262,7 +276,8 @@ class Path:
             "name not resolved": self.unresolved,
         }
         seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return f"{self.attempts} connections to {self.target}: {seen or 'none tried'}"
+        how = " by TLS" if self.kind == ISTIOD_TLS else ""
+        return f"{self.attempts} connections to {self.target}{how}: {seen or 'none tried'}"
 
 
 @dataclass(frozen=True)

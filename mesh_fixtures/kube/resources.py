@@ -153,6 +153,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         DEPLOYMENTS,
         DESTINATION_RULES,
         AUTHORIZATION_POLICIES,
+        SIDECARS,
     )
 }
 

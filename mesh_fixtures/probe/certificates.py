@@ -27,6 +27,9 @@ SELF_SIGNED: Final = "istio-ca-secret"
 _CA_SERVER: Final = "ENABLE_CA_SERVER"
 """Variable by which istiod signs no certificates, as an external authority does."""
 
+_EXTERNAL_CA: Final = "EXTERNAL_CA"
+"""Variable that names whom istiod passes requests for certificates on to."""
+
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
 
 
@@ -137,9 +140,12 @@ def authority(kube: KubeClient) -> Authority | None:
 
 def _signs(kube: KubeClient) -> bool:
     """Whether the cluster's istiod is an authority, as it is unless its pods say otherwise."""
-    containers = [pod.container(CONTAINER) for pod in istiods(kube)]
-    settings = {each.env.get(_CA_SERVER, "true").lower() for each in containers if each is not None}
-    return settings != {"false"}
+    containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
+    passes_on = [
+        each.env.get(_CA_SERVER, "true").lower() == "false" or bool(each.env.get(_EXTERNAL_CA))
+        for each in containers
+    ]
+    return not passes_on or not all(passes_on)
 
 
 def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:

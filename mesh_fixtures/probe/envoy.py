@@ -26,6 +26,7 @@ _PORT: Final = 15000
 _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MOST_REQUESTS: Final = "max_requests_per_connection"
+_DENIED: Final = r"(^|\.)rbac\.denied$"
 _SHOWN: Final = 200
 
 Json = Mapping[str, Any]
@@ -230,6 +231,23 @@ def listeners(kube: KubeClient, pod: Pod) -> Listeners:
     except (KeyError, TypeError, AttributeError) as error:
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
     return Listeners(source, tuple(sorted(found, key=lambda each: (each.port, each.name))))
+
+
+def denied(kube: KubeClient, pod: Pod) -> int:
+    """Connections and requests that authorization policies made a pod's proxy refuse since its
+    start.
+
+    Source: Envoy, Role Based Access Control (statistics), of which Istio keeps these in any case.
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    source, answer = admin(kube, pod, f"stats?format=json&filter={quote(_DENIED, safe='')}")
+    try:
+        counters = [each for each in answer.get("stats", ()) if "name" in each]
+        return sum(int(each["value"]) for each in counters)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:

@@ -14,15 +14,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import debug, istiods
-from mesh_fixtures.scenario import ISTIOD_PORTS
+from mesh_fixtures.probe.workloads import injection_of
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 NETWORKS_PATH: Final = "/debug/networkz"
+HBONE_PORT: Final = 15008
 
 _SHOWN: Final = 200
 
@@ -83,7 +86,7 @@ class Gateway:
 
 def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway, ...]:
     """Services of a cluster that are gateways of a network, or lead to istiod from outside, by
-    namespace and name.
+    namespace and name; without those of another control plane in the same cluster.
 
     Args:
         addresses: of gateways that istiods advertise, whose Services need no label.
@@ -100,7 +103,7 @@ def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway
         namespace: kube.list(PODS, namespace)
         for namespace in sorted({each.meta.namespace for each in services})
     }
-    return tuple(
+    found = [
         Gateway(
             source=kube.source("services,pods", each.meta.namespace),
             cluster=kube.name,
@@ -112,15 +115,40 @@ def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway
             ),
         )
         for each in services
+    ]
+    return tuple(
+        each
+        for each in found
+        if not each.pods or not all(is_of_another(pod, kube.names) for pod in each.pods)
     )
 
 
+def is_of_another(pod: Pod, names: MeshNames) -> bool:
+    """Whether a pod's proxy is told to find istiod in another namespace than the mesh's."""
+    injection = injection_of(pod)
+    if injection is None:
+        return False
+    name, namespace, kind, *_ = (*injection.discovery.rpartition(":")[0].split("."), "", "", "")
+    return name.startswith("istiod") and kind == "svc" and namespace != names.system_namespace
+
+
 def is_gateway(service: Service) -> bool:
-    """Whether a Service is a gateway of a network, or leads to istiod from outside."""
-    if NETWORK_LABEL in service.meta.labels:
-        return True
+    """Whether a Service is a gateway of a network for sidecars, or leads to istiod from outside."""
     ports = {each.number for each in service.ports}
+    if NETWORK_LABEL in service.meta.labels:
+        return not is_for_ambient(service.meta.labels, ports)
     return service.is_external and not ports.isdisjoint(ISTIOD_PORTS)
+
+
+def is_for_ambient(labels: Mapping[str, str], ports: Collection[int]) -> bool:
+    """Whether a gateway is for the ambient mode only, as those of the class `istio-east-west`: it
+    tunnels, and passes nothing of sidecars on (Istio: Ambient, HBONE).
+
+    Args:
+        labels: of its Service.
+    """
+    of_sidecars = labels.get(GATEWAY_PORT_LABEL, str(SERVICES_PORT))
+    return HBONE_PORT in ports and of_sidecars not in {str(each) for each in ports}
 
 
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:

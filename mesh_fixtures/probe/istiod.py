@@ -23,6 +23,14 @@ SYNCED: Final = "synced"
 _PORT: Final = 15014
 """Where an istiod answers (Istio: Ports used by Istio)."""
 
+_NOT_FOUND: Final = "404 page not found"
+"""What `pilot-discovery request` prints, and calls a success."""
+
+_CLOSED: Final = (
+    "let istiod answer at /debug, which from elsewhere than its own pod takes a token: remove "
+    "ENABLE_DEBUG_ON_HTTP=false from its environment"
+)
+
 _SHOWN: Final = 200
 
 
@@ -91,6 +99,8 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     """
     if kube.forwards:
         answer = kube.ask(pod.meta.namespace, pod.name, _PORT, path)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise _silent(answer.source, path, _NOT_FOUND, _CLOSED)
         if answer.status != HTTPStatus.OK:
             raise _silent(answer.source, path, f"HTTP {answer.status} {answer.text[:_SHOWN]}")
         return answer
@@ -98,15 +108,17 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
     if result.exit_status != 0:
         raise _silent(result.source, path, result.stderr.strip() or f"exit {result.exit_status}")
+    if result.stdout.startswith(_NOT_FOUND):
+        raise _silent(result.source, path, _NOT_FOUND, _CLOSED)
     return Answer(result.source, HTTPStatus.OK, result.stdout)
 
 
-def _silent(source: Source, path: str, seen: str) -> ProbeError:
+def _silent(source: Source, path: str, seen: str, remedy: str = "") -> ProbeError:
     return ProbeError(
         wanted=f"an answer of istiod's {path}",
         seen=seen,
         where=f"{source.cluster} {source.subject}",
-        remedy=f"by hand: {source.asked}",
+        remedy=remedy or f"by hand: {source.asked}",
     )
 
 

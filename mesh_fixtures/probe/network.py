@@ -28,8 +28,10 @@ READY_PATH: Final = "/healthz/ready"
 """What every proxy answers at its status port."""
 
 _MARGIN_SECONDS: Final = 10
-_FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{url} %{errormsg}\n"
-_MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+[.,]\d+) http://([^/\s]+):(\d+)(?:/\S*)? ?(.*)")
+_FORMAT: Final = r"%{exitcode} %{http_code} %{time_connect} %{time_appconnect} %{url} %{errormsg}\n"
+_MEASURED: Final = re.compile(
+    r"(\d+) (\d+) (\d+[.,]\d+) (\d+[.,]\d+) (https?)://([^/\s]+):(\d+)(?:/\S*)? ?(.*)"
+)
 _REFUSAL: Final = re.compile(r"connect to (\S+) port (\d+) .*failed: (.*)")
 
 _COULD_NOT_RESOLVE: Final = 6
@@ -64,7 +66,7 @@ wait
 
 
 class Reach(Enum):
-    """What became of an attempt to connect."""
+    """What became of an attempt to connect, and to agree on TLS where that was asked for."""
 
     OPEN = "open"
     REFUSED = "refused"
@@ -83,6 +85,7 @@ class Attempt:
         seconds: until the connection was open; 0 when it never was.
         reason: why it was not, of the kernel; empty when unknown.
         message: curl's words; empty when all went well.
+        tls_seconds: until TLS was agreed on, 0 when it never was; None where it was not asked for.
     """
 
     address: str
@@ -92,6 +95,7 @@ class Attempt:
     seconds: float
     reason: str
     message: str
+    tls_seconds: float | None = None
 
     @property
     def target(self) -> tuple[str, int]:
@@ -101,13 +105,20 @@ class Attempt:
     def reach(self) -> Reach:
         reason = self.reason.lower()
         if self.seconds > 0:
-            return Reach.OPEN
+            return self._after_connecting
         if self.curl_exit == _COULD_NOT_RESOLVE or self.message.startswith(_RESOLVING):
             return Reach.UNRESOLVED
         if self.curl_exit == _TIMED_OUT or "timed out" in reason:
             return Reach.TIMED_OUT
         unreachable = "unreachable" in reason or "no route" in reason
         return Reach.UNREACHABLE if unreachable else Reach.REFUSED
+
+    @property
+    def _after_connecting(self) -> Reach:
+        """Whether the other side agreed on TLS, where it was to."""
+        if self.tls_seconds != 0:
+            return Reach.OPEN
+        return Reach.TIMED_OUT if self.curl_exit == _TIMED_OUT else Reach.REFUSED
 
     @property
     def is_conclusive(self) -> bool:
@@ -233,7 +244,8 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
         if measured is None:
             yield line, None
             continue
-        target = measured[4], int(measured[5])
+        connected, agreed = (float(measured[at].replace(",", ".")) for at in (3, 4))
+        target = measured[6], int(measured[7])
         reason = reasons.get(target, "")
         yield (
             line,
@@ -241,9 +253,10 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
                 *target,
                 curl_exit=int(measured[1]),
                 http_status=int(measured[2]),
-                seconds=float(measured[3].replace(",", ".")),
+                seconds=connected,
                 reason=reason,
-                message=(reason or measured[6]).strip(),
+                message=(reason or measured[8]).strip(),
+                tls_seconds=agreed if measured[5] == "https" else None,
             ),
         )
 

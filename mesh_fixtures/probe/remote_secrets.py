@@ -7,7 +7,9 @@ PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS); Kubernetes, kubeconfig v1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,7 @@ class RemoteSecret:
         namespace: that it is in.
         read_in: the only one whose secrets istiod reads: its own.
         refused: entries of its kubeconfig that istiod refuses, unless it is told not to.
+        expires: when its token does, in seconds since the epoch; None for never, or unknown.
         denied: verbs and resources, such as `list pods`, which istiod needs and the API server of
             that cluster does not permit to its token.
     """
@@ -78,6 +81,7 @@ class RemoteSecret:
     read_in: str = SYSTEM_NAMESPACE
     refused: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    expires: float | None = None
 
     @property
     def is_found(self) -> bool:
@@ -155,10 +159,13 @@ def _entries(
         kubeconfig = content.decode("utf-8", "replace")
         servers = [str(each.get("server", "")) for each in _entries_of(kubeconfig, "clusters")]
         trusted = authorities_in(kubeconfig)
-        leads_to = next((name for name, own in authorities.items() if own & trusted), "")
-        if not trusted:  # as with a server whose certificate everybody trusts
-            known = ((name, each.cluster.api_server) for name, each in view.kube.items())
-            leads_to = next((name for name, server in known if server and server in servers), "")
+        fitting = [name for name, own in authorities.items() if own & trusted]
+        by_server = [
+            name
+            for name, each in view.kube.items()
+            if each.cluster.api_server and each.cluster.api_server in servers
+        ]
+        leads_to = _where(cluster, fitting, by_server) if trusted else next(iter(by_server), "")
         users = _entries_of(kubeconfig, "users")
         token = str(users[0].get("token", "")) if users else ""
         accepted = _accepted(view, leads_to, token)
@@ -174,7 +181,30 @@ def _entries(
             read_in=kube.names.system_namespace,
             refused=tuple(dict.fromkeys(each for user in users for each in _refused(user))),
             denied=_denied(view.kube[leads_to], token) if accepted else (),
+            expires=expiry_of(token),
         )
+
+
+def expiry_of(token: str) -> float | None:
+    """When a service account's token expires, in seconds since the epoch, as it says itself; None
+    where it does not (RFC 7519, exp; Kubernetes, TokenRequest).
+    """
+    try:
+        _, claims, _ = token.split(".")
+        content = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        return float(content["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _where(named: str, fitting: Sequence[str], by_server: Sequence[str]) -> str:
+    """The cluster that a kubeconfig leads to, of those whose authority it trusts. One authority may
+    be that of several API servers; then the server's address tells, else the name is believed.
+    """
+    at_server = [name for name in fitting if name in by_server]
+    if len(fitting) > 1 and at_server:
+        return at_server[0]
+    return named if named in fitting else next(iter(fitting), "")
 
 
 def _accepted(view: MeshView, cluster: str, token: str) -> bool | None:

@@ -75,9 +75,11 @@ class ControlPlane:
 
     @property
     def is_running(self) -> bool:
-        """Whether a Deployment wants istiod and each pod that it wants is ready."""
-        wanted = sum(each.wanted for each in self.deployments)
-        return wanted > 0 and all(each.ready >= each.wanted for each in self.deployments)
+        """Whether a Deployment wants istiod, such as that of a revision, and each that does has a
+        ready pod.
+        """
+        wanted = [each for each in self.deployments if each.wanted]
+        return bool(wanted) and all(each.ready for each in wanted)
 
     def __str__(self) -> str:
         deployments = [f"{each.meta} {each.ready}/{each.wanted}" for each in self.deployments]
@@ -186,6 +188,17 @@ def injection_of(pod: Pod) -> Injection | None:
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
         discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
     )
+
+
+def is_signed_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy is told to ask another authority than its istiod for certificates
+    (Istio: global.caAddress).
+    """
+    proxy, injection = pod.container(PROXY), injection_of(pod)
+    if proxy is None or injection is None:
+        return False
+    address = proxy.env.get("CA_ADDR", "")
+    return address not in ("", injection.discovery) and not address.startswith("istiod")
 
 
 _TRAFFIC_ANNOTATION: Final = "traffic.sidecar.istio.io/"

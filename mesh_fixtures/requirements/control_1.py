@@ -10,7 +10,6 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.workloads import ControlPlane, control_plane
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.crashes import is_crashing
 from mesh_fixtures.verdict.findings import Finding, Subject
 
@@ -24,17 +23,24 @@ class Probes:
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(probes.control_plane)
+    primaries = [each for name, each in found.items() if mesh.scenario.cluster(name).is_primary]
     return Outcome.judged(
-        finding for each in found.values() for finding in _judged(mesh.scenario, each, time.time())
+        [finding for each in primaries for finding in _judged(each, time.time())],
+        notes=[note for each in primaries for note in _in_part(each)],
     )
 
 
-def _judged(scenario: Scenario, seen: ControlPlane, now: float) -> Iterator[Finding]:
-    if not scenario.cluster(seen.cluster).is_primary:
-        return
+def _in_part(seen: ControlPlane) -> Iterator[str]:
+    """Replicas that are missing, while others serve all proxies."""
+    for each in seen.deployments:
+        if 0 < each.ready < each.wanted:
+            yield f"{seen.cluster}: {each.meta} has {each.ready} of {each.wanted} pods ready"
+
+
+def _judged(seen: ControlPlane, now: float) -> Iterator[Finding]:
     about = Subject((seen.cluster,))
     if not seen.is_running:
-        expected = "an istiod with every pod ready, in a primary"
+        expected = "an istiod with a ready pod, in a primary"
         yield Finding(seen.cluster, expected, str(seen), seen.source, about)
     for pod in seen.pods:
         for each in pod.containers:

@@ -8,7 +8,15 @@ from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Meta, Pod
 from mesh_fixtures.probe.proxies import Proxy, proxies
-from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients, xds_clients
+from mesh_fixtures.probe.xds import (
+    AMBIENT,
+    NOT_SENT,
+    ROUTER,
+    SYNCED,
+    XdsClient,
+    XdsClients,
+    xds_clients,
+)
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -18,8 +26,9 @@ from mesh_fixtures.verdict.findings import Finding, Subject
 SYNC_SECONDS: Final = 15.0
 """For new configuration to arrive, and to be accepted."""
 
-_OPTIONAL_FOR_ROUTERS: Final = frozenset({"EDS", "RDS"})
-"""Kinds that a gateway does not request while none of its routes or clusters needs them."""
+_REQUESTED_IF_NEEDED: Final = frozenset({"EDS", "RDS"})
+"""Kinds that a proxy does not request while none of its listeners or clusters needs them. Those of
+the samples do."""
 
 Istiods = Mapping[str, tuple[XdsClients, ...]]
 """By the primary's name."""
@@ -72,7 +81,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                 for cluster, those in found.items()
             }
         differences = {
-            (proxy.cluster, proxy.id): tuple(_judged(scenario, proxy, istiods))
+            (proxy.cluster, proxy.id): tuple(
+                _judged(scenario, proxy, istiods, is_sample=mesh.has_samples)
+            )
             for those in found.values()
             for proxy in those
         }
@@ -99,11 +110,14 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 
 def _connected(cluster: str, known: Iterable[Proxy], istiods: Istiods) -> Iterator[Proxy]:
-    """Proxies of a cluster that are connected to an istiod, but for those that are known."""
+    """Proxies of a cluster that are connected to an istiod, but for those that are known, and for
+    those of the ambient mode.
+    """
     ids = {proxy.id for proxy in known}
     for istiod in (each for asked in istiods.values() for each in asked):
         for client in istiod.clients.values():
-            if client.cluster_id == cluster and client.proxy not in ids:
+            is_judged = client.cluster_id == cluster and client.kind not in AMBIENT
+            if is_judged and client.proxy not in ids:
                 ids.add(client.proxy)
                 name, _, namespace = client.proxy.rpartition(".")
                 pod = Pod(Meta(name, namespace), "", "Running", False, True, ())
@@ -121,7 +135,9 @@ def _nothing_to_judge(
             yield Finding(primary, "a ready istiod to ask", "none", about=Subject((primary,)))
 
 
-def _judged(scenario: Scenario, proxy: Proxy, istiods: Istiods) -> Iterator[Finding]:
+def _judged(
+    scenario: Scenario, proxy: Proxy, istiods: Istiods, *, is_sample: bool
+) -> Iterator[Finding]:
     primary = scenario.control_plane_of(proxy.cluster)
     for cluster, asked in istiods.items():
         held = [
@@ -138,11 +154,15 @@ def _judged(scenario: Scenario, proxy: Proxy, istiods: Istiods) -> Iterator[Find
                 seen = f"{each.istiod} of {cluster}"
                 yield Finding(proxy.cluster, expected, seen, each.source, _of(proxy))
             else:
-                yield from _behind(proxy, client, each)
+                optional = client.kind == ROUTER or not is_sample
+                yield from _behind(
+                    proxy, client, each, _REQUESTED_IF_NEEDED if optional else frozenset()
+                )
 
 
-def _behind(proxy: Proxy, client: XdsClient, istiod: XdsClients) -> Iterator[Finding]:
-    optional = _OPTIONAL_FOR_ROUTERS if client.kind == ROUTER else frozenset()
+def _behind(
+    proxy: Proxy, client: XdsClient, istiod: XdsClients, optional: frozenset[str]
+) -> Iterator[Finding]:
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):
             expected = f"the proxy of {proxy} to have accepted istiod's configuration by {kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,8 @@ from mesh_fixtures.verdict.convergence import Settled, settle
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 30.0
+SOON_DAYS: Final = 7
+"""In which somebody still has time to replace a token."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,19 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             f"{cluster}.seconds_to_synced": round(settled.seconds, 3)
             for cluster, settled in found.items()
         },
+        [note for primary, each in secrets.items() for note in _expiring(primary, each)],
     )
+
+
+def _expiring(primary: str, secrets: Sequence[RemoteSecret]) -> Iterator[str]:
+    """Tokens that end soon; nothing renews what a remote secret holds."""
+    for secret in secrets:
+        left = None if secret.expires is None else secret.expires - time.time()
+        if left is not None and 0 < left < SOON_DAYS * 24 * 3600:
+            yield (
+                f"{primary}: the token in {secret.name} for {secret.cluster} expires in "
+                f"{left / 3600:.0f} hours, and nothing renews it"
+            )
 
 
 def _without_access(

@@ -16,6 +16,7 @@ from mesh_fixtures.probe.identities import (
     trust_domains,
 )
 from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.workloads import is_signed_elsewhere
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.verdict.findings import Finding, Subject
@@ -49,7 +50,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         findings += _strange(held, primary, domains)
         signing = authorities[primary]
         if signing is not None:
-            findings += [*_signed_by_others(held, signing), *_trusting_others(held, signing)]
+            own = [each for each in held if not is_signed_elsewhere(each[0].pod)]
+            findings += [*_signed_by_others(own, signing), *_trusting_others(own, signing)]
     figures = {f"{cluster}.proxies": len(those.answered) for cluster, those in found.items()}
     silent = [error for those in found.values() for _, error in those.silent]
     if silent and not findings:

@@ -16,6 +16,7 @@ import yaml
 
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
+from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
 from tests.faults.target import Manifest, Target
 
@@ -79,6 +80,24 @@ def cluster_local(target: Target) -> Iterator[None]:
         yield
     finally:
         _write(target, cluster, given)
+
+
+@contextmanager
+def gateways_not_selected(target: Target) -> Iterator[None]:
+    """The discoverySelectors of all primaries leave the gateways' namespace out, as do those that
+    select the namespaces of applications by a label.
+    """
+    others = [{"key": NAME_LABEL, "operator": "NotIn", "values": [_SYSTEM]}]
+    settings = {"discoverySelectors": [{"matchExpressions": others}]}
+    primaries = [each.name for each in target.scenario.primaries]
+    given = {name: target.read(name, _SYSTEM, "configmap", MESH) for name in primaries}
+    try:
+        for name, found in given.items():
+            _write(target, name, with_settings(found, settings))
+        yield
+    finally:
+        for name, found in given.items():
+            _write(target, name, found)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.lab import load_balancer
@@ -18,6 +19,10 @@ from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"
+_OTHER_BALANCER: Final = "mesh-conformance.example/by-hand"
+NO_NAME: Final = "gateway.invalid"
+"""A host name that nobody has (RFC 6761)."""
+
 _WANTED_ADDRESS: Final = "metallb.io/loadBalancerIPs"
 
 
@@ -28,6 +33,27 @@ def absent(target: Target) -> Iterator[None]:
     objects = (f"service/{names.GATEWAY}", f"deployment/{names.GATEWAY}")
     try:
         target.delete(cluster, _SYSTEM, *objects)
+        yield
+    finally:
+        target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
+
+
+@contextmanager
+def pruned(target: Target) -> Iterator[None]:
+    """The last cluster's Istio is installed once more by `istioctl install` with its IstioOperator,
+    which has no name, and takes the east-west gateway of another one along.
+    """
+    cluster = target.scenario.clusters[-1].name
+    if target.lab.charts is not None:
+        raise LabError(wanted="a mesh that istioctl installed", seen="Helm's", where=target.lab.id)
+    try:
+        target.run_steps(target.installation, ids.istiod(cluster))
+        target.until(
+            "the east-west gateway to be gone",
+            cluster,
+            lambda kube: [each for each in find_gateways(kube) if each.network],
+            lambda found: not found,
+        )
         yield
     finally:
         target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
@@ -48,6 +74,28 @@ def address_pending(target: Target) -> Iterator[None]:
         yield
     finally:
         target.apply(cluster, load_balancer.NAMESPACE, *pools)
+        address_again(target, cluster)
+
+
+@contextmanager
+def unknown_host_name(target: Target) -> Iterator[None]:
+    """The last cluster's gateway has a host name in place of an address, which nobody knows."""
+    cluster = target.scenario.clusters[-1].name
+    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    plain = unassigned(service)
+    named = {**plain, "spec": {**plain["spec"], "loadBalancerClass": _OTHER_BALANCER}}
+    status = {"status": {"loadBalancer": {"ingress": [{"hostname": NO_NAME}]}}}
+    try:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, named)
+        target.system(
+            *(cluster, "patch", f"service/{names.GATEWAY}", "--subresource=status"),
+            *("--type=merge", "-p", json.dumps(status)),
+        )
+        yield
+    finally:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, plain)
         address_again(target, cluster)
 
 

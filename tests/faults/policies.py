@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import yaml
+
+from mesh_fixtures.install import names
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.workloads import SERVICE
+from mesh_fixtures.workloads import SERVICE, permission_manifest
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, reference
 
@@ -40,6 +43,11 @@ NOBODY_ALLOWED: Final = policy(
     "security", "AuthorizationPolicy", selector={"matchLabels": {"app": "helloworld"}}
 )
 """A policy without rules allows nobody (Istio: AuthorizationPolicy)."""
+
+NOTHING_ALLOWED: Final = policy("security", "AuthorizationPolicy", "allow-nothing")
+"""Of the root namespace, it is a default for all proxies (Istio: Security Best Practices)."""
+
+EVERYBODY_ALLOWED: Final[Manifest] = yaml.safe_load(permission_manifest())
 
 ABORTED: Final = policy(
     "networking",
@@ -124,6 +132,24 @@ def in_first_primary(policy: Manifest) -> Injection:
             yield
 
     return inject
+
+
+@contextmanager
+def istiod_denied(target: Target) -> Iterator[None]:
+    """The primary of a remote allows nothing by default, and its workloads everything: what it has
+    forgotten is its gateway, through which new proxies of the remote look for istiod.
+    """
+    remote = target.scenario.remotes[0].name
+    primary = [target.scenario.control_plane_of(remote)]
+    try:
+        with (
+            applied(target, primary, EVERYBODY_ALLOWED),
+            applied(target, primary, NOTHING_ALLOWED, namespace=names.SYSTEM_NAMESPACE),
+        ):
+            target.replace_workloads(remote)
+            yield
+    finally:
+        target.restart_workloads(remote)
 
 
 @contextmanager

@@ -6,10 +6,12 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures import certificates
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
@@ -179,6 +181,22 @@ def by_program(secret: Manifest) -> Manifest:
         program = {"apiVersion": api, "command": "get-token", "interactiveMode": "Never"}
         for each in kubeconfig["users"]:
             each["user"] = {"exec": program}
+
+    return _changed(secret, change)
+
+
+def another_authority(secret: Manifest) -> Manifest:
+    """The remote secret with an authority that the API server's certificate is not below, as one
+    that was made before the cluster's authority was replaced.
+    """
+    earlier = certificates.authority(
+        certificates.subject("kubernetes"), certificates.elliptic_key(), timedelta(days=1)
+    )
+
+    def change(kubeconfig: dict[str, Any]) -> None:
+        encoded = base64.b64encode(earlier.certificate_pem).decode()
+        for each in kubeconfig["clusters"]:
+            each["cluster"]["certificate-authority-data"] = encoded
 
     return _changed(secret, change)
 

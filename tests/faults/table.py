@@ -58,6 +58,14 @@ _CONTROL_PLANES: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
+        id="namespace-not-selected",
+        broken="The discoverySelectors of both clusters leave the gateways' namespace out.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.gateways_not_selected,
+        fails=("GATEWAY-1",),
+        unaffected=_CONTROL,
+    ),
+    Fault(
         id="injection-template-mismatch",
         broken="The istiod of cluster2 is given the injection template of another version.",
         topology=TWO_NETWORKS,
@@ -177,6 +185,15 @@ _REMOTE_SECRETS: Final = (
         inject=remote_secrets.changed(
             partial(remote_secrets.pointed_at, server=remote_secrets.LOOPBACK)
         ),
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secret-certificate-refused",
+        broken="cluster1's remote secret of cluster2 trusts another authority than that of the API "
+        "server.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.changed(remote_secrets.another_authority),
         fails=("DISCOVERY-1",),
         unaffected=(*_CONTROL, *_PATHS),
     ),
@@ -372,6 +389,23 @@ _GATEWAYS: Final = (
         broken="cluster2 has no east-west gateway.",
         topology=TWO_NETWORKS,
         inject=gateways.absent,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="gateway-pruned",
+        broken="istioctl installed the Istio of cluster2 once more, and removed its gateway.",
+        topology=TWO_NETWORKS,
+        inject=gateways.pruned,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        cause="gateway-missing",
+    ),
+    Fault(
+        id="gateway-host-name-unresolved",
+        broken="The load balancer of cluster2's gateway has a host name that no name server knows.",
+        topology=TWO_NETWORKS,
+        inject=gateways.unknown_host_name,
         fails=("GATEWAY-1",),
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
@@ -624,6 +658,15 @@ _POLICIES: Final = (
         inject=policies.in_last_primary(policies.NOBODY_ALLOWED),
         fails=("TRAFFIC-1",),
         unaffected=_KNOWN,
+    ),
+    Fault(
+        id="istiod-access-denied",
+        broken="cluster1 allows nothing by default, and has forgotten the gateway by which new "
+        "proxies of cluster2, its remote, look for istiod.",
+        topology=REMOTE,
+        inject=policies.istiod_denied,
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
     ),
     Fault(
         id="sidecar-scope",

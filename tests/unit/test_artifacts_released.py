@@ -12,9 +12,9 @@ import yaml
 
 from mesh_fixtures.artifacts import released
 from mesh_fixtures.artifacts.istio_source import IstioSource
-from mesh_fixtures.errors import ArtifactError
+from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.install.method import primary_operator
-from mesh_fixtures.progress import Progress
+from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.scenario import load_scenario
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -125,6 +125,56 @@ def test_all_images_that_nodes_want(istioctl: Callable[[str], Path]) -> None:
         *released.HELLOWORLD.values(),
         released.SLEEP,
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "differs"),
+    [
+        ("", False),
+        ("1.31.1", False),
+        ("v1.31.4", False),
+        ("1.31-alpha.b01690e6db7d", False),
+        ("1.31.1-distroless", False),
+        ("1.30.3", True),
+        ("v1.32.0-rc.1", True),
+        ("1.3", True),
+        ("latest", False),
+        ("payments-1.30", False),
+        ("2026.11.3", False),
+        ("b01690e6db7d", False),
+    ],
+)
+def test_images_of_another_release_than_istioctls(
+    tag: str, differs: bool, istioctl: Callable[[str], Path]
+) -> None:
+    source = IstioSource("released", istioctl=str(istioctl(VERSION)), tag=tag)
+    problems = source.problems()
+    assert bool(problems) == differs
+    if not differs:
+        source.gather_release(Progress("test"))
+        return
+    assert problems[0].seen == f"--mesh-tag {tag}, and 1.31.1 to install it"
+    with pytest.raises(MachineError, match="one release") as error:
+        source.gather_release(Progress("test"))
+    assert "--mesh-istioctl" in error.value.remedy
+
+
+def test_the_release_is_compared_before_istioctl_is_fetched() -> None:
+    (problem,) = IstioSource("released", istioctl="1.31.1", tag="1.30.2").problems()
+    assert "--mesh-tag 1.30.2" in problem.seen
+
+
+@pytest.mark.parametrize(
+    ("tag", "noted"),
+    [("1.31.2", True), ("1.31.1", False), ("1.31.1-distroless", False), ("mine", False)],
+)
+def test_images_of_another_patch_are_noted(
+    tag: str, noted: bool, istioctl: Callable[[str], Path]
+) -> None:
+    events: list[Event] = []
+    source = IstioSource("released", istioctl=str(istioctl(VERSION)), tag=tag)
+    source.gather_release(Progress("test", events.append))
+    assert [tag in each.detail for each in events] == [True] * noted
 
 
 def test_hub_tag_and_variant_are_asked_of_istioctl(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ OWN = Secret(
         ({}, {}, ""),
         ({"cacerts": GIVEN}, {"ENABLE_CA_SERVER": "true"}, "cacerts"),
         ({"cacerts": GIVEN}, {"ENABLE_CA_SERVER": "false"}, ""),
+        ({"cacerts": GIVEN}, {"EXTERNAL_CA": "ISTIOD_RA_KUBERNETES_API"}, ""),
     ],
 )
 def test_the_authority_that_istiod_signs_with_as_far_as_it_can_be_read(

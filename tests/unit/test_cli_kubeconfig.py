@@ -77,6 +77,33 @@ def test_discover_of_an_empty_cluster(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "wanted Istio to be installed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "status"), [("discover", 1), ("check", 4)])
+def test_of_several_control_planes_none_is_chosen_by_chance(
+    command: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {"app": "istiod"}
+    services = [
+        {"metadata": {"name": "istiod", "namespace": namespace, "labels": labels}, "spec": {}}
+        for namespace in ("green", "blue")
+    ]
+    server = FakeApiServer({"/api/v1/services": {"items": services}})
+    with server.running(tmp_path) as kubeconfig:
+        given = [command, f"--kubeconfig=one={kubeconfig}@cluster1"]
+        assert cli.main(given) == status
+        unclear = capsys.readouterr().err
+        assert cli.main([*given, "--system-namespace=red"]) == status
+        wrong = capsys.readouterr().err
+        assert cli.main([*given, "--system-namespace=green"]) == status
+        chosen = capsys.readouterr().err
+    assert "wanted one control plane to verify" in unclear
+    assert "istiods in the namespaces blue, green" in unclear
+    assert "--mesh-system-namespace" in unclear
+    assert "wanted an istiod in namespace red" in wrong
+    assert "one: blue, green" in wrong
+    assert "namespace" not in chosen.partition("wanted")[2].partition("seen:")[0], chosen
+    assert server.changes == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

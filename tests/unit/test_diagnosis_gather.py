@@ -19,11 +19,17 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES, EndedService, MeshNames
 from mesh_fixtures.diagnosis import facts, gather
+from mesh_fixtures.diagnosis.facts import ISTIOD_TLS
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
-from mesh_fixtures.probe.remote_secrets import authorities_in, credentials_in, remote_secrets
+from mesh_fixtures.probe.remote_secrets import (
+    authorities_in,
+    credentials_in,
+    expiry_of,
+    remote_secrets,
+)
 from mesh_fixtures.probe.view import MeshView
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
@@ -285,6 +291,29 @@ def test_a_remote_secret_leads_where_its_authority_is_trusted(
     ]
 
 
+def test_api_servers_may_share_an_authority(
+    tmp_path: Path, authorities: Mapping[str, bytes]
+) -> None:
+    shared = authorities_in(kubeconfig("https://x", authorities["cluster1"]))
+    answers = {
+        SECRETS: listed(
+            *(
+                secret(name, name, kubeconfig("https://vpc", authorities["cluster1"]), **LABEL)
+                for name in ("cluster1", "cluster2", "unknown")
+            )
+        ),
+        "/version": {},
+    }
+    with view_of(FakeApiServer(answers=answers), tmp_path) as view:
+        known = dict.fromkeys(("cluster1", "cluster2"), shared)
+        found = remote_secrets(view.kube["cluster1"], view, known)
+    assert [(each.cluster, each.leads_to) for each in found] == [
+        ("cluster1", "cluster1"),
+        ("cluster2", "cluster2"),
+        ("unknown", "cluster1"),
+    ]
+
+
 @pytest.mark.parametrize(("refusals", "accepted"), [([], True), ([401], False), ([403], True)])
 def test_a_token_is_accepted_by_who_knows_it(
     tmp_path: Path, refusals: list[int], accepted: bool
@@ -292,6 +321,27 @@ def test_a_token_is_accepted_by_who_knows_it(
     server = FakeApiServer(answers={"/version": {}}, refusals=refusals)
     with client_of(server, tmp_path) as kube:
         assert kube.accepts("a-token") is accepted
+
+
+def token(claims: str) -> str:
+    encoded = base64.urlsafe_b64encode(claims.encode()).decode().rstrip("=")
+    return f"e30.{encoded}.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("given", "expires"),
+    [
+        (token('{"exp": 1795000000, "sub": "x"}'), 1795000000.0),
+        (token('{"sub": "x"}'), None),
+        (token("[1]"), None),
+        (token("no JSON"), None),
+        ("opaque", None),
+        ("a.b.c", None),
+        ("", None),
+    ],
+)
+def test_a_token_says_when_it_expires(given: str, expires: float | None) -> None:
+    assert expiry_of(given) == expires
 
 
 def test_credentials_are_found_in_a_kubeconfig() -> None:
@@ -302,7 +352,7 @@ def test_credentials_are_found_in_a_kubeconfig() -> None:
 def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     def line(curl_exit: int, seconds: float, port: int, number: int, message: str = "") -> str:
         url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
-        return f"{curl_exit} 1 {seconds:.6f} {url} {message}".rstrip()
+        return f"{curl_exit} 1 {seconds:.6f} 0.000000 {url} {message}".rstrip()
 
     printed = "\n".join(
         (
@@ -323,6 +373,34 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     assert (services.attempts, services.open, services.refused) == (2, 1, 1)
     assert services.message == "Connection refused"
     assert "curl" in services.source
+
+
+@pytest.mark.parametrize(
+    ("curl_exit", "connected", "agreed", "expected"),
+    [
+        (0, 0.001, 0.004, (1, 0, 0)),
+        (92, 0.001, 0.004, (1, 0, 0)),
+        (28, 0.001, 0.004, (1, 0, 0)),
+        (35, 0.001, 0, (0, 1, 0)),
+        (28, 0.001, 0, (0, 0, 1)),
+        (28, 0, 0, (0, 0, 1)),
+    ],
+    ids=["answered", "reset after it", "silent after it", "ended", "hung", "not connected"],
+)
+def test_istiod_is_reached_where_it_agrees_on_tls(
+    curl_exit: int, connected: float, agreed: float, expected: tuple[int, int, int]
+) -> None:
+    host = "istiod.istio-system.svc"
+    lines = [
+        f"0 0 0.001000 0.000000 http://{host}:15012/healthz/ready#1 ",
+        f"{curl_exit} 0 {connected:.6f} {agreed:.6f} https://{host}:15012/healthz/ready#1 words",
+    ]
+    targets = tuple(Target(kind, "", host, 15012, 2) for kind in ("istiod", ISTIOD_TLS))
+    plain, secured = read_paths("cluster1", SLEEP, targets, result("\n".join(lines)))
+    assert (plain.kind, plain.open) == ("istiod", 1)
+    assert secured.kind == ISTIOD_TLS
+    assert (secured.open, secured.refused, secured.timed_out) == expected
+    assert str(secured).startswith(f"1 connections to {host}:15012 by TLS: ")
 
 
 def test_a_client_reads_logs_as_text(tmp_path: Path) -> None:

@@ -14,13 +14,16 @@ from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
 from mesh_fixtures.diagnosis.facts import (
+    ISTIOD_TLS,
     Authority,
     Configuration,
+    Deployment,
     Endpoint,
     Exchanged,
     Failed,
     Injector,
     Istiod,
+    NetworkGateway,
     PacketSizes,
     Part,
     Path,
@@ -34,6 +37,8 @@ from mesh_fixtures.diagnosis.facts import (
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.rules import KINDS, connections
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -43,6 +48,7 @@ REMOTE = "healthy-primary-remote-multi-network"
 SHARED = "healthy-multi-primary"
 
 Change = Callable[[Recording], Recording]
+REFUSING = {"action": "DENY", "rules": [{}]}
 PLAIN = {"mtls": {"mode": "DISABLE"}}
 FINDING = Finding("cluster1", "something", "something else")
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
@@ -72,6 +78,11 @@ def of_mesh(**fields: Any) -> Change:
         return replace(recording, facts=replace(recording.facts, **values))
 
     return change
+
+
+def knowing(*endpoints: Endpoint) -> Callable[[Any], Any]:
+    """A client that knows only these of HelloWorld."""
+    return lambda known: replace(known, endpoints=endpoints)
 
 
 def both(*changes: Change) -> Change:
@@ -147,6 +158,10 @@ TEMPLATE_ERROR = (
     'Error creating: admission webhook "namespace.sidecar-injector.istio.io" denied the request: '
     "failed to run injection template: template: inject:1: can't evaluate field ProxyInitImage"
 )
+NOT_IN_CERTIFICATE = (
+    "error kube watch error in cluster cluster2: failed to list *v1.Pod: tls: failed to verify "
+    "certificate: x509: certificate is valid for 10.0.0.1, not 203.0.113.7"
+)
 NOT_MOUNTED = (
     'MountVolume.SetUp failed for volume "istiod-ca-cert" : '
     'configmap "istio-ca-root-cert" not found'
@@ -188,14 +203,27 @@ UNADVERTISED = both(
 """No istiod takes cluster2 for one that has a gateway."""
 
 
-def unanswered(kind: str, client: str, server: str) -> Change:
-    """Paths of a kind on which nothing comes back."""
+def unanswered(kind: str, client: str, server: str, port: int = 0) -> Change:
+    """Paths of a kind on which nothing comes back; of one port, where that is given."""
 
     def wanted(path: Path) -> bool:
-        return (path.kind, path.client, path.server) == (kind, client, server)
+        is_of = (path.kind, path.client, path.server) == (kind, client, server)
+        return is_of and port in (0, path.port)
 
     lost = {"open": 0, "slow": 0, "refused": 0, "timed_out": lambda _: 10, "attempts": 10}
     return of_mesh(paths=each(wanted, **lost, message="Connection timed out"))
+
+
+def opened(address: str) -> Change:
+    """An API server that is reached at an address."""
+    values: dict[str, Any] = {**NOTHING, "attempts": 2, "open": 2, "message": "", "source": "curl"}
+    path = Path("cluster1", "cluster2", "api-server", address=address, port=6443, **values)
+    return of_mesh(paths=adding(path))
+
+
+def unsynced(cluster: str) -> Change:
+    """A cluster that cluster1's istiod does not read yet."""
+    return istiods("cluster1", clusters={"cluster1": "synced", cluster: "syncing"})
 
 
 def half(kind: str, **counts: int) -> Change:
@@ -226,6 +254,21 @@ def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
     return of_mesh(paths=adding(Path("cluster2", "", kind, **values)))
 
 
+def cut_off(spec: Any = None, *, denied: int | None, agreed: int = 0, **connected: int) -> Change:
+    """A policy of the whole mesh, and what proxies of cluster2 see of istiod behind the gateway."""
+    policy = {} if spec is None else spec
+    counts: dict[str, Any] = {"open": 2, **connected}
+    return both(
+        of(
+            "cluster1",
+            configuration=configured("AuthorizationPolicy", "nothing", policy, "istio-system"),
+            gateways=each(ANY, denied=denied),
+        ),
+        to_istiod(**counts),
+        to_istiod(ISTIOD_TLS, open=agreed, refused=2 - agreed, message="reset by peer"),
+    )
+
+
 def waiting(line: str) -> Change:
     """A proxy of cluster2 that waits, with a line of its log."""
     discovery = "istiod.istio-system.svc:15012"
@@ -247,6 +290,11 @@ def exchanged(**counts: int) -> Change:
 
 NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
 OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
+
+
+LABELLED = next(
+    one for one in recorded(MULTI).facts.clusters["cluster2"].services or () if GATEWAY(one)
+)
 
 
 def gateway(port: int, **server: Any) -> Any:
@@ -366,17 +414,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no remote secret": (
         MULTI,
-        of("cluster1", remote_secrets=()),
+        both(of("cluster1", remote_secrets=()), unsynced("cluster2")),
         "remote-secret-missing",
     ),
     "a remote secret without its label": (
         MULTI,
-        secret(labelled=False),
+        both(secret(labelled=False), unsynced("cluster2")),
         "remote-secret-unlabelled",
     ),
     "a remote secret in another namespace": (
         MULTI,
-        secret(namespace="mesh"),
+        both(secret(namespace="mesh"), unsynced("cluster2")),
         "remote-secret-namespace-wrong",
     ),
     "a remote secret that runs a program": (
@@ -386,6 +434,23 @@ CASES: dict[str, tuple[str, Change, str]] = {
             istiods("cluster1", clusters={"cluster1": "synced"}),
         ),
         "remote-secret-credentials-refused",
+    ),
+    "a remote secret with another authority": (
+        MULTI,
+        both(secret(leads_to="", accepted=None), unsynced("cluster2")),
+        "remote-secret-certificate-refused",
+    ),
+    "a remote secret with an address that is not in the certificate": (
+        MULTI,
+        both(
+            istiods(
+                "cluster1",
+                clusters={"cluster1": "synced", "cluster2": "timeout"},
+                log=(NOT_IN_CERTIFICATE,),
+            ),
+            secret(server="https://203.0.113.7:6443"),
+        ),
+        "remote-secret-certificate-refused",
     ),
     "a remote secret whose account may read nothing": (
         MULTI,
@@ -399,12 +464,12 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a remote secret for this machine": (
         MULTI,
-        secret(server="https://127.0.0.1:6443"),
+        both(secret(server="https://127.0.0.1:6443"), unsynced("cluster2")),
         "remote-secret-loopback-server",
     ),
     "a remote secret for localhost": (
         MULTI,
-        secret(server="https://localhost:6443"),
+        both(secret(server="https://localhost:6443"), unsynced("cluster2")),
         "remote-secret-loopback-server",
     ),
     "a remote secret for another server": (
@@ -483,7 +548,10 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a gateway whose pods are gone": (
         MULTI,
-        of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+        both(
+            of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)),
+            unanswered("gateway", "cluster1", "cluster2"),
+        ),
         "gateway-missing",
     ),
     "a gateway without its label": (
@@ -511,9 +579,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster2", services=each(GATEWAY, ports=(ServicePort(15443, "tls", "", "8443"),))),
         "gateway-target-port-wrong",
     ),
+    "a gateway behind a host name that nobody knows": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, external=("gw.invalid",))), UNADVERTISED),
+        "gateway-host-name-unresolved",
+    ),
     "a gateway scaled to 0": (
         MULTI,
-        of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0)),
+        of("cluster2", deployments=each(GATEWAY, wanted=0, ready=0), pods=without(GATEWAY)),
         "gateway-scaled-to-zero",
     ),
     "a gateway that is not ready": (
@@ -527,7 +600,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "a gateway without an address": (
         MULTI,
-        of("cluster2", services=each(GATEWAY, external=())),
+        both(of("cluster2", services=each(GATEWAY, external=())), UNADVERTISED),
         "gateway-address-pending",
     ),
     "one address for two gateways": (
@@ -555,6 +628,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
             configuration=each(
                 lambda one: one.kind == "Gateway", spec=plus({"selector": {"istio": "eastwest"}})
             ),
+            gateways=each(ANY, ports=(15021, 15090)),
         ),
         "gateway-selector-mismatch",
     ),
@@ -586,12 +660,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "no control plane annotation": (
         REMOTE,
-        of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION))),
+        of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION)), root_bundles={}),
         "control-plane-annotation-missing",
     ),
     "another control plane": (
         REMOTE,
-        of("cluster2", namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"}))),
+        of(
+            "cluster2",
+            namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"})),
+            root_bundles={},
+        ),
         "control-plane-annotation-wrong",
     ),
     "the annotation after the secret": (
@@ -611,6 +689,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
                 lambda one: True,
                 webhooks=each(lambda one: True, path="/inject/cluster/remote/net/network2"),
             ),
+            pods=each(HELLOWORLD, told=plus({"cluster": "remote"})),
         ),
         "injection-path-wrong",
     ),
@@ -684,6 +763,34 @@ CASES: dict[str, tuple[str, Change, str]] = {
             istiods("cluster2", trust_domains=TrustDomains("other", ("cluster.local",))),
         ),
         "trust-domains-differ",
+    ),
+    "namespaces that istiod does not look at": (
+        MULTI,
+        istiods("cluster1", selectors=(Selector({"mesh": "yes"}),)),
+        "namespace-not-selected",
+    ),
+    "a route to an istiod that is gone": (
+        REMOTE,
+        of(
+            "cluster1",
+            configuration=each(
+                lambda one: one.kind == "VirtualService",
+                spec=plus(
+                    {
+                        "tls": [
+                            {
+                                "match": [{"port": port}],
+                                "route": [
+                                    {"destination": {"host": "istiod-1-30.istio-system.svc"}}
+                                ],
+                            }
+                            for port in (15012, 15017)
+                        ]
+                    }
+                ),
+            ),
+        ),
+        "istiod-not-exposed",
     ),
     "services that are local to each cluster": (
         MULTI,
@@ -792,7 +899,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
             failing("sleep", "HTTP 403 RBAC: access denied"),
             of(
                 "cluster2",
-                configuration=configured("AuthorizationPolicy", "x", {"action": "DENY"}),
+                configuration=configured("AuthorizationPolicy", "x", REFUSING),
             ),
         ),
         "authorization-denied",
@@ -804,12 +911,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of(
                 "cluster2",
                 configuration=adding(
-                    Configuration("AuthorizationPolicy", "sample", "x", {"action": "DENY"}),
+                    Configuration("AuthorizationPolicy", "sample", "x", REFUSING),
                     Configuration("AuthorizationPolicy", "sample", "y", {"rules": [{}]}),
                 ),
             ),
         ),
         "authorization-denied",
+    ),
+    "proxies of a remote that a policy keeps from istiod": (
+        REMOTE,
+        cut_off(denied=3),
+        "istiod-access-denied",
     ),
     "endpoints of two priorities": (
         MULTI,
@@ -848,6 +960,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of(
             "cluster1",
             configuration=configured("Sidecar", "x", {"egress": [{"hosts": ["istio-system/*"]}]}),
+            client=knowing(),
         ),
         "sidecar-scope",
     ),
@@ -959,7 +1072,8 @@ def recording_of(case: str) -> tuple[Recording, str]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_change_is_taken_for_its_cause(case: str) -> None:
     recording, cause = recording_of(case)
-    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
+    found_against = (FINDING, replace(FINDING, cluster="cluster2"))
+    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, found_against)
     found = diagnose(recording.scenario, recording.facts, failures)
     assert cause in found.ids
     root = next(root for root in found.roots if root.id == cause)
@@ -992,6 +1106,116 @@ def test_hosts_by_which_helloworld_is_passed_on(host: str, passed: bool) -> None
     only = of("cluster2", configuration=lambda known: (*no("Gateway")(known), served))
     named = "services-exposed-wrongly" in diagnosed(only, "GATEWAY-1").ids
     assert named != passed
+
+
+@pytest.mark.parametrize(
+    ("selector", "left_out"),
+    [
+        (Selector({"mesh": "yes"}), "istio-system, sample of cluster1; istio-system, sample of"),
+        (Selector({}, (("kubernetes.io/metadata.name", "NotIn", ("istio-system",)),)), "at istio-"),
+        (Selector({"istio-injection": "enabled"}), "not at istio-system of cluster1; istio-system"),
+    ],
+)
+def test_namespaces_that_are_left_out_are_named(selector: Selector, left_out: str) -> None:
+    (root,) = diagnosed(istiods("cluster2", selectors=(selector,)), "GATEWAY-1").roots
+    assert root.id == "namespace-not-selected"
+    assert root.cause.clusters[0] == "cluster2"
+    assert left_out in root.cause.statement
+
+
+def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
+    change = both(
+        of("cluster2", services=each(GATEWAY, external=("10.9.9.9",))),
+        unanswered("gateway", "cluster1", "cluster2"),
+        inside(timed_out=2),
+    )
+    (root,) = diagnosed(change, "GATEWAY-1").roots
+    assert root.id == "gateway-not-answering"
+    assert root.cause.statement.endswith("the gateways' Services there have 10.9.9.9")
+    assert "meshNetworks" in root.cause.remedy
+
+
+EAST_WEST = {"matchLabels": {"istio": "eastwestgateway"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"),
+    [
+        (cut_off(denied=3), "certain"),
+        (cut_off(denied=None), "likely"),
+        (cut_off({"selector": EAST_WEST}, denied=3), "certain"),
+        (cut_off(REFUSING, denied=3), "certain"),
+        (cut_off({"rules": [{"to": [{"operation": {"ports": ["15443"]}}]}]}, denied=3), "certain"),
+        (cut_off(denied=0), ""),
+        (cut_off(denied=3, agreed=1), ""),
+        (cut_off(denied=None, open=0, timed_out=2), ""),
+        (cut_off({"rules": [{}]}, denied=3), ""),
+        (cut_off({"action": "DENY"}, denied=3), ""),
+        (cut_off({"action": "AUDIT", "rules": [{}]}, denied=3), ""),
+        (cut_off({"selector": {"matchLabels": {"app": "other"}}}, denied=3), ""),
+        (cut_off({"targetRefs": [{"kind": "Gateway", "name": "other"}]}, denied=3), ""),
+    ],
+)
+def test_who_keeps_a_remote_from_istiod(change: Change, certainty: str) -> None:
+    recording = change(recorded(REMOTE))
+    failures = {"CONTROL-2": (Finding("cluster2", "a connection", "none"),)}
+    found = diagnose(recording.scenario, recording.facts, failures)
+    (root,) = found.roots
+    if certainty:
+        assert (root.id, root.certainty) == ("istiod-access-denied", certainty)
+        assert root.cause.clusters[0] == "cluster1"
+        for each in ("AuthorizationPolicy istio-system/nothing", "cluster1", "cluster2"):
+            assert each in root.cause.statement
+    else:
+        assert root.id != "istiod-access-denied"
+
+
+def test_a_policy_that_keeps_a_remote_from_istiod_says_nothing_of_its_primary() -> None:
+    recording = cut_off(denied=3)(recorded(REMOTE))
+    failures = {"CONTROL-2": (Finding("cluster1", "a connection", "none"),)}
+    assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("shares", "ids"),
+    [
+        ({"network1/*": 100}, ("locality-preference",)),
+        ({"network1/*": 95, "network2/*": 5}, (UNKNOWN,)),
+        ({"*": 100}, (UNKNOWN,)),
+    ],
+)
+def test_regions_that_get_no_share_have_no_endpoints(
+    shares: dict[str, int], ids: tuple[str, ...]
+) -> None:
+    distribute = [{"from": "network1/*", "to": shares}]
+    policy = {"loadBalancer": {"localityLbSetting": {"enabled": True, "distribute": distribute}}}
+    spec = {"host": "*.local", "trafficPolicy": policy}
+    change = of(
+        "cluster1",
+        configuration=configured("DestinationRule", "x", spec, "istio-system"),
+        client=knowing(PRIORITIES[0]),
+    )
+    assert diagnosed(change, "DISCOVERY-2").ids == ids
+
+
+def test_policies_of_a_cluster_that_answered_deny_nothing() -> None:
+    change = both(
+        failing("sleep", "HTTP 403 RBAC: access denied"),
+        *(
+            of(name, configuration=configured("AuthorizationPolicy", "x", REFUSING))
+            for name in ("cluster1", "cluster2")
+        ),
+    )
+    (root,) = diagnosed(change, "TRAFFIC-1").roots
+    assert root.cause.clusters == ("cluster2",)
+
+
+def test_what_exposes_services_in_vain_is_told_where_the_gateway_went() -> None:
+    recording, _ = recording_of("no gateway")
+    (root,) = diagnose(recording.scenario, recording.facts, {"GATEWAY-1": (FINDING,)}).roots
+    assert "Gateway istio-system/cross-network-gateway" in root.cause.statement
+    assert "metadata.name" in root.cause.remedy
+    assert any("istio: eastwestgateway" in each.seen for each in root.cause.evidence)
 
 
 def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:
@@ -1115,6 +1339,76 @@ def test_a_host_name_of_istiod_is_not_compared_with_addresses() -> None:
     named = of("cluster2", discovery=("istiod.example.com",))(recorded(REMOTE))
     found = diagnose(named.scenario, named.facts, {"WORKLOAD-1": (FINDING,)})
     assert "discovery-address-wrong" not in found.ids
+
+
+@pytest.mark.parametrize(
+    ("change", "refuted"),
+    [
+        (
+            of("cluster2", namespaces=each(SYSTEM, annotations=minus(ANNOTATION))),
+            "control-plane-annotation-missing",
+        ),
+        (
+            of("cluster2", namespaces=each(SYSTEM, annotations=plus({ANNOTATION: "cluster9"}))),
+            "control-plane-annotation-wrong",
+        ),
+        (
+            of("cluster2", webhooks=each(is_any, webhooks=each(is_any, path="/inject"))),
+            "injection-path-wrong",
+        ),
+        (
+            both(
+                of("cluster2", discovery=("192.0.2.7",)),
+                istiods(
+                    "cluster1",
+                    gateways=adding(NetworkGateway("network1", "cluster1", "192.0.2.7", 15443)),
+                ),
+            ),
+            "discovery-address-wrong",
+        ),
+    ],
+    ids=["no annotation", "another annotation", "another injector", "an address behind a name"],
+)
+def test_a_remote_that_has_all_it_needs_is_attached(change: Change, refuted: str) -> None:
+    recording = change(recorded(REMOTE))
+    everything = dict.fromkeys(EVERYTHING, (replace(FINDING, cluster="cluster2"),))
+    assert refuted not in diagnose(recording.scenario, recording.facts, everything).ids
+
+
+def test_a_remote_may_find_istiod_elsewhere_than_at_a_gateway() -> None:
+    without_exposure = of(
+        "cluster1",
+        configuration=lambda known: no("VirtualService")(no("Gateway", "istiod")(known)),
+        gateways=each(ANY, ports=(15021, 15443)),
+    )
+    everything = dict.fromkeys(EVERYTHING, (FINDING, replace(FINDING, cluster="cluster2")))
+    cut_off = without_exposure(recorded(REMOTE))
+    found = diagnose(cut_off.scenario, cut_off.facts, everything)
+    assert "istiod-not-exposed" in found.ids
+    served = to_istiod(ISTIOD_TLS, open=2, address="192.0.2.7")(cut_off)
+    found = diagnose(served.scenario, served.facts, everything)
+    assert not {*found.ids} & {"istiod-not-exposed", "gateway-not-listening"}
+
+
+def test_on_one_network_what_takes_several_is_no_cause() -> None:
+    unnamed = both(
+        of("cluster1", pods=each(HELLOWORLD, told=plus({"network": ""}))),
+        of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN)),
+    )(recorded(SHARED))
+    against = (FINDING, replace(FINDING, cluster="cluster2"))
+    failures = dict.fromkeys(("CONTROL-3", "DISCOVERY-2"), against)
+    assert diagnose(unnamed.scenario, unnamed.facts, failures).ids == (UNKNOWN,)
+    (root,) = diagnose(unnamed.scenario, unnamed.facts, {"SECURITY-1": against}).roots
+    assert root.id == "mtls-disabled"
+    assert root.cause.statement.endswith("it does not know who asks")
+
+
+def test_a_preference_makes_no_request_fail() -> None:
+    preferring = of("cluster1", client=knowing(*PRIORITIES))
+    assert diagnosed(preferring, "TRAFFIC-1").ids == ("locality-preference",)
+    failed = both(preferring, failing("sleep", "HTTP 503 upstream connect error"))
+    assert diagnosed(failed, "TRAFFIC-1").ids == (UNKNOWN,)
+    assert diagnosed(failed, "TRAFFIC-2").ids == ("locality-preference",)
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
@@ -1289,6 +1583,16 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
         (istiods("cluster1", cluster_local={"*": True}), "services-cluster-local"),
         (
             istiods(
+                "cluster1",
+                selectors=(
+                    Selector({"istio-injection": "enabled"}),
+                    Selector({}, ((NETWORK_LABEL, "Exists", ()),)),
+                ),
+            ),
+            "namespace-not-selected",
+        ),
+        (
+            istiods(
                 "cluster1", cluster_local={"*": True, "helloworld.sample.svc.cluster.local": False}
             ),
             "services-cluster-local",
@@ -1299,6 +1603,117 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
         ),
         (of("cluster2", pods=each(HELLOWORLD, told=plus({"mesh": "b"}))), "proxy-identity-wrong"),
         (of("cluster2", warnings=adding(FAILED_CREATE)), "injection-failing"),
+        (
+            both(
+                of("cluster1", services=each(GATEWAY, external=("10.0.0.1",))),
+                of(
+                    "cluster2",
+                    services=each(
+                        GATEWAY, external=("10.0.0.1",), labels=plus({GATEWAY_PORT_LABEL: "15444"})
+                    ),
+                ),
+            ),
+            "gateway-address-shared",
+        ),
+        (unanswered("gateway", "cluster1", "cluster2", port=15021), "gateway-unreachable"),
+        (
+            of(
+                "cluster2",
+                deployments=adding(
+                    Deployment("istio-system", "old", {}, 0, 0, {"istio": "eastwestgateway"})
+                ),
+            ),
+            "gateway-scaled-to-zero",
+        ),
+        (of("cluster2", deployments=each(named("istiod"), wanted=3)), "istiod-not-running"),
+        (of("cluster2", pods=without(GATEWAY), deployments=without(GATEWAY)), "gateway-missing"),
+        (
+            of("cluster2", services=adding(replace(LABELLED, name="extra", external=()))),
+            "gateway-address-pending",
+        ),
+        (
+            of(
+                "cluster2",
+                configuration=each(
+                    lambda one: one.kind == "Gateway", spec=plus({"selector": {"istio": "old"}})
+                ),
+            ),
+            "gateway-selector-mismatch",
+        ),
+        (
+            of("cluster2", services=each(GATEWAY, external=("gw.example",))),
+            "gateway-host-name-unresolved",
+        ),
+        *(
+            (
+                of("cluster2", services=each(GATEWAY, labels=plus({GATEWAY_PORT_LABEL: "443"}))),
+                each_,
+            )
+            for each_ in ("services-not-exposed", "gateway-not-listening", "gateway-port-missing")
+        ),
+        (of("cluster1", remote_secrets=()), "remote-secret-missing"),
+        (secret(namespace="elsewhere"), "remote-secret-namespace-wrong"),
+        (secret(server="https://127.0.0.1:6443"), "remote-secret-loopback-server"),
+        (secret(leads_to="", accepted=None), "remote-secret-certificate-refused"),
+        (
+            istiods("cluster1", log=("error x509: certificate signed by unknown authority",)),
+            "remote-secret-certificate-refused",
+        ),
+        (
+            both(secret(server="https://10.9.9.9:6443"), opened("10.9.9.9"), unsynced("cluster2")),
+            "remote-secret-unreachable-server",
+        ),
+        *(
+            (of("cluster1", configuration=configured("Sidecar", "x", spec, where)), "sidecar-scope")
+            for where, spec in (
+                ("istio-system", {"egress": [{"hosts": ["./*", "istio-system/*"]}]}),
+                ("sample", {"egress": [{"hosts": ["istio-system/*"]}]}),
+            )
+        ),
+        (
+            both(
+                of(
+                    "cluster1",
+                    client=knowing(),
+                    configuration=adding(
+                        *(
+                            Configuration("Sidecar", where, "x", {"egress": [{"hosts": hosts}]})
+                            for where, hosts in (
+                                ("istio-system", ["istio-system/*"]),
+                                ("sample", ["./*"]),
+                            )
+                        )
+                    ),
+                ),
+            ),
+            "sidecar-scope",
+        ),
+        *(
+            (
+                of("cluster1", configuration=configured(kind, "x", spec, "payments")),
+                refuted,
+            )
+            for kind, spec, refuted in (
+                (
+                    "DestinationRule",
+                    {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
+                    "client-tls-disabled",
+                ),
+                (
+                    "VirtualService",
+                    {
+                        "hosts": ["*.local"],
+                        "exportTo": ["."],
+                        "http": [{"fault": {"abort": {"httpStatus": 503}}}],
+                    },
+                    "route-fault",
+                ),
+            )
+        ),
+        (
+            istiods("cluster1", unsynced=("cluster1/web-1.shop LDS rejected: no such filter",)),
+            "configuration-rejected",
+        ),
         (
             of(
                 "cluster2",

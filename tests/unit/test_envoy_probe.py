@@ -10,6 +10,7 @@ from fake_kube import FakeKube, Said, pod, result
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.envoy import (
     Endpoints,
+    denied,
     endpoints,
     listeners,
     read_endpoints,
@@ -161,6 +162,18 @@ def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
     other = answering(config_dump={"configs": [{}]})
     with pytest.raises(ProbeError, match="admin interface"):
         requests_per_connection(other.as_client(), pod("sleep-1"), "a")
+
+
+def test_what_policies_made_a_proxy_refuse_is_counted() -> None:
+    def counting(**counters: int) -> FakeKube:
+        counted = [{"name": name, "value": count} for name, count in counters.items()]
+        return answering(stats={"stats": [*counted, {"histograms": {"supported_quantiles": []}}]})
+
+    assert denied(counting().as_client(), pod("gateway-1")) == 0
+    kube = counting(**{"tcp.rbac.denied": 2, "http.outbound_0.0.0.0_80.rbac.denied": 3})
+    assert denied(kube.as_client(), pod("gateway-1")) == 5
+    with pytest.raises(ProbeError, match="admin interface"):
+        denied(answering(stats={"stats": [{"name": "x"}]}).as_client(), pod("gateway-1"))
 
 
 def test_listeners() -> None:

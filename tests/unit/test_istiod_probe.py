@@ -51,6 +51,16 @@ def test_an_istiod_that_refuses_is_a_probe_error() -> None:
         remote_clusters(kube.as_client())
 
 
+@pytest.mark.parametrize("forwards", [True, False])
+def test_an_istiod_that_does_not_answer_at_debug_is_told_what_closes_it(forwards: bool) -> None:
+    missing = "404 page not found\n"
+    response: Said = (404, missing, "") if forwards else (0, missing, "")
+    kube = FakeKube(lambda asked: response, [pod("istiod-1", "istio-system")], forwards=forwards)
+    with pytest.raises(ProbeError, match="404") as error:
+        remote_clusters(kube.as_client())
+    assert "ENABLE_DEBUG_ON_HTTP" in error.value.remedy
+
+
 def test_asks_the_port_of_istiod_where_ports_are_forwarded() -> None:
     kube = FakeKube(lambda asked: ANSWER, [pod("istiod-1", "istio-system")], forwards=True)
     (known,) = remote_clusters(kube.as_client())

@@ -17,6 +17,7 @@ from mesh_fixtures.kube.resources import (
     SECRETS,
     SERVICES,
 )
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.retries import Retry, reporting_to
 
 
@@ -208,6 +209,21 @@ def test_a_refusal_is_not_tried_again(tmp_path: Path) -> None:
     assert raised.value.seen == "403: refused with 403"
     assert raised.value.where == "cluster1 pods sample"
     assert "kubectl --context=cluster1 get pods -n sample -l app=sleep" in raised.value.wanted
+
+
+def test_the_library_below_writes_nothing_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It warns of each try, and of each connection beyond those that it keeps."""
+    server = FakeApiServer({PODS_PATH: {"items": []}}, refusals=[503, 503], silent=0.05)
+    with client_of(server, tmp_path) as kube:
+        parallel_map(lambda _: kube.list(PODS, "sample"), range(24))
+    assert len(server.asked) == 26
+    with client_of(FakeApiServer(), tmp_path) as gone:
+        pass
+    with pytest.raises(ProbeError):
+        gone.list(PODS, "sample")
+    assert not [each for each in caplog.records if each.name.startswith("urllib3")]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -357,6 +357,91 @@ def test_requests_are_allowed_where_the_mesh_allows_nothing(servers: Servers) ->
     lab.close()
 
 
+def denying(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A policy that denies what comes from there."""
+    return {"action": "DENY", "rules": [{"from": [{"source": each} for each in sources], **more}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "forbids"),
+    [
+        (denying({"notRequestPrincipals": ["*"]}), True),
+        (denying({"notNamespaces": ["shop", "istio-*"]}), True),
+        (denying({"namespaces": ["dev"]}, {"namespaces": ["mesh-*"]}), True),
+        ({"action": "DENY", "rules": [{}]}, True),
+        ({"action": "DENY"}, False),
+        (denying({"notNamespaces": ["shop", "mesh-*"]}), False),
+        (denying({"notNamespaces": ["*-run"]}), False),
+        (denying({"namespaces": ["dev"]}), False),
+        (denying({"notRequestPrincipals": ["*"], "namespaces": ["dev"]}), False),
+        (denying({"notRequestPrincipals": ["*"]}, to=[{"operation": {"paths": ["/x"]}}]), False),
+        (denying({"notPrincipals": ["cluster.local/ns/shop/*"]}), False),
+        ({**denying({"notNamespaces": ["x"]}), "selector": {"matchLabels": {"app": "y"}}}, False),
+        ({"rules": [{"from": [{"source": {"notNamespaces": ["x"]}}]}]}, False),
+    ],
+)
+def test_policies_of_the_mesh_that_no_other_policy_outdoes(
+    spec: dict[str, Any], forbids: bool
+) -> None:
+    policy = Configuration("AuthorizationPolicy", "istio-system", "x", spec)
+    assert bool(sample.forbidding([policy], "mesh-run")) == forbids
+
+
+def test_a_mesh_that_refuses_all_requests_of_the_run_is_no_verdict(servers: Servers) -> None:
+    (refusing, _), _ = servers.values()
+    policies = "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies"
+    meta = {"name": "tokens-only", "namespace": "istio-system"}
+    spec = denying({"notRequestPrincipals": ["*"]})
+    refusing.answers[policies] = {"items": [{"metadata": meta, "spec": spec}]}
+    lab = opened(servers)
+    with pytest.raises(LabError, match="AuthorizationPolicy istio-system/tokens-only") as error:
+        lab.deploy_sample()
+    assert "notNamespaces" in error.value.remedy
+    lab.close()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "narrows"),
+    [
+        (["istio-system/*"], True),
+        (["istio-system/*", "shop/*"], True),
+        (["./*", "istio-system/*"], False),
+        (["*/*"], False),
+        (["mesh-run/*"], False),
+        ([], False),
+    ],
+)
+def test_sidecars_of_the_mesh_that_leave_a_namespace_out(hosts: list[str], narrows: bool) -> None:
+    sidecar = Configuration("Sidecar", "istio-system", "x", {"egress": [{"hosts": hosts}]})
+    assert bool(sample.narrowing([sidecar], "mesh-run")) == narrows
+
+
+def test_services_are_known_where_the_mesh_leaves_namespaces_out(servers: Servers) -> None:
+    (narrow, _), (open_, _) = servers.values()
+    sidecars = "/apis/networking.istio.io/v1/namespaces/istio-system/sidecars"
+    meta = {"name": "default", "namespace": "istio-system"}
+    spec = {"egress": [{"hosts": ["istio-system/*"]}]}
+    narrow.answers[sidecars] = {"items": [{"metadata": meta, "spec": spec}]}
+    lab = opened(servers)
+    lab.deploy_sample()
+    made = [
+        [body["spec"] for _, _, body in server.changes if body["kind"] == "Sidecar"]
+        for server in (narrow, open_)
+    ]
+    assert made == [[{"egress": [{"hosts": ["./*", "istio-system/*"]}]}], []]
+    lab.close()
+
+
+def test_gateways_know_the_service_whatever_the_mesh_exports_by_default(servers: Servers) -> None:
+    lab = opened(servers)
+    lab.deploy_sample()
+    for server, _ in servers.values():
+        services = [body for _, _, body in server.changes if body["kind"] == "Service"]
+        annotations = [each["metadata"]["annotations"] for each in services]
+        assert annotations == [{"networking.istio.io/exportTo": "*"}]
+    lab.close()
+
+
 def waiting(name: str, reason: str) -> Pod:
     container = Container(name, image="i", waiting=reason)
     return Pod(Meta("p"), "", "Pending", False, False, (container,))

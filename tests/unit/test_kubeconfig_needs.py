@@ -112,6 +112,22 @@ def test_a_control_plane_elsewhere(servers: dict[str, FakeApiServer], tmp_path: 
     assert found.seen == "one: mesh-system; two: mesh-system"
 
 
+def test_of_several_control_planes_one_is_chosen(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    for server in servers.values():
+        server.answers[WEBHOOKS] = {"items": [injecting("blue"), injecting("green")]}
+    (found,) = problems(tmp_path)
+    assert found.seen == "istiods in the namespaces blue, green"
+    assert "--mesh-system-namespace" in found.remedy
+    assert problems(tmp_path, system_namespace="green") == []
+    servers["two"].answers[WEBHOOKS] = {"items": [injecting("green")]}
+    assert problems(tmp_path) == []
+    (found,) = problems(tmp_path, system_namespace="blue")
+    assert found.seen == "one: blue, green; two: green"
+    assert all(server.changes == [] for server in servers.values())
+
+
 def test_what_is_asked_of_a_control_plane_is_asked_where_it_is(
     servers: dict[str, FakeApiServer], tmp_path: Path
 ) -> None:

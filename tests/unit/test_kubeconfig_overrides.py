@@ -54,7 +54,7 @@ def test_all_of_it_is_added(tmp_path: Path) -> None:
     template = made["spec"]["template"]
     assert made["metadata"]["labels"] == {"app": "sleep", "team": "mesh"}
     assert template["metadata"]["labels"] == {"app": "sleep", "team": "mesh"}
-    assert template["metadata"]["annotations"] == {"sidecar.istio.io/proxyCPULimit": "2"}
+    assert template["metadata"]["annotations"]["sidecar.istio.io/proxyCPULimit"] == "2"
     assert made["spec"]["selector"] == before["spec"]["selector"]
     pod = template["spec"]
     (container,) = pod["containers"]

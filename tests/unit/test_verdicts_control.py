@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,8 +31,8 @@ def plane(cluster: str, ready: int | None = None) -> ControlPlane:
     ("primary", "remote", "finding"),
     [
         (1, None, ""),
-        (0, None, "cluster1: expected an istiod with every pod ready"),
-        (None, None, "cluster1: expected an istiod with every pod ready, in a primary, but saw no"),
+        (0, None, "cluster1: expected an istiod with a ready pod"),
+        (None, None, "cluster1: expected an istiod with a ready pod, in a primary, but saw no"),
         (1, 1, ""),
     ],
 )
@@ -40,6 +41,17 @@ def test_control(primary: int | None, remote: int | None, finding: str) -> None:
     probes = control_1.Probes(control_plane=lambda kube: plane(kube.name, ready[kube.name]))
     outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(finding, outcome)
+
+
+def test_replicas_that_are_missing_while_others_serve_are_noted() -> None:
+    def part(kube: Any) -> ControlPlane:
+        deployment = Deployment(Meta("istiod", "istio-system"), 3, 2)
+        return replace(plane(kube.name), deployments=(deployment,))
+
+    probes = control_1.Probes(control_plane=part)
+    outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert outcome.result == "met"
+    assert outcome.notes == ("cluster1: istio-system/istiod has 2 of 3 pods ready",)
 
 
 # DISCOVERY-1 --------------------------------------------------------------------------------------
@@ -92,6 +104,22 @@ def test_access_that_ends_with_the_present_watches(secret: RemoteSecret, finding
     )
     outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert holds_unless(finding, outcome)
+
+
+@pytest.mark.parametrize(
+    ("hours", "noted"), [(None, False), (-1.0, False), (5.01, True), (24 * 365.0, False)]
+)
+def test_a_token_that_ends_soon_is_noted(hours: float | None, noted: bool) -> None:
+    seen = (known(("cluster1", "synced"), ("cluster2", "synced")),)
+    expires = None if hours is None else time.time() + hours * 3600
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: seen,
+        secrets=lambda kube, view: (remote_secret(expires=expires),),
+    )
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert outcome.result == "met"
+    wanted = "cluster1: the token in secret-2 for cluster2 expires in 5 hours"
+    assert [each.partition(",")[0] for each in outcome.notes] == [wanted] * noted
 
 
 @pytest.mark.parametrize("status", ["synced", "timeout"])

@@ -122,6 +122,8 @@ def test_nobody_to_ask_is_no_control() -> None:
         ((), ""),
         ((OWN, REMOTE), ""),
         ((OWN, client("cluster2", LDS="rejected: no")), "by LDS, but saw rejected: no"),
+        ((OWN, client("cluster2", RDS=NOT_SENT, EDS=NOT_SENT)), ""),
+        ((OWN, client("cluster2", CDS=NOT_SENT)), "by CDS, but saw not sent"),
     ],
 )
 def test_without_samples_whoever_is_connected_is_looked_at(clients: Any, finding: str) -> None:
@@ -129,6 +131,16 @@ def test_without_samples_whoever_is_connected_is_looked_at(clients: Any, finding
     outcome = check_control(PRIMARY_REMOTE, istiods, {}, has_samples=False)
     assert holds_unless(finding, outcome)
     assert outcome.figures["cluster2.proxies"] == bool(clients)
+
+
+@pytest.mark.parametrize("kind", ["ztunnel", "waypoint"])
+def test_proxies_of_the_ambient_mode_are_not_judged(kind: str) -> None:
+    unlike = client("cluster2", kind, CDS=NOT_SENT, LDS=NOT_SENT, EDS=NOT_SENT, RDS=NOT_SENT)
+    outcome = check_control(
+        PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN, unlike)}, {}, has_samples=False
+    )
+    assert outcome.result == "met"
+    assert outcome.figures["cluster2.proxies"] == 0
 
 
 def test_without_samples_gateways_must_be_connected() -> None:

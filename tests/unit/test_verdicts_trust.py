@@ -241,6 +241,24 @@ def test_a_proxy_and_its_own_control_plane_accept_each_other(
     assert "cluster1: " not in found(outcome)
 
 
+def test_what_istiod_could_sign_with_is_nothing_to_proxies_that_ask_another_authority() -> None:
+    told = {"CA_ADDR": "cert-manager-istio-csr.cert-manager.svc:443"}
+
+    def asking(cluster: str) -> Proxy:
+        known = proxy(cluster)
+        container = Container("istio-proxy", env=told)
+        return replace(known, pod=replace(known.pod, containers=(container,)))
+
+    probes = trust_2.Probes(
+        authority=lambda kube: authority(BELOW_B, B),
+        identities=lambda kube: Answers(((asking(kube.name), GOOD),)),
+        trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
+    )
+    assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "met"
+    probes = replace(probes, identities=lambda kube: Answers(((proxy(kube.name), GOOD),)))
+    assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "unmet"
+
+
 OLD = "spiffe://old.example/ns/sample/sa/sleep"
 
 

@@ -10,7 +10,7 @@ from fake_kube import pod
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
     Answer,
     Container,
@@ -35,6 +35,7 @@ from mesh_fixtures.probe.workloads import (
     control_plane,
     discovery,
     injection_of,
+    is_signed_elsewhere,
     workloads,
 )
 
@@ -107,6 +108,23 @@ def test_what_a_proxy_was_not_told(configuration: str) -> None:
     assert seen.discovery == "istiod.istio-system.svc:15012"
 
 
+@pytest.mark.parametrize(
+    ("address", "elsewhere"),
+    [
+        ("", False),
+        ("istiod.istio-system.svc:15012", False),
+        ("istiod-canary.istio-system.svc:15012", False),
+        ("control-plane.example:15012", False),
+        ("cert-manager-istio-csr.cert-manager.svc:443", True),
+    ],
+)
+def test_who_signs_a_proxys_certificate(address: str, elsewhere: bool) -> None:
+    configuration = json.dumps({"discoveryAddress": "control-plane.example:15012"})
+    told = {"PROXY_CONFIG": configuration, **({"CA_ADDR": address} if address else {})}
+    assert is_signed_elsewhere(injected(told)) == elsewhere
+    assert not is_signed_elsewhere(pod("plain-1"))
+
+
 def test_workloads_without_those_that_go_away() -> None:
     sleep = pod("sleep-1", app="sleep")
     kube = FakeObjects((injected({}), sleep, replace(sleep, terminating=True)))
@@ -117,9 +135,9 @@ def test_workloads_without_those_that_go_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ready", "running"), [(1, 1, True), (2, 1, False), (0, 0, False)]
+    ("wanted", "ready", "running"), [(1, 1, True), (2, 1, True), (2, 0, False), (0, 0, False)]
 )
-def test_a_control_plane_runs_when_all_its_pods_are_ready(
+def test_a_control_plane_runs_when_one_of_its_pods_is_ready(
     wanted: int, ready: int, running: bool
 ) -> None:
     deployment = Deployment(Meta("istiod", "istio-system"), wanted, ready)
@@ -129,6 +147,27 @@ def test_a_control_plane_runs_when_all_its_pods_are_ready(
     assert str(seen) == (
         f"istio-system/istiod {ready}/{wanted}, pod istio-system/istiod-1 0/0 Running"
     )
+
+
+@pytest.mark.parametrize(
+    ("replicas", "running"),
+    [
+        (((1, 1), (2, 2)), True),
+        (((0, 0), (1, 1)), True),
+        (((1, 1), (1, 0)), False),
+        (((0, 0), (0, 0)), False),
+    ],
+    ids=["both revisions", "an old one at 0", "a new one that does not start", "none"],
+)
+def test_each_revision_that_is_wanted_runs(
+    replicas: tuple[tuple[int, int], ...], running: bool
+) -> None:
+    deployments = tuple(
+        Deployment(Meta(f"istiod-{at}", "istio-system"), *counts)
+        for at, counts in enumerate(replicas)
+    )
+    seen = control_plane(FakeObjects((), deployments_there=deployments).as_client())
+    assert seen.is_running is running
 
 
 def test_no_control_plane() -> None:
@@ -181,6 +220,12 @@ def service(
         (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443), True),
         (service("a", "ClusterIP", {NETWORK_LABEL: "n"}, 443, external=("192.0.2.1",)), True),
         (service("a", "NodePort", {NETWORK_LABEL: "n"}, 15443), True),
+        (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15021, 15008), False),
+        (service("a", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443, 15008), True),
+        (
+            service("a", "NodePort", {NETWORK_LABEL: "n", GATEWAY_PORT_LABEL: "443"}, 443, 15008),
+            True,
+        ),
         (service("a", "LoadBalancer", {}, 15012), True),
         (service("a", "LoadBalancer", {"istio": "eastwestgateway"}, 15443), False),
         (service("istiod", "ClusterIP", {}, 15012), False),
@@ -198,6 +243,28 @@ def test_gateways_with_the_pods_that_they_select() -> None:
     (seen,) = gateways(kube.as_client())
     assert (seen.network, seen.addresses, seen.pods) == ("n", ("192.0.2.1",), (gateway_pod,))
     assert str(seen) == "service edge/gw: 192.0.2.1; gw-1 0/0 Running"
+
+
+@pytest.mark.parametrize(
+    ("discovery", "found"),
+    [
+        ("istiod.istio-system.svc:15012", True),
+        ("istiod-canary.istio-system.svc.cluster.local:15012", True),
+        ("istiod.example:15012", True),
+        ("192.0.2.7:15012", True),
+        ("", True),
+        ("istiod.other-mesh.svc:15012", False),
+    ],
+)
+def test_gateways_of_another_control_plane_are_none_of_the_meshs(
+    discovery: str, found: bool
+) -> None:
+    balanced = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443)
+    told = {"PROXY_CONFIG": json.dumps({"discoveryAddress": discovery})} if discovery else {}
+    proxy = Container("istio-proxy", env=told)
+    gateway_pod = replace(pod("gw-1", "edge", app="gw"), containers=(proxy,))
+    kube = FakeObjects((gateway_pod,), (balanced,))
+    assert bool(gateways(kube.as_client())) == found
 
 
 def test_a_gateway_that_waits_for_its_address() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
+from tests.faults import underlay
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
 from tests.variants.reinstallation import in_variables_of, installed_again
@@ -55,6 +56,14 @@ def with_other_names(scenario: Scenario) -> Scenario:
 
 
 VARIANTS: Final = (
+    Variant(
+        id="routed-networks",
+        mesh="The clusters' networks have two names and gateways, and are routed nevertheless.",
+        topology=TWO_NETWORKS,
+        make=underlay.not_isolated,
+        notes=("NETWORK-1: pods of cluster1 reach those of cluster2 past its gateways",),
+        provider=underlay.PROVIDER,
+    ),
     Variant(
         id="cluster-that-was-not-given",
         mesh="A third cluster belongs to the mesh, on the network of one of the two that are "

@@ -1,4 +1,6 @@
-"""Remotes that find their primary's istiod in another way than the guide's."""
+"""Remotes that find their primary's istiod in another way than the guide's, and an istiod of which
+a part is missing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from mesh_fixtures.install.method import merged, primary_values
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
-from tests.faults.table import REMOTE
+from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
 from tests.variants.reinstallation import proxied, without_gateway
 from tests.variants.variant import Variant
@@ -24,6 +26,7 @@ from tests.variants.variant import Variant
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ONE_NETWORK: Final = "primary-remote"
 _LOAD_BALANCER: Final = "istiod-lb"
+_QUOTA: Final = "variant"
 
 
 @contextmanager
@@ -145,7 +148,28 @@ def _is_by_hand(each: Manifest) -> bool:
     return "endpointslice.kubernetes.io/managed-by" not in each["metadata"].get("labels", {})
 
 
+@contextmanager
+def short_of_a_replica(target: Target) -> Iterator[None]:
+    """The first primary's istiod is to have two pods, and a quota lets no second one be made."""
+    primary = target.scenario.primaries[0].name
+    istiod = "deployment/istiod"
+    try:
+        target.system(primary, "create", "quota", _QUOTA, "--hard=pods=0")
+        target.system(primary, "scale", istiod, "--replicas=2")
+        yield
+    finally:
+        target.system(primary, "scale", istiod, "--replicas=1")
+        target.delete(primary, _SYSTEM, f"quota/{_QUOTA}")
+
+
 VARIANTS: Final = (
+    Variant(
+        id="istiod-short-of-a-replica",
+        mesh="Of two pods that istiod is to have in cluster1, one cannot be made.",
+        topology=TWO_NETWORKS,
+        make=short_of_a_replica,
+        notes=("CONTROL-1: cluster1: istio-system/istiod has 1 of 2 pods ready",),
+    ),
     Variant(
         id="istiod-by-its-own-load-balancer",
         mesh="The remote finds istiod at a load balancer of its own; on the one network there is "

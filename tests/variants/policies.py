@@ -35,6 +35,21 @@ services by their names they do not (Istio: Gateway, AUTO_PASSTHROUGH)."""
 OWN_NAMESPACE_ONLY: Final = policy(
     "networking", "Sidecar", "default", egress=[{"hosts": ["./*", f"{_SYSTEM}/*"]}]
 )
+TOKENS_ONLY: Final = policy(
+    "security",
+    "AuthorizationPolicy",
+    "tokens-only",
+    action="DENY",
+    rules=[{"from": [{"source": {"notRequestPrincipals": ["*"]}}]}],
+)
+CONTROL_PLANE_ONLY: Final = policy(
+    "networking", "Sidecar", "default", egress=[{"hosts": [f"{_SYSTEM}/*"]}]
+)
+EXPORTED_TO_NOBODY: Final = {
+    "defaultServiceExportTo": ["."],
+    "defaultDestinationRuleExportTo": ["."],
+    "defaultVirtualServiceExportTo": ["."],
+}
 REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
 
 
@@ -52,6 +67,25 @@ def hardened(target: Target) -> Iterator[None]:
 def nothing_allowed(target: Target) -> Iterator[None]:
     """No request is allowed but those that a policy of a namespace allows."""
     with _in_primaries(target, ENCRYPTED_ONLY, GATEWAYS_ALLOWED, ALLOW_NOTHING):
+        yield
+
+
+@contextmanager
+def nothing_known(target: Target) -> Iterator[None]:
+    """Services are known in their own namespace unless they are exported, and proxies know nothing
+    but the control plane unless their namespace says otherwise.
+    """
+    with (
+        _in_primaries(target, CONTROL_PLANE_ONLY),
+        mesh_configuration.changed(target, EXPORTED_TO_NOBODY),
+    ):
+        yield
+
+
+@contextmanager
+def tokens_only(target: Target) -> Iterator[None]:
+    """Requests without a user's token are refused everywhere, which no other policy can undo."""
+    with _in_primaries(target, TOKENS_ONLY):
         yield
 
 
@@ -74,6 +108,21 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=nothing_allowed,
         notes=("requests are allowed here in spite of AuthorizationPolicy istio-system/",),
+    ),
+    Variant(
+        id="tokens-only",
+        mesh="Requests without a token of a user are refused in the whole mesh.",
+        topology=TWO_NETWORKS,
+        make=tokens_only,
+        hindrances=("AuthorizationPolicy istio-system/tokens-only", "notNamespaces"),
+    ),
+    Variant(
+        id="nothing-known-by-default",
+        mesh="Services are exported to their own namespace only, and proxies know those of the "
+        "control plane only, unless a namespace says otherwise.",
+        topology=TWO_NETWORKS,
+        make=nothing_known,
+        notes=("services are known here in spite of Sidecar istio-system/default",),
     ),
     Variant(
         id="nothing-allowed-in-a-remote",

@@ -186,7 +186,9 @@ def _labels(meta: Meta) -> Mapping[str, str]:
 
 
 def _namespaces(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.Namespace, ...]:
-    found = [kube.get(NAMESPACES, "", name) for name in wanted]
+    """Those of the samples, of istiod and of gateways."""
+    gateways = (each.meta.namespace for each in kube.list(SERVICES) if NETWORK_LABEL in _of(each))
+    found = [kube.get(NAMESPACES, "", name) for name in dict.fromkeys((*wanted, *gateways))]
     return tuple(
         facts.Namespace(each.meta.name, each.meta.labels, each.meta.annotations, each.annotated)
         for each in found

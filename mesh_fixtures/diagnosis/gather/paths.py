@@ -8,7 +8,8 @@ count of first packets that it sent again tells them apart. Source: Linux, `TCPS
 /proc/net/netstat.
 
 Gateways are tried from their own cluster too, which tells a gateway that does not answer from what
-is on the way to it. istiod is tried from a pod that waits for it, where there is one with a client.
+is on the way to it. istiod is tried from a pod that waits for it, where there is one with a client;
+that it agrees on TLS tells it from a gateway that accepts connections and ends them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import ClusterFacts, NetworkGateway, PacketSizes, Path
+from mesh_fixtures.diagnosis.facts import (
+    ISTIOD_TLS,
+    ClusterFacts,
+    NetworkGateway,
+    PacketSizes,
+    Path,
+)
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.gather.programs import Key
 from mesh_fixtures.errors import ProbeError
@@ -44,6 +51,7 @@ from mesh_fixtures.probe.network import (
     sizes_argv,
 )
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import usual_discovery
 from mesh_fixtures.scenario import ISTIOD_PORTS, STATUS_PORT, Scenario
 from mesh_fixtures.workloads import PLAIN_CLIENT, PORT
 
@@ -68,7 +76,7 @@ _NARROWER: Final = 12
 
 _MARGIN_SECONDS: Final = 15
 _MESSAGE_KEPT: Final = 200
-_OPTIONS: Final = ("--parallel-max", "200", "--header", "Connection: close")
+_OPTIONS: Final = ("--parallel-max", "200", "--insecure", "--header", "Connection: close")
 _COUNTERS: Final = "/proc/net/netstat"
 _SCRIPT: Final = f'cat {_COUNTERS}; "$0" "$@"; cat {_COUNTERS}'
 _RESENT: Final = "TCPSynRetrans"
@@ -83,6 +91,15 @@ class Target:
     address: str
     port: int
     attempts: int
+
+    @property
+    def by_tls(self) -> bool:
+        return self.kind == ISTIOD_TLS
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self.by_tls else "http"
+        return f"{scheme}://{self.address}:{self.port}{READY_PATH}"
 
 
 _Ask = Callable[[KubeClient, facts.Pod, tuple[Target, ...]], tuple[Any, ...]]
@@ -109,7 +126,7 @@ def queries(
         parts: list[tuple[str, facts.Pod | None, _Ask, Sequence[Target]]] = [
             ("near", pod, _tried, [each for each in targets if each.attempts == MANY]),
             ("far", pod, _connected, [each for each in targets if each.attempts != MANY]),
-            ("istiod", pod, from_waiting, tuple(_of_istiod(cluster))),
+            ("istiod", pod, from_waiting, tuple(_of_istiod(cluster, usual_discovery(kube.names)))),
             ("sizes", pod, _sized, tuple(_sized_targets(targets, name))),
         ]
         for part, asking, ask, chosen in parts:
@@ -198,16 +215,30 @@ def gateway_ports(
     for service in cluster.gateway_services if wanted else ():
         ports = [each.number for each in service.ports if each.number in {STATUS_PORT, *wanted}]
         yield from ((address, port) for address in service.external for port in sorted(ports))
-    yield from ((each.address, each.port) for each in advertised if each.cluster == server)
+    spec = scenario.cluster(server)
+    first = next(each.name for each in scenario.clusters if each.network == spec.network)
+    for each in advertised:
+        # the mesh configuration may name gateways by their network only
+        if each.cluster == server or (each.network, each.cluster, server) == (
+            spec.network,
+            "",
+            first,
+        ):
+            yield each.address, each.port
 
 
-def _of_istiod(cluster: ClusterFacts) -> Iterator[Target]:
-    """Where proxies look for istiod, by name and by the addresses behind it."""
+def _of_istiod(cluster: ClusterFacts, usual: str) -> Iterator[Target]:
+    """Where proxies look for istiod, by name and by the addresses behind it; where there are none,
+    as none could be injected, where they would look.
+    """
     told = [pod.told["discovery"] for pod in cluster.pods or () if pod.told is not None]
+    if not told and cluster.discovery:
+        told = [usual]
     for discovery in dict.fromkeys(told):
         host, _, port = discovery.rpartition(":")
         if host and port.isdigit():
             yield Target("istiod", "", host, int(port), FEW)
+            yield Target(ISTIOD_TLS, "", host, int(port), FEW)
     if told:
         for address in cluster.discovery or ():
             yield Target("istiod", "", address, ISTIOD_PORTS[0], FEW)
@@ -282,9 +313,7 @@ def _tried(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tup
 
 def _connected(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tuple[Path, ...]:
     seconds = patient(SECONDS)
-    urls = [
-        f"http://{each.address}:{each.port}{READY_PATH}#[1-{each.attempts}]" for each in targets
-    ]
+    urls = [f"{each.url}#[1-{each.attempts}]" for each in targets]
     argv = ("sh", "-c", _SCRIPT, *curl(urls, seconds=seconds, options=_OPTIONS))
     result = kube.exec(
         pod.namespace, pod.name, _container(pod), argv, seconds + patient(_MARGIN_SECONDS)
@@ -296,16 +325,14 @@ def read_paths(
     client: str, pod: facts.Pod, targets: tuple[Target, ...], result: ExecResult
 ) -> tuple[Path, ...]:
     """Read what curl printed; targets of which it says nothing are left out."""
-    tried: dict[tuple[str, int], list[Attempt]] = {}
+    tried: dict[tuple[str, int, bool], list[Attempt]] = {}
     for _, attempt in read_attempts(result):  # between lines of the kernel's counters
         if attempt is not None:
-            tried.setdefault(attempt.target, []).append(attempt)
+            by_tls = attempt.tls_seconds is not None
+            tried.setdefault((*attempt.target, by_tls), []).append(attempt)
     resent = _resent(result.stdout)
-    return tuple(
-        _path(client, pod, each, tried[each.address, each.port], resent)
-        for each in targets
-        if (each.address, each.port) in tried
-    )
+    found = ((each, tried.get((each.address, each.port, each.by_tls))) for each in targets)
+    return tuple(_path(client, pod, each, attempts, resent) for each, attempts in found if attempts)
 
 
 def _resent(printed: str) -> int | None:
@@ -324,7 +351,6 @@ def _path(
 ) -> Path:
     counted = Counter(each.reach for each in attempts)
     messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
-    url = f"http://{target.address}:{target.port}{READY_PATH}"
     where = f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {_container(pod)}"
     return Path(
         client=client,
@@ -338,8 +364,8 @@ def _path(
         timed_out=counted[Reach.TIMED_OUT],
         unreachable=counted[Reach.UNREACHABLE],
         unresolved=counted[Reach.UNRESOLVED],
-        slow=sum(each.seconds >= SLOW_SECONDS for each in attempts),
+        slow=sum(each.reach is Reach.OPEN and each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
         message=messages[-1][:_MESSAGE_KEPT] if messages else "",
-        source=f"{where} -- curl -v -m {patient(SECONDS):g} '{url}#[1-{target.attempts}]'",
+        source=f"{where} -- curl -kv -m {patient(SECONDS):g} '{target.url}#[1-{target.attempts}]'",
     )

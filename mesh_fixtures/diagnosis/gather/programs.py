@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -19,7 +20,9 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts
 from mesh_fixtures.diagnosis.gather.api_objects import roots_of
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.redaction import redacted
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
@@ -27,6 +30,7 @@ from mesh_fixtures.probe.envoy import (
     Counters,
     admin,
     counters,
+    denied,
     helloworld,
     host_of,
     listeners,
@@ -169,13 +173,15 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             ),
         )
 
-    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains]:
+    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains, tuple[Selector, ...]]:
         answer = debug(kube, istiod, MESH_PATH)
         of_pod = kube.get(PODS, pod.namespace, pod.name)
         domains = read_trust_domains(
             answer.source, answer.text, accepts_any=of_pod is not None and accepts_any(of_pod)
         )
-        return _cluster_local(answer_in(answer.text)), _accepted(domains)
+        configuration = answer_in(answer.text)
+        selectors = tuple(map(Selector.read, configuration.get("discoverySelectors") or ()))
+        return _cluster_local(configuration), _accepted(domains), selectors
 
     if pod.serving:
         yield "clusters", f"istioctl {where} remote-clusters", clusters
@@ -218,7 +224,10 @@ def _of_proxy(
 
     def listening() -> facts.Listening:
         seen = listeners(kube, asked)
-        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked)
+        refused: int | None = None
+        with suppress(ProbeError):
+            refused = denied(kube, asked)
+        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked, refused)
 
     def identified() -> facts.ProxyIdentity:
         seen = identity(kube, asked)
@@ -262,6 +271,7 @@ def _istiods(
             last_words=answer("last_words") or "",
             cluster_local=mesh[0] if mesh else None,
             trust_domains=mesh[1] if mesh else None,
+            selectors=mesh[2] if mesh else (),
         )
 
 

@@ -47,6 +47,8 @@ def annotation(case: Case) -> Iterator[Cause]:
         if namespace is None:
             continue
         primary = case.scenario.control_plane_of(spec.name)
+        if _is_in_charge(case, spec, facts):
+            continue
         value = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
         named = [each.strip() for each in value.split(",") if each.strip()]
         show = _system(case, spec.name)
@@ -88,6 +90,19 @@ def annotation(case: Case) -> Iterator[Cause]:
             yield from _late(case, spec, facts, namespace.annotated, remedy)
 
 
+def _is_in_charge(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool:
+    """Whether its primary's istiod does what it does for its remotes, whatever is annotated: it has
+    given the remote all that it needs, and configures proxies there.
+    """
+    primary = case.facts.clusters.get(case.scenario.control_plane_of(spec.name))
+    configures = any(
+        each.startswith(f"{spec.name}/")
+        for istiod in (primary.istiods or () if primary else ())
+        for each in istiod.connected or ()
+    )
+    return configures and not any(_missing(case, spec, facts))
+
+
 def _late(
     case: Case, spec: ClusterSpec, facts: ClusterFacts, annotated: str, remedy: str
 ) -> Iterator[Cause]:
@@ -120,6 +135,8 @@ def _late(
 def injection_path(case: Case) -> Iterator[Cause]:
     for spec, facts in case.remotes:
         wanted = f"{_INJECT}/cluster/{spec.name}/net/{spec.network}"
+        if _are_told_right(case, spec, facts):
+            continue
         for configuration, webhook in _injectors(facts):
             if webhook.path.rstrip("/") != wanted:
                 yield Cause(
@@ -135,11 +152,21 @@ def injection_path(case: Case) -> Iterator[Cause]:
                 break
 
 
+def _are_told_right(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool:
+    """Whether the samples' proxies know where they are: where another istiod than the primary's
+    injects them, it needs no path to tell.
+    """
+    told = [each.told for each in facts.pods_in(case.samples, {}) if each.told is not None]
+    wanted = {"cluster": spec.name, "network": spec.network}
+    return bool(told) and all(wanted.items() <= each.items() for each in told)
+
+
 def discovery_address(case: Case) -> Iterator[Cause]:
     for spec, facts in case.remotes:
         primary = case.scenario.control_plane_of(spec.name)
         owner = case.facts.clusters.get(primary)
-        wanted = owner.gateway_addresses if owner else ()
+        advertised = [each.address for each in case.advertised if each.cluster == primary]
+        wanted = tuple(dict.fromkeys((*(owner.gateway_addresses if owner else ()), *advertised)))
         if facts.discovery is None or not wanted or {*facts.discovery} & {*wanted}:
             continue
         if facts.discovery and not any(map(is_address, facts.discovery)):

@@ -26,7 +26,10 @@ NOT_RESTARTED = Kind(
     "proxies-not-restarted", Layer.TRUST, _BOTH, follows=("cacerts-unused", "cacerts-missing")
 )
 BUNDLE_MISSING = Kind(
-    "root-bundle-missing", Layer.TRUST, ("WORKLOAD-1",), follows=("istiod-not-running",)
+    "root-bundle-missing",
+    Layer.TRUST,
+    ("WORKLOAD-1",),
+    follows=("istiod-not-running", "namespace-not-selected"),
 )
 
 TRUST_DOMAINS = Kind("trust-domains-differ", Layer.TRUST, ("TRUST-2",))

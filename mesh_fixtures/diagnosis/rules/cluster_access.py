@@ -25,6 +25,7 @@ UNLABELLED = Kind("remote-secret-unlabelled", Layer.ACCESS, _BROKEN)
 NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
 REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
 FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
+CERTIFICATE = Kind("remote-secret-certificate-refused", Layer.ACCESS, _BROKEN)
 UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
@@ -40,6 +41,7 @@ NOT_READ = Kind(
         NAMESPACE.id,
         REFUSED.id,
         FORBIDDEN.id,
+        CERTIFICATE.id,
         "istiod-not-running",
         "packet-loss",
     ),
@@ -47,7 +49,7 @@ NOT_READ = Kind(
 
 KINDS = (
     *(MISSING, WRONG_CLUSTER, LOOPBACK, UNREACHABLE, UNAUTHORIZED),
-    *(UNLABELLED, NAMESPACE, REFUSED, FORBIDDEN),
+    *(UNLABELLED, NAMESPACE, REFUSED, FORBIDDEN, CERTIFICATE),
 )
 """By which an istiod does not read a cluster."""
 
@@ -61,7 +63,7 @@ def missing(case: Case) -> Iterator[Cause]:
             continue
         name = wanted.installed_in
         fitting = [each for each in facts.remote_secrets if wanted.of in _of(each)]
-        if any(each.is_found for each in fitting):
+        if any(each.is_found for each in fitting) or _is_read(facts, wanted.of):
             continue
         if fitting:
             yield _not_found(case, facts, wanted.of, fitting[0])
@@ -154,6 +156,47 @@ def forbidden(case: Case) -> Iterator[Cause]:
             )
 
 
+def certificate_refused(case: Case) -> Iterator[Cause]:
+    """API servers whose certificates an istiod does not accept: of another authority than the one
+    in its remote secret, or for other names than the address there.
+    """
+    for name, facts, secret in _present(case):
+        wanted = case.facts.clusters.get(secret.cluster)
+        if wanted is None or _is_read(facts, secret.cluster):
+            continue
+        reasons = [
+            line
+            for istiod in facts.istiods or ()
+            for line in istiod.log or ()
+            if "x509: " in line and (secret.cluster in line or _target(secret.server) in line)
+        ]
+        another = not secret.leads_to and bool(secret.server) and secret.server == wanted.api_server
+        if not reasons and not another:
+            continue
+        why = reasons[-1].partition("x509: ")[2] if reasons else "it is of another authority"
+        yield Cause(
+            CERTIFICATE,
+            (name, secret.cluster),
+            f"istiod of {name} does not accept the certificate of {secret.cluster}'s API server at "
+            f"{secret.server}: {why}",
+            (
+                *(Evidence(line, _log(case, name)) for line in reasons[-2:]),
+                *(
+                    [
+                        Evidence(
+                            f"{secret.name} trusts none of the authorities of {secret.cluster}",
+                            _secrets(case, name),
+                        )
+                    ]
+                    if another
+                    else []
+                ),
+                *_reading(case, facts, secret.cluster),
+            ),
+            f"{_again(case, name, secret.cluster)}, with an address that the certificate is for",
+        )
+
+
 def wrong_cluster(case: Case) -> Iterator[Cause]:
     for name, facts, secret in _present(case):
         if secret.leads_to and secret.leads_to != secret.cluster:
@@ -177,7 +220,7 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
 
 def loopback_server(case: Case) -> Iterator[Cause]:
     for name, facts, secret in _present(case):
-        if _is_loopback(secret.server):
+        if _is_loopback(secret.server) and not _is_read(facts, secret.cluster):
             yield Cause(
                 LOOPBACK,
                 (name, secret.cluster),
@@ -202,8 +245,10 @@ def unreachable_server(case: Case) -> Iterator[Cause]:
         ]
         wanted = case.facts.clusters.get(secret.cluster)
         is_right = wanted is not None and secret.server == wanted.api_server
+        is_open = any(path.is_open for path in tried)
+        doubtful = wanted is not None and bool(wanted.api_server) and not is_right
         if not any(path.is_closed for path in tried) and (
-            is_right or wanted is None or not wanted.api_server or _is_read(facts, secret.cluster)
+            is_open or not doubtful or _is_read(facts, secret.cluster)
         ):
             continue
         differs = "" if is_right or wanted is None else f"; it is at {wanted.api_server}"
@@ -245,6 +290,8 @@ def unexpected(case: Case) -> Iterator[Cause]:
     for name, _, secret in _present(case):
         if (name, secret.cluster) in wanted or secret.leads_to not in ("", secret.cluster):
             continue
+        if secret.cluster in case.scenario.others:
+            continue
         yield Cause(
             UNEXPECTED,
             (name,),
@@ -285,6 +332,7 @@ RULES = (
     unreachable_server,
     unauthorized,
     credentials_refused,
+    certificate_refused,
     forbidden,
     unexpected,
     not_read,

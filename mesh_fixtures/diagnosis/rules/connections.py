@@ -174,7 +174,12 @@ def _lost_on_the_way(case: Case, server: str) -> int:
 
 
 def _gateway_at(case: Case, target: str) -> str:
-    """The cluster whose gateway an endpoint is; empty when it is none's."""
+    """The cluster whose gateway an endpoint is, as istiods advertise it or by the address of its
+    Service; empty when it is none's.
+    """
+    for each in case.advertised:
+        if target == f"{each.address}:{each.port}" and each.cluster in case.facts.clusters:
+            return each.cluster
     for name, facts in case.facts.clusters.items():
         if target.rpartition(":")[0] in facts.gateway_addresses:
             return name

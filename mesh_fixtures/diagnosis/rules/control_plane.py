@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import NOT_STARTING, XDS_AUTHENTICATION
@@ -42,12 +43,12 @@ def not_running(case: Case) -> Iterator[Cause]:
             for each in facts.deployments
             if each.namespace == case.system_namespace and _ISTIOD.items() <= each.labels.items()
         ]
-        wanted = sum(each.wanted for each in found)
-        if wanted and all(each.ready >= each.wanted for each in found):
+        wanted = [each for each in found if each.wanted]
+        if wanted and all(each.ready for each in wanted):
             continue
         pods = facts.pods_in(case.system_namespace, _ISTIOD)
-        part = "does not run" if not any(each.ready for each in found) else "runs only in part"
-        why = "there is no istiod" if not found else f"istiod {part}: {listed(found)}"
+        silent = [each for each in wanted if not each.ready]
+        why = "there is no istiod" if not found else f"istiod does not run: {listed(silent)}"
         if found and not wanted:
             why = "istiod is scaled to 0"
         show = get(spec.name, _SHOW, case.system_namespace)
@@ -141,13 +142,28 @@ def in_remote(case: Case) -> Iterator[Cause]:
 
 
 def rejected(case: Case) -> Iterator[Cause]:
-    """Proxies that refuse what istiod sends them, and keep what they had."""
+    """Proxies that refuse what istiod sends them, and keep what they had: those that are judged."""
+    gateways = {
+        f"{name}/{pod.name}.{pod.namespace}"
+        for name, facts in case.facts.clusters.items()
+        for pod in facts.gateway_pods
+    }
     for spec, facts in case.primaries:
         for istiod in facts.istiods or ():
-            refused = [each for each in istiod.unsynced if "rejected" in each]
+            refused = [
+                each
+                for each in istiod.unsynced
+                if "rejected" in each
+                and (
+                    not case.samples
+                    or each.partition(" ")[0].endswith(f".{case.samples}")
+                    or each.partition(" ")[0] in gateways
+                )
+            ]
             if refused:
+                of_gateway = any(each.partition(" ")[0] in gateways for each in refused)
                 yield Cause(
-                    REJECTED,
+                    REJECTED if of_gateway else replace(REJECTED, breaks=REJECTED.breaks[:1]),
                     (spec.name,),
                     f"{len(refused)} proxies reject what istiod of {spec.name} sends: {refused[0]}",
                     tuple(

@@ -13,10 +13,12 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
     AUTO_PASSTHROUGH,
+    ISTIOD_TLS,
     ClusterFacts,
     Configuration,
     Service,
 )
+from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
@@ -32,6 +34,7 @@ UNLABELLED = Kind("gateway-network-label-missing", Layer.GATEWAY, _BROKEN)
 MISLABELLED = Kind("gateway-network-label-wrong", Layer.GATEWAY, _BROKEN)
 PORTLESS = Kind("gateway-port-missing", Layer.GATEWAY, _BROKEN)
 MISDIRECTED = Kind("gateway-target-port-wrong", Layer.GATEWAY, _BROKEN)
+UNRESOLVED = Kind("gateway-host-name-unresolved", Layer.GATEWAY, _BROKEN)
 SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
 ISTIOD = Kind("istiod-not-exposed", Layer.EXPOSURE, _BROKEN)
 MISMATCH = Kind("gateway-selector-mismatch", Layer.EXPOSURE, _BROKEN)
@@ -47,6 +50,7 @@ NOT_LISTENING = Kind(
         MISMATCH.id,
         WRONG.id,
         GATEWAY_NOT_READY.id,
+        "namespace-not-selected",
     ),
 )
 
@@ -136,6 +140,47 @@ def ports_of_gateway(case: Case) -> Iterator[Cause]:
                 )
 
 
+def host_name_of_gateway(case: Case) -> Iterator[Cause]:
+    """Gateways behind host names alone, of which istiod advertises no address: it resolves them
+    where it is.
+    """
+    for spec, facts in case.clusters:
+        if not case.scenario.is_multi_network or _is_advertised(case, spec):
+            continue
+        for service in facts.gateway_services:
+            sound = service.network == spec.network and service.port(service.gateway_port)
+            if not sound or not service.external or any(map(is_address, service.external)):
+                continue
+            names = listed(service.external)
+            yield Cause(
+                UNRESOLVED,
+                (spec.name,),
+                f"the gateway {service} of {spec.name} has the host name {names}, of which no "
+                "istiod advertises an address: none of them can resolve it",
+                (
+                    Evidence(
+                        f"{service}: {names}",
+                        get(spec.name, f"service {service.name} -o yaml", service.namespace),
+                    ),
+                    *(
+                        Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
+                        for path in case.facts.paths_of("gateway", server=spec.name)
+                        if path.address in service.external and path.unresolved
+                    ),
+                    *(
+                        Evidence(f"istiod of {name}: {line}")
+                        for name, others in case.facts.clusters.items()
+                        for istiod in others.istiods or ()
+                        for line in istiod.log or ()
+                        if any(host in line for host in service.external)
+                    ),
+                ),
+                f"let the name servers that istiods ask know {names}, or give the load balancer an "
+                "IP address",
+                certainty="likely",
+            )
+
+
 def services(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         if not case.scenario.exposes_services(spec.name) or facts.configuration is None:
@@ -143,12 +188,13 @@ def services(case: Case) -> Iterator[Cause]:
         ports = _targets(facts)
         found = _serving(facts, ports)
         step = ids.expose_services(spec.name)
-        if not found:
-            if not any({*ports} & {*seen.ports} for seen in facts.gateways or ()):
-                yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
-            continue
+        listens = any({*ports} & {*seen.ports} for seen in facts.gateways or ())
         selecting = _selecting(case, spec, found)
-        if not selecting:
+        if listens and not selecting:
+            continue  # by objects of the Gateway API
+        if not found:
+            yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
+        elif not selecting:
             yield _mismatch(case, spec, found, SERVICES_FILE, step)
         elif not any(_passes_helloworld(case, each, ports) for each in selecting):
             yield Cause(
@@ -169,6 +215,8 @@ def istiod(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         if not case.scenario.exposes_istiod(spec.name) or facts.configuration is None:
             continue
+        if _serves_remotes(case, spec):
+            continue
         found = _serving(facts, ISTIOD_PORTS)
         step = ids.expose_istiod(spec.name)
         missing = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
@@ -178,6 +226,19 @@ def istiod(case: Case) -> Iterator[Cause]:
             yield _mismatch(case, spec, found, ISTIOD_FILE, step)
         else:
             yield from _unrouted(spec, facts, step)
+            yield from _misrouted(case, spec, facts, step)
+
+
+def _serves_remotes(case: Case, spec: ClusterSpec) -> bool:
+    """Whether pods of each remote agree on TLS with a primary's istiod, wherever they find it."""
+    remotes = [
+        each.name
+        for each, _ in case.remotes
+        if case.scenario.control_plane_of(each.name) == spec.name
+    ]
+    return all(
+        any(path.is_open for path in case.facts.paths_of(ISTIOD_TLS, name)) for name in remotes
+    )
 
 
 def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
@@ -203,6 +264,45 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
             f"apply {ISTIOD_FILE} in {spec.name} (step {step} of the plan)",
             step=step,
         )
+
+
+def _misrouted(case: Case, spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
+    """Routes to istiod that end at a Service of it that is gone, as that of an old revision."""
+    present = [
+        each.name for each in facts.services or () if each.namespace == case.system_namespace
+    ]
+    for route in facts.configured("VirtualService") if facts.services is not None else ():
+        for port, host in _destinations(route):
+            name, _, following = host.partition(".")
+            namespace = following.partition(".")[0] or route.namespace
+            is_own = namespace == case.system_namespace and name.startswith("istiod")
+            if port in ISTIOD_PORTS and is_own and name not in present:
+                yield Cause(
+                    ISTIOD,
+                    (spec.name,),
+                    f"{route} of {spec.name} passes {port} to {host}, and there is no such Service",
+                    (
+                        Evidence(
+                            f"{route}: {port} to {host}",
+                            get(spec.name, f"virtualservice {route.name} -o yaml", route.namespace),
+                        ),
+                        Evidence(
+                            f"Services of istiod: {listed(sorted(present))}",
+                            get(spec.name, "services -l app=istiod", namespace),
+                        ),
+                    ),
+                    f"name a Service of istiod that is there (step {step} of the plan)",
+                    step=step,
+                )
+                return
+
+
+def _destinations(route: Configuration) -> Iterator[tuple[int, str]]:
+    """Ports and hosts to which they are passed on by their SNI."""
+    for each in route.spec.get("tls") or ():
+        for match in each.get("match") or ():
+            for way in each.get("route") or ():
+                yield int(match.get("port") or 0), str((way.get("destination") or {}).get("host"))
 
 
 def not_listening(case: Case) -> Iterator[Cause]:
@@ -238,7 +338,14 @@ def not_listening(case: Case) -> Iterator[Cause]:
             )
 
 
-RULES = (network_of_gateway, ports_of_gateway, services, istiod, not_listening)
+RULES = (
+    network_of_gateway,
+    ports_of_gateway,
+    host_name_of_gateway,
+    services,
+    istiod,
+    not_listening,
+)
 
 _STATES: Mapping[bool, str] = {
     True: ", though it is connected to istiod of {}",
@@ -265,9 +372,13 @@ def _is_advertised(case: Case, spec: ClusterSpec) -> bool:
 
 
 def _target(service: Service) -> int | None:
-    """The port at which a gateway's pods must listen for services; None where it has a name."""
+    """The port at which a gateway's pods must listen for services; None where it has a name, and
+    where something in front of the Service has the port that is advertised.
+    """
     port = service.port(service.gateway_port)
-    if port is None or not port.target:
+    if port is None:
+        return None
+    if not port.target:
         return service.gateway_port
     return int(port.target) if port.target.isdecimal() else None
 
@@ -281,7 +392,8 @@ def _targets(facts: ClusterFacts) -> tuple[int, ...]:
 def _wanted(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> frozenset[int]:
     """Ports at which a cluster's gateways must listen."""
     services = _targets(facts) if case.scenario.is_multi_network else ()
-    istiod = ISTIOD_PORTS if case.scenario.exposes_istiod(spec.name) else ()
+    exposes = case.scenario.exposes_istiod(spec.name) and not _serves_remotes(case, spec)
+    istiod = ISTIOD_PORTS if exposes else ()
     return frozenset((*services, *istiod))
 
 

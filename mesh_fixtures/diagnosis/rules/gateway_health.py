@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment, Path
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
 from mesh_fixtures.diagnosis.rules import cluster_health
+from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.scenario import ClusterSpec
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("GATEWAY-1",)
@@ -28,6 +29,7 @@ _UNATTACHED = (
     "remote-secret-unreachable-server",
     "remote-secret-unauthorized",
     "istiod-not-running",
+    "istiod-access-denied",
 )
 """By which a remote gets no proxies, its gateway's included."""
 
@@ -58,6 +60,11 @@ NOT_ANSWERING = Kind(
 )
 
 _SHOW = "services,deployments,pods"
+_PRUNED = (
+    "if it went when Istio was installed once more: `istioctl install` of an IstioOperator without "
+    "metadata.name removes gateways of its revision and version that it does not list; give it one"
+)
+"""Source: Istio, istioctl install (pruning by the labels `install.operator.istio.io/`)."""
 
 
 def missing(case: Case) -> Iterator[Cause]:
@@ -66,6 +73,9 @@ def missing(case: Case) -> Iterator[Cause]:
             continue
         label = f"{NETWORK_LABEL}={spec.network}"
         step = ids.gateway(spec.name)
+        exposing = _exposing_in_vain(facts)
+        left = f"; {listed(exposing)} exposes what nothing serves" if exposing else ""
+        again = f"; {_PRUNED}" if exposing else ""
         if not facts.gateway_services and spec.network not in {
             each.network for each in case.advertised
         }:
@@ -73,29 +83,73 @@ def missing(case: Case) -> Iterator[Cause]:
                 MISSING,
                 (spec.name,),
                 f"{spec.name} has no east-west gateway: no Service has the label {label}, or leads "
-                "from outside to a gateway's proxy",
-                (Evidence("no such Service", get(spec.name, f"services -A -l {NETWORK_LABEL}")),),
-                f"install it (step {step} of the plan)",
+                f"from outside to a gateway's proxy{left}",
+                (
+                    Evidence("no such Service", get(spec.name, f"services -A -l {NETWORK_LABEL}")),
+                    *_in_vain(facts, exposing),
+                ),
+                f"install it (step {step} of the plan){again}",
                 step=step,
             )
         for service in facts.gateway_services:
             runs = facts.gateway_deployments or facts.pods_of(service)
-            if service.selector and not runs:
+            if service.selector and not runs and not _answers(case, service):
                 wanted = ", ".join(f"{key}={value}" for key, value in service.selector.items())
                 yield Cause(
                     MISSING,
                     (spec.name,),
                     f"{spec.name} has no east-west gateway: nothing runs behind {service}, which "
                     f"selects {wanted}",
-                    (Evidence("no such pod", _shown(spec.name, service.namespace)),),
+                    (
+                        Evidence("no such pod", _shown(spec.name, service.namespace)),
+                        *_in_vain(facts, exposing),
+                    ),
                     f"install it (step {step} of the plan)",
                     step=step,
                 )
 
 
+def _answers(case: Case, service: Service) -> bool:
+    """Whether an address of a Service is reached, by whatever is behind it."""
+    return any(
+        path.is_open and path.address in service.external for path in case.facts.paths_of("gateway")
+    )
+
+
+def _exposing_in_vain(facts: ClusterFacts) -> list[Configuration]:
+    """Gateways of Istio that expose services or istiod at pods to which no Service leads."""
+    pods = facts.gateway_pods
+    return [
+        each
+        for each in facts.configured("Gateway")
+        if (selector := each.spec.get("selector"))
+        and {*_ports(each)} & {SERVICES_PORT, *ISTIOD_PORTS}
+        and not any(selector.items() <= pod.labels.items() for pod in pods)
+    ]
+
+
+def _in_vain(facts: ClusterFacts, exposing: Sequence[Configuration]) -> Iterator[Evidence]:
+    for each in exposing:
+        selector = listed([f"{key}: {value}" for key, value in each.spec["selector"].items()])
+        yield Evidence(
+            f"{each} exposes {listed(_ports(each))} at pods with {selector}, to which no Service "
+            "leads from outside",
+            get(facts.name, f"gateways.networking.istio.io {each.name} -o yaml", each.namespace),
+        )
+
+
+def _ports(gateway: Configuration) -> list[int]:
+    return [
+        int((server.get("port") or {}).get("number", 0))
+        for server in gateway.spec.get("servers") or ()
+    ]
+
+
 def not_running(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
         for each in facts.gateway_deployments:
+            if each.wanted == 0 and _others_serve(facts, each):
+                continue
             if each.wanted == 0:
                 yield Cause(
                     SCALED,
@@ -107,6 +161,18 @@ def not_running(case: Case) -> Iterator[Cause]:
                 )
             elif each.ready < each.wanted:
                 yield _not_ready(spec, facts, each)
+
+
+def _others_serve(facts: ClusterFacts, gateway: Deployment) -> bool:
+    """Whether pods of another Deployment serve behind each Service of a gateway, as while it is
+    replaced by another.
+    """
+    services = [
+        each
+        for each in facts.gateway_services
+        if each.selects(gateway.namespace, gateway.pod_labels)
+    ]
+    return all(any(pod.serving for pod in facts.pods_of(each)) for each in services)
 
 
 def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> Cause:
@@ -143,6 +209,8 @@ def address_pending(case: Case) -> Iterator[Cause]:
         for service in facts.gateway_services:
             if service.external or service.kind != "LoadBalancer":
                 continue
+            if any(each.cluster == spec.name for each in case.advertised):
+                continue  # another Service of the cluster has what this one waits for
             about = f"Service/{service.name}"
             warnings = [
                 each
@@ -168,11 +236,14 @@ def address_pending(case: Case) -> Iterator[Cause]:
 
 
 def address_shared(case: Case) -> Iterator[Cause]:
-    """Of gateways of different networks: those of one network may share a load balancer."""
-    owners: dict[str, ClusterSpec] = {}
+    """Of gateways of different networks: those of one network may share a load balancer, and one
+    load balancer may have a port for each.
+    """
+    owners: dict[tuple[str, int], ClusterSpec] = {}
     for spec, facts in _needed(case):
-        for address in facts.gateway_addresses:
-            owner = owners.setdefault(address, spec)
+        ways = {(each, one.gateway_port) for one in facts.gateway_services for each in one.external}
+        for address, port in sorted(ways):
+            owner = owners.setdefault((address, port), spec)
             if owner.network != spec.network:
                 yield Cause(
                     SHARED,
@@ -198,6 +269,8 @@ def unreachable(case: Case) -> Iterator[Cause]:
             tried.setdefault(path.address, []).append(path)
         for address, paths in tried.items():
             closed = [each for each in paths if each.is_closed and each.client != spec.name]
+            if all(each.port == STATUS_PORT for each in closed):
+                continue  # nobody but load balancers needs it
             inside = [each for each in paths if each.client == spec.name]
             dead = {each.port for each in inside if each.is_closed}
             for client in sorted({each.client for each in closed}):
@@ -233,11 +306,14 @@ def _not_answering(
 ) -> Cause:
     clients = sorted({each.client for each in closed})
     ports = sorted({each.port for each in closed})
+    known = case.facts.clusters[server].gateway_addresses
+    stray = bool(known) and address not in known and all(map(is_address, known))
+    nowhere = f"; the gateways' Services there have {listed(known)}" if stray else ""
     return Cause(
         NOT_ANSWERING,
         (server,),
         f"{server}'s east-west gateway does not answer at {address}, port {listed(ports)}, from "
-        f"{listed(clients)} nor within {server}: {_outcomes(closed)}",
+        f"{listed(clients)} nor within {server}: {_outcomes(closed)}{nowhere}",
         (
             *_seen([each for each in inside if each.port in ports]),
             *_seen(closed),
@@ -247,7 +323,9 @@ def _not_answering(
             ),
         ),
         f"see that the Service of {address} has port {listed(ports)}, that its target is a port "
-        f"at which the gateway's pods listen, and that nothing in {server} filters it",
+        f"at which the gateway's pods listen, and that nothing in {server} filters it (network "
+        "policies, firewalls)"
+        + (", or correct meshNetworks in the mesh configuration" if stray else ""),
         certainty="likely",
         about=Subject((server,), addresses=(address,)),
     )

@@ -74,13 +74,14 @@ def _held(case: Case, cluster: str) -> list[tuple[str, ShardEndpoint]]:
 def proxy_identity(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters:
         wanted = {"cluster": spec.name, "network": spec.network, "mesh": case.scenario.mesh_id}
+        unnamed = {} if case.scenario.is_multi_network else {"network": spec.network}
         for what, value in wanted.items():
             if what == "mesh" and not _must_be_one_mesh(case, spec.name):
                 continue
             wrong = [
                 (pod, (pod.told or {}).get(what, ""))
                 for pod in facts.pods_in(case.samples, {})
-                if pod.told is not None and pod.told.get(what, "") != value
+                if pod.told is not None and (pod.told.get(what) or unnamed.get(what, "")) != value
             ]
             if not wrong:
                 continue

@@ -1,17 +1,95 @@
-"""Settings of the mesh as a whole by which its clusters do not share their services.
+"""Settings of the mesh as a whole by which its clusters do not share their services, or not all
+namespaces are in it.
 
-Source: Istio, Global Mesh Options (ServiceSettings); Multi-cluster Traffic Management
-(clusterLocal). An istiod applies its own settings to the proxies that it configures.
+Source: Istio, Global Mesh Options (ServiceSettings, discoverySelectors); Multi-cluster Traffic
+Management (clusterLocal). An istiod applies its own settings to the proxies that it configures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, listed
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
 from mesh_fixtures.verdict.findings import Subject
 
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
+
+
+NOT_SELECTED = Kind(
+    "namespace-not-selected",
+    Layer.CONTROL_PLANE,
+    ("GATEWAY-1", "DISCOVERY-2", "WORKLOAD-1"),
+)
+
+_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+def not_selected(case: Case) -> Iterator[Cause]:
+    """Namespaces of gateways or samples that an istiod does not look at, in whatever cluster: it
+    knows neither the gateways there, nor what exposes services at them.
+    """
+    for spec, facts in case.primaries:
+        istiods = facts.istiods or ()
+        if not istiods or not all(each.selectors for each in istiods):
+            continue
+        selecting = istiods[0]
+        left_out = {
+            name: found
+            for name, each in case.facts.clusters.items()
+            if (found := _left_out(case, each, istiods))
+        }
+        if not left_out:
+            continue
+        wanted = "; or ".join(map(str, selecting.selectors))
+        what = "; ".join(f"{listed(found)} of {name}" for name, found in left_out.items())
+        yield Cause(
+            NOT_SELECTED,
+            tuple(dict.fromkeys((spec.name, *left_out))),
+            f"istiod of {spec.name} looks at namespaces with {wanted} only, by discoverySelectors "
+            f"of its mesh configuration, and so not at {what}",
+            (
+                Evidence(
+                    f"discoverySelectors: {wanted}",
+                    f"kubectl --context={spec.name} -n {case.system_namespace} exec "
+                    f"{selecting.pod} -- pilot-discovery request GET /debug/mesh",
+                ),
+                *(
+                    Evidence(
+                        f"{namespace} of {name} has {_labels(case, name, namespace)}",
+                        f"kubectl --context={name} get namespace {namespace} --show-labels",
+                    )
+                    for name, found in left_out.items()
+                    for namespace in found
+                ),
+            ),
+            "label these namespaces as the selectors want, that of istiod and those of gateways "
+            "too, or add a selector for them to meshConfig.discoverySelectors",
+            about=Subject(tuple(left_out)),
+        )
+
+
+def _left_out(case: Case, facts: ClusterFacts, istiods: Sequence[Istiod]) -> list[str]:
+    """Namespaces of a cluster's gateways and samples that none of some istiods looks at."""
+    gateways = [each.namespace for each in facts.gateway_services if each.network]
+    wanted = dict.fromkeys((*gateways, *([case.samples] if case.samples else [])))
+    known = (facts.namespace(name) for name in wanted)
+    return [
+        each.name
+        for each in known
+        if each is not None
+        and not any(
+            selector.matches({_NAME_LABEL: each.name, **each.labels})
+            for istiod in istiods
+            for selector in istiod.selectors
+        )
+    ]
+
+
+def _labels(case: Case, cluster: str, name: str) -> str:
+    namespace = case.facts.clusters[cluster].namespace(name)
+    labels = namespace.labels if namespace is not None else {}
+    return listed([f"{key}={value}" for key, value in labels.items()], "no labels")
 
 
 def cluster_local(case: Case) -> Iterator[Cause]:
@@ -52,7 +130,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             break
 
 
-RULES = (cluster_local,)
+RULES = (cluster_local, not_selected)
 
 
 def deciding(settings: Mapping[str, object], host: str) -> str:

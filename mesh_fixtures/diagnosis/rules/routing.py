@@ -6,6 +6,7 @@ Source: Istio, Locality Load Balancing; VirtualService; Kubernetes, Service traf
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
@@ -32,10 +33,10 @@ def locality(case: Case) -> Iterator[Cause]:
         distributed = [each for each in reasons if "distribute" in each.seen]
         if client is None or (len(by_priority) < 2 and not distributed):
             continue
-        first = listed(by_priority[min(by_priority)])
+        first = listed(by_priority[min(by_priority)]) if by_priority else "none"
         why = f": {listed([each.seen for each in reasons])}" if reasons else ""
         yield Cause(
-            LOCALITY,
+            replace(LOCALITY, breaks=tuple(_broken_by_locality(case, spec))),
             (spec.name,),
             f"clients in {spec.name} prefer endpoints by locality, {first} before all others{why}",
             (
@@ -56,6 +57,40 @@ def locality(case: Case) -> Iterator[Cause]:
         )
 
 
+def _broken_by_locality(case: Case, spec: ClusterSpec) -> Iterator[str]:
+    """What a preference breaks for a cluster's clients: it gives some answers to others, and makes
+    no request fail.
+    """
+    yield "TRAFFIC-2"
+    if not any(each.failures for each in case.facts.traffic if each.client == spec.name):
+        yield "TRAFFIC-1"
+    if _leaves_out(case, spec):
+        yield "DISCOVERY-2"
+
+
+def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
+    """Whether a rule that distributes requests over regions gives a cluster's clients no endpoint
+    of a region that another cluster is in (Istio: LocalityLoadBalancerSetting, distribute).
+    """
+    primary = case.facts.clusters.get(case.scenario.control_plane_of(spec.name))
+    regions = {
+        name: {node.region for node in facts.nodes or () if node.region}
+        for name, facts in case.facts.clusters.items()
+    }
+    own = regions[spec.name]
+    elsewhere = (found for name, found in regions.items() if name != spec.name)
+    others = {region for found in elsewhere for region in found} - own
+    for rule in primary.configured("DestinationRule") if primary else ():
+        if not (is_looked_up(case, rule) and is_helloworld(case, rule, rule.spec.get("host", ""))):
+            continue
+        balancing = (rule.spec.get("trafficPolicy") or {}).get("loadBalancer") or {}
+        for each in (balancing.get("localityLbSetting") or {}).get("distribute") or ():
+            reached = {key.partition("/")[0] for key in each.get("to") or {}}
+            if str(each.get("from", "")).partition("/")[0] in ("*", *own) and "*" not in reached:
+                return bool(others - reached)
+    return False
+
+
 def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
     """Configuration from which istiod makes priorities."""
     primary = case.scenario.control_plane_of(spec.name)
@@ -69,6 +104,8 @@ def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
     if primary not in case.facts.clusters:
         return
     for rule in case.facts.clusters[primary].configured("DestinationRule"):
+        if not is_looked_up(case, rule):
+            continue
         policy = rule.spec.get("trafficPolicy") or {}
         setting = (policy.get("loadBalancer") or {}).get("localityLbSetting")
         if is_helloworld(case, rule, rule.spec.get("host", "")) and (
@@ -156,11 +193,18 @@ def fault(case: Case) -> Iterator[Cause]:
 
 
 def sidecar_scope(case: Case) -> Iterator[Cause]:
-    """A Sidecar resource whose egress leaves HelloWorld out."""
+    """A Sidecar resource whose egress leaves HelloWorld out; refuted where all clients that it is
+    for know endpoints of it.
+    """
     for spec, facts in case.primaries:
-        for sidecar in facts.configured("Sidecar"):
-            if sidecar.namespace not in (case.samples, case.root_namespace):
-                continue
+        clients = [
+            others.client
+            for each, others in case.clusters
+            if case.scenario.control_plane_of(each.name) == spec.name
+        ]
+        if clients and all(each is not None and each.endpoints for each in clients):
+            continue
+        for sidecar in _scopes(case, facts):
             hosts = [
                 str(host)
                 for egress in sidecar.spec.get("egress") or ()
@@ -180,6 +224,33 @@ def sidecar_scope(case: Case) -> Iterator[Cause]:
                     ),
                     f"add {case.samples}/* to the egress hosts of {sidecar}",
                 )
+
+
+def _scopes(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
+    """Sidecars that hold for Sleep: those of its namespace, in whose absence those of the mesh."""
+    found: dict[bool, list[Configuration]] = {True: [], False: []}
+    for each in facts.configured("Sidecar"):
+        labels = (each.spec.get("workloadSelector") or {}).get("labels") or {}
+        if labels.get("app", "sleep") == "sleep" and each.namespace in (
+            case.samples,
+            case.root_namespace,
+        ):
+            found[each.namespace == case.samples].append(each)
+    yield from found[True] or found[False]
+
+
+def is_looked_up(case: Case, rule: Configuration) -> bool:
+    """Whether a DestinationRule is in a namespace where one for the samples is looked for (Istio:
+    DestinationRule, exportTo: the client's, the service's and the root namespace).
+    """
+    return rule.namespace in (case.samples, case.root_namespace) and is_exported(case, rule)
+
+
+def is_exported(case: Case, item: Configuration) -> bool:
+    """Whether an object of Istio's configuration is for proxies in the samples' namespace."""
+    exported: Sequence[str] = item.spec.get("exportTo") or ("*",)
+    here = item.namespace == case.samples
+    return any(each in ("*", case.samples) or (each == "." and here) for each in exported)
 
 
 def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
@@ -203,6 +274,8 @@ def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
     for service in facts.configured("VirtualService"):
         bound: Sequence[str] = service.spec.get("gateways") or ("mesh",)
         hosts: Sequence[str] = service.spec.get("hosts") or ()
+        if not is_exported(case, service):
+            continue
         if "mesh" in bound and any(is_helloworld(case, service, each) for each in hosts):
             yield service
 
@@ -215,7 +288,6 @@ def _destination(route: Mapping[str, Any]) -> str:
 
 def _covers(case: Case, sidecar: Configuration, egress: str) -> bool:
     namespace, _, name = egress.rpartition("/")
-    own = namespace in (".", "") and sidecar.namespace == case.samples
-    if not (own or namespace in ("*", case.samples)):
+    if namespace not in (".", "", "*", case.samples):
         return False
     return name == "*" or is_helloworld(case, sidecar, name)

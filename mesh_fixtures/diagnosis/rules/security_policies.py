@@ -2,24 +2,42 @@
 
 An istiod applies what its own cluster holds, to the proxies of its cluster and of its remotes.
 Source: Istio, PeerAuthentication; DestinationRule (ClientTLSSettings); AuthorizationPolicy.
+
+Policies hold for gateways as well, but not for what these pass on by its SNI alone (Istio: Gateway,
+AUTO_PASSTHROUGH): of a default that allows nothing, remotes lose their istiod, and no service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
-from mesh_fixtures.diagnosis.rules.routing import is_helloworld
+from mesh_fixtures.diagnosis.facts import (
+    ISTIOD_TLS,
+    ClusterFacts,
+    Configuration,
+    Labels,
+    Listening,
+    Pod,
+)
+from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
+from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
 
 _PLAIN = ("SECURITY-1", "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
 MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
 CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=Reach.CLIENTS)
 DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=Reach.SERVERS)
+ISTIOD_DENIED = Kind(
+    "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=Reach.CLIENTS
+)
 
 _DISABLE = "DISABLE"
+_ALLOW = "ALLOW"
+_ENFORCED = ("ALLOW", "DENY", "CUSTOM")
+_GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 _HELLOWORLD = {"app": "helloworld"}
 _DENIALS = ("RBAC: access denied", "HTTP 403")
 
@@ -38,10 +56,16 @@ def mtls_disabled(case: Case) -> Iterator[Cause]:
             }
         )
         yield Cause(
-            MTLS_DISABLED,
+            MTLS_DISABLED
+            if case.scenario.is_multi_network
+            else replace(MTLS_DISABLED, breaks=("SECURITY-1",)),
             (spec.name,),
-            f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, and traffic between "
-            "networks needs it",
+            f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, "
+            + (
+                "and traffic between networks needs it"
+                if case.scenario.is_multi_network
+                else "so that it does not know who asks"
+            ),
             (
                 Evidence(
                     f"{policy}: mtls mode {_DISABLE}",
@@ -64,7 +88,10 @@ def client_tls_disabled(case: Case) -> Iterator[Cause]:
             modes = sorted(
                 mode for mode in _client_modes(rule.spec) if mode not in ("ISTIO_MUTUAL", "")
             )
-            if modes and is_helloworld(case, rule, rule.spec.get("host", "")):
+            about = is_looked_up(case, rule) and is_helloworld(
+                case, rule, rule.spec.get("host", "")
+            )
+            if modes and about:
                 yield Cause(
                     CLIENT_TLS,
                     (spec.name,),
@@ -104,23 +131,17 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
                 if each.namespace in (case.samples, case.root_namespace) and _applies(each)
             ]
         )
-        if not policies:
+        if not policies or _is_permitting(case, spec.name):
             continue
         found = True
-        denying = listed([f"{each} ({each.spec.get('action', 'ALLOW')})" for each in policies])
+        denying = listed([f"{each} ({_action(each)})" for each in policies])
         yield Cause(
             DENIED,
             (spec.name,),
             f"HelloWorld refuses requests from {clients} by {denying} of {spec.name}",
             (
                 *seen,
-                *(
-                    Evidence(
-                        f"{each}: {_rules(each)}",
-                        get(spec.name, f"authorizationpolicy {each.name} -o yaml", each.namespace),
-                    )
-                    for each in policies
-                ),
+                *_shown(spec.name, policies),
             ),
             f"remove or change what denies: kubectl --context={spec.name} get authorizationpolicies"
             " -A",
@@ -136,7 +157,116 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
         )
 
 
-RULES = (mtls_disabled, client_tls_disabled, authorization_denied)
+def istiod_denied(case: Case) -> Iterator[Cause]:
+    """Remotes that their primary's gateway lets connect, and whom it cuts off as a policy says.
+
+    Refuted where a pod of the remote agrees on TLS with istiod, and where the gateway's proxies
+    have refused nobody.
+    """
+    for spec, _ in case.remotes:
+        primary = case.scenario.control_plane_of(spec.name)
+        owner = case.facts.clusters.get(primary)
+        paths = case.facts.paths_of(ISTIOD_TLS, spec.name)
+        if owner is None or any(each.is_open for each in paths):
+            continue
+        connected = {
+            each.target for each in case.facts.paths_of("istiod", spec.name) if each.is_open
+        }
+        cut_off = [each for each in paths if each.refused and each.target in connected]
+        for pod in owner.gateway_pods:
+            policies = _denying(
+                [
+                    each
+                    for each in owner.configured("AuthorizationPolicy")
+                    if each.namespace in (case.root_namespace, pod.namespace)
+                    and _selects(each, pod.labels)
+                ]
+            )
+            counted = _counted(owner, pod)
+            denied = counted.denied if counted else None
+            if not policies or denied == 0 or not (cut_off or denied):
+                continue
+            named = listed([f"{each} ({_action(each)})" for each in policies])
+            yield Cause(
+                ISTIOD_DENIED,
+                (primary, spec.name),
+                f"the gateway of {primary} keeps proxies of {spec.name} from istiod: {named} of "
+                f"{primary} holds for it, and allows them nothing",
+                (
+                    *_shown(primary, policies),
+                    *_refusals(pod, counted),
+                    *(
+                        Evidence(f"from {each.client}: {each} {each.message}".rstrip(), each.source)
+                        for each in cut_off
+                    ),
+                ),
+                _remedy(primary, policies, pod, _chosen(owner, pod)),
+                certainty="certain" if cut_off and denied else "likely",
+                about=Subject((spec.name,)),
+            )
+            break
+
+
+RULES = (mtls_disabled, client_tls_disabled, authorization_denied, istiod_denied)
+
+
+def _remedy(primary: str, policies: Sequence[Configuration], pod: Pod, labels: str) -> str:
+    refusing = [each for each in policies if _action(each) != _ALLOW]
+    if refusing:
+        return f"let {listed(refusing)} of {primary} hold for workloads only, not for its gateways"
+    return (
+        f"apply an AuthorizationPolicy in {pod.namespace} of {primary} with rules [{{}}] and a "
+        f"selector of {labels}: istiod asks its clients itself who they are"
+    )
+
+
+def _counted(owner: ClusterFacts, pod: Pod) -> Listening | None:
+    return next((each for each in owner.gateways or () if each.pod == pod.name), None)
+
+
+def _refusals(pod: Pod, counted: Listening | None) -> Iterator[Evidence]:
+    if counted is not None and counted.denied:
+        yield Evidence(
+            f"{pod.name} has refused {counted.denied} connections and requests by policies",
+            counted.source.replace("listeners?format=json", "stats?filter=rbac.denied"),
+        )
+
+
+def _chosen(owner: ClusterFacts, pod: Pod) -> str:
+    """Labels by which a gateway's Service chooses its pods."""
+    for service in owner.gateway_services:
+        if service.selects(pod.namespace, pod.labels):
+            return listed([f"{key}: {value}" for key, value in service.selector.items()])
+    return "the labels of its pods"
+
+
+def _shown(cluster: str, policies: Sequence[Configuration]) -> Iterator[Evidence]:
+    for each in policies:
+        yield Evidence(
+            f"{each}: {_rules(each)}",
+            get(cluster, f"authorizationpolicy {each.name} -o yaml", each.namespace),
+        )
+
+
+def _is_permitting(case: Case, primary: str) -> bool:
+    """Whether each client that was denied something got answers of every HelloWorld for which a
+    primary's policies hold, so that another one's deny.
+    """
+    versions = {
+        spec.helloworld
+        for spec, _ in case.clusters
+        if case.scenario.control_plane_of(spec.name) == primary
+    }
+    denied = [
+        each
+        for each in case.facts.traffic
+        if any(text in message for text in _DENIALS for message in each.failures)
+    ]
+    return bool(denied) and all(versions <= {*each.versions} for each in denied)
+
+
+def _action(policy: Configuration) -> str:
+    return str(policy.spec.get("action", _ALLOW))
 
 
 def _matching(policy: Configuration) -> Mapping[str, str]:
@@ -148,17 +278,36 @@ def _matching(policy: Configuration) -> Mapping[str, str]:
 def _applies(policy: Configuration) -> bool:
     """Whether a policy may apply to HelloWorld, as far as its selector says."""
     labels = _matching(policy)
-    return all(_HELLOWORLD.get(key, value) == value for key, value in labels.items())
+    return not _targets(policy) and all(
+        _HELLOWORLD.get(key, value) == value for key, value in labels.items()
+    )
+
+
+def _selects(policy: Configuration, labels: Labels) -> bool:
+    """Whether a policy holds for a gateway's pod with these labels."""
+    if targets := _targets(policy):
+        return labels.get(_GATEWAY_NAME, "") in {
+            str(each.get("name")) for each in targets if each.get("kind") == "Gateway"
+        }
+    return _matching(policy).items() <= labels.items()
+
+
+def _targets(policy: Configuration) -> list[Mapping[str, Any]]:
+    """What a policy is attached to in place of pods (Istio: AuthorizationPolicy, targetRefs)."""
+    one = policy.spec.get("targetRef")
+    return [*(policy.spec.get("targetRefs") or ()), *([one] if one else [])]
 
 
 def _denying(policies: Sequence[Configuration]) -> list[Configuration]:
     """Those of a workload's policies that may deny a request: what one of them allows, no other one
-    that allows denies.
+    that allows denies; and one that denies or asks others does so where a rule matches.
     """
-    allowing = [each for each in policies if each.spec.get("action", "ALLOW") == "ALLOW"]
+    enforced = [each for each in policies if _action(each) in _ENFORCED]
+    allowing = [each for each in enforced if _action(each) == _ALLOW]
+    denying = [each for each in enforced if each not in allowing and each.spec.get("rules")]
     if any(not rule for each in allowing for rule in each.spec.get("rules") or ()):
-        return [each for each in policies if each not in allowing]
-    return list(policies)
+        return denying
+    return [*allowing, *denying]
 
 
 def _effective(case: Case, facts: ClusterFacts) -> Configuration | None:
@@ -191,6 +340,6 @@ def _client_modes(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rules(policy: Configuration) -> str:
-    action = policy.spec.get("action", "ALLOW")
+    action = _action(policy)
     count = len(policy.spec.get("rules") or ())
     return f"action {action}, {count} rules" if count else f"action {action}, no rules"

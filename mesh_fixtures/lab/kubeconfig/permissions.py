@@ -26,6 +26,7 @@ from mesh_fixtures.kube.resources import (
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    SIDECARS,
 )
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
@@ -125,6 +126,13 @@ RULES: Final = (
     ),
     Rule(
         "own",
+        (SIDECARS,),
+        ("create",),
+        "where a Sidecar of the mesh leaves namespaces out: that HelloWorld is known in its own",
+        without="a mesh whose proxies know nothing of other namespaces by default",
+    ),
+    Rule(
+        "own",
         (PODS,),
         ("create",),
         "a dry run only: whether policies admit the pods of HelloWorld and Sleep",
@@ -159,6 +167,13 @@ RULES: Final = (
         ("list",),
         "whether policies of the mesh allow no requests",
         without="a mesh that allows no requests by default",
+    ),
+    Rule(
+        "system",
+        (SIDECARS,),
+        ("list",),
+        "whether a Sidecar of the mesh leaves namespaces out",
+        without="a mesh whose proxies know nothing of other namespaces by default",
     ),
     Rule("system", (ENDPOINT_SLICES,), ("list",), "where proxies find istiod"),
     Rule(

@@ -25,6 +25,7 @@ from mesh_fixtures.kube import (
     KubeClient,
     KubeEditor,
     Pod,
+    Resource,
 )
 from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.objects import Json, encoded
@@ -35,6 +36,7 @@ from mesh_fixtures.kube.resources import (
     MUTATING_WEBHOOKS,
     PODS,
     SECRETS,
+    SIDECARS,
 )
 from mesh_fixtures.lab.kubeconfig import admission
 from mesh_fixtures.lab.kubeconfig import namespace as own
@@ -44,6 +46,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
     PullSecret,
     SampleOptions,
 )
+from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -53,6 +56,7 @@ from mesh_fixtures.workloads import (
     fresh_connections_manifest,
     helloworld_manifest,
     permission_manifest,
+    scope_manifest,
     service_manifest,
     sleep_manifest,
 )
@@ -123,9 +127,20 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
         domain = order.names.cluster_domain
         made = manifests(order.scenario, cluster.name, order.images, name, options.pods, domain)
-        if by := restricting(_policies_of_mesh(kube)):
+        policies = _of_mesh(kube, AUTHORIZATION_POLICIES)
+        if by := forbidding(policies, name):
+            raise LabError(
+                wanted=f"requests within the namespace {name} that policies of the mesh permit",
+                seen=f"{by}, which refuses them whatever another policy allows",
+                where=cluster.name,
+                remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
+            )
+        if by := restricting(policies):
             progress.note("sample", f"requests are allowed here in spite of {by}", cluster.name)
             made = [*yaml.safe_load_all(permission_manifest()), *made]
+        if by := narrowing(_of_mesh(kube, SIDECARS), name):
+            progress.note("sample", f"services are known here in spite of {by}", cluster.name)
+            made = [*yaml.safe_load_all(scope_manifest(order.names.system_namespace)), *made]
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
         others = [each for each in made if each not in accounts]
         injecting = frozenset(each.webhook.name for each in webhooks)
@@ -202,9 +217,74 @@ def restricting(policies: Iterable[Configuration]) -> str:
     )
 
 
-def _policies_of_mesh(kube: KubeClient) -> Sequence[Configuration]:
-    """AuthorizationPolicies of the root namespace; none where they may not be read."""
-    kind, namespace = AUTHORIZATION_POLICIES, kube.names.root_namespace
+def forbidding(policies: Iterable[Configuration], namespace: str) -> str:
+    """Names of the mesh's policies that refuse requests within a namespace, which no other policy
+    can allow, as far as they depend on namespaces and tokens alone; empty for none.
+
+    Source: Istio, AuthorizationPolicy (action DENY; Source).
+
+    Args:
+        policies: AuthorizationPolicies of the root namespace.
+    """
+    return ", ".join(
+        str(each)
+        for each in policies
+        if each.spec.get("action") == "DENY"
+        and not each.spec.keys() & {"selector", "targetRef", "targetRefs"}
+        and any(_refuses(rule, namespace) for rule in each.spec.get("rules") or ())
+    )
+
+
+def _refuses(rule: Json, namespace: str) -> bool:
+    """Whether a rule is for certain about requests within a namespace that have no token."""
+    if rule.get("to") or rule.get("when"):
+        return False
+    sources = [each.get("source") or {} for each in rule.get("from") or ()]
+    return not sources or any(_is_source(each, namespace) for each in sources)
+
+
+def _is_source(source: Json, namespace: str) -> bool:
+    if not source or source.keys() - {"namespaces", "notNamespaces", "notRequestPrincipals"}:
+        return False
+    among = source.get("namespaces")
+    besides = source.get("notNamespaces") or ()
+    return (among is None or any(_is_like(namespace, each) for each in among)) and not any(
+        _is_like(namespace, each) for each in besides
+    )
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """Whether a pattern of Istio's policies, with `*` at one of its ends, is for a name."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return name.endswith(pattern[1:]) if pattern.startswith("*") else name == pattern
+
+
+def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
+    """Names of the mesh's Sidecars by which proxies of a namespace do not know its services; empty
+    for none.
+
+    Source: Istio, Sidecar (root namespace; egress hosts).
+
+    Args:
+        sidecars: of the root namespace.
+    """
+    return ", ".join(
+        str(each)
+        for each in sidecars
+        if (hosts := _egress(each))
+        and not any(host.partition("/")[0] in (".", "*", namespace) for host in hosts)
+    )
+
+
+def _egress(sidecar: Configuration) -> Sequence[str]:
+    listeners = sidecar.spec.get("egress") or ()
+    return [str(host) for each in listeners for host in each.get("hosts") or ()]
+
+
+def _of_mesh(kube: KubeClient, kind: Resource[Configuration]) -> Sequence[Configuration]:
+    """Configuration of the root namespace; none where it may not be read."""
+    namespace = kube.names.root_namespace
     if not kube.may(Access("list", kind.plural, kind.group, namespace)):
         return ()
     return kube.list(kind, namespace)

@@ -1,0 +1,35 @@
+"""Clients that prefer a locality go over to what they hold in reserve, where theirs fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh_fixtures.requirements import ObservedMesh, by_id
+from tests.faults.healthy import HealthyMesh
+from tests.faults.session import REQUESTS
+from tests.faults.table import TWO_NETWORKS
+from tests.faults.topologies import chosen
+from tests.variants.routing import nearest_first
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "mesh_scenario",
+    [pytest.param(chosen(TWO_NETWORKS), id=TWO_NETWORKS)],
+    indirect=True,
+    scope="session",
+)
+def test_what_is_held_in_reserve_answers_while_the_preferred_is_away(
+    healthy_mesh: HealthyMesh,
+) -> None:
+    if not healthy_mesh.is_healthy:
+        healthy_mesh.require_healthy()
+    target = healthy_mesh.target
+    mesh = ObservedMesh(target.view, requests=REQUESTS)
+    healthy_mesh.is_healthy = False
+    with nearest_first(target):
+        preferring = by_id("TRAFFIC-1").check(mesh)
+        away = by_id("RESILIENCE-1").check(mesh)
+    healthy_mesh.require_healthy()
+    assert any("clients prefer a locality" in each for each in preferring.notes), preferring
+    assert away.result == "met", "\n".join(map(str, away.findings)) or away.trouble
