@@ -218,7 +218,7 @@ def _traffic(mesh: Mesh, report: Report) -> Iterator[Sample]:
         for quantile, milliseconds in _quantiles(latency):
             yield mesh.sample(
                 LATENCY,
-                milliseconds / 1000,
+                round(milliseconds / 1000, 6),
                 *(latency.cluster, latency.version, latency.path, quantile),
             )
 

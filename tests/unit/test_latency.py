@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_examples import report
-from test_verdicts_traffic import COMPLETE, MULTI, SOURCE
-from verdicts import FakeView, checked, mesh
+from test_verdicts_traffic import COMPLETE, MULTI
+from verdicts import SOURCE, FakeView, checked, mesh
 
 from mesh_fixtures import cli
 from mesh_fixtures.probe.traffic import Answer, TrafficSample

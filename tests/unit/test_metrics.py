@@ -354,7 +354,7 @@ def test_the_dashboard_is_one_and_grafana_knows_all_of_it() -> None:
 def test_panels_are_side_by_side_and_have_names() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     assert len({each["id"] for each in panels}) == len(panels)
-    places = set()
+    places: set[tuple[int, int]] = set()
     for each in panels:
         assert each["title"]
         assert each["type"] == "row" or each["description"]
@@ -396,7 +396,7 @@ def check(node: promql_parser.Expr, labels: set[str] | None = None) -> set[str]:
     """
     match node:
         case promql_parser.VectorSelector(name=name, matchers=matchers):
-            assert name in LABELS, f"{name} is not measured"
+            assert name is not None and name in LABELS, f"{name} is not measured"  # noqa: PT018
             for each in matchers.matchers:
                 assert each.name in LABELS[name], f"{name} has no label {each.name}"
             return LABELS[name]
