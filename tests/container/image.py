@@ -24,9 +24,10 @@ BASE: Final = "localhost/container-base:tried"
 SECONDS: Final = 900.0
 
 _PACKAGES: Final = ("ca-certificates", "python3-venv")
+# The network is that of the environment, which reaches nothing.
 _BUILD: Final = """
 podman import --quiet "$base_archive" "$base" >&2
-podman build --quiet --isolation=chroot --network=none --pull=never \
+podman build --quiet --isolation=chroot --network=host --pull=never \
     --build-arg "BASE=$base" --build-arg "PIP_OPTIONS=--no-index --find-links=/wheels" \
     --volume "$wheels:/wheels:ro" --tag "$name" --file "$project/Containerfile" "$project" >&2
 podman save --quiet --format=oci-archive --output="$archive" "$name" >&2
