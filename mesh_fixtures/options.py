@@ -553,7 +553,7 @@ def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider
         upgrade_from=single(UPGRADE_FROM),
         upgrade=cast("Strategy", single(UPGRADE)),
         parts=single(PARTS),
-        parts_from=tuple(given(PARTS_FROM)),
+        parts_from=given(PARTS_FROM).values,
         own=own,
     )
 

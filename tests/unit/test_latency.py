@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from mesh_fixtures.report.model import Figure, Latency
 from mesh_fixtures.requirements import traffic_1
 from mesh_fixtures.verdict.expectations import Destination
 from mesh_fixtures.verdict.latency import latencies, percentile
+
+TODAY = date(2027, 1, 31)
 
 LOCAL = Destination("v1", frozenset({"v1"}), frozenset({"a", "b"}), frozenset({"10.1.0.5:5000"}))
 AWAY = Destination(
@@ -189,7 +192,7 @@ def slower(factor: float, kind: str = "p") -> Report:
 def test_latencies_are_not_compared_unless_that_is_asked_for() -> None:
     baseline = make(merge([report()]))
     assert ".latency_" not in baseline.as_yaml()
-    assert judge(merge([slower(1000)]), baseline).passes
+    assert judge(merge([slower(1000)]), baseline, TODAY).passes
 
 
 @pytest.mark.parametrize(
@@ -205,7 +208,7 @@ def test_latencies_are_not_compared_unless_that_is_asked_for() -> None:
 )
 def test_latencies_may_grow_by_what_is_given(factor: float, kind: str, passes: bool) -> None:
     baseline = make(merge([report()]), (tolerance_of_latencies(0.5),))
-    judgement = judge(merge([slower(factor, kind)]), baseline)
+    judgement = judge(merge([slower(factor, kind)]), baseline, TODAY)
     assert judgement.passes is passes
     if not passes:
         assert "TRAFFIC-1 cluster1.latency_p" in "".join(row.what for row in judgement.rows)
