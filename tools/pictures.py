@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from mesh_fixtures.patience import patient
 from mesh_fixtures.report.files import load
 from mesh_fixtures.report.html import page
 
@@ -76,7 +77,7 @@ def take(content: str, size: tuple[int, int], picture: Path) -> None:
             [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
              f"--user-data-dir={folder}/profile", "--force-device-scale-factor=1",
              f"--window-size={size[0]},{size[1]}", f"--screenshot={taken}", file.as_uri()],
-            check=True, capture_output=True, timeout=SECONDS,
+            check=True, capture_output=True, timeout=patient(SECONDS),
         )  # fmt: skip
         picture.write_bytes(smaller(taken.read_bytes()))
 

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from mesh_fixtures.patience import patient
 from mesh_fixtures.report.metrics import Sample
 
 if TYPE_CHECKING:
@@ -71,17 +72,18 @@ def _is_installed() -> bool:
         return False
 
 
-def send(samples: Iterable[Sample], endpoint: str, seconds: float = EXPORT_SECONDS) -> str:
+def send(samples: Iterable[Sample], endpoint: str, seconds: float | None = None) -> str:
     """Send metrics, once.
 
     Args:
         endpoint: as `endpoint_of`.
-        seconds: after which the collector is given up.
+        seconds: after which the collector is given up; None for `patient(EXPORT_SECONDS)`.
 
     Returns:
         Why they were not taken; empty where they were. Nothing is raised, as the run's result does
         not depend on it.
     """
+    seconds = patient(EXPORT_SECONDS) if seconds is None else seconds
     troubles: list[str] = []
 
     def export() -> None:
@@ -95,7 +97,7 @@ def send(samples: Iterable[Sample], endpoint: str, seconds: float = EXPORT_SECON
     # A thread of its own, as the library's time does not bound all of it: names are resolved first.
     thread = Thread(target=export, name="mesh-otlp", daemon=True)
     thread.start()
-    thread.join(seconds + _MARGIN_SECONDS)
+    thread.join(seconds + patient(_MARGIN_SECONDS))
     if thread.is_alive():
         troubles.append(f"no answer within {seconds:g} s")
     return troubles[0] if troubles else ""
