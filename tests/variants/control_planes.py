@@ -27,6 +27,9 @@ _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ONE_NETWORK: Final = "primary-remote"
 _LOAD_BALANCER: Final = "istiod-lb"
 _QUOTA: Final = "variant"
+_MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
+_BY_SELECTOR: Final = "endpointslice-controller.k8s.io"
+_CONTROLLERS: Final = (_BY_SELECTOR, "endpointslicemirroring-controller.k8s.io")
 
 
 @contextmanager
@@ -88,7 +91,16 @@ def injected_locally(target: Target) -> Iterator[None]:
             target.installation,
             *(ids.gateway_address(primary), ids.remote(remote), ids.attached(remote), *gateway),
         )
+        _forget_local_istiod(target, remote)
         target.restart(remote, *others)
+
+
+def _forget_local_istiod(target: Target, remote: str) -> None:
+    """Delete the endpoints of istiod's Service that are of the time when it had a selector: nobody
+    does since it has none (Kubernetes: Services without selectors).
+    """
+    selector = f"kubernetes.io/service-name=istiod,{_MANAGED_BY}={_BY_SELECTOR}"
+    target.system(remote, "delete", "endpointslices", "-l", selector)
 
 
 def with_local_injector(of: Plan, target: Target, remote: str) -> Plan:
@@ -144,8 +156,8 @@ def _point(target: Target, remote: str, before: str, address: str) -> None:
 
 
 def _is_by_hand(each: Manifest) -> bool:
-    """Whether no controller makes it."""
-    return "endpointslice.kubernetes.io/managed-by" not in each["metadata"].get("labels", {})
+    """Whether no controller of Kubernetes makes it: Istio's chart says that Helm does."""
+    return each["metadata"].get("labels", {}).get(_MANAGED_BY) not in _CONTROLLERS
 
 
 @contextmanager
