@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from tests.docs.pages import PAGES, ROOT, blocks
 from tests.lab.image_archives import docker_archive
 
 DEADLINE: Final = 280.0
+REMOVAL: Final = 120.0
 TOPOLOGY: Final = "multi-primary"
 """Of the mesh that is there already."""
 
@@ -82,7 +84,7 @@ def run(commands: str, folder: Path, more: Mapping[str, str] | None = None) -> s
         if not name.startswith(("MESH_", "PYTEST_", "COV_"))
     }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done: subprocess.CompletedProcess[str] = subprocess.run(
+    started = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
         env={**environment, **(more or {})},
@@ -90,11 +92,16 @@ def run(commands: str, folder: Path, more: Mapping[str, str] | None = None) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=DEADLINE,
-        check=False,
+        start_new_session=True,
     )
-    assert done.returncode == 0, f"exit status {done.returncode} of:\n{commands}\n{done.stdout}"
-    return done.stdout
+    try:
+        output, _ = started.communicate(timeout=DEADLINE)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGINT)  # what it has made is removed
+        output, _ = started.communicate(timeout=REMOVAL)
+        pytest.fail(f"not done within {DEADLINE:g} s:\n{commands}\n{output}")
+    assert started.returncode == 0, f"exit status {started.returncode} of:\n{commands}\n{output}"
+    return output
 
 
 @pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.name)
