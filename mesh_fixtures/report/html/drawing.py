@@ -232,9 +232,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark of the axis at a number of seconds; `left` in percent."""
+    """A mark of an axis; `left` in percent."""
 
-    seconds: int
+    label: str
     left: float
 
 
@@ -263,7 +263,7 @@ def timeline(steps: Sequence[StepReport]) -> Timeline:
         for cluster in sorted({each.cluster for each in steps})
     )
     pace = tick_seconds(whole)
-    ticks = tuple(Tick(at, 100 * at / whole) for at in range(0, int(whole) + 1, pace))
+    ticks = tuple(Tick(str(at), 100 * at / whole) for at in range(0, int(whole) + 1, pace))
     return Timeline(end, lanes, ticks)
 
 

@@ -10,6 +10,7 @@ from itertools import count, takewhile
 from math import floor, log10
 from typing import Final
 
+from mesh_fixtures.report.html.drawing import Tick
 from mesh_fixtures.report.model import Latency
 
 _STEPS: Final = (1, 2, 5)
@@ -27,14 +28,6 @@ class Row:
     p50: float
     p90: float
     p99: float
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark of the axis."""
-
-    label: str
-    left: float
 
 
 @dataclass(frozen=True)
