@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,41 +13,22 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures.patience import patient
+from tests.lab.commands import SECONDS, Commands, environment_of, exported, succeed
 
 TOPOLOGY: Final = "multi-primary"
 NAMESPACE: Final = "mesh-conformance"
-SECONDS: Final = 300.0
 _POLL: Final = 0.5
 
 
 @dataclass(frozen=True)
-class MeshLab:
+class MeshLab(Commands):
     """A lab with a mesh.
 
     Attributes:
-        environment: of commands, as `up` prints it.
         kubeconfig: with the API servers' own addresses.
     """
 
-    environment: Mapping[str, str]
     kubeconfig: Path
-
-    def run(self, *argv: str, stdin: str = "", check: bool = True) -> str:
-        """What a command prints."""
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=patient(SECONDS),
-            check=False,
-            env=self.environment,
-        )
-        assert done.returncode == 0 or not check, f"{argv}: {done.stderr}\n{done.stdout}"
-        return done.stdout
-
-    def kubectl(self, cluster: str, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        return self.run("kubectl", f"--context={cluster}", *arguments, stdin=stdin, check=check)
 
     def json(self, cluster: str, *arguments: str) -> Any:
         return json.loads(self.kubectl(cluster, *arguments, "-o", "json"))
@@ -99,31 +76,11 @@ def mesh_lab(folder: Path) -> Iterator[MeshLab]:
     Args:
         folder: an empty one, where the lab is recorded.
     """
-    environment = {
-        **os.environ,
-        "XDG_STATE_HOME": str(folder),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-
-    def command(*arguments: str) -> str:
-        done = subprocess.run(
-            ["mesh-conformance", *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=patient(SECONDS),
-            check=True,
-            env=environment,
-        )
-        return done.stdout
-
+    environment = environment_of(folder)
+    up = ("up", TOPOLOGY, "--provider", "netns")
     try:
-        printed = command("up", TOPOLOGY, "--provider", "netns")
-        of_host = re.search(r"export KUBECONFIG=(\S+) PATH=([^\s:$]+)", printed)
-        again = command("up", TOPOLOGY, "--provider", "netns", "--addresses", "lab")
-        of_lab = re.search(r"export KUBECONFIG=(\S+)", again)
-        assert of_host, printed
-        assert of_lab, again
-        path = f"{of_host[2]}:{environment['PATH']}"
-        yield MeshLab({**environment, "KUBECONFIG": of_host[1], "PATH": path}, Path(of_lab[1]))
+        of_host = exported(environment, succeed(environment, *up))
+        of_lab = exported(environment, succeed(environment, *up, "--addresses", "lab"))
+        yield MeshLab(of_host, Path(of_lab["KUBECONFIG"]))
     finally:
-        command("down", "--all")
+        succeed(environment, "down", "--all")
