@@ -10,7 +10,7 @@ import re
 import sys
 from argparse import ArgumentParser, _SubParsersAction
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -227,11 +227,6 @@ MADE: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
-def _schemas() -> Iterator[tuple[str, str]]:
-    for name in DOCUMENTS:
-        yield f"{SCHEMAS}/{name}.json", file_of(name).read_text(encoding="utf-8")
-
-
 # What MkDocs calls (source: MkDocs, Developer Guide > Plugins > Events).
 
 
@@ -239,8 +234,9 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the JSON schemas."""
     from mkdocs.structure.files import File
 
-    for name, text in _schemas():
-        files.append(File.generated(config, name, content=text))
+    for name in DOCUMENTS:
+        text = file_of(name).read_text(encoding="utf-8")
+        files.append(File.generated(config, f"{SCHEMAS}/{name}.json", content=text))
     return files
 
 
