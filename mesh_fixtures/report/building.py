@@ -165,16 +165,14 @@ def distributions(figures: Mapping[str, Mapping[str, Figure]]) -> tuple[Distribu
     """
     shares = figures.get(_SHARES, {})
     failures = figures.get(_REQUESTS, {})
+    destinations: dict[str, list[str]] = {}
+    for figure in shares:
+        parts = _SHARE.fullmatch(figure)
+        if parts and parts[2] == "expected_share":
+            destinations.setdefault(parts[1], []).append(parts[3])
     found: list[Distribution] = []
-    clusters = dict.fromkeys(
-        cluster for cluster, kind, _ in map(_parts, shares) if kind == "expected_share"
-    )
-    for cluster in clusters:
-        answers = tuple(
-            _answers(cluster, name, shares)
-            for owner, kind, name in map(_parts, shares)
-            if owner == cluster and kind == "expected_share"
-        )
+    for cluster, names in destinations.items():
+        answers = tuple(_answers(cluster, each, shares) for each in names)
         failed = failures.get(f"{cluster}.failures", 0)
         found.append(
             Distribution(
@@ -185,12 +183,6 @@ def distributions(figures: Mapping[str, Mapping[str, Figure]]) -> tuple[Distribu
             )
         )
     return tuple(found)
-
-
-def _parts(figure: str) -> tuple[str, str, str]:
-    """Cluster, kind and destination that the name of a figure of shares holds; empty of others."""
-    found = _SHARE.fullmatch(figure)
-    return (found[1], found[2], found[3]) if found else ("", "", "")
 
 
 def _answers(cluster: str, name: str, shares: Mapping[str, Figure]) -> Answers:
