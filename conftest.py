@@ -18,6 +18,7 @@ ON_REQUEST = tuple(
         "guide",
         "lab",
         "package",
+        "parts",
         "variants",
     )
 )

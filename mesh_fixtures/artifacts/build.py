@@ -317,12 +317,11 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
     """
     root = root or cache_root()
     parts = catalog.parts() if parts is None else parts
-    there = Cache(root).find(parts)
-    missing = {part.name: part for part in parts if part.name not in there and not part.on_demand}
+    missing = _missing(parts, root)
     if not missing:
         return ()
     found = []
-    compiled = [name for name, part in missing.items() if part.lane == "go"]
+    compiled = _compiled(missing)
     if compiled and not any(part.name == GO for part in parts):
         found += _go_problems()
     found += [
@@ -340,6 +339,15 @@ def problems(root: Path | None = None, parts: Sequence[Part] | None = None) -> S
         space = f"{wanted} free at {place} for a build; there are {seen}"
         found.append(Problem(space, DISK_REMEDY))
     return tuple(found)
+
+
+def _missing(parts: Sequence[Part], root: Path) -> Mapping[str, Part]:
+    there = Cache(root).find(parts)
+    return {part.name: part for part in parts if part.name not in there and not part.on_demand}
+
+
+def _compiled(parts: Mapping[str, Part]) -> Sequence[str]:
+    return [name for name, part in parts.items() if part.lane == "go"]
 
 
 def problems_of_labs(
@@ -368,8 +376,9 @@ def problems_of_labs(
     if with_charts:
         made += helm.program_parts(selection)
         made += [helm.charts_part(each, selection) for each in (istio_version, earlier) if each]
-    parts = {part.name: part for part in made}
-    return (*source.problems(programs), *problems(parts=list(parts.values())))
+    parts = list({part.name: part for part in made}.values())
+    compiling = bool(_compiled(_missing(parts, cache_root())))
+    return (*source.problems(programs, compiling=compiling), *problems(parts=parts))
 
 
 def _go_problems() -> list[Problem]:

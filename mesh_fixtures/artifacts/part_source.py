@@ -154,17 +154,19 @@ class PartSource:
         answering = reachable(signs.values())
         return self._with({*there, *(name for name, url in signs.items() if url in answering)})
 
-    def problems(self, programs: Iterable[Programs]) -> list[Problem]:
+    def problems(self, programs: Iterable[Programs], *, compiling: bool) -> list[Problem]:
         """What is to be released, is not here, and cannot be had, as far as that is seen without
-        fetching it; Go's toolchain, too, where there is no Go.
+        fetching it; Go's toolchain, too, where there is no Go and something is to be compiled.
 
         Args:
             programs: those of a lab, and those that it is installed by.
+            compiling: whether anything has to be compiled that is not here yet.
         """
         if self.mode == BUILT_PARTS:
             return []
-        wanted = {GO: releases.go()} if self.fetches_go else {}
-        parts = [go_part(self.addresses)] if self.fetches_go else []
+        fetching_go = compiling and self.fetches_go
+        wanted = {GO: releases.go()} if fetching_go else {}
+        parts = [go_part(self.addresses)] if fetching_go else []
         if self.mode == RELEASED_PARTS:
             for each in programs:
                 if each.release is not None:

@@ -74,7 +74,7 @@ class FakeApiServer:
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             try:
-                yield _kubeconfig(folder, f"http://127.0.0.1:{server.server_port}")
+                yield kubeconfig_of(folder, f"http://127.0.0.1:{server.server_port}")
             finally:
                 if self.hangs is not None:
                     self.hangs.set()
@@ -82,7 +82,8 @@ class FakeApiServer:
                 thread.join()
 
 
-def _kubeconfig(folder: Path, server: str) -> Path:
+def kubeconfig_of(folder: Path, server: str) -> Path:
+    """A kubeconfig in a folder, with the context `cluster1`."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -100,7 +100,7 @@ def put(part: Part) -> None:
 def test_what_is_built_asks_nobody(site: Site) -> None:
     source = PartSource("built", Addresses.of([site.url]))
     assert source.select(PROGRAMS) == Selection()
-    assert source.problems(PROGRAMS) == []
+    assert source.problems(PROGRAMS, compiling=True) == []
     assert site.asked == []
 
 
@@ -109,9 +109,25 @@ def test_released_is_everything_whether_it_is_there_or_not(site: Site) -> None:
     source = PartSource("released", Addresses.of([site.url]))
     assert source.select(PROGRAMS).released == releases.PROJECTS.keys()
     assert site.asked == []
-    seen = {problem.missing.partition(" at ")[0] for problem in source.problems(PROGRAMS)}
+    seen = {
+        problem.missing.partition(" at ")[0]
+        for problem in source.problems(PROGRAMS, compiling=True)
+    }
     missing = {f"coredns {versions.COREDNS}", f"metallb {versions.METALLB}"}
     assert seen - {f"go {versions.GO}"} == {*missing, f"containerd {versions.CONTAINERD}"}
+
+
+@pytest.mark.parametrize(
+    ("go", "compiling", "wanted"),
+    [(None, True, True), (None, False, False), ("/bin/go", True, False)],
+)
+def test_go_is_wanted_only_where_there_is_none_and_something_is_compiled(
+    site: Site, monkeypatch: pytest.MonkeyPatch, go: str | None, compiling: bool, wanted: bool
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: go)
+    source = PartSource("auto", Addresses.of([site.url]))
+    found = [problem.missing for problem in source.problems(PROGRAMS, compiling=compiling)]
+    assert any(missing.startswith("go ") for missing in found) == wanted
 
 
 def test_auto_takes_what_answers_and_builds_the_rest(site: Site) -> None:

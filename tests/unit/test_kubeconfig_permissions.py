@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from fake_api_server import FakeApiServer
+from fake_api_server import FakeApiServer, kubeconfig_of
 
 from mesh_fixtures.kube import Access
 from mesh_fixtures.kube import transport as transports
@@ -134,9 +135,10 @@ def test_a_cluster_that_does_not_answer_is_no_missing_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transports, "PAUSE_SECONDS", 0.0)
-    with FakeApiServer().running(tmp_path) as kubeconfig:
-        pass
-    (found,) = needs.problems([Reference("one", (kubeconfig,), "cluster1")], SampleOptions())
+    with socket.socket() as taken:  # nobody listens there, and nobody else can meanwhile
+        taken.bind(("127.0.0.1", 0))
+        kubeconfig = kubeconfig_of(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        (found,) = needs.problems([Reference("one", (kubeconfig,), "cluster1")], SampleOptions())
     assert found.missing == "an API server of one that answers"
     assert "refused" in found.seen
     (found,) = needs.problems([Reference("one", (tmp_path / "nowhere",), "")], SampleOptions())
