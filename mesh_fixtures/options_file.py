@@ -11,8 +11,9 @@ the environment, and both over the file; the file wins over ini settings of pyte
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,6 +44,27 @@ class OptionsFile:
         if not values or self.path is None:
             return None
         return Given(f"{self.path}: {key_of(option)}", values, self.path.parent)
+
+
+def look_up(
+    option: Option,
+    flag: str,
+    parsed: str | Sequence[str] | None,
+    folder: Path,
+    file: OptionsFile,
+) -> Given:
+    """What an option's flag says, else its environment variable, else the options file.
+
+    Args:
+        flag: as a person writes it.
+        parsed: what it was given; None where it was not.
+        folder: what relative paths begin at that the file does not have.
+    """
+    if parsed:
+        return Given(flag, (parsed,) if isinstance(parsed, str) else tuple(parsed), folder)
+    variable = option.split(os.environ.get(option.variable, ""))
+    found = Given(f"environment variable {option.variable}", variable, folder)
+    return found if variable else file.given(option) or found
 
 
 def key_of(option: Option) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -93,10 +92,10 @@ def choices(arguments: Namespace, *, external: bool = False) -> list[Choice]:
     """
     accepted = None if external else False
     provider = providers.provider_option(external=accepted)
-    asked = given(arguments, provider, valid=provider.choices) or (AUTO,)
+    asked = given(arguments, provider) or (AUTO,)
 
     def values(option: Option) -> Given:
-        found = look_up(arguments, option, valid=option.choices)
+        found = look_up(arguments, option)
         return found if found.values else replace(found, values=option.split(option.default))
 
     of_providers = own(arguments, external=accepted)
@@ -141,32 +140,23 @@ def value_of(arguments: Namespace, option: Option) -> Any:
         ) from error
 
 
-def given(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> tuple[str, ...]:
+def given(arguments: Namespace, option: Option) -> tuple[str, ...]:
     """The values of an option, as in `look_up`."""
-    return look_up(arguments, option, valid=valid).values
+    return look_up(arguments, option).values
 
 
-def look_up(arguments: Namespace, option: Option, *, valid: Sequence[str] = ()) -> Given:
-    """What an option's flag says, else its environment variable, else the options file.
-
-    Args:
-        valid: valid values; empty when anything goes.
+def look_up(arguments: Namespace, option: Option) -> Given:
+    """What `options_file.look_up` finds.
 
     Raises:
         MachineError: the variable's or the file's is not valid; the parser has seen to the flag's.
     """
-    here = Path.cwd()
-    flag: str | Sequence[str] | None = getattr(arguments, option.short_name, None)
-    if flag:
-        return Given(option.short_flag, (flag,) if isinstance(flag, str) else tuple(flag), here)
-    variable = option.split(os.environ.get(option.variable, ""))
-    found = Given(f"environment variable {option.variable}", variable, here)
-    if not variable:
-        file: OptionsFile = getattr(arguments, FILE, OptionsFile())
-        found = file.given(option) or found
-    if invalid := found.invalid(valid):
+    flag = getattr(arguments, option.short_name, None)
+    file: OptionsFile = getattr(arguments, FILE, OptionsFile())
+    found = options_file.look_up(option, option.short_flag, flag, Path.cwd(), file)
+    if invalid := found.invalid(option.choices):
         raise MachineError(
-            wanted=f"one of {', '.join(valid)}",
+            wanted=f"one of {', '.join(option.choices)}",
             seen=invalid,
             where=found.source,
         )

@@ -56,9 +56,9 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
     kubernetes = kubernetes_version("".join(given(arguments, KUBERNETES)))
     version = istio.version_of("".join(given(arguments, ISTIO)))
-    installs = given(arguments, INSTALL, valid=INSTALL.choices)
+    installs = given(arguments, INSTALL)
     asked = Choice(
-        parts="".join(given(arguments, PARTS, valid=PARTS.choices)) or PARTS.default,
+        parts="".join(given(arguments, PARTS)) or PARTS.default,
         parts_from=given(arguments, PARTS_FROM),
     )
     require_fit(asked)

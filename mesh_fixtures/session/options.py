@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -182,20 +181,11 @@ def _look_up(option: Option, config: pytest.Config, here: Path, file: OptionsFil
     Raises:
         pytest.UsageError: it is not valid.
     """
-    flag: str | Sequence[str] | None = config.getoption(option.name)
-    variable = os.environ.get(option.variable)
-    in_file = file.given(option)
-    if flag:
-        values = (flag,) if isinstance(flag, str) else tuple(flag)
-        given = Given(option.flag, values, here)
-    elif variable:
-        source = f"environment variable {option.variable}"
-        given = Given(source, option.split(variable), here)
-    elif in_file is not None:
-        given = in_file
-    else:
-        text = str(config.getini(option.name)) or option.default
-        given = Given(f"ini setting {option.name}", option.split(text), here)
+    flag = config.getoption(option.name)
+    given = options_file.look_up(option, option.flag, flag, here, file)
+    if not given.values:
+        values = option.split(str(config.getini(option.name))) or option.split(option.default)
+        given = Given(f"ini setting {option.name}", values, here)
     if invalid := given.invalid(option.choices):
         raise pytest.UsageError(
             f"{given.source}: {invalid!r} is not valid; valid values: {', '.join(option.choices)}"

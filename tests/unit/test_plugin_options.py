@@ -43,10 +43,11 @@ def test_flag_wins_over_environment_over_ini(
     assert (settings.keep, settings.topologies, settings.requests) == ("never", ("a", "b"), 50)
 
 
+@pytest.mark.parametrize("value", ["", " "])
 def test_empty_environment_counts_as_absent(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    monkeypatch.setenv("MESH_KEEP", "")
+    monkeypatch.setenv("MESH_KEEP", value)
     assert resolve(pytester.parseconfig()).keep == "never"
 
 
