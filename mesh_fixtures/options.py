@@ -84,6 +84,18 @@ class Option:
     def short_name(self) -> str:
         return self.name.removeprefix("mesh_")
 
+    def keywords(self, choices: Sequence[str] = ()) -> dict[str, Any]:
+        """How argparse takes its flag, and pytest's parser.
+
+        Args:
+            choices: valid values, where they are not the option's.
+        """
+        if self.switch:
+            return {"action": "store_const", "const": ON[0]}
+        valid = choices or self.choices
+        found: dict[str, Any] = {"choices": valid} if valid else {"metavar": self.metavar}
+        return found | {"action": "append"} if self.repeatable else found
+
     def split(self, text: str) -> tuple[str, ...]:
         """The values in the text of a variable or an ini setting."""
         if self.repeatable:
@@ -502,21 +514,12 @@ def declare(parser: ArgumentParser, option: Option, *, choices: Sequence[str] = 
     Args:
         choices: valid values, where they are not the option's.
     """
-    keywords: dict[str, Any] = {
-        "dest": option.short_name,
-        "help": f"{option.help} [environment: {option.variable}]",
-    }
-    valid = tuple(choices) or option.choices
-    if valid:
-        keywords["choices"] = valid
-    else:
-        keywords["metavar"] = option.metavar
-    if option.repeatable:
-        keywords["action"] = "append"
-    if option.switch:
-        keywords = {"dest": keywords["dest"], "help": keywords["help"]}
-        keywords |= {"action": "store_const", "const": ON[0]}
-    parser.add_argument(option.short_flag, **keywords)
+    parser.add_argument(
+        option.short_flag,
+        dest=option.short_name,
+        help=f"{option.help} [environment: {option.variable}]",
+        **option.keywords(choices),
+    )
     parser.set_defaults(**{DECLARED: True})
 
 

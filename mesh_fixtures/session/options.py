@@ -91,16 +91,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("mesh", "mesh conformance")
     for option in providers.all_options():
         text = f"{option.help} [environment: {option.variable}, ini: {option.name}]"
-        keywords: dict[str, Any] = {"dest": option.name, "default": None, "help": text}
-        if option.switch:
-            keywords |= {"action": "store_const", "const": ON[0]}
-        elif option.choices:
-            keywords["choices"] = option.choices
-        else:
-            keywords["metavar"] = option.metavar
-        if option.repeatable:
-            keywords["action"] = "append"
-        group.addoption(option.flag, **keywords)
+        group.addoption(option.flag, dest=option.name, default=None, help=text, **option.keywords())
         parser.addini(option.name, text, default="")
     group.addoption(
         "--mesh-plan",
