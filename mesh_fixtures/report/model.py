@@ -173,6 +173,7 @@ class Run(Part):
         interrupted: why the run ended before all that was selected; empty where it did not.
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
+        overlap: whether sample workloads were deployed while the mesh was still installed.
         upgraded_from: version of Istio from which the mesh was upgraded to that of `Versions`;
             empty where it was not.
         upgrade: how: `in-place` or `revision`.
@@ -188,6 +189,7 @@ class Run(Part):
     interrupted: str = ""
     requests: int
     disruptive: bool
+    overlap: bool = False
     upgraded_from: str = ""
     upgrade: str = ""
     patience: Annotated[float, Field(ge=1)] = 1.0

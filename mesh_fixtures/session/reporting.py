@@ -180,6 +180,7 @@ class Reporting:
                 interrupted=interrupted,
                 requests=settings.requests,
                 disruptive=settings.disruptive,
+                overlap=settings.overlap,
                 upgraded_from=providers.earlier_of(settings.provider),
                 upgrade=settings.provider.strategy or "",
                 patience=settings.patience.factor,
