@@ -140,6 +140,8 @@ class Versions(Part):
         istio: what istiod says of itself; where it could not be asked, what was to be installed.
         proxy: Envoy's, as the proxies say.
         images: `built`, `released`, or empty for a mesh that somebody else installed.
+        istiod_image: what istiod runs, with the image's digest.
+        proxy_image: what Sleep's proxy runs, with the image's digest.
     """
 
     harness: str
@@ -148,6 +150,8 @@ class Versions(Part):
     proxy: str = ""
     metallb: str = ""
     images: str = ""
+    istiod_image: str = ""
+    proxy_image: str = ""
 
 
 class Retried(Part):
