@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +87,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
     else:
         print(*as_text(seen, seconds), sep="\n")
     if metrics is not None or endpoint:
-        _measure(as_metrics(seen, provider.name, began), metrics, endpoint)
+        from mesh_fixtures.report import otlp
+
+        if warning := otlp.deliver(as_metrics(seen, provider.name, began), metrics, endpoint):
+            print(f"warning: {warning}", file=sys.stderr)
     return 0 if seen.result == "met" else NOT_MET
 
 
@@ -116,20 +119,6 @@ def _metrics_wanted(arguments: Namespace) -> tuple[Path | None, str]:
         raise MachineError(
             wanted="a collector's URL", seen=str(error), where=otlp.source
         ) from error
-
-
-def _measure(samples: Sequence[Sample], file: Path | None, endpoint: str) -> None:
-    """Write metrics and send them; a collector that does not take them is a warning.
-
-    Raises:
-        OSError: they could not be written.
-    """
-    from mesh_fixtures.report import metrics, otlp
-
-    if file is not None:
-        metrics.write(samples, file)
-    if endpoint and (why := otlp.send(samples, endpoint)):
-        print(f"warning: metrics were not sent to {endpoint}: {why}", file=sys.stderr)
 
 
 def _mesh(arguments: Namespace) -> tuple[Provider, Scenario, tuple[str, ...]]:
