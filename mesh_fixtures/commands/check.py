@@ -22,6 +22,7 @@ from mesh_fixtures.commands import (
     find_scenario,
     look_up,
     own,
+    tell,
 )
 from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, MeshConformanceError
@@ -77,10 +78,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
         with provider.read_only(scenario) as lab:
             seen = check(lab)
     except MeshConformanceError as error:
-        print(error, file=sys.stderr)
+        tell(error, arguments)
         return NOT_CHECKED
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", arguments)
     seconds = time.monotonic() - begun
     if arguments.output == "json":
         print(json.dumps(as_json(seen, seconds), indent=2))
