@@ -28,8 +28,10 @@ _ONE_NETWORK: Final = "primary-remote"
 _LOAD_BALANCER: Final = "istiod-lb"
 _QUOTA: Final = "variant"
 _MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
-_BY_SELECTOR: Final = "endpointslice-controller.k8s.io"
-_CONTROLLERS: Final = (_BY_SELECTOR, "endpointslicemirroring-controller.k8s.io")
+_CONTROLLERS: Final = (
+    "endpointslice-controller.k8s.io",
+    "endpointslicemirroring-controller.k8s.io",
+)
 
 
 @contextmanager
@@ -99,7 +101,9 @@ def _forget_local_istiod(target: Target, remote: str) -> None:
     """Delete the endpoints of istiod's Service that are of the time when it had a selector: nobody
     does since it has none (Kubernetes: Services without selectors).
     """
-    selector = f"kubernetes.io/service-name=istiod,{_MANAGED_BY}={_BY_SELECTOR}"
+    target.delete(remote, _SYSTEM, "endpoints/istiod")  # else its slices are mirrored again
+    made = f"{_MANAGED_BY} in ({','.join(_CONTROLLERS)})"
+    selector = f"kubernetes.io/service-name=istiod,{made}"
     target.system(remote, "delete", "endpointslices", "-l", selector)
 
 
