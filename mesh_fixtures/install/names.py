@@ -15,6 +15,12 @@ REVISION_LABEL: Final = "istio.io/rev"
 DEFAULT_REVISION: Final = "default"
 """The revision of what was installed without one (source: Istio, Canary Upgrades)."""
 
+DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
+"""Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
+
+PROXY_CONFIG: Final = "proxy.istio.io/config"
+"""Annotation by which a pod's proxy is configured otherwise than others (Istio: ProxyConfig)."""
+
 ISTIOCTL: Final = "istioctl"
 
 
