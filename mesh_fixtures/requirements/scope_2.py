@@ -110,11 +110,13 @@ class Seen:
 
     Attributes:
         starting: pods of StatefulSets that are not ready, by cluster.
+        bare: clusters that have no such pod.
     """
 
     clients: Mapping[str, Client]
     asked: Mapping[str, AskedNames]
     starting: Mapping[str, Sequence[str]]
+    bare: tuple[str, ...]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -152,11 +154,13 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             notes.append(f"{cluster}: DNS proxying is off in Sleep's proxy: nothing is promised")
         else:
             findings.append(_without_table(cluster, asked))
+    if view.lab.external:
+        notes += [f"{each}: no pod of a StatefulSet is there to be asked" for each in seen.bare]
     figures: dict[str, Figure] = {"seconds": round(settled.seconds, 3)}
     for cluster, client in seen.clients.items():
         figures[f"{cluster}.names"] = len(client.names)
         figures[f"{cluster}.headless_addresses"] = len(client.addresses)
-    trouble = None if findings else _trouble(seen)
+    trouble = None if findings else _trouble(seen, external=view.lab.external)
     if trouble is not None:
         return Outcome.inconclusive(trouble, figures)
     return Outcome.judged(findings, figures, notes)
@@ -213,7 +217,7 @@ def _look(
         cluster: [pod.name for pod in pods if pod not in ready[cluster]]
         for cluster, pods in stateful.items()
     }
-    return Seen(clients, asked, starting)
+    return Seen(clients, asked, starting, tuple(each for each in stateful if not stateful[each]))
 
 
 def _serving(pods: Sequence[Pod]) -> tuple[Pod, ...]:
@@ -279,16 +283,20 @@ def _left_out(mesh: ObservedMesh, scopes: Mapping[str, Sequence[ServiceScopes]])
             )
 
 
-def _trouble(seen: Seen) -> ProbeError | None:
+def _trouble(seen: Seen, *, external: bool) -> ProbeError | None:
     """Set where something that is to be known by name is not there, or nobody is to know any."""
-    for cluster, pods in seen.starting.items():
-        if pods:
-            return ProbeError(
-                wanted=f"pod {', '.join(pods)} of a StatefulSet of HelloWorld to be ready",
-                seen="not ready",
-                where=cluster,
-                remedy="see WORKLOAD-1 first",
-            )
+    absent = {} if external else dict.fromkeys(seen.bare, "no such pod")
+    starting = {
+        each: f"{', '.join(pods)} not ready" for each, pods in seen.starting.items() if pods
+    }
+    missing = {**absent, **starting}
+    if missing:
+        return ProbeError(
+            wanted="a ready pod of HelloWorld's StatefulSet",
+            seen="; ".join(missing.values()),
+            where=", ".join(missing),
+            remedy="see WORKLOAD-1 first",
+        )
     if all(each.table is None for each in seen.asked.values()):
         return ProbeError(
             wanted="a client whose proxy answers DNS queries",

@@ -12,10 +12,13 @@ from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, advertised, checked, found, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Pod
+from mesh_fixtures.probe.names import AskedNames
 from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.probe.service_scopes import HeldHosts, ServiceScopes, with_defaults
-from mesh_fixtures.probe.traffic import Answer, TrafficSample
-from mesh_fixtures.requirements import Outcome, scope_1
+from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
+from mesh_fixtures.probe.workloads import HELLOWORLD
+from mesh_fixtures.requirements import Outcome, scope_1, scope_2
 from mesh_fixtures.scenario import Scenario
 
 ONE_NETWORK = SCENARIOS["multi-primary"]
@@ -177,3 +180,192 @@ def test_what_is_not_seen_is_not_judged() -> None:
     assert check_scope({"cluster1": istiod()}, LOCAL).result == "inconclusive"
     leaking = {"cluster1": {DNS: {"10.2.0.2:53"}}}
     assert check_scope(BOTH, leaking, silent="cluster2").result == "unmet"
+
+
+# SCOPE-2 ------------------------------------------------------------------------------------------
+
+
+def proxying(scenario: Scenario) -> Scenario:
+    return scenario.model_copy(update={"dns_proxying": True})
+
+
+THREE = proxying(SCENARIOS["three-clusters-two-networks"])
+HEADLESS = "helloworld-stateful.sample.svc.cluster.local"
+
+
+def pods_in(cluster: str, selector: str) -> tuple[Pod, ...]:
+    at = cluster[-1]
+    if selector == HELLOWORLD:
+        return (pod(f"hello-{at}", ip=f"10.{at}.0.5"),)
+    return (pod(f"stateful-{at}-0", ip=f"10.{at}.0.9"),)
+
+
+def answering(name: str) -> Answer | Failure:
+    """As the pods do that a name stands for."""
+    first = name.partition(".")[0]
+    instance = first.replace("helloworld-only", "hello")
+    return Answer(1, "v1", instance, 0.01)
+
+
+FAILED = Failure(1, 6, 0, "Could not resolve host", 0.01)
+NAMES = {
+    "cluster1": {"10.1.0.9", "10.2.0.9"},
+    "cluster2": {"10.1.0.9", "10.2.0.9"},
+    "cluster3": {"10.3.0.9"},
+}
+
+
+def check_names(
+    answers: Mapping[tuple[str, str], Answer | Failure] = {},
+    *,
+    headless: Mapping[str, set[str] | None] = NAMES,
+    scopes: ServiceScopes | None = None,
+    shared: bool = True,
+    redirected: str = "",
+    external: bool = False,
+    scenario: Scenario = THREE,
+    found_pods: Any = pods_in,
+) -> tuple[Outcome, Mapping[str, list[str]]]:
+    """The outcome, and what clients asked for.
+
+    Args:
+        answers: in place of the right ones, by the client's cluster and the name.
+        headless: addresses of the headless service by the client's cluster; None without a table.
+    """
+    asked: dict[str, list[str]] = {}
+
+    def ask(kube: Any, names: Any) -> AskedNames:
+        asked[kube.name] = [*names]
+        given = {name: answers.get((kube.name, name), answering(name)) for name in names}
+        known = headless[kube.name]
+        table = None if known is None else {HEADLESS: frozenset(known)}
+        return AskedNames(SOURCE, table, given)
+
+    probes = scope_2.Probes(
+        pods=lambda kube, selector: found_pods(kube.name, selector),
+        ask=ask,
+        scopes=lambda kube: (scopes or istiod(),),
+        shares_headless=lambda kube: shared,
+        redirected=lambda kube: redirected if kube.name == "cluster1" else "",
+    )
+    outcome = checked(scope_2, mesh(FakeView(scenario, external=external)), probes)
+    return outcome, asked
+
+
+def test_names_that_are_promised_and_no_others_are_asked_for() -> None:
+    outcome, asked = check_names()
+    assert outcome.result == "met"
+    assert asked == {
+        "cluster1": [
+            "helloworld-only-2.sample",
+            "helloworld-only-3.sample",
+            f"stateful-1-0.{HEADLESS}",
+            f"stateful-2-0.{HEADLESS}",
+        ],
+        "cluster2": [
+            "helloworld-only-1.sample",
+            "helloworld-only-3.sample",
+            f"stateful-1-0.{HEADLESS}",
+            f"stateful-2-0.{HEADLESS}",
+        ],
+        "cluster3": [
+            "helloworld-only-1.sample",
+            "helloworld-only-2.sample",
+            f"stateful-3-0.{HEADLESS}",
+        ],
+    }
+    assert outcome.figures["cluster1.headless_addresses"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "finding"),
+    [
+        (
+            "helloworld-only-3.sample",
+            FAILED,
+            (
+                "cluster1: expected the service helloworld-only-3.sample of cluster3 to answer "
+                "(hello-3), but saw curl exit 6 Could not resolve host, by no address in its proxy's"
+            ),
+        ),
+        (
+            "helloworld-only-2.sample",
+            Answer(1, "v1", "hello-1", 0.01),
+            "of cluster2 to answer (hello-2), but saw an answer of hello-1",
+        ),
+        (
+            f"stateful-2-0.{HEADLESS}",
+            Answer(1, "v1", "stateful-1-0", 0.01),
+            (
+                f"expected the pod stateful-2-0.{HEADLESS} of cluster2 to answer (stateful-2-0), but "
+                "saw an answer of stateful-1-0"
+            ),
+        ),
+    ],
+)
+def test_a_name_that_stands_for_nothing_or_for_another(
+    name: str, answer: Answer | Failure, finding: str
+) -> None:
+    outcome, _ = check_names({("cluster1", name): answer})
+    assert holds_unless(finding, outcome)
+    assert len(outcome.findings) == 1
+
+
+def test_a_headless_service_stands_for_all_pods_of_the_network() -> None:
+    partly = {**NAMES, "cluster2": {"10.2.0.9"}}
+    outcome, _ = check_names(headless=partly)
+    assert holds_unless(
+        f"cluster2: expected {HEADLESS} to stand for 10.1.0.9, 10.2.0.9, but saw 10.2.0.9", outcome
+    )
+    own = {name: {f"10.{name[-1]}.0.9"} for name in NAMES}
+    assert check_names(headless=own, shared=False)[0].result == "met"
+
+
+def test_a_proxy_that_answers_no_queries() -> None:
+    without = {**NAMES, "cluster2": None}
+    outcome, _ = check_names(headless=without)
+    assert holds_unless("cluster2: expected Sleep's proxy to answer DNS queries", outcome)
+    outcome, _ = check_names(headless=without, external=True)
+    assert outcome.result == "met"
+    assert outcome.notes == ("cluster2: DNS proxying is off in Sleep's proxy: nothing is promised",)
+    nobody = dict.fromkeys(NAMES)
+    assert check_names(headless=nobody, external=True)[0].result == "inconclusive"
+
+
+def test_what_is_kept_within_clusters_is_not_asked_for_elsewhere() -> None:
+    outcome, asked = check_names(scopes=istiod(every=True))
+    assert outcome.result == "met"
+    assert {name: len(names) for name, names in asked.items()} == dict.fromkeys(NAMES, 1)
+    assert len(outcome.notes) == 3
+
+
+def test_services_whose_addresses_need_not_reach_the_proxy_are_not_asked_for() -> None:
+    outcome, asked = check_names(redirected="10.96.0.0/12")
+    assert not any(name.startswith("helloworld-only") for name in asked["cluster1"])
+    assert any(name.startswith("helloworld-only") for name in asked["cluster2"])
+    assert "10.96.0.0/12 only" in outcome.notes[0]
+
+
+def test_pods_that_are_not_ready_are_no_fault_of_names() -> None:
+    def starting(cluster: str, selector: str) -> tuple[Pod, ...]:
+        (found,) = pods_in(cluster, selector)
+        return (replace(found, ready=cluster != "cluster2" or selector == HELLOWORLD),)
+
+    own = {**NAMES, "cluster1": {"10.1.0.9"}, "cluster2": {"10.1.0.9"}}
+    outcome, _ = check_names(found_pods=starting, headless=own)
+    assert outcome.result == "inconclusive"
+    assert outcome.trouble is not None
+    assert "stateful-2-0 not ready" in outcome.trouble.seen
+
+
+def test_without_stateful_sets_services_are_still_asked_for() -> None:
+    def refused(cluster: str, selector: str) -> tuple[Pod, ...]:
+        return pods_in(cluster, selector) if selector == HELLOWORLD else ()
+
+    empty: Mapping[str, set[str]] = {name: set() for name in NAMES}
+    outcome, asked = check_names(found_pods=refused, headless=empty, external=True)
+    assert outcome.result == "met"
+    assert all(len(names) == 2 for names in asked.values())
+    assert len(outcome.notes) == 3
+    outcome, _ = check_names(found_pods=refused, headless=empty)
+    assert outcome.result == "inconclusive"
