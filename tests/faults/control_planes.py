@@ -71,19 +71,24 @@ def without_authentication(target: Target) -> Iterator[None]:
         _set_variable(target, cluster, f"{_AUTHENTICATION}-")
 
 
-def cluster_local(*hosts: str) -> Injection:
-    """The mesh configuration of the last primary declares hosts local to its cluster."""
+def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
+    """The mesh configuration of the last primary declares hosts local to its cluster, or that of
+    each primary.
+    """
     settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": [*hosts]}]}
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        cluster = target.scenario.primaries[-1].name
-        given = target.read(cluster, _SYSTEM, "configmap", MESH)
+        primaries = [each.name for each in target.scenario.primaries]
+        chosen = primaries if everywhere else primaries[-1:]
+        given = {name: target.read(name, _SYSTEM, "configmap", MESH) for name in chosen}
         try:
-            _write(target, cluster, with_settings(given, settings))
+            for name, found in given.items():
+                _write(target, name, with_settings(found, settings))
             yield
         finally:
-            _write(target, cluster, given)
+            for name, found in given.items():
+                _write(target, name, found)
 
     return inject
 

@@ -60,6 +60,15 @@ _CONTROL_PLANES: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
+        id="everything-cluster-local",
+        broken="The mesh configurations of both clusters declare every service local to clusters.",
+        topology=ONE_NETWORK,
+        inject=control_planes.cluster_local("*", everywhere=True),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "SCOPE-1"),
+        cause="services-cluster-local",
+    ),
+    Fault(
         id="cluster-local-differs",
         broken="Of two mesh configurations, only that of cluster2 keeps hosts within clusters.",
         topology=TWO_NETWORKS,

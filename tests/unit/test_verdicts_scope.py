@@ -285,7 +285,7 @@ def test_names_that_are_promised_and_no_others_are_asked_for() -> None:
             FAILED,
             (
                 "cluster1: expected the service helloworld-only-3.sample of cluster3 to answer "
-                "(hello-3), but saw curl exit 6 Could not resolve host, by no address in its proxy's"
+                "(hello-3), but saw curl exit 6 Could not resolve host, by no address in its"
             ),
         ),
         (
@@ -297,8 +297,8 @@ def test_names_that_are_promised_and_no_others_are_asked_for() -> None:
             f"stateful-2-0.{HEADLESS}",
             Answer(1, "v1", "stateful-1-0", 0.01),
             (
-                f"expected the pod stateful-2-0.{HEADLESS} of cluster2 to answer (stateful-2-0), but "
-                "saw an answer of stateful-1-0"
+                f"expected the pod stateful-2-0.{HEADLESS} of cluster2 to answer (stateful-2-0), "
+                "but saw an answer of stateful-1-0"
             ),
         ),
     ],
