@@ -84,15 +84,6 @@ def only_service(position: int) -> str:
     return f"{SERVICE}-only-{position}"
 
 
-def stateful_set(position: int) -> str:
-    """Name of a cluster's StatefulSet of HelloWorld, which no other cluster's has.
-
-    Args:
-        position: of the cluster in its scenario.
-    """
-    return f"stateful-{position}"
-
-
 def hello(namespace: str, service: str = SERVICE) -> str:
     """What clients ask for, without `http://`."""
     return f"{service}.{namespace}:{PORT}/hello"
@@ -201,7 +192,7 @@ def stateful_manifest(position: int, version: str, images: ImageSet) -> str:
         position: of the cluster in its scenario.
     """
     labels = {"app": STATEFUL, "version": version}
-    made = _deployment(stateful_set(position), labels, _helloworld_pod(version, images))
+    made = _deployment(names.stateful_set(position), labels, _helloworld_pod(version, images))
     spec = {**made["spec"], "serviceName": STATEFUL}
     return _yaml({**made, "kind": "StatefulSet", "spec": spec})
 
@@ -414,7 +405,7 @@ def _named(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
 
 
 def _named_ready(scenario: Scenario, cluster: str) -> Step:
-    workload = f"statefulset/{stateful_set(scenario.position(cluster))}"
+    workload = f"statefulset/{names.stateful_set(scenario.position(cluster))}"
     return _running(ids.named_ready(cluster), ids.named(cluster), cluster, "HelloWorld", workload)
 
 

@@ -44,6 +44,15 @@ def discovery_address_variable(cluster: str) -> str:
     return variable("DISCOVERY_ADDRESS", cluster)
 
 
+def stateful_set(position: int) -> str:
+    """Name of a cluster's StatefulSet of HelloWorld, which no other cluster's has.
+
+    Args:
+        position: of the cluster in its scenario.
+    """
+    return f"stateful-{position}"
+
+
 def reference(name: str) -> str:
     """How a command refers to a variable."""
     return f"${{{name}}}"

@@ -19,8 +19,10 @@ VARIANTS: Final = (
         make=cluster_local(_KEPT),
         applies=("SCOPE-1",),
         notes=(
-            f"SCOPE-1: cluster1: its istiod does not keep {_KEPT} within each cluster, that of "
-            "cluster2 does",
+            (
+                f"SCOPE-1: cluster1: its istiod does not keep {_KEPT} within each cluster, that of "
+                "cluster2 does"
+            ),
         ),
     ),
     Variant(
