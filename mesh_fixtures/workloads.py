@@ -32,7 +32,6 @@ READY_SECONDS: Final = 90
 _CHECKED_REQUESTS: Final = 10
 _SERVICE_FILE: Final = "helloworld/service.yaml"
 _RULE_FILE: Final = "helloworld/fresh-connections.yaml"
-_NAMES_FILE: Final = "helloworld/names.yaml"
 _SLEEP_FILE: Final = "sleep/sleep.yaml"
 
 PLAIN_CLIENT: Final = "plain-client"
@@ -397,7 +396,7 @@ def _named(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
         ids.named(cluster),
         cluster,
         "Deploy the HelloWorld Service",
-        _NAMES_FILE,
+        f"helloworld/names-{position}.yaml",
         "---\n".join(manifests),
     )
     title = f"Create services and a StatefulSet that only {cluster} has"

@@ -128,88 +128,76 @@ class Seen:
         )
 
 
+@dataclass(frozen=True)
+class Promise:
+    """What decides on the names of a client in a cluster.
+
+    Attributes:
+        istiods: that may configure the client.
+        shares_headless: whether a headless service stands for pods of all clusters.
+        redirected: the only addresses requests to which its proxy gets; empty for all.
+    """
+
+    istiods: Sequence[ServiceScopes]
+    shares_headless: bool
+    redirected: str
+
+    def keeps(self, kube: KubeClient, service: str) -> bool:
+        """Whether a service may have endpoints of the client's cluster only."""
+        name = host(kube.sample_namespace, service, kube.names.cluster_domain)
+        return any(each.keeps(name) for each in self.istiods)
+
+
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    view = mesh.view
-    primaries = [each.name for each in mesh.scenario.primaries]
-    scopes = view.each(probes.scopes, primaries)
-    shared = view.each(probes.shares_headless, primaries)
-    only = {cluster: ranges for cluster, ranges in view.each(probes.redirected).items() if ranges}
+    external = mesh.view.lab.external
+    promises = _promises(mesh, probes)
     settled = settle(
-        lambda: _look(mesh, probes, scopes, shared, only),
+        lambda: _look(mesh, probes, promises),
         lambda seen: not seen.findings and not any(seen.starting.values()),
         deadline=mesh.patient(SETTLING_SECONDS),
         interval=0.5,
     )
     seen = settled.value
-    findings, notes = [*seen.findings], [*_left_out(mesh, scopes)]
-    notes += [
-        f"{cluster}: of Sleep's requests, its proxy gets those to {ranges} only: services that "
-        "only other clusters have are not asked for"
-        for cluster, ranges in only.items()
-    ]
+    findings, notes = [*seen.findings], [*_left_out(mesh, promises)]
     for cluster, asked in seen.asked.items():
-        if asked.table is not None:
-            continue
-        if view.lab.external:
+        if asked.table is None and external:
             notes.append(f"{cluster}: DNS proxying is off in Sleep's proxy: nothing is promised")
-        else:
+        elif asked.table is None:
             findings.append(_without_table(cluster, asked))
-    if view.lab.external:
+    if external:
         notes += [f"{each}: no pod of a StatefulSet is there to be asked" for each in seen.bare]
     figures: dict[str, Figure] = {"seconds": round(settled.seconds, 3)}
     for cluster, client in seen.clients.items():
         figures[f"{cluster}.names"] = len(client.names)
         figures[f"{cluster}.headless_addresses"] = len(client.addresses)
-    trouble = None if findings else _trouble(seen, external=view.lab.external)
+    trouble = None if findings else _trouble(seen, external=external)
     if trouble is not None:
         return Outcome.inconclusive(trouble, figures)
     return Outcome.judged(findings, figures, notes)
 
 
-def _look(
-    mesh: ObservedMesh,
-    probes: Probes,
-    scopes: Mapping[str, Sequence[ServiceScopes]],
-    shared: Mapping[str, bool],
-    only: Mapping[str, str],
-) -> Seen:
+def _promises(mesh: ObservedMesh, probes: Probes) -> Mapping[str, Promise]:
+    """By cluster of the client."""
     view, scenario = mesh.view, mesh.scenario
+    primaries = [each.name for each in scenario.primaries]
+    scopes = view.each(probes.scopes, primaries)
+    shared = view.each(probes.shares_headless, primaries)
+    found = {}
+    for cluster, ranges in view.each(probes.redirected).items():
+        primary = scenario.control_plane_of(cluster)
+        found[cluster] = Promise(scopes[primary], shared[primary], ranges)
+    return found
+
+
+def _look(mesh: ObservedMesh, probes: Probes, promises: Mapping[str, Promise]) -> Seen:
+    view = mesh.view
     running = view.each(lambda kube: _serving(probes.pods(kube, HELLOWORLD)))
     stateful = view.each(lambda kube: probes.pods(kube, STATEFUL))
     ready = {cluster: _serving(pods) for cluster, pods in stateful.items()}
-    clients: dict[str, Client] = {}
-    for cluster, kube in view.kube.items():
-        primary = scenario.control_plane_of(cluster)
-        namespace, domain = kube.sample_namespace, kube.names.cluster_domain
-        near = [each for each in ready if scenario.same_network(each, cluster)]
-        names = [
-            Name(
-                f"{only_service(scenario.position(other))}.{namespace}",
-                "service",
-                other,
-                frozenset(pod.name for pod in running[other]),
-            )
-            for other in view.kube
-            if other != cluster
-            and cluster not in only
-            and not _keeps(scopes[primary], kube, only_service(scenario.position(other)))
-        ]
-        headless = host(namespace, HEADLESS, domain)
-        if _keeps(scopes[primary], kube, HEADLESS):
-            near = [cluster]
-        names += [
-            Name(
-                f"{pod.name}.{HEADLESS}.{namespace}.svc.{domain}",
-                "pod",
-                each,
-                frozenset({pod.name}),
-            )
-            for each in near
-            for pod in ready[each]
-        ]
-        own = near if shared[primary] else [cluster]
-        addresses = frozenset(pod.ip for each in own for pod in ready[each])
-        clients[cluster] = Client(cluster, tuple(names), headless, addresses)
+    clients = {
+        cluster: _client(mesh, kube, promises[cluster], running, ready)
+        for cluster, kube in view.kube.items()
+    }
     asked = view.each(
         lambda kube: probes.ask(kube, [each.name for each in clients[kube.name].names])
     )
@@ -224,10 +212,46 @@ def _serving(pods: Sequence[Pod]) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if pod.serving)
 
 
-def _keeps(istiods: Sequence[ServiceScopes], kube: KubeClient, service: str) -> bool:
-    """Whether an istiod that may configure a client keeps a service within each cluster."""
-    name = host(kube.sample_namespace, service, kube.names.cluster_domain)
-    return any(each.keeps(name) for each in istiods)
+def _client(
+    mesh: ObservedMesh,
+    kube: KubeClient,
+    promise: Promise,
+    running: Mapping[str, Sequence[Pod]],
+    ready: Mapping[str, Sequence[Pod]],
+) -> Client:
+    """What a client is to know.
+
+    Args:
+        running: pods of HelloWorld that serve, by cluster.
+        ready: those with host names.
+    """
+    scenario, own, namespace = mesh.scenario, kube.name, kube.sample_namespace
+    services = {
+        each: only_service(scenario.position(each))
+        for each in running
+        if each != own and not promise.redirected
+    }
+    names = [
+        Name(
+            f"{service}.{namespace}", "service", each, frozenset(pod.name for pod in running[each])
+        )
+        for each, service in services.items()
+        if not promise.keeps(kube, service)
+    ]
+    headless = host(namespace, HEADLESS, kube.names.cluster_domain)
+    near = [
+        each
+        for each in ready
+        if each == own or (scenario.same_network(each, own) and not promise.keeps(kube, HEADLESS))
+    ]
+    names += [
+        Name(f"{pod.name}.{headless}", "pod", each, frozenset({pod.name}))
+        for each in near
+        for pod in ready[each]
+    ]
+    sharing = near if promise.shares_headless else [own]
+    addresses = frozenset(pod.ip for each in sharing for pod in ready[each])
+    return Client(own, tuple(names), headless, addresses)
 
 
 def judged(client: Client, asked: AskedNames) -> Iterator[Finding]:
@@ -274,12 +298,18 @@ def _without_table(cluster: str, asked: AskedNames) -> Finding:
     )
 
 
-def _left_out(mesh: ObservedMesh, scopes: Mapping[str, Sequence[ServiceScopes]]) -> Iterator[str]:
-    for cluster, kube in mesh.view.kube.items():
-        if _keeps(scopes[mesh.scenario.control_plane_of(cluster)], kube, HEADLESS):
+def _left_out(mesh: ObservedMesh, promises: Mapping[str, Promise]) -> Iterator[str]:
+    for cluster, promise in promises.items():
+        kube = mesh.view.kube[cluster]
+        if promise.keeps(kube, HEADLESS):
             yield (
                 f"{cluster}: by the mesh configuration, services of {kube.sample_namespace} are "
                 "kept within each cluster: names of other clusters' are not asked for"
+            )
+        if promise.redirected:
+            yield (
+                f"{cluster}: of Sleep's requests, its proxy gets those to {promise.redirected} "
+                "only: services that only other clusters have are not asked for"
             )
 
 

@@ -66,9 +66,10 @@ def test_istiod_is_installed_with_it() -> None:
 
 def test_each_cluster_gets_what_others_know_by_name_only() -> None:
     made = workload_plan(PROXYING, BUILT)
-    names, pods = set(), set()
+    names, pods, files = set(), set(), set()
     for cluster in ("cluster1", "cluster2"):
-        (text,) = made[ids.named(cluster)].files.values()
+        ((file, text),) = made[ids.named(cluster)].files.items()
+        files.add(file)
         only, headless, stateful = yaml.safe_load_all(text)
         names.add(only["metadata"]["name"])
         assert only["spec"]["selector"] == {"app": "helloworld"}
@@ -80,7 +81,7 @@ def test_each_cluster_gets_what_others_know_by_name_only() -> None:
         pods.add(stateful["metadata"]["name"])
         (awaited,) = made[ids.named_ready(cluster)].commands
         assert f"statefulset/{stateful['metadata']['name']}" in awaited.argv
-    assert len(names) == len(pods) == 2
+    assert len(names) == len(pods) == len(files) == 2
     assert not [each for each in workload_plan(PLAIN, BUILT).steps if each.id.startswith("named")]
 
 
