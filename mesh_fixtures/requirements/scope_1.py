@@ -115,6 +115,15 @@ class Seen:
     scopes: Mapping[str, Scope]
     held: Mapping[str, Answers[HeldHosts]]
 
+    def endpoints(self, cluster: str) -> int:
+        """How many endpoints of hosts that are to be kept the proxies of a cluster hold, in all."""
+        return sum(
+            len(targets)
+            for _, hosts in self.held[cluster].answered
+            for host, targets in hosts.targets.items()
+            if self.scopes[cluster].keeps(host)
+        )
+
     @property
     def outside(self) -> tuple[Finding, ...]:
         return tuple(
@@ -151,6 +160,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     figures: dict[str, Figure] = {}
     for cluster, scope in seen.scopes.items():
         figures[f"{cluster}.cluster_local_hosts"] = len(scope.exposed)
+        figures[f"{cluster}.cluster_local_endpoints"] = seen.endpoints(cluster)
         figures[f"{cluster}.proxies"] = len(seen.held[cluster].answered)
     silent = [error for answers in seen.held.values() for _, error in answers.silent]
     if silent and not findings:

@@ -88,6 +88,7 @@ def test_hosts_of_kube_system_are_kept_by_default() -> None:
     outcome = check_scope(BOTH, LOCAL)
     assert outcome.result == "met"
     assert outcome.figures["cluster1.cluster_local_hosts"] == 1
+    assert outcome.figures["cluster1.cluster_local_endpoints"] == 1
     leaking = {**LOCAL, "cluster2": {DNS: {"10.2.0.2:53", "10.1.0.2:53"}}}
     assert holds_unless(
         f"cluster2: expected no endpoint of {DNS} but those of cluster2 in the proxy of "
