@@ -7,6 +7,7 @@ All pods comply with the Pod Security Standard `restricted`, as far as injection
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from mesh_fixtures.scenario import Scenario
 
 SERVICE: Final = "helloworld"
 """The guide's service of HelloWorld."""
+
+STATEFUL: Final = "helloworld-stateful"
+"""Name of the headless service of HelloWorld's StatefulSets, and value of their label `app`."""
 
 PORT: Final = 5000
 HEALTH_PATH: Final = "/health"
@@ -70,6 +74,15 @@ def host(namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_D
     return f"{service}.{namespace}.svc.{cluster_domain}"
 
 
+def only_service(position: int) -> str:
+    """Name of the service of HelloWorld that only one cluster has.
+
+    Args:
+        position: of the cluster in its scenario.
+    """
+    return f"{SERVICE}-only-{position}"
+
+
 def hello(namespace: str, service: str = SERVICE) -> str:
     """What clients ask for, without `http://`."""
     return f"{service}.{namespace}:{PORT}/hello"
@@ -86,6 +99,8 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
         steps += (_namespace(cluster), _service(cluster))
     if scenario.has_choice_behind_gateway:
         steps += (_fresh_connections(scenario, primary.name) for primary in scenario.primaries)
+    for cluster in clusters if scenario.dns_proxying else ():
+        steps += (_named(scenario, cluster, images), _named_ready(scenario, cluster))
     for cluster in clusters:
         version = scenario.cluster(cluster).helloworld
         steps += (
@@ -140,16 +155,45 @@ def helloworld_image(version: str, images: ImageSet) -> str:
 
 def service_manifest(name: str = SERVICE) -> str:
     """Service of HelloWorld, the same in every cluster, as YAML."""
-    service = {
+    return _yaml(_service_of(name, "helloworld"))
+
+
+def _service_of(name: str, app: str, **spec: Any) -> dict[str, Any]:
+    return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": {"app": name}, "annotations": _EXPORTED},
         "spec": {
-            "selector": {"app": "helloworld"},
+            **spec,
+            "selector": {"app": app},
             "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
         },
     }
-    return _yaml(service)
+
+
+def named_services_manifest(position: int) -> str:
+    """Services of one cluster that others know by DNS proxying, as YAML: one of HelloWorld that no
+    other cluster has, and the headless one of StatefulSets.
+
+    Args:
+        position: of the cluster in its scenario.
+    """
+    return _yaml(
+        _service_of(only_service(position), "helloworld"),
+        _service_of(STATEFUL, STATEFUL, clusterIP="None"),
+    )
+
+
+def stateful_manifest(position: int, version: str, images: ImageSet) -> str:
+    """StatefulSet of HelloWorld, as YAML: its pods have host names.
+
+    Args:
+        position: of the cluster in its scenario.
+    """
+    labels = {"app": STATEFUL, "version": version}
+    made = _deployment(names.stateful_set(position), labels, _helloworld_pod(version, images))
+    spec = {**made["spec"], "serviceName": STATEFUL}
+    return _yaml({**made, "kind": "StatefulSet", "spec": spec})
 
 
 def fresh_connections_manifest(
@@ -205,6 +249,12 @@ def scope_manifest(system_namespace: str) -> str:
 
 def helloworld_manifest(version: str, images: ImageSet) -> str:
     """Service account and deployment of one version of HelloWorld, as YAML."""
+    labels = {"app": "helloworld", "version": version}
+    pod = _helloworld_pod(version, images)
+    return _yaml(_account("helloworld"), _deployment(f"helloworld-{version}", labels, pod))
+
+
+def _helloworld_pod(version: str, images: ImageSet) -> dict[str, Any]:
     container = {
         "name": "helloworld",
         "image": helloworld_image(version, images),
@@ -217,9 +267,7 @@ def helloworld_manifest(version: str, images: ImageSet) -> str:
             "failureThreshold": 3,
         },
     }
-    labels = {"app": "helloworld", "version": version}
-    pod = {"serviceAccountName": "helloworld", "containers": [container]}
-    return _yaml(_account("helloworld"), _deployment(f"helloworld-{version}", labels, pod))
+    return {"serviceAccountName": "helloworld", "containers": [container]}
 
 
 def sleep_manifest(images: ImageSet) -> str:
@@ -338,6 +386,28 @@ def _fresh_connections(scenario: Scenario, cluster: str) -> Step:
     )
 
 
+def _named(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
+    position = scenario.position(cluster)
+    manifests = (
+        named_services_manifest(position),
+        stateful_manifest(position, scenario.cluster(cluster).helloworld, images),
+    )
+    step = _deployed(
+        ids.named(cluster),
+        cluster,
+        "Deploy the HelloWorld Service",
+        f"helloworld/names-{position}.yaml",
+        "---\n".join(manifests),
+    )
+    title = f"Create services and a StatefulSet that only {cluster} has"
+    return replace(step, title=title, needs=(ids.helloworld(cluster),))
+
+
+def _named_ready(scenario: Scenario, cluster: str) -> Step:
+    workload = f"statefulset/{names.stateful_set(scenario.position(cluster))}"
+    return _running(ids.named_ready(cluster), ids.named(cluster), cluster, "HelloWorld", workload)
+
+
 def _deployed(step_id: str, cluster: str, section: str, file: str, manifest: str) -> Step:
     return Step(
         id=step_id,
@@ -355,6 +425,11 @@ def _deployed(step_id: str, cluster: str, section: str, file: str, manifest: str
 def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step:
     what = f"HelloWorld {version}" if version else "Sleep"
     deployments = (f"helloworld-{version}",) if version else ("sleep", PLAIN_CLIENT)
+    workloads = (f"deployment/{each}" for each in deployments)
+    return _running(step_id, deployed, cluster, what, *workloads)
+
+
+def _running(step_id: str, deployed: str, cluster: str, what: str, *workloads: str) -> Step:
     timeout = f"--timeout={READY_SECONDS}s"
     return Step(
         id=step_id,
@@ -363,8 +438,7 @@ def _ready(step_id: str, deployed: str, cluster: str, version: str = "") -> Step
         title=f"Wait until {what} is running in {cluster}",
         needs=(deployed,),
         commands=tuple(
-            Command(_kubectl(cluster, "rollout", "status", f"deployment/{each}", timeout))
-            for each in deployments
+            Command(_kubectl(cluster, "rollout", "status", each, timeout)) for each in workloads
         ),
         deadline=READY_SECONDS + 10,
         observe=(

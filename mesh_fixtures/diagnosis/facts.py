@@ -148,6 +148,7 @@ class Pod:
         restarted: when that one last ended, RFC 3339; empty for never.
         ended: how it ended then.
         image: of istiod; empty for others.
+        answers_dns: whether its DNS queries are answered beside its proxy.
     """
 
     namespace: str
@@ -164,6 +165,7 @@ class Pod:
     restarted: str = ""
     ended: str = ""
     image: str = ""
+    answers_dns: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")

@@ -71,6 +71,14 @@ def helloworld_ready(cluster: str) -> str:
     return f"helloworld-ready/{cluster}"
 
 
+def named(cluster: str) -> str:
+    return f"named/{cluster}"
+
+
+def named_ready(cluster: str) -> str:
+    return f"named-ready/{cluster}"
+
+
 def sleep(cluster: str) -> str:
     return f"sleep/{cluster}"
 

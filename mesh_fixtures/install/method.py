@@ -369,6 +369,8 @@ def primary_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[s
         own["global"]["proxy"]["clusterDomain"] = scenario.cluster_domain
     if scenario.exposes_istiod(cluster):
         own["global"]["externalIstiod"] = True
+    if scenario.dns_proxying:
+        own["meshConfig"] = {"defaultConfig": {"proxyMetadata": {names.DNS_CAPTURE: "true"}}}
     return merged(images.istio_values, own)
 
 

@@ -15,6 +15,12 @@ REVISION_LABEL: Final = "istio.io/rev"
 DEFAULT_REVISION: Final = "default"
 """The revision of what was installed without one (source: Istio, Canary Upgrades)."""
 
+DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
+"""Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
+
+PROXY_CONFIG: Final = "proxy.istio.io/config"
+"""Annotation by which a pod's proxy is configured otherwise than others (Istio: ProxyConfig)."""
+
 ISTIOCTL: Final = "istioctl"
 
 
@@ -36,6 +42,15 @@ def api_server_variable(cluster: str) -> str:
 def discovery_address_variable(cluster: str) -> str:
     """Variable with the address at which a primary's gateway passes its istiod to remotes."""
     return variable("DISCOVERY_ADDRESS", cluster)
+
+
+def stateful_set(position: int) -> str:
+    """Name of a cluster's StatefulSet of HelloWorld, which no other cluster's has.
+
+    Args:
+        position: of the cluster in its scenario.
+    """
+    return f"stateful-{position}"
 
 
 def reference(name: str) -> str:

@@ -299,7 +299,7 @@ class _Steps:
             labels = (f"{_INJECTION}-", f"{names.REVISION_LABEL}={TAG}")
             title = f"Have istiod {self.new.name} inject the pods of {SAMPLE_NAMESPACE}"
             steps.append(self._labelled(cluster, labels, title))
-        steps.append(self._restarted(cluster, self._servers(cluster)))
+        steps += self._servers_restarted(cluster)
         return self._phase("servers", cluster, "Upgrade HelloWorld of", steps)
 
     def clients(self, cluster: str) -> Phase:
@@ -330,7 +330,7 @@ class _Steps:
         title = f"Have istiod {self.old.name} inject the pods of {SAMPLE_NAMESPACE} again"
         steps = [
             self._labelled(cluster, labels, title),
-            self._restarted(cluster, self._servers(cluster)),
+            *self._servers_restarted(cluster),
         ]
         return self._phase("servers", cluster, "Roll back HelloWorld of", steps, "servers-back")
 
@@ -461,17 +461,20 @@ class _Steps:
             observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
         )
 
-    def _servers(self, cluster: str) -> str:
-        return f"helloworld-{self.scenario.cluster(cluster).helloworld}"
+    def _servers_restarted(self, cluster: str) -> Iterator[Step]:
+        yield self._restarted(cluster, f"helloworld-{self.scenario.cluster(cluster).helloworld}")
+        if self.scenario.dns_proxying:
+            name = names.stateful_set(self.scenario.position(cluster))
+            yield self._restarted(cluster, name, "statefulset")
 
-    def _restarted(self, cluster: str, deployment: str) -> Step:
+    def _restarted(self, cluster: str, name: str, kind: str = "deployment") -> Step:
         return _step(
-            f"restart-{deployment}/{cluster}",
+            f"restart-{name}/{cluster}",
             cluster,
-            f"Restart {deployment} in {cluster}",
+            f"Restart {name} in {cluster}",
             _recipe(
-                self._restart(cluster, SAMPLE_NAMESPACE, deployment),
-                self._rolled_out(cluster, SAMPLE_NAMESPACE, deployment),
+                self._restart(cluster, SAMPLE_NAMESPACE, name, kind),
+                self._rolled_out(cluster, SAMPLE_NAMESPACE, name, kind),
             ),
             deadline=_ROLLOUT_SECONDS + 15,
             observe=(
@@ -480,12 +483,16 @@ class _Steps:
             ),
         )
 
-    def _restart(self, cluster: str, namespace: str, deployment: str) -> Command:
-        rollout = ("-n", namespace, "rollout", "restart", f"deployment/{deployment}")
+    def _restart(
+        self, cluster: str, namespace: str, name: str, kind: str = "deployment"
+    ) -> Command:
+        rollout = ("-n", namespace, "rollout", "restart", f"{kind}/{name}")
         return Command(names.kubectl(cluster, *rollout))
 
-    def _rolled_out(self, cluster: str, namespace: str, deployment: str) -> Command:
-        rollout = ("-n", namespace, "rollout", "status", f"deployment/{deployment}")
+    def _rolled_out(
+        self, cluster: str, namespace: str, name: str, kind: str = "deployment"
+    ) -> Command:
+        rollout = ("-n", namespace, "rollout", "status", f"{kind}/{name}")
         return Command(names.kubectl(cluster, *rollout, f"--timeout={_ROLLOUT_SECONDS}s"))
 
     def _removed(self, step_id: str, cluster: str, title: str, commands: Iterable[Command]) -> Step:

@@ -104,6 +104,7 @@ SECRETS: Final = _core("Secret", "secrets", Secret.read)
 EVENTS: Final = _core("Event", "events", Event.read)
 
 DEPLOYMENTS: Final = _apps("Deployment", "deployments", Deployment.read)
+STATEFUL_SETS: Final = _apps("StatefulSet", "statefulsets", _as_it_is)
 REPLICA_SETS: Final = _apps("ReplicaSet", "replicasets", _as_it_is)
 DAEMON_SETS: Final = _apps("DaemonSet", "daemonsets", _as_it_is)
 
@@ -151,6 +152,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         SERVICE_ACCOUNTS,
         SECRETS,
         DEPLOYMENTS,
+        STATEFUL_SETS,
         DESTINATION_RULES,
         AUTHORIZATION_POLICIES,
         SIDECARS,

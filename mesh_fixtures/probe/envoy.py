@@ -296,6 +296,29 @@ def read_endpoints(source: Source, cluster: str, clusters: Any) -> Endpoints:
     return Endpoints(source, bool(statuses), tuple(found))
 
 
+def targets_by_cluster(source: Source, clusters: Any) -> Mapping[str, frozenset[str]]:
+    """Endpoints as `address:port`, by the name of their Envoy cluster.
+
+    Args:
+        clusters: answer to `clusters?format=json`.
+
+    Raises:
+        ProbeError: it is not what Envoy answers.
+    """
+    try:
+        return {
+            each["name"]: frozenset(
+                f"{address}:{port}"
+                for address, port in (
+                    _socket(endpoint["address"]) for endpoint in each.get("host_statuses", ())
+                )
+            )
+            for each in clusters.get("cluster_statuses", ())
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(source, f"{error!r} in {str(clusters)[:_SHOWN]}") from error
+
+
 def _endpoint(host: Json) -> Endpoint:
     address, port = _socket(host["address"])
     health = host.get("health_status", {})

@@ -25,6 +25,9 @@ from mesh_fixtures.workloads import SERVICE
 
 PATH: Final = "/debug/endpointShardz"
 
+Addresses = Mapping[str, Mapping[str, frozenset[str]]]
+"""Addresses of endpoints, by host and by the id of the cluster that they were read from."""
+
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _SHOWN: Final = 200
 
@@ -165,6 +168,26 @@ def read_networks(source: Source, istiod: str, answer: str) -> HeldNetworks:
                 for each in _endpoints(service.get("Shards") or {}):
                     counts.setdefault(each.cluster, Counter())[each.network] += 1
     return HeldNetworks(source, istiod, counts)
+
+
+def read_addresses(source: Source, answer: str) -> Addresses:
+    """Read the addresses of all endpoints in an istiod's answer to `PATH`.
+
+    Raises:
+        ProbeError: it is none.
+    """
+    found: dict[str, dict[str, set[str]]] = {}
+    with _readable(source, answer):
+        services: Mapping[str, Any] = answer_in(answer) or {}
+        for host, by_namespace in services.items():
+            for service in by_namespace.values():
+                for each in _endpoints(service.get("Shards") or {}):
+                    clusters = found.setdefault(host, {})
+                    clusters.setdefault(each.cluster, set()).add(each.address)
+    return {
+        host: {cluster: frozenset(addresses) for cluster, addresses in clusters.items()}
+        for host, clusters in found.items()
+    }
 
 
 @contextmanager

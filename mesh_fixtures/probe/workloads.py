@@ -12,15 +12,19 @@ from itertools import pairwise
 from typing import Any, Final
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, MeshNames
+from mesh_fixtures.install.names import DNS_CAPTURE
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.workloads import PLAIN_CLIENT
+from mesh_fixtures.workloads import STATEFUL as STATEFUL_APP
 
 HELLOWORLD: Final = "app=helloworld"
 SLEEP: Final = "app=sleep"
+STATEFUL: Final = f"app={STATEFUL_APP}"
+"""Pods of HelloWorld that have host names."""
 PLAIN: Final = f"app={PLAIN_CLIENT}"
 """The client that has no proxy."""
 
@@ -38,12 +42,14 @@ class Injection:
     Attributes:
         cluster_id: the mesh's name of its cluster. It and the next two may be empty.
         discovery: `host:port` of its istiod.
+        answers_dns: whether DNS queries of its pod are answered beside it.
     """
 
     cluster_id: str
     network: str
     mesh_id: str
     discovery: str
+    answers_dns: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,7 @@ def injection_of(pod: Pod) -> Injection | None:
         network=proxy.env.get("ISTIO_META_NETWORK", ""),
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
         discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
+        answers_dns=proxy.env.get(DNS_CAPTURE, "").lower() == "true",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 import mesh_fixtures
@@ -45,6 +45,7 @@ DEEPEST = 8
 SUFFIXES = (".yaml", ".yml")
 LONGEST_QUOTE = 60
 
+_BOOLEAN = TypeAdapter(bool)
 _Entry = TypeVar("_Entry", NetworkSpec, ClusterSpec)
 
 
@@ -153,6 +154,7 @@ def _check(
         clusters=tuple(clusters.values()),
         others=others,
         clusterDomain=str(content.get("clusterDomain", CLUSTER_DOMAIN)),
+        dnsProxying=_BOOLEAN.validate_python(content.get("dnsProxying", False)),
     )
     return scenario, ()
 
@@ -220,6 +222,8 @@ def _defect(detail: ErrorDetails, kind: type[BaseModel], path: str) -> Defect:
             return Defect(inner, f"one of {detail['ctx']['expected']}", seen)
         case "int_parsing" | "greater_than_equal" | "less_than_equal":
             return Defect(inner, f"a whole number from 1 to {MOST_NODES}", seen)
+        case "bool_parsing" | "bool_type":
+            return Defect(inner, "true or false", seen)
         case "ip_v4_network":
             wanted = "an IPv4 network such as 10.1.0.0/16, no bit set beyond its prefix"
             return Defect(inner, wanted, seen)
@@ -292,6 +296,8 @@ def as_yaml(scenario: Scenario) -> str:
         lines.append(f"others: {_line_of(scenario.others)}")
     if "clusterDomain" in whole:
         lines.append(_line({"clusterDomain": whole["clusterDomain"]}))
+    if scenario.dns_proxying:
+        lines.append(_line({"dnsProxying": True}))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -54,6 +54,7 @@ FEATURES: Final = frozenset(
         "multi-cluster",
         "three-or-more-clusters",
         "multi-node",
+        "dns-proxying",
     }
 )
 """Every feature that a scenario can have."""
@@ -118,6 +119,7 @@ class Scenario(_Spec):
         clusters: in the file's order.
         others: names of clusters that belong to the mesh as well, of which nothing is verified.
         cluster_domain: of Kubernetes' DNS, the same in all clusters.
+        dns_proxying: whether proxies answer their pods' DNS queries for what the mesh has.
 
     Raises:
         pydantic.ValidationError: a value is malformed, or values contradict each other.
@@ -130,6 +132,7 @@ class Scenario(_Spec):
     clusters: tuple[ClusterSpec, ...] = Field(min_length=1)
     others: tuple[ClusterName, ...] = ()
     cluster_domain: Domain = Field(default=CLUSTER_DOMAIN, alias="clusterDomain")
+    dns_proxying: bool = Field(default=False, alias="dnsProxying")
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
@@ -144,7 +147,8 @@ class Scenario(_Spec):
     def digest(self) -> str:
         """SHA-256 (hex) of the content; the same for equal content in different notation."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
-        for name, default in {"others": [], "clusterDomain": CLUSTER_DOMAIN}.items():
+        defaults = {"others": [], "clusterDomain": CLUSTER_DOMAIN, "dnsProxying": False}
+        for name, default in defaults.items():
             if content[name] == default:  # as before there were any others
                 del content[name]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -160,6 +164,14 @@ class Scenario(_Spec):
             if cluster.name == name:
                 return cluster
         raise KeyError(f"{name}: the clusters are {', '.join(c.name for c in self.clusters)}")
+
+    def position(self, name: str) -> int:
+        """Place of the cluster of that name, from 1.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.clusters.index(self.cluster(name)) + 1
 
     @property
     def primaries(self) -> tuple[ClusterSpec, ...]:
@@ -245,5 +257,6 @@ class Scenario(_Spec):
             "multi-cluster": len(self.clusters) > 1,
             "three-or-more-clusters": len(self.clusters) > 2,
             "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
+            "dns-proxying": self.dns_proxying,
         }
         return frozenset(feature for feature, here in present.items() if here)

@@ -97,7 +97,7 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str])
 
 def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...]]:
     """The scenario that describes an existing mesh, and what is odd about the mesh. One of the
-    folder, if there is one that says the same.
+    folder, if there is one that says the same, with what the mesh does besides.
 
     Raises:
         pytest.UsageError: there is no mesh, or the clusters cannot be looked into.
@@ -107,8 +107,11 @@ def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...
     except MeshConformanceError as error:
         raise pytest.UsageError(str(error)) from error
     known = choose(folder, ()) if folder.is_dir() else ()
-    same = [each for each in known if each.describes_same(discovered.scenario)]
-    return (same or [discovered.scenario])[0], discovered.notes
+    found = discovered.scenario
+    same = [each for each in known if each.describes_same(found)]
+    same.sort(key=lambda each: each.dns_proxying != found.dns_proxying)
+    besides = {"dns_proxying": found.dns_proxying}
+    return (same or [found])[0].model_copy(update=besides), discovered.notes
 
 
 def asks_for(metafunc: pytest.Metafunc, fixture: str) -> bool:

@@ -18,6 +18,8 @@ from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
 from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
+from tests.faults.fault import Injection
+from tests.faults.replacements import configure_sleep
 from tests.faults.target import Manifest, Target
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -69,17 +71,38 @@ def without_authentication(target: Target) -> Iterator[None]:
         _set_variable(target, cluster, f"{_AUTHENTICATION}-")
 
 
+def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
+    """The mesh configuration of the last primary declares hosts local to its cluster, or that of
+    each primary.
+    """
+    settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": [*hosts]}]}
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        primaries = [each.name for each in target.scenario.primaries]
+        chosen = primaries if everywhere else primaries[-1:]
+        given = {name: target.read(name, _SYSTEM, "configmap", MESH) for name in chosen}
+        try:
+            for name, found in given.items():
+                _write(target, name, with_settings(found, settings))
+            yield
+        finally:
+            for name, found in given.items():
+                _write(target, name, found)
+
+    return inject
+
+
 @contextmanager
-def cluster_local(target: Target) -> Iterator[None]:
-    """The mesh configuration of the last primary declares every service local to its cluster."""
-    cluster = target.scenario.primaries[-1].name
-    given = target.read(cluster, _SYSTEM, "configmap", MESH)
-    settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*"]}]}
+def without_dns(target: Target) -> Iterator[None]:
+    """An annotation leaves the last cluster's Sleep out of DNS proxying."""
+    cluster = target.scenario.clusters[-1].name
+    metadata = {names.DNS_CAPTURE: "false"}
     try:
-        _write(target, cluster, with_settings(given, settings))
+        configure_sleep(target, cluster, yaml.safe_dump({"proxyMetadata": metadata}))
         yield
     finally:
-        _write(target, cluster, given)
+        configure_sleep(target, cluster, None)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from tests.faults.target import Target, reference
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _QUOTA: Final = "quota/fault"
-_PROXY_CONFIG: Final = "proxy.istio.io/config"
 
 TTL_SECONDS: Final = 8.0
 """Less than istiod is down for in RESILIENCE-3."""
@@ -34,10 +33,10 @@ def short_lived_certificates(target: Target) -> Iterator[None]:
     rule: dict[str, Any] = yaml.safe_load(fresh_connections_manifest(target.namespace))
     try:
         target.apply(cluster, target.namespace, rule)
-        _configure(target, cluster, yaml.safe_dump({"proxyMetadata": metadata}))
+        configure_sleep(target, cluster, yaml.safe_dump({"proxyMetadata": metadata}))
         yield
     finally:
-        _configure(target, cluster, None)
+        configure_sleep(target, cluster, None)
         target.delete(cluster, target.namespace, reference(rule))
 
 
@@ -76,9 +75,9 @@ def endpoint_by_hand(target: Target) -> Iterator[None]:
         target.delete(cluster, target.namespace, reference(by_hand))
 
 
-def _configure(target: Target, cluster: str, configuration: str | None) -> None:
+def configure_sleep(target: Target, cluster: str, configuration: str | None) -> None:
     """Have Sleep's proxy configured otherwise; None for as it was."""
-    template: dict[str, Any] = {"metadata": {"annotations": {_PROXY_CONFIG: configuration}}}
+    template: dict[str, Any] = {"metadata": {"annotations": {names.PROXY_CONFIG: configuration}}}
     change = json.dumps({"spec": {"template": template}})
     target.sample(cluster, "patch", "deployment/sleep", "--type=merge", "-p", change)
     target.await_rollout(cluster, target.namespace, "sleep")

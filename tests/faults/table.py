@@ -25,7 +25,9 @@ ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
 REMOTE: Final = "primary-remote-multi-network"
 
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK)
+DNS_PROXYING: Final = "dns-proxying"
+
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING)
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -53,9 +55,34 @@ _CONTROL_PLANES: Final = (
         id="services-cluster-local",
         broken="The mesh configuration of cluster2 declares every service local to its cluster.",
         topology=TWO_NETWORKS,
-        inject=control_planes.cluster_local,
+        inject=control_planes.cluster_local("*"),
         fails=("DISCOVERY-2",),
         unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="everything-cluster-local",
+        broken="The mesh configurations of both clusters declare every service local to clusters.",
+        topology=ONE_NETWORK,
+        inject=control_planes.cluster_local("*", everywhere=True),
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "SCOPE-1"),
+        cause="services-cluster-local",
+    ),
+    Fault(
+        id="cluster-local-differs",
+        broken="Of two mesh configurations, only that of cluster2 keeps hosts within clusters.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.cluster_local("*.payments.svc.cluster.local"),
+        fails=("SCOPE-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+    Fault(
+        id="dns-proxying-off",
+        broken="An annotation leaves Sleep of cluster2 out of DNS proxying.",
+        topology=DNS_PROXYING,
+        inject=control_planes.without_dns,
+        fails=("SCOPE-2",),
+        unaffected=(*_ACCESS, "DISCOVERY-2", "TRAFFIC-1", "SCOPE-1"),
     ),
     Fault(
         id="namespace-not-selected",

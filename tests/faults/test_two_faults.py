@@ -36,7 +36,7 @@ def test_clients_of_each_cluster_are_given_too_little_for_another_reason(
     first, last = mesh.scenario.primaries[0].name, mesh.scenario.primaries[-1].name
     with (
         policies.in_first_primary(policies.OWN_NAMESPACE_LEFT_OUT)(target),
-        control_planes.cluster_local(target),
+        control_planes.cluster_local("*")(target),
     ):
         outcome = settle(
             lambda: _looked(mesh),

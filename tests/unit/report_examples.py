@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +29,12 @@ BEGAN = datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC)
 RESULTS: tuple[Result, ...] = ("met", "unmet", "inconclusive", "not applicable", "not run")
 TWO_NETWORKS = SCENARIOS["multi-primary-multi-network"]
 ONE_NETWORK = SCENARIOS["multi-primary"]
+LEVELS = Counter(
+    each.level
+    for each in REQUIREMENTS
+    if not each.upgrades and not each.missing_features(TWO_NETWORKS)
+)
+"""How many requirements a mesh on two networks that is not upgraded is verified by, by level."""
 
 TRAFFIC: Mapping[str, Mapping[str, Figure]] = {
     "TRAFFIC-1": {

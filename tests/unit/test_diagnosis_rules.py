@@ -190,8 +190,19 @@ def secret(**fields: Any) -> Change:
     return of("cluster1", remote_secrets=each(named(SECRET_OF_2), **fields))
 
 
+def of_each(**fields: Any) -> Change:
+    return both(*(of(name, **fields) for name in ("cluster1", "cluster2")))
+
+
 def istiods(cluster: str, **fields: Any) -> Change:
     return of(cluster, istiods=each(lambda one: True, **fields))
+
+
+def with_dns_proxying(recording: Recording) -> Recording:
+    """The mesh is to have it, and every pod does."""
+    scenario = recording.scenario.model_copy(update={"dns_proxying": True})
+    having = of_each(pods=each(lambda one: True, answers_dns=True))
+    return having(replace(recording, scenario=scenario))
 
 
 UNADVERTISED = both(
@@ -810,6 +821,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "services-cluster-local",
     ),
+    "a host that one istiod keeps within clusters": (
+        MULTI,
+        both(
+            istiods("cluster1", cluster_local={}),
+            istiods("cluster2", cluster_local={"*.payments.svc.cluster.local": True}),
+        ),
+        "cluster-local-differs",
+    ),
+    "a client that resolves names by Kubernetes alone": (
+        MULTI,
+        both(with_dns_proxying, of("cluster2", pods=each(SLEEP, answers_dns=False))),
+        "dns-proxying-off",
+    ),
     "no service": (MULTI, of("cluster2", services=without(HELLOWORLD)), "service-missing"),
     "a service that selects no pod": (
         MULTI,
@@ -1426,6 +1450,28 @@ def test_a_preference_makes_no_request_fail() -> None:
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
     assert {cause for _, _, cause in CASES.values()} >= {kind.id for kind in KINDS}
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"*.payments.svc.cluster.local": True}, True),
+        ({"*.kube-system.svc.cluster.local": True}, False),
+        ({"*.payments.svc.cluster.local": False}, False),
+    ],
+)
+def test_what_is_local_by_default_differs_from_nothing(
+    settings: Mapping[str, bool], found: bool
+) -> None:
+    one, other = istiods("cluster1", cluster_local={}), istiods("cluster2", cluster_local=settings)
+    differs = diagnosed(both(one, other), "SCOPE-1").ids
+    assert ("cluster-local-differs" in differs) == found
+
+
+def test_who_shall_not_have_dns_proxying_needs_none() -> None:
+    assert diagnosed(with_dns_proxying, "SCOPE-2").ids == (UNKNOWN,)
+    without_it = of_each(pods=each(SLEEP, answers_dns=False))
+    assert diagnosed(without_it, "SCOPE-2").ids == (UNKNOWN,)
 
 
 def diagnosed(change: Change, *failed: str) -> Diagnosis:

@@ -105,6 +105,13 @@ def test_a_control_plane_elsewhere_and_another_domain() -> None:
     assert not TWO.describes_same(found.scenario)
 
 
+def test_dns_proxying_of_any_control_plane_is_described() -> None:
+    assert "dns-proxying" not in infer(installed(TWO)).scenario.features
+    found = infer(changed(TWO, "cluster2", dns_proxying=True)).scenario
+    assert "dns-proxying" in found.features
+    assert TWO.describes_same(found)
+
+
 def test_a_mesh_without_an_id_goes_by_its_trust_domain() -> None:
     found = [replace(each, values=(Values("", each.cluster),)) for each in installed(TWO)]
     assert infer(found).scenario.mesh_id == "cluster.local"

@@ -442,6 +442,28 @@ def test_gateways_know_the_service_whatever_the_mesh_exports_by_default(servers:
     lab.close()
 
 
+@pytest.mark.parametrize("status", [201, 403, 422])
+def test_pods_with_host_names_are_made_where_proxies_answer_dns_queries(
+    servers: Servers, status: int
+) -> None:
+    def admits(path: str, body: Any) -> tuple[int, str] | None:
+        refused = status != 201 and body["kind"] == "StatefulSet"
+        return (status, "no stateful sets") if refused else None
+
+    for server, _ in servers.values():
+        server.admits = admits
+    proxying = SCENARIO.model_copy(update={"dns_proxying": True})
+    lab = provider(servers).open(proxying, Progress("test"))
+    lab.wait_ready()
+    lab.deploy_sample()
+    for position, (server, _) in enumerate(servers.values(), 1):
+        made = [(body["kind"], body["metadata"]["name"]) for _, _, body in server.changes]
+        assert ("Service", f"helloworld-only-{position}") in made
+        assert ("Service", "helloworld-stateful") in made
+        assert (("StatefulSet", f"stateful-{position}") in made) == (status == 201)
+    lab.close()
+
+
 def waiting(name: str, reason: str) -> Pod:
     container = Container(name, image="i", waiting=reason)
     return Pod(Meta("p"), "", "Pending", False, False, (container,))

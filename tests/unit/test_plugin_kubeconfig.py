@@ -7,18 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mesh_examples import SCENARIOS
+from mesh_examples import RELEASED, SCENARIOS
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
 from mesh_fixtures.contract import Discovered
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.lab.kubeconfig import discovery
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED
+from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.providers import all_options
 from mesh_fixtures.requirements import REQUIREMENTS, registry
-from mesh_fixtures.scenario import Scenario, as_yaml
+from mesh_fixtures.scenario import Scenario, as_yaml, default_folder
 from mesh_fixtures.session.options import resolve
+from mesh_fixtures.session.selection import discover
 
 TESTS = """\
 import pytest
@@ -138,6 +140,18 @@ def test_a_scenario_that_says_what_is_found(
         f"{what} {topology}" for what in ("open", "install", "sample", "close")
     ]
     result.stdout.fnmatch_lines(["discovered: something is odd"])
+
+
+@pytest.mark.parametrize("proxying", [True, False])
+def test_what_the_mesh_does_besides_is_verified_too(
+    found: list[Discovered], proxying: bool
+) -> None:
+    changes = {"id": DISCOVERED, "dns_proxying": proxying}
+    found.append(Discovered(SCENARIOS["multi-primary"].model_copy(update=changes), ()))
+    references = [Reference(name, (), "") for name in ("cluster1", "cluster2")]
+    said, _ = discover(default_folder(Path()), KubeconfigProvider(references, RELEASED))
+    assert said.id == "multi-primary"
+    assert said.dns_proxying == proxying
 
 
 def test_what_no_scenario_says_is_verified_as_it_is_found(

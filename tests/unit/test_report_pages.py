@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS, meshes
-from report_examples import CAUSE, ONE_NETWORK, STEPS, report, reports
+from report_examples import CAUSE, LEVELS, ONE_NETWORK, STEPS, report, reports
 
 from mesh_fixtures import cli
 from mesh_fixtures.diagnosis.rules import KINDS
@@ -218,7 +218,7 @@ def test_summary_of_success_is_a_table() -> None:
     assert len(lines) == 6
     assert lines[4] == (
         "| multi-primary-multi-network | netns, istioctl | 1.31.1 | 1.36.3 "
-        "| success (11 met) | success (9 met) | 16 s |"
+        f"| success ({LEVELS['core']} met) | success ({LEVELS['extended']} met) | 16 s |"
     )
 
 
@@ -229,8 +229,8 @@ def test_summary_of_failure_says_why_and_what_to_do() -> None:
         interrupted="it was\ninterrupted",
     )
     text = summary([bad])
-    assert "failure (9 met, 1 unmet, 1 inconclusive)" in text
-    assert "partial (8 met, 1 not run)" in text
+    assert f"failure ({LEVELS['core'] - 2} met, 1 unmet, 1 inconclusive)" in text
+    assert f"partial ({LEVELS['extended'] - 1} met, 1 not run)" in text
     assert "| ❌ | TRAFFIC-1 unmet | cluster1: expected v1, v2, but saw v2 \\<i\\> |" in text
     assert "**services-not-exposed**: services are not exposed in cluster1 \\<b\\>&" in text
     assert "- it was interrupted" in text

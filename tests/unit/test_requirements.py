@@ -83,7 +83,8 @@ def test_applicability_follows_from_features() -> None:
     single = applicable(SCENARIOS["multi-primary"])
     assert by_id("GATEWAY-1") not in single
     assert by_id("GATEWAY-1").missing_features(SCENARIOS["multi-primary"]) == ("east-west-gateway",)
-    assert applicable(SCENARIOS["primary-remote-multi-network"]) == REQUIREMENTS
+    everything = SCENARIOS["primary-remote-multi-network"].model_copy(update={"dns_proxying": True})
+    assert applicable(everything) == REQUIREMENTS
     assert [each for each in REQUIREMENTS if each in single] == list(single)
 
 

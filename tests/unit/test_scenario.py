@@ -82,6 +82,7 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
                 "east-west-gateway",
                 "three-or-more-clusters",
                 "multi-node",
+                "dns-proxying",
             },
         ),
     ],

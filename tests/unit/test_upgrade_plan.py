@@ -257,3 +257,13 @@ def test_what_istio_supports(old: str, new: str, strategy: Strategy, is_supporte
         return
     with pytest.raises(MachineError, match="--mesh-upgrade-from"):
         require_supported(one, other, strategy)
+
+
+@pytest.mark.parametrize("proxying", [True, False])
+def test_pods_with_host_names_are_restarted_where_there_are_any(proxying: bool) -> None:
+    scenario = PRIMARIES.model_copy(update={"dns_proxying": proxying})
+    whole, back = upgrade(scenario, *BY_ISTIOCTL, "in-place"), rollback(scenario, *BY_ISTIOCTL)
+    for phases, names in ((whole, {"stateful-1", "stateful-2"}), (back, {"stateful-1"})):
+        said = [each for each in calls(phases) if "statefulset/" in each]
+        restarted = {each.rpartition("statefulset/")[2].split()[0] for each in said}
+        assert restarted == (names if proxying else set())

@@ -13,6 +13,7 @@ from tests.variants import (
     policies,
     proxies,
     routing,
+    scopes,
     trust,
 )
 from tests.variants.variant import Variant
@@ -26,5 +27,6 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *policies.VARIANTS,
     *proxies.VARIANTS,
     *routing.VARIANTS,
+    *scopes.VARIANTS,
     *trust.VARIANTS,
 )

@@ -55,6 +55,8 @@ class Visit:
         assert self.without == {*variant.fails}, self.output
         expected = pytest.ExitCode.TESTS_FAILED if variant.fails else pytest.ExitCode.OK
         assert self.status == expected, self.output
+        for name in variant.applies:
+            assert self.results[name] == "met", self.output
         for note in variant.notes:
             assert note in self.output, f"{note!r} is not said\n{self.output}"
 

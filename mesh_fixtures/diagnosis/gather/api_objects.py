@@ -219,6 +219,7 @@ def _pod(pod: Pod) -> facts.Pod:
         trouble=_short(pod.trouble),
         redirections=redirections(pod) if pod.meta.labels.get("app") == "sleep" else (),
         host_network=pod.host_network,
+        answers_dns=injected is not None and injected.answers_dns,
         told=None
         if injected is None
         else {

@@ -45,6 +45,7 @@ from mesh_fixtures.probe.identities import (
     read_trust_domains,
 )
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.service_scopes import settings_in
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import SYNC_PATH, read_clients
@@ -181,7 +182,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         )
         configuration = answer_in(answer.text)
         selectors = tuple(map(Selector.read, configuration.get("discoverySelectors") or ()))
-        return _cluster_local(configuration), _accepted(domains), selectors
+        return settings_in(configuration), _accepted(domains), selectors
 
     if pod.serving:
         yield "clusters", f"istioctl {where} remote-clusters", clusters
@@ -347,15 +348,6 @@ def _routes(kube: KubeClient, pod: Pod) -> Mapping[str, int]:
         for each in (route.get("weighted_clusters") or {}).get("clusters") or ():
             found.setdefault(each["name"], int(each.get("weight", 0)))
     return found
-
-
-def _cluster_local(mesh: Any) -> Mapping[str, bool]:
-    """Source: Istio, Global Mesh Options, ServiceSettings; of equal hosts, the last counts."""
-    return {
-        str(host): bool((each.get("settings") or {}).get("clusterLocal"))
-        for each in mesh.get("serviceSettings") or ()
-        for host in each.get("hosts") or ()
-    }
 
 
 def _accepted(seen: TrustDomains) -> facts.TrustDomains:

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
+from mesh_fixtures.probe.service_scopes import (
+    deciding,
+    differing,
+    host_object,
+    keeps,
+    with_defaults,
+)
 from mesh_fixtures.verdict.findings import Subject
 
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
+SCOPES_DIFFER = Kind("cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=Reach.INVOLVED)
 
 NOT_SELECTED = Kind(
     "namespace-not-selected",
@@ -51,8 +59,7 @@ def not_selected(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     f"discoverySelectors: {wanted}",
-                    f"kubectl --context={spec.name} -n {case.system_namespace} exec "
-                    f"{selecting.pod} -- pilot-discovery request GET /debug/mesh",
+                    _asked(case, spec.name, selecting),
                 ),
                 *(
                     Evidence(
@@ -111,10 +118,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             )
             if not governed:
                 continue
-            source = (
-                f"kubectl --context={spec.name} -n {case.system_namespace} exec {istiod.pod} -- "
-                "pilot-discovery request GET /debug/mesh"
-            )
+            source = _asked(case, spec.name, istiod)
             yield Cause(
                 CLUSTER_LOCAL,
                 (spec.name,),
@@ -130,17 +134,55 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             break
 
 
-RULES = (cluster_local, not_selected)
+def scopes_differ(case: Case) -> Iterator[Cause]:
+    """Some primaries keep a host within each cluster, and others do not: it leaves the clusters
+    of the latter, and is asked for from there.
+    """
+    istiods = {
+        spec.name: each
+        for spec, facts in case.primaries
+        for each in (facts.istiods or ())
+        if each.cluster_local is not None
+    }
+    domain = case.facts.names.cluster_domain
+    configured = {name: each.cluster_local or {} for name, each in istiods.items()}
+    settings = {name: with_defaults(each, domain) for name, each in configured.items()}
+    patterns = {pattern for each in configured.values() for pattern in each}
+    for pattern, decided in differing(settings, patterns).items():
+        without = [name for name, local in decided.items() if not local]
+        keeping = [name for name, local in decided.items() if local]
+        yield Cause(
+            SCOPES_DIFFER,
+            tuple(without),
+            f"the mesh configuration of {listed(keeping)} keeps {pattern} within each cluster, "
+            f"that of {listed(without)} does not: each istiod decides for its own clients only",
+            tuple(
+                Evidence(
+                    f"{name}: serviceSettings: {_said(settings[name], pattern)}",
+                    _asked(case, name, istiods[name]),
+                )
+                for name in decided
+            ),
+            f"give meshConfig.serviceSettings of {listed(without)} the hosts {pattern} with "
+            f"clusterLocal: true, as that of {listed(keeping)} has it; or remove them there",
+            about=Subject(objects=(host_object(pattern),)),
+        )
 
 
-def deciding(settings: Mapping[str, object], host: str) -> str:
-    """The pattern that decides on a host: the most specific that matches it; empty for none."""
-    matching = [
-        pattern
-        for pattern in settings
-        if pattern == host or (pattern.startswith("*") and host.endswith(pattern[1:]))
-    ]
-    return max(matching, key=lambda each: (each == host, len(each)), default="")
+RULES = (cluster_local, scopes_differ, not_selected)
+
+
+def _said(settings: Mapping[str, bool], pattern: str) -> str:
+    by = deciding(settings, pattern)
+    local = str(keeps(settings, pattern)).lower()
+    return f"clusterLocal {local} for hosts {by}" if by else f"nothing for {pattern}"
+
+
+def _asked(case: Case, cluster: str, istiod: Istiod) -> str:
+    return (
+        f"kubectl --context={cluster} -n {case.system_namespace} exec {istiod.pod} -- "
+        "pilot-discovery request GET /debug/mesh"
+    )
 
 
 def _knows_others(case: Case, cluster: str) -> bool:

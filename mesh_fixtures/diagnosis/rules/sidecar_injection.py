@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mesh_fixtures.diagnosis.alike import distinct
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
+from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
 from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
@@ -35,6 +36,8 @@ FAILING = Kind(
 )
 
 TEMPLATE = Kind("injection-template-mismatch", Layer.INJECTION, _BROKEN)
+
+NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=Reach.CLIENTS)
 
 _CALLING = "failed calling webhook"
 _TEMPLATE = "failed to run injection template"
@@ -166,7 +169,36 @@ def template(case: Case) -> Iterator[Cause]:
         )
 
 
-RULES = (off, failing, template)
+def without_dns(case: Case) -> Iterator[Cause]:
+    """Clients whose proxies were injected without DNS proxying, in a mesh that is to have it."""
+    for spec, facts in case.clusters if case.scenario.dns_proxying else ():
+        silent = [
+            pod
+            for pod in facts.pods_in(case.samples, {"app": "sleep"})
+            if pod.serving and pod.told is not None and not pod.answers_dns
+        ]
+        if not silent:
+            continue
+        primary = case.scenario.control_plane_of(spec.name)
+        yield Cause(
+            NO_DNS,
+            (spec.name,),
+            f"Sleep of {spec.name} was injected without DNS proxying: it resolves names by "
+            "Kubernetes alone, which knows those of its own cluster only",
+            tuple(
+                Evidence(
+                    f"{pod.name}: {DNS_CAPTURE} is not true in its proxy",
+                    get(spec.name, f"pod {pod.name} -o yaml", case.samples),
+                )
+                for pod in silent
+            ),
+            f"set {DNS_CAPTURE} to true in meshConfig.defaultConfig.proxyMetadata of {primary}, "
+            f"take it out of annotations ({PROXY_CONFIG}) that say otherwise, and restart the pods",
+            about=Subject((spec.name,)),
+        )
+
+
+RULES = (off, failing, template, without_dns)
 
 
 def _is_injector(facts: ClusterFacts, message: str) -> bool:

@@ -64,7 +64,9 @@ def infer(
     _require_sidecars(found, {str(each["network"]) for each in clusters})
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
-    return Discovered(_scenario(mesh, clusters, others, cluster_domain), tuple(notes))
+    dns_proxying = any(each.dns_proxying for each in found)
+    scenario = _scenario(mesh, clusters, others, cluster_domain, dns_proxying=dns_proxying)
+    return Discovered(scenario, tuple(notes))
 
 
 def is_primary(each: Installation, found: Sequence[Installation]) -> bool:
@@ -312,6 +314,8 @@ def _scenario(
     clusters: Sequence[dict[str, str | None]],
     others: Iterable[str],
     cluster_domain: str,
+    *,
+    dns_proxying: bool,
 ) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
     primaries = sum(each["primary"] is None for each in clusters)
@@ -328,6 +332,7 @@ def _scenario(
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
             others=tuple(others),
             clusterDomain=cluster_domain,
+            dnsProxying=dns_proxying,
         )
     except ValidationError as error:
         refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())

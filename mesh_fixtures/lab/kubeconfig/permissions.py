@@ -27,6 +27,7 @@ from mesh_fixtures.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
     SIDECARS,
+    STATEFUL_SETS,
 )
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
@@ -111,6 +112,13 @@ RULES: Final = (
     Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
+    Rule(
+        "own",
+        (STATEFUL_SETS,),
+        ("create",),
+        "where proxies answer DNS queries: a StatefulSet whose pods have host names",
+        without="host names of pods (SCOPE-2)",
+    ),
     Rule(
         "own",
         (DESTINATION_RULES,),

@@ -14,7 +14,7 @@ from typing import Final
 import yaml
 
 from mesh_fixtures.contract import CLUSTER_DOMAIN, GUIDE_NAMES, Cluster, MeshNames
-from mesh_fixtures.errors import LabError, NotAdmitted
+from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import (
@@ -55,10 +55,12 @@ from mesh_fixtures.workloads import (
     PLAIN_CLIENT,
     fresh_connections_manifest,
     helloworld_manifest,
+    named_services_manifest,
     permission_manifest,
     scope_manifest,
     service_manifest,
     sleep_manifest,
+    stateful_manifest,
 )
 
 READY_SECONDS: Final = 120.0
@@ -154,6 +156,9 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         with progress.within("samples").phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
             trouble = _await(order, kube, name, deployments, injecting)
+        # They come last, so that they take no room that a quota has for the others.
+        for item in with_host_names(order.scenario, cluster.name, order.images, options.pods):
+            _create_if_admitted(kube, name, item, progress)
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
 
@@ -171,9 +176,22 @@ def manifests(
     texts = [service_manifest()]
     if scenario.has_choice_behind_gateway and spec.is_primary:
         texts.append(fresh_connections_manifest(namespace, cluster_domain=cluster_domain))
+    if scenario.dns_proxying:
+        texts.append(named_services_manifest(scenario.position(cluster)))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
     return [pods.applied(item) if _is_deployment(item) else item for item in items]
+
+
+def with_host_names(
+    scenario: Scenario, cluster: str, images: ImageSet, pods: PodOverrides = AS_THEY_ARE
+) -> Sequence[Json]:
+    """What a cluster gets, too, where proxies answer DNS queries; nothing else depends on it."""
+    if not scenario.dns_proxying:
+        return ()
+    version = scenario.cluster(cluster).helloworld
+    text = stateful_manifest(scenario.position(cluster), version, images)
+    return [pods.applied(item) for item in yaml.safe_load_all(text)]
 
 
 def namespace_labels(
@@ -424,6 +442,15 @@ def _create(
             where = f"{kube.name}, namespace {namespace}"
             raise admission.not_admitted({name: refusal}, where) from error
         progress.note("sample", f"{name} was not made: {error.seen}", kube.name)
+
+
+def _create_if_admitted(kube: KubeEditor, namespace: str, item: Json, progress: Progress) -> None:
+    """Create what only a part of one requirement is verified by, or say why not."""
+    try:
+        kube.create(item, namespace)
+    except (NotAdmitted, NotPermitted) as error:
+        what = f"{item['kind']} {item['metadata']['name']}"
+        progress.note("sample", f"{what} was not made: {error.seen}", kube.name)
 
 
 def _await(

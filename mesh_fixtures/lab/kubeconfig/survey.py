@@ -16,7 +16,7 @@ import yaml
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
+from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, DNS_CAPTURE, NETWORK_LABEL
 from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
@@ -91,6 +91,7 @@ class Installation:
         reads: names of all clusters that its istiods read; None when none of them answered.
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
+        dns_proxying: whether the mesh configuration has proxies answer DNS queries.
     """
 
     cluster: str
@@ -107,6 +108,7 @@ class Installation:
     reads: frozenset[str] | None = None
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
+    dns_proxying: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -143,6 +145,7 @@ def installation(kube: KubeClient) -> Installation:
         reads=_reads(kube),
         ambient=_ambient(kube),
         ambient_networks=_said(ambient_networks, kube) or frozenset(),
+        dns_proxying=bool(istiods) and dns_proxying(maps),
     )
 
 
@@ -187,6 +190,13 @@ def root_namespace(maps: Iterable[ConfigMap]) -> str:
     """The mesh configuration's root namespace; Istio's default where it does not say."""
     found = (str(each.get("rootNamespace") or "") for each in _configurations(maps))
     return next(found, "") or SYSTEM_NAMESPACE
+
+
+def dns_proxying(maps: Iterable[ConfigMap]) -> bool:
+    """Whether a mesh configuration has proxies answer DNS queries (Istio: DNS Proxying)."""
+    proxies = (_mapping(each.get("defaultConfig")) for each in _configurations(maps))
+    metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
+    return any(str(each.get(DNS_CAPTURE)).lower() == "true" for each in metadata)
 
 
 def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:

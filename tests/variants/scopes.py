@@ -1,0 +1,35 @@
+"""Services that leave their clusters only where they are to, and names that only proxies know."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Final
+
+from tests.faults.control_planes import cluster_local
+from tests.faults.table import DNS_PROXYING, TWO_NETWORKS
+from tests.variants.variant import Variant
+
+_KEPT: Final = "*.sample.svc.cluster.local"
+
+VARIANTS: Final = (
+    Variant(
+        id="services-kept-in-one-cluster",
+        mesh="Of two mesh configurations, that of cluster2 keeps a namespace within its cluster.",
+        topology=TWO_NETWORKS,
+        make=cluster_local(_KEPT),
+        applies=("SCOPE-1",),
+        notes=(
+            (
+                f"SCOPE-1: cluster1: its istiod does not keep {_KEPT} within each cluster, that of "
+                "cluster2 does"
+            ),
+        ),
+    ),
+    Variant(
+        id="dns-proxying",
+        mesh="Proxies answer DNS queries for what the mesh has.",
+        topology=DNS_PROXYING,
+        make=lambda target: nullcontext(),
+        applies=("SCOPE-1", "SCOPE-2"),
+    ),
+)
