@@ -10,6 +10,7 @@ from tests.faults import (
     control_planes,
     gateways,
     lab_parts,
+    localities,
     networks,
     policies,
     remote_secrets,
@@ -24,8 +25,9 @@ from tests.faults.fault import Fault, together
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
 REMOTE: Final = "primary-remote-multi-network"
+TWO_REGIONS: Final = "two-regions"
 
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK)
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, TWO_REGIONS)
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -702,6 +704,17 @@ _POLICIES: Final = (
     ),
 )
 
+_LOCALITIES: Final = (
+    Fault(
+        id="node-region",
+        broken="The nodes have no region label.",
+        topology=TWO_REGIONS,
+        inject=localities.nodes_without_region,
+        fails=("LOCALITY-1", "LOCALITY-2"),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
+    ),
+)
+
 _RESILIENCE: Final = (
     Fault(
         id="versions-pinned",
@@ -774,6 +787,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,
+    *_LOCALITIES,
     *_WORKLOADS,
     *_GATEWAYS,
     *_NETWORKS,

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
+from mesh_fixtures.kube.objects import REGION_LABEL
 from mesh_fixtures.scenario import ClusterSpec
 
 LOCALITY = Kind("locality-preference", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+NODES = Kind("node-region", Layer.ROUTING, ("LOCALITY-1", "LOCALITY-2"))
 WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
 SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
@@ -119,6 +122,53 @@ def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
                 f"{rule} of {primary} has {' and '.join(named)}",
                 get(primary, f"destinationrule {rule.name} -o yaml", rule.namespace),
             )
+
+
+def node_regions(case: Case) -> Iterator[Cause]:
+    """Nodes that are not in the region that the scenario says: by them, Istio knows of regions.
+
+    Weights go by the names of regions. For a preference it is enough that regions differ; clusters
+    that have none are in the same one.
+    """
+    declared = {spec.name: spec.region for spec, _ in case.clusters if spec.region}
+    seen = {
+        name: {node.region for node in case.facts.clusters[name].nodes or ()} for name in declared
+    }
+    wrong = {
+        name: [each for each in case.facts.clusters[name].nodes or () if each.region != region]
+        for name, region in declared.items()
+    }
+    moved = tuple(name for name, nodes in wrong.items() if nodes)
+    if not moved:
+        return
+    confused = any(
+        seen[one] & seen[other] and declared[one] != declared[other]
+        for one, other in combinations(declared, 2)
+    )
+    everywhere = all(declared[name] not in seen[name] for name in moved)
+    what = "; ".join(
+        f"{name} in {listed(sorted(each or 'none' for each in seen[name]))}, not {declared[name]}"
+        for name in moved
+    )
+    label = " and ".join(
+        f"kubectl --context={name} label nodes --all --overwrite {REGION_LABEL}={declared[name]}"
+        for name in moved
+    )
+    yield Cause(
+        NODES if confused else replace(NODES, breaks=("LOCALITY-2",)),
+        tuple(declared),
+        f"nodes are in other regions than the scenario says: {what}",
+        tuple(
+            Evidence(
+                f"node {node.name} of {name} is in region {node.region or 'none'}",
+                get(name, f"nodes -L {REGION_LABEL}"),
+            )
+            for name in moved
+            for node in wrong[name]
+        ),
+        f"label them ({label}) and replace the pods, or correct the scenario's localities",
+        certainty="certain" if everywhere else "likely",
+    )
 
 
 def weighted(case: Case) -> Iterator[Cause]:
@@ -266,7 +316,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
     return name == full or full.startswith(f"{name}.")
 
 
-RULES = (locality, weighted, fault, sidecar_scope)
+RULES = (locality, node_regions, weighted, fault, sidecar_scope)
 
 
 def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
