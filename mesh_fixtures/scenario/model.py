@@ -210,8 +210,13 @@ class Scenario(_Spec):
         return len(self.networks) > 1
 
     def describes_same(self, other: Scenario) -> bool:
-        """Whether another scenario describes the same mesh, in whatever words."""
-        return self._essence == other._essence
+        """Whether another scenario describes the same mesh, in whatever words. Where this one says
+        nothing of regions, they may be any.
+        """
+        regions = {each.name: each.region for each in self.clusters if each.region}
+        return self._essence == other._essence and all(
+            other.cluster(name).region == region for name, region in regions.items()
+        )
 
     @property
     def _essence(self) -> tuple[object, ...]:

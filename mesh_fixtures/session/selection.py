@@ -97,7 +97,7 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str])
 
 def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...]]:
     """The scenario that describes an existing mesh, and what is odd about the mesh. One of the
-    folder, if there is one that says the same.
+    folder, if there is one that says the same; of several, one that says it of regions, too.
 
     Raises:
         pytest.UsageError: there is no mesh, or the clusters cannot be looked into.
@@ -108,6 +108,7 @@ def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...
         raise pytest.UsageError(str(error)) from error
     known = choose(folder, ()) if folder.is_dir() else ()
     same = [each for each in known if each.describes_same(discovered.scenario)]
+    same.sort(key=lambda each: not each.has_regions)
     return (same or [discovered.scenario])[0], discovered.notes
 
 

@@ -713,6 +713,14 @@ _LOCALITIES: Final = (
         fails=("LOCALITY-1", "LOCALITY-2"),
         unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
     ),
+    Fault(
+        id="outlier-detection-changed",
+        broken="An EnvoyFilter lets a million errors pass until a client gives a server up.",
+        topology=TWO_REGIONS,
+        inject=policies.in_all_primaries(policies.NOBODY_GIVEN_UP),
+        fails=("LOCALITY-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2", "LOCALITY-2"),
+    ),
 )
 
 _RESILIENCE: Final = (

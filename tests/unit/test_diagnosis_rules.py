@@ -50,6 +50,11 @@ SHARED = "healthy-multi-primary"
 Change = Callable[[Recording], Recording]
 REFUSING = {"action": "DENY", "rules": [{}]}
 PLAIN = {"mtls": {"mode": "DISABLE"}}
+PATIENT = {
+    "configPatches": [
+        {"applyTo": "CLUSTER", "patch": {"value": {"outlier_detection": {"consecutive_5xx": 1000}}}}
+    ]
+}
 FINDING = Finding("cluster1", "something", "something else")
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
 
@@ -953,6 +958,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         both(in_regions("network1", "network2"), *labelled("", "")),
         "node-region",
     ),
+    "outliers that are never detected": (
+        MULTI,
+        of("cluster1", configuration=configured("EnvoyFilter", "x", PATIENT, "istio-system")),
+        "outlier-detection-changed",
+    ),
     "weights of a route": (
         MULTI,
         of(
@@ -1246,6 +1256,20 @@ def test_a_cluster_with_another_node_in_its_region_may_be_the_cause() -> None:
 
 def test_regions_that_nobody_declared_are_as_they_are() -> None:
     assert diagnosed(both(*labelled("", "")), "TRAFFIC-2").ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec"),
+    [
+        ("elsewhere", PATIENT),
+        ("istio-system", {}),
+        ("istio-system", {"configPatches": [{"applyTo": "LISTENER", "patch": {"value": {}}}]}),
+        ("istio-system", {"configPatches": [{"applyTo": "CLUSTER", "patch": {"value": {}}}]}),
+    ],
+)
+def test_filters_that_leave_outlier_detection_alone(namespace: str, spec: dict[str, Any]) -> None:
+    change = of("cluster1", configuration=configured("EnvoyFilter", "x", spec, namespace))
+    assert diagnosed(change, "LOCALITY-1").ids == (UNKNOWN,)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def installed(scenario: Scenario) -> list[Installation]:
                 ),
                 gateways=frozenset({f"gateway of {cluster.name}"}),
                 reads=frozenset({cluster.name, *reads}) if cluster.is_primary else None,
+                regions=frozenset({cluster.region}),
             )
         )
     return found
@@ -79,13 +80,35 @@ def test_only_scenarios_that_say_the_same_describe_it(data: st.DataObject) -> No
     names = sorted(SCENARIOS)
     one, other = data.draw(st.sampled_from(names)), data.draw(st.sampled_from(names))
     found = infer(installed(SCENARIOS[one])).scenario
-    assert SCENARIOS[other].describes_same(found) == (one == other)
+    says_nothing_of_regions = (one, other) == ("two-regions", TWO.id)
+    assert SCENARIOS[other].describes_same(found) == (one == other or says_nothing_of_regions)
 
 
 def test_the_order_of_clusters_does_not_matter() -> None:
     found = infer(list(reversed(installed(TWO)))).scenario
     assert [each.name for each in found.clusters] == ["cluster2", "cluster1"]
     assert TWO.describes_same(found)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "regions"),
+    [
+        ({"r1"}, {"r2"}, ["r1", "r2"]),
+        ({"r1"}, {"r1"}, [None, None]),
+        ({"r1", "r2"}, {"r3"}, [None, None]),
+        ({"r1", ""}, {"r2"}, [None, None]),
+        ({""}, {"r2"}, [None, None]),
+        (set(), {"r2"}, [None, None]),
+        (None, {"r2"}, [None, None]),
+    ],
+)
+def test_regions_are_described_where_they_differ(
+    first: set[str] | None, second: set[str], regions: list[str | None]
+) -> None:
+    one, other = installed(TWO)
+    known = None if first is None else frozenset(first)
+    found = [replace(one, regions=known), replace(other, regions=frozenset(second))]
+    assert [each.locality for each in infer(found).scenario.clusters] == regions
 
 
 def test_another_mesh_id_is_another_mesh() -> None:

@@ -17,6 +17,7 @@ from mesh_fixtures.scenario import ClusterSpec
 
 LOCALITY = Kind("locality-preference", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 NODES = Kind("node-region", Layer.ROUTING, ("LOCALITY-1", "LOCALITY-2"))
+OUTLIERS = Kind("outlier-detection-changed", Layer.ROUTING, ("LOCALITY-1",))
 WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
 SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
@@ -171,6 +172,38 @@ def node_regions(case: Case) -> Iterator[Cause]:
     )
 
 
+def outliers(case: Case) -> Iterator[Cause]:
+    """EnvoyFilters that change when proxies give servers up; what they make of it is not told."""
+    for spec, facts in case.primaries:
+        for each in facts.configured("EnvoyFilter"):
+            if each.namespace not in (case.samples, case.root_namespace):
+                continue
+            values = [
+                value[key]
+                for patch in each.spec.get("configPatches") or ()
+                if isinstance(value := (patch.get("patch") or {}).get("value"), dict)
+                for key in ("outlier_detection", "outlierDetection")
+                if patch.get("applyTo") == "CLUSTER" and key in value
+            ]
+            if not values:
+                continue
+            source = get(spec.name, f"envoyfilter {each.name} -o yaml", each.namespace)
+            yield Cause(
+                OUTLIERS,
+                tuple(
+                    client.name
+                    for client, _ in case.clusters
+                    if case.scenario.control_plane_of(client.name) == spec.name
+                ),
+                f"{each} of {spec.name} changes by which errors clients give servers up, whatever "
+                "DestinationRules say",
+                tuple(Evidence(f"outlier_detection: {value}", source) for value in values),
+                f"remove outlier_detection from {each}, and set outlierDetection in "
+                "DestinationRules",
+                certainty="likely",
+            )
+
+
 def weighted(case: Case) -> Iterator[Cause]:
     for spec, facts in case.primaries:
         for service in _routing(case, facts):
@@ -316,7 +349,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
     return name == full or full.startswith(f"{name}.")
 
 
-RULES = (locality, node_regions, weighted, fault, sidecar_scope)
+RULES = (locality, node_regions, outliers, weighted, fault, sidecar_scope)
 
 
 def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:

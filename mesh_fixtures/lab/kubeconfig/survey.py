@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
 from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import (
@@ -23,6 +23,7 @@ from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    NODES,
     SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
@@ -91,6 +92,7 @@ class Installation:
         reads: names of all clusters that its istiods read; None when none of them answered.
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
+        regions: of its nodes, empty for a node that has none; None where they may not be listed.
     """
 
     cluster: str
@@ -107,6 +109,7 @@ class Installation:
     reads: frozenset[str] | None = None
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
+    regions: frozenset[str] | None = None
 
     @property
     def is_there(self) -> bool:
@@ -143,6 +146,7 @@ def installation(kube: KubeClient) -> Installation:
         reads=_reads(kube),
         ambient=_ambient(kube),
         ambient_networks=_said(ambient_networks, kube) or frozenset(),
+        regions=_regions(kube),
     )
 
 
@@ -225,6 +229,14 @@ def _said(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
 def _reads(kube: KubeClient) -> frozenset[str] | None:
     found = _said(remote_clusters, kube)
     return frozenset(each.id for known in found for each in known.clusters) if found else None
+
+
+def _regions(kube: KubeClient) -> frozenset[str] | None:
+    """Of use for some requirements only, so that a run need not be permitted to list nodes."""
+    try:
+        return frozenset(node.region for node in kube.list(NODES))
+    except NotPermitted:
+        return None
 
 
 def _ambient(kube: KubeClient) -> Mapping[str, int]:
