@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_api_server import FakeApiServer
 from hypothesis import given
 from hypothesis import strategies as st
+from kube_client import client_of
 from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import NotInstalled, ScenarioError
@@ -21,6 +23,7 @@ from mesh_fixtures.lab.kubeconfig.survey import (
     Values,
     discovery_addresses,
     injection_values,
+    regions,
     trust_domain,
 )
 from mesh_fixtures.scenario import Scenario, as_yaml, load_scenario
@@ -109,6 +112,17 @@ def test_regions_are_described_where_they_differ(
     known = None if first is None else frozenset(first)
     found = [replace(one, regions=known), replace(other, regions=frozenset(second))]
     assert [each.locality for each in infer(found).scenario.clusters] == regions
+
+
+@pytest.mark.parametrize(
+    ("refusals", "found"), [([], {"r1", ""}), ([403], None)], ids=["permitted", "forbidden"]
+)
+def test_regions_of_nodes(refusals: list[int], found: set[str] | None, tmp_path: Path) -> None:
+    labels = [{"topology.kubernetes.io/region": "r1"}, {}]
+    nodes = [{"metadata": {"name": f"n{at}", "labels": each}} for at, each in enumerate(labels)]
+    server = FakeApiServer({"/api/v1/nodes": {"items": nodes}}, refusals)
+    with client_of(server, tmp_path) as kube:
+        assert regions(kube) == found
 
 
 def test_another_mesh_id_is_another_mesh() -> None:

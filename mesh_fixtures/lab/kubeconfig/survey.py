@@ -146,7 +146,7 @@ def installation(kube: KubeClient) -> Installation:
         reads=_reads(kube),
         ambient=_ambient(kube),
         ambient_networks=_said(ambient_networks, kube) or frozenset(),
-        regions=_regions(kube),
+        regions=regions(kube),
     )
 
 
@@ -231,8 +231,12 @@ def _reads(kube: KubeClient) -> frozenset[str] | None:
     return frozenset(each.id for known in found for each in known.clusters) if found else None
 
 
-def _regions(kube: KubeClient) -> frozenset[str] | None:
-    """Of use for some requirements only, so that a run need not be permitted to list nodes."""
+def regions(kube: KubeClient) -> frozenset[str] | None:
+    """Regions of a cluster's nodes; None where these may not be listed: few requirements need it.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
     try:
         return frozenset(node.region for node in kube.list(NODES))
     except NotPermitted:
