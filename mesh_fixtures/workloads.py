@@ -144,8 +144,12 @@ def helloworld_image(version: str, images: ImageSet) -> str:
     return images.helloworld.get(version, images.helloworld["v1"])
 
 
-def service_manifest(name: str = SERVICE) -> str:
-    """Service of HelloWorld, the same in every cluster, as YAML."""
+def service_manifest(name: str = SERVICE, distribution: str = "") -> str:
+    """Service of HelloWorld, the same in every cluster, as YAML.
+
+    Args:
+        distribution: its `trafficDistribution`; empty for none.
+    """
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -153,6 +157,7 @@ def service_manifest(name: str = SERVICE) -> str:
         "spec": {
             "selector": {"app": "helloworld"},
             "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
+            **({"trafficDistribution": distribution} if distribution else {}),
         },
     }
     return _yaml(service)

@@ -1,21 +1,25 @@
 """LOCALITY-1: clients prefer their own region, and go over to another where it fails.
 
-HelloWorld has a service for this whose rule prefers localities, so that what others ask for stays
-as it is. The rule's own setting counts, whatever the mesh's default or rules of other namespaces
-say. With a connection for each request, gateways choose for each request, too.
+HelloWorld has services for this that state the preference, so that what others ask for stays as it
+is. What they state counts, whatever the mesh's default or rules of other namespaces say. With a
+connection for each request, gateways choose for each request, too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube.objects import REGION_LABEL
 from mesh_fixtures.kube.resources import DEPLOYMENTS, SIDECARS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.workloads import HELLOWORLD
 from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -31,6 +35,7 @@ from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
     begin,
+    combined,
     figures,
     judged,
     judged_while,
@@ -46,11 +51,7 @@ from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import FRESH_CONNECTIONS, PORT, READY_SECONDS
 
-SERVICE: Final = "helloworld-local"
-
-POLICY: Final[Mapping[str, Any]] = {
-    **FRESH_CONNECTIONS,
-    "loadBalancer": {"localityLbSetting": {"enabled": True}},
+_OUTLIERS: Final[Mapping[str, Any]] = {
     "outlierDetection": {
         "consecutive5xxErrors": 2,
         "interval": "1s",
@@ -58,10 +59,49 @@ POLICY: Final[Mapping[str, Any]] = {
         "maxEjectionPercent": 100,
     },
 }
-"""Without outlier detection there is no failover. Two errors in a row, as a single one is nobody's
-fault on a slow machine; the request that has them is tried a third time, elsewhere (source: Istio,
-Locality Load Balancing, Locality failover; DestinationRule, OutlierDetection; VirtualService,
-HTTPRetry)."""
+"""Without outlier detection, a rule's setting makes no failover. Two errors in a row, as a single
+one is nobody's fault on a slow machine; the request that has them is tried a third time, elsewhere
+(source: Istio, Locality Load Balancing, Locality failover; DestinationRule, OutlierDetection;
+VirtualService, HTTPRetry)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a preference is stated.
+
+    Attributes:
+        service: of HelloWorld, that has it.
+        how: in words.
+        policy: of its rule.
+        distribution: `trafficDistribution` of the Service; empty for none.
+    """
+
+    service: str
+    how: str
+    policy: Mapping[str, Any]
+    distribution: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.service}, which has {self.how},"
+
+
+def _setting(**more: Any) -> Mapping[str, Any]:
+    balancer = {"localityLbSetting": {"enabled": True, **more}}
+    return {**FRESH_CONNECTIONS, **_OUTLIERS, "loadBalancer": balancer}
+
+
+USUAL: Final = Way("helloworld-local", "localityLbSetting", _setting())
+"""As Istio's task has it."""
+
+OTHERS: Final = (
+    Way("helloworld-priority", "failoverPriority", _setting(failoverPriority=[REGION_LABEL])),
+    Way("helloworld-close", "trafficDistribution", FRESH_CONNECTIONS, "PreferClose"),
+)
+"""Source: Istio, DestinationRule, LocalityLoadBalancerSetting (failoverPriority); Kubernetes,
+Service, Traffic distribution, which Istio's proxies follow as well."""
+
+OTHER_REQUESTS: Final = 40
+"""Of each client by each of these: of two servers without a preference, both answer some."""
 
 SETTLING_SECONDS: Final = 15.0
 """For the service to be known to clients and gateways."""
@@ -82,7 +122,7 @@ _LEAST_PER_SECOND: Final = 10
 """Requests that a client sends at least."""
 
 _MOST_SECONDS: Final = int(
-    5 * SLOWEST_SECONDS + 3 * CONVERGENCE_SECONDS + READY_SECONDS + RETURN_SECONDS + 30
+    5 * SLOWEST_SECONDS + 5 * CONVERGENCE_SECONDS + READY_SECONDS + RETURN_SECONDS + 60
 )
 """Until clients stop by themselves: all that is waited for, one after the other."""
 
@@ -90,12 +130,17 @@ _MOST_SECONDS: Final = int(
 def judge(mesh: ObservedMesh) -> Outcome:
     def parts(disruption: Disruption) -> Iterator[Outcome]:
         yield _at_home(mesh)
+        yield _by_other_ways(mesh, "")
         for region in dict.fromkeys(mesh.scenario.regions):
-            yield _without(mesh, disruption, region).judged()
+            yield _without(mesh, disruption, region)
             yield _failing(mesh, disruption, region)
 
-    with second_service(mesh.view, SERVICE, POLICY):
-        client_endpoints(mesh.view, patient(SETTLING_SECONDS), SERVICE)
+    with ExitStack() as services:
+        for way in (USUAL, *OTHERS):
+            made = second_service(mesh.view, way.service, way.policy, way.distribution)
+            services.enter_context(made)
+        for way in (USUAL, *OTHERS):
+            client_endpoints(mesh.view, patient(SETTLING_SECONDS), way.service)
         return judged_while(mesh, "regions", parts)
 
 
@@ -152,12 +197,7 @@ def at_home(
             what = f"{listed(counts)} in {seen.sent} requests: {seen}"
             findings.append(Finding(client, expected, what, stream.source, Subject((client,))))
         elif not seen.is_over:
-            raise ProbeError(
-                wanted=f"{CLEAN_REQUESTS} requests, to tell where they are answered",
-                seen=str(seen.sent),
-                where=client,
-                remedy="use a less busy machine",
-            )
+            raise _too_few(client, seen.sent)
     return judged(streams, findings, measured)
 
 
@@ -172,7 +212,76 @@ def _not_by(right: set[str], regions: Mapping[str, str]) -> Callable[[TimedReque
 
 
 def _traffic(mesh: ObservedMesh) -> ContinuousTraffic:
-    return ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS), service=SERVICE)
+    return ContinuousTraffic(mesh.view, seconds=whole(_MOST_SECONDS), service=USUAL.service)
+
+
+def _by_other_ways(mesh: ObservedMesh, gone: str) -> Outcome:
+    """Whether requests are answered in the right region where the preference is stated otherwise.
+
+    Args:
+        gone: region whose HelloWorld is away; empty for none.
+    """
+    homes, regions = regions_of_clients(mesh.scenario), regions_of_pods(mesh)
+
+    def asked(way: Way) -> Outcome:
+        samples = mesh.view.each(
+            lambda kube: requests(
+                kube, OTHER_REQUESTS, target=helloworld_url(kube.sample_namespace, way.service)
+            )
+        )
+        return by_other_way(way, gone, homes, regions, samples)
+
+    return combined(
+        settle(
+            partial(asked, way),
+            lambda outcome: not outcome.findings,
+            deadline=patient(CONVERGENCE_SECONDS),
+            interval=_INTERVAL,
+        ).value
+        for way in OTHERS
+    )
+
+
+def by_other_way(
+    way: Way,
+    gone: str,
+    homes: Mapping[str, str],
+    regions: Mapping[str, str],
+    samples: Mapping[str, TrafficSample],
+) -> Outcome:
+    """Judge requests to a service that states the preference in another way.
+
+    Args:
+        gone: region whose HelloWorld is away; empty for none.
+        homes: the region of each client.
+        regions: the region of each pod of HelloWorld.
+
+    Raises:
+        ProbeError: too few requests were sent to tell.
+    """
+    findings: list[Finding] = []
+    for client, sample in samples.items():
+        home = homes[client]
+        right = {home} if home != gone else set(homes.values()) - {gone}
+        counts = Counter(regions.get(each.instance, UNKNOWN) for each in sample.answers)
+        if sample.failures or not set(counts) <= right:
+            away = f" while that of {gone} is away" if gone else ""
+            expected = f"all answers of {way} in {' or '.join(sorted(right))}, and no error{away}"
+            errors = [f"{len(sample.failures)} errors: {each}" for each in sample.failures[:1]]
+            seen = ", ".join([listed(counts), *errors])
+            findings.append(Finding(client, expected, seen, sample.source, Subject((client,))))
+        elif sample.sent < CLEAN_REQUESTS:
+            raise _too_few(client, sample.sent)
+    return Outcome.judged(findings)
+
+
+def _too_few(client: str, sent: int) -> ProbeError:
+    return ProbeError(
+        wanted=f"{CLEAN_REQUESTS} requests, to tell where they are answered",
+        seen=str(sent),
+        where=client,
+        remedy="use a less busy machine",
+    )
 
 
 # Failover ----------------------------------------------------------------------------------------
@@ -271,7 +380,7 @@ class Failover:
         return [Finding(stream.cluster, expected, str(seen), stream.source)], measured
 
 
-def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Failover:
+def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome:
     """Take HelloWorld of a region away, and bring it back."""
     clusters = [each.name for each in mesh.scenario.clusters_in(region)]
     regions = regions_of_pods(mesh)
@@ -285,6 +394,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Failove
             for each in kube.list(DEPLOYMENTS, kube.sample_namespace, HELLOWORLD):
                 disruption.scale(cluster, each, 0)
         _await_others(mesh, traffic, region, regions, down)
+        by_others = _by_other_ways(mesh, region)
 
         up = now()
         disruption.scale_back()
@@ -293,7 +403,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Failove
         if usable is not None:
             _await_return(mesh, traffic, region, regions, usable, CONVERGENCE_SECONDS)
         streams = traffic.stop()
-    return Failover(
+    usual = Failover(
         region,
         f"HelloWorld of {region} went away",
         "away",
@@ -305,6 +415,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Failove
         usable,
         CONVERGENCE_SECONDS,
     )
+    return combined([usual.judged(), by_others])
 
 
 def _failing(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome:
@@ -367,7 +478,7 @@ def nowhere(scenario: Scenario, cluster: ClusterSpec) -> Mapping[str, Any] | Non
     return {
         "apiVersion": SIDECARS.api,
         "kind": SIDECARS.kind,
-        "metadata": {"name": f"{SERVICE}-{cluster.helloworld}"},
+        "metadata": {"name": f"{USUAL.service}-{cluster.helloworld}"},
         "spec": {
             "workloadSelector": {"labels": labels},
             "ingress": [{"port": port, "defaultEndpoint": NOWHERE}],
@@ -442,8 +553,9 @@ REQUIREMENT = Requirement(
     id="LOCALITY-1",
     level="extended",
     title=(
-        "With locality load balancing and outlier detection, HelloWorld of a client's own region "
-        "gives all answers; while it is away or fails, another region's does; then its own again."
+        "Where a DestinationRule or the Service prefers localities, HelloWorld of a client's own "
+        "region gives all answers; while it is away, or fails where that is detected, that of "
+        "another region does; then its own again."
     ),
     judge=judge,
     section="Locality Load Balancing: Locality failover",

@@ -17,20 +17,23 @@ from mesh_fixtures.workloads import rule_manifest, service_manifest
 
 
 @contextmanager
-def second_service(view: MeshView, service: str, policy: Mapping[str, Any]) -> Iterator[None]:
+def second_service(
+    view: MeshView, service: str, policy: Mapping[str, Any], distribution: str = ""
+) -> Iterator[None]:
     """HelloWorld by a name that nobody else asks for, and its rule, while the block runs. Its
     removal is started, whatever ends the block, and not waited for; in an existing mesh, it is
     deleted with the run's namespace.
 
     Args:
         policy: the rule's traffic policy.
+        distribution: the Service's `trafficDistribution`; empty for none.
 
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
     primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in primaries}
-    services = dict.fromkeys(view.kube, yaml.safe_load(service_manifest(service)))
+    services = dict.fromkeys(view.kube, yaml.safe_load(service_manifest(service, distribution)))
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: _create(view, cluster, rules[cluster]), rules)

@@ -168,7 +168,9 @@ def test_what_went_wrong_names_flags_that_the_command_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object, **options: object) -> Discovered:
-        raise MachineError(wanted="an istiod", seen="two", where="", remedy=f"choose by {mesh_names.OPTION}")
+        raise MachineError(
+            wanted="an istiod", seen="two", where="", remedy=f"choose by {mesh_names.OPTION}"
+        )
 
     monkeypatch.setattr(discovery, "discover", fail)
     with FakeApiServer().running(tmp_path) as kubeconfig:

@@ -14,7 +14,14 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.continuous import Stream, TimedRequest
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
 from mesh_fixtures.requirements import Figure
-from mesh_fixtures.requirements.locality_1 import ERRORED_SECONDS, Failover, at_home, nowhere
+from mesh_fixtures.requirements.locality_1 import (
+    ERRORED_SECONDS,
+    OTHERS,
+    Failover,
+    at_home,
+    by_other_way,
+    nowhere,
+)
 from mesh_fixtures.requirements.locality_2 import NEAR, distributed, policy, weights
 from mesh_fixtures.scenario import Scenario
 
@@ -39,6 +46,14 @@ def stream(client: str, *phases: tuple[float, Turns]) -> Stream:
             )
             found.append(TimedRequest(len(found) * STEP, 0.01, outcome))
     return Stream(SOURCE, client, tuple(found))
+
+
+def sample(client: str, failures: int = 0, **counts: int) -> TrafficSample:
+    pods = [pod for pod, count in counts.items() for _ in range(count)]
+    answers = tuple(Answer(at + 1, "v1", pod, 0.01) for at, pod in enumerate(pods))
+    failed = tuple(Failure(at + 1, 0, 503, "no healthy upstream", 0.01) for at in range(failures))
+    sent = len(answers) + failures
+    return TrafficSample(SOURCE, client, sent, answers, failed, 1.0, cut_short=False)
 
 
 # Local first --------------------------------------------------------------------------------------
@@ -75,6 +90,33 @@ def test_clients_are_answered_in_their_own_region(
 def test_too_few_requests_do_not_tell_where_they_are_answered() -> None:
     with pytest.raises(ProbeError, match="20 requests"):
         at_home(HOMES, REGIONS, {"cluster1": stream("cluster1", (2.5, ("near",)))}, SETTLED)
+
+
+@pytest.mark.parametrize(
+    ("gone", "first", "second", "wanted"),
+    [
+        ("", {"near": 40}, {"far": 40}, ""),
+        ("", {"near": 39, "far": 1}, {"far": 40}, "cluster1: expected all answers"),
+        ("", {"near": 40}, {"near": 40}, "in region2, and no error, but saw 40 from region1"),
+        ("region1", {"far": 40}, {"far": 40}, ""),
+        ("region1", {"near": 40}, {"far": 40}, "in region2, and no error while that of region1"),
+        ("region2", {"near": 40}, {"near": 39, "failures": 1}, "1 errors: request 1: HTTP 503"),
+    ],
+)
+def test_other_ways_to_state_the_preference(
+    gone: str, first: dict[str, int], second: dict[str, int], wanted: str
+) -> None:
+    samples = {"cluster1": sample("cluster1", **first), "cluster2": sample("cluster2", **second)}
+    for way in OTHERS:
+        outcome = by_other_way(way, gone, HOMES, REGIONS, samples)
+        found = "\n".join(map(str, outcome.findings))
+        assert (f"{way.service}, which has {way.how}" in found) == bool(wanted)
+        assert wanted in found
+
+
+def test_few_requests_say_nothing_of_other_ways() -> None:
+    with pytest.raises(ProbeError, match="20 requests"):
+        by_other_way(OTHERS[0], "", HOMES, REGIONS, {"cluster1": sample("cluster1", near=3)})
 
 
 # Failover -----------------------------------------------------------------------------------------
@@ -171,14 +213,6 @@ def test_one_istiod_cannot_tell_clusters_of_the_same_version_apart(
 
 
 # Distribution -------------------------------------------------------------------------------------
-
-
-def sample(client: str, failures: int = 0, **counts: int) -> TrafficSample:
-    pods = [pod for pod, count in counts.items() for _ in range(count)]
-    answers = tuple(Answer(at + 1, "v1", pod, 0.01) for at, pod in enumerate(pods))
-    failed = tuple(Failure(at + 1, 0, 503, "no healthy upstream", 0.01) for at in range(failures))
-    sent = len(answers) + failures
-    return TrafficSample(SOURCE, client, sent, answers, failed, 1.0, cut_short=False)
 
 
 @pytest.mark.parametrize(
