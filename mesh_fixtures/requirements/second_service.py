@@ -33,7 +33,8 @@ def second_service(
     """
     primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in primaries}
-    services = dict.fromkeys(view.kube, yaml.safe_load(service_manifest(service, distribution)))
+    of_all: Json = yaml.safe_load(service_manifest(service, distribution))
+    services = dict.fromkeys(view.kube, of_all)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: _create(view, cluster, rules[cluster]), rules)

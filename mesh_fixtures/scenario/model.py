@@ -130,6 +130,11 @@ class RemoteSecret:
     installed_in: str
 
 
+_DEFAULTS: Final[dict[str, object]] = {"others": [], "clusterDomain": CLUSTER_DOMAIN}
+_OF_CLUSTER: Final[dict[str, object]] = {"locality": None, "nodeLocalities": []}
+"""Values of later keys that digests leave out: those of what says nothing of them."""
+
+
 class Scenario(_Spec):
     """A mesh topology to install and verify. Clusters and networks are referred to by name.
 
@@ -166,13 +171,11 @@ class Scenario(_Spec):
     def digest(self) -> str:
         """SHA-256 (hex) of the content; the same for equal content in different notation."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
-        for name, default in {"others": [], "clusterDomain": CLUSTER_DOMAIN}.items():
-            if content[name] == default:  # as before there were any others
-                del content[name]
-        for cluster in content["clusters"]:
-            for name, default in {"locality": None, "nodeLocalities": []}.items():
-                if cluster[name] == default:  # likewise
-                    del cluster[name]
+        parts = [(content, _DEFAULTS), *((each, _OF_CLUSTER) for each in content["clusters"])]
+        for part, defaults in parts:
+            for name, default in defaults.items():
+                if part[name] == default:  # as before there were any others
+                    del part[name]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
