@@ -60,9 +60,8 @@ _OUTLIERS: Final[Mapping[str, Any]] = {
     },
 }
 """Without outlier detection, a rule's setting makes no failover. Two errors in a row, as a single
-one is nobody's fault on a slow machine; the request that has them is tried a third time, elsewhere
-(source: Istio, Locality Load Balancing, Locality failover; DestinationRule, OutlierDetection;
-VirtualService, HTTPRetry)."""
+one is nobody's fault on a slow machine (source: Istio, Locality Load Balancing, Locality failover;
+DestinationRule, OutlierDetection)."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +298,7 @@ class Failover:
         down: when it was done.
         up: when it was undone.
         usable: when the region had a ready HelloWorld again; None when it had none in time.
-        return_seconds: from then on until clients must use it again.
+        return_seconds: from then on until clients must use it again, on this machine.
     """
 
     region: str
@@ -361,7 +360,7 @@ class Failover:
                 stream.requests, self.usable, is_bad=_not_by({self.region}, self.regions)
             )
             measured |= figures(f"{name}.back.{stream.cluster}", back)
-            seconds = patient(self.return_seconds)
+            seconds = self.return_seconds
             expected = (
                 f"all answers of {self.region} again, {seconds:g} s after its HelloWorld is well "
                 "again at the latest"
@@ -385,6 +384,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
     clusters = [each.name for each in mesh.scenario.clusters_in(region)]
     regions = regions_of_pods(mesh)
     gone = frozenset(regions)
+    convergence = patient(CONVERGENCE_SECONDS)
     with _traffic(mesh) as traffic:
         begin(traffic)
 
@@ -401,7 +401,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
         usable = _await_first_answer(traffic, gone)
         regions |= regions_of_pods(mesh)
         if usable is not None:
-            _await_return(mesh, traffic, region, regions, usable, CONVERGENCE_SECONDS)
+            _await_return(mesh, traffic, region, regions, usable, convergence)
         streams = traffic.stop()
     usual = Failover(
         region,
@@ -413,7 +413,7 @@ def _without(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
         down,
         up,
         usable,
-        CONVERGENCE_SECONDS,
+        convergence,
     )
     return combined([usual.judged(), by_others])
 
@@ -445,7 +445,7 @@ def _failing(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
         up = now()
         for undo in undoing:
             undo()
-        _await_return(mesh, traffic, region, regions, up, RETURN_SECONDS)
+        _await_return(mesh, traffic, region, regions, up, patient(RETURN_SECONDS))
         streams = traffic.stop()
     return Failover(
         region,
@@ -457,7 +457,7 @@ def _failing(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
         down,
         up,
         up,
-        RETURN_SECONDS,
+        patient(RETURN_SECONDS),
     ).judged()
 
 
@@ -523,7 +523,7 @@ def _await_return(
     return_seconds: float,
 ) -> None:
     """Return when clients of a region get answers of it alone again, or the time is over."""
-    seconds = patient(return_seconds + SLOWEST_SECONDS)
+    seconds = return_seconds + patient(SLOWEST_SECONDS)
     watch(traffic, usable, seconds, _not_by({region}, regions), _clients_in(mesh, region))
 
 
