@@ -64,6 +64,12 @@ _EXPORTED: Final = {"networking.istio.io/exportTo": "*"}
 default (Istio: MeshConfig, defaultServiceExportTo; Resource Annotations)."""
 
 
+FRESH_CONNECTIONS: Final = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+"""Traffic policy by which each request has a connection: an east-west gateway chooses a server for
+each connection, not for each request (source: Istio, DestinationRule,
+ConnectionPoolSettings.HTTPSettings)."""
+
+
 _PROBED: Final = {"sidecar.istio.io/rewriteAppHTTPProbers": "true"}
 """A mesh may leave kubelets' probes to its proxies, which refuse them where they take nothing but
 mutual TLS (Istio: Health Checking of Istio Services)."""
@@ -153,9 +159,14 @@ def helloworld_image(version: str, images: ImageSet) -> str:
     return images.helloworld.get(version, images.helloworld["v1"])
 
 
-def service_manifest(name: str = SERVICE) -> str:
-    """Service of HelloWorld, the same in every cluster, as YAML."""
-    return _yaml(_service_of(name, "helloworld"))
+def service_manifest(name: str = SERVICE, distribution: str = "") -> str:
+    """Service of HelloWorld, the same in every cluster, as YAML.
+
+    Args:
+        distribution: its `trafficDistribution`; empty for none.
+    """
+    spec = {"trafficDistribution": distribution} if distribution else {}
+    return _yaml(_service_of(name, "helloworld", **spec))
 
 
 def _service_of(name: str, app: str, **spec: Any) -> dict[str, Any]:
@@ -196,13 +207,18 @@ def stateful_manifest(position: int, version: str, images: ImageSet) -> str:
     return _yaml({**made, "kind": "StatefulSet", "spec": spec})
 
 
-def fresh_connections_manifest(
-    namespace: str, service: str = SERVICE, cluster_domain: str = CLUSTER_DOMAIN
-) -> str:
-    """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML.
+def fresh_connections_manifest(namespace: str, cluster_domain: str = CLUSTER_DOMAIN) -> str:
+    """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML."""
+    return rule_manifest(namespace, SERVICE, FRESH_CONNECTIONS, cluster_domain)
 
-    An east-west gateway chooses a server for each connection, not for each request
-    (source: Istio, DestinationRule, ConnectionPoolSettings.HTTPSettings).
+
+def rule_manifest(
+    namespace: str, service: str, policy: Mapping[str, Any], cluster_domain: str
+) -> str:
+    """DestinationRule of a service of HelloWorld for all proxies, those of gateways too, as YAML.
+
+    Args:
+        policy: its traffic policy.
     """
     rule = {
         "apiVersion": "networking.istio.io/v1",
@@ -211,7 +227,7 @@ def fresh_connections_manifest(
         "spec": {
             "host": host(namespace, service, cluster_domain),
             "exportTo": ["*"],
-            "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}},
+            "trafficPolicy": policy,
         },
     }
     return _yaml(rule)

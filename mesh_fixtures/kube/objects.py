@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-_REGION: Final = "topology.kubernetes.io/region"
-_ZONE: Final = "topology.kubernetes.io/zone"
+REGION_LABEL: Final = "topology.kubernetes.io/region"
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _PREFERENCE: Final = "networking.istio.io/traffic-distribution"
 
 Json = Mapping[str, Any]
@@ -272,8 +272,8 @@ class Node:
         meta = Meta.read(item)
         return cls(
             name=meta.name,
-            region=meta.labels.get(_REGION, ""),
-            zone=meta.labels.get(_ZONE, ""),
+            region=meta.labels.get(REGION_LABEL, ""),
+            zone=meta.labels.get(ZONE_LABEL, ""),
             ready=_condition(item.get("status", {}), "Ready"),
         )
 

@@ -14,8 +14,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from mesh_fixtures.contract import AddressPool, Node
 from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures.kube.objects import REGION_LABEL, ZONE_LABEL
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import DNS_LABEL, Scenario
+from mesh_fixtures.scenario import DNS_LABEL, ClusterSpec, Scenario
 
 _WHOLE = IPv4Network("10.0.0.0/8")
 _SLOT_PREFIX = 12
@@ -39,11 +40,14 @@ class NetworkAddresses:
 
 @dataclass(frozen=True)
 class NodeAddresses:
-    """A node: name, address on its network, and the part of the pod CIDR that it hands out."""
+    """A node: name, address on its network, the part of the pod CIDR that it hands out, and its
+    locality.
+    """
 
     name: str
     address: IPv4Address
     pod_cidr: IPv4Network
+    locality: str
 
     def as_node(self) -> Node:
         return Node(self.name, self.address)
@@ -130,9 +134,7 @@ def assign_addresses(scenario: Scenario, slot: int) -> LabAddresses:
             network=network_addresses,
             pod_cidr=pod_cidr,
             service_cidr=service_cidr,
-            nodes=_nodes(
-                scenario, cluster.name, cluster.nodes, network_addresses.cidr, first_node, pod_cidr
-            ),
+            nodes=_nodes(scenario, cluster, network_addresses.cidr, first_node, pod_cidr),
             pool=pool_of(network_addresses.cidr, place, len(neighbours)),
         )
     addresses = LabAddresses(networks, clusters)
@@ -196,26 +198,43 @@ def _require_room(
 
 def _nodes(
     scenario: Scenario,
-    cluster: str,
-    count: int,
+    cluster: ClusterSpec,
     cidr: IPv4Network,
     first: int,
     pod_cidr: IPv4Network,
 ) -> tuple[NodeAddresses, ...]:
     prefix = max(_POD_CIDR_OF_NODE_PREFIX, pod_cidr.prefixlen)
     parts = 2 ** (prefix - pod_cidr.prefixlen)
-    if count > parts:
+    if cluster.nodes > parts:
         raise ScenarioError(
             wanted=f"at most {parts} nodes, one /{prefix} of {pod_cidr} each",
-            seen=f"nodes: {count}",
-            where=f"scenario {scenario.id}, cluster {cluster}",
+            seen=f"nodes: {cluster.nodes}",
+            where=f"scenario {scenario.id}, cluster {cluster.name}",
             remedy="give the cluster a larger `podCIDR` or fewer nodes",
         )
     subnets = pod_cidr.subnets(new_prefix=prefix)
     return tuple(
-        NodeAddresses(f"{cluster}-node{number + 1}", cidr[first + number], next(subnets))
-        for number in range(count)
+        NodeAddresses(
+            f"{cluster.name}-node{number + 1}", cidr[first + number], next(subnets), locality
+        )
+        for number, locality in enumerate(_localities(cluster))
     )
+
+
+def _localities(cluster: ClusterSpec) -> tuple[str, ...]:
+    """The locality of each node of a cluster: where the scenario has none, a region for each
+    network and a zone for each cluster.
+    """
+    return tuple(each or f"{cluster.network}/{cluster.name}" for each in cluster.localities)
+
+
+def locality_labels(locality: str) -> dict[str, str]:
+    """Labels by which a node is in a locality: of them, Istio makes those of proxies and endpoints.
+
+    Source: Kubernetes, Well-Known Labels; Istio, Locality Load Balancing.
+    """
+    region, _, zone = locality.partition("/")
+    return {REGION_LABEL: region, **({ZONE_LABEL: zone} if zone else {})}
 
 
 def pool_of(cidr: IPv4Network, place: int, neighbours: int) -> AddressPool:

@@ -35,6 +35,7 @@ from mesh_fixtures.probe.traffic import (
 from mesh_fixtures.probe.traffic import read_requests as read_records
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.workloads import SERVICE
 
 MOST_PER_SECOND: Final = 80
 """Requests of one client, by its pauses alone."""
@@ -125,16 +126,23 @@ class ContinuousTraffic:
     Args:
         seconds: after which clients stop by themselves, whatever happens here.
         clusters: those that requests come from; None for all.
+        service: by which they ask for HelloWorld.
 
     Raises:
         ProbeError: there is no ready Sleep, or it does not send.
     """
 
     def __init__(
-        self, view: MeshView, *, seconds: int, clusters: Iterable[str] | None = None
+        self,
+        view: MeshView,
+        *,
+        seconds: int,
+        clusters: Iterable[str] | None = None,
+        service: str = SERVICE,
     ) -> None:
         self._kube = tuple(view.kube[name] for name in clusters or view.kube)
         self._seconds = seconds
+        self._service = service
         self._clients: list[_Client] = []
         self._stopped = False
 
@@ -142,7 +150,7 @@ class ContinuousTraffic:
         threads = ThreadPoolExecutor(len(self._kube), thread_name_prefix="traffic")
         try:
             for kube in self._kube:
-                self._clients.append(_Client(kube, self._seconds, threads))
+                self._clients.append(_Client(kube, self._service, self._seconds, threads))
             self._wait_for_first()
         except BaseException:
             self._try_to_stop()
@@ -203,11 +211,13 @@ class ContinuousTraffic:
 class _Client:
     """Sleep of one cluster, which sends from now on."""
 
-    def __init__(self, kube: KubeClient, seconds: int, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, kube: KubeClient, service: str, seconds: int, threads: ThreadPoolExecutor
+    ) -> None:
         self.kube = kube
         self._seconds = seconds
         self._file = f"/tmp/mesh-requests-{secrets.token_hex(4)}"  # noqa: S108
-        self._target = helloworld_url(kube.sample_namespace)
+        self._target = helloworld_url(kube.sample_namespace, service)
         self._lock = threading.Lock()
         self._output = b""
         self._pod = kube.pod_of(kube.sample_namespace, SLEEP)

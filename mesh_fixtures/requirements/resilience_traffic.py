@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from mesh_fixtures.errors import LabError, ProbeError
@@ -67,15 +67,21 @@ def watch(
     change: float,
     seconds: float,
     is_bad: Callable[[TimedRequest], bool] = is_failure,
+    clients: Container[str] | None = None,
 ) -> None:
     """Return when the trouble after a change is over for every client, or the time is.
 
     Args:
         change: when it was; only requests from then on count.
         seconds: from now.
+        clients: clusters of those that are waited for; None for all.
     """
     settle(
-        lambda: [aftermath(each, change, is_bad=is_bad) for each in traffic.so_far().values()],
+        lambda: [
+            aftermath(each, change, is_bad=is_bad)
+            for client, each in traffic.so_far().items()
+            if clients is None or client in clients
+        ],
         lambda found: all(each.is_over for each in found),
         deadline=seconds,
         interval=_INTERVAL,

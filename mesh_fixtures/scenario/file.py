@@ -20,6 +20,7 @@ from mesh_fixtures.scenario.model import (
     DNS_LABEL,
     DOMAIN,
     LABEL_VALUE,
+    LOCALITY,
     MOST_NODES,
     ClusterSpec,
     NetworkSpec,
@@ -240,6 +241,8 @@ _LETTERS = {
     DNS_LABEL: "lower-case letters, digits and hyphens",
     DOMAIN: "a domain of lower-case letters, digits, hyphens and dots",
     LABEL_VALUE: "letters, digits, hyphens, dots and underscores",
+    LOCALITY: "a region, or a region, a slash and a zone, of letters, digits, hyphens, dots and "
+    "underscores",
 }
 """What may be in a name, by its pattern."""
 

@@ -13,11 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from mesh_fixtures.scenario.rules import contradictions
 
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-LABEL_VALUE: Final = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_LABEL: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+LABEL_VALUE: Final = f"^{_LABEL}$"
 """Characters of a label's value, of which the key of a remote secret may have no other either."""
 
 DOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 """Characters of a domain in DNS."""
+
+LOCALITY: Final = f"^{_LABEL}(/{_LABEL})?$"
+"""A region, or a region and a zone, as Istio writes localities; each is the value of a label."""
 
 CLUSTER_DOMAIN: Final = "cluster.local"
 """Domain of a cluster's Services by default (Kubernetes: DNS for Services and Pods)."""
@@ -27,6 +31,7 @@ LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63
 # It is part of the names of files.
 ClusterName = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=200)]
 Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=100)]
+Locality = Annotated[str, StringConstraints(pattern=LOCALITY, max_length=127)]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Role = Literal["primary", "remote"]
@@ -55,6 +60,8 @@ FEATURES: Final = frozenset(
         "three-or-more-clusters",
         "multi-node",
         "dns-proxying",
+        "locality",
+        "region-per-network",
     }
 )
 """Every feature that a scenario can have."""
@@ -85,6 +92,8 @@ class ClusterSpec(_Spec):
         pod_cidr: None lets the provider choose.
         service_cidr: None lets the provider choose.
         helloworld: version of HelloWorld that the guide's check runs in it.
+        locality: `region` or `region/zone` of its nodes; None where nothing is expected of it.
+        node_localities: those of its first nodes, where they are in other zones.
     """
 
     name: ClusterName
@@ -95,10 +104,23 @@ class ClusterSpec(_Spec):
     pod_cidr: IPv4Network | None = Field(default=None, alias="podCIDR")
     service_cidr: IPv4Network | None = Field(default=None, alias="serviceCIDR")
     helloworld: VersionLabel
+    locality: Locality | None = None
+    node_localities: tuple[Locality, ...] = Field(default=(), alias="nodeLocalities")
 
     @property
     def is_primary(self) -> bool:
         return self.role == "primary"
+
+    @property
+    def region(self) -> str:
+        """The region of its nodes; empty where none is declared."""
+        return (self.locality or "").partition("/")[0]
+
+    @property
+    def localities(self) -> tuple[str, ...]:
+        """The locality of each node; empty where none is declared."""
+        rest = (self.locality or "",) * (self.nodes - len(self.node_localities))
+        return (*self.node_localities, *rest)
 
 
 @dataclass(frozen=True)
@@ -107,6 +129,15 @@ class RemoteSecret:
 
     of: str
     installed_in: str
+
+
+_DEFAULTS: Final[dict[str, object]] = {
+    "others": [],
+    "clusterDomain": CLUSTER_DOMAIN,
+    "dnsProxying": False,
+}
+_OF_CLUSTER: Final[dict[str, object]] = {"locality": None, "nodeLocalities": []}
+"""Values of later keys that digests leave out: those of what says nothing of them."""
 
 
 class Scenario(_Spec):
@@ -147,10 +178,11 @@ class Scenario(_Spec):
     def digest(self) -> str:
         """SHA-256 (hex) of the content; the same for equal content in different notation."""
         content = self.model_dump(mode="json", by_alias=True, exclude={"id"})
-        defaults = {"others": [], "clusterDomain": CLUSTER_DOMAIN, "dnsProxying": False}
-        for name, default in defaults.items():
-            if content[name] == default:  # as before there were any others
-                del content[name]
+        parts = [(content, _DEFAULTS), *((each, _OF_CLUSTER) for each in content["clusters"])]
+        for part, defaults in parts:
+            for name, default in defaults.items():
+                if part[name] == default:  # as before there were any others
+                    del part[name]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -196,8 +228,13 @@ class Scenario(_Spec):
         return len(self.networks) > 1
 
     def describes_same(self, other: Scenario) -> bool:
-        """Whether another scenario describes the same mesh, in whatever words."""
-        return self._essence == other._essence
+        """Whether another scenario describes the same mesh, in whatever words. Where this one says
+        nothing of regions, they may be any.
+        """
+        regions = {each.name: each.region for each in self.clusters if each.region}
+        return self._essence == other._essence and all(
+            other.cluster(name).region == region for name, region in regions.items()
+        )
 
     @property
     def _essence(self) -> tuple[object, ...]:
@@ -240,6 +277,26 @@ class Scenario(_Spec):
         return frozenset(services | istiod)
 
     @property
+    def regions(self) -> tuple[str, ...]:
+        """The region of each cluster; empty where none is declared."""
+        return tuple(cluster.region for cluster in self.clusters)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether clusters differ in their regions, each of them in one that is known."""
+        return all(self.regions) and len(set(self.regions)) > 1
+
+    @property
+    def _has_regions_behind_gateway(self) -> bool:
+        """Whether a gateway chooses between regions for clients on another network."""
+        places = {(cluster.network, cluster.region) for cluster in self.clusters}
+        return self.is_multi_network and len(places) > len(self.networks)
+
+    def clusters_in(self, region: str) -> tuple[ClusterSpec, ...]:
+        """The clusters of a region."""
+        return tuple(cluster for cluster in self.clusters if cluster.region == region)
+
+    @property
     def has_choice_behind_gateway(self) -> bool:
         """Whether a gateway chooses between clusters for clients on another network."""
         return self.is_multi_network and len(self.clusters) > len(self.networks)
@@ -258,5 +315,7 @@ class Scenario(_Spec):
             "three-or-more-clusters": len(self.clusters) > 2,
             "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
             "dns-proxying": self.dns_proxying,
+            "locality": self.has_regions,
+            "region-per-network": self.has_regions and not self._has_regions_behind_gateway,
         }
         return frozenset(feature for feature, here in present.items() if here)

@@ -56,6 +56,10 @@ class _Cluster(Protocol):
     def pod_cidr(self) -> IPv4Network | None: ...
     @property
     def service_cidr(self) -> IPv4Network | None: ...
+    @property
+    def locality(self) -> str | None: ...
+    @property
+    def node_localities(self) -> tuple[str, ...]: ...
 
 
 def contradictions(
@@ -83,6 +87,7 @@ def contradictions(
         *_dangling_networks(networks, clusters, unread_networks),
         *_roles(clusters, unread_clusters),
         *(() if unread else _unused_networks(networks, clusters)),
+        *_node_localities(clusters),
         *_cidr_sizes(networks, clusters),
         *_overlaps(networks, clusters),
     )
@@ -154,6 +159,22 @@ def _roles(clusters: Mapping[int, _Cluster], unread: Collection[str]) -> Iterato
             what = "a remote itself" if cluster.primary in remotes else "not a cluster"
             wanted = f"a cluster with role primary, {closest(cluster.primary, primaries)}"
             yield Defect(path, wanted, f"{cluster.primary}, {what}")
+
+
+def _node_localities(clusters: Mapping[int, _Cluster]) -> Iterator[Defect]:
+    """A cluster may span zones, but not regions: who is in its region is nearer than all others."""
+    for at, cluster in clusters.items():
+        path = f"clusters[{at}].nodeLocalities"
+        given = cluster.node_localities
+        region = (cluster.locality or "").partition("/")[0]
+        if given and not region:
+            yield Defect(path, "the cluster's `locality` too", "none")
+        elif len(given) > cluster.nodes:
+            wanted = f"at most one for each of {cluster.nodes} nodes"
+            yield Defect(path, wanted, f"{len(given)}")
+        for place, locality in enumerate(given):
+            if region and locality.partition("/")[0] != region:
+                yield Defect(f"{path}[{place}]", f"a zone of the cluster's {region}", locality)
 
 
 def _cidr_sizes(

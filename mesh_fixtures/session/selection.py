@@ -97,7 +97,8 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str])
 
 def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...]]:
     """The scenario that describes an existing mesh, and what is odd about the mesh. One of the
-    folder, if there is one that says the same, with what the mesh does besides.
+    folder, if there is one that says the same, with what the mesh does besides; of several, one that
+    says it of regions, too.
 
     Raises:
         pytest.UsageError: there is no mesh, or the clusters cannot be looked into.
@@ -109,7 +110,7 @@ def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...
     known = choose(folder, ()) if folder.is_dir() else ()
     found = discovered.scenario
     same = [each for each in known if each.describes_same(found)]
-    same.sort(key=lambda each: each.dns_proxying != found.dns_proxying)
+    same.sort(key=lambda each: (not each.has_regions, each.dns_proxying != found.dns_proxying))
     besides = {"dns_proxying": found.dns_proxying}
     return (same or [found])[0].model_copy(update=besides), discovered.notes
 

@@ -101,6 +101,26 @@ BROKEN_SCRIPT: Final = {
 (Envoy: Lua filter)."""
 
 
+NOBODY_GIVEN_UP: Final = {
+    **policy(
+        "networking",
+        "EnvoyFilter",
+        configPatches=[
+            {
+                "applyTo": "CLUSTER",
+                "match": {"context": "SIDECAR_OUTBOUND"},
+                "patch": {
+                    "operation": "MERGE",
+                    "value": {"outlier_detection": {"consecutive_5xx": 1_000_000}},
+                },
+            }
+        ],
+    ),
+    "apiVersion": "networking.istio.io/v1alpha3",
+}
+"""Clients go on asking a server that answers with errors (Envoy: Outlier detection)."""
+
+
 def in_all_primaries(policy: Manifest) -> Injection:
     """A policy of the workloads' namespace, in every cluster that an istiod reads policies of."""
 

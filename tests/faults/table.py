@@ -10,6 +10,7 @@ from tests.faults import (
     control_planes,
     gateways,
     lab_parts,
+    localities,
     networks,
     policies,
     remote_secrets,
@@ -24,10 +25,11 @@ from tests.faults.fault import Fault, together
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
 REMOTE: Final = "primary-remote-multi-network"
+TWO_REGIONS: Final = "two-regions"
 
 DNS_PROXYING: Final = "dns-proxying"
 
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING)
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, TWO_REGIONS)
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -729,6 +731,25 @@ _POLICIES: Final = (
     ),
 )
 
+_LOCALITIES: Final = (
+    Fault(
+        id="node-region",
+        broken="The nodes have no region label.",
+        topology=TWO_REGIONS,
+        inject=localities.nodes_without_region,
+        fails=("LOCALITY-1", "LOCALITY-2"),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2"),
+    ),
+    Fault(
+        id="outlier-detection-changed",
+        broken="An EnvoyFilter lets a million errors pass until a client gives a server up.",
+        topology=TWO_REGIONS,
+        inject=policies.in_all_primaries(policies.NOBODY_GIVEN_UP),
+        fails=("LOCALITY-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "TRAFFIC-2", "LOCALITY-2"),
+    ),
+)
+
 _RESILIENCE: Final = (
     Fault(
         id="versions-pinned",
@@ -801,6 +822,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,
+    *_LOCALITIES,
     *_WORKLOADS,
     *_GATEWAYS,
     *_NETWORKS,

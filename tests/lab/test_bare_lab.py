@@ -100,7 +100,7 @@ def test_node_becomes_the_labs_whether_its_kubelet_or_the_lab_was_first(lab: Bar
     cluster = lab.clusters[1]
     scenario = load_scenario(default_folder(Path.cwd()) / f"{SCENARIO}.yaml")
     of_cluster = assign_addresses(scenario, slot=0).clusters[cluster]
-    own = node_manifest(of_cluster, replace(of_cluster.control_plane, name="late"))
+    own = node_manifest(replace(of_cluster.control_plane, name="late"))
     program, folder = programs() / "kubectl", Path(lab.environment["KUBECONFIG"]).parent
     environment = {**lab.environment, "KUBECACHEDIR": str(folder / "cache")}
     kubeconfig = folder / f"{cluster}.kubeconfig"

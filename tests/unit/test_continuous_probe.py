@@ -129,7 +129,7 @@ def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
     handler = type("Handler", (_Hello,), {"ports": seen})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
         url = f"http://127.0.0.1:{serving.server_port}/hello"
-        monkeypatch.setattr(continuous, "helloworld_url", lambda _: url)
+        monkeypatch.setattr(continuous, "helloworld_url", lambda *_: url)
         thread = threading.Thread(target=serving.serve_forever, args=(0.02,))
         thread.start()
         yield seen

@@ -72,6 +72,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
         "RUN_SECONDS": "a metric",
         "STEP_SECONDS": "a metric",
     },
+    "requirements/locality_1.py": {"1200": "becomes a mark, which the plugin multiplies"},
     "requirements/requirement.py": {"300.0": "becomes a mark, which the plugin multiplies"},
     "requirements/resilience_1.py": {"1200": "becomes a mark, which the plugin multiplies"},
     "requirements/resilience_2.py": {"1200": "becomes a mark, which the plugin multiplies"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +50,11 @@ SHARED = "healthy-multi-primary"
 Change = Callable[[Recording], Recording]
 REFUSING = {"action": "DENY", "rules": [{}]}
 PLAIN = {"mtls": {"mode": "DISABLE"}}
+PATIENT = {
+    "configPatches": [
+        {"applyTo": "CLUSTER", "patch": {"value": {"outlier_detection": {"consecutive_5xx": 1000}}}}
+    ]
+}
 FINDING = Finding("cluster1", "something", "something else")
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
 
@@ -134,6 +139,26 @@ def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> An
 def failing(source: str, message: str) -> Change:
     traffic = Traffic("cluster1", 200, {"v1": 100}, {message: 100}, source)
     return of_mesh(traffic=(traffic,))
+
+
+def in_regions(*regions: str) -> Change:
+    """A scenario whose clusters are in these regions."""
+
+    def change(recording: Recording) -> Recording:
+        clusters = tuple(
+            cluster.model_copy(update={"locality": region})
+            for cluster, region in zip(recording.scenario.clusters, regions, strict=True)
+        )
+        scenario = recording.scenario.model_copy(update={"clusters": clusters})
+        return replace(recording, scenario=scenario)
+
+    return change
+
+
+def labelled(*regions: str) -> Iterator[Change]:
+    """All nodes of each cluster in another region."""
+    for at, region in enumerate(regions):
+        yield of(f"cluster{at + 1}", nodes=each(ANY, region=region))
 
 
 ANY: Callable[[Any], bool] = lambda one: True  # noqa: E731, an argument of `each`
@@ -952,6 +977,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster1", client=lambda known: replace(known, endpoints=PRIORITIES)),
         "locality-preference",
     ),
+    "nodes without a region": (
+        MULTI,
+        both(in_regions("network1", "network2"), *labelled("", "")),
+        "node-region",
+    ),
+    "outliers that are never detected": (
+        MULTI,
+        of("cluster1", configuration=configured("EnvoyFilter", "x", PATIENT, "istio-system")),
+        "outlier-detection-changed",
+    ),
     "weights of a route": (
         MULTI,
         of(
@@ -1211,6 +1246,54 @@ def test_a_policy_that_keeps_a_remote_from_istiod_says_nothing_of_its_primary() 
     recording = cut_off(denied=3)(recorded(REMOTE))
     failures = {"CONTROL-2": (Finding("cluster1", "a connection", "none"),)}
     assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "breaks"),
+    [
+        (("network1", "network2"), ()),
+        (("", ""), ("LOCALITY-1", "LOCALITY-2")),
+        (("network1", "network1"), ("LOCALITY-1", "LOCALITY-2")),
+        (("network1", ""), ("LOCALITY-2",)),
+        (("network1", "elsewhere"), ("LOCALITY-2",)),
+    ],
+)
+def test_regions_of_nodes(nodes: tuple[str, str], breaks: tuple[str, ...]) -> None:
+    placed = both(in_regions("network1", "network2"), *labelled(*nodes))
+    for requirement in ("LOCALITY-1", "LOCALITY-2"):
+        (root,) = diagnosed(placed, requirement).roots
+        assert root.id == ("node-region" if requirement in breaks else UNKNOWN)
+        if requirement in breaks:
+            assert root.certainty == "certain"
+
+
+def test_a_cluster_with_another_node_in_its_region_may_be_the_cause() -> None:
+    other = each(ANY, name="other", region="network1")
+    placed = both(
+        in_regions("network1", "network2"),
+        of("cluster2", nodes=lambda known: (*known, *other(known))),
+    )
+    (root,) = diagnosed(placed, "LOCALITY-1").roots
+    assert (root.id, root.certainty) == ("node-region", "likely")
+    assert "cluster2 in network1, network2, not network2" in root.cause.statement
+
+
+def test_regions_that_nobody_declared_are_as_they_are() -> None:
+    assert diagnosed(both(*labelled("", "")), "TRAFFIC-2").ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec"),
+    [
+        ("elsewhere", PATIENT),
+        ("istio-system", {}),
+        ("istio-system", {"configPatches": [{"applyTo": "LISTENER", "patch": {"value": {}}}]}),
+        ("istio-system", {"configPatches": [{"applyTo": "CLUSTER", "patch": {"value": {}}}]}),
+    ],
+)
+def test_filters_that_leave_outlier_detection_alone(namespace: str, spec: dict[str, Any]) -> None:
+    change = of("cluster1", configuration=configured("EnvoyFilter", "x", spec, namespace))
+    assert diagnosed(change, "LOCALITY-1").ids == (UNKNOWN,)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_api_server import FakeApiServer
 from hypothesis import given
 from hypothesis import strategies as st
+from kube_client import client_of
 from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import NotInstalled, ScenarioError
@@ -21,6 +23,7 @@ from mesh_fixtures.lab.kubeconfig.survey import (
     Values,
     discovery_addresses,
     injection_values,
+    regions,
     trust_domain,
 )
 from mesh_fixtures.scenario import Scenario, as_yaml, load_scenario
@@ -53,6 +56,7 @@ def installed(scenario: Scenario) -> list[Installation]:
                 ),
                 gateways=frozenset({f"gateway of {cluster.name}"}),
                 reads=frozenset({cluster.name, *reads}) if cluster.is_primary else None,
+                regions=frozenset({cluster.region}),
             )
         )
     return found
@@ -79,13 +83,46 @@ def test_only_scenarios_that_say_the_same_describe_it(data: st.DataObject) -> No
     names = sorted(SCENARIOS)
     one, other = data.draw(st.sampled_from(names)), data.draw(st.sampled_from(names))
     found = infer(installed(SCENARIOS[one])).scenario
-    assert SCENARIOS[other].describes_same(found) == (one == other)
+    says_nothing_of_regions = (one, other) == ("two-regions", TWO.id)
+    assert SCENARIOS[other].describes_same(found) == (one == other or says_nothing_of_regions)
 
 
 def test_the_order_of_clusters_does_not_matter() -> None:
     found = infer(list(reversed(installed(TWO)))).scenario
     assert [each.name for each in found.clusters] == ["cluster2", "cluster1"]
     assert TWO.describes_same(found)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "regions"),
+    [
+        ({"r1"}, {"r2"}, ["r1", "r2"]),
+        ({"r1"}, {"r1"}, [None, None]),
+        ({"r1", "r2"}, {"r3"}, [None, None]),
+        ({"r1", ""}, {"r2"}, [None, None]),
+        ({""}, {"r2"}, [None, None]),
+        (set(), {"r2"}, [None, None]),
+        (None, {"r2"}, [None, None]),
+    ],
+)
+def test_regions_are_described_where_they_differ(
+    first: set[str] | None, second: set[str], regions: list[str | None]
+) -> None:
+    one, other = installed(TWO)
+    known = None if first is None else frozenset(first)
+    found = [replace(one, regions=known), replace(other, regions=frozenset(second))]
+    assert [each.locality for each in infer(found).scenario.clusters] == regions
+
+
+@pytest.mark.parametrize(
+    ("refusals", "found"), [([], {"r1", ""}), ([403], None)], ids=["permitted", "forbidden"]
+)
+def test_regions_of_nodes(refusals: list[int], found: set[str] | None, tmp_path: Path) -> None:
+    labels = [{"topology.kubernetes.io/region": "r1"}, {}]
+    nodes = [{"metadata": {"name": f"n{at}", "labels": each}} for at, each in enumerate(labels)]
+    server = FakeApiServer({"/api/v1/nodes": {"items": nodes}}, refusals)
+    with client_of(server, tmp_path) as kube:
+        assert regions(kube) == found
 
 
 def test_another_mesh_id_is_another_mesh() -> None:

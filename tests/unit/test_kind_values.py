@@ -83,6 +83,19 @@ def test_configuration_of_a_cluster_with_two_nodes() -> None:
     }
 
 
+def test_nodes_are_labelled_with_the_localities_of_the_scenario() -> None:
+    clusters = [
+        each.model_copy(update={"locality": "r3", "node_localities": ("r3/z1",)})
+        for each in THREE.clusters
+    ]
+    placed = THREE.model_copy(update={"clusters": tuple(clusters)})
+    told = cluster_configuration(placed, "cluster3", addresses_beside(placed, SUBNET))
+    assert [node["labels"] for node in told["nodes"]] == [
+        {"topology.kubernetes.io/region": "r3", "topology.kubernetes.io/zone": "z1"},
+        {"topology.kubernetes.io/region": "r3"},
+    ]
+
+
 def test_kubeadm_waits_longer_on_a_slow_machine() -> None:
     patience.use(patience.Patience(20.0, "given"))
     told = cluster_configuration(THREE, "cluster3", addresses_beside(THREE, SUBNET))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shlex
 import threading
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -103,6 +104,14 @@ def test_a_worker_has_no_control_plane() -> None:
     first, second = ([s.name for s in services_of(b, node, 60.0)] for node in b.nodes)
     assert {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} <= set(first)
     assert second == ["containerd", "kubelet", "kube-proxy"]
+
+
+def test_a_node_registers_in_its_locality() -> None:
+    b = addresses().clusters["b"]
+    node = replace(b.nodes[1], locality="region1/zone2")
+    kubelet = next(s for s in services_of(b, node, 60.0) if s.name == "kubelet")
+    labels = "topology.kubernetes.io/region=region1,topology.kubernetes.io/zone=zone2"
+    assert f"--node-labels={labels}" in kubelet.argv
 
 
 def test_a_worker_waits_for_the_control_planes_api_server() -> None:

@@ -128,7 +128,9 @@ def test_the_scenario_is_the_one_that_is_asked_for(
     result.stdout.fnmatch_lines(["cluster2: */two@there"])
 
 
-@pytest.mark.parametrize("topology", ["multi-primary", "primary-remote-multi-network"])
+@pytest.mark.parametrize(
+    "topology", ["multi-primary", "primary-remote-multi-network", "two-regions"]
+)
 def test_a_scenario_that_says_what_is_found(
     start: Start, log: Path, found: list[Discovered], topology: str
 ) -> None:

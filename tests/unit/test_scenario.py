@@ -85,10 +85,62 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
                 "dns-proxying",
             },
         ),
+        (
+            "two-regions",
+            {
+                "multi-cluster",
+                "multi-network",
+                "multi-primary",
+                "east-west-gateway",
+                "locality",
+                "region-per-network",
+            },
+        ),
     ],
 )
 def test_features_of_the_scenarios(scenario_id: str, features: set[str]) -> None:
     assert SCENARIOS[scenario_id].features == features
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "applies"),
+    [
+        ("region1/zone1", "region2/zone1", True),
+        ("region1", "region2", True),
+        ("region1/zone1", "region1/zone2", False),
+        ("region1/zone1", None, False),
+        (None, None, False),
+    ],
+)
+def test_localities_that_differ_are_regions(
+    first: str | None, second: str | None, applies: bool
+) -> None:
+    scenario = SCENARIOS["multi-primary"]
+    clusters = tuple(
+        cluster.model_copy(update={"locality": locality})
+        for cluster, locality in zip(scenario.clusters, (first, second), strict=True)
+    )
+    features = scenario.model_copy(update={"clusters": clusters}).features
+    assert ("locality" in features) == applies
+
+
+@pytest.mark.parametrize(
+    ("scenario_id", "regions", "apart"),
+    [
+        ("multi-primary", ("r1", "r2"), True),
+        ("three-clusters-two-networks", ("r1", "r1", "r2"), True),
+        ("three-clusters-two-networks", ("r1", "r2", "r1"), False),
+    ],
+)
+def test_regions_of_a_network(scenario_id: str, regions: tuple[str, ...], apart: bool) -> None:
+    scenario = SCENARIOS[scenario_id]
+    clusters = tuple(
+        cluster.model_copy(update={"locality": region})
+        for cluster, region in zip(scenario.clusters, regions, strict=True)
+    )
+    features = scenario.model_copy(update={"clusters": clusters}).features
+    assert "locality" in features
+    assert ("region-per-network" in features) == apart
 
 
 def test_the_shipped_scenarios_are_complete() -> None:
@@ -98,6 +150,7 @@ def test_the_shipped_scenarios_are_complete() -> None:
         "primary-remote",
         "primary-remote-multi-network",
         "three-clusters-two-networks",
+        "two-regions",
     ]
 
 
@@ -132,6 +185,11 @@ def test_digest_is_that_of_the_content_not_of_the_id() -> None:
     assert one.model_copy(update={"id": "other"}).digest == one.digest
     assert one.model_copy(update={"mesh_id": "mesh2"}).digest != one.digest
     assert len({scenario.digest for scenario in SCENARIOS.values()}) == len(SCENARIOS)
+
+
+def test_digest_of_what_has_no_localities_is_as_it_was_before_there_were_any() -> None:
+    # baselines of users have it
+    assert SCENARIOS["multi-primary"].digest.startswith("bef9059396cdbb9b56c8f945682d7654")
 
 
 def test_a_scenario_made_in_code_is_checked_too() -> None:

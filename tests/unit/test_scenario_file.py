@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.scenario import Scenario, load_scenario, load_scenarios
-from mesh_fixtures.scenario.file import LARGEST_FILE
+from mesh_fixtures.scenario.file import LARGEST_FILE, as_yaml
 
 GOOD = """\
 title: Two
@@ -57,6 +57,21 @@ def test_clusters_that_are_not_described(tmp_path: Path) -> None:
     assert scenario.digest != load(tmp_path, GOOD).digest
 
 
+def test_localities_of_nodes(tmp_path: Path) -> None:
+    text = GOOD.replace("nodes: 2", "nodes: 3, locality: r2/z1, nodeLocalities: [r2/z2]")
+    first, second = load(tmp_path, text).clusters
+    assert first.localities == ("",)
+    assert second.localities == ("r2/z2", "r2/z1", "r2/z1")
+    assert second.region == "r2"
+    assert load(tmp_path, text).digest != load(tmp_path, GOOD).digest
+
+
+def test_localities_are_written_as_they_are_read(tmp_path: Path) -> None:
+    text = GOOD.replace("nodes: 2", "nodes: 2, locality: r2/z1, nodeLocalities: [r2/z2]")
+    scenario = load(tmp_path, text)
+    assert load(tmp_path, as_yaml(scenario)) == scenario
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path", "said"),
     [
@@ -78,6 +93,20 @@ def test_clusters_that_are_not_described(tmp_path: Path) -> None:
         ("role: primary", "role: primry", "clusters[0].role", "'primary' or 'remote'"),
         ("nodes: 2", "nodes: 0", "clusters[1].nodes", "a whole number from 1"),
         ("nodes: 2", "nodes: two", "clusters[1].nodes", "a whole number from 1"),
+        ("nodes: 2", "locality: r1/z1/s1", "clusters[1].locality", "a region, a slash and a zone"),
+        ("nodes: 2", "nodeLocalities: [r1/z1]", "clusters[1].nodeLocalities", "`locality` too"),
+        (
+            "nodes: 2",
+            "locality: r1, nodeLocalities: [r1/z1, r1/z2]",
+            "clusters[1].nodeLocalities",
+            "at most one for each of 1 nodes",
+        ),
+        (
+            "nodes: 2",
+            "locality: r1/z1, nodes: 2, nodeLocalities: [r1/z2, r2/z1]",
+            "clusters[1].nodeLocalities[1]",
+            "a zone of the cluster's r1",
+        ),
         ("nodes: 2", "nodes: [2]", "clusters[1].nodes", "a list"),
         ("10.101.0.0/16", "10.101.0.1/16", "clusters[0].podCIDR", "an IPv4 network"),
         ("10.101.0.0/16", "10.250.0.0/16", "clusters[0].podCIDR", "overlaps networks[0].cidr"),

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
+from mesh_fixtures.kube.objects import REGION_LABEL
 from mesh_fixtures.scenario import ClusterSpec
 
 LOCALITY = Kind("locality-preference", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
+NODES = Kind("node-region", Layer.ROUTING, ("LOCALITY-1", "LOCALITY-2"))
+OUTLIERS = Kind("outlier-detection-changed", Layer.ROUTING, ("LOCALITY-1",))
 WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
 SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
@@ -118,6 +122,85 @@ def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
             yield Evidence(
                 f"{rule} of {primary} has {' and '.join(named)}",
                 get(primary, f"destinationrule {rule.name} -o yaml", rule.namespace),
+            )
+
+
+def node_regions(case: Case) -> Iterator[Cause]:
+    """Nodes that are not in the region that the scenario says: by them, Istio knows of regions.
+
+    Weights go by the names of regions. For a preference it is enough that regions differ; clusters
+    that have none are in the same one.
+    """
+    declared = {spec.name: spec.region for spec, _ in case.clusters if spec.region}
+    seen = {
+        name: {node.region for node in case.facts.clusters[name].nodes or ()} for name in declared
+    }
+    wrong = {
+        name: [each for each in case.facts.clusters[name].nodes or () if each.region != region]
+        for name, region in declared.items()
+    }
+    moved = tuple(name for name, nodes in wrong.items() if nodes)
+    if not moved:
+        return
+    confused = any(
+        seen[one] & seen[other] and declared[one] != declared[other]
+        for one, other in combinations(declared, 2)
+    )
+    everywhere = all(declared[name] not in seen[name] for name in moved)
+    what = "; ".join(
+        f"{name} in {listed(sorted(each or 'none' for each in seen[name]))}, not {declared[name]}"
+        for name in moved
+    )
+    label = " and ".join(
+        f"kubectl --context={name} label nodes --all --overwrite {REGION_LABEL}={declared[name]}"
+        for name in moved
+    )
+    yield Cause(
+        NODES if confused else replace(NODES, breaks=("LOCALITY-2",)),
+        tuple(declared),
+        f"nodes are in other regions than the scenario says: {what}",
+        tuple(
+            Evidence(
+                f"node {node.name} of {name} is in region {node.region or 'none'}",
+                get(name, f"nodes -L {REGION_LABEL}"),
+            )
+            for name in moved
+            for node in wrong[name]
+        ),
+        f"label them ({label}) and replace the pods, or correct the scenario's localities",
+        certainty="certain" if everywhere else "likely",
+    )
+
+
+def outliers(case: Case) -> Iterator[Cause]:
+    """EnvoyFilters that change when proxies give servers up; what they make of it is not told."""
+    for spec, facts in case.primaries:
+        for each in facts.configured("EnvoyFilter"):
+            if each.namespace not in (case.samples, case.root_namespace):
+                continue
+            values = [
+                value[key]
+                for patch in each.spec.get("configPatches") or ()
+                if isinstance(value := (patch.get("patch") or {}).get("value"), dict)
+                for key in ("outlier_detection", "outlierDetection")
+                if patch.get("applyTo") == "CLUSTER" and key in value
+            ]
+            if not values:
+                continue
+            source = get(spec.name, f"envoyfilter {each.name} -o yaml", each.namespace)
+            yield Cause(
+                OUTLIERS,
+                tuple(
+                    client.name
+                    for client, _ in case.clusters
+                    if case.scenario.control_plane_of(client.name) == spec.name
+                ),
+                f"{each} of {spec.name} changes by which errors clients give servers up, whatever "
+                "DestinationRules say",
+                tuple(Evidence(f"outlier_detection: {value}", source) for value in values),
+                f"remove outlier_detection from {each}, and set outlierDetection in "
+                "DestinationRules",
+                certainty="likely",
             )
 
 
@@ -266,7 +349,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
     return name == full or full.startswith(f"{name}.")
 
 
-RULES = (locality, weighted, fault, sidecar_scope)
+RULES = (locality, node_regions, outliers, weighted, fault, sidecar_scope)
 
 
 def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:

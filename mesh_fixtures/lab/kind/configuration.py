@@ -12,7 +12,12 @@ import yaml
 from mesh_fixtures import patience
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
-from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses, pool_of
+from mesh_fixtures.lab.addressing import (
+    LabAddresses,
+    assign_addresses,
+    locality_labels,
+    pool_of,
+)
 from mesh_fixtures.records import SLOTS
 from mesh_fixtures.scenario import CLUSTER_DOMAIN, Scenario
 
@@ -135,11 +140,8 @@ def cluster_configuration(
     """Kind's configuration of a cluster (kind: "Configuration", v1alpha4)."""
     spec = scenario.cluster(cluster)
     of_cluster = addresses.clusters[cluster]
-    labels = {
-        "topology.kubernetes.io/region": spec.network,
-        "topology.kubernetes.io/zone": cluster,
-    }
     roles = ("control-plane", *("worker",) * (spec.nodes - 1))
+    labels = [locality_labels(each.locality) for each in of_cluster.nodes]
     patches = []
     if of_cluster.domain != CLUSTER_DOMAIN:  # kubeadm: ClusterConfiguration, networking
         patches.append(
@@ -157,7 +159,7 @@ def cluster_configuration(
             "podSubnet": str(of_cluster.pod_cidr),
             "serviceSubnet": str(of_cluster.service_cidr),
         },
-        "nodes": [{"role": role, "labels": labels} for role in roles],
+        "nodes": [{"role": role, "labels": each} for role, each in zip(roles, labels, strict=True)],
         **own,
     }
 

@@ -47,6 +47,7 @@ def infer(
     mesh, found_notes = _mesh(found)
     notes += found_notes
     clusters = []
+    regions = _regions(found)
     for at, each in enumerate(found):
         primary = None
         if not is_primary(each, found):
@@ -59,6 +60,7 @@ def infer(
                 "role": "remote" if primary else "primary",
                 "primary": primary,
                 "helloworld": f"v{at + 1}",
+                "locality": regions.get(each.cluster),
             }
         )
     _require_sidecars(found, {str(each["network"]) for each in clusters})
@@ -249,6 +251,17 @@ def _networks(found: Sequence[Installation]) -> Iterator[str]:
             yield f"{each.cluster}: its network is {words}"
         elif not networks:
             yield f"{each.cluster}: no network is set; it is described as {UNNAMED_NETWORK}"
+
+
+def _regions(found: Sequence[Installation]) -> dict[str, str]:
+    """The region of each cluster, by which clients may prefer some to others: none where all are in
+    the same, or where a cluster is in none or in several.
+    """
+    regions = {each.cluster: each.regions or frozenset() for each in found}
+    if not all(len(those) == 1 and all(those) for those in regions.values()):
+        return {}
+    single = {cluster: min(those) for cluster, those in regions.items()}
+    return single if len(set(single.values())) > 1 else {}
 
 
 def _require_sidecars(found: Sequence[Installation], networks: set[str]) -> None:

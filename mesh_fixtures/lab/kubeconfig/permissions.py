@@ -22,6 +22,7 @@ from mesh_fixtures.kube.resources import (
     EVENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    NODES,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -110,6 +111,13 @@ RULES: Final = (
     ),
     Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
     Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
+    Rule(
+        "cluster",
+        (NODES,),
+        ("list",),
+        "which regions the clusters are in",
+        without="LOCALITY-2",
+    ),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
@@ -123,7 +131,8 @@ RULES: Final = (
         "own",
         (DESTINATION_RULES,),
         ("create",),
-        "where a gateway chooses between clusters or is counted on: a connection for each request",
+        "where a gateway chooses between clusters or is counted on: a connection for each request; "
+        "weights of regions",
     ),
     Rule(
         "own",

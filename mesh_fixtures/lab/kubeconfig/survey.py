@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, DNS_CAPTURE, NETWORK_LABEL
 from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import (
@@ -23,6 +23,7 @@ from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    NODES,
     SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
@@ -92,6 +93,7 @@ class Installation:
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
         dns_proxying: whether the mesh configuration has proxies answer DNS queries.
+        regions: of its nodes, empty for a node that has none; None where they may not be listed.
     """
 
     cluster: str
@@ -109,6 +111,7 @@ class Installation:
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
     dns_proxying: bool = False
+    regions: frozenset[str] | None = None
 
     @property
     def is_there(self) -> bool:
@@ -146,6 +149,7 @@ def installation(kube: KubeClient) -> Installation:
         ambient=_ambient(kube),
         ambient_networks=_said(ambient_networks, kube) or frozenset(),
         dns_proxying=bool(istiods) and dns_proxying(maps),
+        regions=regions(kube),
     )
 
 
@@ -235,6 +239,18 @@ def _said(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
 def _reads(kube: KubeClient) -> frozenset[str] | None:
     found = _said(remote_clusters, kube)
     return frozenset(each.id for known in found for each in known.clusters) if found else None
+
+
+def regions(kube: KubeClient) -> frozenset[str] | None:
+    """Regions of a cluster's nodes; None where these may not be listed: few requirements need it.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    try:
+        return frozenset(node.region for node in kube.list(NODES))
+    except NotPermitted:
+        return None
 
 
 def _ambient(kube: KubeClient) -> Mapping[str, int]:

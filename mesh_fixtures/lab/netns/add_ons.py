@@ -14,8 +14,7 @@ import yaml
 
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.lab import load_balancer
-from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses
-from mesh_fixtures.lab.netns.components import node_labels
+from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses, locality_labels
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 
 Manifest = dict[str, Any]
@@ -62,7 +61,7 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     webhooks = _of_kinds(everything, [_WEBHOOK])
     apart = ("CustomResourceDefinition", *_OF_ONE_CLUSTER, *_WORKLOADS, _WEBHOOK)
     return AddOns(
-        nodes=tuple(node_manifest(cluster, node) for node in cluster.nodes),
+        nodes=tuple(map(node_manifest, cluster.nodes)),
         definitions=definitions,
         shared=tuple(m for m in everything if m["kind"] not in apart),
         of_cluster=(
@@ -74,7 +73,7 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     )
 
 
-def node_manifest(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
+def node_manifest(node: NodeAddresses) -> Manifest:
     """What the lab decides about a node: its pod CIDR and labels, and its addresses, so that
     kube-proxy need not wait for the kubelet to register it.
     """
@@ -82,7 +81,7 @@ def node_manifest(cluster: ClusterAddresses, node: NodeAddresses) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node.name, "labels": labels | node_labels(cluster)},
+        "metadata": {"name": node.name, "labels": labels | locality_labels(node.locality)},
         "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [str(node.pod_cidr)]},
         "status": {
             "addresses": [

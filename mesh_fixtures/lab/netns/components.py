@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import yaml
 
-from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses
+from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses, locality_labels
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, NODE_INTERFACE
 
 CONFIGURATION = "/etc/kubernetes"
@@ -115,14 +115,6 @@ class NodeSpec:
         )
 
 
-def node_labels(cluster: ClusterAddresses) -> dict[str, str]:
-    """One zone for each cluster: Istio derives localities from these labels."""
-    return {
-        "topology.kubernetes.io/region": cluster.network.name,
-        "topology.kubernetes.io/zone": cluster.name,
-    }
-
-
 def services_of(
     cluster: ClusterAddresses, node: NodeAddresses, request_seconds: float
 ) -> tuple[Service, ...]:
@@ -132,6 +124,7 @@ def services_of(
         request_seconds: how long the API server works on a request.
     """
     on_control_plane = node == cluster.control_plane
+    labels = locality_labels(node.locality)
     ready = _api_server_ready("127.0.0.1" if on_control_plane else cluster.control_plane.address)
     # Before kube-proxy's rules are there, a pod's connection to a service would hang for long.
     services_translated = f"tcp://{cluster.kubernetes_service}:443"
@@ -144,7 +137,7 @@ def services_of(
             f"--kubeconfig={CONFIGURATION}/kubelet.conf",
             f"--hostname-override={node.name}",
             f"--node-ip={node.address}",
-            "--node-labels=" + ",".join(f"{k}={v}" for k, v in node_labels(cluster).items()),
+            "--node-labels=" + ",".join(f"{k}={v}" for k, v in labels.items()),
             wants=(ready, f"unix://{CONTAINERD_SOCKET}", services_translated),
         ),
         _service(
