@@ -37,15 +37,18 @@ class Probes(Protocol):
 
 
 @contextmanager
-def fresh_connections(view: MeshView) -> Iterator[None]:
+def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
     """HelloWorld by a name that nobody else asks for, with connections that serve one request each,
     while the block runs. Its removal is started, whatever ends the block, and not waited for; in an
     existing mesh, it is deleted with the run's namespace.
 
+    Args:
+        service: the name.
+
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
-    made = {name: _objects(view, name) for name in view.kube}
+    made = {name: _objects(view, name, service) for name in view.kube}
     try:
         parallel_map(lambda cluster: _create(view, cluster, made[cluster]), made)
         yield
@@ -68,12 +71,12 @@ def without_preference(view: MeshView, probes: Probes) -> Iterator[str]:
         yield SERVICE
 
 
-def _objects(view: MeshView, cluster: str) -> Objects:
-    texts = [service_manifest(SERVICE)]
+def _objects(view: MeshView, cluster: str, service: str) -> Objects:
+    texts = [service_manifest(service)]
     if view.scenario.cluster(cluster).is_primary:
         kube = view.kube[cluster]
         domain = kube.names.cluster_domain
-        texts.insert(0, fresh_connections_manifest(kube.sample_namespace, SERVICE, domain))
+        texts.insert(0, fresh_connections_manifest(kube.sample_namespace, service, domain))
     return [yaml.safe_load(text) for text in texts]
 
 
