@@ -46,8 +46,8 @@ from mesh_fixtures.verdict.findings import Finding, Subject
 SERVICE: Final = "helloworld-authz"
 
 REQUESTS: Final = 8
-"""From each cluster by each policy at a time. As many policies deny as allow, so that a cluster
-which denies nobody is not asked by any of these in one of 2^64 runs."""
+"""From each cluster by each policy at a time. Five policies deny a client, so that a cluster which
+gets half of the requests and denies nobody is asked by none of them in one of 2^40 runs."""
 
 ROUNDS: Final = 6
 """How often that many are sent, until each cluster that must answer has."""
@@ -98,7 +98,11 @@ def _delete(view: MeshView, cluster: str, names: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Probes:
-    """How the mesh is observed, and what is made in it for that."""
+    """How the mesh is observed, and what is made in it for that.
+
+    Attributes:
+        settling_seconds: for what is made to reach proxies or to leave them, on an idle machine.
+    """
 
     identity: Callable[[KubeClient, Pod], Identity | None] = identity
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
@@ -109,6 +113,7 @@ class Probes:
         client_endpoints
     )
     marked_requests: Callable[..., Results] = marked_requests
+    settling_seconds: float = SETTLING_SECONDS
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,12 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     pods = view.each(_servers)
     if bare := [*_bare(pods)]:
         return Outcome.judged(bare)
-    trial = _Trial(mesh, probes, pods, view.each(lambda kube: _client(probes, kube)))
+    trial = _Trial(view, probes, pods, view.each(lambda kube: _client(probes, kube)))
     broad = trial.allowing_otherwise()
     made = policies(trial.tried, trial.token, by_allowing=not broad)
     with probes.fresh_connections(view, SERVICE):
         with probes.applied(view, made):
-            probes.client_endpoints(view, mesh.patient(SETTLING_SECONDS), SERVICE)
+            probes.client_endpoints(view, patient(probes.settling_seconds), SERVICE)
             begun = trial.settled(lambda held: not [*without(held, trial.token)])
             asked = trial.ask()
         findings = [*without(begun.value, trial.token), *judged(asked, [*view.kube])]
@@ -179,13 +184,13 @@ class _Trial:
 
     def __init__(
         self,
-        mesh: ObservedMesh,
+        view: MeshView,
         probes: Probes,
         servers: Mapping[str, Sequence[Pod]],
         clients: Mapping[str, Client],
     ) -> None:
-        view, scenario = mesh.view, mesh.scenario
-        self._mesh, self._view, self._probes = mesh, view, probes
+        scenario = view.scenario
+        self._view, self._probes = view, probes
         self._servers = {
             (cluster, pod.name): pod for cluster, those in servers.items() for pod in those
         }
@@ -197,8 +202,8 @@ class _Trial:
         }
         self.token = secrets.token_hex(4)
         ids = [each.spiffe_id for each in clients.values()]
-        namespace = next(iter(view.kube.values())).sample_namespace
-        self.tried = restrictions(ids, namespace, self.token)
+        self._namespace = next(iter(view.kube.values())).sample_namespace
+        self.tried = restrictions(ids, self._namespace, self.token)
 
     def held(self) -> Held:
         """What the proxies of all servers enforce."""
@@ -211,17 +216,17 @@ class _Trial:
         """Policies that allow requests to HelloWorld already, besides those of a killed run that
         are about to be deleted.
         """
-        namespace = next(iter(self._view.kube.values())).sample_namespace
         names = {name for each in self.held().values() for name in each.allowing}
-        left: tuple[str, ...] = () if self._view.lab.external else (f"{namespace}/{OWN}",)
-        return sorted(name for name in names if not name.startswith(left))
+        left = f"{self._namespace}/{OWN}"
+        external = self._view.lab.external
+        return sorted(name for name in names if external or not name.startswith(left))
 
     def settled(self, accept: Callable[[Held], bool]) -> Settled[Held]:
         """What they enforce once it is as it must be, or was waited for long enough."""
         return settle(
             self.held,
             accept,
-            deadline=self._mesh.patient(SETTLING_SECONDS),
+            deadline=patient(self._probes.settling_seconds),
             interval=_INTERVAL,
         )
 

@@ -139,6 +139,7 @@ class Mesh:
             applied=self.apply,
             client_endpoints=lambda view, seconds, service: {},
             marked_requests=self.requests,
+            settling_seconds=0.0,
         )
         return checked(authz_1, mesh(view), probes)
 
