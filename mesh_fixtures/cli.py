@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import cast
 
 from mesh_fixtures import __version__, options, patience
-from mesh_fixtures.commands import Command, chosen_patience, read_options_file
+from mesh_fixtures.commands import Command, chosen_patience, read_options_file, tell
 from mesh_fixtures.errors import (
     MeshConformanceError,
     OptionsError,
@@ -74,7 +74,7 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
         try:
             read_options_file(parsed)
         except OptionsError as error:
-            print(error, file=sys.stderr)
+            tell(error, parsed)
             return USAGE
     if "patience" in parsed and not takes_unknown:
         try:
@@ -120,10 +120,10 @@ def _run(parsed: Namespace, sink: Sink) -> int:
         sys.stdout.flush()
         return status
     except (ScenarioError, ReportError) as error:
-        print(error, file=sys.stderr)
+        tell(error, parsed)
         return USAGE
     except MeshConformanceError as error:
-        print(error, file=sys.stderr)
+        tell(error, parsed)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,22 @@ from mesh_fixtures.patience import one_at_a_time
 from mesh_fixtures.progress import Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mesh_fixtures.images import ImageSet
     from mesh_fixtures.install.step import Plan
     from mesh_fixtures.install.upgrade import Version
     from mesh_fixtures.options import Choice, Strategy
     from mesh_fixtures.scenario import Scenario
 
 
-def install(lab: Lab, progress: Progress) -> None:
+def install(lab: Lab, progress: Progress, *, overlap: bool = False) -> None:
     """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
     mesh is only checked to be there.
+
+    Args:
+        overlap: deploy the sample workloads meanwhile, of which `deploy_sample` then only sees
+            that they are ready.
 
     Raises:
         StepFailed: a step of the plan failed.
@@ -39,8 +47,13 @@ def install(lab: Lab, progress: Progress) -> None:
         lab.wait_ready()  # it is work beside the steps, too
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
+    installation = _installation(lab)
     try:
-        run_in_lab(_installation(lab), lab, progress)
+        if overlap:
+            with _deploying(lab):
+                run_in_lab(overlapped(installation, lab.scenario, lab.images), lab, progress)
+        else:
+            run_in_lab(installation, lab, progress)
     except StepFailed:
         # A lab that is not ready is the cause then, and not the mesh.
         lab.wait_ready()
@@ -59,6 +72,18 @@ def _installation(lab: Lab) -> Plan:
     return plan(lab.scenario, images, lab.earlier.charts, names.istioctl_of(images.istio_version))
 
 
+def overlapped(installation: Plan, scenario: Scenario, images: ImageSet) -> Plan:
+    """An installation, and the sample workloads of each cluster once proxies are injected there."""
+    from mesh_fixtures.install.plan import injection
+    from mesh_fixtures.workloads import workload_plan
+
+    steps = (
+        replace(step, needs=step.needs or injection(scenario, step.cluster))
+        for step in workload_plan(scenario, images).steps
+    )
+    return replace(installation, steps=(*installation.steps, *steps))
+
+
 def deploy_sample(lab: Lab, progress: Progress) -> None:
     """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
 
@@ -71,21 +96,35 @@ def deploy_sample(lab: Lab, progress: Progress) -> None:
         lab.deploy_sample()
         return
 
-    from mesh_fixtures.install.executor import run_in_lab, working_folder
+    from mesh_fixtures.install.executor import run_in_lab
     from mesh_fixtures.workloads import workload_plan
 
     plan = workload_plan(lab.scenario, lab.images)
-    folder = working_folder(lab)
-    folder.mkdir(parents=True, exist_ok=True)
-    begun, done = folder / "sample.begun", folder / "sample.done"
+    begun, done = _marks(lab)
     if done.exists():
         run_in_lab(_readiness_of(plan), lab, progress)
         return
     if begun.exists():
         run_in_lab(_removal(lab.scenario), lab, progress)
+    with _deploying(lab):
+        run_in_lab(plan, lab, progress)
+
+
+@contextmanager
+def _deploying(lab: Lab) -> Iterator[None]:
+    """Mark on disk that sample workloads are deployed: begun, and done unless something fails."""
+    begun, done = _marks(lab)
+    begun.parent.mkdir(parents=True, exist_ok=True)
     begun.touch()
-    run_in_lab(plan, lab, progress)
+    yield
     done.touch()
+
+
+def _marks(lab: Lab) -> tuple[Path, Path]:
+    from mesh_fixtures.install.executor import working_folder
+
+    folder = working_folder(lab)
+    return folder / "sample.begun", folder / "sample.done"
 
 
 def _readiness_of(workloads: Plan) -> Plan:
@@ -120,14 +159,17 @@ def _removal(scenario: Scenario) -> Plan:
     return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
 
 
-def bring_up(lab: Lab, progress: Progress) -> None:
+def bring_up(lab: Lab, progress: Progress, *, overlap: bool) -> None:
     """Install what a kept lab does not hold yet, and deploy the sample workloads.
+
+    Args:
+        overlap: as for `install`.
 
     Raises:
         StepFailed: a step failed.
     """
     if not lab.installed:
-        install(lab, progress.within("mesh"))
+        install(lab, progress.within("mesh"), overlap=overlap)
         lab.mark_installed()
     deploy_sample(lab, progress.within("samples"))
 

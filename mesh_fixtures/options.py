@@ -397,6 +397,14 @@ DISRUPTIVE = Option(
     choices=(*ON, *OFF),
     switch=True,
 )
+OVERLAP = Option(
+    "mesh_overlap",
+    OFF[0],
+    "deploy the sample workloads of a cluster as soon as proxies are injected there, while the "
+    "rest of the mesh is still installed; the guide deploys them afterwards",
+    choices=(*ON, *OFF),
+    switch=True,
+)
 REPORT = Option(
     "mesh_report",
     "",
@@ -492,6 +500,7 @@ OF_A_RUN: Final = (
     EXCLUDE,
     BASELINE,
     DISRUPTIVE,
+    OVERLAP,
     PATIENCE,
     REPORT,
     *IMPLEMENTATION,

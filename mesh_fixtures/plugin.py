@@ -380,10 +380,10 @@ def pytest_mesh_provider(config: pytest.Config) -> Provider:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_mesh_install(lab: Lab, progress: Progress) -> bool:
+def pytest_mesh_install(config: pytest.Config, lab: Lab, progress: Progress) -> bool:
     from mesh_fixtures import flow
 
-    flow.install(lab, progress)
+    flow.install(lab, progress, overlap=config.stash[RUN].settings.overlap)
     return True
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -143,6 +145,27 @@ def value_of(arguments: Namespace, option: Option) -> Any:
 def given(arguments: Namespace, option: Option) -> tuple[str, ...]:
     """The values of an option, as in `look_up`."""
     return look_up(arguments, option).values
+
+
+def tell(text: object, arguments: Namespace) -> None:
+    """Print what went wrong on standard error, with flags as they are given to this command, which
+    has `--system-namespace` where pytest has `--mesh-system-namespace`.
+    """
+    print(with_own_flags(str(text), vars(arguments)), file=sys.stderr)
+
+
+def with_own_flags(text: str, declared: Container[str]) -> str:
+    """The text with the flags of a command.
+
+    Args:
+        declared: short names of its options; flags of others stay as pytest has them.
+    """
+
+    def own(found: re.Match[str]) -> str:
+        name = found[1]
+        return f"--{name}" if name.replace("-", "_") in declared else found[0]
+
+    return re.sub(r"(?<![\w-])--mesh-([a-z][a-z-]*[a-z])", own, text)
 
 
 def look_up(arguments: Namespace, option: Option) -> Given:

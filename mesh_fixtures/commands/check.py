@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from mesh_fixtures.commands import (
     find_scenario,
     look_up,
     own,
+    tell,
 )
 from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, MeshConformanceError
@@ -77,17 +78,20 @@ def run(arguments: Namespace, sink: Sink) -> int:
         with provider.read_only(scenario) as lab:
             seen = check(lab)
     except MeshConformanceError as error:
-        print(error, file=sys.stderr)
+        tell(error, arguments)
         return NOT_CHECKED
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", arguments)
     seconds = time.monotonic() - begun
     if arguments.output == "json":
         print(json.dumps(as_json(seen, seconds), indent=2))
     else:
         print(*as_text(seen, seconds), sep="\n")
     if metrics is not None or endpoint:
-        _measure(as_metrics(seen, provider.name, began), metrics, endpoint)
+        from mesh_fixtures.report import otlp
+
+        if warning := otlp.deliver(as_metrics(seen, provider.name, began), metrics, endpoint):
+            print(f"warning: {warning}", file=sys.stderr)
     return 0 if seen.result == "met" else NOT_MET
 
 
@@ -116,20 +120,6 @@ def _metrics_wanted(arguments: Namespace) -> tuple[Path | None, str]:
         raise MachineError(
             wanted="a collector's URL", seen=str(error), where=otlp.source
         ) from error
-
-
-def _measure(samples: Sequence[Sample], file: Path | None, endpoint: str) -> None:
-    """Write metrics and send them; a collector that does not take them is a warning.
-
-    Raises:
-        OSError: they could not be written.
-    """
-    from mesh_fixtures.report import metrics, otlp
-
-    if file is not None:
-        metrics.write(samples, file)
-    if endpoint and (why := otlp.send(samples, endpoint)):
-        print(f"warning: metrics were not sent to {endpoint}: {why}", file=sys.stderr)
 
 
 def _mesh(arguments: Namespace) -> tuple[Provider, Scenario, tuple[str, ...]]:

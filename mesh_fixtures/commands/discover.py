@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_external, add_patience, own
+from mesh_fixtures.commands import add_external, add_patience, own, tell
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Sink
 from mesh_fixtures.scenario import as_yaml
@@ -35,6 +34,6 @@ def run(arguments: Namespace, sink: Sink) -> int:
     providers.check_machine(provider)
     found = provider.discover()
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", arguments)
     print(as_yaml(found.scenario), end="")
     return 0

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mesh_fixtures import providers
-from mesh_fixtures.commands import add_patience, add_provider, choice
+from mesh_fixtures.commands import add_patience, add_provider, choice, with_own_flags
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import Choice
@@ -34,14 +34,15 @@ def run(arguments: Namespace, sink: Sink) -> int:
         print(f"provider: {providers.choose(asked)}")
     except MachineError as error:
         print(f"missing: {error.wanted}; there is {error.seen}")
-        print(f"    fix: {error.remedy}")
+        print(f"    fix: {with_own_flags(error.remedy, vars(arguments))}")
         return 1
     found = problems(asked)
     for problem in found:
         print(f"missing: {problem.missing}")
         if problem.without:
             print(f" impact: {problem.without} cannot be verified, all else can")
-        print(f"    fix: {problem.remedy or '(nothing known)'}")
+        fix = with_own_flags(problem.remedy, vars(arguments))
+        print(f"    fix: {fix or '(nothing known)'}")
     if not found:
         print("nothing is missing")
     return 1 if any(not problem.without for problem in found) else 0

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from mesh_fixtures import flow, providers
+from mesh_fixtures import flow, options, providers
 from mesh_fixtures.commands import (
     add_patience,
     add_progress,
@@ -16,6 +16,7 @@ from mesh_fixtures.commands import (
     add_scenarios_folder,
     choice,
     find_scenario,
+    look_up,
 )
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.interruption import interruption
@@ -44,6 +45,7 @@ def add(parser: ArgumentParser) -> None:
         help="where the printed kubeconfig reaches API servers: on this machine's loopback, or at "
         "their own addresses inside the lab's networks (default: %(default)s)",
     )
+    options.declare(parser, options.OVERLAP)
     add_patience(parser)
     add_progress(parser)
     parser.epilog = (
@@ -54,6 +56,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     scenario = find_scenario(arguments.scenario, arguments)
+    overlap = look_up(arguments, options.OVERLAP).single in options.ON
     provider = providers.make(choice(arguments))
     providers.check_machine(provider)
     times = StepTimes()
@@ -66,7 +69,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
             if arguments.bare:
                 lab.wait_ready()
             else:
-                flow.bring_up(lab, progress)
+                flow.bring_up(lab, progress, overlap=overlap)
             up = True
         finally:
             with interruption.removing():

@@ -179,7 +179,7 @@ def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method)
         cluster=cluster,
         section=_section(scenario, cluster),
         title=f"Install the east-west gateway of {cluster}",
-        needs=_injection(scenario, cluster),
+        needs=injection(scenario, cluster),
         commands=recipe.commands,
         files=recipe.files,
         deadline=180,
@@ -190,7 +190,7 @@ def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method)
     )
 
 
-def _injection(scenario: Scenario, cluster: str) -> tuple[str, ...]:
+def injection(scenario: Scenario, cluster: str) -> tuple[str, ...]:
     """Steps after which a pod of this cluster gets its proxy and its proxy finds istiod."""
     if scenario.cluster(cluster).is_primary:
         return (ids.istiod(cluster),)

@@ -70,6 +70,8 @@ class Container:
     """A container that runs as long as its pod does.
 
     Attributes:
+        image_id: what the kubelet runs, with a digest (Kubernetes API: ContainerStatus, imageID);
+            empty before that.
         env: variables with literal values; those from fields, secrets or maps are left out.
         ready: as the kubelet last reported.
         running: it was started and has not ended, as the kubelet last reported.
@@ -92,6 +94,7 @@ class Container:
     running: bool = False
     ended: str = ""
     arguments: tuple[str, ...] = ()
+    image_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
     return Container(
         name=spec["name"],
         image=spec.get("image", ""),
+        image_id=status.get("imageID", ""),
         env=_literals(spec),
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),

@@ -95,6 +95,28 @@ def proxy(kube: KubeClient) -> str:
     return envoy_version(str(answer["version"]))
 
 
+def istiod_image(kube: KubeClient) -> str:
+    """Image that istiod runs, with its digest."""
+    return _digested(kube.pod_of(kube.names.system_namespace, SELECTOR), CONTAINER)
+
+
+def proxy_image(kube: KubeClient) -> str:
+    """Image that Sleep's proxy runs, with its digest."""
+    return _digested(kube.pod_of(kube.sample_namespace, "app=sleep"), PROXY)
+
+
+def _digested(pod: Pod, name: str) -> str:
+    """A container's image: by the digest that its registry knows, else by the one of its
+    configuration, which is all that a node knows of an image that was never pulled.
+    """
+    container = pod.container(name)
+    if container is None or not container.image_id:
+        return ""
+    _, separator, pulled = container.image_id.rpartition("://")
+    known = pulled if separator else container.image_id
+    return known if "@" in known else f"{container.image} ({known})"
+
+
 def envoy_version(build: str) -> str:
     """The version in Envoy's build: commit, version, state of the source, type, TLS library."""
     parts = build.split("/")

@@ -140,6 +140,8 @@ class Versions(Part):
         istio: what istiod says of itself; where it could not be asked, what was to be installed.
         proxy: Envoy's, as the proxies say.
         images: `built`, `released`, or empty for a mesh that somebody else installed.
+        istiod_image: what istiod runs, with the image's digest.
+        proxy_image: what Sleep's proxy runs, with the image's digest.
     """
 
     harness: str
@@ -148,6 +150,8 @@ class Versions(Part):
     proxy: str = ""
     metallb: str = ""
     images: str = ""
+    istiod_image: str = ""
+    proxy_image: str = ""
 
 
 class Retried(Part):
@@ -173,6 +177,7 @@ class Run(Part):
         interrupted: why the run ended before all that was selected; empty where it did not.
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
+        overlap: whether sample workloads were deployed while the mesh was still installed.
         upgraded_from: version of Istio from which the mesh was upgraded to that of `Versions`;
             empty where it was not.
         upgrade: how: `in-place` or `revision`.
@@ -188,6 +193,7 @@ class Run(Part):
     interrupted: str = ""
     requests: int
     disruptive: bool
+    overlap: bool = False
     upgraded_from: str = ""
     upgrade: str = ""
     patience: Annotated[float, Field(ge=1)] = 1.0

@@ -6,7 +6,8 @@ with credentials. Source: OpenTelemetry, OTLP Exporter Configuration.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mesh_fixtures.patience import patient
-from mesh_fixtures.report.metrics import Sample
+from mesh_fixtures.report.metrics import Sample, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opentelemetry.sdk.metrics.export import MetricsData
 
 EXTRA: Final = "otlp"
@@ -29,6 +32,12 @@ _MARGIN_SECONDS: Final = 1.0
 _SIGNAL: Final = "/v1/metrics"
 _SERVICE: Final = "mesh-conformance"
 """Also the name of this project's distribution."""
+
+_CREDENTIAL_PROVIDERS: Final = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_METRICS_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+)
+"""Environment variables; source: OpenTelemetry Python, Environment Variables."""
 
 _LIBRARY: Final = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 
@@ -72,6 +81,25 @@ def _is_installed() -> bool:
         return False
 
 
+def deliver(samples: Sequence[Sample], file: Path | None, endpoint: str) -> str:
+    """Write metrics and send them, each where it is asked for.
+
+    Args:
+        file: None for none.
+        endpoint: as `endpoint_of`; empty for none.
+
+    Returns:
+        A warning where they were not sent; empty where all went well.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    if file is not None:
+        write(samples, file)
+    why = send(samples, endpoint) if endpoint else ""
+    return f"metrics were not sent to {endpoint}: {why}" if why else ""
+
+
 def send(samples: Iterable[Sample], endpoint: str, seconds: float | None = None) -> str:
     """Send metrics, once.
 
@@ -89,7 +117,7 @@ def send(samples: Iterable[Sample], endpoint: str, seconds: float | None = None)
     def export() -> None:
         try:
             with _logged(troubles):
-                _export(_data(samples), endpoint, seconds)
+                _export(_data(samples), endpoint, seconds, troubles)
             troubles.clear()  # what was overcome
         except Exception as error:  # of whichever library
             troubles.append(f"{type(error).__name__}: {error}")
@@ -121,13 +149,34 @@ def _data(samples: Iterable[Sample]) -> MetricsData | None:
     return reader.get_metrics_data()
 
 
-def _export(data: MetricsData | None, endpoint: str, seconds: float) -> None:
+def _export(data: MetricsData | None, endpoint: str, seconds: float, troubles: list[str]) -> None:
+    """Send metrics once; the library does not say what failed where no time is left to try again.
+
+    Args:
+        troubles: gets what kept a request from being taken.
+    """
+    import requests
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import MetricExportResult
 
     if data is None:
         return
-    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=seconds)
+
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+            try:
+                answer = super().send(request, **kwargs)
+            except requests.RequestException as error:
+                troubles.append(str(error))
+                raise
+            if not answer.ok:
+                troubles.append(f"{answer.status_code} {answer.reason}")
+            return answer
+
+    # with one of those, the library makes the session
+    provided = any(name in os.environ for name in _CREDENTIAL_PROVIDERS)
+    session = None if provided else Session()
+    exporter = OTLPMetricExporter(endpoint=endpoint, timeout=seconds, session=session)
     try:
         if exporter.export(data, timeout_millis=1000 * seconds) is not MetricExportResult.SUCCESS:
             raise ConnectionError("the collector did not take them")

@@ -47,6 +47,7 @@ class Settings:
             JSON; empty for nothing.
         baseline: whose known failures do not fail the run; None means that there are none.
         disruptive: verify disruptive requirements, too.
+        overlap: deploy sample workloads while the mesh is still installed.
         report: folder for what is written of the run; None means the default one.
         metrics: file for the results as metrics; None for none.
         otlp: where a collector takes metrics; empty for none.
@@ -69,6 +70,7 @@ class Settings:
     implementation: Mapping[str, Any] = field(default_factory=dict)
     baseline: Path | None = None
     disruptive: bool = False
+    overlap: bool = False
     report: Path | None = None
     metrics: Path | None = None
     otlp: str = ""
@@ -140,6 +142,7 @@ def resolve(config: pytest.Config) -> Settings:
         implementation=options.implementation_of(lambda option: values[option.name]),
         baseline=values[options.BASELINE.name].path,
         disruptive=single(options.DISRUPTIVE) in ON,
+        overlap=_overlap(values[options.OVERLAP.name], external=external),
         report=values[options.REPORT.name].path,
         metrics=values[options.METRICS.name].path,
         otlp=_otlp(values[options.OTLP.name]),
@@ -215,6 +218,13 @@ def _require_fit(choice: Choice, *, external: bool, plan: bool) -> None:
         )
     if external and plan:
         raise pytest.UsageError("--mesh-plan: nothing is installed in existing clusters")
+
+
+def _overlap(given: Given, *, external: bool) -> bool:
+    asked = given.single in ON
+    if asked and external:
+        raise pytest.UsageError(f"{given.source}: nothing is installed in existing clusters")
+    return asked
 
 
 def _paths(given: Given) -> tuple[Path, ...]:

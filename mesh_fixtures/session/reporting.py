@@ -146,12 +146,7 @@ class Reporting:
         from mesh_fixtures.report import metrics, otlp
 
         samples = [each for report in self._written for each in metrics.of_report(report)]
-        if settings.metrics is not None:
-            metrics.write(samples, settings.metrics)
-        if settings.otlp:
-            why = otlp.send(samples, settings.otlp)
-            if why:
-                self._warning = f"metrics were not sent to {settings.otlp}: {why}"
+        self._warning = otlp.deliver(samples, settings.metrics, settings.otlp)
 
     def _report(self, topology: str, exitstatus: int) -> Report:
         from mesh_fixtures.report import Seen, build
@@ -180,6 +175,7 @@ class Reporting:
                 interrupted=interrupted,
                 requests=settings.requests,
                 disruptive=settings.disruptive,
+                overlap=settings.overlap,
                 upgraded_from=providers.earlier_of(settings.provider),
                 upgrade=settings.provider.strategy or "",
                 patience=settings.patience.factor,

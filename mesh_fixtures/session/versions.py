@@ -35,6 +35,8 @@ def seen_in(lab: Lab) -> Mapping[str, str]:
         "kubernetes": versions.kubernetes,
         "proxy": versions.proxy,
         "metallb": versions.metallb,
+        "istiod_image": versions.istiod_image,
+        "proxy_image": versions.proxy_image,
     }
     found: dict[str, set[str]] = {name: set() for name in asked}
     try:

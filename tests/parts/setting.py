@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +12,13 @@ from typing import Final
 
 import yaml
 
-from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog, images, manifests, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.progress import Progress
-from tests.kind_environment.terminal import say
 from tests.parts import published
 from tests.parts.site import Site, serving
 from tests.released import registry
+from tests.released.own_cache import own_cache
 from tests.released.registry import Registry
 
 MEGABIT: Final = 1e6 / 8
@@ -61,7 +59,7 @@ def setting(
         tempfile.TemporaryDirectory(prefix="mesh-registry-") as folder,
         registry.running(program, Path(folder)) as images_server,
         serving(Site(files, rate=rate)) as site,
-        _own_cache(share=not from_nothing) as cache,
+        own_cache(() if from_nothing else (SHARED,)) as cache,
     ):
         with progress.phase("fill"):
             mirrored = _fill(images_server, built["images"].folder / images.ARCHIVE)
@@ -101,22 +99,3 @@ def _metallb_images() -> dict[str, str]:
     source = built["metallb"].folder / manifests.METALLB_SOURCE
     documents = [each for each in yaml.safe_load_all(source.read_text()) if each]
     return manifests.images_by_container(documents)
-
-
-@contextmanager
-def _own_cache(*, share: bool) -> Iterator[Path]:
-    home = cache_root().parent
-    folder = Path(tempfile.mkdtemp(prefix="parts-", dir=home.parent))
-    own = folder / home.name / cache_root().name
-    own.mkdir(parents=True)
-    if share:
-        (own / SHARED).symlink_to(cache_root() / SHARED)
-    before = {record.id for record in records.load_all()}
-    try:
-        yield folder
-    finally:
-        kept = {record.id for record in records.load_all()} - before
-        if kept:
-            say(f"{folder} stays, as nodes have it mounted: {', '.join(kept)}")
-        else:
-            shutil.rmtree(folder)

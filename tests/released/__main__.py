@@ -10,16 +10,13 @@ alone. Pulled images go into a cache of their own, which is removed in the end.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog, helm, images, pulling, store, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.errors import MeshConformanceError
@@ -27,6 +24,7 @@ from mesh_fixtures.progress import Progress
 from mesh_fixtures.progress.display import Display
 from tests.kind_environment.terminal import say
 from tests.released import registry
+from tests.released.own_cache import own_cache
 from tests.released.registry import Registry
 
 USAGE: Final = 2
@@ -35,6 +33,8 @@ FAILED: Final = 1
 VARIANT: Final = "distroless"
 TAG: Final = versions.ISTIO
 """What istioctl would take by itself."""
+
+_PULLED: Final = {pulling.PART, store.OF_PULLED}
 
 
 def main(command: Sequence[str]) -> int:
@@ -60,7 +60,7 @@ def _run(command: Sequence[str], progress: Progress) -> int:
     built = Cache(cache_root()).ensure([parts[n] for n in parts if n in wanted], progress)
     istioctl = built["programs"].folder / "istioctl"
     with (
-        _own_cache() as cache,
+        own_cache({part.name for part in cache_root().iterdir()} - _PULLED) as cache,
         tempfile.TemporaryDirectory(prefix="mesh-registry-") as folder,
         registry.running(registry.program(progress), Path(folder)) as found,
     ):
@@ -98,27 +98,6 @@ def _fill(found: Registry, archive: Path, progress: Progress) -> None:
             stderr=subprocess.DEVNULL,
             check=True,
         )
-
-
-@contextmanager
-def _own_cache() -> Iterator[Path]:
-    """A cache that shares all parts of the user's but those that are pulled."""
-    home = cache_root().parent
-    folder = Path(tempfile.mkdtemp(prefix="registry-", dir=home.parent))
-    own = folder / home.name / cache_root().name
-    own.mkdir(parents=True)
-    for part in cache_root().iterdir():
-        if part.name not in (pulling.PART, store.OF_PULLED):
-            (own / part.name).symlink_to(part)
-    before = {record.id for record in records.load_all()}
-    try:
-        yield folder
-    finally:
-        kept = {record.id for record in records.load_all()} - before
-        if kept:
-            say(f"{folder} stays, as nodes have it mounted: {', '.join(kept)}")
-        else:
-            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_bad_arguments(arguments: list[str]) -> None:
 def test_errors_are_text(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(lab: Lab, progress: Progress) -> None:
+    def fail(lab: Lab, progress: Progress, *, overlap: bool) -> None:
         raise StepFailed(
             step="istiod/cluster1",
             command=["istioctl", "install"],
@@ -99,7 +99,7 @@ def test_errors_are_text(
 def test_up_keeps_the_lab(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress: None)
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, overlap: None)
     monkeypatch.setattr(up, "instructions", lambda lab, *_, **__: f"use {lab.id}")
     assert cli.main(["up", *NAMED]) == 0
     assert capsys.readouterr().out == "use stub\n"
@@ -109,7 +109,7 @@ def test_up_keeps_the_lab(
 def test_interruption_removes_the_lab(
     provider: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(lab: Lab, progress: Progress) -> None:
+    def interrupt(lab: Lab, progress: Progress, *, overlap: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mesh_fixtures.flow.bring_up", interrupt)
@@ -139,7 +139,7 @@ def test_instructions_name_kubeconfig_and_contexts(tmp_path: Path) -> None:
 def test_bare_lab_gets_no_mesh(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(lab: Lab, progress: Progress) -> None:
+    def refuse(lab: Lab, progress: Progress, *, overlap: bool) -> None:
         raise AssertionError("a mesh is installed")
 
     monkeypatch.setattr("mesh_fixtures.flow.bring_up", refuse)

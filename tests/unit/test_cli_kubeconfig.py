@@ -10,8 +10,10 @@ from fake_api_server import FakeApiServer
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures import cli
+from mesh_fixtures.commands import with_own_flags
 from mesh_fixtures.contract import Discovered
-from mesh_fixtures.lab.kubeconfig import discovery
+from mesh_fixtures.errors import MachineError
+from mesh_fixtures.lab.kubeconfig import discovery, mesh_names
 from mesh_fixtures.lab.kubeconfig.provider import KUBECONFIG
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.options import Choice
@@ -97,7 +99,7 @@ def test_of_several_control_planes_none_is_chosen_by_chance(
         chosen = capsys.readouterr().err
     assert "wanted one control plane to verify" in unclear
     assert "istiods in the namespaces blue, green" in unclear
-    assert "--mesh-system-namespace" in unclear
+    assert " --system-namespace" in unclear
     assert "wanted an istiod in namespace red" in wrong
     assert "one: blue, green" in wrong
     assert "namespace" not in chosen.partition("wanted")[2].partition("seen:")[0], chosen
@@ -107,10 +109,10 @@ def test_of_several_control_planes_none_is_chosen_by_chance(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["discover"], "--mesh-kubeconfig CLUSTER=FILE"),
+        (["discover"], "--kubeconfig CLUSTER=FILE"),
         (["discover", "--kubeconfig", "pony"], "'pony' is not CLUSTER=FILE"),
         (["doctor", "--kubeconfig", "a=b", "--kubeconfig", "a=c"], "a is given twice"),
-        (["doctor", "--provider", "kubeconfig"], "--mesh-kubeconfig CLUSTER=FILE"),
+        (["doctor", "--provider", "kubeconfig"], "--kubeconfig CLUSTER=FILE"),
     ],
 )
 def test_what_is_given_wrong(
@@ -147,3 +149,29 @@ def test_the_provider_follows_from_kubeconfigs(tmp_path: Path) -> None:
     choice = Choice(own={KUBECONFIG.name: (Reference("a", (tmp_path,), ""),)})
     assert str(choose(choice)) == "kubeconfig (auto: kubeconfigs are given)"
     assert make(choice).name == "kubeconfig"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("choose one by --mesh-revision", "choose one by --revision"),
+        ("--mesh-system-namespace=a, --mesh-keep", "--system-namespace=a, --mesh-keep"),
+        ("a--mesh-revision, --mesh-revisions", "a--mesh-revision, --mesh-revisions"),
+        ("fix: --mesh-revision.", "fix: --revision."),
+    ],
+)
+def test_flags_are_told_as_the_command_has_them(text: str, told: str) -> None:
+    assert with_own_flags(text, {"revision", "system_namespace"}) == told
+
+
+def test_what_went_wrong_names_flags_that_the_command_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> Discovered:
+        raise MachineError(wanted="an istiod", seen="two", where="", remedy=f"choose by {mesh_names.OPTION}")
+
+    monkeypatch.setattr(discovery, "discover", fail)
+    with FakeApiServer().running(tmp_path) as kubeconfig:
+        assert cli.main(["discover", "--kubeconfig", f"cluster1={kubeconfig}@cluster1"]) == 1
+    error = capsys.readouterr().err
+    assert "choose by --system-namespace" in error

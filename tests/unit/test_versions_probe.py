@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +59,22 @@ def test_another_way_of_telling_a_version() -> None:
 def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) -> None:
     lab = StubLab(SCENARIOS["multi-primary"], tmp_path / "log", Behaviour())
     assert seen_in(lab) == to_be_installed(lab) == {"istio": "1.31.0", "images": "stub"}
+
+
+@pytest.mark.parametrize(
+    ("image_id", "told"),
+    [
+        ("registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
+        ("docker-pullable://registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
+        ("sha256:34", "localhost/pilot:1 (sha256:34)"),
+        ("docker://sha256:34", "localhost/pilot:1 (sha256:34)"),
+        ("", ""),
+    ],
+)
+def test_images_are_told_by_their_digests(image_id: str, told: str) -> None:
+    containers = tuple(
+        Container(name, "localhost/pilot:1", image_id=image_id)
+        for name in ("discovery", "istio-proxy")
+    )
+    client = Kube(lambda argv: "", [replace(pod("any"), containers=containers)]).as_client()
+    assert versions.istiod_image(client) == versions.proxy_image(client) == told

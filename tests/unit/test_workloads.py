@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import yaml
 from fake_kube import FakeKube
-from mesh_examples import BUILT, SCENARIOS
+from hypothesis import given, settings
+from mesh_examples import BUILT, SCENARIOS, meshes
 
+from mesh_fixtures import flow
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, MeshNames
 from mesh_fixtures.install import ids
+from mesh_fixtures.install.plan import injection, plan
 from mesh_fixtures.probe import envoy, traffic
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict import client_endpoints
@@ -146,3 +149,23 @@ def test_probes_ask_for_helloworld_by_the_names_that_istio_gives_it() -> None:
     assert envoy.helloworld(other) == "outbound|5000||helloworld.ours.svc.corp.test"
     assert client_endpoints.passing_on(other, "x") == "outbound_.5000_._.x.ours.svc.corp.test"
     assert traffic.helloworld_url("ours") == "http://helloworld.ours:5000/hello"
+
+
+@given(meshes())
+@settings(max_examples=30)
+def test_workloads_that_overlap_come_after_injection_and_wait_for_nothing_else(
+    scenario: Scenario,
+) -> None:
+    installation, workloads = plan(scenario, BUILT), workload_plan(scenario, BUILT)
+    made = flow.overlapped(installation, scenario, BUILT)
+    assert {each.id for each in made.steps} == {
+        each.id for each in (*installation.steps, *workloads.steps)
+    }
+    for cluster in scenario.clusters:
+        before = made.needed_by(ids.helloworld(cluster.name))
+        injecting = injection(scenario, cluster.name)
+        assert before == {
+            ids.sample_namespace(cluster.name),
+            *injecting,
+            *(each for needed in injecting for each in installation.needed_by(needed)),
+        }
