@@ -89,6 +89,11 @@ XDS_AUTHENTICATION: Final = "XDS_AUTH"
 """Variable of istiod's environment: whether it asks who wants configuration of it (Istio:
 pilot-discovery)."""
 
+IGNORED_RESOURCES: Final = "PILOT_IGNORE_RESOURCES"
+INCLUDED_RESOURCES: Final = "PILOT_INCLUDE_RESOURCES"
+"""Variables of istiod's environment: kinds of objects that it does not read, and those that it
+reads all the same; `*.GROUP` are all of a group (Istio: pilot-discovery)."""
+
 NOT_STARTING: Final = (
     *("FailedCreate", "FailedScheduling", "FailedMount", "FailedAttachVolume", "FailedBinding"),
     *("FailedCreatePodSandBox", "FailedCreatePodContainer", "FailedPostStartHook", "FailedSync"),

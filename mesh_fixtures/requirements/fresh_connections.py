@@ -30,14 +30,17 @@ class Probes(Protocol):
 
 
 @contextmanager
-def fresh_connections(view: MeshView) -> Iterator[None]:
+def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
     """HelloWorld by a name of its own, with connections that serve one request each, while the
     block runs; as `second_service`.
+
+    Args:
+        service: the name.
 
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
-    with second_service(view, SERVICE, FRESH_CONNECTIONS):
+    with second_service(view, service, FRESH_CONNECTIONS):
         yield
 
 

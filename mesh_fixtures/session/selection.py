@@ -97,8 +97,8 @@ def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str])
 
 def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...]]:
     """The scenario that describes an existing mesh, and what is odd about the mesh. One of the
-    folder, if there is one that says the same, with what the mesh does besides; of several, one that
-    says it of regions, too.
+    folder, if there is one that says the same, with what the mesh does besides; of several, one
+    that says it of regions, too.
 
     Raises:
         pytest.UsageError: there is no mesh, or the clusters cannot be looked into.

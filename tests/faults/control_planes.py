@@ -25,6 +25,7 @@ from tests.faults.target import Manifest, Target
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
 _AUTHENTICATION: Final = "XDS_AUTH"
+_IGNORED: Final = "PILOT_IGNORE_RESOURCES"
 MESH: Final = "istio"
 """ConfigMap with the mesh configuration."""
 _INJECTOR: Final = "istio-sidecar-injector"
@@ -91,6 +92,17 @@ def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
                 _write(target, name, found)
 
     return inject
+
+
+@contextmanager
+def without_authorization(target: Target) -> Iterator[None]:
+    """The last primary's istiod does not read AuthorizationPolicies."""
+    cluster = target.scenario.primaries[-1].name
+    try:
+        _set_variable(target, cluster, f"{_IGNORED}=authorizationpolicies.security.istio.io")
+        yield
+    finally:
+        _set_variable(target, cluster, f"{_IGNORED}-")
 
 
 @contextmanager

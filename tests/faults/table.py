@@ -689,6 +689,23 @@ _POLICIES: Final = (
         unaffected=_KNOWN,
     ),
     Fault(
+        id="authorization-ignored",
+        broken="The istiod of cluster2 is told not to read AuthorizationPolicies.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.without_authorization,
+        fails=("AUTHZ-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1", "SECURITY-1"),
+    ),
+    Fault(
+        id="mtls-disabled-on-one-network",
+        broken="A PeerAuthentication turns mutual TLS off for servers, which clients still reach.",
+        topology=ONE_NETWORK,
+        inject=policies.in_all_primaries(policies.NO_MUTUAL_TLS),
+        fails=("SECURITY-1", "AUTHZ-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "DISCOVERY-2", "TRAFFIC-1"),
+        cause="mtls-disabled",
+    ),
+    Fault(
         id="istiod-access-denied",
         broken="cluster1 allows nothing by default, and has forgotten the gateway by which new "
         "proxies of cluster2, its remote, look for istiod.",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,7 +28,7 @@ ROOT_MAP: Final = "istio-ca-root-cert"
 INJECTOR: Final = "istio-sidecar-injector"
 """ConfigMap with the values by which istiod configures the proxies that it injects."""
 
-_TRUST_DOMAIN: Final = "other.example"
+TRUST_DOMAIN: Final = "other.example"
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ISTIOD: Final = (_SYSTEM, "istiod")
 _ROOTS: Final = "root-cert.pem"
@@ -129,20 +129,34 @@ def no_root_for_namespaces(target: Target) -> Iterator[None]:
 def another_trust_domain(target: Target) -> Iterator[None]:
     """The last primary names its workloads in a trust domain that no other cluster knows."""
     cluster = target.scenario.primaries[-1].name
-    given = target.read(cluster, _SYSTEM, "configmap", MESH)
-    changed = with_settings(given, {"trustDomain": _TRUST_DOMAIN})
+    with naming(target, {cluster: {"trustDomain": TRUST_DOMAIN}}):
+        yield
 
-    def named_by(configuration: Manifest) -> None:
-        target.apply(cluster, _SYSTEM, configuration)
-        # It signs in the trust domain that it started with.
-        target.restart(cluster, _ISTIOD)
-        restart_proxies(target, cluster)
+
+@contextmanager
+def naming(target: Target, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Primaries name workloads in another way, and all of their proxies were restarted.
+
+    Args:
+        settings: of the mesh configuration, by cluster.
+    """
+    given = {name: target.read(name, _SYSTEM, "configmap", MESH) for name in settings}
+
+    def named_by(configurations: Mapping[str, Manifest]) -> None:
+        # An istiod signs in the trust domain that it started with.
+        parallel_map(lambda name: _restart(target, name, configurations[name]), configurations)
+        parallel_map(lambda name: restart_proxies(target, name), configurations)
 
     try:
-        named_by(changed)
+        named_by({name: with_settings(given[name], each) for name, each in settings.items()})
         yield
     finally:
         named_by(given)
+
+
+def _restart(target: Target, cluster: str, configuration: Manifest) -> None:
+    target.apply(cluster, _SYSTEM, configuration)
+    target.restart(cluster, _ISTIOD)
 
 
 def _reading(rule: Manifest) -> Manifest:

@@ -48,6 +48,7 @@ REMOTE = "healthy-primary-remote-multi-network"
 SHARED = "healthy-multi-primary"
 
 Change = Callable[[Recording], Recording]
+POLICIES = "authorizationpolicies.security.istio.io"
 REFUSING = {"action": "DENY", "rules": [{}]}
 PLAIN = {"mtls": {"mode": "DISABLE"}}
 PATIENT = {
@@ -134,6 +135,12 @@ def minus(*keys: str) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
 
 def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> Any:
     return adding(Configuration(kind, namespace, name, spec))
+
+
+def reading(ignored: str, included: str = "") -> Change:
+    """An istiod that does not read some kinds of objects, unless they are included."""
+    settings = {"PILOT_IGNORE_RESOURCES": ignored, "PILOT_INCLUDE_RESOURCES": included}
+    return of("cluster1", deployments=each(named("istiod"), settings=settings))
 
 
 def failing(source: str, message: str) -> Change:
@@ -967,6 +974,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "authorization-denied",
     ),
+    "an istiod that reads no policies": (
+        MULTI,
+        reading("*.istio.io", "wasmplugins.extensions.istio.io"),
+        "authorization-ignored",
+    ),
     "proxies of a remote that a policy keeps from istiod": (
         REMOTE,
         cut_off(denied=3),
@@ -1330,6 +1342,22 @@ def test_policies_of_a_cluster_that_answered_deny_nothing() -> None:
     assert root.cause.clusters == ("cluster2",)
 
 
+def test_policies_of_a_run_deny_nobody_else_anything() -> None:
+    change = both(
+        failing("sleep", "HTTP 403 RBAC: access denied"),
+        of(
+            "cluster2",
+            configuration=adding(
+                Configuration("AuthorizationPolicy", "sample", "mesh-conformance-deny-1", REFUSING),
+                Configuration("AuthorizationPolicy", "sample", "x", REFUSING),
+            ),
+        ),
+    )
+    (root,) = diagnosed(change, "TRAFFIC-1").roots
+    assert "sample/x" in root.cause.statement
+    assert "mesh-conformance" not in root.cause.statement
+
+
 def test_what_exposes_services_in_vain_is_told_where_the_gateway_went() -> None:
     recording, _ = recording_of("no gateway")
     (root,) = diagnose(recording.scenario, recording.facts, {"GATEWAY-1": (FINDING,)}).roots
@@ -1518,9 +1546,10 @@ def test_on_one_network_what_takes_several_is_no_cause() -> None:
     against = (FINDING, replace(FINDING, cluster="cluster2"))
     failures = dict.fromkeys(("CONTROL-3", "DISCOVERY-2"), against)
     assert diagnose(unnamed.scenario, unnamed.facts, failures).ids == (UNKNOWN,)
-    (root,) = diagnose(unnamed.scenario, unnamed.facts, {"SECURITY-1": against}).roots
-    assert root.id == "mtls-disabled"
-    assert root.cause.statement.endswith("it does not know who asks")
+    for requirement in ("SECURITY-1", "AUTHZ-1"):
+        (root,) = diagnose(unnamed.scenario, unnamed.facts, {requirement: against}).roots
+        assert root.id == "mtls-disabled"
+        assert root.cause.statement.endswith("it does not know who asks")
 
 
 def test_a_preference_makes_no_request_fail() -> None:
@@ -1873,6 +1902,15 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
         (
             parts("cluster2", Part("metallb-system", "controller-1", "0/1 Pending", False)),
             "lab-load-balancer-failing",
+        ),
+        (
+            reading("*.istio.io", f"x.example, {POLICIES}"),
+            "authorization-ignored",
+        ),
+        (reading("*.networking.istio.io"), "authorization-ignored"),
+        (
+            both(reading(POLICIES), of("cluster1", deployments=each(named("istiod"), wanted=0))),
+            "authorization-ignored",
         ),
     ],
 )

@@ -13,12 +13,15 @@ import yaml
 from mesh_fixtures.certificates import authority, rsa_key, subject
 from mesh_fixtures.install import names
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.identities import DEFAULT_TRUST_DOMAIN
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
 from tests.faults.trust import (
+    TRUST_DOMAIN,
     another_authority,
     cacerts,
     content,
+    naming,
     restart_proxies,
     self_signed,
     signing,
@@ -82,6 +85,18 @@ def several_roots(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def several_trust_domains(target: Target) -> Iterator[None]:
+    """The last cluster names its workloads in a trust domain of its own, and each cluster knows the
+    other's as another name of its own.
+    """
+    *others, last = _primaries(target)
+    aliased = {name: {"trustDomainAliases": [TRUST_DOMAIN]} for name in others}
+    renamed = {"trustDomain": TRUST_DOMAIN, "trustDomainAliases": [DEFAULT_TRUST_DOMAIN]}
+    with naming(target, {**aliased, last: renamed}):
+        yield
+
+
+@contextmanager
 def _trusting(target: Target, cluster: str, roots: list[dict[str, str]]) -> Iterator[None]:
     """A cluster's mesh configuration adds roots, and its istiod and proxies are told to use it."""
     given = target.read(cluster, _SYSTEM, "configmap", _MESH)
@@ -130,6 +145,13 @@ VARIANTS: Final = (
         mesh="Each cluster signs below a root of its own, and adds the other's to those it trusts.",
         topology=TWO_NETWORKS,
         make=several_roots,
+    ),
+    Variant(
+        id="several-trust-domains",
+        mesh="cluster2 names workloads in a trust domain of its own; each knows the other's as an "
+        "alias.",
+        topology=TWO_NETWORKS,
+        make=several_trust_domains,
     ),
     Variant(
         id="one-intermediate",

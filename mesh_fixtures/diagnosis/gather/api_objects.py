@@ -10,7 +10,12 @@ from typing import Any, Final, TypeVar
 
 from mesh_fixtures.contract import EndedService
 from mesh_fixtures.diagnosis import facts
-from mesh_fixtures.diagnosis.facts import XDS_AUTHENTICATION, ClusterFacts
+from mesh_fixtures.diagnosis.facts import (
+    IGNORED_RESOURCES,
+    INCLUDED_RESOURCES,
+    XDS_AUTHENTICATION,
+    ClusterFacts,
+)
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.certificates import CACERTS
@@ -58,7 +63,7 @@ _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
 )
-_SETTINGS: Final = (XDS_AUTHENTICATION,)
+_SETTINGS: Final = (XDS_AUTHENTICATION, IGNORED_RESOURCES, INCLUDED_RESOURCES)
 _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""

@@ -16,7 +16,9 @@ from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.workloads import PORT
 
 APPLICATION = Kind("application-errors", Layer.WORKLOAD, ("TRAFFIC-1",))
-BYPASSED = Kind("sidecar-bypassed", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2", "SECURITY-1"))
+BYPASSED = Kind(
+    "sidecar-bypassed", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2", "SECURITY-1", "AUTHZ-1")
+)
 
 _ANNOTATION = "traffic.sidecar.istio.io/"
 _OF_INJECTOR = {

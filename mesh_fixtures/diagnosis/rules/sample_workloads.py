@@ -28,7 +28,7 @@ SELECTOR = Kind("service-selector-mismatch", Layer.WORKLOAD, ("DISCOVERY-2", "TR
 PORT_NAME = Kind(
     "service-port-name-missing",
     Layer.WORKLOAD,
-    ("DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2", "SECURITY-1"),
+    ("DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-2", "SECURITY-1", "AUTHZ-1"),
 )
 PORT_MISSING = Kind("service-port-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 SCALED = Kind("workload-scaled-to-zero", Layer.WORKLOAD, ("WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1"))

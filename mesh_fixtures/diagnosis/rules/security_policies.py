@@ -15,6 +15,8 @@ from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import (
+    IGNORED_RESOURCES,
+    INCLUDED_RESOURCES,
     ISTIOD_TLS,
     ClusterFacts,
     Configuration,
@@ -23,16 +25,20 @@ from mesh_fixtures.diagnosis.facts import (
     Pod,
 )
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
+from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES
+from mesh_fixtures.verdict.authorization import OWN
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
 
-_PLAIN = ("SECURITY-1", "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
+_UNKNOWN_CLIENTS = ("SECURITY-1", "AUTHZ-1")
+_PLAIN = (*_UNKNOWN_CLIENTS, "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
 MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
 CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=Reach.CLIENTS)
 DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=Reach.SERVERS)
 ISTIOD_DENIED = Kind(
     "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=Reach.CLIENTS
 )
+IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=Reach.SERVERS)
 
 _DISABLE = "DISABLE"
 _ALLOW = "ALLOW"
@@ -58,7 +64,7 @@ def mtls_disabled(case: Case) -> Iterator[Cause]:
         yield Cause(
             MTLS_DISABLED
             if case.scenario.is_multi_network
-            else replace(MTLS_DISABLED, breaks=("SECURITY-1",)),
+            else replace(MTLS_DISABLED, breaks=_UNKNOWN_CLIENTS),
             (spec.name,),
             f"{policy} of {spec.name} turns mutual TLS off for HelloWorld, "
             + (
@@ -128,7 +134,9 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
             [
                 each
                 for each in facts.configured("AuthorizationPolicy")
-                if each.namespace in (case.samples, case.root_namespace) and _applies(each)
+                if each.namespace in (case.samples, case.root_namespace)
+                and _applies(each)
+                and not each.name.startswith(OWN)
             ]
         )
         if not policies or _is_permitting(case, spec.name):
@@ -207,7 +215,46 @@ def istiod_denied(case: Case) -> Iterator[Cause]:
             break
 
 
-RULES = (mtls_disabled, client_tls_disabled, authorization_denied, istiod_denied)
+def authorization_ignored(case: Case) -> Iterator[Cause]:
+    """An istiod that is told to read no AuthorizationPolicies."""
+    for spec, facts in case.primaries:
+        for each in facts.deployments or ():
+            ignored = each.settings.get(IGNORED_RESOURCES, "")
+            included = each.settings.get(INCLUDED_RESOURCES, "")
+            if not each.wanted or not _lists(ignored) or _lists(included):
+                continue
+            show = get(spec.name, f"deployment {each.name} -o yaml", each.namespace)
+            yield Cause(
+                IGNORED,
+                (spec.name,),
+                f"istiod of {spec.name} reads no AuthorizationPolicies, so that proxies enforce "
+                f"none: its environment has {IGNORED_RESOURCES}={ignored}",
+                (
+                    Evidence(f"{each.name} has {IGNORED_RESOURCES}={ignored}", show),
+                    Evidence(f"{each.name} has {INCLUDED_RESOURCES}={included or 'not set'}", show),
+                ),
+                f"kubectl --context={spec.name} -n {each.namespace} set env "
+                f"deployment/{each.name} {IGNORED_RESOURCES}-, and remove it from the values of "
+                "the installation",
+            )
+
+
+def _lists(resources: str) -> bool:
+    """Whether AuthorizationPolicies are among the resources that a variable of istiod lists."""
+    name = f"{AUTHORIZATION_POLICIES.plural}.{AUTHORIZATION_POLICIES.group}"
+    patterns = [each.strip() for each in resources.split(",")]
+    return any(
+        name.endswith(each[2:]) if each.startswith("*.") else name == each for each in patterns
+    )
+
+
+RULES = (
+    mtls_disabled,
+    client_tls_disabled,
+    authorization_denied,
+    istiod_denied,
+    authorization_ignored,
+)
 
 
 def _remedy(primary: str, policies: Sequence[Configuration], pod: Pod, labels: str) -> str:

@@ -138,8 +138,9 @@ RULES: Final = (
         "own",
         (AUTHORIZATION_POLICIES,),
         ("create",),
-        "where policies of the mesh allow no requests: those from Sleep to HelloWorld",
-        without="a mesh that allows no requests by default",
+        "policies that name Sleep, for requests that nobody else sends; where policies of the mesh "
+        "allow no requests: those from Sleep to HelloWorld",
+        without="AUTHZ-1 and a mesh that allows no requests by default",
     ),
     Rule(
         "own",
