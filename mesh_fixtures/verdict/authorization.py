@@ -98,7 +98,7 @@ def restrictions(spiffe_ids: Iterable[str], namespace: str, token: str) -> tuple
         *(("namespaces", each) for each in (namespace, f"{namespace}{_OTHER}")),
     ]
     elsewhere = [f"{_ELSEWHERE}/{each}" for each in within]
-    tried = [
+    tried: list[tuple[Literal["only", "except"], Literal["principals", "namespaces"], str]] = [
         *(("only", by, value) for by, value in named),
         *(("only", "principals", value) for value in elsewhere),
         *(("except", by, value) for by, value in named),

@@ -16,6 +16,7 @@ from kube_client import cluster
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, found, mesh
 
+from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, KubeClient, Pod
 from mesh_fixtures.probe.authorization import Enforced
 from mesh_fixtures.probe.identities import TrustDomains
@@ -317,7 +318,7 @@ def test_each_restriction_has_a_mark_and_admits_or_not() -> None:
 def test_pods_that_nobody_knows_are_not_counted() -> None:
     answer = Answer(1, "v1", "helloworld-new", 0.01)
     only = Restriction("t-0", "only", "namespaces", "sample")
-    with pytest.raises(authz_1.ProbeError, match="helloworld-new"):
+    with pytest.raises(ProbeError, match="helloworld-new"):
         Asked.read("cluster1", SLEEP, only, frozenset(), (answer,), {"helloworld-cluster1": ""})
 
 
