@@ -26,10 +26,13 @@ FILES: Final = "published"
 """The part with a folder for each project."""
 
 RUNTIME: Final = "node-runtime-built"
+PLUGINS: Final = "cni-plugins-built"
 RUNC: Final = "runc-built"
 
-MODULE: Final = Path(__file__).parent / "go"
-"""Of what Debian's packages bring otherwise."""
+_MODULES: Final = Path(__file__).parent / "go"
+"""Of what Debian's packages bring otherwise; what they need of a third one differs."""
+
+_NODE_RUNTIME: Final = _MODULES / "node-runtime"
 
 _TREE: Final = ("VERSION", "bin", "go.env", "lib", "pkg", "src")
 """Of Go's toolchain, what compiles."""
@@ -38,25 +41,32 @@ _FASTEST: Final = 1
 
 
 def runtime() -> Programs:
-    """containerd, and the CNI plugins of a node."""
-    containerd, plugins = "github.com/containerd/containerd", "github.com/containernetworking"
+    """containerd."""
+    containerd = "github.com/containerd/containerd"
     programs = ("containerd", "containerd-shim-runc-v2", "ctr")
-    folders = {"bridge": "main", "host-local": "ipam", "loopback": "main", "portmap": "meta"}
     return Programs(
         RUNTIME,
-        str(MODULE),
-        {
-            **{name: f"{containerd}/cmd/{name}" for name in programs},
-            **{name: f"{plugins}/plugins/plugins/{folders[name]}/{name}" for name in folders},
-        },
+        str(_NODE_RUNTIME),
+        {name: f"{containerd}/cmd/{name}" for name in programs},
         {f"{containerd}/version.Version": versions.CONTAINERD},
+    )
+
+
+def plugins() -> Programs:
+    """The CNI plugins of a node."""
+    module = "github.com/containernetworking/plugins/plugins"
+    folders = {"bridge": "main", "host-local": "ipam", "loopback": "main", "portmap": "meta"}
+    return Programs(
+        PLUGINS,
+        str(_MODULES / "cni-plugins"),
+        {name: f"{module}/{folder}/{name}" for name, folder in folders.items()},
     )
 
 
 def runc() -> Part:
     """The part with runc, which is part C."""
     command = ("go", "build", *gobuild.FLAGS, "-ldflags", f"-X main.version={versions.RUNC}")
-    sums = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()
+    sums = hashlib.sha256((_NODE_RUNTIME / "go.sum").read_bytes()).hexdigest()
 
     def build(work: Work) -> None:
         work.run(
@@ -64,7 +74,7 @@ def runc() -> Part:
             what="to build runc",
             remedy="install gcc",
             env={**gobuild.ENVIRONMENT, "CGO_ENABLED": "1"},
-            cwd=MODULE,
+            cwd=_NODE_RUNTIME,
         )
 
     return Part(RUNC, {"command": " ".join(command), "sums": sums}, build, lane="go", seconds=900.0)
@@ -74,7 +84,7 @@ def ensure(progress: Progress) -> Mapping[str, Path]:
     """Every file, by project and path; built and packed once."""
     of_labs = {part.name: part for part in (*catalog.parts(), *catalog.on_request())}
     wanted = ("kubernetes", "etcd", "coredns", "metallb", "istio", "helm", "kind")
-    parts = [*(of_labs[name] for name in wanted), runtime().part(), runc()]
+    parts = [*(of_labs[name] for name in wanted), runtime().part(), plugins().part(), runc()]
     folder = Cache(cache_root()).ensure([*parts, _packed()], progress)[FILES].folder
     return {
         file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()
@@ -89,7 +99,7 @@ def _releases() -> Iterator[tuple[Release, str]]:
     yield releases.metallb(), "metallb"
     yield releases.containerd(), RUNTIME
     yield releases.runc(), RUNC
-    yield releases.cni_plugins(), RUNTIME
+    yield releases.cni_plugins(), PLUGINS
     yield releases.istioctl(versions.ISTIO_RELEASE), "istio"
     yield releases.helm(), "helm"
     yield releases.kind(), "kind"
@@ -150,7 +160,7 @@ def _write_checksums(folder: Path, file: Published) -> None:
 
 def _go_root() -> Path:
     done = subprocess.run(
-        ["go", "env", "GOROOT"], capture_output=True, text=True, check=True, cwd=MODULE
+        ["go", "env", "GOROOT"], capture_output=True, text=True, check=True, cwd=_NODE_RUNTIME
     )
     return Path(done.stdout.strip())
 
