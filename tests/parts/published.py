@@ -1,7 +1,8 @@
 """Releases as their projects publish them: the same files, archives and checksums.
 
 What is in them is built here, of the same versions: Kubernetes' programs are the one that is all of
-them, and what calls itself a release of Istio is the project's own build.
+them, and what calls itself a release of Istio is the project's own build. Only runc is Debian's, as
+it is linked with a library that is not there to compile it with.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.artifacts import catalog, gobuild, releases, versions
+from mesh_fixtures.artifacts import catalog, releases, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.folders import link
 from mesh_fixtures.artifacts.gobuild import Programs
@@ -27,15 +28,15 @@ FILES: Final = "published"
 
 RUNTIME: Final = "node-runtime-built"
 PLUGINS: Final = "cni-plugins-built"
-RUNC: Final = "runc-built"
 
 _MODULES: Final = Path(__file__).parent / "go"
 """Of what Debian's packages bring otherwise; what they need of a third one differs."""
 
-_NODE_RUNTIME: Final = _MODULES / "node-runtime"
 
 _TREE: Final = ("VERSION", "bin", "go.env", "lib", "pkg", "src")
 """Of Go's toolchain, what compiles."""
+
+_DEBIAN: Final = "debian"
 
 _FASTEST: Final = 1
 
@@ -46,7 +47,7 @@ def runtime() -> Programs:
     programs = ("containerd", "containerd-shim-runc-v2", "ctr")
     return Programs(
         RUNTIME,
-        str(_NODE_RUNTIME),
+        str(_MODULES / "node-runtime"),
         {name: f"{containerd}/cmd/{name}" for name in programs},
         {f"{containerd}/version.Version": versions.CONTAINERD},
     )
@@ -63,28 +64,11 @@ def plugins() -> Programs:
     )
 
 
-def runc() -> Part:
-    """The part with runc, which is part C."""
-    command = ("go", "build", *gobuild.FLAGS, "-ldflags", f"-X main.version={versions.RUNC}")
-    sums = hashlib.sha256((_NODE_RUNTIME / "go.sum").read_bytes()).hexdigest()
-
-    def build(work: Work) -> None:
-        work.run(
-            [*command, "-o", work.into / "runc", "github.com/opencontainers/runc"],
-            what="to build runc",
-            remedy="install gcc",
-            env={**gobuild.ENVIRONMENT, "CGO_ENABLED": "1"},
-            cwd=_NODE_RUNTIME,
-        )
-
-    return Part(RUNC, {"command": " ".join(command), "sums": sums}, build, lane="go", seconds=900.0)
-
-
 def ensure(progress: Progress) -> Mapping[str, Path]:
     """Every file, by project and path; built and packed once."""
     of_labs = {part.name: part for part in (*catalog.parts(), *catalog.on_request())}
-    wanted = ("kubernetes", "etcd", "coredns", "metallb", "istio", "helm", "kind")
-    parts = [*(of_labs[name] for name in wanted), runtime().part(), plugins().part(), runc()]
+    wanted = ("kubernetes", "etcd", "coredns", "metallb", "istio", "helm", "kind", _DEBIAN)
+    parts = [*(of_labs[name] for name in wanted), runtime().part(), plugins().part()]
     folder = Cache(cache_root()).ensure([*parts, _packed()], progress)[FILES].folder
     return {
         file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()
@@ -92,13 +76,13 @@ def ensure(progress: Progress) -> Mapping[str, Path]:
 
 
 def _releases() -> Iterator[tuple[Release, str]]:
-    """Each release, and the part that its programs come from."""
+    """Each release, and the part that its programs come from, with their folder in it."""
     yield releases.kubernetes(versions.KUBERNETES), "kubernetes"
     yield releases.etcd(), "etcd"
     yield releases.coredns(), "coredns"
     yield releases.metallb(), "metallb"
     yield releases.containerd(), RUNTIME
-    yield releases.runc(), RUNC
+    yield releases.runc(), f"{_DEBIAN}/node/usr/sbin"
     yield releases.cni_plugins(), PLUGINS
     yield releases.istioctl(versions.ISTIO_RELEASE), "istio"
     yield releases.helm(), "helm"
@@ -109,8 +93,9 @@ def _packed() -> Part:
     described = [str(release.inputs) for release, _ in _releases()]
 
     def build(work: Work) -> None:
-        for release, part in _releases():
-            folder = work.needs[part]
+        for release, place in _releases():
+            part, _, within = place.partition("/")
+            folder = work.needs[part] / within
             for file in release.files:
                 target = work.into / release.project / file.path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +114,9 @@ def _packed() -> Part:
 
     return Part(
         FILES,
-        {"releases": "\n".join(described), "go": versions.GO, "revision": "1"},
+        {"releases": "\n".join(described), "go": versions.GO, "revision": "2"},
         build,
-        needs=tuple(dict.fromkeys(part for _, part in _releases())),
+        needs=tuple(dict.fromkeys(place.partition("/")[0] for _, place in _releases())),
         seconds=600.0,
     )
 
@@ -160,7 +145,11 @@ def _write_checksums(folder: Path, file: Published) -> None:
 
 def _go_root() -> Path:
     done = subprocess.run(
-        ["go", "env", "GOROOT"], capture_output=True, text=True, check=True, cwd=_NODE_RUNTIME
+        ["go", "env", "GOROOT"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=_MODULES / "node-runtime",
     )
     return Path(done.stdout.strip())
 
