@@ -14,8 +14,7 @@ from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session import hookspecs, known_failures, outcomes, selection, timeouts
 from mesh_fixtures.session.labs import (
     RUN,

@@ -20,8 +20,7 @@ from mesh_fixtures.errors import (
 )
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.options import Keep, Settings
 

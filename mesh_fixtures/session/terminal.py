@@ -10,8 +10,7 @@ import pytest
 
 from mesh_fixtures.progress import Event, both, terminals
 from mesh_fixtures.progress.display import Display
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
