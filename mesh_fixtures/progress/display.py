@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event as Signal
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from mesh_fixtures.progress.events import Event
 
@@ -38,6 +39,11 @@ class Running:
     @property
     def title(self) -> str:
         return title(self.phase, self.cluster)
+
+
+def takes_live_lines(file: TextIO) -> bool:
+    """Whether a file is a terminal on which lines can be taken away again."""
+    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 class Display:
