@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mesh_fixtures import records
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab import disrupted
 from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import applicable
 from tests.faults.target import Target
@@ -64,5 +64,5 @@ class HealthyMesh:
             )
             self.mesh.taint(error)
             raise error
-        disrupted.unmark(self.target.lab.folder)
+        records.unmark_disrupted(self.target.lab.folder)
         return seen.seconds
