@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from mesh_fixtures import providers
-from mesh_fixtures.artifacts import kind
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release
 from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import inotify
-from mesh_fixtures.lab.kind import machine
+from mesh_fixtures.lab.kind import machine, parts
 from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
 from mesh_fixtures.lab.kind.parts import Parts, Wanted, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
@@ -256,7 +255,7 @@ def test_what_is_missing_for_a_release(install: Install) -> None:
 def test_kind_that_was_built_needs_no_go(
     install: Install, monkeypatch: pytest.MonkeyPatch, is_built: bool
 ) -> None:
-    monkeypatch.setattr(kind, "is_built", lambda: is_built)
+    monkeypatch.setattr(parts, "is_kind_built", lambda: is_built)
     found = missing_parts(Wanted(of_kind(images="built")))
     assert [each.missing for each in found] == ([] if is_built else ["the program kind"])
 
