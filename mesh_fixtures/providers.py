@@ -319,11 +319,11 @@ def charts_of(choice: Choice) -> Charts | None:
         ArtifactError: as `images_of`.
         MachineError: as `images_of`; or charts are not there, or not of one supported release.
     """
-    from mesh_fixtures.artifacts import helm_install
+    from mesh_fixtures.artifacts.helm import describe_charts
 
     if choice.chart_source is None:
         return None
-    return helm_install.describe(choice.chart_source, images_of(choice), choice.registry_ca)
+    return describe_charts(choice.chart_source, images_of(choice), choice.registry_ca)
 
 
 def check_machine(provider: Provider) -> None:

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import catalog, gobuild, helm_install, releases
+from mesh_fixtures.artifacts import catalog, gobuild, releases
 from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.contract import Earlier, Problem, Tools
@@ -181,7 +181,7 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
     helm = None
     if source.charts is not None:
         ca = source.registries.ca
-        helm = helm_install.gather(
+        helm = gather_helm(
             source.charts,
             artifacts.images,
             progress,
