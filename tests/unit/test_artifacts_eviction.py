@@ -13,8 +13,7 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog
-from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.entry import Entry, remove_leftovers
+from mesh_fixtures.artifacts.cache import Cache, Entry, cache_root, remove_leftovers
 from mesh_fixtures.artifacts.eviction import DAY, PULLED, STALE, evict, evict_stale, prune
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures.artifacts import catalog, gobuild, versions
-from mesh_fixtures.artifacts.cache import cache_root
-from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.cache import Entry, cache_root
 from mesh_fixtures.artifacts.eviction import DAY, evict_stale, prune
 from mesh_fixtures.artifacts.parts import keys_of
 from mesh_fixtures.lab.kind.parts import ensure_kind
