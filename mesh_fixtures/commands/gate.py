@@ -76,9 +76,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     from mesh_fixtures.report.baseline import Baseline
     from mesh_fixtures.report.document import read
-    from mesh_fixtures.report.files import load
     from mesh_fixtures.report.gate import judge, require_comparable, table
-    from mesh_fixtures.report.merging import merge
+    from mesh_fixtures.report.merging import load, merge
 
     if arguments.latency_tolerance is not None and not arguments.write_baseline:
         raise ReportError(
