@@ -21,7 +21,7 @@ from mesh_fixtures.report.building import distributions
 from mesh_fixtures.report.building import latencies as reported
 from mesh_fixtures.report.gate import judge
 from mesh_fixtures.report.html import page
-from mesh_fixtures.report.html.latency import Row, latency_plot
+from mesh_fixtures.report.html.drawing import Row, latency_plot
 from mesh_fixtures.report.merging import merge
 from mesh_fixtures.report.model import Figure, Latency
 from mesh_fixtures.requirements import traffic_1
