@@ -27,9 +27,9 @@ from mesh_fixtures.probe.identities import Identity, TrustDomains, identity, tru
 from mesh_fixtures.probe.traffic import Answer, Failure, helloworld_url
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.requirements.fresh_connections import fresh_connections
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import fresh_connections
 from mesh_fixtures.verdict.authorization import (
     OWN,
     Asked,

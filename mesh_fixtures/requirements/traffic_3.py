@@ -21,9 +21,9 @@ from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, ga
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.requirements.fresh_connections import SERVICE, fresh_connections
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import SERVICE, fresh_connections
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
