@@ -24,11 +24,11 @@ from mesh_fixtures.errors import (
 from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
-from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
+from mesh_fixtures.lab.kubeconfig import admission, namespace, permissions
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, Injector, injectors
 from mesh_fixtures.parallel import parallel_map
@@ -68,7 +68,7 @@ def problems(
         system_namespace: of the mesh's control plane; empty for the one that there is.
     """
     try:
-        with contents.clusters(references) as clusters:
+        with clusters_of(references) as clusters:
             located = parallel_map(lambda name: _locate(clusters[name]), clusters)
             silent = [each for each in located.values() if isinstance(each, Problem)]
             namespaces = {
