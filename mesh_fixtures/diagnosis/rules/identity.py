@@ -79,9 +79,9 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
             if what == "mesh" and not _must_be_one_mesh(case, spec.name):
                 continue
             wrong = [
-                (pod, (pod.told or {}).get(what, ""))
+                (pod, (pod.proxy or {}).get(what, ""))
                 for pod in facts.pods_in(case.samples, {})
-                if pod.told is not None and (pod.told.get(what) or unnamed.get(what, "")) != value
+                if pod.proxy is not None and (pod.proxy.get(what) or unnamed.get(what, "")) != value
             ]
             if not wrong:
                 continue
