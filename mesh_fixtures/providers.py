@@ -332,7 +332,7 @@ def check_machine(provider: Provider) -> None:
     Raises:
         MachineError: something is missing.
     """
-    problems = [problem for problem in provider.problems() if not problem.without]
+    problems = [problem for problem in provider.problems() if not problem.impact]
     if problems:
         first, *others = problems
         doctor = f"mesh-conformance doctor --provider {provider.name}"

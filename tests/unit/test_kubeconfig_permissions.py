@@ -110,13 +110,13 @@ def test_what_is_not_permitted_is_said_by_rule(tmp_path: Path) -> None:
         "permission in one to get pods, list pods in istio-system",
         "permission in one to get secrets cacerts, istio-ca-secret in istio-system",
     ]
-    without = [
+    impacts = [
         "the admission of pods",
         "",
         "",
         "the chain that istiod signs with (TRUST-1, TRUST-2)",
     ]
-    assert [problem.without for problem in found] == without
+    assert [problem.impact for problem in found] == impacts
     assert "kubectl auth can-i get secrets/cacerts -n istio-system" in found[-1].seen
     assert all("mesh-conformance rbac" in problem.remedy for problem in found)
 

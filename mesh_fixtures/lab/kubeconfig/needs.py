@@ -126,7 +126,7 @@ def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Seen:
     try:
         with KubeEditor(cluster, names=names) as kube:
             refused = tuple(permissions.problems_of(kube))
-            if any(not each.without for each in refused):
+            if any(not each.impact for each in refused):
                 return Seen(refused)
             seen = _ask(kube, options)
             return Seen((*refused, *seen.problems), seen.labels, seen.selectors)
