@@ -120,7 +120,7 @@ def load(paths: Iterable[Path]) -> tuple[Report, ...]:
         except ReportError as error:
             refused.append(error)
     if refused:
-        raise ReportError.together(refused)
+        raise ReportError.of_all(refused)
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Attempt, Hello, attempt
-from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
+from mesh_fixtures.probe.untrusted import signing_request, untrusted_client, untrusted_token
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP, injection_of, usual_discovery
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -90,7 +90,7 @@ def _try(
     kube, sleep, client = view.kube[cluster], sleeps[cluster], clients[cluster]
     target = _istiod(kube, sleep)
     request = _certificate_request(spiffe_id(sleep))
-    token = foreign_token(sleep.meta.namespace, sleep.service_account)
+    token = untrusted_token(sleep.meta.namespace, sleep.service_account)
     ways: Mapping[str, Callable[[], Seen]] = {
         "certificate_without_token": lambda: _called(probes, kube, client, target, request),
         "certificate_with_foreign_token": lambda: _called(

@@ -99,7 +99,7 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
                 f"proxies in {spec.name} are told that their {what} is {configured}, not {value}",
                 tuple(
                     Evidence(
-                        f"{pod.name}: {what} {seen or 'not told'}",
+                        f"{pod.name}: {what} {seen or 'not set'}",
                         get(spec.name, f"pod {pod.name} -o yaml", case.samples),
                     )
                     for pod, seen in wrong

@@ -99,7 +99,7 @@ def write_kubeconfigs(references: Iterable[Reference], folder: Path) -> dict[str
         MachineError: a kubeconfig cannot be read or lacks the context; nothing is written then.
     """
     singles = {each.cluster: kubeconfig_of(each) for each in references}
-    _write(folder / "kubeconfig", _together(singles.values()))
+    _write(folder / "kubeconfig", _merged(singles.values()))
     files = {}
     for cluster, content in singles.items():
         files[cluster] = folder / f"{cluster}.kubeconfig"
@@ -257,7 +257,7 @@ def _config(name: str, cluster: Json, user: Json) -> dict[str, Any]:
     }
 
 
-def _together(contents: Iterable[Json]) -> dict[str, Any]:
+def _merged(contents: Iterable[Json]) -> dict[str, Any]:
     those = list(contents)
     return {
         "apiVersion": "v1",
