@@ -1,4 +1,4 @@
-"""Holds reports to a baseline, for pipelines."""
+"""Compares reports with a baseline, for pipelines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add(parser: ArgumentParser) -> None:
         help="files, or folders with *-report.yaml in them; those of one topology are put together",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--baseline", metavar="FILE", type=Path, help="what they are held to")
+    what.add_argument("--baseline", metavar="FILE", type=Path, help="what they are compared with")
     what.add_argument(
         "--write-baseline",
         metavar="FILE",
