@@ -39,6 +39,17 @@ class HealthyMesh:
         self.target = target
         self.is_healthy = False
 
+    def begin(self) -> None:
+        """See to it that the mesh is healthy before a test changes it; from then on that is not
+        known, until it is required again.
+
+        Raises:
+            LabError: as `require_healthy`.
+        """
+        if not self.is_healthy:
+            self.require_healthy()
+        self.is_healthy = False
+
     def require_healthy(self, *also: str) -> float:
         """Wait until the basic requirements are met.
 
