@@ -33,7 +33,7 @@ GROUP: Final = "mesh_conformance.providers"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenProvider:
     """A provider, and why it was chosen."""
 
     name: str
@@ -149,18 +149,18 @@ def is_external(choice: Choice) -> bool:
     return False
 
 
-def choose(choice: Choice) -> Chosen:
+def choose(choice: Choice) -> ChosenProvider:
     """The provider that is asked for, or that fits this machine.
 
     Raises:
         MachineError: none does, or it is not installed; nothing was created.
     """
     if choice.provider != AUTO:
-        return Chosen(by_name(choice.provider).name, "as asked")
+        return ChosenProvider(by_name(choice.provider).name, "as asked")
     for each in registry().providers.values():
         reason = each.fits(choice)
         if reason:
-            return Chosen(each.name, f"auto: {reason}")
+            return ChosenProvider(each.name, f"auto: {reason}")
     needs = [each.needs for each in registry().providers.values() if each.needs]
     raise MachineError(
         wanted="a machine for one of the providers",

@@ -271,7 +271,7 @@ def _inconclusive(result: ExecResult, seen: str) -> ProbeError:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentPacket:
     """A packet that was sent, as part of a request.
 
     Attributes:
@@ -312,17 +312,17 @@ def _request(url: str) -> int:
     return sum(len(f"{line}\r\n") for line in lines)
 
 
-def read_sent(result: ExecResult) -> tuple[Sent, ...]:
+def read_sent(result: ExecResult) -> tuple[SentPacket, ...]:
     """What became of each packet, by size; those whose connection was never open say nothing."""
     found: set[tuple[int, bool]] = set()
     for line in result.stdout.splitlines():
         measured = _SIZES_MEASURED.fullmatch(line.strip())
         if measured is not None and float(measured[3].replace(",", ".")) > 0:
             found.add((int(measured[2]) + OVERHEAD, int(measured[1]) != _TIMED_OUT))
-    return tuple(Sent(*each) for each in sorted(found))
+    return tuple(SentPacket(*each) for each in sorted(found))
 
 
-def bounds(sent: Iterable[Sent]) -> tuple[int, int] | None:
+def bounds(sent: Iterable[SentPacket]) -> tuple[int, int] | None:
     """The largest size that arrived and the smallest that did not, where size is what decides.
 
     Returns:

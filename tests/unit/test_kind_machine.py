@@ -18,7 +18,7 @@ from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import inotify
 from mesh_fixtures.lab.kind import machine, parts
-from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
+from mesh_fixtures.lab.kind.engine import CHOICE, Engine, EngineContainer, chosen
 from mesh_fixtures.lab.kind.parts import Parts, Wanted, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
 from mesh_fixtures.lab.netns.provider import kubernetes_version
@@ -333,7 +333,9 @@ def test_an_image_of_a_release_that_docker_cannot_pull(held: Path) -> None:
 
 def test_nodes_are_found_by_their_names(install: Install) -> None:
     install("docker", "printf 'a1 mesh-1234-east-worker\\nb2 mesh-9999-east-control-plane\\n'")
-    assert Engine("docker").containers("mesh-1234-") == [Container("a1", "mesh-1234-east-worker")]
+    assert Engine("docker").containers("mesh-1234-") == [
+        EngineContainer("a1", "mesh-1234-east-worker")
+    ]
 
 
 def test_volumes_of_nodes_are_found_by_their_labels(install: Install) -> None:

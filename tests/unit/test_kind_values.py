@@ -24,7 +24,7 @@ from mesh_fixtures.lab.kind.configuration import (
 )
 from mesh_fixtures.lab.kind.engine import subnets_in
 from mesh_fixtures.lab.kind.parts import node_image
-from mesh_fixtures.lab.pki import Authority, kubeconfig
+from mesh_fixtures.lab.pki import ClusterAuthority, kubeconfig
 from mesh_fixtures.scenario import Scenario
 
 SUBNET = IPv4Network("172.18.0.0/16")
@@ -158,7 +158,7 @@ def test_a_network_without_subnet(told: list[dict[str, object]]) -> None:
 
 
 def test_context_of_a_kubeconfig_is_the_cluster() -> None:
-    authority = Authority("kubernetes")
+    authority = ClusterAuthority("kubernetes")
     client = authority.issue("admin")
     pem = (authority.credential.certificate_pem, client.certificate_pem, client.key_pem)
     of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", *pem)

@@ -33,7 +33,7 @@ _ASKING_DEADLINE: Final = 15.0
 
 
 @dataclass(frozen=True)
-class Container:
+class EngineContainer:
     """A node: its container's id, and its name, which begins with its cluster's."""
 
     id: str
@@ -107,14 +107,14 @@ class Engine:
     def remove_network(self, name: str) -> None:
         self.run("network", "rm", name)
 
-    def containers(self, prefix: str) -> list[Container]:
+    def containers(self, prefix: str) -> list[EngineContainer]:
         """The nodes of all clusters whose names begin like that, running or not."""
         output = self.run(
             *("ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}"),
             *("--format", "{{.ID}} {{.Names}}"),
         )
         pairs = [line.split() for line in output.splitlines() if line.strip()]
-        return [Container(*pair) for pair in pairs if pair[-1].startswith(prefix)]
+        return [EngineContainer(*pair) for pair in pairs if pair[-1].startswith(prefix)]
 
     def volumes(self, prefix: str) -> list[str]:
         """Volumes that kind made for nodes whose names begin like that.

@@ -45,7 +45,7 @@ _AMBIENT: Final = "ambient"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClusterNeeds:
     """What a cluster says before a run.
 
     Attributes:
@@ -82,7 +82,7 @@ def problems(
     return [*silent, *found, *unselected(seen)]
 
 
-def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
+def unselected(seen: Mapping[str, ClusterNeeds]) -> Iterator[Problem]:
     """Clusters whose istiod would not look at the run's namespace in some clusters.
 
     An istiod chooses among the namespaces of all clusters that it reads by its own selectors.
@@ -122,26 +122,26 @@ def _unanswered(cluster: Cluster, error: ProbeError) -> Problem:
     return Problem(missing, error.remedy or "see what kubectl says of it", error.seen)
 
 
-def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Seen:
+def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> ClusterNeeds:
     try:
         with KubeEditor(cluster, names=names) as kube:
             refused = tuple(permissions.problems_of(kube))
             if any(not each.impact for each in refused):
-                return Seen(refused)
+                return ClusterNeeds(refused)
             seen = _ask(kube, options)
-            return Seen((*refused, *seen.problems), seen.labels, seen.selectors)
+            return ClusterNeeds((*refused, *seen.problems), seen.labels, seen.selectors)
     except ProbeError as error:
-        return Seen((_unanswered(cluster, error),))
+        return ClusterNeeds((_unanswered(cluster, error),))
 
 
-def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
+def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
     webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
     found = [*_secrets(kube, options)]
     try:
         chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
         labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
     except LabError as error:
-        return Seen((*found, _as_problem(error)))
+        return ClusterNeeds((*found, _as_problem(error)))
     if labels.get(_DATAPLANE) == _AMBIENT:
         found.append(
             Problem(
@@ -161,7 +161,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
             )
         )
     revision = injecting[0].istiod if injecting else ""
-    return Seen(
+    return ClusterNeeds(
         tuple(found),
         labels,
         selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision),

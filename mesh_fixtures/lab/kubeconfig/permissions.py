@@ -230,7 +230,7 @@ _HEAD: Final = """\
 
 
 @dataclass(frozen=True)
-class Subject:
+class RoleSubject:
     """Who is permitted.
 
     Attributes:
@@ -249,7 +249,7 @@ class Subject:
         return {"apiGroup": "rbac.authorization.k8s.io", "kind": self.kind, "name": self.name}
 
 
-def roles(subject: Subject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
+def roles(subject: RoleSubject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
     """The roles as YAML for `kubectl apply -f -`; with who they are bound to, if anybody.
 
     Args:
@@ -275,7 +275,7 @@ def _role(kind: str, namespace: str, rules: list[Rule]) -> str:
     return text
 
 
-def _binding(namespace: str, subject: Subject) -> str:
+def _binding(namespace: str, subject: RoleSubject) -> str:
     kind = "Role" if namespace else "ClusterRole"
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ROLE}
     made = {"roleRef": reference, "subjects": [subject.as_binding()]}

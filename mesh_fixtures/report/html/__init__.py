@@ -31,7 +31,7 @@ _INLINE: Final = re.compile(r"`(?P<code>[^`]+)`|\[(?P<link>[^\]]+)\]\([^)]*\)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class GuideEntry:
     """What the guide says of a cause: what it means, how it shows, and what to do.
 
     Attributes:
@@ -44,12 +44,12 @@ class Entry:
     parts: tuple[tuple[str, Markup], ...]
 
 
-def entries(causes: Iterable[str]) -> tuple[Entry, ...]:
+def entries(causes: Iterable[str]) -> tuple[GuideEntry, ...]:
     """The entries of causes that the guide knows, each once, in order."""
     wanted = dict.fromkeys(causes)
     texts = guide.causes() if wanted else {}
     return tuple(
-        Entry(each, guide.cause_entry(each), _parts_of(texts[each]))
+        GuideEntry(each, guide.cause_entry(each), _parts_of(texts[each]))
         for each in wanted
         if each in texts
     )

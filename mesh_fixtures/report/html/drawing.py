@@ -290,7 +290,7 @@ def tick_seconds(whole: float) -> int:
 
 
 @dataclass(frozen=True)
-class Row:
+class LatencyRow:
     """Answers of one version over one path; places in percent of the axis."""
 
     latency: Latency
@@ -303,7 +303,7 @@ class Row:
 class LatencyPlot:
     """All rows of a topology, on one axis."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LatencyRow, ...]
     ticks: tuple[Tick, ...]
 
     @property
@@ -311,7 +311,7 @@ class LatencyPlot:
         """Where clients are, each once."""
         return tuple(dict.fromkeys(each.latency.cluster for each in self.rows))
 
-    def of(self, cluster: str) -> tuple[Row, ...]:
+    def of(self, cluster: str) -> tuple[LatencyRow, ...]:
         """The rows of a cluster's clients."""
         return tuple(each for each in self.rows if each.latency.cluster == cluster)
 
@@ -328,7 +328,8 @@ def latency_plot(latencies: Sequence[Latency]) -> LatencyPlot:
         return 100 * (at - low) / (high - low)
 
     rows = tuple(
-        Row(each, place(each.p50_ms), place(each.p90_ms), place(each.p99_ms)) for each in latencies
+        LatencyRow(each, place(each.p50_ms), place(each.p90_ms), place(each.p99_ms))
+        for each in latencies
     )
     shown = marks if len(marks) <= _MOST_MARKS else _powers_of_ten(marks)
     return LatencyPlot(rows, tuple(Tick(f"{each:g}", place(each)) for each in shown))
