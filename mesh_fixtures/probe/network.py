@@ -160,11 +160,10 @@ def connections(
     targets: Iterable[tuple[str, int]],
     *,
     seconds: float,
-    path: str = READY_PATH,
 ) -> tuple[Connection, ...]:
     """Try to connect from a plain client to addresses and ports, all at the same time.
 
-    Each is asked for `path` by HTTP; whatever it answers, a port that accepts is open.
+    Each is asked for `READY_PATH` by HTTP; whatever it answers, a port that accepts is open.
 
     Args:
         targets: IPv4 addresses or host names, with ports.
@@ -179,7 +178,7 @@ def connections(
     wanted = list(dict.fromkeys(targets))
     if not wanted:
         return ()
-    urls = [f"http://{address}:{port}{path}" for address, port in wanted]
+    urls = [f"http://{address}:{port}{READY_PATH}" for address, port in wanted]
     argv = curl(urls, seconds=seconds)
     timeout = seconds + patient(_MARGIN_SECONDS)
     result = kube.exec(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv, timeout=timeout)

@@ -54,12 +54,7 @@ class Engine:
         """What makes kind use this engine and a network of the lab's own."""
         return {CHOICE: self.name, f"KIND_EXPERIMENTAL_{self.name.upper()}_NETWORK": network}
 
-    def run(
-        self,
-        *arguments: str,
-        deadline: float | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> str:
+    def run(self, *arguments: str, deadline: float | None = None) -> str:
         """Standard output of a command of the engine.
 
         Args:
@@ -72,7 +67,6 @@ class Engine:
             [self.name, *arguments],
             error=LabError,
             seconds=patient(_DEADLINE) if deadline is None else deadline,
-            env=environment,
             where=self.title,
             remedy="mesh-conformance doctor --provider kind says what is missing",
         )
