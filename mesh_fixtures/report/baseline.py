@@ -223,7 +223,7 @@ def make(
 
     Raises:
         ReportError: reports of one topology are of several scenarios or versions, or there is
-            nothing to be held to.
+            nothing to compare with.
     """
     return Baseline(
         tolerances=tolerances,

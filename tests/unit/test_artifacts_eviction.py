@@ -171,9 +171,9 @@ def test_prune_removes_nothing_while_a_lab_exists(
     plane = control_plane(machine, "0123")
     lab = make_lab()
     assert command.run(argparse.Namespace(prune=True), discard) == 0
-    told = capsys.readouterr().out
-    assert lab.id in told
-    assert "down --all" in told
+    output = capsys.readouterr().out
+    assert lab.id in output
+    assert "down --all" in output
     assert old.is_dir()
     assert plane.is_dir()
 

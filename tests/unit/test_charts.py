@@ -161,10 +161,10 @@ def fake_helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 def test_a_repository_is_asked_for_its_release(fake_helm: Callable[[str], Path]) -> None:
     program = fake_helm('echo "appVersion: 1.30.1"')
-    told = charts.in_repository("https://charts.example", "", "1.31.0")
-    assert charts.asked(program, told).istio_version == "1.30.1"
-    assert charts.asked(program, told).references == told.references
-    assert charts.asked(program, told).digest != told.digest
+    described = charts.in_repository("https://charts.example", "", "1.31.0")
+    assert charts.asked(program, described).istio_version == "1.30.1"
+    assert charts.asked(program, described).references == described.references
+    assert charts.asked(program, described).digest != described.digest
 
 
 def test_a_repository_with_a_release_outside_of_the_range(

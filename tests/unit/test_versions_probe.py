@@ -62,7 +62,7 @@ def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("image_id", "told"),
+    ("image_id", "image"),
     [
         ("registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
         ("docker-pullable://registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
@@ -71,10 +71,10 @@ def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) ->
         ("", ""),
     ],
 )
-def test_images_are_told_by_their_digests(image_id: str, told: str) -> None:
+def test_images_are_told_by_their_digests(image_id: str, image: str) -> None:
     containers = tuple(
         Container(name, "localhost/pilot:1", image_id=image_id)
         for name in ("discovery", "istio-proxy")
     )
     client = Kube(lambda argv: "", [replace(pod("any"), containers=containers)]).as_client()
-    assert versions.istiod_image(client) == versions.proxy_image(client) == told
+    assert versions.istiod_image(client) == versions.proxy_image(client) == image
