@@ -14,7 +14,7 @@ from plugin_stub import Behaviour, StubLab
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Deployment, Meta, Resource
 from mesh_fixtures.probe import versions
-from mesh_fixtures.session.versions import seen_in, to_be_installed
+from mesh_fixtures.session.labs import versions_seen_in, versions_to_be_installed
 
 IMAGE = "localhost:5000/metallb:v0.15.2"
 METALLB = Deployment(Meta("controller"), 1, 1, (Container("controller", IMAGE),))
@@ -58,7 +58,11 @@ def test_another_way_of_telling_a_version() -> None:
 
 def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) -> None:
     lab = StubLab(SCENARIOS["multi-primary"], tmp_path / "log", Behaviour())
-    assert seen_in(lab) == to_be_installed(lab) == {"istio": "1.31.0", "images": "stub"}
+    assert (
+        versions_seen_in(lab)
+        == versions_to_be_installed(lab)
+        == {"istio": "1.31.0", "images": "stub"}
+    )
 
 
 @pytest.mark.parametrize(
