@@ -23,7 +23,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.istiod import CONTAINER, istiods
-from mesh_fixtures.probe.names import AskedNames, ask_names
+from mesh_fixtures.probe.name_lookups import AskedNames, ask_names
 from mesh_fixtures.probe.service_scopes import ServiceScopes, service_scopes
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, STATEFUL, redirections

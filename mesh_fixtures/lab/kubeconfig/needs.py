@@ -24,7 +24,7 @@ from mesh_fixtures.errors import (
 from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
-from mesh_fixtures.lab.kubeconfig import admission, namespace, permissions
+from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
@@ -100,7 +100,7 @@ def unselected(seen: Mapping[str, ClusterNeeds]) -> Iterator[Problem]:
             yield Problem(
                 missing=f"the run's namespace in {', '.join(ignored)} selected by the "
                 f"discoverySelectors of the mesh configuration of {istiod}",
-                remedy=f"{admission.LABEL_OPTION} {label or 'KEY=VALUE'}",
+                remedy=f"{refusals.LABEL_OPTION} {label or 'KEY=VALUE'}",
                 seen="; or ".join(map(str, of.selectors)),
             )
 
@@ -146,7 +146,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
         found.append(
             Problem(
                 missing=f"sidecars in the run's namespace in {kube.name}",
-                remedy=f"leave out {admission.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
+                remedy=f"leave out {refusals.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
                 "mode is not verified, neither ztunnel, nor waypoints, nor HBONE gateways",
                 seen=f"{_DATAPLANE}={_AMBIENT}",
             )
@@ -156,7 +156,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
         found.append(
             Problem(
                 missing=f"the run's namespace in {kube.name} selected by a webhook that injects",
-                remedy=f"leave out {admission.LABEL_OPTION}, or choose by --mesh-revision",
+                remedy=f"leave out {refusals.LABEL_OPTION}, or choose by --mesh-revision",
                 seen=_shown(labels),
             )
         )
@@ -192,7 +192,7 @@ def _admitted_labels(
             seen=error.seen,
             where=kube.name,
             remedy=f"give it what {refusal.by or 'the API server'} wants by "
-            f"{admission.LABEL_OPTION} or {admission.ANNOTATION_OPTION}",
+            f"{refusals.LABEL_OPTION} or {refusals.ANNOTATION_OPTION}",
         ) from error
     found: Mapping[str, str] = made["metadata"].get("labels") or {}
     return {**found, NAME_LABEL: _TRIED_NAME}
@@ -211,13 +211,13 @@ def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
             yield Problem(
                 missing=f"permission in {kube.name} to copy the secret {secret.name}",
                 remedy="permit it, or have the secret brought into namespaces "
-                f"{PREFIX}* by other means, and leave its namespace out in {admission.PODS_OPTION}",
+                f"{PREFIX}* by other means, and leave its namespace out in {refusals.PODS_OPTION}",
                 seen=f"no permission; by hand: kubectl auth {denied[0]}",
             )
         elif kube.get(SECRETS, secret.namespace, secret.name) is None:
             yield Problem(
                 missing=f"the secret {secret.name} ({where}) to pull images by",
-                remedy=f"correct imagePullSecrets in the file of {admission.PODS_OPTION}",
+                remedy=f"correct imagePullSecrets in the file of {refusals.PODS_OPTION}",
             )
 
 
@@ -244,7 +244,7 @@ def _label_for(selectors: Sequence[Selector]) -> str:
     for key, operator, values in selectors[0].expressions:
         if operator in ("In", "Exists"):
             wanted.setdefault(key, values[0] if values else "true")
-    return f" {admission.LABEL_OPTION} ".join(f"{key}={value}" for key, value in wanted.items())
+    return f" {refusals.LABEL_OPTION} ".join(f"{key}={value}" for key, value in wanted.items())
 
 
 def _shown(labels: Mapping[str, str]) -> str:
