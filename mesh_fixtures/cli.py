@@ -18,8 +18,8 @@ from mesh_fixtures.errors import (
     ReportError,
     ScenarioError,
 )
-from mesh_fixtures.progress import Sink, discard, terminals
-from mesh_fixtures.progress.display import Display
+from mesh_fixtures.progress import Sink, discard
+from mesh_fixtures.progress.display import Display, takes_live_lines
 
 COMMANDS = (
     "verify",
@@ -95,13 +95,13 @@ def _progress(parsed: Namespace) -> Iterator[Sink]:
         return
     with ExitStack() as stack:
         live = None
-        if "quiet" in parsed and terminals.is_live(sys.stderr):
+        if "quiet" in parsed and takes_live_lines(sys.stderr):
             # it takes a moment to import, which others are spared
             from mesh_fixtures.progress.live import LiveLines
 
             live = LiveLines(sys.stderr.fileno(), color=not os.environ.get("NO_COLOR"))
             stack.enter_context(redirect_stderr(live.passing(sys.stderr)))
-            if terminals.is_live(sys.stdout):
+            if takes_live_lines(sys.stdout):
                 stack.enter_context(redirect_stdout(live.passing(sys.stdout)))
         verbose: bool = getattr(parsed, "verbose", False)
         display = Display(_write_line, live, verbose=verbose)

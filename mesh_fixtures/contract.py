@@ -291,13 +291,13 @@ class Problem:
 
     Attributes:
         seen: what was found in its place.
-        without: what cannot be verified because of it; empty where it prevents everything.
+        impact: what cannot be verified because of it; empty where it prevents everything.
     """
 
     missing: str
     remedy: str
     seen: str = "none"
-    without: str = ""
+    impact: str = ""
 
 
 @dataclass(frozen=True)

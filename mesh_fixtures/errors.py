@@ -51,12 +51,12 @@ class ReportError(MeshConformanceError):
         self.args = (f"{line}; what to do: {remedy}" if remedy else line,)
 
     @classmethod
-    def together(cls, errors: Sequence[ReportError]) -> ReportError:
-        """All of at least one, a line each."""
-        whole = cls(wanted="", seen="", where="")
-        whole.wanted, whole.seen, whole.where = errors[0].wanted, errors[0].seen, errors[0].where
-        whole.args = ("\n".join(map(str, errors)),)
-        return whole
+    def of_all(cls, errors: Sequence[ReportError]) -> ReportError:
+        """One error for at least one of them, a line each."""
+        joined = cls(wanted="", seen="", where="")
+        joined.wanted, joined.seen, joined.where = errors[0].wanted, errors[0].seen, errors[0].where
+        joined.args = ("\n".join(map(str, errors)),)
+        return joined
 
 
 class OptionsError(MeshConformanceError):

@@ -226,7 +226,8 @@ def _upgraded_by_hand(
 
 def _runbook(scenario: Scenario, plans: tuple[Plan, ...]) -> str:
     from mesh_fixtures.install import runbook
-    from mesh_fixtures.requirements import applicable, table
+    from mesh_fixtures.requirements import applicable
+    from mesh_fixtures.requirements.registry import markdown_table
 
     steps = runbook.render(*plans, title=f"{scenario.title} ({scenario.id})")
-    return f"{steps}\n## Requirements\n\n{table.markdown(applicable(scenario))}\n"
+    return f"{steps}\n## Requirements\n\n{markdown_table(applicable(scenario))}\n"

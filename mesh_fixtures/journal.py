@@ -14,7 +14,7 @@ Kind = Literal["namespace", "process", "cgroup", "kubernetes-namespace"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One thing that a lab made.
 
     Attributes:
@@ -39,7 +39,7 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
 
-    def record(self, entry: Entry) -> None:
+    def record(self, entry: JournalEntry) -> None:
         line = json.dumps(asdict(entry)) + "\n"
         with self._lock:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -49,12 +49,12 @@ class Journal:
             finally:
                 os.close(descriptor)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[JournalEntry]:
         """Entries in the order of recording; a last line that was cut short is left out."""
         if not self.path.exists():
             return
         for line in self.path.read_text().splitlines():
             try:
-                yield Entry(**json.loads(line))
+                yield JournalEntry(**json.loads(line))
             except (ValueError, TypeError):
                 continue

@@ -14,8 +14,7 @@ from mesh_fixtures.contract import Lab, Provider
 from mesh_fixtures.errors import MachineError, ReportError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session import hookspecs, known_failures, outcomes, selection, timeouts
 from mesh_fixtures.session.labs import (
     RUN,
@@ -26,6 +25,8 @@ from mesh_fixtures.session.labs import (
     open_lab,
     readable_errors,
     usage_errors,
+    versions_seen_in,
+    versions_to_be_installed,
 )
 from mesh_fixtures.session.options import Settings, add_options, resolve
 from mesh_fixtures.session.reporting import Reporting
@@ -410,14 +411,12 @@ def mesh_scenario(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def _mesh_starting_lab(mesh_scenario: Scenario, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab as soon as an installation can begin."""
-    from mesh_fixtures.session import versions
-
     run = pytestconfig.stash[RUN]
     with open_lab(run, _provider(pytestconfig), mesh_scenario) as opened:
-        run.record_versions(mesh_scenario.id, versions.to_be_installed(opened))
+        run.record_versions(mesh_scenario.id, versions_to_be_installed(opened))
         yield opened
         if not interruption.interrupted:
-            run.record_versions(mesh_scenario.id, versions.seen_in(opened))
+            run.record_versions(mesh_scenario.id, versions_seen_in(opened))
         if mesh_scenario.id in run.failed and not interruption.interrupted:
             folder = run.settings.report_folder(pytestconfig.rootpath)
             run.diagnosing.keep_evidence(opened, folder, run.progress(mesh_scenario))

@@ -33,7 +33,7 @@ GROUP: Final = "mesh_conformance.providers"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenProvider:
     """A provider, and why it was chosen."""
 
     name: str
@@ -149,18 +149,18 @@ def is_external(choice: Choice) -> bool:
     return False
 
 
-def choose(choice: Choice) -> Chosen:
+def choose(choice: Choice) -> ChosenProvider:
     """The provider that is asked for, or that fits this machine.
 
     Raises:
         MachineError: none does, or it is not installed; nothing was created.
     """
     if choice.provider != AUTO:
-        return Chosen(by_name(choice.provider).name, "as asked")
+        return ChosenProvider(by_name(choice.provider).name, "as asked")
     for each in registry().providers.values():
         reason = each.fits(choice)
         if reason:
-            return Chosen(each.name, f"auto: {reason}")
+            return ChosenProvider(each.name, f"auto: {reason}")
     needs = [each.needs for each in registry().providers.values() if each.needs]
     raise MachineError(
         wanted="a machine for one of the providers",
@@ -319,11 +319,11 @@ def charts_of(choice: Choice) -> Charts | None:
         ArtifactError: as `images_of`.
         MachineError: as `images_of`; or charts are not there, or not of one supported release.
     """
-    from mesh_fixtures.artifacts import helm_install
+    from mesh_fixtures.artifacts.helm import describe_charts
 
     if choice.chart_source is None:
         return None
-    return helm_install.describe(choice.chart_source, images_of(choice), choice.registry_ca)
+    return describe_charts(choice.chart_source, images_of(choice), choice.registry_ca)
 
 
 def check_machine(provider: Provider) -> None:
@@ -332,7 +332,7 @@ def check_machine(provider: Provider) -> None:
     Raises:
         MachineError: something is missing.
     """
-    problems = [problem for problem in provider.problems() if not problem.without]
+    problems = [problem for problem in provider.problems() if not problem.impact]
     if problems:
         first, *others = problems
         doctor = f"mesh-conformance doctor --provider {provider.name}"

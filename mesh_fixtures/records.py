@@ -2,6 +2,10 @@
 
 Every lab is a folder below the state folder. Its slot fixes its addresses; its owner is the process
 that uses it. A lab without a living owner is either kept on purpose or abandoned.
+
+Marks in its folder say that parts of its mesh are down or did not come back, and that an upgrade of
+it began. A lab with one of them is not what was installed: it may be looked at, but no run takes it
+over.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ SLOTS = 16
 """Address ranges for labs on this machine."""
 
 _RECORD = "lab.json"
+_DISRUPTED = "disrupted"
+_UPGRADED = "upgraded"
 _LOCK_DEADLINE = 60.0
 _NO_SLOT = -1
 
@@ -184,6 +190,28 @@ def take_over(record: Record) -> Record:
     mine = replace(record, owner_pid=pid, owner_started=started)
     mine.save()
     return mine
+
+
+def is_disrupted(folder: Path) -> bool:
+    """Whether parts of the mesh of the lab with this folder are down, or did not come back."""
+    return (folder / _DISRUPTED).exists()
+
+
+def mark_disrupted(folder: Path) -> None:
+    (folder / _DISRUPTED).touch()
+
+
+def unmark_disrupted(folder: Path) -> None:
+    (folder / _DISRUPTED).unlink(missing_ok=True)
+
+
+def mark_upgraded(folder: Path) -> None:
+    (folder / _UPGRADED).touch()
+
+
+def is_as_installed(folder: Path) -> bool:
+    """Whether there is neither mark."""
+    return not is_disrupted(folder) and not (folder / _UPGRADED).exists()
 
 
 def own_identity() -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Runs programs, so that nothing of them is left behind: to their end or their deadline.
 
 `run` and `output_of` know their deadline from the start. Steps of an installation may be pipes, and
-another thread ends them: those are `Running`.
+another thread ends them: those are `RunningProgram`.
 
 Three kinds of programs are started elsewhere, as more than the program itself has to be ended or
 found again: builds, which go with this process even when it is killed (`artifacts/command.py`);
@@ -163,7 +163,7 @@ class Completed:
 
 
 @dataclass(eq=False)
-class Running:
+class RunningProgram:
     """One program that runs now, or two joined by a pipe. Another thread may end them at any time,
     also before they start.
 

@@ -26,8 +26,8 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from mesh_fixtures.patience import patient
-from mesh_fixtures.report.files import load
 from mesh_fixtures.report.html import page
+from mesh_fixtures.report.merging import load
 
 INTO: Final = Path(__file__).parents[1] / "docs" / "pictures"
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")

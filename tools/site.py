@@ -24,7 +24,11 @@ from mesh_fixtures.diagnosis.cause import Kind, Layer  # noqa: E402
 from mesh_fixtures.diagnosis.rules import KINDS  # noqa: E402
 from mesh_fixtures.options import Option  # noqa: E402
 from mesh_fixtures.report.schema import DOCUMENTS, file_of  # noqa: E402
-from mesh_fixtures.requirements import REQUIREMENTS, table  # noqa: E402
+from mesh_fixtures.requirements import REQUIREMENTS  # noqa: E402
+from mesh_fixtures.requirements.registry import (  # noqa: E402
+    markdown_entries,
+    markdown_table,
+)
 from mesh_fixtures.scenario import Scenario, load_scenarios  # noqa: E402
 
 MARK: Final = re.compile(r"^<!-- made here: ([a-z ]+) -->$", re.MULTILINE)
@@ -62,12 +66,12 @@ def _clusters(scenario: Scenario) -> str:
 
 def requirements_table() -> str:
     """The requirements, one a row."""
-    return table.markdown(REQUIREMENTS)
+    return markdown_table(REQUIREMENTS)
 
 
 def requirements() -> str:
     """An entry for each requirement."""
-    return table.entries(REQUIREMENTS)
+    return markdown_entries(REQUIREMENTS)
 
 
 def causes() -> str:

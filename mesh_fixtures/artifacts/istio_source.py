@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh_fixtures import supported
-from mesh_fixtures.artifacts import helm_install, istio, pulling, released, versions
 from mesh_fixtures.artifacts import images as built_images
+from mesh_fixtures.artifacts import istio, pulling, released, versions
 from mesh_fixtures.artifacts import istioctl as istioctls
+from mesh_fixtures.artifacts.helm import NAME_CHARTS, chart_problems, gather_helm
 from mesh_fixtures.artifacts.part_source import BUILT as ALL_PARTS_BUILT
 from mesh_fixtures.artifacts.part_source import PartSource
 from mesh_fixtures.artifacts.pulling import Registries
@@ -20,7 +21,7 @@ from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
 from mesh_fixtures.options import RELEASED_PARTS
 
 if TYPE_CHECKING:
-    from mesh_fixtures.artifacts.helm_install import HelmInstall
+    from mesh_fixtures.artifacts.helm import HelmInstall
     from mesh_fixtures.options import Choice
     from mesh_fixtures.progress import Progress
 
@@ -98,8 +99,8 @@ class IstioSource:
         if self.is_released:
             found += istioctls.problems(self.istioctl) or self._problems_of_release()
             if self.charts == "":
-                found.append(Problem("charts of the release", helm_install.NAME_CHARTS))
-        return [*found, *helm_install.problems(self.charts, self.version)]
+                found.append(Problem("charts of the release", NAME_CHARTS))
+        return [*found, *chart_problems(self.charts, self.version)]
 
     def describe(self) -> ImageSet:
         """The images, without building or pulling them. What settings they need is known of those
@@ -137,7 +138,7 @@ class IstioSource:
             self._require_one_release(described.istio_version, str(istioctl), progress)
             names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
             return Release(istioctl, described, names)
-        helm = helm_install.gather(
+        helm = gather_helm(
             self.charts,
             described,
             progress,

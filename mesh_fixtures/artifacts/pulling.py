@@ -194,17 +194,16 @@ def part(
     )
 
 
-def kept(names: Sequence[str], root: Path | None = None, part: str = PART) -> Kept | None:
+def kept(names: Sequence[str], part: str = PART) -> Kept | None:
     """These images as they are on this machine, those that were used last; None where some are not.
 
     Args:
         names: full ones.
-        root: the cache's folder; the user's by default.
         part: name of the part that they were pulled into.
     """
     wanted = set(names)
     found = None
-    for inputs, folder in Cache(root or cache_root()).versions_of(part):
+    for inputs, folder in Cache(cache_root()).versions_of(part):
         digests: dict[str, str] = json.loads(inputs[_IMAGES])
         if wanted == set(digests):
             found = Kept(digests, folder)

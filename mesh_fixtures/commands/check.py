@@ -32,7 +32,7 @@ from mesh_fixtures.scenario import Scenario
 
 if TYPE_CHECKING:
     from mesh_fixtures.diagnosis.cause import Diagnosis, RootCause
-    from mesh_fixtures.report.metrics import Sample
+    from mesh_fixtures.report.metrics import MetricSample
     from mesh_fixtures.requirements import Outcome
 
 SUMMARY = "look at an existing mesh within seconds, without making anything in it"
@@ -136,7 +136,7 @@ def _mesh(arguments: Namespace) -> tuple[Provider, Scenario, tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckedMesh:
     """What a look at a mesh has shown.
 
     Attributes:
@@ -154,7 +154,7 @@ class Seen:
         return next((each for each in ("unmet", "inconclusive") if each in results), "met")
 
 
-def check(lab: Lab) -> Seen:
+def check(lab: Lab) -> CheckedMesh:
     """Look at the mesh of a lab without sample workloads."""
     from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather
     from mesh_fixtures.parallel import parallel_map
@@ -170,10 +170,10 @@ def check(lab: Lab) -> Seen:
         if failures:
             facts = replace(gather(view), sample_namespace="")
             diagnosis = diagnose(lab.scenario, facts, failures)
-    return Seen(lab.scenario, outcomes, diagnosis)
+    return CheckedMesh(lab.scenario, outcomes, diagnosis)
 
 
-def as_text(seen: Seen, seconds: float) -> Iterator[str]:
+def as_text(seen: CheckedMesh, seconds: float) -> Iterator[str]:
     """The result for people."""
     from mesh_fixtures.diagnosis import explained
 
@@ -185,7 +185,7 @@ def as_text(seen: Seen, seconds: float) -> Iterator[str]:
     yield f"{seen.scenario.id}: {seen.result}, {seconds:.1f} s"
 
 
-def as_json(seen: Seen, seconds: float) -> Mapping[str, Any]:
+def as_json(seen: CheckedMesh, seconds: float) -> Mapping[str, Any]:
     """The result for programs."""
     from mesh_fixtures.report.document import API_VERSION
 
@@ -217,7 +217,7 @@ def as_json(seen: Seen, seconds: float) -> Mapping[str, Any]:
     }
 
 
-def as_metrics(seen: Seen, provider: str, began: datetime) -> tuple[Sample, ...]:
+def as_metrics(seen: CheckedMesh, provider: str, began: datetime) -> tuple[MetricSample, ...]:
     """The result for monitors, as of now.
 
     Args:
@@ -228,7 +228,7 @@ def as_metrics(seen: Seen, provider: str, began: datetime) -> tuple[Sample, ...]
     from mesh_fixtures.report.model import Found, RequirementReport
     from mesh_fixtures.requirements import by_id
 
-    mesh = metrics.Mesh("check", seen.scenario.id, provider, options.SKIP)
+    mesh = metrics.MeshLabels("check", seen.scenario.id, provider, options.SKIP)
     looked_at = [
         RequirementReport(
             id=name,

@@ -39,13 +39,13 @@ def run(arguments: Namespace, sink: Sink) -> int:
     found = problems(asked)
     for problem in found:
         print(f"missing: {problem.missing}")
-        if problem.without:
-            print(f" impact: {problem.without} cannot be verified, all else can")
+        if problem.impact:
+            print(f" impact: {problem.impact} cannot be verified, all else can")
         fix = with_own_flags(problem.remedy, vars(arguments))
         print(f"    fix: {fix or '(nothing known)'}")
     if not found:
         print("nothing is missing")
-    return 1 if any(not problem.without for problem in found) else 0
+    return 1 if any(not problem.impact for problem in found) else 0
 
 
 def problems(asked: Choice) -> Sequence[Problem]:

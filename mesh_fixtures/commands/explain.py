@@ -55,10 +55,11 @@ def explained(name: str) -> str:
 def entries() -> Mapping[str, str]:
     """What the guide says, by the id of the requirement or cause."""
     from mesh_fixtures import guide
-    from mesh_fixtures.requirements import REQUIREMENTS, table
+    from mesh_fixtures.requirements import REQUIREMENTS
+    from mesh_fixtures.requirements.registry import markdown_entry
 
     found = {
-        each.id: f"{each.id}: {guide.requirement_entry(each.id)}\n\n{table.entry(each)}"
+        each.id: f"{each.id}: {guide.requirement_entry(each.id)}\n\n{markdown_entry(each)}"
         for each in REQUIREMENTS
     }
     found |= {

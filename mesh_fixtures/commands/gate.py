@@ -1,4 +1,4 @@
-"""Holds reports to a baseline, for pipelines."""
+"""Compares reports with a baseline, for pipelines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add(parser: ArgumentParser) -> None:
         help="files, or folders with *-report.yaml in them; those of one topology are put together",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--baseline", metavar="FILE", type=Path, help="what they are held to")
+    what.add_argument("--baseline", metavar="FILE", type=Path, help="what they are compared with")
     what.add_argument(
         "--write-baseline",
         metavar="FILE",
@@ -76,9 +76,8 @@ def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     from mesh_fixtures.report.baseline import Baseline
     from mesh_fixtures.report.document import read
-    from mesh_fixtures.report.files import load
     from mesh_fixtures.report.gate import judge, require_comparable, table
-    from mesh_fixtures.report.merging import merge
+    from mesh_fixtures.report.merging import load, merge
 
     if arguments.latency_tolerance is not None and not arguments.write_baseline:
         raise ReportError(

@@ -26,16 +26,16 @@ def add(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
-    from mesh_fixtures.lab.kubeconfig.permissions import Subject, roles
+    from mesh_fixtures.lab.kubeconfig.permissions import RoleSubject, roles
 
     subject = None
     if arguments.user:
-        subject = Subject("User", arguments.user)
+        subject = RoleSubject("User", arguments.user)
     elif arguments.group:
-        subject = Subject("Group", arguments.group)
+        subject = RoleSubject("Group", arguments.group)
     elif arguments.service_account:
         namespace, _, name = arguments.service_account.rpartition("/")
-        subject = Subject("ServiceAccount", name, namespace or "default")
+        subject = RoleSubject("ServiceAccount", name, namespace or "default")
     system_namespace = value_of(arguments, NAMESPACE_OPTION) or SYSTEM_NAMESPACE
     print(roles(subject, system_namespace), end="")
     return 0

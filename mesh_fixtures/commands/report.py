@@ -54,9 +54,9 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     del sink
     from mesh_fixtures.report.document import write_text
-    from mesh_fixtures.report.files import load
     from mesh_fixtures.report.html import page
     from mesh_fixtures.report.markdown import summary
+    from mesh_fixtures.report.merging import load
     from mesh_fixtures.report.schema import file_of
 
     if arguments.schema:

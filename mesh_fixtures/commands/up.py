@@ -21,7 +21,7 @@ from mesh_fixtures.commands import (
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink, both
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import StepTimes
 
 SUMMARY = "bring up a scenario's clusters, mesh and sample workloads, and leave them running"
 

@@ -145,8 +145,8 @@ class Pod:
         state: as `kubectl get pods` would say it, e.g. `2/2 Running`.
         serving: running, ready and not going away.
         trouble: why it does not run, as far as its status says.
-        told: what its proxy was told at its start: `cluster`, `network`, `mesh` and `discovery`;
-            None without a proxy.
+        proxy: what its proxy is configured with: `cluster`, `network`, `mesh` and `discovery`; None
+            without a proxy.
         redirections: what of its requests its proxy gets.
         host_network: whether it has its node's network, where nothing is redirected.
         restarts: of the container of its that was restarted most often.
@@ -163,7 +163,7 @@ class Pod:
     state: str
     serving: bool
     trouble: str = ""
-    told: Mapping[str, str] | None = None
+    proxy: Mapping[str, str] | None = None
     redirections: tuple[Redirection, ...] = ()
     host_network: bool = False
     restarts: int = 0
@@ -398,7 +398,7 @@ class ClusterFacts:
     def _leads_inside(self, service: Service) -> bool:
         if any(each.number in ISTIOD_PORTS for each in service.ports):
             return True
-        return any(pod.told is not None for pod in self.pods_of(service)) and bool(
+        return any(pod.proxy is not None for pod in self.pods_of(service)) and bool(
             self.exposing(service)
         )
 
@@ -428,7 +428,7 @@ class ClusterFacts:
             (pod.namespace, pod.name): pod
             for service in self.gateway_services
             for pod in self.pods_of(service)
-            if pod.told is not None
+            if pod.proxy is not None
         }
         return tuple(found.values())
 

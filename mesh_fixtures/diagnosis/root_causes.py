@@ -342,7 +342,7 @@ def _refusing_others(case: Case, primary: str, istiod: Istiod) -> bool:
         for name, facts in case.facts.clusters.items()
         if case.scenario.control_plane_of(name) == primary
         for pod in facts.pods or ()
-        if pod.told is not None
+        if pod.proxy is not None
     }
     return istiod.connected is not None and wanted <= {*istiod.connected}
 

@@ -22,7 +22,7 @@ from mesh_fixtures.install import names
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
 from mesh_fixtures.patience import current, one_at_a_time, patient
 from mesh_fixtures.progress import Progress
-from mesh_fixtures.runner import CommandContext, Completed, Running
+from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
 PARALLEL_STEPS: Final = 6
 OUTPUT_KEPT: Final = 4000
@@ -166,7 +166,7 @@ class _Execution:
         self._progress = progress
         self._logs = context.folder / "logs"
         self._lock = threading.Lock()
-        self._active: set[Running] = set()
+        self._active: set[RunningProgram] = set()
         self._is_cancelled = False
 
     def run(self, parallel: int) -> None:
@@ -222,9 +222,9 @@ class _Execution:
             running.end()
 
     @contextmanager
-    def _bounded(self, seconds: float) -> Iterator[Running]:
+    def _bounded(self, seconds: float) -> Iterator[RunningProgram]:
         """Programs within this are ended after that many seconds, or by `_cancel`."""
-        running = Running()
+        running = RunningProgram()
         with self._lock:
             self._active.add(running)
         timer = threading.Timer(seconds, running.end)
@@ -237,7 +237,7 @@ class _Execution:
             with self._lock:
                 self._active.discard(running)
 
-    def _run_commands(self, step: Step, running: Running) -> _Failure | None:
+    def _run_commands(self, step: Step, running: RunningProgram) -> _Failure | None:
         with self._log_file(step).open("w+b", buffering=0) as log:
             for template in step.commands:
                 command = self._valued(template)
@@ -258,7 +258,7 @@ class _Execution:
         return None
 
     def _attempts(
-        self, step: Step, command: Command, running: Running, log: IO[bytes]
+        self, step: Step, command: Command, running: RunningProgram, log: IO[bytes]
     ) -> tuple[Completed | None, str]:
         """Run a command, again where an API server had no time for it; what it wrote at last."""
         for attempt in range(1, ATTEMPTS + 1):
@@ -272,7 +272,9 @@ class _Execution:
             retries.tell(retries.Retry(step.cluster, step.id, OUT_OF_TIME))
         return ended, output
 
-    def _run_command(self, command: Command, running: Running, log: IO[bytes]) -> Completed | None:
+    def _run_command(
+        self, command: Command, running: RunningProgram, log: IO[bytes]
+    ) -> Completed | None:
         try:
             return running.call(
                 command.argv,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 from mesh_fixtures.contract import GUIDE_NAMES, SAMPLE_NAMESPACE, Cluster, MeshNames
@@ -78,12 +77,7 @@ class KubeClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def source(self, kind: str, namespace: str, detail: str = "") -> Source:

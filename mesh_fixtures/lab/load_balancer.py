@@ -10,7 +10,7 @@ from typing import Any
 
 from mesh_fixtures.certificates import rsa_key
 from mesh_fixtures.contract import AddressPool
-from mesh_fixtures.lab.pki import Authority
+from mesh_fixtures.lab.pki import ClusterAuthority
 
 NAMESPACE = "metallb-system"
 _SECRET = "metallb-webhook-cert"  # noqa: S105 - a name
@@ -45,7 +45,7 @@ def with_webhook_certificate(manifest: dict[str, Any]) -> dict[str, Any]:
     """
     if (manifest["kind"], manifest["metadata"]["name"]) != ("Secret", _SECRET):
         return manifest
-    authority = Authority("metallb-ca", names=[_AUTHORITY], make_key=rsa_key)
+    authority = ClusterAuthority("metallb-ca", names=[_AUTHORITY], make_key=rsa_key)
     server = authority.issue("metallb-webhook", names=[_SERVICE])
     files = {
         "ca.crt": authority.credential.certificate_pem,

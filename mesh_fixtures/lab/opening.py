@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 from mesh_fixtures import records
 from mesh_fixtures.errors import LabError, MeshConformanceError
 from mesh_fixtures.interruption import run_apart
-from mesh_fixtures.lab.disrupted import is_as_installed
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.lab.upkeep import clean_abandoned, tear_down
 from mesh_fixtures.progress import Progress
@@ -129,7 +128,7 @@ class _Opening(Generic[AnyLab]):
                 if record.kept
                 and (record.bare if blueprint.bare else record.installed)
                 and not record.in_use
-                and is_as_installed(record.folder)
+                and records.is_as_installed(record.folder)
                 and wanted == _content(record)
             ]
             mine = [records.take_over(record) for record in fitting[:1]]

@@ -20,7 +20,7 @@ from mesh_fixtures.certificates import Credential, Key, elliptic_key
 _LIFETIME: Final = timedelta(days=365)
 
 
-class Authority:
+class ClusterAuthority:
     """A certificate authority that issues leaves with keys of its own kind."""
 
     def __init__(

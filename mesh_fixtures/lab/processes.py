@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Entry, Journal
+from mesh_fixtures.journal import Journal, JournalEntry
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.patience import patient
 
@@ -26,7 +26,7 @@ def marked_environment(lab: str) -> dict[str, str]:
     return {**os.environ, MARK: lab}
 
 
-def is_running(entry: Entry) -> bool:
+def is_running(entry: JournalEntry) -> bool:
     """Whether an entry's process is there; true for entries of another kind."""
     return entry.kind != "process" or is_alive(entry.pid, entry.started)
 

@@ -160,11 +160,10 @@ def connections(
     targets: Iterable[tuple[str, int]],
     *,
     seconds: float,
-    path: str = READY_PATH,
 ) -> tuple[Connection, ...]:
     """Try to connect from a plain client to addresses and ports, all at the same time.
 
-    Each is asked for `path` by HTTP; whatever it answers, a port that accepts is open.
+    Each is asked for `READY_PATH` by HTTP; whatever it answers, a port that accepts is open.
 
     Args:
         targets: IPv4 addresses or host names, with ports.
@@ -179,7 +178,7 @@ def connections(
     wanted = list(dict.fromkeys(targets))
     if not wanted:
         return ()
-    urls = [f"http://{address}:{port}{path}" for address, port in wanted]
+    urls = [f"http://{address}:{port}{READY_PATH}" for address, port in wanted]
     argv = curl(urls, seconds=seconds)
     timeout = seconds + patient(_MARGIN_SECONDS)
     result = kube.exec(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv, timeout=timeout)
@@ -271,7 +270,7 @@ def _inconclusive(result: ExecResult, seen: str) -> ProbeError:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentPacket:
     """A packet that was sent, as part of a request.
 
     Attributes:
@@ -312,17 +311,17 @@ def _request(url: str) -> int:
     return sum(len(f"{line}\r\n") for line in lines)
 
 
-def read_sent(result: ExecResult) -> tuple[Sent, ...]:
+def read_sent(result: ExecResult) -> tuple[SentPacket, ...]:
     """What became of each packet, by size; those whose connection was never open say nothing."""
     found: set[tuple[int, bool]] = set()
     for line in result.stdout.splitlines():
         measured = _SIZES_MEASURED.fullmatch(line.strip())
         if measured is not None and float(measured[3].replace(",", ".")) > 0:
             found.add((int(measured[2]) + OVERHEAD, int(measured[1]) != _TIMED_OUT))
-    return tuple(Sent(*each) for each in sorted(found))
+    return tuple(SentPacket(*each) for each in sorted(found))
 
 
-def bounds(sent: Iterable[Sent]) -> tuple[int, int] | None:
+def bounds(sent: Iterable[SentPacket]) -> tuple[int, int] | None:
     """The largest size that arrived and the smallest that did not, where size is what decides.
 
     Returns:

@@ -80,7 +80,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TlsAttempt:
     """What became of an attempt to be served.
 
     Attributes:
@@ -118,7 +118,7 @@ def attempt(
     request: bytes,
     hello: Hello | None,
     seconds: float | None = None,
-) -> Attempt:
+) -> TlsAttempt:
     """Send a request from a plain client and see what comes of it.
 
     Args:
@@ -134,7 +134,7 @@ def attempt(
         if hello is None:
             pipe.send(request)
             seen = pipe.receive(deadline - time.monotonic())
-            found = Attempt(pipe.source, None, _ending(pipe) if not seen else "", _shown(seen))
+            found = TlsAttempt(pipe.source, None, _ending(pipe) if not seen else "", _shown(seen))
         else:
             found = _speak_tls(pipe, hello, request, deadline)
     return replace(found, source=_by_hand(kube, pod, f"{address}:{port}", hello))
@@ -178,7 +178,7 @@ class _TimeOver(Exception):
     """The server neither answered nor refused."""
 
 
-def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> Attempt:
+def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> TlsAttempt:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = _context(hello).wrap_bio(incoming, outgoing, server_hostname=hello.server_name)
     received = b""
@@ -200,8 +200,8 @@ def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> Att
                 else:
                     raise _TimeOver from None
 
-    def ended(refusal: str, answer: bytes = b"") -> Attempt:
-        return Attempt(pipe.source, server, refusal, _shown(answer))
+    def ended(refusal: str, answer: bytes = b"") -> TlsAttempt:
+        return TlsAttempt(pipe.source, server, refusal, _shown(answer))
 
     try:
         step(client.do_handshake)

@@ -53,7 +53,7 @@ def signing_request(spiffe_id: str) -> bytes:
     return request.public_bytes(serialization.Encoding.PEM)
 
 
-def foreign_token(namespace: str, account: str) -> str:
+def untrusted_token(namespace: str, account: str) -> str:
     """A service account's token for istiod (JWT) that no API server has signed.
 
     Source: Kubernetes, Service account token volume projection; RFC 7515.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event as Signal
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from mesh_fixtures.progress.events import Event
 
@@ -23,7 +24,7 @@ _LIVE_PACE: Final = 0.25
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningPhase:
     """A phase that has not ended.
 
     Attributes:
@@ -38,6 +39,11 @@ class Running:
     @property
     def title(self) -> str:
         return title(self.phase, self.cluster)
+
+
+def takes_live_lines(file: TextIO) -> bool:
+    """Whether a file is a terminal on which lines can be taken away again."""
+    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 class Display:
@@ -61,7 +67,7 @@ class Display:
         self._verbose = verbose
         self._lock = Lock()
         self._begun: dict[str, float] = {}
-        self._running: dict[tuple[str, str, str], Running] = {}
+        self._running: dict[tuple[str, str, str], RunningPhase] = {}
         self._last_line = time.time()
         self._silence = _FIRST_REMINDER
         self._closed = Signal()
@@ -72,7 +78,9 @@ class Display:
             begun = self._begun.setdefault(event.subject, event.at)
             key = (event.subject, event.cluster, event.phase)
             if event.outcome == "started":
-                self._running[key] = Running(event.subject, event.cluster, event.phase, event.at)
+                self._running[key] = RunningPhase(
+                    event.subject, event.cluster, event.phase, event.at
+                )
             elif event.outcome in ("done", "failed"):
                 self._running.pop(key, None)
             self._ensure_thread()
@@ -126,7 +134,7 @@ class Display:
                 for line in self._reminders(tuple(self._running.values()), now):
                     self._write_line(line)
 
-    def _reminders(self, running: Sequence[Running], now: float) -> list[str]:
+    def _reminders(self, running: Sequence[RunningPhase], now: float) -> list[str]:
         lines: list[str] = []
         for subject in dict.fromkeys(each.subject for each in running):
             titles = ", ".join(

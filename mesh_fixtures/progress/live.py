@@ -22,7 +22,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from mesh_fixtures.progress.display import Running
+    from mesh_fixtures.progress.display import RunningPhase
 
 _INVISIBLE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 """Control sequences, and commands to the terminal's window (ECMA-48: CSI, OSC)."""
@@ -60,7 +60,7 @@ class LiveLines:
         self._paused = False
         self._closed = False
 
-    def show(self, running: Sequence[Running], now: float) -> None:
+    def show(self, running: Sequence[RunningPhase], now: float) -> None:
         """Show these phases in place of those before.
 
         Args:
@@ -196,7 +196,7 @@ class _Passing:
         return getattr(self._file, name)
 
 
-def lines_of(running: Sequence[Running], now: float, most: int) -> tuple[Text, ...]:
+def lines_of(running: Sequence[RunningPhase], now: float, most: int) -> tuple[Text, ...]:
     """A line for each phase: how long it takes, what it is, and of which topology.
 
     Args:

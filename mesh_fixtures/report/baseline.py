@@ -1,4 +1,4 @@
-"""What reports are held to: the schema of a baseline, and how one is made of reports.
+"""What reports are compared with: the schema of a baseline, and how one is made of reports.
 
     apiVersion: mesh-conformance.dev/v1alpha1
     kind: ConformanceBaseline
@@ -223,7 +223,7 @@ def make(
 
     Raises:
         ReportError: reports of one topology are of several scenarios or versions, or there is
-            nothing to be held to.
+            nothing to compare with.
     """
     return Baseline(
         tolerances=tolerances,

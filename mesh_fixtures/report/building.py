@@ -75,7 +75,7 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     """
     known = {each.id: _requirement(each, seen) for each in requirements}
     others = dict.fromkeys(each.id for each in seen.checked if each.id not in known)
-    found = (*known.values(), *(together(seen.of(each)) for each in others))
+    found = (*known.values(), *(combined(seen.of(each)) for each in others))
     reported = tuple(_explained(each, seen.causes) for each in found)
     figures = {each.id: each.figures for each in reported}
     return Report(
@@ -102,13 +102,13 @@ def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
         reason = f"the mesh was not upgraded {' or '.join(requirement.upgrades)}"
         return RequirementReport.unverified(requirement, "not applicable", reason)
     if checked := seen.of(requirement.id):
-        return together(checked)
+        return combined(checked)
     selected = requirement.id in seen.selected
     reason = "the run ended before it" if selected else "not selected"
     return RequirementReport.unverified(requirement, "not run", reason)
 
 
-def together(checked: Sequence[RequirementReport]) -> RequirementReport:
+def combined(checked: Sequence[RequirementReport]) -> RequirementReport:
     """What several tests of one requirement found: the worst of it, and everything found."""
     reasons = dict.fromkeys(each.reason for each in checked if each.reason)
     figures: dict[str, Figure] = {}

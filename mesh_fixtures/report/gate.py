@@ -96,7 +96,7 @@ def require_comparable(
             if versions and not version_change:
                 refused.append(_refusal(each, "version", accepted.istio, versions))
     if refused:
-        raise ReportError.together(refused)
+        raise ReportError.of_all(refused)
 
 
 def _refusal(found: Combined, what: str, accepted: str, others: Iterable[str]) -> ReportError:

@@ -1,11 +1,17 @@
-"""Puts reports of several runs together: pure, and in whatever order, with the same outcome."""
+"""Finds reports of several runs, in files and in folders however deep, and puts them together: in
+whatever order, with the same outcome.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from mesh_fixtures.errors import ReportError
+from mesh_fixtures.report.document import read
 from mesh_fixtures.report.model import (
+    SUFFIX,
     TELLS_LEAST_FIRST,
     Figure,
     Report,
@@ -94,9 +100,42 @@ class Combined:
         ]
 
 
+def load(paths: Iterable[Path]) -> tuple[Report, ...]:
+    """Read all reports; a file that is given several times is read once.
+
+    Raises:
+        ReportError: some cannot be used, or a folder holds none; names them all.
+    """
+    files: dict[Path, Path] = {}
+    refused: list[ReportError] = []
+    found: list[Report] = []
+    for path in paths:
+        try:
+            files.update({file.resolve(): file for file in _files_in(path)})
+        except ReportError as error:
+            refused.append(error)
+    for file in files.values():
+        try:
+            found.append(read(Report, file))
+        except ReportError as error:
+            refused.append(error)
+    if refused:
+        raise ReportError.of_all(refused)
+    return tuple(found)
+
+
 def merge(reports: Iterable[Report]) -> tuple[Combined, ...]:
     """What all reports say, by topology, provider and way of installation, in their order."""
     found: dict[Key, list[Report]] = {}
     for each in reports:
         found.setdefault(Key.of(each), []).append(each)
     return tuple(Combined(key, tuple(found[key])) for key in sorted(found))
+
+
+def _files_in(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob(f"*{SUFFIX}") if not each.name.startswith("."))
+    if not found:
+        raise ReportError(wanted=f"reports (*{SUFFIX})", seen="none", where=str(path))
+    return found

@@ -113,7 +113,7 @@ FAMILIES: Final = (
 
 
 @dataclass(frozen=True)
-class Sample:
+class MetricSample:
     """One value.
 
     Attributes:
@@ -131,7 +131,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Mesh:
+class MeshLabels:
     """What was looked at, by what, and how the mesh came to be there."""
 
     command: Command
@@ -139,15 +139,15 @@ class Mesh:
     provider: str
     install: str
 
-    def sample(self, family: Family, value: float, *own: str) -> Sample:
+    def sample(self, family: Family, value: float, *own: str) -> MetricSample:
         """A value with these labels of the family's own."""
         mesh = (self.command, self.topology, self.provider, self.install)
-        return Sample(family, (*mesh, *own), float(value))
+        return MetricSample(family, (*mesh, *own), float(value))
 
 
-def of_report(report: Report) -> tuple[Sample, ...]:
+def of_report(report: Report) -> tuple[MetricSample, ...]:
     """All that a report has to say in numbers."""
-    mesh = Mesh("verify", report.topology.id, report.provider.name, report.provider.install)
+    mesh = MeshLabels("verify", report.topology.id, report.provider.name, report.provider.install)
     clusters = [each.name for each in report.topology.scenario.clusters]
     return (
         *of_requirements(mesh, clusters, report.requirements, report.causes),
@@ -172,11 +172,11 @@ def of_report(report: Report) -> tuple[Sample, ...]:
 
 
 def of_requirements(
-    mesh: Mesh,
+    mesh: MeshLabels,
     clusters: Sequence[str],
     requirements: Iterable[RequirementReport],
     causes: Iterable[CauseReport],
-) -> Iterator[Sample]:
+) -> Iterator[MetricSample]:
     """What was found, by requirement and cluster, and why."""
     for each in requirements:
         for result in get_args(Result):
@@ -191,13 +191,13 @@ def of_requirements(
             yield mesh.sample(CAUSE, 1, cause.id, cause.certainty, cluster)
 
 
-def of_run(mesh: Mesh, began: datetime, ended: datetime) -> Iterator[Sample]:
+def of_run(mesh: MeshLabels, began: datetime, ended: datetime) -> Iterator[MetricSample]:
     """When it was, and how long it took."""
     yield mesh.sample(RUN_SECONDS, (ended - began).total_seconds())
     yield mesh.sample(RUN_ENDED, ended.timestamp())
 
 
-def _steps(mesh: Mesh, report: Report) -> Iterator[Sample]:
+def _steps(mesh: MeshLabels, report: Report) -> Iterator[MetricSample]:
     """Steps that are repeated count together."""
     seconds: dict[tuple[str, str], float] = {}
     for each in report.steps:
@@ -207,7 +207,7 @@ def _steps(mesh: Mesh, report: Report) -> Iterator[Sample]:
         yield mesh.sample(STEP_SECONDS, round(value, 3), phase, cluster)
 
 
-def _traffic(mesh: Mesh, report: Report) -> Iterator[Sample]:
+def _traffic(mesh: MeshLabels, report: Report) -> Iterator[MetricSample]:
     for source in report.distribution:
         yield mesh.sample(REQUESTS, source.total + source.failures, source.cluster)
         yield mesh.sample(FAILURES, source.failures, source.cluster)
@@ -229,7 +229,7 @@ def _quantiles(latency: Latency) -> Iterator[tuple[str, float]]:
     yield "0.99", latency.p99_ms
 
 
-def exposition(samples: Iterable[Sample]) -> str:
+def exposition(samples: Iterable[MetricSample]) -> str:
     """The text that Prometheus reads."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -243,7 +243,7 @@ def exposition(samples: Iterable[Sample]) -> str:
     return generate_latest(registry).decode()
 
 
-def write(samples: Iterable[Sample], path: Path) -> None:
+def write(samples: Iterable[MetricSample], path: Path) -> None:
     """Write a file, as a whole or not at all; its folder is made.
 
     Raises:

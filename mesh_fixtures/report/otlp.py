@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mesh_fixtures.patience import patient
-from mesh_fixtures.report.metrics import Sample, write
+from mesh_fixtures.report.metrics import MetricSample, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def _is_installed() -> bool:
         return False
 
 
-def deliver(samples: Sequence[Sample], file: Path | None, endpoint: str) -> str:
+def deliver(samples: Sequence[MetricSample], file: Path | None, endpoint: str) -> str:
     """Write metrics and send them, each where it is asked for.
 
     Args:
@@ -100,7 +100,7 @@ def deliver(samples: Sequence[Sample], file: Path | None, endpoint: str) -> str:
     return f"metrics were not sent to {endpoint}: {why}" if why else ""
 
 
-def send(samples: Iterable[Sample], endpoint: str, seconds: float | None = None) -> str:
+def send(samples: Iterable[MetricSample], endpoint: str, seconds: float | None = None) -> str:
     """Send metrics, once.
 
     Args:
@@ -131,7 +131,7 @@ def send(samples: Iterable[Sample], endpoint: str, seconds: float | None = None)
     return troubles[0] if troubles else ""
 
 
-def _data(samples: Iterable[Sample]) -> MetricsData | None:
+def _data(samples: Iterable[MetricSample]) -> MetricsData | None:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource

@@ -40,7 +40,7 @@ def publish(
         refused += _refusals(made)
         ready[folder / place_of(made)] = made
     if refused:
-        raise ReportError.together(refused)
+        raise ReportError.of_all(refused)
     try:
         for file, report in ready.items():
             write(report, file)

@@ -27,9 +27,9 @@ from mesh_fixtures.probe.identities import Identity, TrustDomains, identity, tru
 from mesh_fixtures.probe.traffic import Answer, Failure, helloworld_url
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.requirements.fresh_connections import fresh_connections
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import fresh_connections
 from mesh_fixtures.verdict.authorization import (
     OWN,
     Asked,
@@ -117,7 +117,7 @@ class Probes:
 
 
 @dataclass(frozen=True)
-class Client:
+class IdentifiedClient:
     """A Sleep, and the SPIFFE id that its proxy identifies itself by."""
 
     pod: Pod
@@ -166,7 +166,7 @@ def _bare(pods: Mapping[str, Sequence[Pod]]) -> Iterator[Finding]:
                 yield Finding(cluster, expected, "no proxy", about=Subject((cluster,)))
 
 
-def _client(probes: Probes, kube: KubeClient) -> Client:
+def _client(probes: Probes, kube: KubeClient) -> IdentifiedClient:
     pod = kube.pod_of(kube.sample_namespace, SLEEP)
     seen = probes.identity(kube, pod)
     if seen is None or len(seen.spiffe_ids) != 1:
@@ -176,7 +176,7 @@ def _client(probes: Probes, kube: KubeClient) -> Client:
             where=kube.name,
             remedy="see TRUST-2 first",
         )
-    return Client(pod, seen.spiffe_ids[0])
+    return IdentifiedClient(pod, seen.spiffe_ids[0])
 
 
 class _Trial:
@@ -187,7 +187,7 @@ class _Trial:
         view: MeshView,
         probes: Probes,
         servers: Mapping[str, Sequence[Pod]],
-        clients: Mapping[str, Client],
+        clients: Mapping[str, IdentifiedClient],
     ) -> None:
         scenario = view.scenario
         self._view, self._probes = view, probes

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
+from mesh_fixtures import records
 from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.kube import Deployment, KubeEditor
-from mesh_fixtures.lab import disrupted
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.requirements import (
     control_1,
@@ -63,11 +63,11 @@ class Disruption:
     @property
     def is_restored(self) -> bool:
         """Whether nothing was changed since the mesh was last known to be sound."""
-        return not disrupted.is_disrupted(self._lab.folder)
+        return not records.is_disrupted(self._lab.folder)
 
     def editor(self, cluster: str) -> KubeEditor:
         """What is about to change objects of a cluster."""
-        disrupted.mark(self._lab.folder)
+        records.mark_disrupted(self._lab.folder)
         if cluster not in self._editors:
             editor = KubeEditor(self._lab.clusters[cluster])
             self._editors[cluster] = self._open.enter_context(editor)
@@ -127,7 +127,7 @@ class Disruption:
         self.figures[f"{what}.seconds_to_restore"] = round(settled.seconds, 3)
         if not settled.accepted:
             self._abort(settled.value)
-        disrupted.unmark(self._lab.folder)
+        records.unmark_disrupted(self._lab.folder)
 
     def abandon(self) -> None:
         """Undo what can be undone, and let nobody believe that the mesh is as it was."""

@@ -1,16 +1,20 @@
-"""All requirements: those of this package are found by being there, others are registered."""
+"""All requirements: those of this package are found by being there, others are registered. Which of
+them a person means, and their description in Markdown.
+"""
 
 from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.guide import requirement_entry
-from mesh_fixtures.requirements.requirement import Requirement
+from mesh_fixtures.requirements.requirement import Needs, Requirement
 from mesh_fixtures.scenario import Scenario
 
 _ORDER: Final = (
@@ -22,6 +26,16 @@ what is undone again comes before."""
 
 _MODULE: Final = re.compile(r"[a-z]+_[1-9][0-9]*")
 ID: Final = re.compile(r"[A-Z]+-[1-9][0-9]*")
+
+_LIKENESS: Final = 0.5
+"""From which a text is taken for a misspelt name."""
+
+_NEEDS: Final[Mapping[Needs, str]] = {
+    "mesh": "the installed mesh",
+    "sample": "the sample workloads",
+    "endpoints": "the sample workloads, and the endpoints that their proxies hold",
+    "traffic": "requests between the sample workloads",
+}
 
 
 def _found() -> tuple[Requirement, ...]:
@@ -128,3 +142,89 @@ def depending_on(
     return frozenset(
         each for each in failed if each in below or below & foundations(each, scenario)
     )
+
+
+def selects(which: str, requirement: Requirement) -> bool:
+    """Whether a text means a requirement: as a pattern of its id, or as one of its other names,
+    in whatever case.
+    """
+    return fnmatchcase(requirement.id, which.upper()) or which.lower() in _names(requirement)
+
+
+def selector(include: Iterable[str], exclude: Iterable[str]) -> Callable[[Requirement], bool]:
+    """Whether a requirement is selected: by one of those to include, where there are any, and by
+    none of those to exclude.
+
+    Raises:
+        ValueError: a text means none that is known; the error has the nearest one that does.
+    """
+    included, excluded = tuple(include), tuple(exclude)
+    for which in (*included, *excluded):
+        if not any(selects(which, each) for each in known()):
+            raise ValueError(f"{which!r} selects no requirement; {_advice(which)}")
+
+    def is_selected(requirement: Requirement) -> bool:
+        return (not included or any(selects(each, requirement) for each in included)) and not any(
+            selects(each, requirement) for each in excluded
+        )
+
+    return is_selected
+
+
+def markdown_table(requirements: Iterable[Requirement]) -> str:
+    """A Markdown table, one requirement a row, in the order given."""
+    lines = ["| id | level | requirement |", "|---|---|---|"]
+    lines += (f"| {each.id} | {_level(each)} | {each.title} |" for each in requirements)
+    return "\n".join(lines)
+
+
+def markdown_entries(requirements: Iterable[Requirement]) -> str:
+    """An entry for each requirement, in Markdown; its heading is the id."""
+    return "\n".join(f"## {each.id}\n\n{markdown_entry(each)}\n" for each in requirements)
+
+
+def markdown_entry(requirement: Requirement) -> str:
+    """What a requirement demands, and what it depends on, in Markdown."""
+    return "\n".join((requirement.title, "", *_facts(requirement)))
+
+
+def _names(requirement: Requirement) -> Iterator[str]:
+    """The names of a requirement but for its id: its family, its level, its section, and the page
+    that this is of.
+    """
+    yield requirement.id.rpartition("-")[0].lower()
+    yield requirement.level
+    section = requirement.section.lower()
+    if section:
+        yield section
+        yield from section.split(": ")
+
+
+def _advice(which: str) -> str:
+    names = {name: name for each in known() for name in _names(each)}
+    names |= {each.id.lower(): each.id for each in known()}
+    nearest = get_close_matches(which.lower(), names, n=1, cutoff=_LIKENESS)
+    return f"the nearest is {names[nearest[0]]!r}" if nearest else "see docs/requirements.md"
+
+
+def _facts(requirement: Requirement) -> Iterator[str]:
+    yield f"- Level: {_level(requirement)}"
+    if requirement.features:
+        yield f"- Features: {', '.join(requirement.features)}"
+    if requirement.upgrades:
+        yield f"- Upgrade: {' or '.join(requirement.upgrades)}"
+    yield f"- Prerequisites: {_NEEDS[requirement.needs]}"
+    if requirement.rests_on:
+        yield f"- Depends on: {_links(requirement.rests_on)}"
+    if requirement.rests_on_for_remotes:
+        yield f"- With remotes, also on: {_links(requirement.rests_on_for_remotes)}"
+    yield f"- Specification: [{requirement.section}]({requirement.url})"
+
+
+def _links(ids: Iterable[str]) -> str:
+    return ", ".join(f"[{each}](#{each.lower()})" for each in ids)
+
+
+def _level(requirement: Requirement) -> str:
+    kinds = {"disruptive": requirement.disruptive, "upgrade": bool(requirement.upgrades)}
+    return ", ".join((requirement.level, *(kind for kind, applies in kinds.items() if applies)))

@@ -109,7 +109,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Seen:
+class HeldScopes:
     """What istiods and proxies held at about the same time."""
 
     scopes: Mapping[str, Scope]
@@ -168,7 +168,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(findings, figures, notes)
 
 
-def _look(mesh: ObservedMesh, probes: Probes) -> Seen:
+def _look(mesh: ObservedMesh, probes: Probes) -> HeldScopes:
     view, scenario = mesh.view, mesh.scenario
     primaries = [each.name for each in scenario.primaries]
     istiods = view.each(probes.scopes, primaries)
@@ -194,7 +194,7 @@ def _look(mesh: ObservedMesh, probes: Probes) -> Seen:
         )
         for each in scenario.clusters
     }
-    return Seen(scopes, view.each(lambda kube: probes.held(kube, scopes[kube.name].patterns)))
+    return HeldScopes(scopes, view.each(lambda kube: probes.held(kube, scopes[kube.name].patterns)))
 
 
 def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:

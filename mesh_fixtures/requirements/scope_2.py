@@ -23,7 +23,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.istiod import CONTAINER, istiods
-from mesh_fixtures.probe.names import AskedNames, ask_names
+from mesh_fixtures.probe.name_lookups import AskedNames, ask_names
 from mesh_fixtures.probe.service_scopes import ServiceScopes, service_scopes
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, STATEFUL, redirections
@@ -88,7 +88,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Client:
+class ExpectedNames:
     """What a client is to know by name.
 
     Attributes:
@@ -105,7 +105,7 @@ class Client:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenNames:
     """What was to be known by name, and what was got, by cluster of the client.
 
     Attributes:
@@ -113,7 +113,7 @@ class Seen:
         bare: clusters that have no such pod.
     """
 
-    clients: Mapping[str, Client]
+    clients: Mapping[str, ExpectedNames]
     asked: Mapping[str, AskedNames]
     starting: Mapping[str, Sequence[str]]
     bare: tuple[str, ...]
@@ -189,7 +189,7 @@ def _promises(mesh: ObservedMesh, probes: Probes) -> Mapping[str, Promise]:
     return found
 
 
-def _look(mesh: ObservedMesh, probes: Probes, promises: Mapping[str, Promise]) -> Seen:
+def _look(mesh: ObservedMesh, probes: Probes, promises: Mapping[str, Promise]) -> SeenNames:
     view = mesh.view
     running = view.each(lambda kube: _serving(probes.pods(kube, HELLOWORLD)))
     stateful = view.each(lambda kube: probes.pods(kube, STATEFUL))
@@ -205,7 +205,9 @@ def _look(mesh: ObservedMesh, probes: Probes, promises: Mapping[str, Promise]) -
         cluster: [pod.name for pod in pods if pod not in ready[cluster]]
         for cluster, pods in stateful.items()
     }
-    return Seen(clients, asked, starting, tuple(each for each in stateful if not stateful[each]))
+    return SeenNames(
+        clients, asked, starting, tuple(each for each in stateful if not stateful[each])
+    )
 
 
 def _serving(pods: Sequence[Pod]) -> tuple[Pod, ...]:
@@ -218,7 +220,7 @@ def _client(
     promise: Promise,
     running: Mapping[str, Sequence[Pod]],
     ready: Mapping[str, Sequence[Pod]],
-) -> Client:
+) -> ExpectedNames:
     """What a client is to know.
 
     Args:
@@ -251,10 +253,10 @@ def _client(
     ]
     sharing = near if promise.shares_headless else [own]
     addresses = frozenset(pod.ip for each in sharing for pod in ready[each])
-    return Client(own, tuple(names), headless, addresses)
+    return ExpectedNames(own, tuple(names), headless, addresses)
 
 
-def judged(client: Client, asked: AskedNames) -> Iterator[Finding]:
+def judged(client: ExpectedNames, asked: AskedNames) -> Iterator[Finding]:
     """What a client did not get that it is to know by name."""
     for each in client.names:
         answer = asked.answers[each.name]
@@ -313,7 +315,7 @@ def _left_out(mesh: ObservedMesh, promises: Mapping[str, Promise]) -> Iterator[s
             )
 
 
-def _trouble(seen: Seen, *, external: bool) -> ProbeError | None:
+def _trouble(seen: SeenNames, *, external: bool) -> ProbeError | None:
     """Set where something that is to be known by name is not there, or nobody is to know any."""
     absent = {} if external else dict.fromkeys(seen.bare, "no such pod")
     starting = {

@@ -1,10 +1,12 @@
-"""A further service of HelloWorld, there while somebody needs one with a rule of its own."""
+"""A further service of HelloWorld, there while somebody needs one with a rule of its own: such as
+that whose connections serve one request each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, Protocol
 
 import yaml
 
@@ -12,8 +14,27 @@ from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import resource_of
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.workloads import rule_manifest, service_manifest
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.workloads import FRESH_CONNECTIONS, rule_manifest, service_manifest
+
+SERVICE: Final = "helloworld-fresh"
+"""With connections that serve one request each."""
+
+SETTLING_SECONDS: Final = 15.0
+"""For the service to be known to clients and gateways."""
+
+
+class Probes(Protocol):
+    """How a service with fresh connections is made and observed."""
+
+    @property
+    def fresh_connections(self) -> Callable[[MeshView], AbstractContextManager[None]]: ...
+    @property
+    def client_endpoints(
+        self,
+    ) -> Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]]: ...
 
 
 @contextmanager
@@ -44,6 +65,35 @@ def second_service(
         if not view.lab.external:
             parallel_map(lambda cluster: _delete(view, cluster, services[cluster]), services)
             parallel_map(lambda cluster: _delete(view, cluster, rules[cluster]), rules)
+
+
+@contextmanager
+def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
+    """HelloWorld by a name of its own, with connections that serve one request each, while the
+    block runs; as `second_service`.
+
+    Args:
+        service: the name.
+
+    Raises:
+        ProbeError: an API server cannot be asked or refuses.
+    """
+    with second_service(view, service, FRESH_CONNECTIONS):
+        yield
+
+
+@contextmanager
+def without_preference(view: MeshView, probes: Probes) -> Iterator[str]:
+    """The service of HelloWorld that is known to all clients by its own rule, which prefers no
+    locality, while the block runs. Its endpoints are those that clients go over to where the
+    locality fails that they prefer.
+
+    Raises:
+        ProbeError: it could not be made, or a proxy did not answer.
+    """
+    with probes.fresh_connections(view):
+        probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
+        yield SERVICE
 
 
 def _rule(view: MeshView, cluster: str, service: str, policy: Mapping[str, Any]) -> Json:

@@ -20,9 +20,9 @@ from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.requirements.fresh_connections import fresh_connections, without_preference
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject

@@ -13,7 +13,7 @@ from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.network import Connection, connections
-from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.tls import Hello, TlsAttempt, attempt
 from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP
@@ -64,7 +64,7 @@ class Probes:
     """How the mesh is observed."""
 
     advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
-    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], TlsAttempt] = attempt
     connections: Callable[..., Iterable[Connection]] = connections
 
 
@@ -95,7 +95,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(findings, figures)
 
 
-def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> Attempt:
+def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> TlsAttempt:
     """From a client; Sleep is whom an untrusted certificate claims to be."""
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
@@ -119,7 +119,7 @@ def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[F
             yield Finding(client, expected, "none", about=Subject(clients=(client,)))
 
 
-def _accepted(found: Mapping[Tried, Attempt]) -> Iterator[Finding]:
+def _accepted(found: Mapping[Tried, TlsAttempt]) -> Iterator[Finding]:
     for tried, seen in found.items():
         expected = (
             f"{TRIED[tried.what]} to be refused by {tried.address}:{tried.port}, "
@@ -160,7 +160,7 @@ def _private(
                 yield Finding(client, expected, shown, seen.source, about)
 
 
-def _unseen(found: Mapping[Tried, Attempt]) -> ProbeError | None:
+def _unseen(found: Mapping[Tried, TlsAttempt]) -> ProbeError | None:
     """Set where a connection ended before anybody could have looked at the certificate."""
     for tried, seen in found.items():
         if tried.what in PASSED_ON and not seen.by_tls:

@@ -10,8 +10,8 @@ from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
-from mesh_fixtures.probe.tls import Attempt, Hello, attempt
-from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
+from mesh_fixtures.probe.tls import Hello, TlsAttempt, attempt
+from mesh_fixtures.probe.untrusted import signing_request, untrusted_client, untrusted_token
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP, injection_of, usual_discovery
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -34,7 +34,7 @@ _LIFETIME_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True)
-class Seen:
+class AttemptResult:
     """The result of one attempt."""
 
     source: Source
@@ -47,7 +47,7 @@ class Probes:
     """How the mesh is observed."""
 
     call: Callable[[KubeClient, Pod, str, str, bytes | None, str], GrpcAnswer] = call
-    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], Attempt] = attempt
+    attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], TlsAttempt] = attempt
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -85,13 +85,13 @@ def _try(
     clients: Mapping[str, Pod],
     cluster: str,
     what: str,
-) -> Seen:
+) -> AttemptResult:
     """From a client; Sleep is whom what is forged claims to be."""
     kube, sleep, client = view.kube[cluster], sleeps[cluster], clients[cluster]
     target = _istiod(kube, sleep)
     request = _certificate_request(spiffe_id(sleep))
-    token = foreign_token(sleep.meta.namespace, sleep.service_account)
-    ways: Mapping[str, Callable[[], Seen]] = {
+    token = untrusted_token(sleep.meta.namespace, sleep.service_account)
+    ways: Mapping[str, Callable[[], AttemptResult]] = {
         "certificate_without_token": lambda: _called(probes, kube, client, target, request),
         "certificate_with_foreign_token": lambda: _called(
             probes, kube, client, target, request, token
@@ -111,21 +111,23 @@ def _called(
     target: str,
     request: bytes | None,
     token: str = "",
-) -> Seen:
+) -> AttemptResult:
     """Without a request for a certificate, a stream of configuration is asked for. istiod looks at
     who calls before it reads what is asked on a stream, so that nothing need be.
     """
     method = CONFIGURATION if request is None else CERTIFICATES
     answer = probes.call(kube, client, target, method, request, token)
-    return Seen(answer.source, answer.is_refused, str(answer))
+    return AttemptResult(answer.source, answer.is_refused, str(answer))
 
 
-def _connected(probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str) -> Seen:
+def _connected(
+    probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str
+) -> AttemptResult:
     """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
     host, _, port = target.rpartition(":")
     hello = Hello(host, protocols=("h2",), certificate=untrusted_client(claimed))
     seen = probes.attempt(kube, client, host, int(port), b"", hello)
-    return Seen(seen.source, seen.is_refused, str(seen))
+    return AttemptResult(seen.source, seen.is_refused, str(seen))
 
 
 def _certificate_request(spiffe_id: str) -> bytes:

@@ -12,9 +12,9 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.requirements.fresh_connections import fresh_connections, without_preference
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.expectations import (

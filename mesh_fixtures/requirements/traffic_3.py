@@ -21,9 +21,9 @@ from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, ga
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
-from mesh_fixtures.requirements.fresh_connections import SERVICE, fresh_connections
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import SERVICE, fresh_connections
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
@@ -44,7 +44,7 @@ SETTLING_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentRequests:
     """What became of the requests of one client.
 
     Attributes:
@@ -197,10 +197,12 @@ def _networks(view: MeshView) -> Mapping[str, str]:
     }
 
 
-def _send(probes: Probes, view: MeshView, network_of: Mapping[str, str]) -> Mapping[str, Sent]:
+def _send(
+    probes: Probes, view: MeshView, network_of: Mapping[str, str]
+) -> Mapping[str, SentRequests]:
     """By client, requests until each network has answered it, or until some fail."""
     samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.kube}
-    sent: dict[str, Sent] = {}
+    sent: dict[str, SentRequests] = {}
     for _ in range(ROUNDS):
         for cluster, sample in view.each(lambda kube: _requests(probes, kube)).items():
             samples[cluster].append(sample)
@@ -224,7 +226,7 @@ def _requests(probes: Probes, kube: KubeClient) -> TrafficSample:
 
 def _summed(
     scenario: Scenario, samples: Iterable[TrafficSample], network_of: Mapping[str, str]
-) -> Sent:
+) -> SentRequests:
     answers = {network.name: 0 for network in scenario.networks}
     failures = 0
     for sample in samples:
@@ -238,10 +240,12 @@ def _summed(
                     where=sample.cluster,
                 )
             answers[network] += count
-    return Sent(answers, failures)
+    return SentRequests(answers, failures)
 
 
-def _crossing(scenario: Scenario, network: str, sent: Mapping[str, Sent]) -> tuple[int, int]:
+def _crossing(
+    scenario: Scenario, network: str, sent: Mapping[str, SentRequests]
+) -> tuple[int, int]:
     """How many requests from other networks a network answered, and how many of those that may have
     gone there failed.
     """
@@ -250,7 +254,7 @@ def _crossing(scenario: Scenario, network: str, sent: Mapping[str, Sent]) -> tup
 
 
 def _judged(
-    scenario: Scenario, network: str, passed: Mapping[str, Passed], sent: Mapping[str, Sent]
+    scenario: Scenario, network: str, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
 ) -> Iterator[Finding]:
     answered, failed = _crossing(scenario, network, sent)
     here = [cluster.name for cluster in scenario.clusters if cluster.network == network]
@@ -268,7 +272,7 @@ def _judged(
         yield Finding(here[0], expected, seen, source, Subject(tuple(here), clients=away))
 
 
-def _missing(sent: Mapping[str, Sent]) -> ProbeError | None:
+def _missing(sent: Mapping[str, SentRequests]) -> ProbeError | None:
     """Set where a client got no answer from a network, so that there was nothing to count."""
     for client, each in sent.items():
         for network, answers in each.answers.items():
@@ -283,7 +287,7 @@ def _missing(sent: Mapping[str, Sent]) -> ProbeError | None:
 
 
 def _figures(
-    scenario: Scenario, passed: Mapping[str, Passed], sent: Mapping[str, Sent]
+    scenario: Scenario, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
 ) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for network in scenario.networks:

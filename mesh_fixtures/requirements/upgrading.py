@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import inf
 from typing import Final
 
+from mesh_fixtures import records
 from mesh_fixtures.contract import Earlier, Lab
 from mesh_fixtures.errors import LabError, MeshConformanceError, ProbeError, StepFailed
 from mesh_fixtures.install.executor import run_in_lab
@@ -21,7 +22,6 @@ from mesh_fixtures.install.upgrade import (
 )
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS
-from mesh_fixtures.lab import disrupted
 from mesh_fixtures.options import Strategy
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
@@ -324,7 +324,7 @@ def _performed(
     Whatever keeps it from its end leaves the mesh half-way, of which nothing more can be learnt.
     """
     require_sound(mesh, "to upgrade")
-    disrupted.mark_upgraded(mesh.view.lab.folder)
+    records.mark_upgraded(mesh.view.lab.folder)
     before = mesh.view.each(_gateways)
     passed: list[Passed] = []
     try:

@@ -1,11 +1,14 @@
-"""The labs of a pytest session: made once for each topology, kept or removed as asked."""
+"""The labs of a pytest session: made once for each topology, kept or removed as asked; and versions
+of what runs in them, as reports tell them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -19,15 +22,18 @@ from mesh_fixtures.errors import (
     ProbeError,
 )
 from mesh_fixtures.interruption import interruption
+from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress, Sink
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session.diagnosing import Diagnosing
 from mesh_fixtures.session.options import Keep, Settings
 
 if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
     from mesh_fixtures.session.exchange import Collected, Exchange
+
+_VERSIONS_SECONDS: Final = 10.0
+"""For all that is asked about versions."""
 
 
 @dataclass(frozen=True)
@@ -157,3 +163,43 @@ def is_infrastructure(error: BaseException | None) -> bool:
 
 def _keeps(keep: Keep, *, failed: bool) -> bool:
     return keep == "always" or (keep == "failed" and failed)
+
+
+def versions_to_be_installed(lab: Lab) -> Mapping[str, str]:
+    """What is known of a lab before anything runs in it."""
+    return {
+        "istio": lab.images.istio_version,
+        "images": "" if lab.external else lab.images.name,
+    }
+
+
+def versions_seen_in(lab: Lab) -> Mapping[str, str]:
+    """What is seen to run in a lab; what is not seen is as `versions_to_be_installed`, or empty."""
+    # Importing probes takes a moment, which tests without labs are spared.
+    from mesh_fixtures.diagnosis.gather.batch import Batch, Query
+    from mesh_fixtures.probe import versions
+    from mesh_fixtures.probe.view import MeshView
+
+    known = versions_to_be_installed(lab)
+    asked = {
+        "istio": versions.istio,
+        "kubernetes": versions.kubernetes,
+        "proxy": versions.proxy,
+        "metallb": versions.metallb,
+        "istiod_image": versions.istiod_image,
+        "proxy_image": versions.proxy_image,
+    }
+    found: dict[str, set[str]] = {name: set() for name in asked}
+    try:
+        with MeshView(lab) as view:
+            queries = {
+                (name, cluster): Query(cluster, name, partial(ask, kube))
+                for cluster, kube in view.kube.items()
+                for name, ask in asked.items()
+            }
+            for (name, _), version in Batch(patient(_VERSIONS_SECONDS)).all(queries).items():
+                found[name].add(version or "")
+    except ProbeError:  # a kubeconfig that cannot be used, as others report
+        return known
+    seen = {name: ", ".join(sorted(each - {""})) for name, each in found.items()}
+    return {**known, **{name: each for name, each in seen.items() if each}}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import pytest
 
@@ -23,12 +24,23 @@ from mesh_fixtures.options import (
 )
 from mesh_fixtures.options_file import OptionsFile
 from mesh_fixtures.patience import UNCHANGED, Patience, chosen
-from mesh_fixtures.session import configuration
 
 if TYPE_CHECKING:
     from mesh_fixtures.session.sharding import Shard
 
 Keep = Literal["never", "failed", "always"]
+
+_CONFIGURATIONS: Final = {
+    "pytest.toml": "",
+    "pytest.ini": "",
+    "pyproject.toml": "[tool.pytest",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+"""Files that hold the configuration of pytest, and what they say in it.
+
+Source: pytest, Reference guides > Configuration > Configuration file formats.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ def resolve(config: pytest.Config) -> Settings:
         pytest.UsageError: a value is not valid, or has misled pytest.
     """
     every = providers.all_options()
-    configuration.require_found(config, [option.flag for option in every])
+    _require_configuration_found(config, [option.flag for option in every])
     here = Path(config.invocation_params.dir)
     file = _options_file(config, here)
     values = {option.name: _look_up(option, config, here, file) for option in every}
@@ -267,3 +279,30 @@ def _shard(given: Given) -> Shard | None:
         return Shard.read(given.single)
     except ValueError as error:
         raise pytest.UsageError(f"{given.source}: {error}") from error
+
+
+def _require_configuration_found(config: pytest.Config, flags: Iterable[str]) -> None:
+    """See to it that the value of an option has not kept pytest from its configuration.
+
+    pytest looks for it where arguments are that exist, before it knows that they are values of a
+    plugin's options (pytest: Configuration > Initialization: determining rootdir and configfile).
+
+    Raises:
+        pytest.UsageError: one has, so that other tests would run, and in another way.
+    """
+    here = config.invocation_params.dir
+    if config.inipath is not None or not any(map(_has_configuration, (here, *here.parents))):
+        return
+    for flag, value in pairwise(map(str, config.invocation_params.args)):
+        if flag in flags and Path(here, value).exists():
+            raise pytest.UsageError(
+                f"{flag} {value}: pytest took the value for a path of tests, looked there for its "
+                f"configuration, and found none; write {flag}={value}"
+            )
+
+
+def _has_configuration(folder: Path) -> bool:
+    return any(
+        (folder / name).is_file() and marker in (folder / name).read_text(errors="replace")
+        for name, marker in _CONFIGURATIONS.items()
+    )

@@ -153,11 +153,10 @@ def unselected(settings: Settings, items: Iterable[pytest.Item]) -> dict[pytest.
     """
     if not (settings.levels or settings.include or settings.exclude):
         return {}
-    from mesh_fixtures.requirements import known
-    from mesh_fixtures.requirements.selecting import selector
+    from mesh_fixtures.requirements.registry import selector
 
     try:
-        is_selected = selector(settings.include, settings.exclude, known())
+        is_selected = selector(settings.include, settings.exclude)
     except ValueError as error:
         flags = f"{INCLUDE.flag}, {EXCLUDE.flag}"
         raise pytest.UsageError(f"{flags}: {error}") from error

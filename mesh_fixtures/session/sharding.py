@@ -116,7 +116,7 @@ def measured(paths: Iterable[Path]) -> dict[str, float]:
     # takes a moment to import, which runs without are spared
     from statistics import median
 
-    from mesh_fixtures.report.files import load
+    from mesh_fixtures.report.merging import load
 
     found: dict[str, list[float]] = {}
     for report in load(files):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures.progress import Event, both, terminals
-from mesh_fixtures.progress.display import Display
-from mesh_fixtures.progress.retry_counts import RetryCounts
-from mesh_fixtures.progress.step_times import StepTimes
+from mesh_fixtures.progress import Event, both
+from mesh_fixtures.progress.display import Display, takes_live_lines
+from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
@@ -72,7 +71,7 @@ class TerminalProgress:
         """
         file = getattr(reporter._tw, "_file", None)
         captures = getattr(self._config.option, "capture", "no") != "no"
-        if file is None or not captures or not terminals.is_live(file):
+        if file is None or not captures or not takes_live_lines(file):
             return None
         # it takes a moment to import, which runs elsewhere are spared
         from mesh_fixtures.progress.live import LiveLines

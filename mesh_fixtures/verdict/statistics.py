@@ -145,12 +145,10 @@ class SharesVerdict:
         return ", ".join(str(verdict) for verdict in self.shares)
 
 
-def judge_shares(
-    counts: Mapping[str, int], shares: Mapping[str, Share], false_alarm: float = FALSE_ALARM
-) -> SharesVerdict:
+def judge_shares(counts: Mapping[str, int], shares: Mapping[str, Share]) -> SharesVerdict:
     """Judge counts by expected shares, each by a separate band.
 
-    The false alarm is divided among the uncertain shares, so that it holds for the verdict as a
+    `FALSE_ALARM` is divided among the uncertain shares, so that it holds for the verdict as a
     whole (Bonferroni). An answer without an expected share is allowed no time at all.
 
     Args:
@@ -158,7 +156,7 @@ def judge_shares(
         shares: expected; they add up to 1.
 
     Raises:
-        ValueError: a negative count, shares that do not add up to 1, or no probability.
+        ValueError: a count is negative, or shares do not add up to 1.
     """
     if any(count < 0 for count in counts.values()):
         raise ValueError(f"counts: {dict(counts)} has a negative one")
@@ -167,11 +165,11 @@ def judge_shares(
         raise ValueError(f"shares: {dict(shares)} do not add up to 1")
     trials = sum(counts.values())
     uncertain = sum(share not in (0, 1) for share in exact.values())
-    part = Fraction(false_alarm) / max(uncertain, 1)
+    part = Fraction(FALSE_ALARM) / max(uncertain, 1)
     names = [*exact, *(name for name in counts if name not in exact)]
     verdicts = []
     for name in names:
         share = exact.get(name, Fraction(0))
         band = binomial_band(trials, share, part)
         verdicts.append(ShareVerdict(name, counts.get(name, 0), share, band))
-    return SharesVerdict(trials, false_alarm, tuple(verdicts))
+    return SharesVerdict(trials, FALSE_ALARM, tuple(verdicts))

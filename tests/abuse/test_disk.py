@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.small_disk import small_disk
+
 from .machine import PROGRAMS, PROJECT, require_as_before, snapshot
 
 SIZE = "48m"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that holds none of the larger artifacts."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True, timeout=20)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True, timeout=20)
+"""Less than any of the larger artifacts."""
 
 
 @pytest.mark.timeout(300)
-def test_a_full_disk_is_said_and_leaves_no_half_artifact(small_disk: Path) -> None:
+def test_a_full_disk_is_said_and_leaves_no_half_artifact(tmp_path: Path) -> None:
     before = snapshot()
-    built = subprocess.run(
-        [str(PROGRAMS / "mesh-conformance"), "artifacts"],
-        cwd=PROJECT,
-        env={**os.environ, "XDG_CACHE_HOME": str(small_disk)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    with small_disk(tmp_path / "small", SIZE) as disk:
+        built = subprocess.run(
+            [str(PROGRAMS / "mesh-conformance"), "artifacts"],
+            cwd=PROJECT,
+            env={**os.environ, "XDG_CACHE_HOME": str(disk)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        kept = [path for path in (disk / "mesh-conformance").rglob("*") if path.is_file()]
+        large = [path for path in kept if path.stat().st_size > 1_000_000]
     assert built.returncode == 1, built.stderr
     assert "no space left on device" in built.stderr.lower()
     assert "what to do: " in built.stderr
-    kept = [path for path in (small_disk / "mesh-conformance").rglob("*") if path.is_file()]
-    assert not [path for path in kept if path.stat().st_size > 1_000_000], kept
+    assert not large, large
     require_as_before(before)

@@ -61,12 +61,12 @@ def netns() -> None:
 
 
 @pytest.fixture
-def somebodys_mesh(netns: None, folder: Path) -> Iterator[Mapping[str, str]]:
+def existing_mesh(netns: None, folder: Path) -> Iterator[Mapping[str, str]]:
     """Kubeconfigs in the folder, and the environment that images of its nodes need."""
-    told = run(f"mesh-conformance up {TOPOLOGY} --provider netns", folder)
+    output = run(f"mesh-conformance up {TOPOLOGY} --provider netns", folder)
     try:
-        shown = re.search(r"^ *export KUBECONFIG=(\S+)", told, re.MULTILINE)
-        assert shown, told
+        shown = re.search(r"^ *export KUBECONFIG=(\S+)", output, re.MULTILINE)
+        assert shown, output
         content = yaml.safe_load(Path(shown[1]).read_text(encoding="utf-8"))
         for name, cluster in (("one", "cluster1"), ("two", "cluster2")):
             own = yaml.safe_dump(content | {"current-context": cluster})
@@ -119,7 +119,7 @@ def test_commands_that_need_clusters(
     environment: Mapping[str, str] = {}
     text = page.read_text(encoding="utf-8")
     if "one.yaml" in text:
-        environment = request.getfixturevalue("somebodys_mesh")
+        environment = request.getfixturevalue("existing_mesh")
     if IMAGES in text:
         docker_archive(folder / IMAGES, "agnhost:1", Path("/bin/true"))
     for block in blocks(page):

@@ -64,12 +64,8 @@ def crashing(target: Target) -> Iterator[None]:
 @contextmanager
 def without_authentication(target: Target) -> Iterator[None]:
     """The last primary's istiod does not ask who wants configuration of it."""
-    cluster = target.scenario.primaries[-1].name
-    try:
-        _set_variable(target, cluster, f"{_AUTHENTICATION}=false")
+    with _with_variable(target, _AUTHENTICATION, "false"):
         yield
-    finally:
-        _set_variable(target, cluster, f"{_AUTHENTICATION}-")
 
 
 def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
@@ -97,12 +93,8 @@ def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
 @contextmanager
 def without_authorization(target: Target) -> Iterator[None]:
     """The last primary's istiod does not read AuthorizationPolicies."""
-    cluster = target.scenario.primaries[-1].name
-    try:
-        _set_variable(target, cluster, f"{_IGNORED}=authorizationpolicies.security.istio.io")
+    with _with_variable(target, _IGNORED, "authorizationpolicies.security.istio.io"):
         yield
-    finally:
-        _set_variable(target, cluster, f"{_IGNORED}-")
 
 
 @contextmanager
@@ -158,9 +150,20 @@ def another_template(target: Target) -> Iterator[None]:
         target.restart(cluster, (target.namespace, "sleep"))
 
 
-def _set_variable(target: Target, cluster: str, variable: str) -> None:
-    target.system(cluster, "set", "env", _DEPLOYMENT, variable)
-    target.await_rollout(cluster, _SYSTEM, "istiod")
+@contextmanager
+def _with_variable(target: Target, name: str, value: str) -> Iterator[None]:
+    """The last primary's istiod has another variable in its environment."""
+    cluster = target.scenario.primaries[-1].name
+
+    def change(variable: str) -> None:
+        target.system(cluster, "set", "env", _DEPLOYMENT, variable)
+        target.await_rollout(cluster, _SYSTEM, "istiod")
+
+    try:
+        change(f"{name}={value}")
+        yield
+    finally:
+        change(f"{name}-")
 
 
 def with_settings(

@@ -15,7 +15,7 @@ Raises LabError or StepFailed where the mesh could not be broken, or not be repa
 """
 
 
-def together(*injections: Injection) -> Injection:
+def combined(*injections: Injection) -> Injection:
     """Several faults at the same time, begun in this order."""
 
     @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mesh_fixtures import records
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.lab import disrupted
 from mesh_fixtures.patience import patient
 from mesh_fixtures.requirements import applicable
 from tests.faults.target import Target
@@ -39,6 +39,17 @@ class HealthyMesh:
         self.target = target
         self.is_healthy = False
 
+    def begin(self) -> None:
+        """See to it that the mesh is healthy before a test changes it; from then on that is not
+        known, until it is required again.
+
+        Raises:
+            LabError: as `require_healthy`.
+        """
+        if not self.is_healthy:
+            self.require_healthy()
+        self.is_healthy = False
+
     def require_healthy(self, *also: str) -> float:
         """Wait until the basic requirements are met.
 
@@ -64,5 +75,5 @@ class HealthyMesh:
             )
             self.mesh.taint(error)
             raise error
-        disrupted.unmark(self.target.lab.folder)
+        records.unmark_disrupted(self.target.lab.folder)
         return seen.seconds

@@ -20,7 +20,7 @@ from tests.faults import (
     underlay,
     workloads,
 )
-from tests.faults.fault import Fault, together
+from tests.faults.fault import Fault, combined
 
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
@@ -331,7 +331,7 @@ _NETWORKS: Final = (
         id="gateways-bypassed",
         broken="Pods are routed between the networks, and istiod knows no gateway of network2.",
         topology=TWO_NETWORKS,
-        inject=together(underlay.not_isolated, gateways.labelled("")),
+        inject=combined(underlay.not_isolated, gateways.labelled("")),
         fails=("TRAFFIC-3",),
         unaffected=(*_ACCESS, "WORKLOAD-1", "TRAFFIC-1"),
         cause="networks-not-isolated",

@@ -21,16 +21,14 @@ from mesh_fixtures.install.step import Plan
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.session.labs import RUN
 from tests.faults.table import REMOTE
-from tests.faults.topologies import chosen
+from tests.faults.topologies import on
 
 READINESS_SECONDS: Final = 25
 """For the gateway of the remote, whose pods are never made."""
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize(
-    "mesh_scenario", [pytest.param(chosen(REMOTE), id=REMOTE)], indirect=True, scope="session"
-)
+@on(REMOTE)
 def test_istiod_not_exposed(
     mesh_lab: Lab, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
 ) -> None:

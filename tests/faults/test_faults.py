@@ -32,10 +32,8 @@ def test_fault(
 ) -> None:
     if fault.provider not in ("", healthy_mesh.target.lab.provider):
         pytest.skip(f"only labs of the provider {fault.provider} can be broken like this")
-    if not healthy_mesh.is_healthy:
-        healthy_mesh.require_healthy()
+    healthy_mesh.begin()
     begun = time.monotonic()
-    healthy_mesh.is_healthy = False
     with fault.inject(healthy_mesh.target):
         record_property("seconds_to_break", round(time.monotonic() - begun, 1))
         seen = detect(healthy_mesh.mesh, fault.fails, fault.unaffected)

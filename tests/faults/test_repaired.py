@@ -7,16 +7,11 @@ import pytest
 from mesh_fixtures.requirements import applicable
 from tests.faults.healthy import HealthyMesh
 from tests.faults.table import TOPOLOGIES
-from tests.faults.topologies import chosen
+from tests.faults.topologies import on
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize(
-    "mesh_scenario",
-    [pytest.param(chosen(each), id=each) for each in TOPOLOGIES],
-    indirect=True,
-    scope="session",
-)
+@on(*TOPOLOGIES)
 def test_the_repaired_mesh_meets_everything(healthy_mesh: HealthyMesh) -> None:
     mesh = healthy_mesh.mesh
     mesh.forget()

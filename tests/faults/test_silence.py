@@ -10,7 +10,7 @@ from mesh_fixtures.diagnosis import explained
 from tests.faults.healthy import HealthyMesh
 from tests.faults.lab_parts import held_up
 from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import chosen
+from tests.faults.topologies import on
 from tests.faults.trial import check, root_causes
 from tests.faults.underlay import PROVIDER
 
@@ -18,19 +18,12 @@ ASKED: Final = ("TRUST-1", "CONTROL-1", "DISCOVERY-1")
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize(
-    "mesh_scenario",
-    [pytest.param(chosen(TWO_NETWORKS), id=TWO_NETWORKS)],
-    indirect=True,
-    scope="session",
-)
+@on(TWO_NETWORKS)
 def test_api_server_unresponsive(healthy_mesh: HealthyMesh) -> None:
     if healthy_mesh.target.lab.provider != PROVIDER:
         pytest.skip(f"only labs of the provider {PROVIDER} can be broken like this")
-    if not healthy_mesh.is_healthy:
-        healthy_mesh.require_healthy()
+    healthy_mesh.begin()
     mesh = healthy_mesh.mesh
-    healthy_mesh.is_healthy = False
     mesh.forget()
     with held_up(healthy_mesh.target, mesh.scenario.clusters[-1].name, "kube-apiserver"):
         outcomes = check(mesh, ASKED)

@@ -13,26 +13,19 @@ from mesh_fixtures.verdict.convergence import settle
 from tests.faults import control_planes, policies
 from tests.faults.healthy import HealthyMesh
 from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import chosen
+from tests.faults.topologies import on
 from tests.faults.trial import DETECTION_SECONDS, check, root_causes
 
 _KNOWN_BY_CLIENTS: Final = "DISCOVERY-2"
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize(
-    "mesh_scenario",
-    [pytest.param(chosen(TWO_NETWORKS), id=TWO_NETWORKS)],
-    indirect=True,
-    scope="session",
-)
+@on(TWO_NETWORKS)
 def test_clients_of_each_cluster_are_given_too_little_for_another_reason(
     healthy_mesh: HealthyMesh,
 ) -> None:
-    if not healthy_mesh.is_healthy:
-        healthy_mesh.require_healthy()
+    healthy_mesh.begin()
     mesh, target = healthy_mesh.mesh, healthy_mesh.target
-    healthy_mesh.is_healthy = False
     first, last = mesh.scenario.primaries[0].name, mesh.scenario.primaries[-1].name
     with (
         policies.in_first_primary(policies.OWN_NAMESPACE_LEFT_OUT)(target),

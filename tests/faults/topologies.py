@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from mesh_fixtures.scenario import load_scenarios
 from mesh_fixtures.session.selection import Chosen
 
@@ -18,3 +20,13 @@ SCENARIOS: Final = {each.id: each for folder in _FOLDERS for each in load_scenar
 def chosen(topology: str) -> Chosen:
     """The parameter `scenario` of a test, for one of these."""
     return Chosen(SCENARIOS[topology])
+
+
+def on(*topologies: str) -> pytest.MarkDecorator:
+    """Marks a test that is run once on each of these, one after another."""
+    return pytest.mark.parametrize(
+        "mesh_scenario",
+        [pytest.param(chosen(each), id=each) for each in topologies],
+        indirect=True,
+        scope="session",
+    )

@@ -186,13 +186,16 @@ def _inject(target: Target, cluster: str, injector: Manifest, network: str) -> N
     target.apply(cluster, _SYSTEM, injector)
     deployments = [each for each in _with_proxies(target, cluster) if each[0] != _SYSTEM]
 
-    def told() -> set[str]:
+    def networks_held() -> set[str]:
         target.restart(cluster, *deployments)
         pods = [each for each in target.kube[cluster].list(PODS, target.namespace) if each.serving]
         return {injected.network for injected in map(injection_of, pods) if injected is not None}
 
     target.until(
-        f"proxies of {network}", cluster, lambda kube: told(), lambda found: found == {network}
+        f"proxies of {network}",
+        cluster,
+        lambda kube: networks_held(),
+        lambda found: found == {network},
     )
 
 

@@ -47,12 +47,7 @@ def scaled_to_zero(target: Target) -> Iterator[None]:
     deployment = f"deployment/{_helloworld(target, cluster)}"
     try:
         target.sample(cluster, "scale", deployment, "--replicas=0")
-        target.until(
-            "HelloWorld's pods to go",
-            cluster,
-            lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
-            lambda pods: all(pod.terminating for pod in pods),
-        )
+        _await_gone(target, cluster)
         yield
     finally:
         target.sample(cluster, "scale", deployment, "--replicas=1")
@@ -145,12 +140,7 @@ def missing(target: Target) -> Iterator[None]:
     deployment = f"deployment/{_helloworld(target, cluster)}"
     try:
         target.delete(cluster, target.namespace, deployment)
-        target.until(
-            "HelloWorld's pods to go",
-            cluster,
-            lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
-            lambda pods: all(pod.terminating for pod in pods),
-        )
+        _await_gone(target, cluster)
         yield
     finally:
         target.run_steps(target.workloads, ids.helloworld(cluster), ids.helloworld_ready(cluster))
@@ -206,3 +196,12 @@ def _inject(target: Target, cluster: str, how: str) -> None:
     target.kubectl(cluster, "label", "namespace", target.namespace, label, "--overwrite")
     deployments = ("sleep", _helloworld(target, cluster))
     target.restart(cluster, *((target.namespace, each) for each in deployments))
+
+
+def _await_gone(target: Target, cluster: str) -> None:
+    target.until(
+        "HelloWorld's pods to go",
+        cluster,
+        lambda kube: kube.list(PODS, target.namespace, HELLOWORLD),
+        lambda pods: all(pod.terminating for pod in pods),
+    )

@@ -83,14 +83,14 @@ def test_what_is_found_is_what_was_installed(
     assert found.stderr == ""
     file = tmp_path / f"{SCENARIO.id}.yaml"
     file.write_text(found.stdout)
-    told = load_scenario(file)
+    discovered = load_scenario(file)
     # those that nodes of a lab have where its scenario says nothing
     regions = {each.name: each.network for each in SCENARIO.clusters}
-    assert {each.name: each.locality for each in told.clusters} == regions
-    placed = [each.model_copy(update={"locality": None}) for each in told.clusters]
+    assert {each.name: each.locality for each in discovered.clusters} == regions
+    placed = [each.model_copy(update={"locality": None}) for each in discovered.clusters]
     assert placed == list(SCENARIO.clusters)
-    assert told.networks == SCENARIO.networks
-    assert told.mesh_id == SCENARIO.mesh_id
+    assert discovered.networks == SCENARIO.networks
+    assert discovered.mesh_id == SCENARIO.mesh_id
 
 
 def test_a_mesh_is_verified_by_the_printed_roles_and_left_as_it_was(

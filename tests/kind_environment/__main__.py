@@ -15,8 +15,7 @@ from typing import Final, get_args
 
 from filelock import FileLock, Timeout
 
-from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.cache import Cache, Entry, cache_root
 from mesh_fixtures.artifacts.parts import Built
 from mesh_fixtures.errors import LabError, MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption

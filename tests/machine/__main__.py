@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import catalog, gobuild, versions
-from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.cache import Cache, Entry, cache_root
 from mesh_fixtures.errors import MachineError, MeshConformanceError
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress

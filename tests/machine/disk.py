@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import debian
-from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.cache import Entry
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.errors import LabError
 from tests.machine import system

@@ -26,6 +26,7 @@ from tests.parts import published
 from tests.parts.setting import Setting, setting
 from tests.parts.site import Site, of, serving
 from tests.released.faulty import Answer
+from tests.small_disk import small_disk
 
 SCENARIO = "multi-primary"
 SECONDS = 900.0
@@ -153,24 +154,12 @@ def test_a_release_that_lacks_a_version_is_an_error_with_its_address(released: S
     assert "--parts built" in done.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for almost nothing."""
-    if os.geteuid() != 0:
-        pytest.skip("file systems are mounted by root alone")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def test_a_full_disk_leaves_nothing_half(small_disk: Path) -> None:
+def test_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
     files = published.ensure(PROGRESS)
-    with serving(Site(files)) as site:
+    with serving(Site(files)) as site, small_disk(tmp_path / "disk") as disk:
         part = released_part("etcd", releases.etcd(), Addresses.of([site.url]))
         with pytest.raises(ArtifactError, match=os.strerror(errno.ENOSPC)) as caught:
-            Cache(small_disk).ensure([part], PROGRESS)
+            Cache(disk).ensure([part], PROGRESS)
+        left = [each for each in (disk / "etcd").iterdir() if each.suffix != ".lock"]
     assert DISK_REMEDY in caught.value.remedy
-    left = [each for each in (small_disk / "etcd").iterdir() if each.suffix != ".lock"]
     assert left == []

@@ -24,6 +24,7 @@ from tests.released.registry import (
     running,
     write_docker_config,
 )
+from tests.small_disk import small_disk
 
 PROGRESS = Progress("test")
 
@@ -154,14 +155,15 @@ def test_a_credential_helper(
 
 
 def test_a_full_disk(
-    own_cache: Path, serving: Registry, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    own_cache: Path, serving: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
-    with pytest.raises(PullError) as error:
-        pulling.pull(names(serving.host), Registries(str(serving.ca)), PROGRESS)
+    with small_disk(tmp_path / "disk") as disk:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
+        with pytest.raises(PullError) as error:
+            pulling.pull(names(serving.host), Registries(str(serving.ca)), PROGRESS)
+        assert there(disk / "mesh-conformance/artifacts" / pulling.PART) == []
     assert error.value.kind == "disk"
     assert "free space" in error.value.remedy
-    assert there(small_disk / "mesh-conformance/artifacts" / pulling.PART) == []
 
 
 def test_a_mirror_is_asked_first(own_cache: Path, serving: Registry) -> None:

@@ -10,6 +10,16 @@ from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario, load_scenarios
 
+TWO_PRIMARIES = """\
+title: two primaries
+mesh: mesh1
+networks: [{name: network1}]
+clusters:
+  - {name: cluster1, network: network1, role: primary}
+  - {name: cluster2, network: network1, role: primary}
+"""
+"""A scenario's file."""
+
 BUILT = ImageSet(
     name="built",
     istio_version="1.32-dev",

@@ -13,8 +13,7 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures import records
 from mesh_fixtures.artifacts import catalog
-from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.entry import Entry, remove_leftovers
+from mesh_fixtures.artifacts.cache import Cache, Entry, cache_root, remove_leftovers
 from mesh_fixtures.artifacts.eviction import DAY, PULLED, STALE, evict, evict_stale, prune
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of
@@ -172,9 +171,9 @@ def test_prune_removes_nothing_while_a_lab_exists(
     plane = control_plane(machine, "0123")
     lab = make_lab()
     assert command.run(argparse.Namespace(prune=True), discard) == 0
-    told = capsys.readouterr().out
-    assert lab.id in told
-    assert "down --all" in told
+    output = capsys.readouterr().out
+    assert lab.id in output
+    assert "down --all" in output
     assert old.is_dir()
     assert plane.is_dir()
 

@@ -51,14 +51,14 @@ def building(
     """A process that builds, and the pids of its program and of that program's child."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    told = tmp_path / "pids"
+    pids = tmp_path / "pids"
     said = tmp_path / "said"
     with said.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-c", BUILD, told], stderr=stderr)
+        process = subprocess.Popen([sys.executable, "-c", BUILD, pids], stderr=stderr)
     try:
-        eventually("the program starts", lambda: told.exists() or process.poll() is not None)
-        assert told.exists(), said.read_text()
-        yield process, [int(pid) for pid in told.read_text().split()]
+        eventually("the program starts", lambda: pids.exists() or process.poll() is not None)
+        assert pids.exists(), said.read_text()
+        yield process, [int(pid) for pid in pids.read_text().split()]
     finally:
         process.kill()
         process.wait()

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from mesh_fixtures.artifacts import catalog, gobuild, versions
-from mesh_fixtures.artifacts.cache import cache_root
-from mesh_fixtures.artifacts.entry import Entry
+from mesh_fixtures.artifacts.cache import Entry, cache_root
 from mesh_fixtures.artifacts.eviction import DAY, evict_stale, prune
-from mesh_fixtures.artifacts.kind import ensure_kind
 from mesh_fixtures.artifacts.parts import keys_of
+from mesh_fixtures.lab.kind.parts import ensure_kind
 from mesh_fixtures.progress import Progress
 
 
@@ -55,7 +54,6 @@ def test_kind_is_no_part_of_every_lab() -> None:
 def test_kind_that_is_there_is_not_built_again(root: Path) -> None:
     folder = build(root, current_key())
     assert ensure_kind(Progress("test")) == folder / "kind"
-    assert ensure_kind(Progress("test"), root) == folder / "kind"
 
 
 def test_eviction_keeps_the_current_kind_and_removes_others(root: Path) -> None:

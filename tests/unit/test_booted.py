@@ -11,7 +11,7 @@ from mesh_examples import SCENARIOS
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.lab.booted import Boot
-from mesh_fixtures.lab.pki import Authority, kubeconfig
+from mesh_fixtures.lab.pki import ClusterAuthority, kubeconfig
 from mesh_fixtures.progress import Progress
 
 SCENARIO = SCENARIOS["multi-primary"]
@@ -66,7 +66,7 @@ def test_nothing_is_asked_of_clusters_after_an_abort(boot: StubBoot) -> None:
 
 
 def test_the_kubeconfig_of_a_lab_has_those_of_all_clusters(boot: StubBoot) -> None:
-    authority = Authority("authority")
+    authority = ClusterAuthority("authority")
     for cluster in SCENARIO.clusters:
         user = authority.issue("administrator")
         pem = (authority.credential.certificate_pem, user.certificate_pem, user.key_pem)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from mesh_examples import BUILT, RELEASED
 
-from mesh_fixtures.artifacts import charts, helm, helm_install, versions
-from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.artifacts import charts, helm, versions
+from mesh_fixtures.artifacts.helm import HelmInstall, chart_problems, describe_charts, gather_helm
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.progress import Progress
 
@@ -112,10 +112,10 @@ def test_a_release_outside_of_the_range_is_a_problem_of_the_machine(
     tmp_path: Path, release: str
 ) -> None:
     folder = unpacked(tmp_path, release)
-    (problem,) = helm_install.problems(str(folder), "1.31.0")
+    (problem,) = chart_problems(str(folder), "1.31.0")
     assert problem.missing == f"Istio 1.24 to 1.32 in Helm charts in {folder}"
-    assert helm_install.problems(None, "1.31.0") == ()
-    assert helm_install.problems("https://charts.example", "1.31.0") == ()
+    assert chart_problems(None, "1.31.0") == ()
+    assert chart_problems("https://charts.example", "1.31.0") == ()
 
 
 def test_repositories_of_both_kinds() -> None:
@@ -131,18 +131,18 @@ def test_repositories_of_both_kinds() -> None:
 
 def test_charts_go_with_the_images_unless_told_otherwise(tmp_path: Path) -> None:
     for version in versions.ISTIO_MODULES:
-        built = helm_install.describe("", replace(BUILT, istio_version=version))
+        built = describe_charts("", replace(BUILT, istio_version=version))
         assert built.istio_version == version
         assert built.reference("istiod")[0].endswith(f"/istiod-{charts.chart_version(version)}.tgz")
     release = replace(RELEASED, istio_version="1.30.1")
-    released = helm_install.describe("https://charts.example", release)
+    released = describe_charts("https://charts.example", release)
     assert released.reference("istiod")[1:] == (
         *("--repo", "https://charts.example", "--version", "1.30.1"),
     )
     with pytest.raises(MachineError, match=r"charts of the release(.|\n)*--mesh-charts"):
-        helm_install.describe("", release)
+        describe_charts("", release)
     folder = unpacked(tmp_path)
-    assert helm_install.describe(str(folder), BUILT).reference("base") == (f"{folder}/base",)
+    assert describe_charts(str(folder), BUILT).reference("base") == (f"{folder}/base",)
 
 
 @pytest.fixture
@@ -161,10 +161,10 @@ def fake_helm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 def test_a_repository_is_asked_for_its_release(fake_helm: Callable[[str], Path]) -> None:
     program = fake_helm('echo "appVersion: 1.30.1"')
-    told = charts.in_repository("https://charts.example", "", "1.31.0")
-    assert charts.asked(program, told).istio_version == "1.30.1"
-    assert charts.asked(program, told).references == told.references
-    assert charts.asked(program, told).digest != told.digest
+    described = charts.in_repository("https://charts.example", "", "1.31.0")
+    assert charts.asked(program, described).istio_version == "1.30.1"
+    assert charts.asked(program, described).references == described.references
+    assert charts.asked(program, described).digest != described.digest
 
 
 def test_a_repository_with_a_release_outside_of_the_range(
@@ -204,7 +204,7 @@ def test_a_folder_is_neither_built_nor_asked(
 ) -> None:
     program = fake_helm("test $1 = version && echo v3.20.0")
     folder = unpacked(tmp_path / "charts")
-    made = helm_install.gather(str(folder), BUILT, Progress("test"), machines_own=True)
+    made = gather_helm(str(folder), BUILT, Progress("test"), machines_own=True)
     assert made == HelmInstall(program, charts.in_folder(folder, BUILT.istio_version))
 
 
@@ -222,7 +222,7 @@ def test_versions_of_charts_are_semantic(release: str, version: str) -> None:
 
 def test_charts_of_released_images_are_those_of_the_release() -> None:
     released = replace(BUILT, name="released", istio_version="1.31.1")
-    found = helm_install.describe("oci://hub.example/charts", released, "/ca.pem")
+    found = describe_charts("oci://hub.example/charts", released, "/ca.pem")
     assert found.reference("istiod") == (
         *("oci://hub.example/charts/istiod", "--version", "1.31.1", "--ca-file", "/ca.pem"),
     )

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mesh_fixtures import cli
 from mesh_fixtures.commands import check
-from mesh_fixtures.commands.check import Seen, as_json, as_text
+from mesh_fixtures.commands.check import CheckedMesh, as_json, as_text
 from mesh_fixtures.contract import Discovered, Lab
 from mesh_fixtures.diagnosis.cause import (
     Cause,
@@ -46,12 +46,12 @@ CAUSE = Cause(
 )
 
 
-def seen(**outcomes: Outcome) -> Seen:
+def seen(**outcomes: Outcome) -> CheckedMesh:
     found: Mapping[str, Outcome] = {
         name.upper().replace("_", "-"): outcome for name, outcome in outcomes.items()
     }
     failed = tuple(name for name, outcome in found.items() if outcome.result == "unmet")
-    return Seen(SCENARIO, found, Diagnosis((RootCause(CAUSE, failed),) if failed else ()))
+    return CheckedMesh(SCENARIO, found, Diagnosis((RootCause(CAUSE, failed),) if failed else ()))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def looking(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> list[Lab]:
     """Have every look end like that; what was looked at, later."""
     labs: list[Lab] = []
 
-    def look(lab: Lab) -> Seen:
+    def look(lab: Lab) -> CheckedMesh:
         labs.append(lab)
         assert all(each.kubeconfig.exists() for each in lab.clusters.values())
         return seen(control_1=outcome)

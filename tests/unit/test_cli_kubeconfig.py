@@ -152,7 +152,7 @@ def test_the_provider_follows_from_kubeconfigs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "rewritten"),
     [
         ("choose one by --mesh-revision", "choose one by --revision"),
         ("--mesh-system-namespace=a, --mesh-keep", "--system-namespace=a, --mesh-keep"),
@@ -160,8 +160,8 @@ def test_the_provider_follows_from_kubeconfigs(tmp_path: Path) -> None:
         ("fix: --mesh-revision.", "fix: --revision."),
     ],
 )
-def test_flags_are_told_as_the_command_has_them(text: str, told: str) -> None:
-    assert with_own_flags(text, {"revision", "system_namespace"}) == told
+def test_flags_are_told_as_the_command_has_them(text: str, rewritten: str) -> None:
+    assert with_own_flags(text, {"revision", "system_namespace"}) == rewritten
 
 
 def test_what_went_wrong_names_flags_that_the_command_takes(

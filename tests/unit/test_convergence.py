@@ -88,11 +88,11 @@ def test_a_probe_error_only_delays() -> None:
 
 
 def test_a_probe_error_that_only_delays_is_told() -> None:
-    told: list[Retry] = []
-    with reporting_to(told.append):
+    retries: list[Retry] = []
+    with reporting_to(retries.append):
         settled(Clock(), [probe_error(), 1, 3])
     settled(Clock(), [probe_error(), 3])
-    assert told == [Retry("cluster1", "an answer", "none")]
+    assert retries == [Retry("cluster1", "an answer", "none")]
 
 
 def test_a_probe_error_at_the_deadline_is_raised() -> None:

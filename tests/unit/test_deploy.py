@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from mesh_fixtures import providers
-from mesh_fixtures.lab.kubeconfig.permissions import Subject, roles
+from mesh_fixtures.lab.kubeconfig.permissions import RoleSubject, roles
 
 PROJECT: Final = Path(__file__).parents[2]
 DEPLOY: Final = PROJECT / "deploy"
-ACCOUNT: Final = Subject("ServiceAccount", "mesh-conformance", "mesh-conformance")
+ACCOUNT: Final = RoleSubject("ServiceAccount", "mesh-conformance", "mesh-conformance")
 WORKLOADS: Final = ("job", "cronjob")
 
 

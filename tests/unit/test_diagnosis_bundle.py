@@ -15,7 +15,7 @@ from kube_client import pod
 from test_diagnosis_gather import SECRETS, listed, view_of
 
 from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
-from mesh_fixtures.journal import Entry, Journal
+from mesh_fixtures.journal import Journal, JournalEntry
 from mesh_fixtures.lab.netns.lab import network_state
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
@@ -144,7 +144,7 @@ def test_the_networks_of_a_lab_without_any_are_none(tmp_path: Path) -> None:
 
 def test_a_network_that_is_gone_is_told_of_by_what_cannot_be_entered(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.record(Entry("namespace", "mesh-none-router"))
+    journal.record(JournalEntry("namespace", "mesh-none-router"))
     (text,) = network_state(journal).values()
     assert "$ nft list ruleset" in text
     assert "mesh-none-router" in text

@@ -581,7 +581,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "proxies of another network": (
         MULTI,
-        of("cluster2", pods=each(HELLOWORLD, told=plus({"network": "network1"}))),
+        of("cluster2", pods=each(HELLOWORLD, proxy=plus({"network": "network1"}))),
         "proxy-identity-wrong",
     ),
     "no gateway": (
@@ -732,7 +732,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
                 lambda one: True,
                 webhooks=each(lambda one: True, path="/inject/cluster/remote/net/network2"),
             ),
-            pods=each(HELLOWORLD, told=plus({"cluster": "remote"})),
+            pods=each(HELLOWORLD, proxy=plus({"cluster": "remote"})),
         ),
         "injection-path-wrong",
     ),
@@ -751,13 +751,13 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of(
             "cluster2",
             namespaces=each(SAMPLE, labels=minus("istio-injection")),
-            pods=each(HELLOWORLD, told=None, labels=minus("sidecar.istio.io/inject")),
+            pods=each(HELLOWORLD, proxy=None, labels=minus("sidecar.istio.io/inject")),
         ),
         "injection-off",
     ),
     "pods from before injection": (
         MULTI,
-        of("cluster2", pods=each(HELLOWORLD, told=None)),
+        of("cluster2", pods=each(HELLOWORLD, proxy=None)),
         "injection-off",
     ),
     "a webhook that cannot be called": (
@@ -1540,7 +1540,7 @@ def test_a_remote_may_find_istiod_elsewhere_than_at_a_gateway() -> None:
 
 def test_on_one_network_what_takes_several_is_no_cause() -> None:
     unnamed = both(
-        of("cluster1", pods=each(HELLOWORLD, told=plus({"network": ""}))),
+        of("cluster1", pods=each(HELLOWORLD, proxy=plus({"network": ""}))),
         of("cluster2", configuration=configured("PeerAuthentication", "x", PLAIN)),
     )(recorded(SHARED))
     against = (FINDING, replace(FINDING, cluster="cluster2"))
@@ -1772,7 +1772,7 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL))),
             "network-label-missing",
         ),
-        (of("cluster2", pods=each(HELLOWORLD, told=plus({"mesh": "b"}))), "proxy-identity-wrong"),
+        (of("cluster2", pods=each(HELLOWORLD, proxy=plus({"mesh": "b"}))), "proxy-identity-wrong"),
         (of("cluster2", warnings=adding(FAILED_CREATE)), "injection-failing"),
         (
             both(

@@ -15,8 +15,8 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.kube import Deployment, Meta
-from mesh_fixtures.lab.disrupted import is_disrupted
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.records import is_disrupted
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Requirement, disruption
 from mesh_fixtures.requirements.disruption import Disruption, disrupting
 from mesh_fixtures.requirements.resilience_traffic import judged_while

@@ -16,7 +16,7 @@ from mesh_fixtures.install import ids
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.kube import ConfigMap, Meta
 from mesh_fixtures.lab.kubeconfig.survey import dns_proxying
-from mesh_fixtures.probe.names import ask_names, read_names
+from mesh_fixtures.probe.name_lookups import ask_names, read_names
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.scenario import as_yaml, load_scenario
 from mesh_fixtures.workloads import workload_plan

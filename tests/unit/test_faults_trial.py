@@ -51,7 +51,7 @@ class Mesh:
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> None:
+def prescribed(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_id(name: str) -> Any:
         return SimpleNamespace(
             check=lambda mesh: mesh.outcome(name), disruptive=name.startswith("DISRUPTIVE")

@@ -12,7 +12,7 @@ from kube_client import cluster
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES
-from mesh_fixtures.requirements.fresh_connections import fresh_connections
+from mesh_fixtures.requirements.second_service import fresh_connections
 
 SERVICES = "/api/v1/namespaces/ours/services"
 RULES = "/apis/networking.istio.io/v1/namespaces/ours/destinationrules"

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from mesh_fixtures import providers
-from mesh_fixtures.artifacts import kind
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release
 from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.lab import inotify
-from mesh_fixtures.lab.kind import machine
-from mesh_fixtures.lab.kind.engine import CHOICE, Container, Engine, chosen
+from mesh_fixtures.lab.kind import machine, parts
+from mesh_fixtures.lab.kind.engine import CHOICE, Engine, EngineContainer, chosen
 from mesh_fixtures.lab.kind.parts import Parts, Wanted, missing_parts
 from mesh_fixtures.lab.kind.provider import answering_engine
 from mesh_fixtures.lab.netns.provider import kubernetes_version
@@ -256,7 +255,7 @@ def test_what_is_missing_for_a_release(install: Install) -> None:
 def test_kind_that_was_built_needs_no_go(
     install: Install, monkeypatch: pytest.MonkeyPatch, is_built: bool
 ) -> None:
-    monkeypatch.setattr(kind, "is_built", lambda: is_built)
+    monkeypatch.setattr(parts, "is_kind_built", lambda: is_built)
     found = missing_parts(Wanted(of_kind(images="built")))
     assert [each.missing for each in found] == ([] if is_built else ["the program kind"])
 
@@ -334,7 +333,9 @@ def test_an_image_of_a_release_that_docker_cannot_pull(held: Path) -> None:
 
 def test_nodes_are_found_by_their_names(install: Install) -> None:
     install("docker", "printf 'a1 mesh-1234-east-worker\\nb2 mesh-9999-east-control-plane\\n'")
-    assert Engine("docker").containers("mesh-1234-") == [Container("a1", "mesh-1234-east-worker")]
+    assert Engine("docker").containers("mesh-1234-") == [
+        EngineContainer("a1", "mesh-1234-east-worker")
+    ]
 
 
 def test_volumes_of_nodes_are_found_by_their_labels(install: Install) -> None:

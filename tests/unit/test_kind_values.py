@@ -24,7 +24,7 @@ from mesh_fixtures.lab.kind.configuration import (
 )
 from mesh_fixtures.lab.kind.engine import subnets_in
 from mesh_fixtures.lab.kind.parts import node_image
-from mesh_fixtures.lab.pki import Authority, kubeconfig
+from mesh_fixtures.lab.pki import ClusterAuthority, kubeconfig
 from mesh_fixtures.scenario import Scenario
 
 SUBNET = IPv4Network("172.18.0.0/16")
@@ -74,10 +74,10 @@ def test_a_container_network_without_room_is_refused() -> None:
 
 def test_configuration_of_a_cluster_with_two_nodes() -> None:
     addresses = addresses_beside(THREE, SUBNET)
-    told = cluster_configuration(THREE, "cluster3", addresses)
-    assert [node["role"] for node in told["nodes"]] == ["control-plane", "worker"]
-    assert told["networking"]["podSubnet"] == str(addresses.clusters["cluster3"].pod_cidr)
-    assert told["nodes"][1]["labels"] == {
+    made = cluster_configuration(THREE, "cluster3", addresses)
+    assert [node["role"] for node in made["nodes"]] == ["control-plane", "worker"]
+    assert made["networking"]["podSubnet"] == str(addresses.clusters["cluster3"].pod_cidr)
+    assert made["nodes"][1]["labels"] == {
         "topology.kubernetes.io/region": "network2",
         "topology.kubernetes.io/zone": "cluster3",
     }
@@ -89,8 +89,8 @@ def test_nodes_are_labelled_with_the_localities_of_the_scenario() -> None:
         for each in THREE.clusters
     ]
     placed = THREE.model_copy(update={"clusters": tuple(clusters)})
-    told = cluster_configuration(placed, "cluster3", addresses_beside(placed, SUBNET))
-    assert [node["labels"] for node in told["nodes"]] == [
+    made = cluster_configuration(placed, "cluster3", addresses_beside(placed, SUBNET))
+    assert [node["labels"] for node in made["nodes"]] == [
         {"topology.kubernetes.io/region": "r3", "topology.kubernetes.io/zone": "z1"},
         {"topology.kubernetes.io/region": "r3"},
     ]
@@ -98,8 +98,8 @@ def test_nodes_are_labelled_with_the_localities_of_the_scenario() -> None:
 
 def test_kubeadm_waits_longer_on_a_slow_machine() -> None:
     patience.use(patience.Patience(20.0, "given"))
-    told = cluster_configuration(THREE, "cluster3", addresses_beside(THREE, SUBNET))
-    patches = [yaml.safe_load(each) for each in told["kubeadmConfigPatches"]]
+    made = cluster_configuration(THREE, "cluster3", addresses_beside(THREE, SUBNET))
+    patches = [yaml.safe_load(each) for each in made["kubeadmConfigPatches"]]
     assert [each["kind"] for each in patches] == ["InitConfiguration", "JoinConfiguration"]
     for each in patches:
         assert each["apiVersion"] == "kubeadm.k8s.io/v1beta4"
@@ -141,31 +141,31 @@ def test_a_cluster_name_that_makes_too_long_host_names_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "made",
     [
         [{"IPAM": {"Config": [{"Subnet": "fc00::/64"}, {"Subnet": "172.18.0.0/16"}]}}],
         [{"subnets": [{"subnet": "172.18.0.0/16", "gateway": "172.18.0.1"}]}],
     ],
     ids=["docker", "podman"],
 )
-def test_subnet_of_a_network(told: list[dict[str, object]]) -> None:
-    assert subnets_in(told) == [SUBNET]
+def test_subnet_of_a_network(made: list[dict[str, object]]) -> None:
+    assert subnets_in(made) == [SUBNET]
 
 
-@pytest.mark.parametrize("told", [[], [{}], [{"IPAM": {"Config": None}}], [{"subnets": []}]])
-def test_a_network_without_subnet(told: list[dict[str, object]]) -> None:
-    assert subnets_in(told) == []
+@pytest.mark.parametrize("made", [[], [{}], [{"IPAM": {"Config": None}}], [{"subnets": []}]])
+def test_a_network_without_subnet(made: list[dict[str, object]]) -> None:
+    assert subnets_in(made) == []
 
 
 def test_context_of_a_kubeconfig_is_the_cluster() -> None:
-    authority = Authority("kubernetes")
+    authority = ClusterAuthority("kubernetes")
     client = authority.issue("admin")
     pem = (authority.credential.certificate_pem, client.certificate_pem, client.key_pem)
     of_kind = kubeconfig("kind-x", "https://127.0.0.1:4", *pem)
-    told = yaml.safe_load(with_context(of_kind, "cluster1"))
-    assert told["current-context"] == "cluster1"
-    assert yaml.safe_load(of_kind)["users"][0]["user"] == told["users"][0]["user"]
-    assert told["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:4"
+    made = yaml.safe_load(with_context(of_kind, "cluster1"))
+    assert made["current-context"] == "cluster1"
+    assert yaml.safe_load(of_kind)["users"][0]["user"] == made["users"][0]["user"]
+    assert made["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:4"
 
 
 @pytest.mark.parametrize(

@@ -184,11 +184,11 @@ def test_the_pod_of_a_selector_is_one_that_serves(tmp_path: Path) -> None:
 
 def test_a_read_is_tried_again_while_the_server_restarts(tmp_path: Path) -> None:
     server = FakeApiServer({PODS_PATH: {"items": []}}, refusals=[503, 429])
-    told: list[Retry] = []
-    with client_of(server, tmp_path) as kube, reporting_to(told.append):
+    retries: list[Retry] = []
+    with client_of(server, tmp_path) as kube, reporting_to(retries.append):
         assert kube.list(PODS, "sample") == ()
     assert len(server.asked) == 3
-    assert told == [
+    assert retries == [
         Retry("cluster1", "pods sample", f"{status}: refused with {status}")
         for status in (503, 429)
     ]

@@ -11,7 +11,7 @@ from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.admission import refusal_in
-from mesh_fixtures.lab.kubeconfig.admission import is_of_mesh, remedy_for
+from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh, remedy_for
 
 INJECTOR = "rev.namespace.sidecar-injector.istio.io"
 ITEM = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}

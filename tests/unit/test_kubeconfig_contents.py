@@ -13,8 +13,13 @@ from kube_client import cluster
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.kube import KubeClient, transport
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.lab.kubeconfig import contents
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig import reference
+from mesh_fixtures.lab.kubeconfig.reference import (
+    Reference,
+    clusters_of,
+    kubeconfig_of,
+    write_kubeconfigs,
+)
 
 Json = dict[str, Any]
 
@@ -43,7 +48,7 @@ def written(folder: Path, name: str, content: Json) -> Path:
 
 def single(*files: Path, context: str = "") -> tuple[Json, Json]:
     """The one cluster and the one user."""
-    found = contents.single(Reference("mine", files, context))
+    found = kubeconfig_of(Reference("mine", files, context))
     (cluster,), (user,) = found["clusters"], found["users"]
     assert found["contexts"] == [{"name": "mine", "context": {"cluster": "mine", "user": "mine"}}]
     assert (cluster["name"], user["name"], found["current-context"]) == ("mine", "mine", "mine")
@@ -102,7 +107,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, content: str | None, seen: 
     if content is not None:
         file.write_text(content)
     with pytest.raises(MachineError, match=seen) as raised:
-        contents.single(Reference("mine", (file,), ""))
+        kubeconfig_of(Reference("mine", (file,), ""))
     assert "secret" not in str(raised.value)
     assert str(file) in raised.value.where
     assert "mine=FILE@CONTEXT" in raised.value.remedy
@@ -147,7 +152,7 @@ def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
         references = [Reference(name, (kubeconfig,), "cluster1") for name in ("one", "two")]
         folder = tmp_path / "mine"
         folder.mkdir()
-        files = contents.write(references, folder)
+        files = write_kubeconfigs(references, folder)
         assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
         assert sorted(file.name for file in folder.iterdir()) == [
             "kubeconfig",
@@ -156,7 +161,7 @@ def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
         ]
         together = yaml.safe_load((folder / "kubeconfig").read_text())
         assert [each["name"] for each in together["contexts"]] == ["one", "two"]
-        with contents.clusters(references) as clusters:
+        with clusters_of(references) as clusters:
             temporary = clusters["two"].kubeconfig
             with KubeClient(clusters["two"]) as kube:
                 there = kube.get(NAMESPACES, "", "x")
@@ -173,7 +178,7 @@ def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "token").write_text("first")
     (folder / "ca.crt").write_text("certificate")
-    monkeypatch.setattr(contents, "SERVICE_ACCOUNT", folder)
+    monkeypatch.setattr(reference, "SERVICE_ACCOUNT", folder)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     return folder
@@ -189,7 +194,7 @@ def test_a_pods_own_service_account(
     service_account: Path, monkeypatch: pytest.MonkeyPatch, host: str, server: str
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
-    found = contents.single(POD)
+    found = kubeconfig_of(POD)
     assert found["clusters"] == [
         {
             "name": "mine",
@@ -211,7 +216,7 @@ def test_outside_of_a_pod(
 ) -> None:
     monkeypatch.delenv(variable)
     with pytest.raises(MachineError, match=rf"{variable} not set(.|\n)*mine=FILE"):
-        contents.single(POD)
+        kubeconfig_of(POD)
 
 
 @pytest.mark.parametrize("name", ["token", "ca.crt"])
@@ -223,7 +228,7 @@ def test_a_pod_without_a_service_account(
     file.unlink() if content is None else file.write_text(content)
     said = "No such file" if content is None else "an empty file"
     with pytest.raises(MachineError, match=rf"{name}\n  seen: {said}(.|\n)*serviceAccountName"):
-        contents.single(POD)
+        kubeconfig_of(POD)
 
 
 def test_a_file_that_this_user_may_not_read(
@@ -236,7 +241,7 @@ def test_a_file_that_this_user_may_not_read(
 
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(MachineError, match=r"Permission denied \(as user \d+\)(.|\n)*fsGroup"):
-        contents.single(Reference("mine", (file,), ""))
+        kubeconfig_of(Reference("mine", (file,), ""))
 
 
 def test_a_token_is_read_again_when_it_is_replaced(

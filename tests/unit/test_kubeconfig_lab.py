@@ -98,6 +98,15 @@ def opened(servers: Servers, **more: Any) -> KubeconfigLab:
     return lab
 
 
+def kept(servers: Servers) -> KubeconfigLab:
+    """One with sample workloads, which a later run may take over."""
+    lab = opened(servers)
+    lab.mark_installed()
+    lab.deploy_sample()
+    lab.close(keep=True)
+    return lab
+
+
 def namespace_of(server: FakeApiServer) -> dict[str, Any] | None:
     there = (
         each
@@ -143,10 +152,7 @@ def test_all_that_is_made_is_in_a_namespace_of_its_own_and_goes_with_it(
 def test_a_kept_lab_is_taken_over_with_its_namespace(
     servers: Servers,
 ) -> None:
-    first = opened(servers)
-    first.mark_installed()
-    first.deploy_sample()
-    first.close(keep=True)
+    first = kept(servers)
     second = opened(servers, reuse=True)
     assert second.id == first.id
     second.deploy_sample()
@@ -157,10 +163,7 @@ def test_a_kept_lab_is_taken_over_with_its_namespace(
 def test_a_kept_lab_whose_namespace_is_gone_is_not(
     servers: Servers,
 ) -> None:
-    first = opened(servers)
-    first.mark_installed()
-    first.deploy_sample()
-    first.close(keep=True)
+    first = kept(servers)
     server, _ = servers["cluster2"]
     del server.answers[f"/api/v1/namespaces/{first.sample_namespace}"]
     second = opened(servers, reuse=True)

@@ -15,7 +15,7 @@ from fake_api_server import FakeApiServer
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.lab.kubeconfig import needs
-from mesh_fixtures.lab.kubeconfig.needs import Seen, selectors_of, unselected
+from mesh_fixtures.lab.kubeconfig.needs import ClusterNeeds, selectors_of, unselected
 from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, PullSecret, SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
@@ -247,13 +247,13 @@ SELECTED = {"matchLabels": {"mesh": "yes"}}
 def test_which_label_would_do(
     selectors: list[dict[str, Any]], labels: dict[str, str], label: str | None
 ) -> None:
-    seen = {"one": Seen(labels=labels, selectors=tuple(map(Selector.read, selectors)))}
+    seen = {"one": ClusterNeeds(labels=labels, selectors=tuple(map(Selector.read, selectors)))}
     remedies = [each.remedy for each in unselected(seen)]
     assert remedies == ([] if label is None else [f"--mesh-namespace-label {label}"])
 
 
 def test_where_no_namespace_would_be_made_none_is_unselected() -> None:
-    seen = {"one": Seen(labels=None, selectors=(Selector.read(SELECTED),))}
+    seen = {"one": ClusterNeeds(labels=None, selectors=(Selector.read(SELECTED),))}
     assert list(unselected(seen)) == []
 
 

@@ -14,7 +14,7 @@ from mesh_fixtures.kube import Access
 from mesh_fixtures.kube import transport as transports
 from mesh_fixtures.lab.kubeconfig import needs
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
-from mesh_fixtures.lab.kubeconfig.permissions import RULES, Subject, roles
+from mesh_fixtures.lab.kubeconfig.permissions import RULES, RoleSubject, roles
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
 ROLES = list(yaml.safe_load_all(roles()))
@@ -70,14 +70,14 @@ def test_every_rule_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     ("subject", "bound"),
     [
-        (Subject("User", "me"), {"kind": "User", "name": "me"}),
+        (RoleSubject("User", "me"), {"kind": "User", "name": "me"}),
         (
-            Subject("ServiceAccount", "ci", "tools"),
+            RoleSubject("ServiceAccount", "ci", "tools"),
             {"kind": "ServiceAccount", "name": "ci", "namespace": "tools"},
         ),
     ],
 )
-def test_the_roles_are_bound(subject: Subject, bound: dict[str, str]) -> None:
+def test_the_roles_are_bound(subject: RoleSubject, bound: dict[str, str]) -> None:
     *_, everywhere, system = yaml.safe_load_all(roles(subject))
     for binding, kind in ((everywhere, "ClusterRole"), (system, "Role")):
         assert binding["kind"] == f"{kind}Binding"
@@ -110,13 +110,13 @@ def test_what_is_not_permitted_is_said_by_rule(tmp_path: Path) -> None:
         "permission in one to get pods, list pods in istio-system",
         "permission in one to get secrets cacerts, istio-ca-secret in istio-system",
     ]
-    without = [
+    impacts = [
         "the admission of pods",
         "",
         "",
         "the chain that istiod signs with (TRUST-1, TRUST-2)",
     ]
-    assert [problem.without for problem in found] == without
+    assert [problem.impact for problem in found] == impacts
     assert "kubectl auth can-i get secrets/cacerts -n istio-system" in found[-1].seen
     assert all("mesh-conformance rbac" in problem.remedy for problem in found)
 

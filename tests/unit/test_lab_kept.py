@@ -11,7 +11,7 @@ import pytest
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures import records
-from mesh_fixtures.lab import disrupted, opening
+from mesh_fixtures.lab import opening
 from mesh_fixtures.lab.opening import Blueprint, open_lab
 from mesh_fixtures.progress import Progress
 
@@ -57,14 +57,14 @@ def test_one_that_was_installed_otherwise_is_left_alone(kept: records.Record) ->
 
 
 def test_one_that_was_left_disrupted_is_left_alone(kept: records.Record) -> None:
-    disrupted.mark(kept.folder)
+    records.mark_disrupted(kept.folder)
     assert opened() != kept.id
 
 
 def test_one_that_was_restored_is_taken_over(kept: records.Record) -> None:
-    disrupted.mark(kept.folder)
-    disrupted.unmark(kept.folder)
-    disrupted.unmark(kept.folder)
+    records.mark_disrupted(kept.folder)
+    records.unmark_disrupted(kept.folder)
+    records.unmark_disrupted(kept.folder)
     assert opened() == kept.id
 
 

@@ -21,7 +21,7 @@ from mesh_fixtures.report.building import distributions
 from mesh_fixtures.report.building import latencies as reported
 from mesh_fixtures.report.gate import judge
 from mesh_fixtures.report.html import page
-from mesh_fixtures.report.html.latency import Row, latency_plot
+from mesh_fixtures.report.html.drawing import LatencyRow, latency_plot
 from mesh_fixtures.report.merging import merge
 from mesh_fixtures.report.model import Figure, Latency
 from mesh_fixtures.requirements import traffic_1
@@ -156,7 +156,7 @@ def test_every_latency_is_on_the_axis_in_its_order(given_: list[list[float]]) ->
     assert len({each.label for each in plot.ticks}) == len(plot.ticks)
 
 
-def of_row(row: Row) -> Sequence[tuple[float, float]]:
+def of_row(row: LatencyRow) -> Sequence[tuple[float, float]]:
     each = row.latency
     return [(each.p50_ms, row.p50), (each.p90_ms, row.p90), (each.p99_ms, row.p99)]
 

@@ -16,11 +16,11 @@ from plugin_stub import QUICK, Behaviour, conftest, recorded
 from terminal_screen import TerminalScreen
 
 from mesh_fixtures.progress import Event
-from mesh_fixtures.progress.display import Display, Running
+from mesh_fixtures.progress.display import Display, RunningPhase
 from mesh_fixtures.progress.live import LiveLines
 
-ISTIOD = Running("one", "cluster1", "istiod", 0.0)
-GATEWAY = Running("one", "cluster2", "gateway", 10.0)
+ISTIOD = RunningPhase("one", "cluster1", "istiod", 0.0)
+GATEWAY = RunningPhase("one", "cluster2", "gateway", 10.0)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ class Others:
         self._passing.write(text)
         self._screen.read_all()
 
-    def show(self, *running: Running, now: float = 12.4) -> str:
+    def show(self, *running: RunningPhase, now: float = 12.4) -> str:
         self.live.show(running, now)
         self._screen.read_all()
         return self._screen.now
@@ -98,7 +98,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=30), st.lists(st.integers(0, 8), min_size=1, max_size=30))
 def test_others_see_no_difference(pieces: list[str], shown: list[int]) -> None:
-    running = [Running("one", f"cluster{at}", "istiod", 0.0) for at in range(8)]
+    running = [RunningPhase("one", f"cluster{at}", "istiod", 0.0) for at in range(8)]
     with TerminalScreen(40, 6) as screen, TerminalScreen(40, 6) as without:
         others = Others(screen)
         for at, piece in enumerate(pieces):
@@ -115,7 +115,7 @@ def test_others_see_no_difference(pieces: list[str], shown: list[int]) -> None:
 def test_narrow_and_low_terminals(screen: TerminalScreen) -> None:
     screen.resize(20, 4)
     others = Others(screen)
-    shown = others.show(ISTIOD, GATEWAY, Running("one", "", "teardown", 0.0)).splitlines()
+    shown = others.show(ISTIOD, GATEWAY, RunningPhase("one", "", "teardown", 0.0)).splitlines()
     assert shown == ["   12s  cluster1 i\u2026", "        and 2 more"]
     assert others.close() == ""
 

@@ -15,7 +15,7 @@ from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.kube import ConfigMap, Deployment, Meta
 from mesh_fixtures.lab.kubeconfig.mesh_names import (
-    Settings,
+    MeshSettings,
     chosen_namespace,
     cluster_domain,
     istiod_namespaces,
@@ -158,15 +158,15 @@ def test_the_root_namespace(maps: dict[str, str], expected: str) -> None:
 
 
 def test_the_names_of_a_mesh() -> None:
-    remote = Settings()
-    primary = Settings("policies", frozenset({"corp.test"}))
+    remote = MeshSettings()
+    primary = MeshSettings("policies", frozenset({"corp.test"}))
     expected = MeshNames("mesh", "policies", "corp.test")
     assert names_of("mesh", {"one": remote, "two": primary}) == expected
     assert names_of("mesh", {"one": remote}) == MeshNames("mesh", SYSTEM, "cluster.local")
 
 
 def test_two_cluster_domains_in_one_mesh() -> None:
-    settings = {name: Settings(SYSTEM, frozenset({f"{name}.test"})) for name in ("one", "two")}
+    settings = {name: MeshSettings(SYSTEM, frozenset({f"{name}.test"})) for name in ("one", "two")}
     with pytest.raises(ScenarioError) as raised:
         names_of(SYSTEM, settings)
     assert raised.value.seen == "one: one.test; two: two.test"

@@ -31,7 +31,7 @@ from report_examples import CAUSE, report, reports
 
 from mesh_fixtures.report import Report, metrics, otlp
 from mesh_fixtures.report.document import require_writable
-from mesh_fixtures.report.metrics import FAMILIES, Sample, exposition, of_report
+from mesh_fixtures.report.metrics import FAMILIES, MetricSample, exposition, of_report
 from mesh_fixtures.report.model import Retried
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ BAD = report(
 )
 
 
-def values(samples: Iterable[Sample], name: str, **labels: str) -> list[float]:
+def values(samples: Iterable[MetricSample], name: str, **labels: str) -> list[float]:
     """Of the samples of that name which have these labels."""
     return [
         each.value
@@ -151,7 +151,7 @@ def test_prometheus_reads_what_was_measured(given_: list[Report]) -> None:
 
 def test_names_of_clusters_are_text_to_prometheus() -> None:
     odd = 'a"b\\c\nd'
-    sample = metrics.Mesh("check", odd, "kubeconfig", "skip").sample(metrics.RUN_SECONDS, 1)
+    sample = metrics.MeshLabels("check", odd, "kubeconfig", "skip").sample(metrics.RUN_SECONDS, 1)
     (family,) = text_string_to_metric_families(exposition([sample]))
     assert family.samples[0].labels["topology"] == odd
 
@@ -464,7 +464,7 @@ def test_the_guide_lists_what_is_measured() -> None:
 
 def test_a_look_at_a_mesh_is_measured_apart_from_its_verification() -> None:
     now = datetime.now(UTC)
-    mesh = metrics.Mesh("check", "multi-primary", "kubeconfig", "skip")
+    mesh = metrics.MeshLabels("check", "multi-primary", "kubeconfig", "skip")
     samples = [
         *metrics.of_requirements(mesh, ("cluster1",), BAD.requirements, BAD.causes),
         *metrics.of_run(mesh, now, now),

@@ -13,7 +13,7 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures import records
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Entry, Journal
+from mesh_fixtures.journal import Journal, JournalEntry
 from mesh_fixtures.lab import processes
 from mesh_fixtures.lab.netns.node_files import share_store
 from mesh_fixtures.lab.netns.teardown import leftovers, tear_down
@@ -51,7 +51,7 @@ def abandon(record: records.Record, **changes: object) -> records.Record:
 
 def test_journal_keeps_entries_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
-    entries = [Entry("namespace", "mesh-1"), Entry("process", "node", 7, 9)]
+    entries = [JournalEntry("namespace", "mesh-1"), JournalEntry("process", "node", 7, 9)]
     for entry in entries:
         journal.record(entry)
     assert list(journal.entries()) == entries
@@ -59,10 +59,10 @@ def test_journal_keeps_entries_in_order(tmp_path: Path) -> None:
 
 def test_journal_ignores_a_line_that_was_cut_short(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
-    journal.record(Entry("namespace", "mesh-1"))
+    journal.record(JournalEntry("namespace", "mesh-1"))
     with journal.path.open("a") as file:
         file.write('{"kind": "proc')
-    assert list(journal.entries()) == [Entry("namespace", "mesh-1")]
+    assert list(journal.entries()) == [JournalEntry("namespace", "mesh-1")]
 
 
 def test_labs_get_slots_of_their_own() -> None:

@@ -31,7 +31,7 @@ from mesh_fixtures.lab.netns.network import (
     router_rules,
 )
 from mesh_fixtures.lab.netns.node_files import ClusterKeys
-from mesh_fixtures.lab.pki import Authority, kubeconfig, merge_kubeconfigs, with_servers
+from mesh_fixtures.lab.pki import ClusterAuthority, kubeconfig, merge_kubeconfigs, with_servers
 from mesh_fixtures.scenario import Scenario
 
 
@@ -153,7 +153,7 @@ def test_dns_has_no_upstream() -> None:
 
 
 def test_leaves_chain_to_their_authority() -> None:
-    authority = Authority("a")
+    authority = ClusterAuthority("a")
     leaf = authority.issue("user", organizations=["group"]).certificate
     leaf.verify_directly_issued_by(authority.credential.certificate)
     usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -161,7 +161,9 @@ def test_leaves_chain_to_their_authority() -> None:
 
 
 def test_servers_carry_their_addresses() -> None:
-    server = Authority("a").issue("api", addresses=[IPv4Address("10.0.0.1")], names=["localhost"])
+    server = ClusterAuthority("a").issue(
+        "api", addresses=[IPv4Address("10.0.0.1")], names=["localhost"]
+    )
     leaf = server.certificate
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.IPAddress) == [IPv4Address("10.0.0.1")]
@@ -177,7 +179,7 @@ def test_a_cluster_accepts_no_certificate_of_another() -> None:
 
 
 def test_merged_kubeconfig_has_a_context_for_each_cluster() -> None:
-    authority = Authority("a")
+    authority = ClusterAuthority("a")
     client = authority.issue("admin")
     parts = [
         kubeconfig(
@@ -218,7 +220,7 @@ def test_nodes_are_applied_whoever_made_them_first(tmp_path: Path) -> None:
 
 
 def test_kubeconfig_inside_the_lab_has_the_servers_own_addresses() -> None:
-    authority = Authority("a-ca")
+    authority = ClusterAuthority("a-ca")
     user = authority.issue("somebody")
     pem = (authority.credential.certificate_pem, user.certificate_pem, user.key_pem)
     contents = [kubeconfig(name, "https://127.0.0.1:1", *pem) for name in "ab"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mesh_fixtures.probe.network import (
     OVERHEAD,
     SIZES,
-    Sent,
+    SentPacket,
     between,
     bounds,
     read_sent,
@@ -23,16 +23,16 @@ from mesh_fixtures.probe.network import (
 )
 
 
-def of_mtu(mtu: int, sizes: tuple[int, ...] = SIZES) -> list[Sent]:
-    return [Sent(size, arrived=size <= mtu) for size in sizes]
+def of_mtu(mtu: int, sizes: tuple[int, ...] = SIZES) -> list[SentPacket]:
+    return [SentPacket(size, arrived=size <= mtu) for size in sizes]
 
 
 def test_what_ends_before_its_time_has_arrived() -> None:
     printed = "0 248 0.001\n28 1148 0.001000\n52 548 0,001\n28 900 0.000000\ncurl: error\n"
     assert read_sent(result(printed)) == (
-        Sent(248 + OVERHEAD, True),
-        Sent(548 + OVERHEAD, True),
-        Sent(1148 + OVERHEAD, False),
+        SentPacket(248 + OVERHEAD, True),
+        SentPacket(548 + OVERHEAD, True),
+        SentPacket(1148 + OVERHEAD, False),
     )
 
 
@@ -42,11 +42,16 @@ def test_what_ends_before_its_time_has_arrived() -> None:
         of_mtu(10_000),
         of_mtu(0),
         of_mtu(4000),  # a single one that is lost may be chance
-        [Sent(300, True), Sent(500, False), Sent(900, True), Sent(1400, False)],
+        [
+            SentPacket(300, True),
+            SentPacket(500, False),
+            SentPacket(900, True),
+            SentPacket(1400, False),
+        ],
         [],
     ],
 )
-def test_size_is_not_what_decides(sent: list[Sent]) -> None:
+def test_size_is_not_what_decides(sent: list[SentPacket]) -> None:
     assert bounds(sent) is None
 
 
@@ -79,4 +84,6 @@ def test_packets_are_of_the_size_that_is_wanted() -> None:
         argv = sizes_argv(url, wanted, seconds=5)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
         server.shutdown()
-    assert read_sent(result(done.stdout)) == tuple(Sent(size, True) for size in sorted({*wanted}))
+    assert read_sent(result(done.stdout)) == tuple(
+        SentPacket(size, True) for size in sorted({*wanted})
+    )

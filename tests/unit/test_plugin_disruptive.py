@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from mesh_examples import TWO_PRIMARIES
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
 from mesh_fixtures.options import DISRUPTIVE
@@ -12,14 +13,6 @@ from mesh_fixtures.session.options import resolve
 
 Start = Callable[..., pytest.RunResult]
 
-SCENARIO = """\
-title: two primaries
-mesh: {mesh}
-networks: [{{name: network1}}]
-clusters:
-  - {{name: cluster1, network: network1, role: primary}}
-  - {{name: cluster2, network: network1, role: primary}}
-"""
 TESTS = """\
 import pytest
 
@@ -48,7 +41,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     folder = pytester.mkdir("scenarios")
     for name in ("one", "two"):
-        (folder / f"{name}.yaml").write_text(SCENARIO.format(mesh=name))
+        (folder / f"{name}.yaml").write_text(TWO_PRIMARIES.replace("mesh1", name))
     pytester.makeconftest(conftest(pytester.path / "log", Behaviour()))
     pytester.makepyfile(test_mesh=TESTS)
     return lambda *arguments: pytester.runpytest(*QUICK, "-v", *arguments)

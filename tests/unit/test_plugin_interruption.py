@@ -141,8 +141,8 @@ def test_each_signal_stops_what_holds_a_lab(number: signal.Signals) -> None:
 
 
 def test_signal_during_removal_waits_for_its_end() -> None:
-    told: list[str] = []
-    interruption = Interruption(told.append)
+    messages: list[str] = []
+    interruption = Interruption(messages.append)
     removed = []
 
     def remove() -> None:
@@ -153,7 +153,7 @@ def test_signal_during_removal_waits_for_its_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         remove()
     assert removed
-    assert told == ["SIGTERM: stopping once the lab is removed"]
+    assert messages == ["SIGTERM: stopping once the lab is removed"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from mesh_examples import TWO_PRIMARIES
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
 from mesh_fixtures.errors import MachineError
@@ -14,14 +15,6 @@ from mesh_fixtures.providers import require_fit
 Start = Callable[..., pytest.RunResult]
 
 EARLIER = "b01690e6db7d"
-SCENARIO = """\
-title: two primaries
-mesh: one
-networks: [{name: network1}]
-clusters:
-  - {name: cluster1, network: network1, role: primary}
-  - {name: cluster2, network: network1, role: primary}
-"""
 TESTS = """\
 import pytest
 
@@ -40,7 +33,7 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
     for option in (UPGRADE, UPGRADE_FROM):
         monkeypatch.delenv(option.variable, raising=False)
-    (pytester.mkdir("scenarios") / "one.yaml").write_text(SCENARIO)
+    (pytester.mkdir("scenarios") / "one.yaml").write_text(TWO_PRIMARIES)
     pytester.makeconftest(conftest(pytester.path / "log", Behaviour()))
     pytester.makepyfile(test_mesh=TESTS)
     return lambda *arguments: pytester.runpytest(*QUICK, "-v", "-rs", *arguments)

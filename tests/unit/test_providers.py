@@ -14,7 +14,7 @@ from mesh_examples import SCENARIOS
 from mesh_fixtures import providers, records
 from mesh_fixtures.contract import Lab, Problem, Provider
 from mesh_fixtures.errors import LabError, MachineError
-from mesh_fixtures.journal import Entry
+from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kind.provider import KindProvider
 from mesh_fixtures.options import Choice, Option
@@ -228,7 +228,7 @@ def test_a_record_that_cannot_be_read_is_of_a_lab_that_was_never_started(
 
 def test_unless_its_journal_says_that_it_was(install: Install, kept: records.Record) -> None:
     install(provider("other"))
-    kept.journal.record(Entry("namespace", f"{kept.id}-node"))
+    kept.journal.record(JournalEntry("namespace", f"{kept.id}-node"))
     file = kept.folder / "lab.json"
     file.write_text('{"ports": "of another form in a newer version"}')
     for _ in range(2):  # the first attempt takes nothing from the second
@@ -237,4 +237,4 @@ def test_unless_its_journal_says_that_it_was(install: Install, kept: records.Rec
         assert error.value.seen == "a file that cannot be read"
         assert "by hand what journal.jsonl lists" in error.value.remedy
         assert "newer version" in file.read_text()
-        assert list(kept.journal.entries()) == [Entry("namespace", f"{kept.id}-node")]
+        assert list(kept.journal.entries()) == [JournalEntry("namespace", f"{kept.id}-node")]

@@ -27,8 +27,7 @@ from mesh_fixtures.errors import ReportError
 from mesh_fixtures.report import Report, build, read, write
 from mesh_fixtures.report.baseline import Baseline, make
 from mesh_fixtures.report.document import LARGEST_FILE
-from mesh_fixtures.report.files import load
-from mesh_fixtures.report.merging import merge
+from mesh_fixtures.report.merging import load, merge
 from mesh_fixtures.report.model import LevelReport, Result
 from mesh_fixtures.report.schema import DOCUMENTS, file_of, schema
 from mesh_fixtures.requirements import REQUIREMENTS

@@ -15,9 +15,8 @@ from report_examples import CAUSE, LEVELS, ONE_NETWORK, STEPS, report, reports
 from mesh_fixtures import cli
 from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.report import Report, write
-from mesh_fixtures.report.html import page
+from mesh_fixtures.report.html import _marked_up, entries, page
 from mesh_fixtures.report.html.drawing import links, tick_seconds, timeline, topology_svg
-from mesh_fixtures.report.html.entries import _marked_up, entries
 from mesh_fixtures.report.markdown import summary
 from mesh_fixtures.report.model import Retried, StepReport
 from mesh_fixtures.scenario import Scenario
@@ -41,6 +40,8 @@ class Page(HTMLParser):
         given = dict(attrs)
         self.ids += [str(given["id"])] if "id" in given else []
         self.refers += [str(given[each]) for each in ("href", "src") if each in given]
+        drawn = [str(given[each]) for each in ("marker-start", "marker-end") if each in given]
+        self.refers += [each.removeprefix("url(").removesuffix(")") for each in drawn]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -58,8 +59,9 @@ class Page(HTMLParser):
 
 @given(st.lists(reports(), min_size=1, max_size=2))
 def test_a_page_is_whole_and_needs_nothing_else(given_: list[Report]) -> None:
-    seen = Page(page(given_))
+    seen = Page(page([*given_, given_[0]]))
     assert seen.open == []
+    assert sorted({*seen.ids}) == sorted(seen.ids)
     assert all(each.startswith("#") for each in seen.refers)
     assert {each.removeprefix("#") for each in seen.refers} <= {*seen.ids}
     for each in given_:
@@ -134,7 +136,7 @@ def test_shares_outside_of_their_band_are_marked() -> None:
 
 @given(meshes())
 def test_every_mesh_can_be_drawn(scenario: Scenario) -> None:
-    drawn = ElementTree.fromstring(str(topology_svg(scenario)))
+    drawn = ElementTree.fromstring(str(topology_svg(scenario, "it")))
     _, _, width, height = map(float, drawn.attrib["viewBox"].split())
     boxes = [each for each in drawn.iter("rect") if each.get("class") == "cluster"]
     assert len(boxes) == len(scenario.clusters)
@@ -171,7 +173,7 @@ def test_every_remote_secret_and_every_remotes_control_plane_is_drawn(scenario: 
 
 
 def test_the_drawing_in_words() -> None:
-    drawn = str(topology_svg(SCENARIOS["primary-remote-multi-network"]))
+    drawn = str(topology_svg(SCENARIOS["primary-remote-multi-network"], "it"))
     assert "cluster2 (remote) on network2" in drawn
     assert "proxies in cluster2 are configured by istiod in cluster1" in drawn
     assert "east-west gateway 15012, 15017, 15443" in drawn

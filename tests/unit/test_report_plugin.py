@@ -174,9 +174,9 @@ def test_trust(mesh_installed, mesh_scenario):
 """
     result = start("-n", workers, tests=tests)
     assert report_of(pytester, "one").run.retries == ()
-    (told,) = report_of(pytester, "two").run.retries
+    (retry,) = report_of(pytester, "two").run.retries
     said = "cluster1, pods sample: asked again 2 times: 503: no"
-    assert str(told) == said
+    assert str(retry) == said
     result.stdout.fnmatch_lines([f"two: {said}"])
 
 
@@ -634,13 +634,13 @@ def test_what_is_no_collector_is_refused(start: Start, pytester: pytest.Pytester
 
 
 def test_reports_that_cannot_be_written_are_told(start: Start, pytester: pytest.Pytester) -> None:
-    spoiling = TESTS.replace(
+    unreportable = TESTS.replace(
         "    pass",
         "    import pathlib; pathlib.Path('mesh-report').rmdir()\n"
         "    pathlib.Path('mesh-report').touch()",
         1,
     )
-    result = start("--mesh-topology=one", tests=spoiling)
+    result = start("--mesh-topology=one", tests=unreportable)
     result.stdout.fnmatch_lines(["reports could not be written: *mesh-report*"])
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
 

@@ -21,8 +21,8 @@ from mesh_fixtures.requirements import (
     Requirement,
     applicable,
     by_id,
-    table,
 )
+from mesh_fixtures.requirements.registry import markdown_entries, markdown_entry
 from mesh_fixtures.scenario import FEATURES
 from mesh_fixtures.verdict.findings import Finding, Unmet
 
@@ -66,10 +66,10 @@ def test_look_up() -> None:
 
 
 def test_entries_have_what_people_ask_for() -> None:
-    entry = table.entry(by_id("ROLLBACK-1"))
+    entry = markdown_entry(by_id("ROLLBACK-1"))
     assert entry.startswith(by_id("ROLLBACK-1").title)
     assert "- Level: extended, upgrade" in entry
-    assert table.entries(REQUIREMENTS).startswith(f"## TRUST-1\n\n{REQUIREMENTS[0].title}\n")
+    assert markdown_entries(REQUIREMENTS).startswith(f"## TRUST-1\n\n{REQUIREMENTS[0].title}\n")
 
 
 def test_each_says_who_promises_it() -> None:

@@ -6,27 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from mesh_examples import TWO_PRIMARIES
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 
 from mesh_fixtures.requirements import REQUIREMENTS, registry
 
 Start = Callable[..., pytest.RunResult]
 
-SCENARIO = """\
-title: two primaries
-mesh: mesh1
-networks: [{name: network1}]
-clusters:
-  - {name: cluster1, network: network1, role: primary}
-  - {name: cluster2, network: network1, role: primary}
-"""
-
 
 @pytest.fixture
 def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs pytest on one test, whose marker and parameters are given."""
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
-    (pytester.mkdir("scenarios") / "one.yaml").write_text(SCENARIO)
+    (pytester.mkdir("scenarios") / "one.yaml").write_text(TWO_PRIMARIES)
     pytester.makeconftest(conftest(pytester.path / "log", Behaviour()))
 
     def start(marker: str, *arguments: str, asks: str = "mesh_installed") -> pytest.RunResult:

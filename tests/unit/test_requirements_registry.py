@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from mesh_examples import TWO_PRIMARIES
 from plugin_stub import QUICK, Behaviour, conftest
 
 from mesh_fixtures.requirements import REQUIREMENTS, Outcome, Requirement, by_id, known, registry
@@ -69,15 +70,6 @@ def test_it_rests_only_on_what_is_known(below: str) -> None:
         registry.register([replace(LATENCY, **rests)])  # type: ignore[arg-type]
 
 
-SCENARIO = """\
-title: two primaries
-mesh: mesh1
-networks: [{name: network1}]
-clusters:
-  - {name: cluster1, network: network1, role: primary}
-  - {name: cluster2, network: network1, role: primary}
-"""
-
 REGISTERING = """
 from mesh_fixtures.requirements import Outcome, Requirement
 
@@ -102,7 +94,7 @@ Start = Callable[..., pytest.RunResult]
 def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Runs pytest where a conftest registers a requirement."""
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
-    (pytester.mkdir("scenarios") / "one.yaml").write_text(SCENARIO)
+    (pytester.mkdir("scenarios") / "one.yaml").write_text(TWO_PRIMARIES)
     pytester.makepyfile(test_mesh=VERIFYING)
 
     def start(

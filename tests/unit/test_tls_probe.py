@@ -15,7 +15,7 @@ from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Source
-from mesh_fixtures.probe.tls import Attempt, Hello, attempt
+from mesh_fixtures.probe.tls import Hello, TlsAttempt, attempt
 from mesh_fixtures.probe.untrusted import UntrustedClient, untrusted_client
 
 HELLOWORLD = "spiffe://cluster.local/ns/sample/sa/helloworld"
@@ -119,7 +119,7 @@ class Piped(FakeKube):
         return self.made
 
 
-def tried(pipe: FakePipe, hello: Hello | None) -> Attempt:
+def tried(pipe: FakePipe, hello: Hello | None) -> TlsAttempt:
     kube = Piped(pipe)
     seen = attempt(kube.as_client(), pod("sleep-1"), "10.0.0.1", 15443, REQUEST, hello, SECONDS)
     assert pipe.closed

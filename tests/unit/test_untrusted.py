@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mesh_fixtures.probe.identities import spiffe_ids
-from mesh_fixtures.probe.untrusted import foreign_token, signing_request, untrusted_client
+from mesh_fixtures.probe.untrusted import signing_request, untrusted_client, untrusted_token
 
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 
@@ -38,7 +38,7 @@ def test_a_request_for_a_certificate_is_signed() -> None:
 
 
 def test_a_token_claims_an_account() -> None:
-    header, claims, signature = foreign_token("sample", "sleep").split(".")
+    header, claims, signature = untrusted_token("sample", "sleep").split(".")
 
     def read(part: str) -> bytes:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

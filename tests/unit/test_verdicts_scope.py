@@ -13,7 +13,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, found, holds_unless,
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
-from mesh_fixtures.probe.names import AskedNames
+from mesh_fixtures.probe.name_lookups import AskedNames
 from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.probe.service_scopes import HeldHosts, ServiceScopes, with_defaults
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample

@@ -20,16 +20,16 @@ from mesh_fixtures.probe.grpc import GrpcAnswer
 from mesh_fixtures.probe.identities import TrustDomains
 from mesh_fixtures.probe.network import Connection, Reach
 from mesh_fixtures.probe.peers import DEBUG, Peers
-from mesh_fixtures.probe.tls import Attempt
+from mesh_fixtures.probe.tls import TlsAttempt
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
 from mesh_fixtures.requirements import Outcome, security_1, security_2, security_3, traffic_3
 
 MULTI = SCENARIOS["multi-primary-multi-network"]
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 HELLOWORLD = "spiffe://cluster.local/ns/sample/sa/helloworld"
-REFUSED = Attempt(SOURCE, None, "connection reset", "")
-ALERT = Attempt(SOURCE, (HELLOWORLD,), "alert certificate required", "")
-ANSWERED = Attempt(SOURCE, (HELLOWORLD,), "", "HTTP/1.1 200 OK")
+REFUSED = TlsAttempt(SOURCE, None, "connection reset", "")
+ALERT = TlsAttempt(SOURCE, (HELLOWORLD,), "alert certificate required", "")
+ANSWERED = TlsAttempt(SOURCE, (HELLOWORLD,), "", "HTTP/1.1 200 OK")
 
 
 LOCAL = TrustDomains(SOURCE, "cluster.local")
@@ -151,7 +151,7 @@ def test_a_server_without_a_proxy_knows_nobody() -> None:
 
 
 def check_security_2(
-    changes: Mapping[str, Attempt],
+    changes: Mapping[str, TlsAttempt],
     addresses: Iterable[str] = ("10.0.0.1",),
     open_ports: Iterable[int] = (),
 ) -> Outcome:
@@ -194,7 +194,7 @@ def check_security_2(
         ({}, ""),
         ({"no_certificate": replace(ALERT, server=None)}, ""),
         ({"plaintext": ANSWERED}, "cluster2: expected plaintext to be refused by 10.0.0.1:15443"),
-        ({"plaintext": Attempt(SOURCE, None, "", "")}, "but saw a connection that stays open"),
+        ({"plaintext": TlsAttempt(SOURCE, None, "", "")}, "but saw a connection that stays open"),
         ({"unknown_sni": ANSWERED}, "expected an unknown SNI to be refused"),
         ({"unknown_sni": ALERT}, f"but saw a server that shows its certificate, {HELLOWORLD}"),
         ({"no_certificate": ANSWERED}, "a client without a certificate to be refused"),
@@ -204,7 +204,7 @@ def check_security_2(
         ),
     ],
 )
-def test_untrusted_clients_at_gateways(changes: Mapping[str, Attempt], finding: str) -> None:
+def test_untrusted_clients_at_gateways(changes: Mapping[str, TlsAttempt], finding: str) -> None:
     assert holds_unless(finding, check_security_2(changes))
 
 
@@ -251,7 +251,7 @@ def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
     def attempt(kube: Any, sleep: Pod, host: str, port: int, request: bytes, hello: Any) -> Any:
         assert (host, port) == ("istiod.istio-system.svc", 15012)
         assert hello.certificate is not None
-        settings = Attempt(SOURCE, (), "", "\x00\x00\x12\x04")
+        settings = TlsAttempt(SOURCE, (), "", "\x00\x00\x12\x04")
         return settings if taken == "certificate" else ALERT
 
     probes = security_3.Probes(call=call, attempt=attempt)

@@ -242,11 +242,11 @@ def test_a_proxy_and_its_own_control_plane_accept_each_other(
 
 
 def test_what_istiod_could_sign_with_is_nothing_to_proxies_that_ask_another_authority() -> None:
-    told = {"CA_ADDR": "cert-manager-istio-csr.cert-manager.svc:443"}
+    environment = {"CA_ADDR": "cert-manager-istio-csr.cert-manager.svc:443"}
 
     def asking(cluster: str) -> Proxy:
         known = proxy(cluster)
-        container = Container("istio-proxy", env=told)
+        container = Container("istio-proxy", env=environment)
         return replace(known, pod=replace(known.pod, containers=(container,)))
 
     probes = trust_2.Probes(

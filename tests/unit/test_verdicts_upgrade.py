@@ -223,8 +223,8 @@ def checked(requirement: str, done: Performed) -> Outcome:
 def test_a_report_says_what_was_upgraded(requirement: str, strategy: str) -> None:
     outcome = checked(requirement, performed(NEW, (passed(seen=WHOLE),), None))
     assert outcome.result == "met"
-    told = [outcome.figures[name] for name in ("from", "to", "strategy")]
-    assert told == [OLD, NEW, strategy]
+    figures = [outcome.figures[name] for name in ("from", "to", "strategy")]
+    assert figures == [OLD, NEW, strategy]
 
 
 def test_core_requirements_hold_between_clusters_of_two_versions() -> None:

@@ -14,7 +14,7 @@ from plugin_stub import Behaviour, StubLab
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Deployment, Meta, Resource
 from mesh_fixtures.probe import versions
-from mesh_fixtures.session.versions import seen_in, to_be_installed
+from mesh_fixtures.session.labs import versions_seen_in, versions_to_be_installed
 
 IMAGE = "localhost:5000/metallb:v0.15.2"
 METALLB = Deployment(Meta("controller"), 1, 1, (Container("controller", IMAGE),))
@@ -58,11 +58,15 @@ def test_another_way_of_telling_a_version() -> None:
 
 def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) -> None:
     lab = StubLab(SCENARIOS["multi-primary"], tmp_path / "log", Behaviour())
-    assert seen_in(lab) == to_be_installed(lab) == {"istio": "1.31.0", "images": "stub"}
+    assert (
+        versions_seen_in(lab)
+        == versions_to_be_installed(lab)
+        == {"istio": "1.31.0", "images": "stub"}
+    )
 
 
 @pytest.mark.parametrize(
-    ("image_id", "told"),
+    ("image_id", "image"),
     [
         ("registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
         ("docker-pullable://registry.example/pilot@sha256:12", "registry.example/pilot@sha256:12"),
@@ -71,10 +75,10 @@ def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) ->
         ("", ""),
     ],
 )
-def test_images_are_told_by_their_digests(image_id: str, told: str) -> None:
+def test_images_are_told_by_their_digests(image_id: str, image: str) -> None:
     containers = tuple(
         Container(name, "localhost/pilot:1", image_id=image_id)
         for name in ("discovery", "istio-proxy")
     )
     client = Kube(lambda argv: "", [replace(pod("any"), containers=containers)]).as_client()
-    assert versions.istiod_image(client) == versions.proxy_image(client) == told
+    assert versions.istiod_image(client) == versions.proxy_image(client) == image

@@ -120,8 +120,8 @@ def test_what_a_proxy_was_not_told(configuration: str) -> None:
 )
 def test_who_signs_a_proxys_certificate(address: str, elsewhere: bool) -> None:
     configuration = json.dumps({"discoveryAddress": "control-plane.example:15012"})
-    told = {"PROXY_CONFIG": configuration, **({"CA_ADDR": address} if address else {})}
-    assert is_signed_elsewhere(injected(told)) == elsewhere
+    environment = {"PROXY_CONFIG": configuration, **({"CA_ADDR": address} if address else {})}
+    assert is_signed_elsewhere(injected(environment)) == elsewhere
     assert not is_signed_elsewhere(pod("plain-1"))
 
 
@@ -260,8 +260,8 @@ def test_gateways_of_another_control_plane_are_none_of_the_meshs(
     discovery: str, found: bool
 ) -> None:
     balanced = service("gw", "LoadBalancer", {NETWORK_LABEL: "n"}, 15443)
-    told = {"PROXY_CONFIG": json.dumps({"discoveryAddress": discovery})} if discovery else {}
-    proxy = Container("istio-proxy", env=told)
+    environment = {"PROXY_CONFIG": json.dumps({"discoveryAddress": discovery})} if discovery else {}
+    proxy = Container("istio-proxy", env=environment)
     gateway_pod = replace(pod("gw-1", "edge", app="gw"), containers=(proxy,))
     kube = FakeObjects((gateway_pod,), (balanced,))
     assert bool(gateways(kube.as_client())) == found

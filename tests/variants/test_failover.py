@@ -8,25 +8,18 @@ from mesh_fixtures.requirements import ObservedMesh, by_id
 from tests.faults.healthy import HealthyMesh
 from tests.faults.session import REQUESTS
 from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import chosen
+from tests.faults.topologies import on
 from tests.variants.routing import nearest_first
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "mesh_scenario",
-    [pytest.param(chosen(TWO_NETWORKS), id=TWO_NETWORKS)],
-    indirect=True,
-    scope="session",
-)
+@on(TWO_NETWORKS)
 def test_what_is_held_in_reserve_answers_while_the_preferred_is_away(
     healthy_mesh: HealthyMesh,
 ) -> None:
-    if not healthy_mesh.is_healthy:
-        healthy_mesh.require_healthy()
+    healthy_mesh.begin()
     target = healthy_mesh.target
     mesh = ObservedMesh(target.view, requests=REQUESTS)
-    healthy_mesh.is_healthy = False
     with nearest_first(target):
         preferring = by_id("TRAFFIC-1").check(mesh)
         away = by_id("RESILIENCE-1").check(mesh)

@@ -225,7 +225,7 @@ def _pod(pod: Pod) -> facts.Pod:
         redirections=redirections(pod) if pod.meta.labels.get("app") == "sleep" else (),
         host_network=pod.host_network,
         answers_dns=injected is not None and injected.answers_dns,
-        told=None
+        proxy=None
         if injected is None
         else {
             "cluster": injected.cluster_id,

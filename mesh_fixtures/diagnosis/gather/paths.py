@@ -158,7 +158,7 @@ def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
     able = [
         pod
         for pod in cluster.pods or ()
-        if pod.serving and (_is_plain(pod) or pod.told is not None)
+        if pod.serving and (_is_plain(pod) or pod.proxy is not None)
     ]
     able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
@@ -167,7 +167,7 @@ def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
 def _waiting(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
     """Pods that have an address and a proxy, and are not ready; samples first."""
     waiting = [
-        pod for pod in cluster.pods or () if pod.ip and not pod.serving and pod.told is not None
+        pod for pod in cluster.pods or () if pod.ip and not pod.serving and pod.proxy is not None
     ]
     return iter(sorted(waiting, key=lambda pod: pod.namespace != samples))
 
@@ -191,7 +191,7 @@ def _targets(
         near = scenario.same_network(client, server)
         for pod in cluster.pods_in(samples, {"app": "helloworld"}):
             if pod.serving and pod.ip:
-                port = STATUS_PORT if pod.told is not None else PORT
+                port = STATUS_PORT if pod.proxy is not None else PORT
                 yield Target("pod", server, pod.ip, port, MANY if near else FEW)
         attempts = FEW if server == client else MANY
         for address, port in gateway_ports(scenario, server, cluster, advertised):
@@ -231,15 +231,15 @@ def _of_istiod(cluster: ClusterFacts, usual: str) -> Iterator[Target]:
     """Where proxies look for istiod, by name and by the addresses behind it; where there are none,
     as none could be injected, where they would look.
     """
-    told = [pod.told["discovery"] for pod in cluster.pods or () if pod.told is not None]
-    if not told and cluster.discovery:
-        told = [usual]
-    for discovery in dict.fromkeys(told):
+    discoveries = [pod.proxy["discovery"] for pod in cluster.pods or () if pod.proxy is not None]
+    if not discoveries and cluster.discovery:
+        discoveries = [usual]
+    for discovery in dict.fromkeys(discoveries):
         host, _, port = discovery.rpartition(":")
         if host and port.isdigit():
             yield Target("istiod", "", host, int(port), FEW)
             yield Target(ISTIOD_TLS, "", host, int(port), FEW)
-    if told:
+    if discoveries:
         for address in cluster.discovery or ():
             yield Target("istiod", "", address, ISTIOD_PORTS[0], FEW)
         yield Target("dns", "", *KNOWN_NAME, FEW)

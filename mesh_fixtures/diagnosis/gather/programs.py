@@ -130,13 +130,13 @@ def with_answers(
 
 def _proxies(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
     for pod in (*cluster.pods_in(samples, {}), *cluster.gateway_pods):
-        if pod.told is not None:
+        if pod.proxy is not None:
             yield pod
 
 
 def _waits(kube: KubeClient, pod: facts.Pod) -> facts.WaitingProxy:
     log = kube.log(pod.namespace, pod.name, PROXY, lines=_LOG_LINES)
-    discovery = (pod.told or {}).get("discovery", "")
+    discovery = (pod.proxy or {}).get("discovery", "")
     return facts.WaitingProxy(
         pod.name, pod.namespace, discovery, _relevant(log), _log_of(kube, pod)
     )
@@ -374,5 +374,5 @@ def _last_words(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     panics = [line for line in lines if _PANIC.match(line)]
     errors = [line for line in lines if _FATAL.search(line)]
-    told = panics[0] if panics else [*lines, *errors][-1] if lines else ""
-    return redacted(" ".join(told.split()))[:_TEXT_KEPT]
+    last = panics[0] if panics else [*lines, *errors][-1] if lines else ""
+    return redacted(" ".join(last.split()))[:_TEXT_KEPT]

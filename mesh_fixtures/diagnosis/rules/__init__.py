@@ -12,7 +12,6 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Kind
 from mesh_fixtures.diagnosis.rules import (
-    answers,
     attachment,
     authorities,
     cluster_access,
@@ -25,6 +24,7 @@ from mesh_fixtures.diagnosis.rules import (
     identity,
     istiod_access,
     mesh_settings,
+    requests,
     routing,
     sample_workloads,
     security_policies,
@@ -50,7 +50,7 @@ _MODULES = (
     security_policies,
     mesh_settings,
     routing,
-    answers,
+    requests,
 )
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for module in _MODULES for rule in module.RULES)

@@ -135,7 +135,7 @@ def _late(
 def injection_path(case: Case) -> Iterator[Cause]:
     for spec, facts in case.remotes:
         wanted = f"{_INJECT}/cluster/{spec.name}/net/{spec.network}"
-        if _are_told_right(case, spec, facts):
+        if _are_placed_right(case, spec, facts):
             continue
         for configuration, webhook in _injectors(facts):
             if webhook.path.rstrip("/") != wanted:
@@ -152,13 +152,13 @@ def injection_path(case: Case) -> Iterator[Cause]:
                 break
 
 
-def _are_told_right(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool:
+def _are_placed_right(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool:
     """Whether the samples' proxies know where they are: where another istiod than the primary's
     injects them, it needs no path to tell.
     """
-    told = [each.told for each in facts.pods_in(case.samples, {}) if each.told is not None]
+    configured = [each.proxy for each in facts.pods_in(case.samples, {}) if each.proxy is not None]
     wanted = {"cluster": spec.name, "network": spec.network}
-    return bool(told) and all(wanted.items() <= each.items() for each in told)
+    return bool(configured) and all(wanted.items() <= each.items() for each in configured)
 
 
 def discovery_address(case: Case) -> Iterator[Cause]:

@@ -89,8 +89,8 @@ def crashing(case: Case) -> Iterator[Cause]:
             continue
         words = {each.pod: each.last_words for each in facts.istiods or ()}
         first = pods[0]
-        said = words.get(first.name, "")
-        how = f"{first.ended}; it said last: {said}" if said else first.ended
+        last = words.get(first.name, "")
+        how = f"{first.ended}; it said last: {last}" if last else first.ended
         yield Cause(
             CRASHING,
             (spec.name,),

@@ -79,9 +79,9 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
             if what == "mesh" and not _must_be_one_mesh(case, spec.name):
                 continue
             wrong = [
-                (pod, (pod.told or {}).get(what, ""))
+                (pod, (pod.proxy or {}).get(what, ""))
                 for pod in facts.pods_in(case.samples, {})
-                if pod.told is not None and (pod.told.get(what) or unnamed.get(what, "")) != value
+                if pod.proxy is not None and (pod.proxy.get(what) or unnamed.get(what, "")) != value
             ]
             if not wrong:
                 continue
@@ -99,7 +99,7 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
                 f"proxies in {spec.name} are told that their {what} is {configured}, not {value}",
                 tuple(
                     Evidence(
-                        f"{pod.name}: {what} {seen or 'not told'}",
+                        f"{pod.name}: {what} {seen or 'not set'}",
                         get(spec.name, f"pod {pod.name} -o yaml", case.samples),
                     )
                     for pod, seen in wrong

@@ -66,14 +66,15 @@ def dns(case: Case) -> Iterator[Cause]:
 def unreachable(case: Case) -> Iterator[Cause]:
     """Addresses of istiod at which proxies of a cluster get no connection.
 
-    The one that they are told counts; what is behind it, and may be open, tells where it is.
+    The one that they are configured with counts; what is behind it, and may be open, shows where
+    it is.
     """
     for spec, facts in case.clusters:
         paths = case.facts.paths_of("istiod", spec.name)
         tried = [each for each in paths if each.unresolved == 0]
-        told = [each for each in paths if not is_address(each.address)] or tried
+        named = [each for each in paths if not is_address(each.address)] or tried
         closed = [each for each in tried if each.is_closed]
-        if not closed or not all(each in closed for each in told):
+        if not closed or not all(each in closed for each in named):
             continue
         primary = case.scenario.control_plane_of(spec.name)
         owners = () if primary == spec.name else (primary,)

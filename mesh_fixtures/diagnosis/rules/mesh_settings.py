@@ -158,7 +158,7 @@ def scopes_differ(case: Case) -> Iterator[Cause]:
             f"that of {listed(without)} does not: each istiod decides for its own clients only",
             tuple(
                 Evidence(
-                    f"{name}: serviceSettings: {_said(settings[name], pattern)}",
+                    f"{name}: serviceSettings: {_in_words(settings[name], pattern)}",
                     _asked(case, name, istiods[name]),
                 )
                 for name in decided
@@ -172,7 +172,7 @@ def scopes_differ(case: Case) -> Iterator[Cause]:
 RULES = (cluster_local, scopes_differ, not_selected)
 
 
-def _said(settings: Mapping[str, bool], pattern: str) -> str:
+def _in_words(settings: Mapping[str, bool], pattern: str) -> str:
     by = deciding(settings, pattern)
     local = str(keeps(settings, pattern)).lower()
     return f"clusterLocal {local} for hosts {by}" if by else f"nothing for {pattern}"

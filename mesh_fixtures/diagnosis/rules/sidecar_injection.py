@@ -50,7 +50,7 @@ def off(case: Case) -> Iterator[Cause]:
         bare = [
             pod
             for pod in facts.pods_in(case.samples, {})
-            if pod.told is None and pod.labels.get("app") != PLAIN_CLIENT
+            if pod.proxy is None and pod.labels.get("app") != PLAIN_CLIENT
         ]
         namespace = facts.namespace(case.samples)
         if not bare or namespace is None:
@@ -175,7 +175,7 @@ def without_dns(case: Case) -> Iterator[Cause]:
         silent = [
             pod
             for pod in facts.pods_in(case.samples, {"app": "sleep"})
-            if pod.serving and pod.told is not None and not pod.answers_dns
+            if pod.serving and pod.proxy is not None and not pod.answers_dns
         ]
         if not silent:
             continue

@@ -37,6 +37,9 @@ _KUBEADM_SECONDS: Final = {
 """How long kubeadm waits unless it is told otherwise (Kubernetes: kubeadm Configuration, v1beta4,
 Timeouts). An older configuration has no such field, and kind leaves out what is for another."""
 
+_ANY_LAB: Final = "mesh-0000"
+"""As long as the ids of all labs."""
+
 _LONGEST_HOST_NAME: Final = 63
 _LONGEST_SUFFIX: Final = "-control-plane"
 
@@ -55,7 +58,7 @@ def cluster_name(lab: str, cluster: str) -> str:
     return f"{lab}-{cluster}"
 
 
-def require_fit(scenario: Scenario, lab: str = "mesh-0000") -> None:
+def require_fit(scenario: Scenario) -> None:
     """See to it that kind can make what a scenario asks for.
 
     Raises:
@@ -71,7 +74,7 @@ def require_fit(scenario: Scenario, lab: str = "mesh-0000") -> None:
                 remedy="leave `cidr` out, or use --mesh-provider netns",
             )
     for cluster in scenario.clusters:
-        host = cluster_name(lab, cluster.name) + _LONGEST_SUFFIX
+        host = cluster_name(_ANY_LAB, cluster.name) + _LONGEST_SUFFIX
         if len(host) > _LONGEST_HOST_NAME:
             raise ScenarioError(
                 wanted=f"a name of a cluster that makes host names of {_LONGEST_HOST_NAME} letters",

@@ -33,7 +33,7 @@ _ASKING_DEADLINE: Final = 15.0
 
 
 @dataclass(frozen=True)
-class Container:
+class EngineContainer:
     """A node: its container's id, and its name, which begins with its cluster's."""
 
     id: str
@@ -54,12 +54,7 @@ class Engine:
         """What makes kind use this engine and a network of the lab's own."""
         return {CHOICE: self.name, f"KIND_EXPERIMENTAL_{self.name.upper()}_NETWORK": network}
 
-    def run(
-        self,
-        *arguments: str,
-        deadline: float | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> str:
+    def run(self, *arguments: str, deadline: float | None = None) -> str:
         """Standard output of a command of the engine.
 
         Args:
@@ -72,7 +67,6 @@ class Engine:
             [self.name, *arguments],
             error=LabError,
             seconds=patient(_DEADLINE) if deadline is None else deadline,
-            env=environment,
             where=self.title,
             remedy="mesh-conformance doctor --provider kind says what is missing",
         )
@@ -107,14 +101,14 @@ class Engine:
     def remove_network(self, name: str) -> None:
         self.run("network", "rm", name)
 
-    def containers(self, prefix: str) -> list[Container]:
+    def containers(self, prefix: str) -> list[EngineContainer]:
         """The nodes of all clusters whose names begin like that, running or not."""
         output = self.run(
             *("ps", "--all", "--no-trunc", "--filter", f"label={CLUSTER_LABEL}"),
             *("--format", "{{.ID}} {{.Names}}"),
         )
         pairs = [line.split() for line in output.splitlines() if line.strip()]
-        return [Container(*pair) for pair in pairs if pair[-1].startswith(prefix)]
+        return [EngineContainer(*pair) for pair in pairs if pair[-1].startswith(prefix)]
 
     def volumes(self, prefix: str) -> list[str]:
         """Volumes that kind made for nodes whose names begin like that.

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import yaml
 
-from mesh_fixtures.artifacts import catalog, helm_install, kind, releases
-from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.artifacts import catalog, gobuild, releases
+from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
-from mesh_fixtures.artifacts.part_source import PartSource
+from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet, NodeImage
@@ -110,12 +111,28 @@ def missing_parts(wanted: Wanted) -> list[Problem]:
     found += wanted.source.problems()
     if not (
         shutil.which("kind")
-        or kind.is_built()
+        or is_kind_built()
         or shutil.which("go")
         or parts.offers("kind", releases.kind())
     ):
         found.append(Problem("the program kind", "install kind, or Go to build it"))
     return found
+
+
+def is_kind_built() -> bool:
+    """Whether the program kind of `versions.KIND` is kept, so that nothing has to be built."""
+    return bool(Cache(cache_root()).find([gobuild.kind().part()]))
+
+
+def ensure_kind(progress: Progress, source: PartSource = BUILT) -> Path:
+    """The program kind of `versions.KIND`, fetched or built if it is not there yet.
+
+    Raises:
+        ArtifactError: it could not be had.
+    """
+    selection = source.select([gobuild.kind()])
+    parts = (*selection.go(), selection.part_of(gobuild.kind()))
+    return Cache(cache_root()).ensure(parts, progress)["kind"].folder / "kind"
 
 
 def images_of(wanted: Wanted) -> list[NodeImage]:
@@ -164,7 +181,7 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
     helm = None
     if source.charts is not None:
         ca = source.registries.ca
-        helm = helm_install.gather(
+        helm = gather_helm(
             source.charts,
             artifacts.images,
             progress,
@@ -213,21 +230,22 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
 
 def _kind(progress: Progress, source: PartSource) -> Path:
     found = shutil.which("kind")
-    return Path(found) if found else kind.ensure_kind(progress, source=source)
+    return Path(found) if found else ensure_kind(progress, source)
 
 
 def _kubectl(progress: Progress, source: PartSource) -> Path:
     found = shutil.which("kubectl")
     if found:
         return Path(found)
-    if source.offers(catalog.KUBECTL, releases.kubectl()):
-        return kind.ensure_kubectl(progress, source)
-    raise MachineError(
-        wanted="the program kubectl for Kubernetes",
-        seen="none in PATH",
-        where="released images",
-        remedy=_NO_KUBECTL,
-    )
+    if not source.offers(catalog.KUBECTL, releases.kubectl()):
+        raise MachineError(
+            wanted="the program kubectl for Kubernetes",
+            seen="none in PATH",
+            where="released images",
+            remedy=_NO_KUBECTL,
+        )
+    part = catalog.kubectl(source.addresses)
+    return Cache(cache_root()).ensure([part], progress)[part.name].folder / "kubectl"
 
 
 def _manifests(file: Path) -> list[dict[str, Any]]:

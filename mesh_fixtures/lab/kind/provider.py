@@ -102,7 +102,7 @@ class KindProvider(Provider):
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KindLab:
-        from mesh_fixtures.artifacts.helm_install import method_name
+        from mesh_fixtures.artifacts.helm import method_name
         from mesh_fixtures.lab.kind.lab import KindLab
         from mesh_fixtures.lab.kind.parts import gather
         from mesh_fixtures.lab.opening import Blueprint, open_lab

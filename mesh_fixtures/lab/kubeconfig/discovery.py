@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from mesh_fixtures.contract import Cluster, Discovered, MeshNames
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.inference import infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
 
@@ -32,7 +31,7 @@ def discover(
             `mesh_names`.
     """
     given = list(references)
-    with contents.clusters(given) as clusters:
+    with clusters_of(given) as clusters:
         names = mesh_names(clusters.values(), system_namespace)
         found = installations(clusters.values(), names, forwards=forwards)
         return infer(found, _texts(given), names.cluster_domain)

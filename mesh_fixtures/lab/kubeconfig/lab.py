@@ -14,10 +14,10 @@ from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.lab.kubeconfig import contents, discovery, namespace, sample
+from mesh_fixtures.lab.kubeconfig import discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.reference import Reference, write_kubeconfigs
 from mesh_fixtures.lab.processes import end_processes
 from mesh_fixtures.lab.recorded import RecordedLab
 from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
@@ -126,7 +126,7 @@ class KubeconfigLab(RecordedLab):
         return there is not None and namespace.belongs(there, self.id)
 
     def _boot(self) -> None:
-        contents.write(self._references, self.folder)
+        write_kubeconfigs(self._references, self.folder)
         self._names = mesh_names(self._clusters.values(), self._system_namespace)
 
     def _settle(self) -> None:

@@ -36,7 +36,7 @@ Namespaces = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeshSettings:
     """What the istiods of a cluster were installed with; empty where there is none.
 
     Attributes:
@@ -118,7 +118,7 @@ def chosen_namespace(found: Namespaces, asked: str = "") -> str:
     )
 
 
-def settings(kube: KubeClient, system_namespace: str) -> Settings:
+def settings(kube: KubeClient, system_namespace: str) -> MeshSettings:
     """What the istiods of a cluster were installed with.
 
     Raises:
@@ -126,8 +126,8 @@ def settings(kube: KubeClient, system_namespace: str) -> Settings:
     """
     istiods = kube.list(DEPLOYMENTS, system_namespace, ISTIOD)
     if not istiods:
-        return Settings()
-    return Settings(
+        return MeshSettings()
+    return MeshSettings(
         root_namespace(kube.list(CONFIG_MAPS, system_namespace)),
         frozenset(map(cluster_domain, istiods)),
     )
@@ -144,7 +144,7 @@ def cluster_domain(istiod: Deployment) -> str:
     return CLUSTER_DOMAIN
 
 
-def names_of(system_namespace: str, found: Mapping[str, Settings]) -> MeshNames:
+def names_of(system_namespace: str, found: Mapping[str, MeshSettings]) -> MeshNames:
     """The names of a mesh, by what its istiods were installed with.
 
     Raises:

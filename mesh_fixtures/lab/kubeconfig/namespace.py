@@ -8,7 +8,7 @@ from typing import Final
 
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Entry
+from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.kube import KubeEditor, Namespace
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES
@@ -30,9 +30,9 @@ def name_of(lab: str) -> str:
     return PREFIX + lab.removeprefix("mesh-")
 
 
-def entry(cluster: str, lab: str) -> Entry:
+def entry(cluster: str, lab: str) -> JournalEntry:
     """What a journal says of it."""
-    return Entry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
+    return JournalEntry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
 
 
 def manifest(

@@ -24,11 +24,11 @@ from mesh_fixtures.errors import (
 from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
-from mesh_fixtures.lab.kubeconfig import admission, contents, namespace, permissions
+from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, Injector, injectors
 from mesh_fixtures.parallel import parallel_map
@@ -45,7 +45,7 @@ _AMBIENT: Final = "ambient"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClusterNeeds:
     """What a cluster says before a run.
 
     Attributes:
@@ -68,7 +68,7 @@ def problems(
         system_namespace: of the mesh's control plane; empty for the one that there is.
     """
     try:
-        with contents.clusters(references) as clusters:
+        with clusters_of(references) as clusters:
             located = parallel_map(lambda name: _locate(clusters[name]), clusters)
             silent = [each for each in located.values() if isinstance(each, Problem)]
             namespaces = {
@@ -82,7 +82,7 @@ def problems(
     return [*silent, *found, *unselected(seen)]
 
 
-def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
+def unselected(seen: Mapping[str, ClusterNeeds]) -> Iterator[Problem]:
     """Clusters whose istiod would not look at the run's namespace in some clusters.
 
     An istiod chooses among the namespaces of all clusters that it reads by its own selectors.
@@ -100,7 +100,7 @@ def unselected(seen: Mapping[str, Seen]) -> Iterator[Problem]:
             yield Problem(
                 missing=f"the run's namespace in {', '.join(ignored)} selected by the "
                 f"discoverySelectors of the mesh configuration of {istiod}",
-                remedy=f"{admission.LABEL_OPTION} {label or 'KEY=VALUE'}",
+                remedy=f"{refusals.LABEL_OPTION} {label or 'KEY=VALUE'}",
                 seen="; or ".join(map(str, of.selectors)),
             )
 
@@ -122,31 +122,31 @@ def _unanswered(cluster: Cluster, error: ProbeError) -> Problem:
     return Problem(missing, error.remedy or "see what kubectl says of it", error.seen)
 
 
-def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Seen:
+def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> ClusterNeeds:
     try:
         with KubeEditor(cluster, names=names) as kube:
             refused = tuple(permissions.problems_of(kube))
-            if any(not each.without for each in refused):
-                return Seen(refused)
+            if any(not each.impact for each in refused):
+                return ClusterNeeds(refused)
             seen = _ask(kube, options)
-            return Seen((*refused, *seen.problems), seen.labels, seen.selectors)
+            return ClusterNeeds((*refused, *seen.problems), seen.labels, seen.selectors)
     except ProbeError as error:
-        return Seen((_unanswered(cluster, error),))
+        return ClusterNeeds((_unanswered(cluster, error),))
 
 
-def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
+def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
     webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
     found = [*_secrets(kube, options)]
     try:
         chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
         labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
     except LabError as error:
-        return Seen((*found, _as_problem(error)))
+        return ClusterNeeds((*found, _as_problem(error)))
     if labels.get(_DATAPLANE) == _AMBIENT:
         found.append(
             Problem(
                 missing=f"sidecars in the run's namespace in {kube.name}",
-                remedy=f"leave out {admission.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
+                remedy=f"leave out {refusals.LABEL_OPTION} {_DATAPLANE}={_AMBIENT}: the ambient "
                 "mode is not verified, neither ztunnel, nor waypoints, nor HBONE gateways",
                 seen=f"{_DATAPLANE}={_AMBIENT}",
             )
@@ -156,12 +156,12 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> Seen:
         found.append(
             Problem(
                 missing=f"the run's namespace in {kube.name} selected by a webhook that injects",
-                remedy=f"leave out {admission.LABEL_OPTION}, or choose by --mesh-revision",
+                remedy=f"leave out {refusals.LABEL_OPTION}, or choose by --mesh-revision",
                 seen=_shown(labels),
             )
         )
     revision = injecting[0].istiod if injecting else ""
-    return Seen(
+    return ClusterNeeds(
         tuple(found),
         labels,
         selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision),
@@ -192,7 +192,7 @@ def _admitted_labels(
             seen=error.seen,
             where=kube.name,
             remedy=f"give it what {refusal.by or 'the API server'} wants by "
-            f"{admission.LABEL_OPTION} or {admission.ANNOTATION_OPTION}",
+            f"{refusals.LABEL_OPTION} or {refusals.ANNOTATION_OPTION}",
         ) from error
     found: Mapping[str, str] = made["metadata"].get("labels") or {}
     return {**found, NAME_LABEL: _TRIED_NAME}
@@ -211,13 +211,13 @@ def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
             yield Problem(
                 missing=f"permission in {kube.name} to copy the secret {secret.name}",
                 remedy="permit it, or have the secret brought into namespaces "
-                f"{PREFIX}* by other means, and leave its namespace out in {admission.PODS_OPTION}",
+                f"{PREFIX}* by other means, and leave its namespace out in {refusals.PODS_OPTION}",
                 seen=f"no permission; by hand: kubectl auth {denied[0]}",
             )
         elif kube.get(SECRETS, secret.namespace, secret.name) is None:
             yield Problem(
                 missing=f"the secret {secret.name} ({where}) to pull images by",
-                remedy=f"correct imagePullSecrets in the file of {admission.PODS_OPTION}",
+                remedy=f"correct imagePullSecrets in the file of {refusals.PODS_OPTION}",
             )
 
 
@@ -244,7 +244,7 @@ def _label_for(selectors: Sequence[Selector]) -> str:
     for key, operator, values in selectors[0].expressions:
         if operator in ("In", "Exists"):
             wanted.setdefault(key, values[0] if values else "true")
-    return f" {admission.LABEL_OPTION} ".join(f"{key}={value}" for key, value in wanted.items())
+    return f" {refusals.LABEL_OPTION} ".join(f"{key}={value}" for key, value in wanted.items())
 
 
 def _shown(labels: Mapping[str, str]) -> str:

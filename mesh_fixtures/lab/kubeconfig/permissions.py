@@ -62,7 +62,7 @@ class Rule:
         why: what it is for.
         subresource: of each of them, that the verbs are on; empty for themselves.
         names: only objects of these names; empty for all.
-        without: what cannot be verified where it is not permitted; empty where it has to be.
+        impact: what cannot be verified where it is not permitted; empty where it has to be.
     """
 
     scope: Scope
@@ -71,7 +71,7 @@ class Rule:
     why: str
     subresource: str = ""
     names: tuple[str, ...] = ()
-    without: str = ""
+    impact: str = ""
 
     @property
     def group(self) -> str:
@@ -116,7 +116,7 @@ RULES: Final = (
         (NODES,),
         ("list",),
         "which regions the clusters are in",
-        without="LOCALITY-2",
+        impact="LOCALITY-2",
     ),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
@@ -125,7 +125,7 @@ RULES: Final = (
         (STATEFUL_SETS,),
         ("create",),
         "where proxies answer DNS queries: a StatefulSet whose pods have host names",
-        without="host names of pods (SCOPE-2)",
+        impact="host names of pods (SCOPE-2)",
     ),
     Rule(
         "own",
@@ -140,21 +140,21 @@ RULES: Final = (
         ("create",),
         "policies that name Sleep, for requests that nobody else sends; where policies of the mesh "
         "allow no requests: those from Sleep to HelloWorld",
-        without="AUTHZ-1 and a mesh that allows no requests by default",
+        impact="AUTHZ-1 and a mesh that allows no requests by default",
     ),
     Rule(
         "own",
         (SIDECARS,),
         ("create",),
         "where a Sidecar of the mesh leaves namespaces out: that HelloWorld is known in its own",
-        without="a mesh whose proxies know nothing of other namespaces by default",
+        impact="a mesh whose proxies know nothing of other namespaces by default",
     ),
     Rule(
         "own",
         (PODS,),
         ("create",),
         "a dry run only: whether policies admit the pods of HelloWorld and Sleep",
-        without="the admission of pods",
+        impact="the admission of pods",
     ),
     Rule("own", (PODS, EVENTS), ("list",), "whether HelloWorld and Sleep run, or why not"),
     Rule(
@@ -170,7 +170,7 @@ RULES: Final = (
         ("get",),
         "as whom HelloWorld's proxy knows its clients",
         subresource="log",
-        without="SECURITY-1",
+        impact="SECURITY-1",
     ),
     Rule(
         "system",
@@ -184,14 +184,14 @@ RULES: Final = (
         (AUTHORIZATION_POLICIES,),
         ("list",),
         "whether policies of the mesh allow no requests",
-        without="a mesh that allows no requests by default",
+        impact="a mesh that allows no requests by default",
     ),
     Rule(
         "system",
         (SIDECARS,),
         ("list",),
         "whether a Sidecar of the mesh leaves namespaces out",
-        without="a mesh whose proxies know nothing of other namespaces by default",
+        impact="a mesh whose proxies know nothing of other namespaces by default",
     ),
     Rule("system", (ENDPOINT_SLICES,), ("list",), "where proxies find istiod"),
     Rule(
@@ -208,7 +208,7 @@ RULES: Final = (
         "what istiod and the gateways' proxies answer at their ports, which check asks in place of "
         "running commands",
         subresource="portforward",
-        without="a mesh by check",
+        impact="a mesh by check",
     ),
     Rule(
         "system",
@@ -217,7 +217,7 @@ RULES: Final = (
         "the certificates that istiod signs with; the secret holds their key too, which is only "
         "compared with them",
         names=(CACERTS, SELF_SIGNED),
-        without="the chain that istiod signs with (TRUST-1, TRUST-2)",
+        impact="the chain that istiod signs with (TRUST-1, TRUST-2)",
     ),
 )
 """Everything that probes ask of an existing cluster, and what a run makes there."""
@@ -230,7 +230,7 @@ _HEAD: Final = """\
 
 
 @dataclass(frozen=True)
-class Subject:
+class RoleSubject:
     """Who is permitted.
 
     Attributes:
@@ -249,7 +249,7 @@ class Subject:
         return {"apiGroup": "rbac.authorization.k8s.io", "kind": self.kind, "name": self.name}
 
 
-def roles(subject: Subject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
+def roles(subject: RoleSubject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
     """The roles as YAML for `kubectl apply -f -`; with who they are bound to, if anybody.
 
     Args:
@@ -269,13 +269,13 @@ def _role(kind: str, namespace: str, rules: list[Rule]) -> str:
     text = _yaml(_object(kind, namespace)) + "rules:\n"
     for rule in rules:
         why = rule.why
-        if rule.without:
-            why += f"; without it, {rule.without} cannot be verified"
+        if rule.impact:
+            why += f"; without it, {rule.impact} cannot be verified"
         text += f"  # {why}\n" + _indented(_yaml([rule.as_role()]))
     return text
 
 
-def _binding(namespace: str, subject: Subject) -> str:
+def _binding(namespace: str, subject: RoleSubject) -> str:
     kind = "Role" if namespace else "ClusterRole"
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ROLE}
     made = {"roleRef": reference, "subjects": [subject.as_binding()]}
@@ -332,5 +332,5 @@ def _not_permitted(kube: KubeClient, rule: Rule, accesses: Sequence[Access]) -> 
             "" if system == SYSTEM_NAMESPACE else f" --system-namespace {system}"
         ),
         seen=f"no permission; by hand: kubectl auth {accesses[0]}",
-        without=rule.without,
+        impact=rule.impact,
     )

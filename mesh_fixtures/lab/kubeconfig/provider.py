@@ -304,10 +304,10 @@ class KubeconfigProvider(Provider):
     def _require_ready(self, progress: Progress) -> None:
         found = self.problems()
         for problem in found:
-            if problem.without:
-                detail = f"{problem.missing} is missing: {problem.without} cannot be verified"
+            if problem.impact:
+                detail = f"{problem.missing} is missing: {problem.impact} cannot be verified"
                 progress.note("access", detail)
-        hindering = [problem for problem in found if not problem.without]
+        hindering = [problem for problem in found if not problem.impact]
         if hindering:
             raise MachineError(
                 wanted="; ".join(problem.missing for problem in hindering),

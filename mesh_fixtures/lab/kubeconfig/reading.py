@@ -9,9 +9,8 @@ from typing import Final
 
 from mesh_fixtures.contract import Cluster, Lab, MeshNames, Tools
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.lab.kubeconfig import contents
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
-from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.scenario import Scenario
 
 NO_NAMESPACE: Final = "mesh-conformance-reads-only"
@@ -111,7 +110,7 @@ def reading(
         ProbeError: a cluster cannot be asked.
         ScenarioError: as `mesh_names`.
     """
-    with contents.clusters(references) as files:
+    with clusters_of(references) as files:
         clusters = {
             each.name: Cluster(each.name, each.network, files[each.name].kubeconfig)
             for each in scenario.clusters

@@ -38,8 +38,8 @@ from mesh_fixtures.kube.resources import (
     SECRETS,
     SIDECARS,
 )
-from mesh_fixtures.lab.kubeconfig import admission
 from mesh_fixtures.lab.kubeconfig import namespace as own
+from mesh_fixtures.lab.kubeconfig import refusals
 from mesh_fixtures.lab.kubeconfig.overrides import (
     AS_THEY_ARE,
     PodOverrides,
@@ -148,7 +148,7 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         injecting = frozenset(each.webhook.name for each in webhooks)
         for item in (*_copied(kube, options.pods.pull_secrets), *accounts):
             _create(kube, name, item, injecting, progress)
-        for note in admission.require_admitted(kube, name, others, injecting):
+        for note in refusals.require_admitted(kube, name, others, injecting):
             progress.note("sample", f"admission of {note}", kube.name)
         for item in others:
             _require_not_stopped(order, cluster.name)
@@ -333,7 +333,7 @@ def obstacle(
     """
     for pod in pods:
         if pod.unscheduled:
-            remedy = f"{admission.PODS_OPTION} FILE with nodeSelector, tolerations or resources"
+            remedy = f"{refusals.PODS_OPTION} FILE with nodeSelector, tolerations or resources"
             return Obstacle(f"pod {pod.name} has no node: {pod.unscheduled}", remedy, lasting=False)
         for container in (*pod.starting, *pod.containers):
             waiting = container.waiting
@@ -347,9 +347,9 @@ def obstacle(
     refused = [each for each in events if each.reason == "FailedCreate"]
     if len(pods) < wanted and refused:
         refusal = refusal_in(refused[-1].message)
-        if not admission.is_of_mesh(refusal, injectors):
+        if not refusals.is_of_mesh(refusal, injectors):
             lasting = bool(refusal.kind) and "failed calling" not in refusal.message
-            return Obstacle(str(refused[-1]), admission.remedy_for(refusal), lasting)
+            return Obstacle(str(refused[-1]), refusals.remedy_for(refusal), lasting)
     return None
 
 
@@ -365,7 +365,7 @@ def _no_image(pod: Pod, container: Container, events: Sequence[Event]) -> Obstac
     return Obstacle(
         seen,
         f"{choice}a secret to pull {container.image} by: imagePullSecrets in "
-        f"{admission.PODS_OPTION} FILE, with the namespace that it is copied from",
+        f"{refusals.PODS_OPTION} FILE, with the namespace that it is copied from",
         lasting=not container.waiting.startswith(_TRIES_AGAIN),
     )
 
@@ -389,7 +389,7 @@ def _copied(kube: KubeEditor, secrets: Iterable[PullSecret]) -> Iterator[Json]:
                 wanted=f"the secret {each.name} to pull images by",
                 seen="none",
                 where=f"{kube.name}, namespace {each.namespace}",
-                remedy=f"correct imagePullSecrets in the file of {admission.PODS_OPTION}",
+                remedy=f"correct imagePullSecrets in the file of {refusals.PODS_OPTION}",
             )
         yield {
             "apiVersion": "v1",
@@ -438,9 +438,9 @@ def _create(
     except NotAdmitted as error:
         refusal, name = refusal_in(error.seen), f"{item['kind']} {item['metadata']['name']}"
         # Istio's own webhooks look at its resources: that they do not answer is the mesh's fault.
-        if not admission.is_of_mesh(refusal, injectors):
+        if not refusals.is_of_mesh(refusal, injectors):
             where = f"{kube.name}, namespace {namespace}"
-            raise admission.not_admitted({name: refusal}, where) from error
+            raise refusals.not_admitted({name: refusal}, where) from error
         progress.note("sample", f"{name} was not made: {error.seen}", kube.name)
 
 

@@ -147,7 +147,7 @@ def installation(kube: KubeClient) -> Installation:
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
         ambient=_ambient(kube),
-        ambient_networks=_said(ambient_networks, kube) or frozenset(),
+        ambient_networks=_answer_of(ambient_networks, kube) or frozenset(),
         dns_proxying=bool(istiods) and dns_proxying(maps),
         regions=regions(kube),
     )
@@ -228,7 +228,7 @@ def _discovery(kube: KubeClient, configured: Sequence[str]) -> frozenset[str]:
     return frozenset(address for each in found for address in each.addresses)
 
 
-def _said(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
+def _answer_of(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
     """None where an istiod does not answer: that it is ill is for requirements to say."""
     try:
         return ask(kube)
@@ -237,7 +237,7 @@ def _said(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
 
 
 def _reads(kube: KubeClient) -> frozenset[str] | None:
-    found = _said(remote_clusters, kube)
+    found = _answer_of(remote_clusters, kube)
     return frozenset(each.id for known in found for each in known.clusters) if found else None
 
 
@@ -254,7 +254,7 @@ def regions(kube: KubeClient) -> frozenset[str] | None:
 
 
 def _ambient(kube: KubeClient) -> Mapping[str, int]:
-    found = _said(xds_clients, kube) or ()
+    found = _answer_of(xds_clients, kube) or ()
     kinds = (each.kind for one in found for each in one.clients.values())
     return Counter(kind for kind in kinds if kind in AMBIENT)
 

@@ -16,7 +16,7 @@ from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAdd
 from mesh_fixtures.lab.booted import Boot
 from mesh_fixtures.lab.netns import cgroups, launch, network
 from mesh_fixtures.lab.netns.add_ons import add_ons
-from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, Service, services_of
+from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, NodeService, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
 from mesh_fixtures.lab.pki import kubeconfig
 from mesh_fixtures.patience import patient
@@ -94,14 +94,14 @@ def start_bare(boot: NetnsBoot) -> None:
     boot.on_every_cluster(create_shared, all_or_nothing=True)
 
 
-_Services = Callable[[ClusterAddresses, NodeAddresses], tuple[Service, ...]]
+_Services = Callable[[ClusterAddresses, NodeAddresses], tuple[NodeService, ...]]
 
 
-def _services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
+def _services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[NodeService, ...]:
     return services_of(cluster, node, patient(REQUEST_SECONDS))
 
 
-def _storage_services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[Service, ...]:
+def _storage_services(cluster: ClusterAddresses, node: NodeAddresses) -> tuple[NodeService, ...]:
     wanted = ("etcd", "kube-apiserver")
     return tuple(s for s in _services(cluster, node) if s.name in wanted)
 
@@ -138,7 +138,7 @@ def _start_node(
     cluster: ClusterAddresses,
     node: NodeAddresses,
     keys: ClusterKeys,
-    services: tuple[Service, ...],
+    services: tuple[NodeService, ...],
     etcd: Path | None,
 ) -> None:
     _create_groups(boot, node.name)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Entry
+from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.patience import patient
 
 MOUNT: Final = Path("/sys/fs/cgroup")
@@ -86,7 +86,7 @@ def cpu_weight(nodes: int) -> int:
     return min(nodes * _DEFAULT_WEIGHT, _MOST_WEIGHT)
 
 
-def create(lab: str, node: str, nodes: int, record: Callable[[Entry], None]) -> None:
+def create(lab: str, node: str, nodes: int, record: Callable[[JournalEntry], None]) -> None:
     """Make a node's control groups.
 
     Args:
@@ -95,7 +95,7 @@ def create(lab: str, node: str, nodes: int, record: Callable[[Entry], None]) -> 
     Raises:
         LabError: the machine does not allow it.
     """
-    record(Entry("cgroup", lab))
+    record(JournalEntry("cgroup", lab))
     try:
         if is_version_2():
             create_version_2(lab, node, nodes)

@@ -52,7 +52,7 @@ ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Service:
+class NodeService:
     """A process that the node keeps running once all the addresses in `wants` answer."""
 
     name: str
@@ -90,7 +90,7 @@ class NodeSpec:
     path: str
     sysctls: Mapping[str, str]
     rules: str
-    services: tuple[Service, ...]
+    services: tuple[NodeService, ...]
     await_seconds: float
     answer_seconds: float
     group: str = ""
@@ -117,7 +117,7 @@ class NodeSpec:
 
 def services_of(
     cluster: ClusterAddresses, node: NodeAddresses, request_seconds: float
-) -> tuple[Service, ...]:
+) -> tuple[NodeService, ...]:
     """The components of a node, a control plane's when it is the cluster's first.
 
     Args:
@@ -156,7 +156,7 @@ def services_of(
 
 def _control_plane_services(
     cluster: ClusterAddresses, request_seconds: float
-) -> tuple[Service, ...]:
+) -> tuple[NodeService, ...]:
     pki = f"{CONFIGURATION}/pki"
     ready = _api_server_ready("127.0.0.1")
     return (
@@ -224,8 +224,8 @@ def _api_server_ready(host: object) -> str:
     return f"https://{host}:{API_SERVER_PORT}/readyz"
 
 
-def _service(name: str, *argv: str, wants: tuple[str, ...] = ()) -> Service:
-    return Service(name, argv, f"{LOGS}/{name}.log", wants)
+def _service(name: str, *argv: str, wants: tuple[str, ...] = ()) -> NodeService:
+    return NodeService(name, argv, f"{LOGS}/{name}.log", wants)
 
 
 def containerd_configuration(pause_image: str) -> str:

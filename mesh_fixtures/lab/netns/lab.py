@@ -9,7 +9,7 @@ from typing import Final
 
 from mesh_fixtures import records, runner
 from mesh_fixtures.artifacts.build import Artifacts
-from mesh_fixtures.artifacts.helm_install import HelmInstall
+from mesh_fixtures.artifacts.helm import HelmInstall
 from mesh_fixtures.contract import Cluster, EndedService, Tools
 from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.journal import Journal

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mesh_fixtures import runner
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import Entry, Journal
+from mesh_fixtures.journal import Journal, JournalEntry
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
 from mesh_fixtures.lab.processes import MARK, marked_environment
 from mesh_fixtures.ownership import started_at
@@ -150,4 +150,4 @@ def _move(pid: int, group: Path) -> None:
 def _record(journal: Journal, pid: int, name: str) -> None:
     started = started_at(pid)
     if started is not None:
-        journal.record(Entry("process", name, pid, started))
+        journal.record(JournalEntry("process", name, pid, started))

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 import pyroute2
 from pyroute2 import IPRoute, netns
 
-from mesh_fixtures.journal import Entry
+from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
 from mesh_fixtures.patience import patient
 
@@ -36,7 +36,9 @@ def node_namespace(lab: str, node: str) -> str:
     return f"{lab}-node-{node}"
 
 
-def build_networks(lab: str, addresses: LabAddresses, record: Callable[[Entry], None]) -> None:
+def build_networks(
+    lab: str, addresses: LabAddresses, record: Callable[[JournalEntry], None]
+) -> None:
     """Make all namespaces and join them; each is recorded before it is made.
 
     Raises:
@@ -131,7 +133,7 @@ def _build_network(
     network: NetworkAddresses,
     router: str,
     position: int,
-    record: Callable[[Entry], None],
+    record: Callable[[JournalEntry], None],
 ) -> None:
     namespace = network_namespace(lab, network.name)
     _create(namespace, record)
@@ -143,8 +145,8 @@ def _build_network(
     _configure(router, leg, f"{network.gateway}/{network.cidr.prefixlen}")
 
 
-def _create(namespace: str, record: Callable[[Entry], None]) -> None:
-    record(Entry("namespace", namespace))
+def _create(namespace: str, record: Callable[[JournalEntry], None]) -> None:
+    record(JournalEntry("namespace", namespace))
     _allow_time()
     netns.create(namespace)
     with inside(namespace) as links:

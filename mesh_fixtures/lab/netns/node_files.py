@@ -19,8 +19,8 @@ from mesh_fixtures.lab.netns.components import (
     NODE_SYSCTLS,
     ROUTER_SYSCTLS,
     Mount,
+    NodeService,
     NodeSpec,
-    Service,
     cni_configuration,
     containerd_configuration,
     kube_proxy_configuration,
@@ -28,7 +28,7 @@ from mesh_fixtures.lab.netns.components import (
     with_clock_speed,
 )
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
-from mesh_fixtures.lab.pki import Authority, kubeconfig, service_account_keys
+from mesh_fixtures.lab.pki import ClusterAuthority, kubeconfig, service_account_keys
 from mesh_fixtures.patience import patient
 
 _RULES = f"{CONFIGURATION}/rules.nft"
@@ -38,13 +38,13 @@ _RULES = f"{CONFIGURATION}/rules.nft"
 class ClusterKeys:
     """Keys of a cluster that its nodes and its users need."""
 
-    authority: Authority
+    authority: ClusterAuthority
     service_accounts: tuple[bytes, bytes]
     administrator: Credential
 
     @classmethod
     def make(cls, cluster: str) -> ClusterKeys:
-        authority = Authority(f"{cluster}-ca")
+        authority = ClusterAuthority(f"{cluster}-ca")
         administrator = authority.issue("kubernetes-admin", organizations=["system:masters"])
         return cls(authority, service_account_keys(), administrator)
 
@@ -76,7 +76,7 @@ def write_node(
     node: NodeAddresses,
     keys: ClusterKeys,
     artifacts: Artifacts,
-    services: tuple[Service, ...],
+    services: tuple[NodeService, ...],
 ) -> Path:
     """Write a node's keys, configuration and container store; returns its description's path."""
     _make_folders(

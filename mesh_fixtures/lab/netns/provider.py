@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mesh_fixtures.artifacts.build import Artifacts
-    from mesh_fixtures.artifacts.helm_install import HelmInstall
+    from mesh_fixtures.artifacts.helm import HelmInstall
     from mesh_fixtures.artifacts.istio_source import IstioSource
     from mesh_fixtures.images import NodeImage
     from mesh_fixtures.lab.netns.lab import NetnsLab
@@ -141,7 +141,7 @@ class NetnsProvider(Provider):
     ) -> NetnsLab:
         from pyroute2 import NetlinkError
 
-        from mesh_fixtures.artifacts.helm_install import method_name
+        from mesh_fixtures.artifacts.helm import method_name
         from mesh_fixtures.lab.addressing import assign_addresses
         from mesh_fixtures.lab.netns import machine
         from mesh_fixtures.lab.netns.lab import NetnsLab
@@ -168,7 +168,8 @@ class NetnsProvider(Provider):
         return open_lab(blueprint, progress, reuse=reuse)
 
     def _gather(self, progress: Progress) -> tuple[Artifacts, HelmInstall | None]:
-        from mesh_fixtures.artifacts import build, helm_install, pulling
+        from mesh_fixtures.artifacts import build, pulling
+        from mesh_fixtures.artifacts.helm import gather_helm
 
         source = self._source
         if source.is_released:
@@ -197,7 +198,7 @@ class NetnsProvider(Provider):
         )
         if source.charts is None:
             return artifacts, None
-        return artifacts, helm_install.gather(
+        return artifacts, gather_helm(
             source.charts,
             artifacts.images,
             progress,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyroute2 import netns
 
-from mesh_fixtures.journal import Entry
+from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.lab.netns import cgroups
 from mesh_fixtures.lab.processes import end_processes, is_alive, marked_with
 from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
@@ -35,13 +35,13 @@ def tear_down(record: Record) -> None:
     require_nothing_left(record, left)
 
 
-def _remove_folder(folder: Path, lab: str, entries: list[Entry]) -> None:
+def _remove_folder(folder: Path, lab: str, entries: list[JournalEntry]) -> None:
     """Remove the folder, which holds the journal, when all else is gone."""
     if not leftovers(lab, entries):
         shutil.rmtree(folder)
 
 
-def leftovers(lab: str, entries: list[Entry]) -> list[str]:
+def leftovers(lab: str, entries: list[JournalEntry]) -> list[str]:
     """What of a lab's journal still exists, one line each."""
     namespaces = set(netns.listnetns())
     found = [f"process {pid} carries the lab's mark" for pid in marked_with(lab)]
@@ -55,13 +55,13 @@ def leftovers(lab: str, entries: list[Entry]) -> list[str]:
     return sorted(set(found))
 
 
-def _remove_namespaces(entries: list[Entry]) -> None:
+def _remove_namespaces(entries: list[JournalEntry]) -> None:
     existing = set(netns.listnetns())
     for name in dict.fromkeys(e.name for e in entries if e.kind == "namespace"):
         if name in existing:
             netns.remove(name)
 
 
-def _remove_cgroups(entries: list[Entry]) -> None:
+def _remove_cgroups(entries: list[JournalEntry]) -> None:
     for path in dict.fromkeys(e.name for e in entries if e.kind == "cgroup"):
         cgroups.remove(path)

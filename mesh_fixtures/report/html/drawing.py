@@ -1,17 +1,19 @@
-"""The drawings of a page: a scenario as SVG, clusters within networks and who depends on whom; and
-steps as bars on an axis of time, by cluster.
+"""The drawings of a page: a scenario as SVG, clusters within networks and who depends on whom; bars
+of steps, by cluster, on an axis of time; and bars of latencies on a logarithmic axis, on which what
+takes a millisecond and what takes seconds are both seen, and twice as long is as far everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from math import ceil, floor, log10
 from typing import Final, Literal
 
 from markupsafe import Markup
 
-from mesh_fixtures.report.model import StepReport
+from mesh_fixtures.report.model import Latency, StepReport
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 
 WIDTH: Final = 320
@@ -30,6 +32,13 @@ _SMALLEST: Final = 0.75
 """Part of its size to which the drawing shrinks on a screen, which can be scrolled beyond that."""
 
 _MOST_TICKS: Final = 8
+
+_STEPS: Final = (1, 2, 5)
+"""Marks of an axis, times powers of ten."""
+_SHORTEST_MS: Final = 0.1
+"""Where the axis begins at the earliest; what is shorter is drawn there."""
+
+_MOST_MARKS: Final = 7
 
 Kind = Literal["remote-secret", "control-plane"]
 
@@ -83,8 +92,12 @@ def links(scenario: Scenario) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def topology_svg(scenario: Scenario) -> Markup:
-    """The drawing, whose colours a style sheet gives to its classes."""
+def topology_svg(scenario: Scenario, name: str) -> Markup:
+    """The drawing, whose colours a style sheet gives to its classes.
+
+    Args:
+        name: of the drawing on its page, by which its ids differ from those of others.
+    """
     arrows = links(scenario)
     lanes = sum(abs(_column(scenario, e.begin) - _column(scenario, e.end)) > 1 for e in arrows)
     top = 8 + lanes * _LANE
@@ -109,7 +122,8 @@ def topology_svg(scenario: Scenario) -> Markup:
         )
         bottom = max(bottom, top + height)
         left += width + _GUTTER
-    parts += _arrows(arrows, cards)
+    head = f"{name}-head"
+    parts += _arrows(arrows, cards, head)
     parts += [
         part
         for cluster in scenario.clusters
@@ -119,10 +133,10 @@ def topology_svg(scenario: Scenario) -> Markup:
     opening = Markup(
         '<svg class="topology" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
         'style="min-width: {3}px" aria-label="{2}"><defs>'
-        '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" '
+        '<marker id="{4}" viewBox="0 0 10 10" refX="9" refY="5" '
         'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
         '<path class="head" d="M0 0L10 5L0 10z"/></marker></defs>'
-    ).format(width, height, described(scenario), round(_SMALLEST * width))
+    ).format(width, height, described(scenario), round(_SMALLEST * width), head)
     return opening + Markup("").join(parts) + Markup("</svg>")
 
 
@@ -170,7 +184,8 @@ def _short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _arrows(arrows: tuple[Link, ...], cards: Mapping[str, Card]) -> Iterator[Markup]:
+def _arrows(arrows: tuple[Link, ...], cards: Mapping[str, Card], head: str) -> Iterator[Markup]:
+    """The arrows, whose heads are the marker with the id `head`."""
     seen: dict[str, int] = {}
     lane = 0
     for arrow in arrows:
@@ -183,10 +198,10 @@ def _arrows(arrows: tuple[Link, ...], cards: Mapping[str, Card]) -> Iterator[Mar
         if abs(begin.column - end.column) > 1:
             lane += 1
         path = _path(begin, end, begin.middle + shifts[0], end.middle + shifts[1], lane)
-        start = Markup(' marker-start="url(#head)"') if arrow.both else Markup("")
+        start = Markup(' marker-start="url(#{})"').format(head) if arrow.both else Markup("")
         yield Markup(
-            '<path class="link {}" d="{}" marker-end="url(#head)"{}><title>{}</title></path>'
-        ).format(arrow.kind, path, start, _told(arrow))
+            '<path class="link {}" d="{}" marker-end="url(#{})"{}><title>{}</title></path>'
+        ).format(arrow.kind, path, head, start, _in_words(arrow))
 
 
 def _path(begin: Card, end: Card, y1: int, y2: int, lane: int) -> str:
@@ -206,7 +221,7 @@ def _path(begin: Card, end: Card, y1: int, y2: int, lane: int) -> str:
     return f"M{x1} {y1}H{out}V{above}H{back}V{y2}H{x2}"
 
 
-def _told(arrow: Link) -> str:
+def _in_words(arrow: Link) -> str:
     if arrow.kind == "control-plane":
         return f"proxies in {arrow.begin} are configured by istiod in {arrow.end}"
     also = ", and the other way round" if arrow.both else ""
@@ -272,3 +287,67 @@ def tick_seconds(whole: float) -> int:
     least = max(whole / _MOST_TICKS, 1.0)
     power = int(10 ** floor(log10(least)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= ceil(least) * 0.999)
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """Answers of one version over one path; places in percent of the axis."""
+
+    latency: Latency
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class LatencyPlot:
+    """All rows of a topology, on one axis."""
+
+    rows: tuple[LatencyRow, ...]
+    ticks: tuple[Tick, ...]
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Where clients are, each once."""
+        return tuple(dict.fromkeys(each.latency.cluster for each in self.rows))
+
+    def of(self, cluster: str) -> tuple[LatencyRow, ...]:
+        """The rows of a cluster's clients."""
+        return tuple(each for each in self.rows if each.latency.cluster == cluster)
+
+
+def latency_plot(latencies: Sequence[Latency]) -> LatencyPlot:
+    """Lay latencies out from the mark below the shortest to that above the longest."""
+    shortest = min((each.p50_ms for each in latencies), default=1.0)
+    longest = max((each.p99_ms for each in latencies), default=1.0)
+    marks = _marks(max(shortest, _SHORTEST_MS), max(longest, _SHORTEST_MS))
+    low, high = log10(marks[0]), log10(marks[-1])
+
+    def place(milliseconds: float) -> float:
+        at = log10(max(milliseconds, marks[0]))
+        return 100 * (at - low) / (high - low)
+
+    rows = tuple(
+        LatencyRow(each, place(each.p50_ms), place(each.p90_ms), place(each.p99_ms))
+        for each in latencies
+    )
+    shown = marks if len(marks) <= _MOST_MARKS else _powers_of_ten(marks)
+    return LatencyPlot(rows, tuple(Tick(f"{each:g}", place(each)) for each in shown))
+
+
+def _marks(shortest: float, longest: float) -> list[float]:
+    """1, 2 and 5 times powers of ten, from one that is no more than the shortest to one that is no
+    less than the longest: at least two.
+    """
+    first = floor(log10(shortest))
+    every = (round(step * 10.0**power, 10) for power in count(first) for step in _STEPS)
+    marks = list(takewhile(lambda mark: mark < longest * 5, every))
+    while len(marks) > 2 and marks[1] <= shortest:
+        del marks[0]
+    while len(marks) > 2 and marks[-2] >= longest:
+        del marks[-1]
+    return marks
+
+
+def _powers_of_ten(marks: Sequence[float]) -> list[float]:
+    return [each for each in marks if log10(each).is_integer()]

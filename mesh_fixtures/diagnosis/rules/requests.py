@@ -73,7 +73,7 @@ def bypassed(case: Case) -> Iterator[Cause]:
         if traffic.by_proxy is None or not answered or 2 * traffic.by_proxy > answered:
             continue
         facts = case.facts.clusters[traffic.client]
-        pods = [each for each in facts.pods_in(case.samples, {"app": "sleep"}) if each.told]
+        pods = [each for each in facts.pods_in(case.samples, {"app": "sleep"}) if each.proxy]
         reasons = [each for pod in pods for each in _reasons(case, facts, pod)]
         why = f": {reasons[0].seen}" if reasons else ""
         yield Cause(

@@ -1,4 +1,5 @@
-"""Whether a cluster admits what a run makes there, tried by server-side dry runs.
+"""Whether a cluster admits what a run makes there, tried by server-side dry runs; and what to do
+where it refuses.
 
 Source: Kubernetes, API concepts (Dry-run); Istio, Install Istio with the Istio CNI node agent.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh_fixtures.progress import Event
-from mesh_fixtures.progress.step_times import StepTime, StepTimes
+from mesh_fixtures.progress.tallies import StepTime, StepTimes
 
 
 def times(*events: Any) -> StepTimes:
