@@ -83,16 +83,14 @@ def examine(lab: Lab, reports: Path, progress: Progress) -> int:
     from mesh_fixtures.diagnosis.bundle import file_of, write_bundle
     from mesh_fixtures.diagnosis.diagnostician import Diagnostician, documents
     from mesh_fixtures.probe.view import MeshView
-    from mesh_fixtures.requirements import ObservedMesh, applicable
+    from mesh_fixtures.requirements import ObservedMesh, observable
     from mesh_fixtures.requirements.registry import address, foundations
 
     with MeshView(lab) as view:
         mesh = ObservedMesh(view, requests=_REQUESTS)
         diagnostician = Diagnostician(mesh)
         failed: list[str] = []
-        for requirement in applicable(lab.scenario):
-            if requirement.disruptive:
-                continue
+        for requirement in observable(lab.scenario):
             below = [each for each in failed if each in foundations(requirement.id, lab.scenario)]
             mesh.settling_seconds = _SETTLING_SECONDS if below else inf
             with progress.phase(requirement.id):

@@ -4,15 +4,15 @@ Check a mesh in which HelloWorld and Sleep are deployed:
 
     with MeshView(lab) as view:
         mesh = ObservedMesh(view, requests=200)
-        for requirement in applicable(mesh.scenario):
+        for requirement in observable(mesh.scenario):
             outcome = requirement.check(mesh)
             print(requirement.id, outcome.result, *outcome.findings)
 
 `Requirement.check` never raises for what it sees: an `Outcome` is "met", "unmet" with findings, or
 "inconclusive" with the trouble that kept it from seeing; `Outcome.require` raises instead. Either
 way it has figures, what was measured. What several requirements look at, such as `mesh.traffic`,
-is observed once, until `mesh.forget()`: call it after changing the mesh. A disruptive requirement
-changes the mesh and forgets by itself, and is left out with `if not requirement.disruptive`.
+is observed once, until `mesh.forget()`: call it after changing the mesh. `applicable` also has
+those that change the mesh: disruptive ones, which forget by themselves, and those of upgrades.
 
 Add a requirement: a module named after its id, which ends with
 
@@ -31,7 +31,7 @@ A disruptive one says `disruptive=True`, and changes the mesh only within `disru
 """
 
 from mesh_fixtures.requirements.observed import ObservedMesh
-from mesh_fixtures.requirements.registry import REQUIREMENTS, applicable, by_id, known
+from mesh_fixtures.requirements.registry import REQUIREMENTS, applicable, by_id, known, observable
 from mesh_fixtures.requirements.requirement import (
     Figure,
     Level,
@@ -53,4 +53,5 @@ __all__ = [
     "applicable",
     "by_id",
     "known",
+    "observable",
 ]

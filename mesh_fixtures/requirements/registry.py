@@ -113,8 +113,15 @@ def address(requirement_id: str) -> str:
 
 
 def applicable(scenario: Scenario) -> tuple[Requirement, ...]:
-    """The requirements that apply to a scenario, in order; disruptive ones too."""
+    """The requirements that apply to a scenario, in order; also those that change its mesh."""
     return tuple(each for each in known() if not each.missing_features(scenario))
+
+
+def observable(scenario: Scenario) -> tuple[Requirement, ...]:
+    """The requirements that apply to a scenario and leave its mesh as it is, in order: no
+    disruptive one, and none that is about an upgrade.
+    """
+    return tuple(each for each in applicable(scenario) if not each.disruptive and not each.upgrades)
 
 
 def foundations(requirement: str, scenario: Scenario) -> frozenset[str]:

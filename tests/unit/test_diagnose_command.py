@@ -62,13 +62,11 @@ def examined(
         return judge
 
     def stub(known: Requirement) -> Requirement:
-        return Requirement(
-            known.id, known.level, known.title, judging(known.id), disruptive=known.disruptive
-        )
+        return Requirement(known.id, known.level, known.title, judging(known.id))
 
     scenario = recorded(MULTI).scenario
-    applicable = tuple(map(stub, requirements.applicable(scenario)))
-    monkeypatch.setattr(requirements, "applicable", lambda scenario: applicable)
+    observable = tuple(map(stub, requirements.observable(scenario)))
+    monkeypatch.setattr(requirements, "observable", lambda scenario: observable)
     monkeypatch.setattr(diagnostician, "gather", _facts)
     monkeypatch.setattr(bundle, "write_bundle", lambda file, view, documents: None)
     lab = StubLab(scenario, tmp_path / "log", Behaviour())
@@ -82,7 +80,9 @@ def _facts(view: MeshView) -> Facts:
 
 def test_what_rests_on_a_requirement_that_fails_is_checked(examined: Examined) -> None:
     known = requirements.applicable(recorded(MULTI).scenario)
-    assert [*examined.waited] == [each.id for each in known if not each.disruptive]
+    left_out = {each.id for each in known if each.disruptive or each.upgrades}
+    assert {"RESILIENCE-1", "UPGRADE-1", "SKEW-1"} <= left_out
+    assert [*examined.waited] == [each.id for each in known if each.id not in left_out]
     for each in ("CONTROL-2 unmet", "DISCOVERY-2 unmet", "SECURITY-1 unmet"):
         assert each in examined.errors
     assert "TRAFFIC-1 could not be checked: it rests on CONTROL-2" in examined.errors
