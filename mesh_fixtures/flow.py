@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.install.executor import Performer
     from mesh_fixtures.install.step import Plan
     from mesh_fixtures.install.upgrade import Version
     from mesh_fixtures.options import Choice, Strategy
     from mesh_fixtures.scenario import Scenario
 
 
-def install(lab: Lab, progress: Progress, *, overlap: bool = False) -> None:
+def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bool = False) -> None:
     """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
     mesh is only checked to be there.
 
     Args:
         overlap: deploy the sample workloads meanwhile, of which `deploy_sample` then only sees
             that they are ready.
+        recorded: do what istioctl does to install, as it was recorded, in place of running it.
 
     Raises:
         StepFailed: a step of the plan failed.
@@ -48,12 +50,19 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False) -> None:
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
     installation = _installation(lab)
+    performer: Performer | None = None
+    if recorded:
+        from mesh_fixtures.rehearsal.late_waits import with_late_waits
+        from mesh_fixtures.rehearsal.replay import Replay
+
+        installation, performer = with_late_waits(installation), Replay(lab)
     try:
         if overlap:
             with _deploying(lab):
-                run_in_lab(overlapped(installation, lab.scenario, lab.images), lab, progress)
+                whole = overlapped(installation, lab.scenario, lab.images)
+                run_in_lab(whole, lab, progress, performer)
         else:
-            run_in_lab(installation, lab, progress)
+            run_in_lab(installation, lab, progress, performer)
     except StepFailed:
         # A lab that is not ready is the cause then, and not the mesh.
         lab.wait_ready()
@@ -159,17 +168,18 @@ def _removal(scenario: Scenario) -> Plan:
     return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
 
 
-def bring_up(lab: Lab, progress: Progress, *, overlap: bool) -> None:
+def bring_up(lab: Lab, progress: Progress, *, overlap: bool, recorded: bool) -> None:
     """Install what a kept lab does not hold yet, and deploy the sample workloads.
 
     Args:
         overlap: as for `install`.
+        recorded: as for `install`.
 
     Raises:
         StepFailed: a step failed.
     """
     if not lab.installed:
-        install(lab, progress.within("mesh"), overlap=overlap)
+        install(lab, progress.within("mesh"), overlap=overlap, recorded=recorded)
         lab.mark_installed()
     deploy_sample(lab, progress.within("samples"))
 

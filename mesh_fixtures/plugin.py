@@ -383,7 +383,8 @@ def pytest_mesh_provider(config: pytest.Config) -> Provider:
 def pytest_mesh_install(config: pytest.Config, lab: Lab, progress: Progress) -> bool:
     from mesh_fixtures import flow
 
-    flow.install(lab, progress, overlap=config.stash[RUN].settings.overlap)
+    settings = config.stash[RUN].settings
+    flow.install(lab, progress, overlap=settings.overlap, recorded=settings.recorded)
     return True
 
 

@@ -19,6 +19,10 @@ def istiod(cluster: str) -> str:
     return f"istiod/{cluster}"
 
 
+def ingress_ready(cluster: str) -> str:
+    return f"ingress-ready/{cluster}"
+
+
 def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
 
