@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.errors import StepFailed
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
 
 
+_deployed: Final[set[str]] = set()
+"""Labs whose sample workloads this process has deployed, and seen that they are ready."""
+
+
 def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bool = False) -> None:
     """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
     mesh is only checked to be there.
 
     Args:
-        overlap: deploy the sample workloads meanwhile, of which `deploy_sample` then only sees
-            that they are ready.
+        overlap: deploy the sample workloads meanwhile, so that `deploy_sample` has nothing to do.
         recorded: do what istioctl does to install, as it was recorded, in place of running it.
 
     Raises:
@@ -94,7 +97,8 @@ def overlapped(installation: Plan, scenario: Scenario, images: ImageSet) -> Plan
 
 
 def deploy_sample(lab: Lab, progress: Progress) -> None:
-    """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
+    """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them;
+    nothing where that was done a moment ago.
 
     Raises:
         StepFailed: they did not become ready.
@@ -108,6 +112,8 @@ def deploy_sample(lab: Lab, progress: Progress) -> None:
     from mesh_fixtures.install.executor import run_in_lab
     from mesh_fixtures.workloads import workload_plan
 
+    if lab.id in _deployed:
+        return
     plan = workload_plan(lab.scenario, lab.images)
     begun, done = _marks(lab)
     if done.exists():
@@ -127,6 +133,7 @@ def _deploying(lab: Lab) -> Iterator[None]:
     begun.touch()
     yield
     done.touch()
+    _deployed.add(lab.id)
 
 
 def _marks(lab: Lab) -> tuple[Path, Path]:
