@@ -58,7 +58,7 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
         from mesh_fixtures.rehearsal.late_waits import with_late_waits
         from mesh_fixtures.rehearsal.replay import Replay
 
-        installation, performer = with_late_waits(installation), Replay(lab)
+        installation, performer = with_late_waits(installation, lab.scenario), Replay(lab)
     try:
         if overlap:
             with _deploying(lab):

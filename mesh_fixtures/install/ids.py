@@ -27,6 +27,10 @@ def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
 
 
+def gateway_ready(cluster: str) -> str:
+    return f"gateway-ready/{cluster}"
+
+
 def gateway_address(cluster: str) -> str:
     return f"gateway-address/{cluster}"
 

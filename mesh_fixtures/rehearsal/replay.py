@@ -16,7 +16,7 @@ from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.source import Source
 from mesh_fixtures.kube.transport import APPLY, OPERATIONS, Refused, Transport, refusal_of_change
 from mesh_fixtures.rehearsal import recording
-from mesh_fixtures.rehearsal.late_waits import INGRESS
+from mesh_fixtures.rehearsal.late_waits import LATE
 from mesh_fixtures.rehearsal.recording import Installation, Recording
 from mesh_fixtures.rehearsal.stand_in import AUTHORITY, Apply, Event, Place, Wait
 from mesh_fixtures.runner import CommandContext, Completed, Running
@@ -122,7 +122,7 @@ class _Player:
 
     def _play(self, event: Event) -> bool:
         if isinstance(event, Wait):
-            return Place.of(event.path).name == INGRESS or self._await(event.path)
+            return Place.of(event.path).name in LATE or self._await(event.path)
         if isinstance(event, Apply):
             self._send(event.path, self._verified(event.body), event.query, APPLY)
         elif event.operations:

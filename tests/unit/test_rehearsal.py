@@ -26,11 +26,11 @@ from mesh_examples import BUILT, SCENARIOS, meshes
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install import ids
-from mesh_fixtures.install.plan import plan
+from mesh_fixtures.install.plan import injection, plan
 from mesh_fixtures.install.step import Command
 from mesh_fixtures.kube import transport
 from mesh_fixtures.rehearsal import recording
-from mesh_fixtures.rehearsal.late_waits import INGRESS, with_late_waits
+from mesh_fixtures.rehearsal.late_waits import INGRESS, LATE, with_late_waits
 from mesh_fixtures.rehearsal.recording import Installation, Recording
 from mesh_fixtures.rehearsal.replay import Replay
 from mesh_fixtures.rehearsal.stand_in import (
@@ -47,6 +47,7 @@ from mesh_fixtures.rehearsal.stand_in import (
 from mesh_fixtures.runner import CommandContext, Completed, Running
 from mesh_fixtures.scenario import Scenario
 
+REMOTE = SCENARIOS["primary-remote-multi-network"]
 VERSION = {"gitVersion": "v1.36.3"}
 APPLYING = "application/apply-patch+yaml"
 QUERY = {"fieldManager": "istio-operator", "force": "true"}
@@ -631,18 +632,30 @@ def test_only_installations_are_taken(argv: tuple[str, ...], *, taken: bool) -> 
 
 
 @given(meshes())
-def test_each_primary_is_waited_for_until_all_that_istioctl_installs_runs(
-    scenario: Scenario,
-) -> None:
+def test_all_that_istioctl_installs_is_waited_for_in_the_end(scenario: Scenario) -> None:
     installation = plan(scenario, BUILT)
-    made = with_late_waits(installation)
-    assert made.steps[: len(installation.steps)] == installation.steps
-    late = made.steps[len(installation.steps) :]
-    assert [step.cluster for step in late] == [each.name for each in scenario.primaries]
-    assert all(step.needs == (ids.istiod(step.cluster),) for step in late)
+    made = with_late_waits(installation, scenario)
+    count = len(installation.steps)
+    assert [step.id for step in made.steps[:count]] == [step.id for step in installation.steps]
+    late = {step.id: (step.cluster, step.needs) for step in made.steps[count:]}
+    gateways = [each.name for each in scenario.clusters if scenario.needs_gateway(each.name)]
+    assert late == {
+        ids.ingress_ready(each.name): (each.name, (ids.istiod(each.name),))
+        for each in scenario.primaries
+    } | {ids.gateway_ready(each): (each, (ids.gateway(each),)) for each in gateways}
 
 
-def test_the_step_that_waits_names_what_is_left_out() -> None:
-    made = with_late_waits(plan(SCENARIOS["multi-primary"], BUILT))
-    (command,) = made[ids.ingress_ready("cluster2")].commands
-    assert f"deployment/{INGRESS}" in command.argv
+@given(meshes())
+def test_pods_of_a_remote_start_when_istiod_can_be_reached(scenario: Scenario) -> None:
+    made = with_late_waits(plan(scenario, BUILT), scenario)
+    for remote in scenario.remotes:
+        ready = ids.gateway_ready(scenario.control_plane_of(remote.name))
+        for before in injection(scenario, remote.name)[:1]:
+            assert ready in made.needed_by(before)
+
+
+def test_the_steps_that_wait_name_what_is_left_out() -> None:
+    made = with_late_waits(plan(REMOTE, BUILT), REMOTE)
+    (ingress,) = made[ids.ingress_ready("cluster1")].commands
+    (gateway,) = made[ids.gateway_ready("cluster2")].commands
+    assert {f"deployment/{each}" for each in LATE} == {ingress.argv[-2], gateway.argv[-2]}
