@@ -51,6 +51,7 @@ class Replay:
     def perform(
         self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
     ) -> Completed | None:
+        begun = time.monotonic()
         name = _context_of(command)
         before = self._done.get(name, ())
         installation = Installation.read(command.argv, context.folder, before)
@@ -59,7 +60,7 @@ class Replay:
             made = self._recording(installation, transport, context, running, log)
             if made is None:
                 return None
-            player = _Player(transport, (*before, made), running, _seconds(command))
+            player = _Player(transport, (*before, made), running, _seconds(command), log)
             if not player.play(made.events):
                 return None
         except ProbeError as error:
@@ -69,8 +70,8 @@ class Replay:
             transport.close()
         with self._lock:
             self._done[name] = (*before, made)
-        applied = sum(isinstance(event, Apply) for event in made.events)
-        log.write(f"applied {applied} objects, as istioctl does (recording {made.key})\n".encode())
+        applied, taken = sum(isinstance(each, Apply) for each in made.events), _since(begun)
+        log.write(f"applied {applied} objects as istioctl does{taken}: {made.key}\n".encode())
         return Completed((0,), "")
 
     def _recording(
@@ -100,12 +101,19 @@ class _Player:
         known: recordings of all that the cluster holds then.
         running: as soon as it has ended, so is this.
         seconds: that all may take that is waited for at a time.
+        log: takes what was waited for, and how long.
     """
 
     def __init__(
-        self, transport: Transport, known: Sequence[Recording], running: Running, seconds: float
+        self,
+        transport: Transport,
+        known: Sequence[Recording],
+        running: Running,
+        seconds: float,
+        log: IO[bytes],
     ) -> None:
         self._transport = transport
+        self._log = log
         self._running = running
         self._seconds = seconds
         applied = [event for each in known for event in each.events if isinstance(event, Apply)]
@@ -155,12 +163,14 @@ class _Player:
         """Wait until an object is ready; False where nobody waits for it any more."""
         place = Place.of(path)
         source = _source(self._transport, f"{place.plural}/{place.name}", "get --watch")
-        end = time.monotonic() + self._seconds
+        begun = time.monotonic()
+        end = begun + self._seconds
         seen = "no such object"
         while (left := end - time.monotonic()) > 0:
             for item in self._transport.watch(source, path, min(left, _POLL_SECONDS)):
                 seen = _missing(item)
                 if not seen:
+                    self._log.write(f"{place.name} is ready{_since(begun)}\n".encode())
                     return True
                 if self._running.ended or time.monotonic() > end:
                     break
@@ -199,6 +209,10 @@ def _context_of(command: Command) -> str:
 def _seconds(command: Command) -> float:
     """How long a command may wait for each thing."""
     return next(float(found[1]) for each in command.argv if (found := _READINESS.match(each)))
+
+
+def _since(begun: float) -> str:
+    return f", after {time.monotonic() - begun:.1f} s"
 
 
 def _source(transport: Transport, subject: str, verb: str) -> Source:

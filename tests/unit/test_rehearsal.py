@@ -531,7 +531,7 @@ def test_a_cluster_gets_what_istioctl_does_in_its_order(istioctl: Istioctl, tmp_
     with lab_of(real, tmp_path) as lab:
         ended, log = perform(Replay(lab), istioctl)
     assert ended == Completed((0,), ""), log
-    assert "applied 5 objects, as istioctl does" in log
+    assert "applied 5 objects as istioctl does" in log
     assert [(type(event), event.path) for event in real.events] == [
         (Apply, DEFINITION),
         (Wait, DEFINITION),
