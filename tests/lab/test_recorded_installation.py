@@ -28,8 +28,8 @@ EXPECTED = (
 def installed(state: Path, *options: str) -> Mapping[str, Mapping[str, Any]]:
     """Objects by cluster of a mesh that is installed like this, and removed again."""
     environment = environment_of(state)
+    printed = succeed(environment, "up", SCENARIO, *options)
     try:
-        printed = succeed(environment, "up", SCENARIO, *options)
         lab = Commands(exported(environment, printed))
         return {cluster: objects_of(lab, cluster) for cluster in CLUSTERS}
     finally:
