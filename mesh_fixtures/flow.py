@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.errors import StepFailed
@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.install.executor import Performer
     from mesh_fixtures.install.step import Plan
     from mesh_fixtures.install.upgrade import Version
     from mesh_fixtures.options import Choice, Strategy
     from mesh_fixtures.scenario import Scenario
 
 
-def install(lab: Lab, progress: Progress, *, overlap: bool = False) -> None:
+_deployed: Final[set[str]] = set()
+"""Labs whose sample workloads this process has deployed, and seen that they are ready."""
+
+
+def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bool = False) -> None:
     """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
     mesh is only checked to be there.
 
     Args:
-        overlap: deploy the sample workloads meanwhile, of which `deploy_sample` then only sees
-            that they are ready.
+        overlap: deploy the sample workloads meanwhile, so that `deploy_sample` has nothing to do.
+        recorded: do what istioctl does to install, as it was recorded, in place of running it.
 
     Raises:
         StepFailed: a step of the plan failed.
@@ -48,12 +53,19 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False) -> None:
     with progress.phase("certificates"):
         write_certificates(lab.scenario, working_folder(lab))
     installation = _installation(lab)
+    performer: Performer | None = None
+    if recorded:
+        from mesh_fixtures.rehearsal.late_waits import with_late_waits
+        from mesh_fixtures.rehearsal.replay import Replay
+
+        installation, performer = with_late_waits(installation, lab.scenario), Replay(lab)
     try:
         if overlap:
             with _deploying(lab):
-                run_in_lab(overlapped(installation, lab.scenario, lab.images), lab, progress)
+                whole = overlapped(installation, lab.scenario, lab.images)
+                run_in_lab(whole, lab, progress, performer)
         else:
-            run_in_lab(installation, lab, progress)
+            run_in_lab(installation, lab, progress, performer)
     except StepFailed:
         # A lab that is not ready is the cause then, and not the mesh.
         lab.wait_ready()
@@ -85,7 +97,8 @@ def overlapped(installation: Plan, scenario: Scenario, images: ImageSet) -> Plan
 
 
 def deploy_sample(lab: Lab, progress: Progress) -> None:
-    """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them.
+    """Deploy HelloWorld and Sleep, or verify that they are ready where a kept lab holds them;
+    nothing where that was done a moment ago.
 
     Raises:
         StepFailed: they did not become ready.
@@ -99,6 +112,8 @@ def deploy_sample(lab: Lab, progress: Progress) -> None:
     from mesh_fixtures.install.executor import run_in_lab
     from mesh_fixtures.workloads import workload_plan
 
+    if lab.id in _deployed:
+        return
     plan = workload_plan(lab.scenario, lab.images)
     begun, done = _marks(lab)
     if done.exists():
@@ -118,6 +133,7 @@ def _deploying(lab: Lab) -> Iterator[None]:
     begun.touch()
     yield
     done.touch()
+    _deployed.add(lab.id)
 
 
 def _marks(lab: Lab) -> tuple[Path, Path]:
@@ -159,17 +175,18 @@ def _removal(scenario: Scenario) -> Plan:
     return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
 
 
-def bring_up(lab: Lab, progress: Progress, *, overlap: bool) -> None:
+def bring_up(lab: Lab, progress: Progress, *, overlap: bool, recorded: bool) -> None:
     """Install what a kept lab does not hold yet, and deploy the sample workloads.
 
     Args:
         overlap: as for `install`.
+        recorded: as for `install`.
 
     Raises:
         StepFailed: a step failed.
     """
     if not lab.installed:
-        install(lab, progress.within("mesh"), overlap=overlap)
+        install(lab, progress.within("mesh"), overlap=overlap, recorded=recorded)
         lab.mark_installed()
     deploy_sample(lab, progress.within("samples"))
 

@@ -22,6 +22,9 @@ HELM: Final = "helm"
 METHODS: Final = ("istioctl", HELM)
 """How a mesh is installed; the first by default."""
 
+BY_ISTIOCTL: Final = "istioctl"
+RECORDED: Final = "recorded"
+
 Strategy = Literal["in-place", "revision"]
 """How a mesh is upgraded. In place: the new version takes the old one's place. By revision: it is
 installed beside the old one, which is removed when nothing uses it any more."""
@@ -405,6 +408,14 @@ OVERLAP = Option(
     choices=(*ON, *OFF),
     switch=True,
 )
+APPLY = Option(
+    "mesh_apply",
+    BY_ISTIOCTL,
+    "how the objects of an installation by istioctl get into clusters; istioctl: it is run, as in "
+    "the guide; recorded: it is run on a stand-in of an API server, once for each input, and what "
+    "it did there is done to the clusters, which takes less time",
+    choices=(BY_ISTIOCTL, RECORDED),
+)
 REPORT = Option(
     "mesh_report",
     "",
@@ -501,6 +512,7 @@ OF_A_RUN: Final = (
     BASELINE,
     DISRUPTIVE,
     OVERLAP,
+    APPLY,
     PATIENCE,
     REPORT,
     *IMPLEMENTATION,

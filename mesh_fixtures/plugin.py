@@ -384,7 +384,8 @@ def pytest_mesh_provider(config: pytest.Config) -> Provider:
 def pytest_mesh_install(config: pytest.Config, lab: Lab, progress: Progress) -> bool:
     from mesh_fixtures import flow
 
-    flow.install(lab, progress, overlap=config.stash[RUN].settings.overlap)
+    settings = config.stash[RUN].settings
+    flow.install(lab, progress, overlap=settings.overlap, recorded=settings.recorded)
     return True
 
 
@@ -500,6 +501,20 @@ def mesh_traffic(mesh_observed: ObservedMesh, mesh_endpoints: None) -> None:
     _ = mesh_observed.traffic
 
 
+@pytest.fixture(scope="session")
+def _mesh_ahead(
+    request: pytest.FixtureRequest, mesh_observed: ObservedMesh, mesh_sample: Sample
+) -> None:
+    """What selected requirements mostly wait for is begun, while others are being checked."""
+    scenario = mesh_sample.scenario
+    for item in request.session.items:
+        requirement = item.stash.get(selection.REQUIREMENT, None)
+        if requirement is None or selection.topology_of(item) != scenario.id:
+            continue
+        if requirement.ahead is not None and not requirement.missing_features(scenario):
+            mesh_observed.begin(requirement.ahead)
+
+
 @pytest.fixture
 def mesh_requirement(request: pytest.FixtureRequest) -> Requirement:
     """A requirement; a test that asks for it, or for `mesh_verify`, runs once for each, unless its
@@ -521,6 +536,8 @@ def mesh_verify(
         request.getfixturevalue("mesh_upgraded")
     early = mesh_requirement.check_early(mesh_observed)
     if early.result != "unmet" and mesh_requirement.needs in needed:
+        if mesh_observed.upgrade is None:  # or else the mesh is still to change
+            request.getfixturevalue("_mesh_ahead")
         request.getfixturevalue(needed[mesh_requirement.needs])
 
     def verify() -> None:

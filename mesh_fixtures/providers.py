@@ -17,9 +17,11 @@ from mesh_fixtures.options import (
     HELM,
     OF_A_RUN,
     PROVIDER,
+    RECORDED,
     SELECTION,
     UPGRADES,
     Choice,
+    Given,
     Option,
 )
 
@@ -219,6 +221,26 @@ def require_fit(choice: Choice) -> None:
                 where="--mesh-registry-mirror",
             )
     _require_upgrade_fits(choice)
+
+
+def is_recorded(choice: Choice, given: Given) -> bool:
+    """Whether what istioctl does is recorded and done to clusters in its place.
+
+    Args:
+        given: the value of `options.APPLY`; empty for its default.
+
+    Raises:
+        MachineError: it is asked for where istioctl does not install.
+    """
+    recorded = given.single == RECORDED
+    if recorded and (choice.method == HELM or is_external(choice)):
+        raise MachineError(
+            wanted="an installation by istioctl, to record what it does",
+            seen=f"{given.source}: {RECORDED}",
+            where="how the mesh is installed",
+            remedy="leave one of them out",
+        )
+    return recorded
 
 
 def _require_addresses(choice: Choice) -> None:

@@ -175,6 +175,11 @@ class RunningProgram:
     _group: int | None = None
     _ended: bool = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended
+
     def end(self) -> None:
         """Kill what runs, and refuse to start more."""
         with self._lock:

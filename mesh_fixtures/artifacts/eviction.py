@@ -40,7 +40,7 @@ class Pruned:
     """What `prune` did.
 
     Attributes:
-        removed: parts by name and key, and prepared control planes by name.
+        removed: parts by name and key, prepared control planes by name, and recordings.
         labs: the labs because of which nothing was removed.
     """
 
@@ -87,7 +87,8 @@ def evict_stale(root: Path, used: Mapping[str, str]) -> list[str]:
 
 
 def prune() -> Pruned:
-    """Remove all that can be built again and is not current, and all prepared control planes.
+    """Remove all that can be built again and is not current, all prepared control planes, and all
+    recordings of istioctl.
 
     Nothing is removed while a lab exists, and no part that was used within `RECENT` seconds.
 
@@ -104,7 +105,8 @@ def prune() -> Pruned:
             return Pruned(labs=labs)
         current = _all_current(keys_of(catalog.parts()))
         removed = evict(root, current, unused_for=RECENT)
-        return Pruned(removed=[*removed, *_remove_control_planes(root.parent / "control-planes")])
+        removed += _remove_control_planes(root.parent / "control-planes")
+        return Pruned(removed=[*removed, *_remove_recordings(root.parent / "recordings")])
 
 
 def _all_current(*others: Mapping[str, str]) -> Current:
@@ -134,3 +136,11 @@ def _remove_control_planes(folder: Path) -> list[str]:
                 remove(doomed)
                 removed.append(f"control plane {prepared.name}")
     return removed
+
+
+def _remove_recordings(folder: Path) -> list[str]:
+    """Remove what istioctl was recorded to do; it is recorded again."""
+    files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    for file in files:
+        file.unlink(missing_ok=True)
+    return [f"recordings: {len(files)}"] if files else []

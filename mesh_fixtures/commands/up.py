@@ -46,6 +46,7 @@ def add(parser: ArgumentParser) -> None:
         "their own addresses inside the lab's networks (default: %(default)s)",
     )
     options.declare(parser, options.OVERLAP)
+    options.declare(parser, options.APPLY)
     add_patience(parser)
     add_progress(parser)
     parser.epilog = (
@@ -57,7 +58,9 @@ def add(parser: ArgumentParser) -> None:
 def run(arguments: Namespace, sink: Sink) -> int:
     scenario = find_scenario(arguments.scenario, arguments)
     overlap = look_up(arguments, options.OVERLAP).single in options.ON
-    provider = providers.make(choice(arguments))
+    chosen = choice(arguments)
+    recorded = providers.is_recorded(chosen, look_up(arguments, options.APPLY))
+    provider = providers.make(chosen)
     providers.check_machine(provider)
     times = StepTimes()
     progress = Progress(scenario.id, both(times, sink))
@@ -69,7 +72,7 @@ def run(arguments: Namespace, sink: Sink) -> int:
             if arguments.bare:
                 lab.wait_ready()
             else:
-                flow.bring_up(lab, progress, overlap=overlap)
+                flow.bring_up(lab, progress, overlap=overlap, recorded=recorded)
             up = True
         finally:
             with interruption.removing():

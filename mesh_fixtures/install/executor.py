@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Final, NoReturn
+from typing import IO, Final, NoReturn, Protocol
 
 from mesh_fixtures import retries, supported
 from mesh_fixtures.contract import Lab
@@ -55,14 +55,39 @@ _LIMIT: Final = re.compile(r"(--(?:readiness-)?timeout=)(\d+(?:\.\d+)?)s")
 """Of kubectl, istioctl and helm."""
 
 
+class Performer(Protocol):
+    """Does what some commands do in another way than by running them."""
+
+    def takes(self, command: Command) -> bool:
+        """Whether it does what this command does."""
+
+    def perform(
+        self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
+    ) -> Completed | None:
+        """Do it.
+
+        Args:
+            running: as soon as it has ended, so is this.
+            log: takes what is to be known of it, and why it failed.
+
+        Returns:
+            As the command's programs would have ended; None when `running` was ended.
+        """
+
+
 def working_folder(lab: Lab) -> Path:
     """Folder that the commands of a lab's installation run in; `certs/` belongs into it."""
     return lab.folder / "install"
 
 
-def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
+def run_in_lab(
+    plan: Plan, lab: Lab, progress: Progress, performer: Performer | None = None
+) -> None:
     """Run a plan on a lab's clusters, its deadlines multiplied by `mesh_fixtures.patience`. The
     steps' output is kept in `install/logs` of its folder.
+
+    Args:
+        performer: does some of its commands; None where all of them are run.
 
     Raises:
         StepFailed: a step did not succeed in time; the others are ended.
@@ -85,6 +110,7 @@ def run_in_lab(plan: Plan, lab: Lab, progress: Progress) -> None:
         variables,
         progress,
         parallel=1 if one_at_a_time() else PARALLEL_STEPS,
+        performer=performer,
     )
 
 
@@ -117,6 +143,7 @@ def run(
     progress: Progress,
     *,
     parallel: int = PARALLEL_STEPS,
+    performer: Performer | None = None,
 ) -> None:
     """Run a plan.
 
@@ -125,6 +152,7 @@ def run(
         variables: values of the plan's variables.
         progress: gets a phase for each step; its sink is called from several threads.
         parallel: how many steps run at a time at most.
+        performer: does some of its commands; None where all of them are run.
 
     Raises:
         StepFailed: a step did not succeed in time; the others are ended.
@@ -133,7 +161,7 @@ def run(
     missing = [name for name in plan.variables if name not in variables]
     if missing:
         raise ValueError(f"plan of {plan.scenario_id}: no value for {', '.join(missing)}")
-    _Execution(plan, context, dict(variables), progress).run(parallel)
+    _Execution(plan, context, dict(variables), progress, performer).run(parallel)
 
 
 class _Cancelled(Exception):
@@ -159,8 +187,10 @@ class _Execution:
         context: CommandContext,
         variables: dict[str, str],
         progress: Progress,
+        performer: Performer | None,
     ) -> None:
         self._plan = plan
+        self._performer = performer
         self._context = context
         self._variables = variables
         self._progress = progress
@@ -276,6 +306,8 @@ class _Execution:
         self, command: Command, running: RunningProgram, log: IO[bytes]
     ) -> Completed | None:
         try:
+            if self._performer is not None and self._performer.takes(command):
+                return self._performer.perform(command, self._context, running, log)
             return running.call(
                 command.argv,
                 self._context,

@@ -19,8 +19,16 @@ def istiod(cluster: str) -> str:
     return f"istiod/{cluster}"
 
 
+def ingress_ready(cluster: str) -> str:
+    return f"ingress-ready/{cluster}"
+
+
 def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
+
+
+def gateway_ready(cluster: str) -> str:
+    return f"gateway-ready/{cluster}"
 
 
 def gateway_address(cluster: str) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -49,6 +49,7 @@ TOKEN_SECONDS: Final = 60.0
 its time are over (source: Kubernetes, Configure Service Accounts for Pods)."""
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
+OK: Final = 200
 NOT_AUTHENTICATED: Final = 401
 BAD_REQUEST: Final = 400
 FORBIDDEN: Final = 403
@@ -56,8 +57,14 @@ NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 INVALID: Final = 422
 
-_MERGE: Final = "application/merge-patch+json"
-"""What a PATCH is. Source: RFC 7386."""
+MERGE: Final = "application/merge-patch+json"
+"""What a PATCH is unless it says so. Source: RFC 7386."""
+
+OPERATIONS: Final = "application/json-patch+json"
+"""Source: RFC 6902."""
+
+APPLY: Final = "application/apply-patch+yaml"
+"""Source: Kubernetes, Server-Side Apply."""
 
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
 _NO_PERMISSION: Final = re.compile(r'User "[^"]*" cannot ')
@@ -66,6 +73,9 @@ _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 _library: Any = client
 _kubeconfig: Any = config
 _websockets: Any = ws_client
+
+Body = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str
+"""What is sent with a request."""
 
 Result = TypeVar("Result")
 
@@ -141,16 +151,19 @@ class Transport:
         source: Source,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
         query: Mapping[str, str] | None = None,
         *,
         attempts: int = ATTEMPTS,
         seconds: float | None = None,
+        form: str = MERGE,
     ) -> Any:
         """The JSON that the API server answers to a request. One that was cut short is made again,
         so that it may have been done already.
 
         Args:
+            body: text is sent as it is.
+            form: media type of a PATCH.
             seconds: for the answer to each attempt; None for `patient(READ_SECONDS)`.
 
         Raises:
@@ -159,7 +172,7 @@ class Transport:
         """
         try:
             return self._attempt(
-                source, lambda: self._send(method, path, body, query or {}, seconds), attempts
+                source, lambda: self._send(method, path, body, query or {}, seconds, form), attempts
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
@@ -176,6 +189,39 @@ class Transport:
             raise refusal(source, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+
+    def watch(self, source: Source, path: str, seconds: float) -> Iterator[Any]:
+        """An object as it is now, and again whenever it changes; ends when it did not for a time,
+        or the API server ends it. Source: Kubernetes API concepts, efficient detection of changes.
+
+        Args:
+            path: of the object, which need not be there yet.
+            seconds: that it need not change for.
+
+        Raises:
+            ProbeError: refused, or unreachable in every one of `ATTEMPTS` tries.
+        """
+        collection, _, name = path.rpartition("/")
+        query = (("watch", "true"), ("fieldSelector", f"metadata.name={name}"))
+
+        def opened() -> Any:
+            response = self._open("GET", collection, None, query, seconds)
+            if response.status != OK:
+                raise Refused(response.status, _message(response.read()) or response.reason)
+            return response.response
+
+        try:
+            response = self._attempt(source, opened)
+        except Refused as error:
+            raise refusal(source, error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
+        try:
+            with suppress(urllib3.exceptions.HTTPError, OSError):
+                for line in response:
+                    yield json.loads(line)["object"]
+        finally:
+            response.close()
 
     def accepts(self, source: Source, token: str) -> bool:
         """Whether the API server takes a bearer token for somebody's, whatever that one may do.
@@ -313,12 +359,13 @@ class Transport:
         method: str,
         path: str,
         query: Sequence[tuple[str, str]],
-        body: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        form: str = MERGE,
     ) -> Any:
         """Method, URL, headers, body and form of an authenticated request."""
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = _MERGE if method == "PATCH" else "application/json"
+            headers["Content-Type"] = form if method == "PATCH" else "application/json"
         return self._client.param_serialize(
             method,
             path,
@@ -332,28 +379,42 @@ class Transport:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        body: Body | None,
         query: Mapping[str, str],
         seconds: float | None,
+        form: str,
     ) -> Any:
-        return json.loads(self._exchange(method, path, body, query, seconds))
+        return json.loads(self._exchange(method, path, body, query, seconds, form))
 
     def _exchange(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        body: Body | None,
         query: Mapping[str, str],
         seconds: float | None = None,
+        form: str = MERGE,
     ) -> bytes:
-        request = self._request(method, path, list(query.items()), body)
-        connecting, reading = _request_timeout()
-        timeout = (connecting, reading if seconds is None else seconds)
-        response = self._client.call_api(*request, _request_timeout=timeout)
+        response = self._open(method, path, body, list(query.items()), seconds, form)
         content: bytes = response.read()
         if not 200 <= response.status < 300:
             raise Refused(response.status, _message(content) or response.reason)
         return content
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        query: Sequence[tuple[str, str]],
+        seconds: float | None,
+        form: str = MERGE,
+    ) -> Any:
+        """The beginning of the answer to a request, whatever its status."""
+        request = self._request(method, path, query, body, form)
+        connecting, reading = _request_timeout()
+        timeout = (connecting, reading if seconds is None else seconds)
+        return self._client.call_api(*request, _request_timeout=timeout)
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it.

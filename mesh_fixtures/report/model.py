@@ -178,6 +178,8 @@ class Run(Part):
         requests: from each cluster, when traffic is observed.
         disruptive: whether parts of the mesh were taken down.
         overlap: whether sample workloads were deployed while the mesh was still installed.
+        recorded: whether what istioctl does was done to the clusters as it had been recorded, in
+            place of running it on them.
         upgraded_from: version of Istio from which the mesh was upgraded to that of `Versions`;
             empty where it was not.
         upgrade: how: `in-place` or `revision`.
@@ -194,6 +196,7 @@ class Run(Part):
     requests: int
     disruptive: bool
     overlap: bool = False
+    recorded: bool = False
     upgraded_from: str = ""
     upgrade: str = ""
     patience: Annotated[float, Field(ge=1)] = 1.0

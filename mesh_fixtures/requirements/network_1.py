@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Pod
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
@@ -28,24 +29,50 @@ class Probes:
     connection: Callable[..., Connection] = connection
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What became of attempts to reach HelloWorld's pods past the mesh.
+
+    Attributes:
+        servers: the pods, by cluster.
+        connections: by the client's cluster and the server's.
+    """
+
+    servers: Mapping[str, Pod]
+    connections: Mapping[tuple[str, str], Connection]
+
+
+@dataclass(frozen=True)
+class Tries:
+    """Attempts of each cluster's plain client on them."""
+
+    probes: Probes
+
+    def __call__(self, mesh: ObservedMesh) -> Tried:
+        view, same_network = mesh.view, mesh.scenario.same_network
+        names = list(view.kube)
+        servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
+        clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
+
+        def tried(pair: tuple[str, str]) -> Connection:
+            client, server = pair
+            seconds = patient(REACHABLE_SECONDS if same_network(*pair) else UNREACHABLE_SECONDS)
+            address = servers[server].ip
+            return self.probes.connection(
+                view.kube[client], clients[client], address, STATUS_PORT, seconds=seconds
+            )
+
+        pairs = [(client, server) for client in names for server in names]
+        return Tried(servers, parallel_map(tried, pairs))
+
+
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     """Judge the underlay. Networks of an existing mesh may be kept apart by istiod alone, which
     works; those of a lab must be apart, or else nothing shows that requests need the gateways.
     """
     view, same_network = mesh.view, mesh.scenario.same_network
-    names = list(view.kube)
-    servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
-    clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
-
-    def tried(pair: tuple[str, str]) -> Connection:
-        client, server = pair
-        seconds = patient(REACHABLE_SECONDS if same_network(*pair) else UNREACHABLE_SECONDS)
-        address = servers[server].ip
-        return probes.connection(
-            view.kube[client], clients[client], address, STATUS_PORT, seconds=seconds
-        )
-
-    found = parallel_map(tried, [(client, server) for client in names for server in names])
+    tried = mesh.once(Tries(probes))
+    servers, found = tried.servers, tried.connections
     figures = {
         f"{client}.to.{server}": seen.reach.value for (client, server), seen in found.items()
     }
@@ -81,4 +108,5 @@ REQUIREMENT = Requirement(
     url="https://istio.io/latest/docs/ops/deployment/deployment-models/#network-models",
     needs="sample",
     rests_on=("WORKLOAD-1",),
+    ahead=Tries(Probes()),
 )

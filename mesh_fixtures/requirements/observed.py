@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -167,6 +168,15 @@ class ObservedMesh:
             raise
         making.set_result(seen)
         return seen
+
+    def begin(self, observe: Callable[[ObservedMesh], object]) -> None:
+        """Have an observation made beside what else is going on; `once` waits for its end."""
+
+        def made() -> None:
+            with suppress(Exception):  # which is kept for who asks
+                self.once(observe)
+
+        threading.Thread(target=made, daemon=True).start()
 
     def forget(self) -> None:
         """Have everything observed again when it is next asked for: the mesh has changed.

@@ -103,6 +103,9 @@ class Requirement:
         upgrades: ways of upgrading that it can be checked by, of `options.UPGRADES`; empty
             where it concerns no upgrade.
         seconds: bound of a check on an idle machine.
+        ahead: an observation of `judge`, by `ObservedMesh.once`, that takes long because it waits,
+            and not because it works: it may be begun as soon as there is what it needs, while
+            others are being checked. None where there is none.
     """
 
     id: str
@@ -120,6 +123,7 @@ class Requirement:
     upgrades: tuple[Strategy, ...] = ()
     seconds: float = 300.0
     judge_early: Callable[[ObservedMesh], Outcome] | None = field(default=None, repr=False)
+    ahead: Callable[[ObservedMesh], object] | None = field(default=None, repr=False)
 
     def missing_features(self, scenario: Scenario) -> tuple[str, ...]:
         """The features that the scenario would need for the requirement to apply."""

@@ -60,6 +60,7 @@ class Settings:
         baseline: whose known failures do not fail the run; None means that there are none.
         disruptive: verify disruptive requirements, too.
         overlap: deploy sample workloads while the mesh is still installed.
+        recorded: do to clusters what istioctl does, as it was recorded, in place of running it.
         report: folder for what is written of the run; None means the default one.
         metrics: file for the results as metrics; None for none.
         otlp: where a collector takes metrics; empty for none.
@@ -83,6 +84,7 @@ class Settings:
     baseline: Path | None = None
     disruptive: bool = False
     overlap: bool = False
+    recorded: bool = False
     report: Path | None = None
     metrics: Path | None = None
     otlp: str = ""
@@ -155,6 +157,7 @@ def resolve(config: pytest.Config) -> Settings:
         baseline=values[options.BASELINE.name].path,
         disruptive=single(options.DISRUPTIVE) in ON,
         overlap=_overlap(values[options.OVERLAP.name], external=external),
+        recorded=_recorded(choice, values[options.APPLY.name]),
         report=values[options.REPORT.name].path,
         metrics=values[options.METRICS.name].path,
         otlp=_otlp(values[options.OTLP.name]),
@@ -237,6 +240,13 @@ def _overlap(given: Given, *, external: bool) -> bool:
     if asked and external:
         raise pytest.UsageError(f"{given.source}: nothing is installed in existing clusters")
     return asked
+
+
+def _recorded(choice: Choice, given: Given) -> bool:
+    try:
+        return providers.is_recorded(choice, given)
+    except MachineError as error:
+        raise pytest.UsageError(providers.as_line(error)) from error
 
 
 def _paths(given: Given) -> tuple[Path, ...]:

@@ -176,6 +176,7 @@ class Reporting:
                 requests=settings.requests,
                 disruptive=settings.disruptive,
                 overlap=settings.overlap,
+                recorded=settings.recorded,
                 upgraded_from=providers.earlier_of(settings.provider),
                 upgrade=settings.provider.strategy or "",
                 patience=settings.patience.factor,

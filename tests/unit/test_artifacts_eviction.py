@@ -157,6 +157,14 @@ def test_prune_removes_what_is_stale_and_control_planes(machine: Path) -> None:
     assert prune().removed == []
 
 
+def test_prune_removes_recordings(machine: Path) -> None:
+    folder = machine.parent / "recordings"
+    folder.mkdir(parents=True)
+    (folder / "0123.gz").touch()
+    assert prune().removed == ["recordings: 1"]
+    assert prune().removed == []
+
+
 def test_prune_leaves_control_planes_that_are_being_made(machine: Path) -> None:
     plane = control_plane(machine, ".new-abc")
     with FileLock(plane.parent / ".lock"):

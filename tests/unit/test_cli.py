@@ -78,7 +78,7 @@ def test_bad_arguments(arguments: list[str]) -> None:
 def test_errors_are_text(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(lab: Lab, progress: Progress, *, overlap: bool) -> None:
+    def fail(lab: Lab, progress: Progress, **how: bool) -> None:
         raise StepFailed(
             step="istiod/cluster1",
             command=["istioctl", "install"],
@@ -99,17 +99,42 @@ def test_errors_are_text(
 def test_up_keeps_the_lab(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, overlap: None)
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, **how: None)
     monkeypatch.setattr(up, "instructions", lambda lab, *_, **__: f"use {lab.id}")
     assert cli.main(["up", *NAMED]) == 0
     assert capsys.readouterr().out == "use stub\n"
     assert recorded(provider.log) == ["open multi-primary", "keep multi-primary"]
 
 
+def test_up_installs_as_it_is_asked_to(
+    provider: StubProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, bool]] = []
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda *_, **how: asked.append(how))
+    monkeypatch.setattr(up, "instructions", lambda *_, **__: "")
+    assert cli.main(["up", *NAMED]) == 0
+    assert cli.main(["up", *NAMED, "--overlap", "--apply", "recorded"]) == 0
+    monkeypatch.setenv("MESH_APPLY", "recorded")
+    assert cli.main(["up", *NAMED]) == 0
+    assert asked == [
+        {"overlap": False, "recorded": False},
+        {"overlap": True, "recorded": True},
+        {"overlap": False, "recorded": True},
+    ]
+
+
+def test_only_what_istioctl_does_is_recorded(
+    provider: StubProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["up", *NAMED, "--install", "helm", "--apply", "recorded"]) == 1
+    assert "--apply: recorded" in capsys.readouterr().err
+    assert not recorded(provider.log)
+
+
 def test_interruption_removes_the_lab(
     provider: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(lab: Lab, progress: Progress, *, overlap: bool) -> None:
+    def interrupt(lab: Lab, progress: Progress, **how: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mesh_fixtures.flow.bring_up", interrupt)
@@ -139,7 +164,7 @@ def test_instructions_name_kubeconfig_and_contexts(tmp_path: Path) -> None:
 def test_bare_lab_gets_no_mesh(
     provider: StubProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(lab: Lab, progress: Progress, *, overlap: bool) -> None:
+    def refuse(lab: Lab, progress: Progress, **how: bool) -> None:
         raise AssertionError("a mesh is installed")
 
     monkeypatch.setattr("mesh_fixtures.flow.bring_up", refuse)

@@ -38,7 +38,10 @@ MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})
 """What is called with deadlines as data: `stretched` multiplies a step's when it is run, the cache
 those of a build's part."""
 
-PLANS: Final = ("install/method.py", "install/plan.py", "install/upgrade.py", "workloads.py")
+PLANS: Final = (
+    *("install/method.py", "install/plan.py", "install/upgrade.py", "workloads.py"),
+    "rehearsal/late_waits.py",
+)
 """Plans as data, whose commands hold deadlines: `stretched` multiplies them when they are run."""
 
 UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -67,6 +70,11 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},
     "progress/display.py": {"_LIVE_PACE": "a poll interval", "_PACE": "a poll interval"},
+    "rehearsal/recording.py": {"STALE_SECONDS": "an age"},
+    "rehearsal/replay.py": {
+        "_PAUSE_SECONDS": "a pause between tries",
+        "_POLL_SECONDS": "a poll interval",
+    },
     "report/metrics.py": {
         "REQUIREMENT_SECONDS": "a metric",
         "RUN_SECONDS": "a metric",

@@ -12,19 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import StepFailed
-from mesh_fixtures.install.executor import (
-    is_repeatable,
-    run,
-)
+from mesh_fixtures.install.executor import OUT_OF_TIME, Performer, is_repeatable, run
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Event, Progress
-from mesh_fixtures.runner import CommandContext
+from mesh_fixtures.runner import CommandContext, Completed, Running
 
 Run = Callable[..., None]
 
@@ -71,11 +69,13 @@ def execute(folder: Path, events: list[Event]) -> Run:
         variables: Mapping[str, str] | None = None,
         programs: Mapping[str, Path] | None = None,
         parallel: int = 6,
+        performer: Performer | None = None,
     ) -> None:
         given = variables or {}
         context = CommandContext(folder, dict(os.environ), programs or {})
         plan = Plan("any", steps, tuple(given))
-        run(plan, context, given, Progress("any", events.append), parallel=parallel)
+        progress = Progress("any", events.append)
+        run(plan, context, given, progress, parallel=parallel, performer=performer)
 
     return execute
 
@@ -142,6 +142,56 @@ def test_captured_output_reaches_later_steps_and_commands(execute: Run, folder: 
         step("a", sh("echo ' 10.1 '; echo noise >&2", capture="X"), sh("echo ${X} > a")),
     )
     assert (folder / "a").read_text() == (folder / "b").read_text() == "10.1\n"
+
+
+class Actor:
+    """Does what `istioctl` does, and ends as it is told to."""
+
+    def __init__(self, *statuses: int, says: str = "") -> None:
+        self.statuses = list(statuses)
+        self.says = says
+        self.done: list[Command] = []
+
+    def takes(self, command: Command) -> bool:
+        return command.argv[0] == "istioctl"
+
+    def perform(
+        self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
+    ) -> Completed | None:
+        self.done.append(command)
+        log.write(self.says.encode())
+        while not self.statuses:
+            if running.ended:
+                return None
+            time.sleep(0.01)
+        return Completed((self.statuses.pop(0),), "")
+
+
+def test_some_commands_are_performed_and_not_run(execute: Run, folder: Path) -> None:
+    actor = Actor(0)
+    install = Command(("istioctl", "install", "--context=${CTX_A}"))
+    execute(step("a", install, sh("echo then > out")), variables={"CTX_A": "a"}, performer=actor)
+    assert [each.argv for each in actor.done] == [("istioctl", "install", "--context=a")]
+    assert (folder / "out").read_text() == "then\n"
+
+
+def test_a_performance_that_fails_fails_the_step(execute: Run) -> None:
+    actor = Actor(1, says="istiod is not ready")
+    with pytest.raises(StepFailed, match="istiod is not ready") as raised:
+        execute(step("a", Command(("istioctl", "install"))), performer=actor)
+    assert raised.value.exit_status == 1
+
+
+def test_a_performance_is_repeated_where_an_api_server_ran_out_of_time(execute: Run) -> None:
+    actor = Actor(1, 0, says=OUT_OF_TIME)
+    execute(step("a", Command(("istioctl", "install"))), performer=actor)
+    assert len(actor.done) == 2
+
+
+def test_a_performance_ends_at_the_steps_deadline(execute: Run) -> None:
+    with pytest.raises(StepFailed) as raised:
+        execute(step("a", Command(("istioctl", "install")), deadline=0.1), performer=Actor())
+    assert raised.value.exit_status is None
 
 
 def test_standard_input_and_pipes(execute: Run, folder: Path) -> None:

@@ -102,6 +102,7 @@ def test_options(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> 
         (["--mesh-install=skip"], "--mesh-install=skip: *have no mesh*--mesh-kubeconfig"),
         (["--mesh-provider=netns", "--mesh-install=skip"], "--mesh-install=skip: *have no mesh*"),
         ([*FILES, "--mesh-plan"], "--mesh-plan: nothing is installed*"),
+        ([*FILES, "--mesh-apply", "recorded"], "*--mesh-apply: recorded*"),
         (
             [*FILES, "--mesh-topology=three-clusters-two-networks"],
             "*has the clusters cluster1, cluster2, cluster3; given: cluster1, cluster2",

@@ -305,6 +305,17 @@ def test_disruptive_requirements_are_run_on_request(
     assert found.run.disruptive
 
 
+@pytest.mark.parametrize("arguments", [(), ("--mesh-apply", "recorded", "--mesh-overlap")])
+def test_reports_say_how_it_was_installed(
+    start: Start, pytester: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    start("--mesh-topology", "one", *arguments)
+    found = report_of(pytester, "one")
+    assert (found.run.recorded, found.run.overlap) == (bool(arguments), bool(arguments))
+    page = (pytester.path / "mesh-report" / "index.html").read_text(encoding="utf-8")
+    assert ("istioctl, as recorded" in page) is bool(arguments)
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_nothing_is_known_where_the_installation_fails(
     start: Start, pytester: pytest.Pytester, workers: str
@@ -405,6 +416,51 @@ def test_latency(mesh_verify):
     start("--mesh-topology=one", tests=tests, more=EARLY.format(findings=findings))
     assert requirement(report_of(pytester, "one"), "LATENCY-1").result == result
     assert ("sample one" in recorded(pytester.path / "log")) is (result == "met")
+
+
+AHEAD = """
+import threading
+from mesh_fixtures.requirements import Outcome, Requirement
+
+begun = threading.Event()
+
+def ahead(mesh):
+    begun.set()
+    return "seen"
+
+def first(mesh):
+    assert begun.wait(20), "the other one's observation was not begun"
+    return Outcome.judged([])
+
+def second(mesh):
+    return Outcome.judged([], {"saw": mesh.once(ahead)})
+
+def pytest_mesh_requirements(config):
+    return [
+        Requirement("LATENCY-1", "core", "first", first, needs="sample"),
+        Requirement("LATENCY-2", "core", "second", second, needs="sample", ahead=ahead),
+    ]
+"""
+
+
+def test_what_mostly_waits_is_begun_while_others_are_checked(
+    start: Start, pytester: pytest.Pytester
+) -> None:
+    tests = """\
+import pytest
+
+@pytest.mark.requirement("LATENCY-1")
+def test_first(mesh_verify):
+    mesh_verify()
+
+@pytest.mark.requirement("LATENCY-2")
+def test_second(mesh_verify):
+    mesh_verify()
+"""
+    start("--mesh-topology=one", tests=tests, more=AHEAD)
+    report = report_of(pytester, "one")
+    assert requirement(report, "LATENCY-1").result == "met"
+    assert requirement(report, "LATENCY-2").figures == {"saw": "seen"}
 
 
 STOPPING = """

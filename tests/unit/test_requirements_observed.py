@@ -85,6 +85,25 @@ def test_threads_wait_for_the_same_observation(mesh: ObservedMesh) -> None:
         assert [each.result(WAIT) for each in asked] == [1, 1, 1, 1]
 
 
+def test_what_was_begun_is_not_made_again(mesh: ObservedMesh) -> None:
+    observation = Counted()
+    observation.may_end.clear()
+    mesh.begin(observation)
+    assert observation.begun.wait(WAIT)
+    observation.may_end.set()
+    assert mesh.once(observation) == 1
+
+
+def test_trouble_of_what_was_begun_is_for_who_asks(mesh: ObservedMesh) -> None:
+    trouble = ProbeError(wanted="an answer", seen="none", where="cluster1")
+    observation = Counted(trouble)
+    mesh.begin(observation)
+    assert observation.begun.wait(WAIT)
+    with pytest.raises(ProbeError) as raised:
+        mesh.once(observation)
+    assert raised.value is trouble
+
+
 def test_what_is_being_made_when_it_is_forgotten_is_not_kept(mesh: ObservedMesh) -> None:
     observation = Counted()
     observation.may_end.clear()

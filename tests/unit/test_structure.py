@@ -23,7 +23,7 @@ FLOORS: Final = (
     ("contract",),
     # what labs and meshes are made of, and how they are asked
     ("artifacts", "install", "kube"),
-    ("providers", "workloads"),
+    ("providers", "rehearsal", "workloads"),
     ("probe",),
     ("lab", "verdict"),
     ("requirements",),

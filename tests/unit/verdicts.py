@@ -72,14 +72,16 @@ def mesh(
     view: FakeView, endpoints: Any = None, traffic: Any = None, *, has_samples: bool = True
 ) -> Any:
     """A mesh of which this was seen, and that nobody waits for."""
-    return SimpleNamespace(
+    made = SimpleNamespace(
         view=view,
         scenario=view.scenario,
         endpoints={} if endpoints is None else endpoints,
         traffic=traffic,
         patient=lambda seconds: 0.0,
         has_samples=has_samples,
+        once=lambda observe: observe(made),
     )
+    return made
 
 
 def checked(module: Any, mesh: Any, probes: Any = None) -> Outcome:

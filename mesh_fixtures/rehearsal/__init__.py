@@ -1,0 +1,1 @@
+"""What istioctl sends to a new cluster, recorded without one and sent to one later."""
