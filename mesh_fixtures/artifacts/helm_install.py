@@ -121,8 +121,3 @@ def problems(source: str | None, images_version: str) -> Sequence[Problem]:
     except MachineError as error:
         return (Problem(f"{error.wanted} in {error.where}", error.remedy, seen=error.seen),)
     return ()
-
-
-def method_name(installed_by: HelmInstall | None) -> str:
-    """Name of the method of installation, as options have it."""
-    return "istioctl" if installed_by is None else "helm"

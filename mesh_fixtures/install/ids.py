@@ -19,6 +19,10 @@ def istiod(cluster: str) -> str:
     return f"istiod/{cluster}"
 
 
+def gateway_api(cluster: str) -> str:
+    return f"gateway-api/{cluster}"
+
+
 def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
 

@@ -102,7 +102,6 @@ class KindProvider(Provider):
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KindLab:
-        from mesh_fixtures.artifacts.helm_install import method_name
         from mesh_fixtures.lab.kind.lab import KindLab
         from mesh_fixtures.lab.kind.parts import gather
         from mesh_fixtures.lab.opening import Blueprint, open_lab
@@ -117,7 +116,7 @@ class KindProvider(Provider):
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
             trouble=(OSError,),
-            method=method_name(parts.helm),
+            method=parts.methods.name,
             bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)
