@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mesh_fixtures.artifacts import gobuild, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.part_source import ALL_BUILT, BUILT, PartSource, Selection
-from mesh_fixtures.artifacts.parts import Part, Work
+from mesh_fixtures.artifacts.parts import Built, Part, Work
 from mesh_fixtures.errors import ArtifactError
 from mesh_fixtures.progress import Progress
 
@@ -25,6 +26,7 @@ RELEASE: Final = (
 )
 """The same manifests, as its project has released them."""
 
+_PART: Final = "gateway-api"
 _MODULE: Final = "sigs.k8s.io/gateway-api"
 _CHANNEL: Final = "config/crd/standard"
 _REQUIRED_BY: Final = "istio"
@@ -37,7 +39,7 @@ def part(selection: Selection = ALL_BUILT) -> Part:
     pinned = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     inputs = pinned | {"manifests": f"{_MODULE} {_CHANNEL}"}
     uses = tuple(each.name for each in selection.go())
-    return Part("gateway-api", inputs, _build, lane="go", seconds=300.0, uses=uses)
+    return Part(_PART, inputs, _build, lane="go", seconds=300.0, uses=uses)
 
 
 def parts(source: PartSource = BUILT) -> tuple[Part, ...]:
@@ -52,8 +54,16 @@ def ensure(progress: Progress, source: PartSource = BUILT) -> Path:
     Raises:
         ArtifactError: it could not be made.
     """
-    wanted = parts(source)
-    return Cache(cache_root()).ensure(wanted, progress)[wanted[-1].name].folder / FILE
+    return ensure_parts(progress, source)[_PART].folder / FILE
+
+
+def ensure_parts(progress: Progress, source: PartSource = BUILT) -> Mapping[str, Built]:
+    """Make what is missing of `parts`.
+
+    Raises:
+        ArtifactError: it could not be made.
+    """
+    return Cache(cache_root()).ensure(parts(source), progress)
 
 
 def digest_with(runs: str, manifests: Path | None) -> str:

@@ -36,8 +36,9 @@ NAME_LABEL: Final = "gateway.networking.k8s.io/gateway-name"
 NAME_OVERRIDE: Final = "gateway.istio.io/name-override"
 """Annotation of a Gateway: the name of its Deployment and Service, `NAME-istio` without it."""
 
-AUTO_PASSTHROUGH: Final = {"gateway.istio.io/listener-protocol": "auto-passthrough"}
-"""Option of a listener that passes mutual TLS to every service by its SNI."""
+LISTENER_OPTION: Final = "gateway.istio.io/listener-protocol"
+AUTO_PASSTHROUGH: Final = "auto-passthrough"
+"""Value of that option of a listener that passes mutual TLS to every service by its SNI."""
 
 KIND: Final = "gateways.gateway.networking.k8s.io"
 """What kubectl calls Gateways; those of Istio's own API have the same short names."""
@@ -68,7 +69,8 @@ class GatewayApi:
             content = (gateway_manifest(scenario, cluster),)
             observe = (names.system_kubectl(cluster, "get", KIND, "-o", "yaml"),)
         else:
-            content, observe = remote_manifests(scenario, cluster, images), ()
+            content = remote_manifests(scenario, cluster, images)
+            observe = (names.system_kubectl(cluster, "describe", deployment),)
         calls = (
             names.system_kubectl(cluster, "apply", "-f", file),
             names.system_kubectl(cluster, "wait", "--for=create", deployment, limit),
@@ -107,7 +109,9 @@ def gateway_manifest(scenario: Scenario, cluster: str) -> dict[str, Any]:
     listeners: list[dict[str, Any]] = []
     if scenario.exposes_services(cluster):
         hosts = f"*.{scenario.cluster_domain.rpartition('.')[2]}"
-        listener = _listener(_SERVICES_LISTENER, SERVICES_PORT, options=dict(AUTO_PASSTHROUGH))
+        listener = _listener(
+            _SERVICES_LISTENER, SERVICES_PORT, options={LISTENER_OPTION: AUTO_PASSTHROUGH}
+        )
         listeners.append({**listener, "hostname": hosts})
     if scenario.exposes_istiod(cluster):
         listeners += [_listener(name, port) for port, name in _ISTIOD_LISTENERS.items()]

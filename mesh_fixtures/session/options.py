@@ -19,7 +19,6 @@ from mesh_fixtures.options import (
     SKIP,
     Choice,
     Given,
-    InstallMethods,
     Option,
 )
 from mesh_fixtures.options_file import OptionsFile
@@ -52,7 +51,8 @@ class Settings:
         report: folder for what is written of the run; None means the default one.
         metrics: file for the results as metrics; None for none.
         otlp: where a collector takes metrics; empty for none.
-        methods: how the mesh is installed; None where it exists already.
+        install: how the mesh is installed (`InstallMethods.name`), or `SKIP`.
+        gateways: how its gateways are; empty where it exists already.
         shard: part of the selected topologies that is verified; None means all.
         shard_times: reports, or folders of them, that say how long topologies take.
         patience: what deadlines are multiplied by; the same in all workers of pytest-xdist.
@@ -75,7 +75,8 @@ class Settings:
     report: Path | None = None
     metrics: Path | None = None
     otlp: str = ""
-    methods: InstallMethods | None = BY_ISTIOCTL
+    install: str = BY_ISTIOCTL.name
+    gateways: str = BY_ISTIOCTL.gateways
     shard: Shard | None = None
     shard_times: tuple[Path, ...] = ()
     patience: Patience = UNCHANGED
@@ -147,7 +148,8 @@ def resolve(config: pytest.Config) -> Settings:
         report=values[options.REPORT.name].path,
         metrics=values[options.METRICS.name].path,
         otlp=_otlp(values[options.OTLP.name]),
-        methods=None if external else choice.methods,
+        install=SKIP if external else choice.methods.name,
+        gateways="" if external else choice.methods.gateways,
         shard=_shard(values[options.SHARD.name]),
         shard_times=_paths(values[options.SHARD_TIMES.name]),
         patience=_patience(config, values[options.PATIENCE.name]),

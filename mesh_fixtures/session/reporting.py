@@ -12,7 +12,7 @@ import pytest
 from mesh_fixtures import __version__, providers
 from mesh_fixtures.contract import Provider as LabProvider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import METRICS, REPORT, SKIP
+from mesh_fixtures.options import METRICS, REPORT
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
 from mesh_fixtures.session.labs import RUN
@@ -225,9 +225,12 @@ class Reporting:
             reason = ""
         else:
             reason = chosen.reason if chosen.name == made.name else ""
-        methods = settings.methods
-        install, gateways = (methods.name, methods.gateways) if methods else (SKIP, "")
-        return Provider(name=made.name, chosen=reason, install=install, gateways=gateways)
+        return Provider(
+            name=made.name,
+            chosen=reason,
+            install=settings.install,
+            gateways=settings.gateways,
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:

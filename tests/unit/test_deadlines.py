@@ -38,7 +38,10 @@ MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})
 """What is called with deadlines as data: `stretched` multiplies a step's when it is run, the cache
 those of a build's part."""
 
-PLANS: Final = ("install/method.py", "install/plan.py", "install/upgrade.py", "workloads.py")
+PLANS: Final = (
+    *("install/gateway_api.py", "install/method.py", "install/plan.py", "install/upgrade.py"),
+    "workloads.py",
+)
 """Plans as data, whose commands hold deadlines: `stretched` multiplies them when they are run."""
 
 UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
