@@ -19,8 +19,7 @@ BUILT_PARTS: Final = "built"
 RELEASED_PARTS: Final = "released"
 PARTS_SOURCES: Final = (AUTO, RELEASED_PARTS, BUILT_PARTS)
 HELM: Final = "helm"
-ISTIOCTL_METHOD: Final = "istioctl"
-METHODS: Final = (ISTIOCTL_METHOD, HELM)
+METHODS: Final = ("istioctl", HELM)
 """How a mesh is installed; the first by default."""
 
 GATEWAY_API: Final = "gateway-api"
@@ -170,19 +169,6 @@ class InstallMethods:
         """As records of labs and reports have it: `helm`, or `helm-gateway-api`."""
         return "-".join(self.names)
 
-    @classmethod
-    def named(cls, name: str) -> InstallMethods:
-        """Those of that `name`.
-
-        Raises:
-            ValueError: there are none.
-        """
-        for mesh in METHODS:
-            for gateways in GATEWAY_METHODS:
-                if cls(mesh, gateways).name == name:
-                    return cls(mesh, gateways)
-        raise ValueError(f"{name!r} is no way to install a mesh")
-
     def __str__(self) -> str:
         """As a sentence has it."""
         differ = self.gateways != self.mesh
@@ -194,6 +180,14 @@ class InstallMethods:
         gateways = "" if self.gateways == self.mesh else f" {GATEWAYS.flag} {self.gateways}"
         return f"{INSTALL.flag} {self.mesh}{gateways}"
 
+
+WAYS: Final[Mapping[str, InstallMethods]] = {
+    each.name: each
+    for mesh in METHODS
+    for gateways in GATEWAY_METHODS
+    for each in (InstallMethods(mesh, gateways),)
+}
+"""All of them, by name."""
 
 BY_ISTIOCTL: Final = InstallMethods()
 BY_HELM: Final = InstallMethods(HELM, HELM)

@@ -19,7 +19,7 @@ from mesh_fixtures.install import gateway_api, ids
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.runbook import render
 from mesh_fixtures.install.step import Plan
-from mesh_fixtures.options import GATEWAY_API, HELM, METHODS, InstallMethods
+from mesh_fixtures.options import GATEWAY_API, GATEWAY_METHODS, HELM, METHODS, WAYS, InstallMethods
 from mesh_fixtures.scenario import Scenario
 
 FEW = settings(max_examples=30)
@@ -180,7 +180,7 @@ def test_each_method_installs_its_part() -> None:
         }
 
     for mesh in METHODS:
-        for gateways in (*METHODS, GATEWAY_API):
+        for gateways in GATEWAY_METHODS:
             program = "kubectl" if gateways == GATEWAY_API else gateways
             found = programs(mesh, gateways)
             assert found == {"istiod": {mesh}, "remote": {mesh}, "gateway": {program}}
@@ -189,10 +189,6 @@ def test_each_method_installs_its_part() -> None:
 
 
 def test_names_of_methods_tell_them_apart() -> None:
-    every = [
-        InstallMethods(mesh, gateways) for mesh in METHODS for gateways in (*METHODS, GATEWAY_API)
-    ]
-    assert len({each.name for each in every}) == len(every)
-    assert [InstallMethods.named(each.name) for each in every] == every
-    with pytest.raises(ValueError, match="'apt'"):
-        InstallMethods.named("apt")
+    assert len(WAYS) == len(METHODS) * len(GATEWAY_METHODS)
+    assert WAYS["istioctl-gateway-api"] == BY_API
+    assert WAYS["helm-istioctl"].flags == "--mesh-install helm --mesh-gateways istioctl"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import GATEWAY_API, Choice
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import NodeImage
@@ -86,6 +86,7 @@ class KindProvider(Provider):
             istio_version=source.version,
             earlier=source.earlier,
             with_charts=source.charts is not None,
+            with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mesh_fixtures.artifacts import versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import GATEWAY_API, Choice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,7 @@ class NetnsProvider(Provider):
             None if source.is_released else source.version,
             source.earlier,
             with_charts=source.charts is not None,
+            with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,
         )
 
