@@ -1,5 +1,5 @@
-"""How Istio gets into a cluster: all that differs between installing by istioctl and by Helm; east-
-west gateways by the Gateway API are in `gateway_api.py`.
+"""How Istio gets into a cluster: all that differs between installing by istioctl and by Helm.
+Gateways by the Gateway API are in `gateway_api.py`.
 
 Steps, their order and what they wait for are the same; a method gives their commands and files.
 What Istio is configured with is the same, too: values of its charts, which istioctl takes within
