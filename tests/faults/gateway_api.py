@@ -20,16 +20,24 @@ _USERS: Final = {"name": "http", "port": 8080, "protocol": "HTTP"}
 
 @pytest.hookimpl(wrapper=True)
 def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
-    """The Gateway of a cluster is for users only, as when somebody edits it for these."""
+    """The Gateway of a cluster is for users only, as when somebody edits it for these; and istiod
+    has deployed that.
+    """
     done = yield
     patch = json.dumps({"spec": {"listeners": [_USERS]}})
+    _kubectl(lab, "patch", f"{KIND}/{GATEWAY}", "--type=merge", "-p", patch)
+    listening = f'--for=jsonpath={{.spec.ports[?(@.name=="{_USERS["name"]}")].port}}'
+    _kubectl(lab, "wait", f"{listening}={_USERS['port']}", f"service/{GATEWAY}", "--timeout=30s")
+    return done
+
+
+def _kubectl(lab: Lab, *arguments: str) -> None:
     subprocess.run(
         [
             *(str(lab.tools.kubectl), "--context", CLUSTER, "-n", SYSTEM_NAMESPACE),
-            *("patch", f"{KIND}/{GATEWAY}", "--type=merge", "-p", patch),
+            *arguments,
         ],
         env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
         check=True,
         timeout=patient(60),
     )
-    return done
