@@ -29,7 +29,7 @@ def test_a_gateway_without_the_listener_for_services(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *("-p", gateway_api.__name__, str(ROOT / "tests/conformance")),
-            *("-k", "CONTROL-1 or GATEWAY-1 or TRAFFIC-1"),
+            *("-k", "CONTROL-1 or GATEWAY-1 or DISCOVERY-2"),
             *("--mesh-provider", "netns", "--mesh-topology", TWO_NETWORKS),
             *("--mesh-gateways", "gateway-api", "--mesh-keep", "never"),
             *("--mesh-report", str(tmp_path)),
@@ -47,7 +47,7 @@ def test_a_gateway_without_the_listener_for_services(
     found = {each.id: each for each in report.requirements}
     record_property("seconds_to_verdict", found["GATEWAY-1"].seconds)
     assert found["CONTROL-1"].result == "met", said
-    for requirement in ("GATEWAY-1", "TRAFFIC-1"):
+    for requirement in ("GATEWAY-1", "DISCOVERY-2"):
         assert found[requirement].result == "unmet", said
     assert found["GATEWAY-1"].causes[:1] == ("services-not-exposed",), said
     (cause, *_) = report.causes
