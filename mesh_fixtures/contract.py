@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.options import BY_HELM, BY_ISTIOCTL, InstallMethods
 
 if TYPE_CHECKING:
     from mesh_fixtures.charts import Charts
@@ -183,7 +184,17 @@ class Lab(Protocol):
 
     @property
     def charts(self) -> Charts | None:
-        """What Helm installs the mesh from; None where istioctl installs it."""
+        """What Helm installs from; None where it installs nothing."""
+        return None
+
+    @property
+    def methods(self) -> InstallMethods:
+        """How its mesh is installed: all of it by Helm where there are charts, else by istioctl."""
+        return BY_ISTIOCTL if self.charts is None else BY_HELM
+
+    @property
+    def gateway_api(self) -> Path | None:
+        """File with the definitions of the Gateway API; None where no gateway needs them."""
         return None
 
     @property

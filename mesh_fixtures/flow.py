@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mesh_fixtures.install.executor import Performer
     from mesh_fixtures.install.step import Plan
     from mesh_fixtures.install.upgrade import Version
-    from mesh_fixtures.options import Choice, Strategy
+    from mesh_fixtures.options import Choice, InstallMethods, Strategy
     from mesh_fixtures.scenario import Scenario
 
 
@@ -76,10 +76,10 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
 def _installation(lab: Lab) -> Plan:
     """The installation of a lab's mesh: of the earlier version, where it will be upgraded."""
     from mesh_fixtures.install import names
-    from mesh_fixtures.install.plan import plan
+    from mesh_fixtures.install.plan import plan, plan_of
 
     if lab.earlier is None:
-        return plan(lab.scenario, lab.images, lab.charts)
+        return plan_of(lab)
     images = lab.earlier.images
     return plan(lab.scenario, images, lab.earlier.charts, names.istioctl_of(images.istio_version))
 
@@ -206,18 +206,18 @@ def runbooks_of(choice: Choice) -> Callable[[Scenario], str]:
     new = Version(images, providers.charts_of(choice))
     earlier = providers.earlier_images_of(choice)
     if strategy is None or earlier is None:
-        return lambda scenario: _runbook(scenario, _by_hand(scenario, new))
+        return lambda scenario: _runbook(scenario, _by_hand(scenario, new, choice.methods))
     old = Version(earlier, providers.earlier_charts_of(choice))
     require_supported(old, new, strategy)
     return lambda scenario: _runbook(scenario, _upgraded_by_hand(scenario, old, new, strategy))
 
 
-def _by_hand(scenario: Scenario, version: Version) -> tuple[Plan, ...]:
+def _by_hand(scenario: Scenario, version: Version, methods: InstallMethods) -> tuple[Plan, ...]:
     from mesh_fixtures.install.plan import plan
     from mesh_fixtures.workloads import check_plan, workload_plan
 
     return (
-        plan(scenario, version.images, version.charts),
+        plan(scenario, version.images, version.charts, methods=methods),
         workload_plan(scenario, version.images),
         check_plan(scenario),
     )
@@ -242,9 +242,12 @@ def _upgraded_by_hand(
 
 
 def _runbook(scenario: Scenario, plans: tuple[Plan, ...]) -> str:
+    from mesh_fixtures.artifacts import gateway_api
     from mesh_fixtures.install import runbook
+    from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE
     from mesh_fixtures.requirements import applicable
     from mesh_fixtures.requirements.registry import markdown_table
 
-    steps = runbook.render(*plans, title=f"{scenario.title} ({scenario.id})")
+    values = {DEFINITIONS_VARIABLE: gateway_api.RELEASE}
+    steps = runbook.render(*plans, title=f"{scenario.title} ({scenario.id})", values=values)
     return f"{steps}\n## Requirements\n\n{markdown_table(applicable(scenario))}\n"

@@ -22,8 +22,12 @@ HELM: Final = "helm"
 METHODS: Final = ("istioctl", HELM)
 """How a mesh is installed; the first by default."""
 
-BY_ISTIOCTL: Final = "istioctl"
+EXECUTED: Final = "istioctl"
 RECORDED: Final = "recorded"
+
+GATEWAY_API: Final = "gateway-api"
+GATEWAY_METHODS: Final = (*METHODS, GATEWAY_API)
+"""How its east-west gateways are installed; by default as the mesh is."""
 
 Strategy = Literal["in-place", "revision"]
 """How a mesh is upgraded. In place: the new version takes the old one's place. By revision: it is
@@ -147,6 +151,52 @@ class Given:
 
 
 @dataclass(frozen=True)
+class InstallMethods:
+    """How a mesh is installed.
+
+    Attributes:
+        mesh: one of `METHODS`.
+        gateways: one of `GATEWAY_METHODS`: how its east-west gateways are.
+    """
+
+    mesh: str = METHODS[0]
+    gateways: str = METHODS[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each method once, that of the mesh first."""
+        return tuple(dict.fromkeys((self.mesh, self.gateways)))
+
+    @property
+    def name(self) -> str:
+        """As records of labs and reports have it: `helm`, or `helm-gateway-api`."""
+        return "-".join(self.names)
+
+    def __str__(self) -> str:
+        """As a sentence has it."""
+        differ = self.gateways != self.mesh
+        return f"{self.mesh}, gateways by {self.gateways}" if differ else self.mesh
+
+    @property
+    def flags(self) -> str:
+        """What asks for it, as pytest takes it."""
+        gateways = "" if self.gateways == self.mesh else f" {GATEWAYS.flag} {self.gateways}"
+        return f"{INSTALL.flag} {self.mesh}{gateways}"
+
+
+WAYS: Final[Mapping[str, InstallMethods]] = {
+    each.name: each
+    for mesh in METHODS
+    for gateways in GATEWAY_METHODS
+    for each in (InstallMethods(mesh, gateways),)
+}
+"""All of them, by name."""
+
+BY_ISTIOCTL: Final = InstallMethods()
+BY_HELM: Final = InstallMethods(HELM, HELM)
+
+
+@dataclass(frozen=True)
 class Choice:
     """What was asked for.
 
@@ -155,6 +205,7 @@ class Choice:
         images: one of `IMAGE_SOURCES`, or `AUTO`.
         kubernetes: version, or node image of kind; empty for the provider's default.
         install: one of `METHODS`, `SKIP` or `AUTO`.
+        gateways: one of `GATEWAY_METHODS`, or `AUTO`.
         charts: where Helm takes Istio's charts from: a folder, or a repository's URL; empty for
             those that belong to the images.
         istioctl: of the released images: a release's version, a file, or a URL; empty for the one
@@ -178,6 +229,7 @@ class Choice:
     images: str = AUTO
     kubernetes: str = ""
     install: str = AUTO
+    gateways: str = AUTO
     charts: str = ""
     istioctl: str = ""
     hub: str = ""
@@ -193,14 +245,15 @@ class Choice:
     own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def method(self) -> str:
+    def methods(self) -> InstallMethods:
         """How clusters that are made get their mesh."""
-        return HELM if self.install == HELM else METHODS[0]
+        mesh = HELM if self.install == HELM else METHODS[0]
+        return InstallMethods(mesh, mesh if self.gateways == AUTO else self.gateways)
 
     @property
     def chart_source(self) -> str | None:
         """`charts` where Helm installs; None where it does not."""
-        return self.charts if self.method == HELM else None
+        return self.charts if HELM in self.methods.names else None
 
     @property
     def release_flags(self) -> tuple[str, ...]:
@@ -244,10 +297,17 @@ INSTALL = Option(
     "made for the run (kubeconfig); auto: skip with kubeconfig, else istioctl",
     choices=(AUTO, *METHODS, SKIP),
 )
+GATEWAYS = Option(
+    "mesh_gateways",
+    AUTO,
+    "how east-west gateways are installed; gateway-api: Gateways of the Kubernetes Gateway API, "
+    "which istiod deploys; auto: by --mesh-install",
+    choices=(AUTO, *GATEWAY_METHODS),
+)
 CHARTS = Option(
     "mesh_charts",
     "",
-    "Istio's Helm charts for helm as the method of installation: a folder, or a repository's URL "
+    "Istio's Helm charts for helm as a method of installation: a folder, or a repository's URL "
     "(https:// or oci://); required for released images (default: those of built images)",
     metavar="PATH|URL",
 )
@@ -329,7 +389,7 @@ PARTS_FROM = Option(
     repeatable=True,
 )
 SELECTION: Final = (
-    *(PROVIDER, IMAGES, KUBERNETES, INSTALL, CHARTS, ISTIOCTL),
+    *(PROVIDER, IMAGES, KUBERNETES, INSTALL, GATEWAYS, CHARTS, ISTIOCTL),
     *(HUB, TAG, VARIANT, REGISTRY_CA, REGISTRY_MIRROR),
     *(ISTIO, UPGRADE_FROM, UPGRADE, PARTS, PARTS_FROM),
 )
@@ -410,11 +470,11 @@ OVERLAP = Option(
 )
 APPLY = Option(
     "mesh_apply",
-    BY_ISTIOCTL,
+    EXECUTED,
     "how the objects of an installation by istioctl get into clusters; istioctl: it is run, as in "
     "the guide; recorded: it is run on a stand-in of an API server, once for each input, and what "
     "it did there is done to the clusters, which takes less time",
-    choices=(BY_ISTIOCTL, RECORDED),
+    choices=(EXECUTED, RECORDED),
 )
 REPORT = Option(
     "mesh_report",
@@ -566,6 +626,7 @@ def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider
         images=single(IMAGES),
         kubernetes=single(KUBERNETES),
         install=single(INSTALL),
+        gateways=single(GATEWAYS),
         charts=located(CHARTS),
         istioctl=located(ISTIOCTL),
         hub=single(HUB),

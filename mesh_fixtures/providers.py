@@ -189,9 +189,9 @@ def require_fit(choice: Choice) -> None:
     Raises:
         MachineError: it does not.
     """
-    if choice.charts and choice.install != HELM:
+    if choice.charts and choice.chart_source is None:
         raise MachineError(
-            wanted="--mesh-install helm, which installs charts",
+            wanted="--mesh-install helm or --mesh-gateways helm, which install charts",
             seen="--mesh-charts",
             where="how the mesh is installed",
             remedy="add --mesh-install helm, or leave out --mesh-charts",
@@ -233,7 +233,7 @@ def is_recorded(choice: Choice, given: Given) -> bool:
         MachineError: it is asked for where istioctl does not install.
     """
     recorded = given.single == RECORDED
-    if recorded and (choice.method == HELM or is_external(choice)):
+    if recorded and (choice.methods.mesh == HELM or is_external(choice)):
         raise MachineError(
             wanted="an installation by istioctl, to record what it does",
             seen=f"{given.source}: {RECORDED}",
@@ -264,6 +264,13 @@ def _require_upgrade_fits(choice: Choice) -> None:
             seen=f"--mesh-upgrade {choice.upgrade}",
             where="how the mesh is upgraded",
             remedy="add it, or leave out --mesh-upgrade",
+        )
+    if choice.upgrade_from and len(choice.methods.names) > 1:
+        raise MachineError(
+            wanted="an upgrade of gateways by the method of the mesh, as Istio's guides have it",
+            seen=f"--mesh-upgrade-from with {choice.methods.flags}",
+            where="how the mesh is upgraded",
+            remedy="leave out --mesh-gateways or --mesh-upgrade-from",
         )
     flags = ", ".join(choice.release_flags)
     if choice.upgrade_from and (flags or choice.images == "released"):
@@ -335,7 +342,7 @@ def earlier_charts_of(choice: Choice) -> Charts | None:
 
 
 def charts_of(choice: Choice) -> Charts | None:
-    """What Helm installs, described without building or asking for it; None for istioctl.
+    """What Helm installs, described without building or asking for it; None where that is nothing.
 
     Raises:
         ArtifactError: as `images_of`.

@@ -59,7 +59,7 @@ class Record:
         booted: whether its clusters came up.
         installed: whether it holds the scenario's mesh.
         ports: loopback port of each cluster's API server.
-        method: how its mesh is installed, `istioctl` or `helm`; empty where it existed before.
+        method: `InstallMethods.name`: how its mesh is installed; empty where it existed before.
         bare: whether it was made to hold no mesh of ours.
     """
 

@@ -42,6 +42,10 @@ ISTIO: Final = Range("Istio", (1, 24), (1, 32))
 """What the installation recipe is valid for: its guide reads the same for all of these
 (source: Istio, "Install Multicluster"; before 1.24, charts had no profile `remote`)."""
 
+GATEWAY_API: Final = Range("Istio", (1, 30), (1, 32))
+"""What gateways by the Gateway API are valid for: from 1.30 on, istiod reads TLSRoute of the
+standard channel (source: Istio 1.30, Upgrade Notes)."""
+
 KUBERNETES: Final = Range("Kubernetes", (1, 33), (1, 37))
 """What labs are made for."""
 

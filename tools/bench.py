@@ -162,7 +162,7 @@ def measure(file: Path, choice: Choice, *, keep: bool) -> tuple[Measurement, flo
             *(str(CONFORMANCE_TESTS), "--mesh-scenarios", str(file.parent)),
             *("--mesh-topology", file.stem, "--mesh-keep", "always" if keep else "never"),
             *("--mesh-provider", choice.provider, "--mesh-images", choice.images),
-            *("--mesh-install", choice.install),
+            *("--mesh-install", choice.install, "--mesh-gateways", choice.gateways),
             *("--mesh-patience", repr(patience.current().factor)),
             *(("--mesh-kubernetes", choice.kubernetes) if choice.kubernetes else ()),
             *(("--mesh-charts", choice.charts) if choice.charts else ()),

@@ -15,6 +15,7 @@ from typing import Final
 from mesh_fixtures import runner
 from mesh_fixtures.artifacts import (
     catalog,
+    gateway_api,
     gobuild,
     helm,
     images,
@@ -356,6 +357,7 @@ def problems_of_labs(
     earlier: str = "",
     *,
     with_charts: bool,
+    with_definitions: bool = False,
     source: PartSource = BUILT,
 ) -> Sequence[Problem]:
     """`problems` of everything that is made of what labs are made of.
@@ -364,7 +366,8 @@ def problems_of_labs(
         kubernetes: version of the nodes' programs.
         istio_version: one of `versions.ISTIO_MODULES`; None where Istio's images are pulled.
         earlier: another one of these, from which meshes are upgraded; empty for none.
-        with_charts: whether Helm installs their mesh.
+        with_charts: whether Helm installs any of their mesh.
+        with_definitions: whether their gateways are by the Gateway API.
         source: of what projects have released; it may be asked.
     """
     programs = [*gobuild.programs(kubernetes, istio_version)]
@@ -376,6 +379,8 @@ def problems_of_labs(
     if with_charts:
         made += helm.program_parts(selection)
         made += [helm.charts_part(each, selection) for each in (istio_version, earlier) if each]
+    if with_definitions:
+        made += gateway_api.parts(source)
     parts = list({part.name: part for part in made}.values())
     compiling = bool(_compiled(_missing(parts, cache_root())))
     return (*source.problems(programs, compiling=compiling), *problems(parts=parts))

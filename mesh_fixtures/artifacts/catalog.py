@@ -98,7 +98,7 @@ def on_request() -> tuple[Part, ...]:
     """
     from mesh_fixtures.artifacts import gateway_api, helm
 
-    made = [gobuild.kind().part(), gateway_api.part(), pulling.program_part()]
+    made = [gobuild.kind().part(), *gateway_api.parts(), pulling.program_part()]
     for istio_version in versions.ISTIO_MODULES:
         made += helm.parts(istio_version)
     for kubernetes in (versions.KUBERNETES, *versions.OTHER_KUBERNETES):

@@ -227,11 +227,6 @@ def chart_problems(source: str | None, images_version: str) -> Sequence[Problem]
     return ()
 
 
-def method_name(installed_by: HelmInstall | None) -> str:
-    """Name of the method of installation, as options have it."""
-    return "istioctl" if installed_by is None else "helm"
-
-
 def _package(work: Work, version: str) -> None:
     module = work.run(
         ["go", "list", *gobuild.module_flags(istio.requirements(version)),

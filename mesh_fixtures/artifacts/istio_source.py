@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh_fixtures import supported
+from mesh_fixtures.artifacts import gateway_api, istio, pulling, released, versions
 from mesh_fixtures.artifacts import images as built_images
-from mesh_fixtures.artifacts import istio, pulling, released, versions
 from mesh_fixtures.artifacts import istioctl as istioctls
 from mesh_fixtures.artifacts.helm import NAME_CHARTS, chart_problems, gather_helm
 from mesh_fixtures.artifacts.part_source import BUILT as ALL_PARTS_BUILT
@@ -18,7 +18,7 @@ from mesh_fixtures.artifacts.pulling import Registries
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
-from mesh_fixtures.options import RELEASED_PARTS
+from mesh_fixtures.options import BY_ISTIOCTL, GATEWAY_API, RELEASED_PARTS, InstallMethods
 
 if TYPE_CHECKING:
     from mesh_fixtures.artifacts.helm import HelmInstall
@@ -40,7 +40,8 @@ class IstioSource:
         tag: of the images; empty for istioctl's own.
         variant: of the images; empty for the usual one.
         charts: where Helm takes Istio's charts from, empty for those that belong to the images;
-            None where istioctl installs.
+            None where it installs nothing.
+        methods: how the mesh is installed.
         parts: where what is not of Istio comes from.
     """
 
@@ -52,6 +53,7 @@ class IstioSource:
     tag: str = ""
     variant: str = ""
     charts: str | None = None
+    methods: InstallMethods = BY_ISTIOCTL
     registries: Registries = field(default_factory=Registries)
     parts: PartSource = ALL_PARTS_BUILT
 
@@ -85,6 +87,7 @@ class IstioSource:
             tag=choice.tag,
             variant=choice.variant,
             charts=choice.chart_source,
+            methods=choice.methods,
             registries=Registries(choice.registry_ca, choice.registry_mirrors),
             parts=PartSource.of(choice),
         )
@@ -133,7 +136,7 @@ class IstioSource:
         """
         istioctl = istioctls.find(self.istioctl, self.parts.addresses)
         described = self._released_set(istioctl)
-        supported.ISTIO.require(described.istio_version, where=str(istioctl))
+        self._range.require(described.istio_version, where=str(istioctl))
         if self.charts is None:
             self._require_one_release(described.istio_version, str(istioctl), progress)
             names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
@@ -157,12 +160,28 @@ class IstioSource:
             return []
         asked_for = istioctls.version_in(self.istioctl)
         version = asked_for or released.version_of(istioctls.find(self.istioctl))
-        if version not in supported.ISTIO:
-            return [
-                Problem(str(supported.ISTIO), "choose another by --mesh-istioctl", seen=version)
-            ]
+        if version not in self._range:
+            return [Problem(str(self._range), "choose another by --mesh-istioctl", seen=version)]
         differs = self.charts is None and are_of_two_releases(self.tag, version)
         return [_two_releases(self.tag, version)] if differs else []
+
+    def definitions(self, progress: Progress) -> Path | None:
+        """File with the definitions of the Gateway API, made if it is not there yet; None where no
+        gateway needs them.
+
+        Raises:
+            ArtifactError: it could not be made.
+        """
+        return gateway_api.ensure(progress, self.parts) if self._by_gateway_api else None
+
+    @property
+    def _by_gateway_api(self) -> bool:
+        return self.methods.gateways == GATEWAY_API
+
+    @property
+    def _range(self) -> supported.Range:
+        """Versions of Istio that are installed like this."""
+        return supported.GATEWAY_API if self._by_gateway_api else supported.ISTIO
 
     def _require_one_release(self, version: str, where: str, progress: Progress) -> None:
         """What installs Istio has the configuration of its own release, and images of another may

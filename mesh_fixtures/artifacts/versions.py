@@ -53,6 +53,9 @@ ISTIO_MODULES: Final = {
 but `ISTIO` are built when asked for; that of April loses endpoints when remote secrets are rotated
 (istio/istio #60612, #60920, #61043)."""
 
+GATEWAY_API: Final = "1.6.0"
+"""Go module `sigs.k8s.io/gateway-api`, as that of `ISTIO` requires it."""
+
 ISTIO_RELEASE: Final = "1.31.4"
 """The release that labs of released parts run unless another one is named; what is built has
 none."""

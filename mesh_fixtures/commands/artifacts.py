@@ -10,6 +10,8 @@ from mesh_fixtures.commands import add_patience, add_progress, given
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.options import (
     AUTO,
+    GATEWAY_API,
+    GATEWAYS,
     HELM,
     INSTALL,
     ISTIO,
@@ -34,6 +36,7 @@ def add(parser: ArgumentParser) -> None:
     declare(parser, KUBERNETES)
     declare(parser, ISTIO)
     declare(parser, INSTALL, choices=(AUTO, *METHODS))
+    declare(parser, GATEWAYS)
     for option in _OF_PARTS:
         declare(parser, option)
     parser.add_argument(
@@ -56,8 +59,9 @@ def run(arguments: Namespace, sink: Sink) -> int:
 
     kubernetes = kubernetes_version("".join(given(arguments, KUBERNETES)))
     version = istio.version_of("".join(given(arguments, ISTIO)))
-    installs = given(arguments, INSTALL)
     asked = Choice(
+        install="".join(given(arguments, INSTALL)) or INSTALL.default,
+        gateways="".join(given(arguments, GATEWAYS)) or GATEWAYS.default,
         parts="".join(given(arguments, PARTS)) or PARTS.default,
         parts_from=given(arguments, PARTS_FROM),
     )
@@ -69,11 +73,16 @@ def run(arguments: Namespace, sink: Sink) -> int:
     progress = Progress("artifacts", sink)
     with interruption.holding():
         artifacts = ensure_artifacts(progress, kubernetes, version, "", source, registries)
-        if HELM in installs:
+        if HELM in asked.methods.names:
             from mesh_fixtures.artifacts.helm import ensure_parts
 
             packaged = ensure_parts(progress, version, source)
             artifacts = replace(artifacts, parts={**artifacts.parts, **packaged})
+        if asked.methods.gateways == GATEWAY_API:
+            from mesh_fixtures.artifacts.gateway_api import ensure_parts as ensure_definitions
+
+            defined = ensure_definitions(progress, source)
+            artifacts = replace(artifacts, parts={**artifacts.parts, **defined})
     print(artifacts.describe())
     return 0
 

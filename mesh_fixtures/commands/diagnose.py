@@ -23,7 +23,7 @@ from mesh_fixtures.commands import (
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import WAYS, Choice
 from mesh_fixtures.progress import Progress, Sink
 from mesh_fixtures.scenario import Scenario
 
@@ -133,12 +133,13 @@ def _require_kept(scenario: Scenario, asked: Choice) -> None:
     if not kept:
         raise _none_kept(scenario)
     methods = sorted({record.method for record in kept} - {""})
-    if methods and asked.method not in methods:
+    if methods and asked.methods.name not in methods:
+        other = WAYS.get(methods[0])
         raise LabError(
-            wanted=f"a kept lab of {scenario.id} whose mesh was installed by {asked.method}",
-            seen=f"one whose mesh was installed by {methods[0]}",
+            wanted=f"a kept lab of {scenario.id} whose mesh was installed by {asked.methods}",
+            seen=f"one whose mesh was installed by {other or methods[0]}",
             where="this machine",
-            remedy=f"add --install {methods[0]}",
+            remedy=f"add {other.flags}" if other else "",
         )
 
 

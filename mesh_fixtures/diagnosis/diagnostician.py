@@ -12,7 +12,7 @@ from mesh_fixtures.diagnosis.facts import Facts
 from mesh_fixtures.diagnosis.gather import gather, with_traffic
 from mesh_fixtures.diagnosis.root_causes import Recording, diagnose_step, ranked
 from mesh_fixtures.errors import ProbeError, StepFailed
-from mesh_fixtures.install.plan import plan
+from mesh_fixtures.install.plan import plan_of
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import ObservedMesh
@@ -131,7 +131,7 @@ def why_step_failed(lab: Lab, error: StepFailed) -> tuple[Recording, Diagnosis]:
 
 def done_by(lab: Lab, step: str) -> frozenset[str]:
     """Ids of a step, and of those that have to be done before it, in the scenario's own plans."""
-    installation = plan(lab.scenario, lab.images, lab.charts)
+    installation = plan_of(lab)
     if any(each.id == step for each in installation.steps):
         return installation.needed_by(step) | {step}
     samples = workload_plan(lab.scenario, lab.images)

@@ -31,6 +31,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     TrustDomains,
     WaitingProxy,
 )
+from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube.admission import WebhookConfiguration
 from mesh_fixtures.kube.objects import (
@@ -266,6 +267,13 @@ class Service:
         return self.labels.get(NETWORK_LABEL, "")
 
     @property
+    def deployed_for(self) -> str:
+        """The Gateway of the Gateway API for which istiod made it; empty for none (Istio: Gateway
+        API, Automated deployment).
+        """
+        return self.labels.get(NAME_LABEL, "")
+
+    @property
     def is_external(self) -> bool:
         """Whether it is to be reached from outside of its cluster."""
         return is_external(self.kind, self.external)
@@ -386,7 +394,7 @@ class ClusterFacts:
     @property
     def gateway_services(self) -> tuple[Service, ...]:
         """Services that are gateways of a network by their label, that a Gateway passes services on
-        by, or that lead to istiod from outside.
+        by, of whichever API, or that lead to istiod from outside.
         """
         return tuple(
             each
@@ -397,6 +405,8 @@ class ClusterFacts:
 
     def _leads_inside(self, service: Service) -> bool:
         if any(each.number in ISTIOD_PORTS for each in service.ports):
+            return True
+        if service.deployed_for and service.port(service.gateway_port):
             return True
         return any(pod.proxy is not None for pod in self.pods_of(service)) and bool(
             self.exposing(service)

@@ -19,6 +19,7 @@ from mesh_fixtures import retries, supported
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
+from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
 from mesh_fixtures.patience import current, one_at_a_time, patient
 from mesh_fixtures.progress import Progress
@@ -62,7 +63,7 @@ class Performer(Protocol):
         """Whether it does what this command does."""
 
     def perform(
-        self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
+        self, command: Command, context: CommandContext, running: RunningProgram, log: IO[bytes]
     ) -> Completed | None:
         """Do it.
 
@@ -133,7 +134,9 @@ def lab_variables(lab: Lab) -> Mapping[str, str]:
         for name, cluster in lab.clusters.items()
         if cluster.api_server is not None
     }
-    return contexts | servers
+    definitions = lab.gateway_api
+    manifests = {} if definitions is None else {DEFINITIONS_VARIABLE: str(definitions)}
+    return contexts | servers | manifests
 
 
 def run(

@@ -23,6 +23,10 @@ def ingress_ready(cluster: str) -> str:
     return f"ingress-ready/{cluster}"
 
 
+def gateway_api(cluster: str) -> str:
+    return f"gateway-api/{cluster}"
+
+
 def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
 

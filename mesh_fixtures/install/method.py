@@ -1,4 +1,5 @@
 """How Istio gets into a cluster: all that differs between installing by istioctl and by Helm.
+Gateways by the Gateway API are in `gateway_api.py`.
 
 Steps, their order and what they wait for are the same; a method gives their commands and files.
 What Istio is configured with is the same, too: values of its charts, which istioctl takes within
@@ -53,13 +54,27 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a step does: `Step.commands` and `Step.files`."""
+    """What a step does, and what shows why it fails: `Step.commands`, `Step.files` and
+    `Step.observe`, there beside what every step of its kind shows.
+    """
 
     commands: tuple[Command, ...]
     files: Mapping[str, str]
+    observe: tuple[tuple[str, ...], ...] = ()
 
 
-class Method(Protocol):
+class GatewayMethod(Protocol):
+    """Installs east-west gateways."""
+
+    def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
+        """The gateway that is dedicated to east-west traffic, until it is ready.
+
+        Args:
+            seconds: that its commands may wait in all.
+        """
+
+
+class Method(GatewayMethod, Protocol):
     """Installs one part of Istio in one cluster, and waits until it is ready.
 
     Each call gets the seconds that its commands may wait in all.
@@ -72,9 +87,6 @@ class Method(Protocol):
 
     def remote(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
         """What lets a remote's pods use the istiod of its primary."""
-
-    def gateway(self, scenario: Scenario, cluster: str, images: ImageSet, seconds: int) -> Recipe:
-        """The gateway that is dedicated to east-west traffic."""
 
     def tag(self, cluster: str, tag: str) -> tuple[Command, ...]:
         """Have a revision tag stand for the method's revision, which is installed."""

@@ -6,8 +6,9 @@ from typing import Final
 
 from mesh_fixtures import supported
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import ids, names
+from mesh_fixtures.install import gateway_api, ids, names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
 from mesh_fixtures.install.exposure import (
     ISTIOD_FILE,
@@ -15,8 +16,10 @@ from mesh_fixtures.install.exposure import (
     istiod_manifest,
     services_manifest,
 )
-from mesh_fixtures.install.method import Helm, Istioctl, Method
+from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE, GatewayApi
+from mesh_fixtures.install.method import GatewayMethod, Helm, Istioctl, Method
 from mesh_fixtures.install.step import Command, Plan, Step
+from mesh_fixtures.options import BY_HELM, BY_ISTIOCTL, GATEWAY_API, HELM, InstallMethods
 from mesh_fixtures.scenario import RemoteSecret, Scenario
 
 TRUST_SECTION: Final = "Configure Trust"
@@ -28,29 +31,39 @@ def plan(
     images: ImageSet,
     charts: Charts | None = None,
     istioctl: str = names.ISTIOCTL,
+    methods: InstallMethods | None = None,
 ) -> Plan:
     """The installation of a scenario's mesh, in the guide's order of reading.
 
     Its variables are each cluster's kubeconfig context (`CTX_<CLUSTER>`) and, of clusters that
-    another one's istiod observes, the API server's URL (`API_SERVER_<CLUSTER>`).
+    another one's istiod observes, the API server's URL (`API_SERVER_<CLUSTER>`); where gateways
+    are by the Gateway API, also the file or URL of its definitions (`GATEWAY_API`).
 
     Args:
-        charts: what Helm installs; None for an installation by istioctl.
+        charts: what Helm installs; None where it installs nothing.
         istioctl: name of that program.
+        methods: how what is installed; None for all by Helm where there are charts, else all by
+            istioctl.
 
     Raises:
         MachineError: the recipe is not valid for the version of Istio.
+        ValueError: Helm is to install something, and there are no charts.
     """
-    _require_known_istio(images, charts)
-    method: Method = Istioctl(istioctl) if charts is None else Helm(charts)
+    if methods is None:
+        methods = BY_ISTIOCTL if charts is None else BY_HELM
+    _require_known_istio(images, charts, methods)
+    method = _method(methods.mesh, charts, istioctl)
+    by_api = methods.gateways == GATEWAY_API
+    for_gateways = GatewayApi() if by_api else _method(methods.gateways, charts, istioctl)
     steps: list[Step] = []
     for cluster in scenario.clusters:
         steps += _trust(cluster.name)
     for cluster in scenario.primaries:
         steps += _network_label(scenario, cluster.name)
-        steps.append(_istiod(scenario, cluster.name, images, method))
-        steps += _gateway_steps(scenario, cluster.name, images, method)
-        steps += _exposure(scenario, cluster.name)
+        steps += _definitions(scenario, cluster.name, methods)
+        steps.append(_istiod(scenario, cluster.name, images, methods, method))
+        steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
+        steps += _exposure(scenario, cluster.name, methods)
     secrets = _remote_secrets(scenario, istioctl)
     for cluster in scenario.remotes:
         section = names.as_remote(cluster.name)
@@ -59,9 +72,28 @@ def plan(
         steps.append(_remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
         steps.append(_attached(scenario, cluster.name))
-        steps += _gateway_steps(scenario, cluster.name, images, method)
+        steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
     steps += (secret for secret in secrets if secret.section == ENDPOINT_DISCOVERY_SECTION)
-    return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=_variables(scenario))
+    has_definitions = any(_definitions(scenario, each.name, methods) for each in scenario.primaries)
+    variables = (*_variables(scenario), *((DEFINITIONS_VARIABLE,) if has_definitions else ()))
+    return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=variables)
+
+
+def plan_of(lab: Lab) -> Plan:
+    """The installation of a lab's mesh, of the version that it is to have in the end.
+
+    Raises:
+        MachineError: as `plan`.
+    """
+    return plan(lab.scenario, lab.images, lab.charts, methods=lab.methods)
+
+
+def _method(name: str, charts: Charts | None, istioctl: str) -> Method:
+    if name != HELM:
+        return Istioctl(istioctl)
+    if charts is None:
+        raise ValueError(f"{name} needs charts to install")
+    return Helm(charts)
 
 
 def _variables(scenario: Scenario) -> tuple[str, ...]:
@@ -73,12 +105,14 @@ def _variables(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def _require_known_istio(images: ImageSet, charts: Charts | None) -> None:
+def _require_known_istio(images: ImageSet, charts: Charts | None, methods: InstallMethods) -> None:
     remedy = "choose another by --mesh-istioctl and --mesh-charts"
     where = f"image set {images.name}"
     supported.ISTIO.require(images.istio_version, where=where, remedy=remedy)
     if charts is not None:
         supported.ISTIO.require(charts.istio_version, where="Helm charts", remedy=remedy)
+    if methods.gateways == GATEWAY_API:
+        supported.GATEWAY_API.require(images.istio_version, where=where, remedy=remedy)
 
 
 def _trust(cluster: str) -> tuple[Step, ...]:
@@ -136,16 +170,39 @@ def _network_label(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
     )
 
 
-def _istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+def _definitions(scenario: Scenario, cluster: str, methods: InstallMethods) -> tuple[Step, ...]:
+    """Define the kinds of the Gateway API, before an istiod looks for them; nothing where no
+    gateway of the cluster needs them.
+    """
+    if methods.gateways != GATEWAY_API or not scenario.needs_gateway(cluster):
+        return ()
+    recipe = gateway_api.definitions(cluster)
+    return (
+        Step(
+            id=ids.gateway_api(cluster),
+            cluster=cluster,
+            section=names.as_primary(cluster),
+            title=f"Define the kinds of the Gateway API in {cluster}",
+            needs=(),
+            commands=recipe.commands,
+            deadline=90,
+            observe=recipe.observe,
+        ),
+    )
+
+
+def _istiod(
+    scenario: Scenario, cluster: str, images: ImageSet, methods: InstallMethods, method: Method
+) -> Step:
     """Guide: Configure a cluster as a primary. Install istiod and wait until it injects."""
     recipe = method.control_plane(scenario, cluster, images, seconds=210)
-    labelled = tuple(step.id for step in _network_label(scenario, cluster))
+    before = (*_network_label(scenario, cluster), *_definitions(scenario, cluster, methods))
     return Step(
         id=ids.istiod(cluster),
         cluster=cluster,
         section=names.as_primary(cluster),
         title=f"Install the control plane of {cluster}",
-        needs=(ids.cacerts(cluster), *labelled),
+        needs=(ids.cacerts(cluster), *(step.id for step in before)),
         commands=recipe.commands,
         files=recipe.files,
         deadline=240,
@@ -157,7 +214,7 @@ def _istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
 
 
 def _gateway_steps(
-    scenario: Scenario, cluster: str, images: ImageSet, method: Method
+    scenario: Scenario, cluster: str, images: ImageSet, method: GatewayMethod
 ) -> tuple[Step, ...]:
     """Guide: Install a gateway that is dedicated to east-west traffic, and wait for its address;
     nothing where none is needed.
@@ -172,7 +229,7 @@ def _section(scenario: Scenario, cluster: str) -> str:
     return names.as_primary(cluster) if primary else names.as_remote(cluster)
 
 
-def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
+def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: GatewayMethod) -> Step:
     recipe = method.gateway(scenario, cluster, images, seconds=150)
     return Step(
         id=ids.gateway(cluster),
@@ -184,6 +241,7 @@ def _gateway(scenario: Scenario, cluster: str, images: ImageSet, method: Method)
         files=recipe.files,
         deadline=180,
         observe=(
+            *recipe.observe,
             *names.pods_and_events(cluster),
             names.logs(cluster, names.GATEWAY),
         ),
@@ -231,33 +289,26 @@ def discovery_address(cluster: str) -> Command:
     )
 
 
-def _exposure(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
+def _exposure(scenario: Scenario, cluster: str, methods: InstallMethods) -> tuple[Step, ...]:
     """Guide: Expose the control plane, and Expose services. What the cluster's istiod is to expose;
-    nothing where that is nothing.
+    nothing where that is nothing. A Gateway of the Gateway API exposes services by itself.
     """
+    by_api = methods.gateways == GATEWAY_API
+    domain = scenario.cluster_domain
     exposed = []
     if scenario.exposes_istiod(cluster):
+        file, manifest = (
+            (gateway_api.ROUTES_FILE, gateway_api.routes_manifest(domain))
+            if by_api
+            else (ISTIOD_FILE, istiod_manifest(domain))
+        )
         title = f"Expose the control plane of {cluster}"
-        exposed.append(
-            _applied(
-                ids.expose_istiod(cluster),
-                cluster,
-                title,
-                ISTIOD_FILE,
-                istiod_manifest(scenario.cluster_domain),
-            )
-        )
-    if scenario.exposes_services(cluster):
+        exposed.append(_applied(ids.expose_istiod(cluster), cluster, title, file, manifest))
+    if scenario.exposes_services(cluster) and not by_api:
         title = f"Expose the services of the mesh in {cluster}"
-        exposed.append(
-            _applied(
-                ids.expose_services(cluster),
-                cluster,
-                title,
-                SERVICES_FILE,
-                services_manifest(scenario.cluster_domain),
-            )
-        )
+        manifest = services_manifest(domain)
+        step_id = ids.expose_services(cluster)
+        exposed.append(_applied(step_id, cluster, title, SERVICES_FILE, manifest))
     return tuple(exposed)
 
 
@@ -272,7 +323,7 @@ def _applied(step_id: str, cluster: str, title: str, file: str, manifest: str) -
         files={file: manifest},
         deadline=60,
         observe=(
-            names.system_kubectl(cluster, "get", "gateways.networking.istio.io,virtualservices"),
+            names.system_kubectl(cluster, "get", "-f", file),
             *names.pods_and_events(cluster),
         ),
     )

@@ -24,6 +24,7 @@ from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.lab.pki import merge_kubeconfigs
 from mesh_fixtures.lab.processes import end_processes, marked_environment
 from mesh_fixtures.lab.recorded import RecordedLab
+from mesh_fixtures.options import BY_ISTIOCTL, InstallMethods
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -253,6 +254,8 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         images: ImageSet,
         charts: Charts | None,
         earlier: Earlier | None = None,
+        methods: InstallMethods = BY_ISTIOCTL,
+        gateway_api: Path | None = None,
     ) -> None:
         super().__init__(booting.scenario, record, booting.progress)
         self._booting = booting
@@ -260,6 +263,8 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         self._images = images
         self._charts = charts
         self._earlier = earlier
+        self._methods = methods
+        self._gateway_api = gateway_api
 
     @property
     def tools(self) -> Tools:
@@ -276,6 +281,14 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
     @property
     def earlier(self) -> Earlier | None:
         return self._earlier
+
+    @property
+    def methods(self) -> InstallMethods:
+        return self._methods
+
+    @property
+    def gateway_api(self) -> Path | None:
+        return self._gateway_api
 
     def stop(self) -> None:
         self._booting.abort()

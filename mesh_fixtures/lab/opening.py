@@ -29,7 +29,7 @@ class Blueprint(Generic[AnyLab]):
         slotted: whether it needs addresses that no other lab of this machine has.
         build: the lab of a record, not started.
         trouble: what the machine refuses with.
-        method: how its mesh is installed, `istioctl` or `helm`; empty where it is there.
+        method: `InstallMethods.name`: how its mesh is installed; empty where it is there.
         bare: whether no mesh will be installed.
         minds_abandoned: whether it needs what earlier labs left behind to be gone.
     """

@@ -27,7 +27,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.rehearsal import stand_in
 from mesh_fixtures.rehearsal.stand_in import Apply, Change, Event, StandIn, Wait
-from mesh_fixtures.runner import CommandContext, Running
+from mesh_fixtures.runner import CommandContext, RunningProgram
 
 STALE_SECONDS: Final = 14 * 24 * 3600.0
 """Without use, after which a recording is removed."""
@@ -143,7 +143,7 @@ def record(
     key: str,
     version: Json,
     context: CommandContext,
-    running: Running,
+    running: RunningProgram,
     log: IO[bytes],
 ) -> Recording | None:
     """What istioctl does to a new cluster.

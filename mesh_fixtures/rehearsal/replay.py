@@ -19,7 +19,7 @@ from mesh_fixtures.rehearsal import recording
 from mesh_fixtures.rehearsal.late_waits import LATE
 from mesh_fixtures.rehearsal.recording import Installation, Recording
 from mesh_fixtures.rehearsal.stand_in import AUTHORITY, Apply, Event, Place, Wait
-from mesh_fixtures.runner import CommandContext, Completed, Running
+from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
 _MUTATING: Final = "mutatingwebhookconfigurations"
 _READINESS: Final = re.compile(r"--readiness-timeout=([\d.]+)s")
@@ -49,7 +49,7 @@ class Replay:
         return program.partition("-")[0] == names.ISTIOCTL and "install" in arguments[:1]
 
     def perform(
-        self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
+        self, command: Command, context: CommandContext, running: RunningProgram, log: IO[bytes]
     ) -> Completed | None:
         begun = time.monotonic()
         name = _context_of(command)
@@ -79,7 +79,7 @@ class Replay:
         installation: Installation,
         transport: Transport,
         context: CommandContext,
-        running: Running,
+        running: RunningProgram,
         log: IO[bytes],
     ) -> Recording | None:
         program = context.programs[installation.argv[0]]
@@ -108,7 +108,7 @@ class _Player:
         self,
         transport: Transport,
         known: Sequence[Recording],
-        running: Running,
+        running: RunningProgram,
         seconds: float,
         log: IO[bytes],
     ) -> None:

@@ -123,12 +123,16 @@ class Provider(Part):
 
     Attributes:
         chosen: why it was this one, e.g. `auto: root on Linux`; empty when nobody chose.
-        install: how the mesh was installed: `istioctl`, or `skip` where it was there already.
+        install: how the mesh was installed: `istioctl`, or `skip` where it was there already; with
+            how its gateways were where that differs: `istioctl-gateway-api`.
+        gateways: how its gateways were: `istioctl`, `helm` or `gateway-api`; empty where the mesh
+            was there already, and for an old report.
     """
 
     name: FileNamePart
     chosen: str = ""
     install: FileNamePart
+    gateways: str = ""
 
 
 class Versions(Part):

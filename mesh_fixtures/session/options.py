@@ -14,7 +14,7 @@ from mesh_fixtures import options, options_file, providers
 from mesh_fixtures.errors import MachineError, OptionsError
 from mesh_fixtures.options import (
     AUTO,
-    METHODS,
+    BY_ISTIOCTL,
     MINIMUM_REQUESTS,
     ON,
     SKIP,
@@ -64,7 +64,8 @@ class Settings:
         report: folder for what is written of the run; None means the default one.
         metrics: file for the results as metrics; None for none.
         otlp: where a collector takes metrics; empty for none.
-        install: how the mesh is installed, or `SKIP`.
+        install: how the mesh is installed (`InstallMethods.name`), or `SKIP`.
+        gateways: how its gateways are; empty where it exists already.
         shard: part of the selected topologies that is verified; None means all.
         shard_times: reports, or folders of them, that say how long topologies take.
         patience: what deadlines are multiplied by; the same in all workers of pytest-xdist.
@@ -88,7 +89,8 @@ class Settings:
     report: Path | None = None
     metrics: Path | None = None
     otlp: str = ""
-    install: str = METHODS[0]
+    install: str = BY_ISTIOCTL.name
+    gateways: str = BY_ISTIOCTL.gateways
     shard: Shard | None = None
     shard_times: tuple[Path, ...] = ()
     patience: Patience = UNCHANGED
@@ -161,7 +163,8 @@ def resolve(config: pytest.Config) -> Settings:
         report=values[options.REPORT.name].path,
         metrics=values[options.METRICS.name].path,
         otlp=_otlp(values[options.OTLP.name]),
-        install=SKIP if external else choice.method,
+        install=SKIP if external else choice.methods.name,
+        gateways="" if external else choice.methods.gateways,
         shard=_shard(values[options.SHARD.name]),
         shard_times=_paths(values[options.SHARD_TIMES.name]),
         patience=_patience(config, values[options.PATIENCE.name]),
@@ -225,6 +228,11 @@ def _require_fit(choice: Choice, *, external: bool, plan: bool) -> None:
     if external and install not in (AUTO, SKIP):
         raise pytest.UsageError(
             f"{flag}={install}: nothing is installed in existing clusters; valid value: {SKIP}"
+        )
+    if external and choice.gateways != AUTO:
+        raise pytest.UsageError(
+            f"{options.GATEWAYS.flag}={choice.gateways}: nothing is installed in existing "
+            "clusters; leave it out"
         )
     if install == SKIP and not external:
         raise pytest.UsageError(

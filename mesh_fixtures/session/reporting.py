@@ -226,7 +226,12 @@ class Reporting:
             reason = ""
         else:
             reason = chosen.reason if chosen.name == made.name else ""
-        return Provider(name=made.name, chosen=reason, install=settings.install)
+        return Provider(
+            name=made.name,
+            chosen=reason,
+            install=settings.install,
+            gateways=settings.gateways,
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:

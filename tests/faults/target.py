@@ -15,7 +15,7 @@ from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import names
 from mesh_fixtures.install.executor import run_in_lab
-from mesh_fixtures.install.plan import plan
+from mesh_fixtures.install.plan import plan_of
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import DEPLOYMENTS
@@ -81,7 +81,7 @@ class Target:
 
     @cached_property
     def installation(self) -> Plan:
-        return plan(self.scenario, self.lab.images, self.lab.charts)
+        return plan_of(self.lab)
 
     @cached_property
     def workloads(self) -> Plan:

@@ -22,7 +22,7 @@ from mesh_fixtures.contract import (
 )
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import BY_ISTIOCTL, Choice, InstallMethods
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.records import Record
 from mesh_fixtures.scenario import Scenario
@@ -131,6 +131,8 @@ class StubLab:
     ended_services: Mapping[str, Sequence[EndedService]] = field(default_factory=dict)
     charts: Charts | None = None
     earlier: Earlier | None = None
+    methods: InstallMethods = BY_ISTIOCTL
+    gateway_api: Path | None = None
 
     @property
     def folder(self) -> Path:

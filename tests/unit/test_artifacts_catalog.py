@@ -26,6 +26,7 @@ from mesh_fixtures.lab.netns.coredns import dns_manifests
         ("etcd", "go.etcd.io/etcd/server/v3", f"v{versions.ETCD}"),
         ("coredns", "github.com/coredns/coredns", f"v{versions.COREDNS}"),
         ("metallb", "go.universe.tf/metallb", f"v{versions.METALLB}"),
+        ("istio", "sigs.k8s.io/gateway-api", f"v{versions.GATEWAY_API}"),
     ],
 )
 def test_go_modules_require_the_pinned_versions(

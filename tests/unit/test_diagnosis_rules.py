@@ -37,6 +37,7 @@ from mesh_fixtures.diagnosis.facts import (
     WarningEvent,
 )
 from mesh_fixtures.diagnosis.rules import KINDS, connections
+from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.workloads import Redirection
@@ -375,6 +376,16 @@ PRIORITIES = (
     Endpoint("10.64.40.1:15443", 1, 1, "network2/cluster2", ""),
 )
 
+
+def of_gateway_api(cluster: str) -> Change:
+    """A cluster whose gateway istiod deployed for a Gateway of the Gateway API."""
+    return of(
+        cluster,
+        configuration=lambda known: no("VirtualService")(no("Gateway")(known)),
+        services=each(GATEWAY, labels=plus({NAME_LABEL: "eastwest"})),
+    )
+
+
 SILENT = Failed("cluster2", "kubectl --context=cluster2 get pods", "Read timed out.")
 FORBIDDEN = Failed("cluster2", "kubectl --context=cluster2 get pods", "pods is forbidden")
 
@@ -602,6 +613,15 @@ CASES: dict[str, tuple[str, Change, str]] = {
         both(of("cluster2", services=each(GATEWAY, labels=minus(NETWORK_LABEL))), UNADVERTISED),
         "gateway-network-label-missing",
     ),
+    "a Gateway of the Gateway API without that label": (
+        MULTI,
+        both(
+            of_gateway_api("cluster2"),
+            of("cluster2", services=each(GATEWAY, labels=minus(NETWORK_LABEL))),
+            UNADVERTISED,
+        ),
+        "gateway-network-label-missing",
+    ),
     "a gateway with the label of another network": (
         MULTI,
         both(
@@ -664,6 +684,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of("cluster2", configuration=no("Gateway"), gateways=each(ANY, ports=(15021, 15090))),
         "services-not-exposed",
     ),
+    "a Gateway of the Gateway API without the listener": (
+        MULTI,
+        both(
+            of_gateway_api("cluster2"),
+            of(
+                "cluster2",
+                services=each(GATEWAY, ports=(ServicePort(8080, "http", ""),)),
+                gateways=each(ANY, ports=(8080, 15021, 15090)),
+            ),
+            UNADVERTISED,
+        ),
+        "services-not-exposed",
+    ),
     "a selector that selects nothing": (
         MULTI,
         of(
@@ -694,6 +727,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
     "istiod exposed without a route": (
         REMOTE,
         of("cluster1", configuration=no("VirtualService")),
+        "istiod-not-exposed",
+    ),
+    "istiod not exposed by the Gateway API": (
+        REMOTE,
+        both(of_gateway_api("cluster1"), of("cluster1", gateways=each(ANY, ports=(15021, 15443)))),
         "istiod-not-exposed",
     ),
     "a gateway that does not listen": (
@@ -1364,6 +1402,46 @@ def test_what_exposes_services_in_vain_is_told_where_the_gateway_went() -> None:
     assert "Gateway istio-system/cross-network-gateway" in root.cause.statement
     assert "metadata.name" in root.cause.remedy
     assert any("istio: eastwestgateway" in each.seen for each in root.cause.evidence)
+
+
+@pytest.mark.parametrize("base", [MULTI, REMOTE])
+def test_nothing_is_wrong_with_gateways_of_the_gateway_api(base: str) -> None:
+    recording = both(of_gateway_api("cluster1"), of_gateway_api("cluster2"))(recorded(base))
+    failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, (FINDING,))
+    assert diagnose(recording.scenario, recording.facts, failures).ids == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("case", "step", "words"),
+    [
+        (
+            "a Gateway of the Gateway API without the listener",
+            "gateway/cluster2",
+            ("Gateway istio-system/eastwest", "15443", "*.local", "auto-passthrough"),
+        ),
+        (
+            "istiod not exposed by the Gateway API",
+            "expose-istiod/cluster1",
+            ("Gateway istio-system/eastwest", "15012", "15017", "expose-istiod-tlsroutes.yaml"),
+        ),
+        (
+            "a Gateway of the Gateway API without that label",
+            "",
+            ("gateways.gateway.networking.k8s.io/eastwest", "topology.istio.io/network=network2"),
+        ),
+    ],
+)
+def test_what_to_do_is_said_in_terms_of_the_gateway_api(
+    case: str, step: str, words: tuple[str, ...]
+) -> None:
+    recording, cause = recording_of(case)
+    found = diagnose(recording.scenario, recording.facts, {"GATEWAY-1": (FINDING,)})
+    known = {root.id: root.cause for root in found.roots}
+    assert "gateway-port-missing" not in known
+    assert (known[cause].step, known[cause].certainty) == (step, "certain")
+    assert step in known[cause].remedy
+    assert [each for each in words if each not in known[cause].remedy] == []
+    assert "expose-services" not in known[cause].remedy
 
 
 def test_connections_that_are_slow_on_a_busy_machine_are_no_loss() -> None:

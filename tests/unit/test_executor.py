@@ -22,7 +22,7 @@ from mesh_fixtures.install.executor import OUT_OF_TIME, Performer, is_repeatable
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
 from mesh_fixtures.progress import Event, Progress
-from mesh_fixtures.runner import CommandContext, Completed, Running
+from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
 Run = Callable[..., None]
 
@@ -156,7 +156,7 @@ class Actor:
         return command.argv[0] == "istioctl"
 
     def perform(
-        self, command: Command, context: CommandContext, running: Running, log: IO[bytes]
+        self, command: Command, context: CommandContext, running: RunningProgram, log: IO[bytes]
     ) -> Completed | None:
         self.done.append(command)
         log.write(self.says.encode())

@@ -173,6 +173,8 @@ def test_auto_says_what_each_provider_needs(
         (Choice("netns", kubernetes="1.32"), "1.36.3, 1.37.2, 1.35.4, 1.34.4"),
         (Choice("netns", kubernetes="kindest/node:v1.35.4"), "1.36.3, 1.37.2"),
         (Choice("netns", charts="/charts"), "--mesh-install helm"),
+        (Choice("netns", gateways="gateway-api", charts="/charts"), "--mesh-gateways helm"),
+        (Choice("netns", gateways="helm", upgrade_from="b01690e6db7d"), "method of the mesh"),
         (Choice("kind", images="built", istioctl="1.30.1"), "released images"),
         (Choice("netns", images="built", hub="hub.example"), "released images"),
         (Choice("netns", istio="b01690e6db7d", variant="debug"), "built images"),
@@ -240,6 +242,9 @@ def test_what_is_missing_for_a_release(install: Install) -> None:
     assert "--mesh-charts" in problem.remedy
     (problem,) = missing_parts(Wanted(of_kind(istioctl="1.23.0")))
     assert (problem.missing, problem.seen) == ("Istio 1.24 to 1.32", "1.23.0")
+    by_api = of_kind(istioctl="1.29.4", gateways="gateway-api")
+    (problem,) = missing_parts(Wanted(by_api))
+    assert (problem.missing, problem.seen) == ("Istio 1.30 to 1.32", "1.29.4")
     (problem,) = missing_parts(Wanted(of_kind(istioctl="/nowhere/istioctl")))
     assert problem.missing == "the program /nowhere/istioctl"
     (problem,) = missing_parts(Wanted(of_kind(tag="1.30.1")))

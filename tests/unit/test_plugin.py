@@ -362,7 +362,7 @@ def test_plan_prints_runbooks_of_selected_topologies(
 ) -> None:
     monkeypatch.setattr(
         "mesh_fixtures.flow.runbooks_of",
-        lambda choice: lambda scenario: f"runbook {scenario.id} {choice.method}",
+        lambda choice: lambda scenario: f"runbook {scenario.id} {choice.methods}",
     )
     behaviour = Behaviour(missing="root")
     result = start("--mesh-plan", "-n", "2", "-k", "trust and multi-network", behaviour=behaviour)

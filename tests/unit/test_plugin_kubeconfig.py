@@ -99,6 +99,7 @@ def test_options(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> 
         (["--mesh-provider=kubeconfig"], "*the kubeconfig of each cluster: --mesh-kubeconfig*"),
         (["--mesh-kubeconfig=one"], "--mesh-kubeconfig: 'one' is not CLUSTER=FILE*"),
         ([*FILES, "--mesh-install=istioctl"], "--mesh-install=istioctl: nothing is installed*"),
+        ([*FILES, "--mesh-gateways=helm"], "--mesh-gateways=helm: nothing is installed*"),
         (["--mesh-install=skip"], "--mesh-install=skip: *have no mesh*--mesh-kubeconfig"),
         (["--mesh-provider=netns", "--mesh-install=skip"], "--mesh-install=skip: *have no mesh*"),
         ([*FILES, "--mesh-plan"], "--mesh-plan: nothing is installed*"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import BY_HELM, Choice, InstallMethods
 from mesh_fixtures.providers import all_options
 from mesh_fixtures.session.options import resolve
 
@@ -63,12 +63,29 @@ def test_charts_and_istioctl_are_looked_up_from_where_pytest_was_started(
     pytester.mkdir("charts")
     flags = ("--mesh-install=helm", "--mesh-charts=charts", "--mesh-istioctl=1.30.1")
     provider = resolve(pytester.parseconfig(*flags)).provider
-    assert (provider.method, provider.istioctl) == ("helm", "1.30.1")
+    assert (provider.methods, provider.istioctl) == (BY_HELM, "1.30.1")
     assert provider.chart_source == str(Path(pytester.path, "charts"))
     url = "oci://hub.example/charts"
     provider = resolve(pytester.parseconfig("--mesh-install=helm", f"--mesh-charts={url}")).provider
     assert provider.chart_source == url
     assert resolve(pytester.parseconfig()).provider.chart_source is None
+
+
+def test_gateways_are_installed_as_the_mesh_unless_another_way_is_named(
+    pytester: pytest.Pytester,
+) -> None:
+    def methods(*flags: str) -> InstallMethods:
+        settings = resolve(pytester.parseconfig(*flags))
+        assert settings.install == settings.provider.methods.name
+        assert settings.gateways == settings.provider.methods.gateways
+        return settings.provider.methods
+
+    assert methods("--mesh-install=helm", "--mesh-gateways=auto") == BY_HELM
+    assert methods("--mesh-install=helm", "--mesh-gateways=helm") == BY_HELM
+    assert methods("--mesh-gateways=gateway-api").name == "istioctl-gateway-api"
+    assert methods("--mesh-install=helm", "--mesh-gateways=gateway-api").name == "helm-gateway-api"
+    charts = ("--mesh-gateways=helm", "--mesh-charts=oci://hub.example/charts")
+    assert methods(*charts).name == "istioctl-helm"
 
 
 def test_the_runbook_of_an_installation_by_helm(pytester: pytest.Pytester) -> None:
@@ -88,12 +105,20 @@ def test_the_runbook_of_an_installation_by_helm(pytester: pytest.Pytester) -> No
         ("--mesh-requests=many", "--mesh-requests: 'many' is not a whole number of at least 50"),
         ("--mesh-scenarios=nowhere", "--mesh-scenarios: */nowhere is not a folder"),
         ("--mesh-charts=x", "*needs --mesh-install helm*add --mesh-install helm*"),
+        (
+            "--mesh-gateways=gateway-api --mesh-upgrade-from=b01690e6db7d",
+            "*--mesh-upgrade-from with --mesh-install istioctl --mesh-gateways gateway-api*",
+        ),
+        (
+            "--mesh-gateways=gateway-api --mesh-charts=x",
+            "*needs --mesh-install helm or --mesh-gateways helm*",
+        ),
         ("--mesh-topology=nowhere", "--mesh-topology: there is no 'nowhere' in *; valid*"),
     ],
 )
 def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
     pytester.makepyfile("def test_it(mesh_scenario): pass")
-    result = pytester.runpytest(flag)
+    result = pytester.runpytest(*flag.split())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
 
@@ -103,6 +128,7 @@ def test_refused(pytester: pytest.Pytester, flag: str, message: str) -> None:
     [
         ("--mesh-provider=cloud", "auto*kubeconfig*netns*kind"),
         ("--mesh-install=apt", "auto*istioctl*helm*skip"),
+        ("--mesh-gateways=apt", "auto*istioctl*helm*gateway-api"),
         ("--mesh-images=pulled", "auto*built*released"),
     ],
 )

@@ -44,7 +44,7 @@ from mesh_fixtures.rehearsal.stand_in import (
     patch,
     selects,
 )
-from mesh_fixtures.runner import CommandContext, Completed, Running
+from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 from mesh_fixtures.scenario import Scenario
 
 REMOTE = SCENARIOS["primary-remote-multi-network"]
@@ -395,7 +395,9 @@ class Istioctl:
         log = self.folder / "log"
         installation = Installation.read(self.command().argv, self.folder)
         with log.open("w+b") as opened:
-            made = recording.record(installation, "key", VERSION, self.context, Running(), opened)
+            made = recording.record(
+                installation, "key", VERSION, self.context, RunningProgram(), opened
+            )
         return made, log.read_text(encoding="utf-8")
 
 
@@ -515,13 +517,13 @@ def perform(
     replay: Replay,
     istioctl: Istioctl,
     command: Command | None = None,
-    running: Running | None = None,
+    running: RunningProgram | None = None,
 ) -> tuple[Completed | None, str]:
     """How a command ended, and what was logged."""
     log = istioctl.folder / "step.log"
     with log.open("w+b", buffering=0) as opened:
         asked = command or istioctl.command()
-        ended = replay.perform(asked, istioctl.context, running or Running(), opened)
+        ended = replay.perform(asked, istioctl.context, running or RunningProgram(), opened)
     return ended, log.read_text(encoding="utf-8")
 
 
@@ -606,7 +608,7 @@ def test_a_refusal_fails_with_the_servers_words(istioctl: Istioctl, tmp_path: Pa
 
 
 def test_nobody_waits_for_what_was_ended(istioctl: Istioctl, tmp_path: Path) -> None:
-    real, running = Cluster(steps=10_000), Running()
+    real, running = Cluster(steps=10_000), RunningProgram()
     threading.Timer(0.5, running.end).start()
     with lab_of(real, tmp_path) as lab:
         istioctl.does(CALLS[2:5])

@@ -215,6 +215,16 @@ def test_more_time_than_usual_is_said() -> None:
     assert "deadlines" not in Page(page([usual])).text + summary([usual])
 
 
+def test_gateways_that_were_installed_otherwise_than_the_mesh_are_said() -> None:
+    usual = report()
+    way = {"install": "istioctl-gateway-api", "gateways": "gateway-api"}
+    made = usual.model_copy(update={"provider": usual.provider.model_copy(update=way)})
+    assert made.file_name.endswith("-netns-istioctl-gateway-api-report.yaml")
+    assert "east-west gateways" in Page(page([made])).text
+    assert "east-west gateways" not in Page(page([usual])).text
+    assert "istioctl-gateway-api" in summary([made])
+
+
 def test_summary_of_success_is_a_table() -> None:
     lines = summary([report(), report(scenario=ONE_NETWORK)]).splitlines()
     assert len(lines) == 6

@@ -13,13 +13,14 @@ import yaml
 from mesh_examples import BUILT, SCENARIOS
 
 from mesh_fixtures.install import ids
+from mesh_fixtures.install.gateway_api import gateway_manifest
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.lab.image_archives import read_archive
 from tests.variants.clusters import with_other_names
 from tests.variants.gateways import (
     by_other_load_balancer,
     exposing_services,
-    gateway_of_api,
+    under_its_own_name,
     with_external_address,
     with_port,
 )
@@ -75,8 +76,9 @@ def test_a_gateway_at_another_port() -> None:
 def test_what_passes_services() -> None:
     assert exposing_services()["spec"]["selector"] == {"istio": "eastwestgateway"}
     assert exposing_services({"istio": "other"})["spec"]["selector"] == {"istio": "other"}
-    labels = gateway_of_api("network2")["metadata"]["labels"]
-    assert labels == {"topology.istio.io/network": "network2"}
+    gateway = under_its_own_name(gateway_manifest(TWO, "cluster2"), "eastwest")
+    labels = {"topology.istio.io/network": "network2"}
+    assert gateway["metadata"] == {"name": "eastwest", "labels": labels}
 
 
 def test_a_plan_of_other_names_runs_on_the_labs_clusters() -> None:

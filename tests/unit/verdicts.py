@@ -72,7 +72,7 @@ def mesh(
     view: FakeView, endpoints: Any = None, traffic: Any = None, *, has_samples: bool = True
 ) -> Any:
     """A mesh of which this was seen, and that nobody waits for."""
-    made = SimpleNamespace(
+    made: Any = SimpleNamespace(
         view=view,
         scenario=view.scenario,
         endpoints={} if endpoints is None else endpoints,

@@ -14,6 +14,7 @@ from mesh_fixtures.artifacts import gateway_api, helm
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import services_manifest
+from mesh_fixtures.install.gateway_api import gateway_manifest
 from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
@@ -98,7 +99,7 @@ def by_gateway_api(target: Target) -> Iterator[None]:
     """The last cluster's gateway is a Gateway of the Gateway API, which istiod deploys."""
     cluster = target.scenario.clusters[-1]
     definitions = gateway_api.ensure(target.progress).read_text(encoding="utf-8")
-    gateway = gateway_of_api(cluster.network)
+    gateway = under_its_own_name(gateway_manifest(target.scenario, cluster.name), "eastwest")
     with _without_the_guides(target, cluster.name):
         try:
             target.kubectl(*(cluster.name, "apply", "--server-side", "-f", "-"), stdin=definitions)
@@ -262,24 +263,11 @@ def by_other_load_balancer(service: Manifest) -> dict[str, Any]:
     return {**service, "spec": {**kept, **balancer}}
 
 
-def gateway_of_api(network: str) -> Manifest:
-    """An east-west gateway of the Gateway API (Istio: expose services, Gateway API)."""
-    listener = {
-        "name": "cross-network",
-        "hostname": "*.local",
-        "port": SERVICES_PORT,
-        "protocol": "TLS",
-        "tls": {
-            "mode": "Passthrough",
-            "options": {"gateway.istio.io/listener-protocol": "auto-passthrough"},
-        },
-    }
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": {"name": "eastwest", "labels": {names.NETWORK_LABEL: network}},
-        "spec": {"gatewayClassName": "istio", "listeners": [listener]},
-    }
+def under_its_own_name(gateway: Manifest, name: str) -> Manifest:
+    """A Gateway of the Gateway API whose owner has called it otherwise, and leaves it to istiod how
+    to call what it deploys.
+    """
+    return {**gateway, "metadata": {"name": name, "labels": gateway["metadata"]["labels"]}}
 
 
 def exposing_services(selector: Mapping[str, str] | None = None) -> Manifest:

@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.facts import (
 )
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
-from mesh_fixtures.install import ids
+from mesh_fixtures.install import gateway_api, ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
@@ -67,9 +67,14 @@ def network_of_gateway(case: Case) -> Iterator[Cause]:
         for service in facts.gateway_services:
             label = f"{NETWORK_LABEL}={spec.network}"
             shown = get(spec.name, f"service {service.name} --show-labels", service.namespace)
+            labelled, more = (
+                (f"{gateway_api.KIND}/{service.deployed_for}", "")
+                if service.deployed_for
+                else (f"service/{service.name}", f" (Helm: networkGateway={spec.network})")
+            )
             fix = (
                 f"kubectl --context={spec.name} -n {service.namespace} label --overwrite "
-                f"service/{service.name} {label} (Helm: networkGateway={spec.network})"
+                f"{labelled} {label}{more}"
             )
             if service.network not in ("", spec.network):
                 yield Cause(
@@ -81,8 +86,7 @@ def network_of_gateway(case: Case) -> Iterator[Cause]:
                     (Evidence(f"{NETWORK_LABEL}: {service.network}", shown),),
                     fix,
                 )
-            elif not service.network and facts.exposing(service):
-                exposing = listed(list(facts.exposing(service)))
+            elif not service.network and (exposing := _exposing(facts, service)):
                 yield Cause(
                     UNLABELLED,
                     (spec.name,),
@@ -108,7 +112,7 @@ def ports_of_gateway(case: Case) -> Iterator[Cause]:
             port = service.port(number)
             shown = get(spec.name, f"service {service.name} -o yaml", service.namespace)
             if port is None:
-                if not _is_advertised(case, spec):
+                if not _is_advertised(case, spec) and not _deployed([service]):
                     ports = listed([each.number for each in service.ports], "none")
                     yield Cause(
                         PORTLESS,
@@ -192,7 +196,9 @@ def services(case: Case) -> Iterator[Cause]:
         selecting = _selecting(case, spec, found)
         if listens and not selecting:
             continue  # by objects of the Gateway API
-        if not found:
+        if not found and (deployed := _deployed(facts.gateway_services)):
+            yield _without_listener(case, SERVICES, spec, facts, deployed[0], ports)
+        elif not found:
             yield _absent(SERVICES, spec, facts, ports, SERVICES_FILE, step)
         elif not selecting:
             yield _mismatch(case, spec, found, SERVICES_FILE, step)
@@ -220,7 +226,11 @@ def istiod(case: Case) -> Iterator[Cause]:
         found = _serving(facts, ISTIOD_PORTS)
         step = ids.expose_istiod(spec.name)
         missing = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
-        if missing:
+        if not found and (deployed := _deployed(facts.gateway_services)):
+            heard = {port for each in facts.gateways or () for port in each.ports}
+            if unheard := [port for port in ISTIOD_PORTS if port not in heard]:
+                yield _without_listener(case, ISTIOD, spec, facts, deployed[0], unheard)
+        elif missing:
             yield _absent(ISTIOD, spec, facts, missing, ISTIOD_FILE, step)
         elif not _selecting(case, spec, found):
             yield _mismatch(case, spec, found, ISTIOD_FILE, step)
@@ -331,9 +341,7 @@ def not_listening(case: Case) -> Iterator[Cause]:
                 f"istioctl --context={primary} proxy-status; then the log of the gateway's pod "
                 f"{seen.pod} in {spec.name}",
                 certainty="likely",
-                step=ids.expose_istiod(primary)
-                if {*missing} <= {*ISTIOD_PORTS}
-                else ids.expose_services(primary),
+                step=_exposing_step(case, primary, missing),
                 about=Subject((spec.name,)),
             )
 
@@ -481,6 +489,70 @@ def _absent(
             ),
         ),
         f"apply {file} in {spec.name} (step {step} of the plan)",
+        step=step,
+    )
+
+
+def _exposing(facts: ClusterFacts, service: Service) -> str:
+    """What passes services on at the pods of a Service; empty for nothing."""
+    if service.deployed_for and service.port(service.gateway_port):
+        return _gateway_of(service)
+    return listed(list(facts.exposing(service)), "")
+
+
+def _deployed(services: Sequence[Service]) -> list[Service]:
+    """Those that istiod made for Gateways of the Gateway API, with the ports of their listeners."""
+    return [each for each in services if each.deployed_for]
+
+
+def _gateway_of(service: Service) -> str:
+    return f"the Gateway {service.namespace}/{service.deployed_for} of the Gateway API"
+
+
+def _exposing_step(case: Case, primary: str, ports: Sequence[int]) -> str:
+    """The step of the plan that has gateways listen at some ports."""
+    if {*ports} <= {*ISTIOD_PORTS}:
+        return ids.expose_istiod(primary)
+    facts = case.facts.clusters.get(primary)
+    by_gateway_api = facts is not None and _deployed(facts.gateway_services)
+    return ids.gateway(primary) if by_gateway_api else ids.expose_services(primary)
+
+
+def _without_listener(
+    case: Case,
+    kind: Kind,
+    spec: ClusterSpec,
+    facts: ClusterFacts,
+    service: Service,
+    ports: Sequence[int],
+) -> Cause:
+    """A gateway that was deployed for a Gateway of the Gateway API, which has it listen nowhere."""
+    cluster, gateway = spec.name, _gateway_of(service)
+    what = "services are" if kind is SERVICES else "istiod is"
+    listener = f"give {gateway} a TLS listener of the mode Passthrough at {listed(ports)}"
+    if kind is SERVICES:
+        step = ids.gateway(cluster)
+        option = f"{gateway_api.LISTENER_OPTION}: {gateway_api.AUTO_PASSTHROUGH}"
+        hosts = f"*.{case.host.rpartition('.')[2]}"
+        remedy = f"{listener} for the hostname {hosts}, with the option {option}"
+    else:
+        step = ids.expose_istiod(cluster)
+        remedy = f"{listener}, and apply {gateway_api.ROUTES_FILE}, which passes it to istiod"
+    shown = get(cluster, f"{gateway_api.KIND} {service.deployed_for} -o yaml", service.namespace)
+    numbers = listed([each.number for each in service.ports])
+    return Cause(
+        kind,
+        (cluster,),
+        f"{what} not exposed in {cluster}: {gateway}, for which its east-west gateway was "
+        f"deployed, has it listen at no port {listed(ports)}",
+        (
+            Evidence(f"{service} was deployed for it with the ports {numbers}", shown),
+            *(
+                Evidence(f"{each.pod} listens at {listed(each.ports)}", each.source)
+                for each in facts.gateways or ()
+            ),
+        ),
+        f"{remedy} (step {step} of the plan)",
         step=step,
     )
 

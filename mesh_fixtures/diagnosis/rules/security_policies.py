@@ -25,6 +25,7 @@ from mesh_fixtures.diagnosis.facts import (
     Pod,
 )
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
+from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES
 from mesh_fixtures.verdict.authorization import OWN
 from mesh_fixtures.verdict.findings import Subject
@@ -43,7 +44,6 @@ IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=Reach.
 _DISABLE = "DISABLE"
 _ALLOW = "ALLOW"
 _ENFORCED = ("ALLOW", "DENY", "CUSTOM")
-_GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 _HELLOWORLD = {"app": "helloworld"}
 _DENIALS = ("RBAC: access denied", "HTTP 403")
 
@@ -333,7 +333,7 @@ def _applies(policy: Configuration) -> bool:
 def _selects(policy: Configuration, labels: Labels) -> bool:
     """Whether a policy holds for a gateway's pod with these labels."""
     if targets := _targets(policy):
-        return labels.get(_GATEWAY_NAME, "") in {
+        return labels.get(NAME_LABEL, "") in {
             str(each.get("name")) for each in targets if each.get("kind") == "Gateway"
         }
     return _matching(policy).items() <= labels.items()

@@ -48,7 +48,11 @@ class KindLab(BootedLab[KindBoot]):
             record.id, record.folder, record.journal, scenario, progress, engine, parts
         )
         charts = parts.helm.charts if parts.helm else None
-        super().__init__(record, booting, parts.tools, parts.images, charts, parts.earlier)
+        super().__init__(
+            *(record, booting, parts.tools, parts.images, charts, parts.earlier),
+            parts.methods,
+            parts.gateway_api,
+        )
         self._engine = engine
 
     def resume(self) -> bool:

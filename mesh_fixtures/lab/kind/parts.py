@@ -14,6 +14,7 @@ import yaml
 
 from mesh_fixtures.artifacts import catalog, gobuild, releases
 from mesh_fixtures.artifacts.cache import Cache, cache_root
+from mesh_fixtures.artifacts.gateway_api import digest_with
 from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.artifacts.part_source import BUILT, PartSource
@@ -21,6 +22,7 @@ from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet, NodeImage
 from mesh_fixtures.lab.kind.engine import Engine
+from mesh_fixtures.options import BY_ISTIOCTL, InstallMethods
 from mesh_fixtures.progress import Progress
 
 NODE_REPOSITORY: Final = "kindest/node"
@@ -51,11 +53,13 @@ class Parts:
         kind: the program.
         node_image: of every node; empty for the one that `kind` chooses itself.
         metallb: MetalLB's manifests.
-        helm: what Helm installs; None where istioctl does.
+        helm: what Helm installs; None where it installs nothing.
         archives: image archives to load into every node.
         images_of_host: images that the mesh and the add-ons want, which nodes pull otherwise.
         release: what is installed where it was made elsewhere; None where it is built.
         earlier: what meshes are installed with before they are upgraded; None without an upgrade.
+        methods: how meshes are installed.
+        gateway_api: file with the definitions of the Gateway API; None where none are needed.
     """
 
     digest: str
@@ -69,6 +73,8 @@ class Parts:
     images_of_host: tuple[str, ...] = ()
     release: Release | None = None
     earlier: Earlier | None = None
+    methods: InstallMethods = BY_ISTIOCTL
+    gateway_api: Path | None = None
 
     def on(self, engine: Engine) -> Parts:
         """The same, with those images of the host only that the engine has.
@@ -162,7 +168,15 @@ def gather(wanted: Wanted, progress: Progress) -> Parts:
         ArtifactError: one could not be built or fetched.
         MachineError: one is not there.
     """
-    return _released(wanted, progress) if wanted.source.is_released else _built(wanted, progress)
+    source = wanted.source
+    found = _released(wanted, progress) if source.is_released else _built(wanted, progress)
+    definitions = source.definitions(progress)
+    return replace(
+        found,
+        digest=digest_with(found.digest, definitions),
+        methods=source.methods,
+        gateway_api=definitions,
+    )
 
 
 def _built(wanted: Wanted, progress: Progress) -> Parts:

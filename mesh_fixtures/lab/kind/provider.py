@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import GATEWAY_API, Choice
 
 if TYPE_CHECKING:
     from mesh_fixtures.images import NodeImage
@@ -86,6 +86,7 @@ class KindProvider(Provider):
             istio_version=source.version,
             earlier=source.earlier,
             with_charts=source.charts is not None,
+            with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,
         )
 
@@ -102,7 +103,6 @@ class KindProvider(Provider):
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> KindLab:
-        from mesh_fixtures.artifacts.helm import method_name
         from mesh_fixtures.lab.kind.lab import KindLab
         from mesh_fixtures.lab.kind.parts import gather
         from mesh_fixtures.lab.opening import Blueprint, open_lab
@@ -117,7 +117,7 @@ class KindProvider(Provider):
             slotted=False,
             build=lambda record: KindLab(scenario, record, engine, parts, progress),
             trouble=(OSError,),
-            method=method_name(parts.helm),
+            method=parts.methods.name,
             bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)

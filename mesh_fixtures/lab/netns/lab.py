@@ -22,6 +22,7 @@ from mesh_fixtures.lab.netns.launch import path_of
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, router_namespace
 from mesh_fixtures.lab.netns.prepared import prepared_etcd
 from mesh_fixtures.lab.netns.teardown import tear_down
+from mesh_fixtures.options import BY_ISTIOCTL, InstallMethods
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
@@ -52,6 +53,8 @@ class NetnsLab(BootedLab[NetnsBoot]):
         artifacts: Artifacts,
         progress: Progress,
         helm: HelmInstall | None = None,
+        methods: InstallMethods = BY_ISTIOCTL,
+        gateway_api: Path | None = None,
     ) -> None:
         addresses = assign_addresses(scenario, record.slot)
         booting = NetnsBoot(
@@ -64,7 +67,9 @@ class NetnsLab(BootedLab[NetnsBoot]):
         )
         earlier = artifacts.earlier_installed(helm.earlier if helm else None)
         charts = helm.charts if helm else None
-        super().__init__(record, booting, tools, artifacts.images, charts, earlier)
+        super().__init__(
+            record, booting, tools, artifacts.images, charts, earlier, methods, gateway_api
+        )
         self._clusters = _clusters(booting)
 
     @property

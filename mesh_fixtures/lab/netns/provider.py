@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mesh_fixtures.artifacts import versions
 from mesh_fixtures.contract import Problem, Provider
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.options import Choice
+from mesh_fixtures.options import GATEWAY_API, Choice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,7 @@ class NetnsProvider(Provider):
             None if source.is_released else source.version,
             source.earlier,
             with_charts=source.charts is not None,
+            with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,
         )
 
@@ -135,13 +136,14 @@ class NetnsProvider(Provider):
 
     def prepare(self, progress: Progress) -> None:
         self._gather(progress)
+        self._source.definitions(progress)
 
     def open(
         self, scenario: Scenario, progress: Progress, *, reuse: bool = False, bare: bool = False
     ) -> NetnsLab:
         from pyroute2 import NetlinkError
 
-        from mesh_fixtures.artifacts.helm import method_name
+        from mesh_fixtures.artifacts.gateway_api import digest_with
         from mesh_fixtures.lab.addressing import assign_addresses
         from mesh_fixtures.lab.netns import machine
         from mesh_fixtures.lab.netns.lab import NetnsLab
@@ -153,16 +155,20 @@ class NetnsProvider(Provider):
         machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))
         assign_addresses(scenario, slot=0)
         artifacts, helm = self._gather(progress)
+        definitions, methods = self._source.definitions(progress), self._source.methods
+        runs = artifacts.digest if helm is None else helm.digest_with(artifacts.digest)
         blueprint = Blueprint(
             scenario=scenario,
             provider=self.name,
             engine="",
-            runs=artifacts.digest if helm is None else helm.digest_with(artifacts.digest),
+            runs=digest_with(runs, definitions),
             slotted=True,
-            build=lambda record: NetnsLab(scenario, record, artifacts, progress, helm),
+            build=lambda record: NetnsLab(
+                scenario, record, artifacts, progress, helm, methods, definitions
+            ),
             # what the machine's kernel and programs refuse with
             trouble=(OSError, RuntimeError, NetlinkError),
-            method=method_name(helm),
+            method=methods.name,
             bare=bare,
         )
         return open_lab(blueprint, progress, reuse=reuse)

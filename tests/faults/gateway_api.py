@@ -1,0 +1,43 @@
+"""A plugin of pytest that takes a listener from a Gateway: see `test_gateway_api`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Generator
+from typing import Final
+
+import pytest
+
+from mesh_fixtures.contract import SYSTEM_NAMESPACE, Lab
+from mesh_fixtures.install.gateway_api import KIND
+from mesh_fixtures.install.names import GATEWAY
+from mesh_fixtures.patience import patient
+
+CLUSTER: Final = "cluster2"
+_USERS: Final = {"name": "http", "port": 8080, "protocol": "HTTP"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
+    """The Gateway of a cluster is for users only, as when somebody edits it for these; and istiod
+    has deployed that.
+    """
+    done = yield
+    patch = json.dumps({"spec": {"listeners": [_USERS]}})
+    _kubectl(lab, "patch", f"{KIND}/{GATEWAY}", "--type=merge", "-p", patch)
+    listening = f'--for=jsonpath={{.spec.ports[?(@.name=="{_USERS["name"]}")].port}}'
+    _kubectl(lab, "wait", f"{listening}={_USERS['port']}", f"service/{GATEWAY}", "--timeout=30s")
+    return done
+
+
+def _kubectl(lab: Lab, *arguments: str) -> None:
+    subprocess.run(
+        [
+            *(str(lab.tools.kubectl), "--context", CLUSTER, "-n", SYSTEM_NAMESPACE),
+            *arguments,
+        ],
+        env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
+        check=True,
+        timeout=patient(60),
+    )
