@@ -27,7 +27,6 @@ from mesh_fixtures.commands import (
     choices,
     find_file,
     folder_of,
-    scenario_files,
 )
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
@@ -35,7 +34,7 @@ from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kind.provider import is_image
 from mesh_fixtures.options import OPTIONS, Choice, declare
 from mesh_fixtures.progress import Progress, Sink
-from mesh_fixtures.scenario import load_scenario
+from mesh_fixtures.scenario import load_scenario, scenario_files
 from tools.measuring import VARIABLE, Measurement
 
 PROJECT: Final = Path(__file__).parents[1]

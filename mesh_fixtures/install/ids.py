@@ -19,6 +19,10 @@ def istiod(cluster: str) -> str:
     return f"istiod/{cluster}"
 
 
+def default_revision(cluster: str) -> str:
+    return f"default-revision/{cluster}"
+
+
 def gateway(cluster: str) -> str:
     return f"gateway/{cluster}"
 

@@ -42,13 +42,17 @@ def plan(
         MachineError: the recipe is not valid for the version of Istio.
     """
     _require_known_istio(images, charts)
-    method: Method = Istioctl(istioctl) if charts is None else Helm(charts)
+    revision = scenario.revision or ""
+    method: Method = (
+        Istioctl(istioctl, revision=revision) if charts is None else Helm(charts, revision)
+    )
     steps: list[Step] = []
     for cluster in scenario.clusters:
         steps += _trust(cluster.name)
     for cluster in scenario.primaries:
         steps += _network_label(scenario, cluster.name)
         steps.append(_istiod(scenario, cluster.name, images, method))
+        steps += _default_revision(scenario, cluster.name, method)
         steps += _gateway_steps(scenario, cluster.name, images, method)
         steps += _exposure(scenario, cluster.name)
     secrets = _remote_secrets(scenario, istioctl)
@@ -59,6 +63,7 @@ def plan(
         steps.append(_remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
         steps.append(_attached(scenario, cluster.name))
+        steps += _default_revision(scenario, cluster.name, method)
         steps += _gateway_steps(scenario, cluster.name, images, method)
     steps += (secret for secret in secrets if secret.section == ENDPOINT_DISCOVERY_SECTION)
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=_variables(scenario))
@@ -151,7 +156,29 @@ def _istiod(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
         deadline=240,
         observe=(
             *names.pods_and_events(cluster),
-            names.logs(cluster, "istiod"),
+            names.logs(cluster, names.istiod(scenario.revision or "")),
+        ),
+    )
+
+
+def _default_revision(scenario: Scenario, cluster: str, method: Method) -> tuple[Step, ...]:
+    """Have the only revision that there is be the default one, too: which checks configuration, and
+    which those choose who name none; nothing without revisions
+    (source: Istio, Canary Upgrades, Default tag).
+    """
+    if scenario.revision is None:
+        return ()
+    is_primary = scenario.cluster(cluster).is_primary
+    return (
+        Step(
+            id=ids.default_revision(cluster),
+            cluster=cluster,
+            section=_section(scenario, cluster),
+            title=f"Make revision {scenario.revision} the default one in {cluster}",
+            needs=(ids.istiod(cluster) if is_primary else ids.attached(cluster),),
+            commands=method.make_default(scenario, cluster, seconds=60),
+            deadline=90,
+            observe=(names.webhooks(cluster),),
         ),
     )
 
@@ -244,7 +271,7 @@ def _exposure(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
                 cluster,
                 title,
                 ISTIOD_FILE,
-                istiod_manifest(scenario.cluster_domain),
+                istiod_manifest(scenario.cluster_domain, scenario.revision or ""),
             )
         )
     if scenario.exposes_services(cluster):
@@ -339,7 +366,7 @@ def _attached(scenario: Scenario, cluster: str) -> Step:
             names.webhooks(cluster),
             names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),
             names.system_kubectl(cluster, "get", "configmaps"),
-            names.logs(primary, "istiod"),
+            names.logs(primary, names.istiod(scenario.revision or "")),
         ),
     )
 
