@@ -269,6 +269,12 @@ class Lab(Protocol):
         """Proportional set size of all its processes in bytes; None where that is not known."""
         return None
 
+    def processor_seconds(self) -> float | None:
+        """Seconds of the processor that its running processes have taken, with those that they have
+        started and that have ended; None where that is not known.
+        """
+        return None
+
     def network_state(self) -> Mapping[str, str]:
         """Links, routes and filters of each node, as commands print them; empty where they cannot
         be read.

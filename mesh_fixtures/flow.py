@@ -38,6 +38,7 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
     Raises:
         StepFailed: a step of the plan failed.
         LabError: a part of the lab did not become ready.
+        MachineError: the mesh is to be upgraded, and cannot be.
         NotInstalled: existing clusters have nothing of Istio.
     """
     if lab.external:
@@ -77,9 +78,11 @@ def _installation(lab: Lab) -> Plan:
     """The installation of a lab's mesh: of the earlier version, where it will be upgraded."""
     from mesh_fixtures.install import names
     from mesh_fixtures.install.plan import plan, plan_of
+    from mesh_fixtures.install.upgrade import require_no_revision
 
     if lab.earlier is None:
         return plan_of(lab)
+    require_no_revision(lab.scenario)
     images = lab.earlier.images
     return plan(lab.scenario, images, lab.earlier.charts, names.istioctl_of(images.istio_version))
 

@@ -398,7 +398,8 @@ SELECTION: Final = (
 TOPOLOGY = Option(
     "mesh_topology",
     "",
-    "run this topology only: the exact name of a scenario file without its suffix; repeatable",
+    "run this topology only: the exact name of a scenario file without its suffix, those in the "
+    "folder's more/ included, which run only where they are named; repeatable",
     metavar="ID",
     repeatable=True,
 )

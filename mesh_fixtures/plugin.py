@@ -104,7 +104,8 @@ def _scenarios(config: pytest.Config) -> tuple[Scenario, ...]:
         if settings.external:
             config.stash[_SCENARIOS] = _scenario_of_existing(config, folder)
         else:
-            config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies)
+            words = selection.words_of(config)
+            config.stash[_SCENARIOS] = selection.choose(folder, settings.topologies, words)
     return config.stash[_SCENARIOS]
 
 

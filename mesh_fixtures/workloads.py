@@ -102,7 +102,7 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
     clusters = [cluster.name for cluster in scenario.clusters]
     steps: list[Step] = []
     for cluster in clusters:
-        steps += (_namespace(cluster), _service(cluster))
+        steps += (_namespace(scenario, cluster), _service(cluster))
     if scenario.has_choice_behind_gateway:
         steps += (_fresh_connections(scenario, primary.name) for primary in scenario.primaries)
     for cluster in clusters if scenario.dns_proxying else ():
@@ -356,10 +356,19 @@ def _kubectl(cluster: str, *arguments: str) -> tuple[str, ...]:
     return names.kubectl(cluster, "-n", SAMPLE_NAMESPACE, *arguments)
 
 
-def _namespace(cluster: str) -> Step:
+def injection_label(scenario: Scenario) -> str:
+    """Label of a namespace by which its pods get proxies of the mesh's istiod
+    (source: Istio, Installing the Sidecar; Canary Upgrades).
+    """
+    if scenario.revision is None:
+        return "istio-injection=enabled"
+    return f"{names.REVISION_LABEL}={scenario.revision}"
+
+
+def _namespace(scenario: Scenario, cluster: str) -> Step:
     create = names.kubectl(cluster, "create", "namespace", SAMPLE_NAMESPACE)
     label = names.kubectl(
-        cluster, "label", "namespace", SAMPLE_NAMESPACE, "istio-injection=enabled"
+        cluster, "label", "namespace", SAMPLE_NAMESPACE, injection_label(scenario)
     )
     return Step(
         id=ids.sample_namespace(cluster),

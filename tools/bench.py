@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures import patience, providers, records
+from mesh_fixtures import flow, patience, providers, records
 from mesh_fixtures.cli import execute
 from mesh_fixtures.commands import (
     add_patience,
@@ -27,7 +27,6 @@ from mesh_fixtures.commands import (
     choices,
     find_file,
     folder_of,
-    scenario_files,
 )
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.interruption import interruption
@@ -35,13 +34,16 @@ from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kind.provider import is_image
 from mesh_fixtures.options import OPTIONS, Choice, declare
 from mesh_fixtures.progress import Progress, Sink
-from mesh_fixtures.scenario import load_scenario
+from mesh_fixtures.scenario import as_yaml, load_scenario, scenario_files
+from tools import many_clusters, service_scale
 from tools.measuring import VARIABLE, Measurement
+from tools.service_scale import Size
 
 PROJECT: Final = Path(__file__).parents[1]
 CONFORMANCE_TESTS: Final = PROJECT / "tests" / "conformance"
 
 _STANDARD_ERROR = 2
+_ONE_NETWORK = "multi-primary"
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Measured:
     steps: dict[str, list[float]] = field(default_factory=dict)
     total: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
     def add(self, run: Measurement, total: float) -> None:
         for rows, values in ((self.phases, run.phases), (self.steps, run.steps)):
@@ -61,6 +64,13 @@ class Measured:
         self.phases.setdefault("start and end", []).append(other)
         self.total.append(total)
         self.memory.append(run.memory)
+        self.processor.append(run.processor)
+
+    @property
+    def medians(self) -> tuple[float, float, float]:
+        """Seconds, the processor's seconds, and MiB."""
+        total, processor, memory = map(statistics.median, (self.total, self.processor, self.memory))
+        return total, processor, memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,10 +86,31 @@ def _parser() -> ArgumentParser:
     parser.set_defaults(run=run, prog=parser.prog)
     parser.add_argument("scenario", nargs="*", help="ids or files (default: all of the folder)")
     parser.add_argument("--runs", type=_count, default=3, metavar="N", help="default: 3")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--kept",
         action="store_true",
         help="measure runs that take over a lab that an earlier run kept",
+    )
+    how.add_argument(
+        "--clusters",
+        type=_counts,
+        metavar="N,...",
+        help="measure meshes of so many clusters in place of scenarios: each primary has a remote, "
+        f"and the two a network; at most {many_clusters.MOST}",
+    )
+    usual = ",".join(map(str, service_scale.SIZES))
+    how.add_argument(
+        "--services",
+        type=_sizes,
+        nargs="?",
+        const=service_scale.SIZES,
+        metavar="SERVICES/ENDPOINTS,...",
+        help="measure no tests, but how the mesh bears so many services and endpoints in each "
+        "cluster, which are made by the API alone: how long it takes until the clients of other "
+        "clusters know a new endpoint, and the memory of istiod and proxies; --runs is the number "
+        f"of new endpoints in each cluster (sizes by default: {usual}; scenario by default: "
+        f"{_ONE_NETWORK})",
     )
     add_scenarios_folder(parser)
     add_provider(parser, repeatable=True)
@@ -89,31 +120,73 @@ def _parser() -> ArgumentParser:
         "Each run is one of pytest: all conformance tests on one topology. Providers are measured "
         "in turn, so that a change of the machine's load meets all of them. The table "
         "has the seconds of what comes one after another, which add up to the total; the memory of "
-        "the lab's processes (proportional set size); and the seconds of steps, which overlap."
+        "the lab's processes (proportional set size); the processor's seconds until the lab is "
+        "removed; and the seconds of steps, which overlap."
     )
     return parser
 
 
 def run(arguments: Namespace, sink: Sink) -> int:
-    files = _files(arguments)
-    asked = _asked(arguments)
-    for name, choice in asked.items():
-        provider = providers.make(choice)
-        providers.check_machine(provider)
-        _refuse_kept(name, [file.stem for file in files])
-        with interruption.holding():
-            provider.prepare(Progress("artifacts", sink))
-    medians: dict[str, list[float]] = {name: [] for name in asked}
+    with tempfile.TemporaryDirectory() as folder:
+        files = _files(arguments, Path(folder))
+        asked = _asked(arguments)
+        for name, choice in asked.items():
+            provider = providers.make(choice)
+            providers.check_machine(provider)
+            _refuse_kept(name, [file.stem for file in files])
+            with interruption.holding():
+                provider.prepare(Progress("artifacts", sink))
+        if arguments.services:
+            _measure_services(files, asked, arguments, sink)
+        else:
+            _measure_runs(files, asked, arguments, sink)
+    return 0
+
+
+def _measure_runs(
+    files: Sequence[Path], asked: Mapping[str, Choice], arguments: Namespace, sink: Sink
+) -> None:
+    found: dict[str, list[Measured]] = {name: [] for name in asked}
     for file in files:
         for name, measured in _measured(file, asked, arguments, sink).items():
-            title = _title(file.stem + (f" on {name}" if len(asked) > 1 else ""), arguments)
+            title = _title(_on(file.stem, name, asked), arguments)
             print("\n".join(table(title, measured)) + "\n", flush=True)
-            medians[name].append(statistics.median(measured.total))
-    if len(files) > 1:
-        for name, each in medians.items():
-            where = f" on {name}" if len(asked) > 1 else ""
-            print(f"sum of the medians{where}: {sum(each):.1f} s")
-    return 0
+            found[name].append(measured)
+    if arguments.clusters:
+        for name, each in found.items():
+            title = _on("clusters", name, asked)
+            rows = [measured.medians for measured in each]
+            print("\n".join(many_clusters.table(title, arguments.clusters, rows)))
+    elif len(files) > 1:
+        for name, each in found.items():
+            total = sum(measured.medians[0] for measured in each)
+            print(f"{_on('sum of the medians', name, asked)}: {total:.1f} s")
+
+
+def _measure_services(
+    files: Sequence[Path], asked: Mapping[str, Choice], arguments: Namespace, sink: Sink
+) -> None:
+    scenarios = [load_scenario(file) for file in files]
+    for scenario in scenarios:
+        service_scale.require_measurable(scenario)
+    for scenario in scenarios:
+        for name, choice in asked.items():
+            progress = Progress(scenario.id, sink)
+            with interruption.holding():
+                lab = providers.make(choice).open(scenario, progress.within("clusters"))
+                try:
+                    flow.bring_up(lab, progress, overlap=False, recorded=False)
+                    found = service_scale.measure(lab, arguments.services, arguments.runs, progress)
+                finally:
+                    with interruption.removing():
+                        lab.close()
+            title = _on(scenario.id, name, asked)
+            print("\n".join(service_scale.table(title, found)) + "\n", flush=True)
+
+
+def _on(what: str, provider: str, asked: Mapping[str, Choice]) -> str:
+    """What was measured, with the provider where there are several."""
+    return f"{what} on {provider}" if len(asked) > 1 else what
 
 
 def _asked(arguments: Namespace) -> dict[str, Choice]:
@@ -205,6 +278,8 @@ def table(title: str, measured: Measured) -> Sequence[str]:
     rows += _rows({"total, seconds": measured.total})
     if any(measured.memory):
         rows += _rows({"memory, MiB": measured.memory}, digits=0)
+    if any(measured.processor):
+        rows += _rows({"processor, seconds": measured.processor})
     if measured.steps:
         rows.append(("steps, overlapping", "", "", ""))
         rows += _rows(measured.steps, "  ")
@@ -231,9 +306,29 @@ def _title(topology: str, arguments: Namespace) -> str:
     return f"{topology}, {runs}{' on a kept lab' if arguments.kept else ''}"
 
 
-def _files(arguments: Namespace) -> list[Path]:
-    if arguments.scenario:
+def _files(arguments: Namespace, made: Path) -> list[Path]:
+    """Files of the scenarios to measure.
+
+    Args:
+        made: folder for those that are made for it.
+    """
+    if arguments.clusters:
+        if arguments.scenario:
+            raise ScenarioError(
+                wanted="scenarios, or numbers of clusters",
+                seen="both",
+                where="--clusters",
+                remedy=f"leave out {' '.join(arguments.scenario)}",
+            )
+        found = []
+        for count in arguments.clusters:
+            scenario = many_clusters.mesh_of(count)
+            found.append(made / f"{scenario.id}.yaml")
+            found[-1].write_text(as_yaml(scenario), encoding="utf-8")
+    elif arguments.scenario:
         found = [find_file(name, arguments) for name in arguments.scenario]
+    elif arguments.services:
+        found = [find_file(_ONE_NETWORK, arguments)]
     else:
         found = scenario_files(folder_of(arguments))
     for file in found:
@@ -273,6 +368,20 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    found = [_count(each) for each in text.split(",")]
+    if max(found) > many_clusters.MOST:
+        raise ArgumentTypeError(f"{text!r} has more than {many_clusters.MOST} clusters")
+    return found
+
+
+def _sizes(text: str) -> list[Size]:
+    try:
+        return [Size.read(each) for each in text.split(",")]
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

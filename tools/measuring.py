@@ -36,17 +36,21 @@ class Measurement:
             start of the process and its end.
         steps: seconds of each step; over several clusters, of the slowest. They overlap.
         memory: most MiB that the labs' processes were seen to use.
+        processor: seconds of the processor that this process, what it has started, and the lab's
+            processes have taken until the lab is removed; 0.0 where the provider does not know.
     """
 
     phases: dict[str, float] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
     memory: float = 0.0
+    processor: float = 0.0
 
     def add(self, phase: str, seconds: float) -> None:
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
 
 _measurement = Measurement()
+_labs: list[Lab] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,7 +69,18 @@ def pytest_fixture_setup(
 def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
     result = yield
     _measurement.memory = max(_measurement.memory, memory_of(lab))
+    _labs.append(lab)
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """The lab is removed by the last one."""
+    if nextitem is None and _labs:
+        of_labs = [each.processor_seconds() for each in _labs]
+        known = [each for each in of_labs if each is not None]
+        if len(known) == len(_labs):
+            _measurement.processor = sum(os.times()[:4]) + sum(known)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -29,7 +29,12 @@ from mesh_fixtures.requirements.registry import (  # noqa: E402
     markdown_entries,
     markdown_table,
 )
-from mesh_fixtures.scenario import Scenario, load_scenarios  # noqa: E402
+from mesh_fixtures.scenario import (  # noqa: E402
+    Scenario,
+    load_more,
+    load_scenarios,
+    more_files,
+)
 
 MARK: Final = re.compile(r"^<!-- made here: ([a-z ]+) -->$", re.MULTILINE)
 SCHEMAS: Final = "schemas"
@@ -50,11 +55,20 @@ def rendered(page: str) -> str:
 
 def topologies() -> str:
     """The topologies that the project ships."""
+    folder = ROOT / "scenarios"
+    usual = load_scenarios(folder)
+    more = load_more(folder, [file.stem for file in more_files(folder)])
     rows = (
-        (f"`{each.id}`", each.title, _clusters(each), str(len(each.networks)))
-        for each in load_scenarios(ROOT / "scenarios")
+        (
+            f"`{each.id}`",
+            each.title,
+            _clusters(each),
+            str(len(each.networks)),
+            "by default" if each in usual else "by name",
+        )
+        for each in (*usual, *more)
     )
-    return _table(("id", "title", "clusters", "networks"), rows)
+    return _table(("id", "title", "clusters", "networks", "verified"), rows)
 
 
 def _clusters(scenario: Scenario) -> str:

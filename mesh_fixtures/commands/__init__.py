@@ -15,7 +15,14 @@ from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.options import AUTO, Choice, Given, Option
 from mesh_fixtures.options_file import OptionsFile
 from mesh_fixtures.progress import Sink
-from mesh_fixtures.scenario import SUFFIXES, Scenario, default_folder, load_scenario
+from mesh_fixtures.scenario import (
+    SUFFIXES,
+    Scenario,
+    default_folder,
+    load_scenario,
+    more_files,
+    scenario_files,
+)
 
 FILE: Final = "options_file"
 """Of parsed arguments: what the options file says."""
@@ -214,10 +221,11 @@ def find_file(name: str, arguments: Namespace) -> Path:
     if is_file(name):
         return Path(name)
     folder = folder_of(arguments)
-    for file in scenario_files(folder):
+    files = [*scenario_files(folder), *more_files(folder)]
+    for file in files:
         if file.stem == name:
             return file
-    known = ", ".join(file.stem for file in scenario_files(folder))
+    known = ", ".join(file.stem for file in files)
     raise ScenarioError(
         wanted=f"one of {known}" if known else "a folder of scenario files",
         seen=name if known else "none",
@@ -241,10 +249,3 @@ def is_file(name: str) -> bool:
 def folder_of(arguments: Namespace) -> Path:
     """Folder in which scenarios are looked up by id."""
     return look_up(arguments, options.SCENARIOS).path or default_folder(Path.cwd())
-
-
-def scenario_files(folder: Path) -> list[Path]:
-    """Files of a folder that may be scenarios, by name; none when there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mesh_fixtures.commands import scenario_files
 from mesh_fixtures.progress import Sink
-from mesh_fixtures.scenario import default_folder
+from mesh_fixtures.scenario import default_folder, more_files, scenario_files
 
 SUMMARY = "print a shell's completion of this command"
 
@@ -40,7 +39,8 @@ def completion(parser: ArgumentParser, shell: str) -> str:
     """The completion of a command and of those below it; the parser is of no other use then."""
     import shtab
 
-    scenarios = [each.stem for each in scenario_files(default_folder(Path.cwd()))]
+    folder = default_folder(Path.cwd())
+    scenarios = [each.stem for each in (*scenario_files(folder), *more_files(folder))]
     for action in _actions(parser):
         if action.metavar in _FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -25,11 +25,15 @@ _DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
 _ISTIOD_SERVICE_PORTS: Final = {_DISCOVERY_PORT: 15012, _WEBHOOK_PORT: 443}
 
 
-def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
-    """Gateway and VirtualService that pass discovery and the webhook to istiod, as YAML."""
+def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN, revision: str = "") -> str:
+    """Gateway and VirtualService that pass discovery and the webhook to istiod, as YAML.
+
+    Args:
+        revision: of the only istiod there is; empty for the default one.
+    """
     names_of_ports = {_DISCOVERY_PORT: "tls-istiod", _WEBHOOK_PORT: "tls-istiodwebhook"}
     servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in names_of_ports.items()]
-    service = _istiod_service("", ["*"], cluster_domain)
+    service = _istiod_service(revision, ["*"], cluster_domain)
     return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
 
 

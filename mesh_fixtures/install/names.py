@@ -6,15 +6,13 @@ import re
 from typing import Final
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE as SYSTEM_NAMESPACE
+from mesh_fixtures.scenario import DEFAULT_REVISION as DEFAULT_REVISION
 
 GATEWAY: Final = "istio-eastwestgateway"
 NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
 REVISION_LABEL: Final = "istio.io/rev"
-DEFAULT_REVISION: Final = "default"
-"""The revision of what was installed without one (source: Istio, Canary Upgrades)."""
-
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
 """Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
 

@@ -7,6 +7,7 @@ from typing import Final
 from mesh_fixtures import supported
 from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import Lab
+from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import gateway_api, ids, names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
@@ -52,9 +53,18 @@ def plan(
     if methods is None:
         methods = BY_ISTIOCTL if charts is None else BY_HELM
     _require_known_istio(images, charts, methods)
-    method = _method(methods.mesh, charts, istioctl)
     by_api = methods.gateways == GATEWAY_API
-    for_gateways = GatewayApi() if by_api else _method(methods.gateways, charts, istioctl)
+    revision = scenario.revision or ""
+    if by_api and revision:
+        raise MachineError(
+            wanted="a topology whose mesh is installed without a revision, for gateways by the "
+            "Gateway API",
+            seen=f"revision {revision}",
+            where=scenario.id,
+            remedy="leave out --mesh-gateways, or select another by --mesh-topology",
+        )
+    method = _method(methods.mesh, charts, istioctl, revision)
+    for_gateways = GatewayApi() if by_api else _method(methods.gateways, charts, istioctl, revision)
     steps: list[Step] = []
     for cluster in scenario.clusters:
         steps += _trust(cluster.name)
@@ -62,6 +72,7 @@ def plan(
         steps += _network_label(scenario, cluster.name)
         steps += _definitions(scenario, cluster.name, methods)
         steps.append(_istiod(scenario, cluster.name, images, methods, method))
+        steps += _default_revision(scenario, cluster.name, method)
         steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
         steps += _exposure(scenario, cluster.name, methods)
     secrets = _remote_secrets(scenario, istioctl)
@@ -72,6 +83,7 @@ def plan(
         steps.append(_remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
         steps.append(_attached(scenario, cluster.name))
+        steps += _default_revision(scenario, cluster.name, method)
         steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
     steps += (secret for secret in secrets if secret.section == ENDPOINT_DISCOVERY_SECTION)
     has_definitions = any(_definitions(scenario, each.name, methods) for each in scenario.primaries)
@@ -88,12 +100,12 @@ def plan_of(lab: Lab) -> Plan:
     return plan(lab.scenario, lab.images, lab.charts, methods=lab.methods)
 
 
-def _method(name: str, charts: Charts | None, istioctl: str) -> Method:
+def _method(name: str, charts: Charts | None, istioctl: str, revision: str) -> Method:
     if name != HELM:
-        return Istioctl(istioctl)
+        return Istioctl(istioctl, revision=revision)
     if charts is None:
         raise ValueError(f"{name} needs charts to install")
-    return Helm(charts)
+    return Helm(charts, revision)
 
 
 def _variables(scenario: Scenario) -> tuple[str, ...]:
@@ -208,7 +220,29 @@ def _istiod(
         deadline=240,
         observe=(
             *names.pods_and_events(cluster),
-            names.logs(cluster, "istiod"),
+            names.logs(cluster, names.istiod(scenario.revision or "")),
+        ),
+    )
+
+
+def _default_revision(scenario: Scenario, cluster: str, method: Method) -> tuple[Step, ...]:
+    """Have the only revision that there is be the default one, too: which checks configuration, and
+    which those choose who name none; nothing without revisions
+    (source: Istio, Canary Upgrades, Default tag).
+    """
+    if scenario.revision is None:
+        return ()
+    is_primary = scenario.cluster(cluster).is_primary
+    return (
+        Step(
+            id=ids.default_revision(cluster),
+            cluster=cluster,
+            section=_section(scenario, cluster),
+            title=f"Make revision {scenario.revision} the default one in {cluster}",
+            needs=(ids.istiod(cluster) if is_primary else ids.attached(cluster),),
+            commands=method.make_default(scenario, cluster, seconds=60),
+            deadline=90,
+            observe=(names.webhooks(cluster),),
         ),
     )
 
@@ -300,7 +334,7 @@ def _exposure(scenario: Scenario, cluster: str, methods: InstallMethods) -> tupl
         file, manifest = (
             (gateway_api.ROUTES_FILE, gateway_api.routes_manifest(domain))
             if by_api
-            else (ISTIOD_FILE, istiod_manifest(domain))
+            else (ISTIOD_FILE, istiod_manifest(domain, scenario.revision or ""))
         )
         title = f"Expose the control plane of {cluster}"
         exposed.append(_applied(ids.expose_istiod(cluster), cluster, title, file, manifest))
@@ -390,7 +424,7 @@ def _attached(scenario: Scenario, cluster: str) -> Step:
             names.webhooks(cluster),
             names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),
             names.system_kubectl(cluster, "get", "configmaps"),
-            names.logs(primary, "istiod"),
+            names.logs(primary, names.istiod(scenario.revision or "")),
         ),
     )
 

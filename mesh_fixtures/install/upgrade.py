@@ -101,6 +101,7 @@ def upgrade(
         MachineError: Istio does not support an upgrade from one to the other.
     """
     require_supported(old, new, strategy)
+    require_no_revision(scenario)
     steps = _Steps(scenario, old, new, strategy)
     moved = [phase for primary in scenario.primaries for phase in _group(steps, primary.name)]
     if strategy == "in-place":
@@ -152,6 +153,21 @@ def require_supported(old: Version, new: Version, strategy: Strategy) -> None:
         where=f"upgrade {strategy}",
         remedy="choose others by --mesh-upgrade-from and --mesh-istio",
     )
+
+
+def require_no_revision(scenario: Scenario) -> None:
+    """See to it that what is upgraded is the default revision.
+
+    Raises:
+        MachineError: it is another.
+    """
+    if scenario.revision is not None:
+        raise MachineError(
+            wanted="a topology whose mesh is installed without a revision, to upgrade it",
+            seen=f"revision {scenario.revision}",
+            where=scenario.id,
+            remedy="leave out --mesh-upgrade-from, or select another by --mesh-topology",
+        )
 
 
 def _members(scenario: Scenario, primary: str) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         SECRETS,
         DEPLOYMENTS,
         STATEFUL_SETS,
+        ENDPOINT_SLICES,
         DESTINATION_RULES,
         AUTHORIZATION_POLICIES,
         SIDECARS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mesh_fixtures.errors import LabError
@@ -112,6 +112,21 @@ def descendants(roots: Sequence[int]) -> set[int]:
             found.add(pid)
             todo.extend(children.get(pid, []))
     return found
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Seconds of the processor that these processes have taken, and their children that have ended
+    and were waited for (proc(5): utime, stime, cutime and cstime of /proc/pid/stat).
+    """
+    ticks = 0
+    for pid in pids:
+        try:
+            stat = (_PROC / str(pid) / "stat").read_text()
+        except OSError:
+            continue
+        # from the third field on, which follows a name that may hold anything
+        ticks += sum(map(int, stat[stat.rindex(")") + 2 :].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def proportional_set_size(pids: set[int]) -> int:

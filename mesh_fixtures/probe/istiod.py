@@ -92,7 +92,7 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     """What an istiod's debug interface answers to a GET.
 
     Args:
-        path: begins with `/debug/`.
+        path: begins with `/debug/`, or is `/metrics`.
 
     Raises:
         ProbeError: no answer.

@@ -1,14 +1,19 @@
 """What to verify, as data: clusters, networks, roles, and the facts that follow from them."""
 
 from mesh_fixtures.scenario.file import (
+    MORE,
     SUFFIXES,
     as_yaml,
     default_folder,
+    load_more,
     load_scenario,
     load_scenarios,
+    more_files,
+    scenario_files,
 )
 from mesh_fixtures.scenario.model import (
     CLUSTER_DOMAIN,
+    DEFAULT_REVISION,
     DNS_LABEL,
     FEATURES,
     ISTIOD_PORTS,
@@ -23,9 +28,11 @@ from mesh_fixtures.scenario.model import (
 
 __all__ = [
     "CLUSTER_DOMAIN",
+    "DEFAULT_REVISION",
     "DNS_LABEL",
     "FEATURES",
     "ISTIOD_PORTS",
+    "MORE",
     "SERVICES_PORT",
     "STATUS_PORT",
     "SUFFIXES",
@@ -36,6 +43,9 @@ __all__ = [
     "Scenario",
     "as_yaml",
     "default_folder",
+    "load_more",
     "load_scenario",
     "load_scenarios",
+    "more_files",
+    "scenario_files",
 ]

@@ -5,9 +5,9 @@ and written.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -44,6 +44,9 @@ DEEPEST = 8
 """Levels of nesting that are read; a scenario needs four."""
 
 SUFFIXES = (".yaml", ".yml")
+MORE: Final = "more"
+"""Folder, in one of scenario files, of those that are used only where their ids are given."""
+
 LONGEST_QUOTE = 60
 
 _BOOLEAN = TypeAdapter(bool)
@@ -79,13 +82,51 @@ def load_scenarios(folder: Path) -> tuple[Scenario, ...]:
         ScenarioError: there is none, two have the same id, or some cannot be used; names them all.
     """
     try:
-        found = [file for file in folder.iterdir() if file.suffix in SUFFIXES]
+        found = _files_in(folder)
     except OSError as error:
         wanted = "a folder of scenario files"
         raise ScenarioError(wanted=wanted, seen=str(error), where=str(folder)) from error
+    if not found:
+        wanted = f"scenario files (*{', *'.join(SUFFIXES)})"
+        raise ScenarioError(wanted=wanted, seen="none", where=str(folder))
+    return _load(found, folder)
+
+
+def load_more(folder: Path, ids: Container[str]) -> tuple[Scenario, ...]:
+    """Read and check those files in `MORE` of a folder that have one of these ids.
+
+    Raises:
+        ScenarioError: as `load_scenarios`, but there may be none; or the folder itself has one of
+            the same id.
+    """
+    found = [file for file in more_files(folder) if file.stem in ids]
+    for file in found:
+        usual = [each for each in scenario_files(folder) if each.stem == file.stem]
+        if usual:
+            wanted, seen = "each id once", f"{usual[0]} of the same id"
+            raise ScenarioError(wanted=wanted, seen=seen, where=str(file))
+    return _load(found, folder / MORE)
+
+
+def scenario_files(folder: Path) -> list[Path]:
+    """Files of a folder that may be scenarios, by name; none when there is no such folder."""
+    return _files_in(folder) if folder.is_dir() else []
+
+
+def more_files(folder: Path) -> list[Path]:
+    """Likewise, those in `MORE` of a folder."""
+    return scenario_files(folder / MORE)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found = (file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    return sorted(found, key=lambda file: file.stem)
+
+
+def _load(files: Iterable[Path], folder: Path) -> tuple[Scenario, ...]:
     scenarios: dict[str, Scenario] = {}
     refused: list[ScenarioError] = []
-    for file in sorted(found, key=lambda file: file.stem):
+    for file in files:
         try:
             scenario = load_scenario(file)
             if scenario.id in scenarios:
@@ -99,9 +140,6 @@ def load_scenarios(folder: Path) -> tuple[Scenario, ...]:
     if refused:
         seen = "\n".join(str(error) for error in refused)
         raise ScenarioError(wanted="usable scenarios", seen=seen, where=str(folder))
-    if not scenarios:
-        wanted = f"scenario files (*{', *'.join(SUFFIXES)})"
-        raise ScenarioError(wanted=wanted, seen="none", where=str(folder))
     return tuple(scenarios.values())
 
 
@@ -156,6 +194,7 @@ def _check(
         others=others,
         clusterDomain=str(content.get("clusterDomain", CLUSTER_DOMAIN)),
         dnsProxying=_BOOLEAN.validate_python(content.get("dnsProxying", False)),
+        revision=str(content["revision"]) if "revision" in content else None,
     )
     return scenario, ()
 
@@ -301,6 +340,8 @@ def as_yaml(scenario: Scenario) -> str:
         lines.append(_line({"clusterDomain": whole["clusterDomain"]}))
     if scenario.dns_proxying:
         lines.append(_line({"dnsProxying": True}))
+    if scenario.revision:
+        lines.append(_line({"revision": scenario.revision}))
     return "".join(f"{line}\n" for line in lines)
 
 

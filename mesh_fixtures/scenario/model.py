@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from mesh_fixtures.scenario.rules import contradictions
 
@@ -26,12 +34,28 @@ LOCALITY: Final = f"^{_LABEL}(/{_LABEL})?$"
 CLUSTER_DOMAIN: Final = "cluster.local"
 """Domain of a cluster's Services by default (Kubernetes: DNS for Services and Pods)."""
 
+DEFAULT_REVISION: Final = "default"
+"""The revision of what was installed without one (source: Istio, Canary Upgrades)."""
+
+
+def _of_its_own(revision: str) -> str:
+    if revision == DEFAULT_REVISION:
+        raise PydanticCustomError(
+            "default_revision", "another name, or no such key for an installation without revision"
+        )
+    return revision
+
+
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63)]
 # It is part of the names of files.
 ClusterName = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=200)]
 Domain = Annotated[str, StringConstraints(pattern=DOMAIN, max_length=100)]
 Locality = Annotated[str, StringConstraints(pattern=LOCALITY, max_length=127)]
+# It is part of the names of Services.
+Revision = Annotated[
+    str, StringConstraints(pattern=DNS_LABEL, max_length=50), AfterValidator(_of_its_own)
+]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Role = Literal["primary", "remote"]
@@ -135,6 +159,7 @@ _DEFAULTS: Final[dict[str, object]] = {
     "others": [],
     "clusterDomain": CLUSTER_DOMAIN,
     "dnsProxying": False,
+    "revision": None,
 }
 _OF_CLUSTER: Final[dict[str, object]] = {"locality": None, "nodeLocalities": []}
 """Values of later keys that digests leave out: those of what says nothing of them."""
@@ -151,6 +176,8 @@ class Scenario(_Spec):
         others: names of clusters that belong to the mesh as well, of which nothing is verified.
         cluster_domain: of Kubernetes' DNS, the same in all clusters.
         dns_proxying: whether proxies answer their pods' DNS queries for what the mesh has.
+        revision: as which every istiod is installed; None for an installation without revision
+            (source: Istio, Canary Upgrades).
 
     Raises:
         pydantic.ValidationError: a value is malformed, or values contradict each other.
@@ -164,6 +191,7 @@ class Scenario(_Spec):
     others: tuple[ClusterName, ...] = ()
     cluster_domain: Domain = Field(default=CLUSTER_DOMAIN, alias="clusterDomain")
     dns_proxying: bool = Field(default=False, alias="dnsProxying")
+    revision: Revision | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,29 +46,52 @@ class Chosen:
     scenario: Scenario
 
 
-def choose(folder: Path, topologies: Sequence[str]) -> tuple[Scenario, ...]:
-    """Read the scenarios of a folder and keep those asked for, in the folder's order.
+def choose(
+    folder: Path, topologies: Sequence[str], words: Iterable[str] = ()
+) -> tuple[Scenario, ...]:
+    """Read the scenarios of a folder and keep those asked for, in the folder's order: all, and of
+    those in its folder `more`, those that are named.
 
     Args:
         topologies: exact ids; empty means all.
+        words: what else may name scenarios, as `words_of` finds it.
 
     Raises:
         pytest.UsageError: a file cannot be used, or an id is not there.
     """
-    from mesh_fixtures.scenario import load_scenarios
+    from mesh_fixtures.scenario import load_more, load_scenarios, more_files
 
+    more = [file.stem for file in more_files(folder)]
+    named = {*topologies, *(each for each in more if any(_names(word, each) for word in words))}
     try:
-        scenarios = load_scenarios(folder)
+        scenarios = (*load_scenarios(folder), *load_more(folder, named))
     except ScenarioError as error:
         raise pytest.UsageError(str(error)) from error
     known = [scenario.id for scenario in scenarios]
     for topology in topologies:
         if topology not in known:
+            valid = dict.fromkeys([*known, *more])
             raise pytest.UsageError(
                 f"--mesh-topology: there is no {topology!r} in {folder}; "
-                f"valid values: {', '.join(known)}"
+                f"valid values: {', '.join(valid)}"
             )
     return tuple(s for s in scenarios if not topologies or s.id in topologies)
+
+
+def words_of(config: pytest.Config) -> frozenset[str]:
+    """What a run was asked for by, where ids of scenarios may be among it: the words of `-k`, and
+    the parameters of tests that are named.
+    """
+    expression: str = config.getoption("keyword", "")
+    parameters = (argument.partition("[")[2] for argument in config.args)
+    return frozenset({*re.findall(r"[^\s()]+", expression), *filter(None, parameters)})
+
+
+def _names(word: str, scenario: str) -> bool:
+    """Whether a word is a scenario's id, or begins with it as ids of tests do; `-k` takes small
+    letters for capital ones.
+    """
+    return re.match(rf"{re.escape(scenario)}(-|\]|$)", word, re.IGNORECASE) is not None
 
 
 def choose_for(folder: Path, topologies: Sequence[str], clusters: Sequence[str]) -> Scenario:

@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
 
 SECONDS: Final[Mapping[str, float]] = {
+    "four-networks": 90,
     "multi-primary": 43,
     "multi-primary-multi-network": 48,
+    "multi-primary-multi-network-revision": 50,
+    "multi-primary-revision": 45,
     "primary-remote": 42,
+    "primary-remote-and-primary": 70,
     "primary-remote-multi-network": 57,
+    "primary-remote-multi-network-revision": 59,
+    "primary-remote-revision": 44,
     "three-clusters-two-networks": 66,
     "two-regions": 51,
+    "two-remotes-two-networks": 70,
 }
 """By topology, from the first step to a clean machine, as `measured` reads it from reports of a run
 on the embedded lab with 2 cores. Only how they compare matters."""

@@ -59,6 +59,14 @@ def test_the_same_is_selected_as_in_the_checkout(installed: Installed, empty: Pa
     assert list(empty.iterdir()) == []
 
 
+def test_topologies_that_are_verified_only_by_name(installed: Installed, empty: Path) -> None:
+    looking = ("--collect-only", "-q")
+    done = succeed(installed.command, "verify", "four-networks", *looking, folder=empty)
+    assert selected(done)
+    assert all(each.startswith("four-networks-") for each in selected(done))
+    assert "(four-networks)" in succeed(installed.command, "plan", "four-networks", folder=empty)
+
+
 def test_the_suite_is_a_package(installed: Installed, empty: Path) -> None:
     pytest_ = (installed.python, "-m", "pytest", "-p", "no:cacheprovider")
     looking = ("--pyargs", "mesh_fixtures.suite", "--collect-only", "-q")

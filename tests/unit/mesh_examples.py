@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario, load_scenarios
+from mesh_fixtures.scenario import (
+    ClusterSpec,
+    NetworkSpec,
+    Scenario,
+    load_more,
+    load_scenarios,
+    more_files,
+)
 
 TWO_PRIMARIES = """\
 title: two primaries
@@ -49,9 +56,15 @@ REPOSITORY = Charts(
     "4567",
 )
 
-SCENARIOS = {
-    scenario.id: scenario for scenario in load_scenarios(Path(__file__).parents[2] / "scenarios")
+_FOLDER = Path(__file__).parents[2] / "scenarios"
+SCENARIOS = {scenario.id: scenario for scenario in load_scenarios(_FOLDER)}
+MORE = {
+    scenario.id: scenario
+    for scenario in load_more(_FOLDER, [file.stem for file in more_files(_FOLDER)])
 }
+"""Those that are verified only where they are named."""
+
+SHIPPED = {**SCENARIOS, **MORE}
 
 
 @st.composite

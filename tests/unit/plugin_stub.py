@@ -157,6 +157,9 @@ class StubLab:
                 wanted="an installed mesh", seen="none", where="step istiod", remedy="think"
             )
 
+    def processor_seconds(self) -> float | None:
+        return None
+
     def memory(self) -> int | None:
         return 1000 * 1024 * 1024
 

@@ -11,10 +11,13 @@ from mesh_examples import SCENARIOS as EXAMPLES
 from plugin_stub import QUICK, Behaviour, StubProvider, conftest, recorded
 
 from mesh_fixtures import records
+from mesh_fixtures.contract import Lab
 from mesh_fixtures.lab.upkeep import Removed
 from mesh_fixtures.options import Choice
+from mesh_fixtures.progress import Progress
 from tools import bench
 from tools.measuring import Measurement
+from tools.service_scale import NOTHING, Figures, Size
 
 SCENARIOS = ("--scenarios", str(Path(__file__).parents[2] / "scenarios"))
 
@@ -145,7 +148,65 @@ def test_a_lab_that_somebody_keeps_is_left_alone(
     assert runs == []
 
 
-@pytest.mark.parametrize("arguments", [["--runs=0"], ["--patience=0.5"], ["--provider=pony"]])
+def test_numbers_of_clusters_have_a_table_of_their_own(
+    measured: Callable[..., list[tuple[str, bool]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = measured(40.0, 90.0)
+    assert bench.main(["--clusters", "2,4", "--runs", "1"]) == 0
+    assert runs == [("clusters-2", False), ("clusters-4", False)]
+    assert rows(capsys.readouterr().out.splitlines())[-3:] == [
+        ["clusters", "seconds", "each", "processor", "each", "MiB", "each"],
+        ["2", "40.0", "20.0", "0.0", "0.0", "1500", "750"],
+        ["4", "90.0", "22.5", "0.0", "0.0", "1500", "375"],
+    ]
+
+
+def test_services_are_measured_on_a_lab_that_is_removed(
+    provider: StubProvider, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measure(lab: Lab, sizes: Sequence[Size], runs: int, progress: Progress) -> list[Figures]:
+        asked.append((lab.scenario.id, list(map(str, sizes)), runs))
+        return [Figures(NOTHING, 0.1, (0.2,), 0.3, 80.0, 5.0)]
+
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, overlap: None)
+    monkeypatch.setattr("tools.service_scale.measure", measure)
+    assert bench.main(["--services", "3/7,9/9", "--runs", "2", *SCENARIOS]) == 0
+    assert bench.main(["multi-primary", "--services", *SCENARIOS]) == 0
+    assert asked == [
+        ("multi-primary", ["3/7", "9/9"], 2),
+        ("multi-primary", ["50/250", "100/500", "200/1000"], 3),
+    ]
+    assert "  0/0" in capsys.readouterr().out
+    assert recorded(provider.log) == ["open multi-primary", "close multi-primary"] * 2
+
+
+def test_services_need_one_network(
+    provider: StubProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.main(["two-regions", "--services", *SCENARIOS]) == 2
+    assert "wanted one network" in capsys.readouterr().err
+    assert recorded(provider.log) == []
+
+
+def test_scenarios_or_numbers_of_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["multi-primary", "--clusters", "2", *SCENARIOS]) == 2
+    assert "leave out multi-primary" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--runs=0"],
+        ["--patience=0.5"],
+        ["--provider=pony"],
+        ["--clusters=2,17"],
+        ["--clusters=0"],
+        ["--services=multi-primary"],
+        ["--clusters=2", "--services"],
+    ],
+)
 def test_bad_arguments(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         bench.main(arguments)

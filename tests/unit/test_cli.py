@@ -298,6 +298,13 @@ def test_both_endings_of_a_scenario_file(tmp_path: Path) -> None:
     assert find_scenario(str(tmp_path / "mine.yml"), Namespace(scenarios=None)).id == "mine"
 
 
+def test_scenarios_that_are_used_only_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    named = Namespace(scenarios=str(SCENARIOS))
+    assert find_scenario("four-networks", named).id == "four-networks"
+    assert cli.main(["plan", "pony", "--scenarios", str(SCENARIOS)]) == 2
+    assert "four-networks" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "pony", "--scenarios", str(tmp_path / "nowhere")]) == 2
     assert "nowhere: wanted a folder of scenario files" in capsys.readouterr().err

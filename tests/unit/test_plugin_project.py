@@ -55,6 +55,12 @@ def start(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Start:
             },
         ),
         (("--mesh-topology", "multi-primary"), {"multi-primary"}),
+        (("--mesh-topology", "four-networks"), {"four-networks"}),
+        (("-k", "four-networks"), {"four-networks"}),
+        (
+            ("-k", "(Primary-Remote-Revision) or two-regions"),
+            {"primary-remote-revision", "two-regions"},
+        ),
     ],
 )
 def test_selection(start: Start, arguments: tuple[str, ...], selected: set[str]) -> None:

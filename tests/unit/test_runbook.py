@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mesh_examples import BUILT, SCENARIOS, meshes
+from mesh_examples import BUILT, SCENARIOS, SHIPPED, meshes
 
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.runbook import render
@@ -28,7 +28,7 @@ def is_valid(text: str) -> bool:
     return checked.returncode == 0
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+@pytest.mark.parametrize("scenario", SHIPPED.values(), ids=SHIPPED.keys())
 def test_the_blocks_form_a_script(scenario: Scenario) -> None:
     assert is_valid(script(render(plan(scenario, BUILT))))
     assert is_valid(script(render(workload_plan(scenario, BUILT))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from mesh_examples import SCENARIOS, meshes
+from mesh_examples import MORE, SCENARIOS, SHIPPED, meshes
 from pydantic import ValidationError
 
 from mesh_fixtures.scenario import (
@@ -96,10 +96,43 @@ def test_features_are_known_and_networks_are_one_or_many(scenario: Scenario) -> 
                 "region-per-network",
             },
         ),
+        (
+            "primary-remote-and-primary",
+            {
+                "multi-cluster",
+                "multi-network",
+                "shared-network",
+                "multi-primary",
+                "primary-remote",
+                "east-west-gateway",
+                "three-or-more-clusters",
+            },
+        ),
+        (
+            "two-remotes-two-networks",
+            {
+                "multi-cluster",
+                "multi-network",
+                "shared-network",
+                "primary-remote",
+                "east-west-gateway",
+                "three-or-more-clusters",
+            },
+        ),
+        (
+            "four-networks",
+            {
+                "multi-cluster",
+                "multi-network",
+                "multi-primary",
+                "east-west-gateway",
+                "three-or-more-clusters",
+            },
+        ),
     ],
 )
 def test_features_of_the_scenarios(scenario_id: str, features: set[str]) -> None:
-    assert SCENARIOS[scenario_id].features == features
+    assert SHIPPED[scenario_id].features == features
 
 
 @pytest.mark.parametrize(
@@ -144,6 +177,15 @@ def test_regions_of_a_network(scenario_id: str, regions: tuple[str, ...], apart:
 
 
 def test_the_shipped_scenarios_are_complete() -> None:
+    assert list(MORE) == [
+        "four-networks",
+        "multi-primary-multi-network-revision",
+        "multi-primary-revision",
+        "primary-remote-and-primary",
+        "primary-remote-multi-network-revision",
+        "primary-remote-revision",
+        "two-remotes-two-networks",
+    ]
     assert list(SCENARIOS) == [
         "multi-primary",
         "multi-primary-multi-network",
@@ -152,6 +194,48 @@ def test_the_shipped_scenarios_are_complete() -> None:
         "three-clusters-two-networks",
         "two-regions",
     ]
+
+
+@pytest.mark.parametrize("guides", [each for each in SCENARIOS if f"{each}-revision" in MORE])
+def test_the_guides_topologies_by_revision_differ_in_nothing_else(guides: str) -> None:
+    by_revision = MORE[f"{guides}-revision"]
+    assert by_revision.revision == "canary"
+    plain = by_revision.model_copy(update={"revision": None})
+    assert plain.clusters == SCENARIOS[guides].clusters
+    assert plain.networks == SCENARIOS[guides].networks
+    assert plain.features == SCENARIOS[guides].features
+
+
+def test_a_primary_with_a_remote_beside_another_primary() -> None:
+    scenario = MORE["primary-remote-and-primary"]
+    assert set(scenario.remote_secrets) == {
+        RemoteSecret(of="cluster2", installed_in="cluster1"),
+        RemoteSecret(of="cluster3", installed_in="cluster1"),
+        RemoteSecret(of="cluster1", installed_in="cluster3"),
+        RemoteSecret(of="cluster2", installed_in="cluster3"),
+    }
+    ports = {each.name: scenario.gateway_ports(each.name) for each in scenario.clusters}
+    both = {15443, 15012, 15017}
+    assert ports == {"cluster1": both, "cluster2": {15443}, "cluster3": {15443}}
+    assert scenario.has_choice_behind_gateway
+
+
+def test_two_remotes_of_one_primary_on_two_networks() -> None:
+    scenario = MORE["two-remotes-two-networks"]
+    assert {secret.installed_in for secret in scenario.remote_secrets} == {"cluster1"}
+    assert [each.name for each in scenario.remotes_of("cluster1")] == ["cluster2", "cluster3"]
+    assert scenario.same_network("cluster1", "cluster2")
+    assert not scenario.same_network("cluster1", "cluster3")
+    exposing = [each.name for each in scenario.clusters if scenario.exposes_services(each.name)]
+    assert exposing == ["cluster1"]
+
+
+def test_four_networks_have_nothing_in_common() -> None:
+    scenario = MORE["four-networks"]
+    assert len(scenario.remote_secrets) == 4 * 3
+    assert not scenario.has_choice_behind_gateway
+    names = [each.name for each in scenario.clusters]
+    assert not any(scenario.same_network(a, b) for a in names for b in names if a != b)
 
 
 def test_primary_remote_across_networks() -> None:
@@ -184,7 +268,7 @@ def test_digest_is_that_of_the_content_not_of_the_id() -> None:
     one = SCENARIOS["multi-primary"]
     assert one.model_copy(update={"id": "other"}).digest == one.digest
     assert one.model_copy(update={"mesh_id": "mesh2"}).digest != one.digest
-    assert len({scenario.digest for scenario in SCENARIOS.values()}) == len(SCENARIOS)
+    assert len({scenario.digest for scenario in SHIPPED.values()}) == len(SHIPPED)
 
 
 def test_digest_of_what_has_no_localities_is_as_it_was_before_there_were_any() -> None:
@@ -206,6 +290,6 @@ def test_values_cannot_be_changed() -> None:
 
 
 def test_shipped_scenarios_leave_addresses_to_the_provider() -> None:
-    for scenario in SCENARIOS.values():
+    for scenario in SHIPPED.values():
         assert all(network.cidr is None for network in scenario.networks)
         assert all(c.pod_cidr is None and c.service_cidr is None for c in scenario.clusters)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh_fixtures.errors import ScenarioError
-from mesh_fixtures.scenario import Scenario, load_scenario, load_scenarios
+from mesh_fixtures.scenario import MORE, Scenario, load_more, load_scenario, load_scenarios
 from mesh_fixtures.scenario.file import LARGEST_FILE, as_yaml
 
 GOOD = """\
@@ -251,6 +251,22 @@ def test_a_folder_with_problems(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("title: 1")
     with pytest.raises(ScenarioError, match=r"(?s)two files of the id a.*clusters: wanted"):
         load_scenarios(tmp_path)
+
+
+def test_more_of_a_folder_are_those_that_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "usual.yaml").write_text(GOOD)
+    assert load_more(tmp_path, ["one"]) == ()
+    (tmp_path / MORE).mkdir()
+    for name in ("two.yaml", "one.yml"):
+        (tmp_path / MORE / name).write_text(GOOD)
+    (tmp_path / MORE / "broken.yaml").write_text("title: 1")
+    assert [each.id for each in load_scenarios(tmp_path)] == ["usual"]
+    assert [each.id for each in load_more(tmp_path, ["two", "one", "usual"])] == ["one", "two"]
+    with pytest.raises(ScenarioError, match="clusters: wanted"):
+        load_more(tmp_path, ["broken"])
+    (tmp_path / "one.yaml").write_text(GOOD)
+    with pytest.raises(ScenarioError, match=r"one\.yaml of the same id"):
+        load_more(tmp_path, ["one"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

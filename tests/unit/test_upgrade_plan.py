@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
-from mesh_examples import BUILT, SCENARIOS, meshes
+from mesh_examples import BUILT, MORE, SCENARIOS, meshes
 from test_runbook import is_valid, script
 
 from mesh_fixtures.artifacts import helm, versions
@@ -124,6 +124,12 @@ def test_files_that_commands_name_are_written_before(
                 for command in step.commands:
                     for flag, file in zip(command.argv, command.argv[1:], strict=False):
                         assert flag != "-f" or file in written, step.id
+
+
+def test_a_mesh_by_revision_is_not_upgraded() -> None:
+    with pytest.raises(MachineError, match="revision canary") as raised:
+        upgrade(MORE["multi-primary-revision"], *BY_ISTIOCTL, "in-place")
+    assert "--mesh-upgrade-from" in str(raised.value)
 
 
 @STRATEGIES

@@ -14,7 +14,7 @@ from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_
 from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
 from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.verdict.findings import Subject
-from mesh_fixtures.workloads import PLAIN_CLIENT
+from mesh_fixtures.workloads import PLAIN_CLIENT, injection_label
 
 _BROKEN = ("WORKLOAD-1",)
 OFF = Kind("injection-off", Layer.INJECTION, _BROKEN)
@@ -90,7 +90,7 @@ def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> t
         each.namespaces.matches(labels) and each.objects.matches(pod.labels) for each in injectors
     ):
         return "they were made before it was on, or while it was off", "injection is on now"
-    label = f"label --overwrite namespace {case.samples} istio-injection=enabled"
+    label = f"label --overwrite namespace {case.samples} {injection_label(case.scenario)}"
     why = f"injection is off in the namespace, {_deciding_labels(labels)}"
     return why, f"kubectl --context={facts.name} {label}"
 

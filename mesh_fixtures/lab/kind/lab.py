@@ -23,6 +23,7 @@ from mesh_fixtures.lab.processes import (
     descendants,
     end_processes,
     marked_with,
+    processor_seconds,
     proportional_set_size,
 )
 from mesh_fixtures.lab.upkeep import attempt, require_nothing_left
@@ -68,9 +69,15 @@ class KindLab(BootedLab[KindBoot]):
 
     def memory(self) -> int:
         """Proportional set size of all processes of the clusters in bytes, as far as readable."""
+        return proportional_set_size(self._processes())
+
+    def processor_seconds(self) -> float:
+        return processor_seconds(self._processes())
+
+    def _processes(self) -> set[int]:
         containers = self._engine.containers(cluster_name(self.id, ""))
         roots = self._engine.pids_of([each.id for each in containers])
-        return proportional_set_size(descendants(roots))
+        return descendants(roots)
 
     def network_state(self) -> Mapping[str, str]:
         """Routes and filters of each node, as commands print them."""

@@ -99,8 +99,14 @@ class NetnsLab(BootedLab[NetnsBoot]):
 
     def memory(self) -> int:
         """Proportional set size of all the lab's processes in bytes."""
+        return processes.proportional_set_size(self._processes())
+
+    def processor_seconds(self) -> float:
+        return processes.processor_seconds(self._processes())
+
+    def _processes(self) -> set[int]:
         roots = [e.pid for e in self._record.journal.entries() if e.kind == "process"]
-        return processes.proportional_set_size(processes.descendants(roots))
+        return processes.descendants(roots)
 
     def network_state(self) -> Mapping[str, str]:
         """Links, routes and filters of each network namespace, as commands print them."""
