@@ -69,7 +69,7 @@ def test_clusters_without_a_mesh_are_said_to_have_none(
     assert found.returncode == 1
     assert "cluster1, cluster2: wanted Istio to be installed" in found.stderr
     for topology in ((), ("--mesh-topology", SCENARIO.id)):
-        status, output = visitor.verify(*topology, "-k", "runs_in_each_primary")
+        status, output = visitor.verify(*topology, "-k", "CONTROL-1")
         assert status != pytest.ExitCode.OK
         assert "Istio to be installed" in output
         assert counted(output).keys() <= {"error", "deselected"}
@@ -151,7 +151,7 @@ def test_a_broken_mesh_fails_its_requirements(mesh: Administrator, visitor: Visi
     gone = ("wait", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")
     mesh.kubectl(primary, "-n", "istio-system", *gone)
     status, output = visitor.verify(
-        "--mesh-topology", SCENARIO.id, "-k", "runs_in_each_primary or run_injected"
+        "--mesh-topology", SCENARIO.id, "-k", "CONTROL-1 or WORKLOAD-1"
     )
     assert status == pytest.ExitCode.TESTS_FAILED
     assert counted(output)["failed"] == 2, output
