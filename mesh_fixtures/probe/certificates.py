@@ -103,12 +103,14 @@ class Authority:
     Attributes:
         secret: name of the secret that holds it.
         defects: why proxies could not trust it; empty when all is well.
+        unread: entries of the secret that are in another form, and make no difference.
     """
 
     source: Source
     secret: str
     material: TrustMaterial
     defects: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def issuing(self) -> Certificate:
@@ -187,7 +189,9 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
     material = TrustMaterial(issuing, tuple(chain), tuple(roots))
-    return Authority(source, secret.meta.name, material, tuple(defects))
+    others = CLUSTER_FILES if files == _KUBERNETES_FILES else ()
+    unread = tuple(name for name in others if name in secret.data)
+    return Authority(source, secret.meta.name, material, tuple(defects), unread)
 
 
 def _files(secret: Secret) -> tuple[str, ...]:
@@ -198,7 +202,8 @@ def _files(secret: Secret) -> tuple[str, ...]:
         certificate, key, root, _ = CLUSTER_FILES
         roots = root if secret.data.get(root) else certificate
         return (certificate, key, roots, certificate)
-    return _KUBERNETES_FILES if _KUBERNETES_FILES[0] in secret.data else CLUSTER_FILES
+    is_read = CLUSTER_FILES[0] in secret.data and _KUBERNETES_FILES[0] not in secret.data
+    return CLUSTER_FILES if is_read else _KUBERNETES_FILES
 
 
 def certification_path(

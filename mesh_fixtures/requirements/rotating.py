@@ -393,6 +393,11 @@ class Workload:
     def is_client(self) -> bool:
         return SLEEP in self.selector.split(",")
 
+    @property
+    def reference(self) -> str:
+        """As in `Subject.objects`."""
+        return f"{self.resource.kind}/{self.namespace}/{self.name}"
+
     def __str__(self) -> str:
         return f"{self.resource.kind} {self.namespace}/{self.name}"
 
@@ -592,9 +597,14 @@ class _Rotation:
             interval=_INTERVAL,
         )
         return tuple(
-            _finding(cluster, f"all pods of {which} to be new {seconds:g} s after a restart", why)
+            replace(
+                _finding(
+                    cluster, f"new pods only of {each} within {seconds:g} s of a restart", why
+                ),
+                about=Subject((cluster,), objects=(each.reference,)),
+            )
             for cluster, found in settled.value.items()
-            for which, why in found.items()
+            for each, why in found
         )
 
     def _mark(
@@ -625,10 +635,11 @@ class _Rotation:
             )
 
 
-def _left(kube: KubeClient, marked: Iterable[Workload], stage: str) -> Mapping[str, str]:
+def _left(
+    kube: KubeClient, marked: Iterable[Workload], stage: str
+) -> tuple[tuple[Workload, str], ...]:
     """What keeps workloads from having been restarted, of those that were not."""
-    found = {
-        str(each): left(each, kube.list(PODS, each.namespace, each.selector), stage)
-        for each in marked
-    }
-    return {name: why for name, why in found.items() if why}
+    found = [
+        (each, left(each, kube.list(PODS, each.namespace, each.selector), stage)) for each in marked
+    ]
+    return tuple((each, why) for each, why in found if why)

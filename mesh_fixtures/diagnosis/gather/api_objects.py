@@ -292,6 +292,7 @@ def _deployment(deployment: Deployment) -> facts.Deployment:
         deployment.ready,
         deployment.pod_labels,
         {name: value for name, value in istiod.env.items() if name in _SETTINGS} if istiod else {},
+        deployment.paused,
     )
 
 
@@ -347,6 +348,7 @@ def read_authority(kube: KubeClient) -> facts.Authority:
         below=roots_of(found.material.path),
         roots=roots_of(found.roots),
         defects=found.defects,
+        unread=found.unread,
     )
 
 
