@@ -259,6 +259,7 @@ class Change:
         for client, stream in self.streams.items():
             seen = aftermath(stream.requests, self.begun)
             measured |= figures(f"{self.name}.{client}", seen)
+            measured[f"{self.name}.{client}.errored_seconds_allowed"] = whole(self.budget)
             findings += self._unexpected(client, stream, seen)
             findings += overdue(stream, seen, latest, f"no error in the end, when {self.title}")
         for client, stream in self.first.items():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -386,7 +387,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     def always(client: str) -> Stream:
         whole = stream(client).requests
-        offset = rotating.now()
+        offset = monotonic()
         return Stream(
             SOURCE, client, tuple(replace(each, begun=offset + each.begun) for each in whole)
         )
