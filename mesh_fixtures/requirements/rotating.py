@@ -233,7 +233,7 @@ class Change:
         begun: when.
         ended: when everything was as it is to be, or was waited for no longer.
         missing: what was not.
-        budget: errored seconds of a client that was there before it.
+        budget: errored seconds that a client may have that was there before it.
         streams: of clients that were there before it.
         first: of those that were restarted by it.
     """
@@ -259,7 +259,7 @@ class Change:
         for client, stream in self.streams.items():
             seen = aftermath(stream.requests, self.begun)
             measured |= figures(f"{self.name}.{client}", seen)
-            measured[f"{self.name}.{client}.errored_seconds_allowed"] = whole(self.budget)
+            measured[f"{self.name}.{client}.errored_seconds_allowed"] = self.budget
             findings += self._unexpected(client, stream, seen)
             findings += overdue(stream, seen, latest, f"no error in the end, when {self.title}")
         for client, stream in self.first.items():
@@ -277,8 +277,8 @@ class Change:
             expected = f"no peer to be refused for its certificate, when {self.title}"
             what = f"{len(refused)} of {seen.sent} requests, the first: {refused[0].outcome}"
             yield Finding(client, expected, what, stream.source)
-        elif seen.errored_seconds > whole(self.budget):
-            allowed = f"at most {whole(self.budget)} errored seconds" if self.budget else "no error"
+        elif seen.errored_seconds > self.budget:
+            allowed = f"at most {self.budget} errored seconds" if self.budget else "no error"
             what = f"{seen.errored_seconds} errored seconds: {seen}"
             yield Finding(client, f"{allowed}, when {self.title}", what, stream.source)
 
@@ -487,7 +487,9 @@ class _Rotation:
             watch(traffic, ended, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS))
             streams = traffic.stop()
         name, title = f"{stage.name}.servers", f"{stage.title} (gateways and HelloWorld)"
-        return self._judged(Change(name, title, begun, ended, missing, REPLACED_SECONDS, streams))
+        return self._judged(
+            Change(name, title, begun, ended, missing, whole(REPLACED_SECONDS), streams)
+        )
 
     def clients(self, stage: Stage, cluster: str) -> Outcome:
         """Restart Sleep of a cluster, while those of others send."""
