@@ -409,12 +409,16 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    return tuple(
-        read_workload(resource, item)
+    found = (
+        (read_workload(resource, item), _labels_of_pods(item))
         for namespace in (kube.names.system_namespace, kube.sample_namespace)
         for resource in (DEPLOYMENTS, STATEFUL_SETS)
         for item in kube.items(resource, namespace)
-        if not NO_INJECTION.items() <= _labels_of_pods(item).items()
+    )
+    return tuple(
+        each
+        for each, labels in found
+        if each.is_istiod or not NO_INJECTION.items() <= labels.items()
     )
 
 

@@ -47,6 +47,7 @@ from mesh_fixtures.requirements.rotating import (
     trusting,
 )
 from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.workloads import NO_INJECTION
 
 SCENARIO = SCENARIOS["multi-primary-multi-network"]
 REMOTE = SCENARIOS["primary-remote"]
@@ -322,8 +323,9 @@ class World:
         names = ("istiod", "gateway") if namespace == "istio-system" else ("helloworld", "sleep")
         found = [manifest(name, namespace) for name in names]
         if namespace == "sample":
-            unwanted = {"sidecar.istio.io/inject": "false"}
-            found.append(manifest("plain-client", namespace, **unwanted))
+            found.append(manifest("plain-client", namespace, **NO_INJECTION))
+        if namespace == "istio-system":  # which Istio's own manifests have injected by nobody
+            found[0]["spec"]["template"]["metadata"]["labels"] |= dict(NO_INJECTION)
         for each in found:
             stage = self.stages.get((cluster, each["metadata"]["name"]), "")
             each["spec"]["template"]["metadata"]["annotations"] = {RESTARTED: stage}
