@@ -369,7 +369,8 @@ class Workload:
     """What makes pods of the mesh.
 
     Attributes:
-        labels: by which it knows its pods.
+        selected: labels by which it knows its pods.
+        labels: of its pods.
         stage: that they are to be restarted for; empty for none.
         wanted: how many there are to be.
     """
@@ -377,6 +378,7 @@ class Workload:
     resource: Resource[Any]
     namespace: str
     name: str
+    selected: Mapping[str, str]
     labels: Mapping[str, str]
     stage: str
     wanted: int
@@ -384,15 +386,23 @@ class Workload:
     @property
     def selector(self) -> str:
         """Of its pods, as `kubectl -l` takes it."""
-        return ",".join(f"{name}={value}" for name, value in self.labels.items())
+        return ",".join(f"{name}={value}" for name, value in self.selected.items())
 
     @property
     def is_istiod(self) -> bool:
-        return SELECTOR in self.selector.split(",")
+        return self._has(SELECTOR)
 
     @property
     def is_client(self) -> bool:
-        return SLEEP in self.selector.split(",")
+        return self._has(SLEEP)
+
+    @property
+    def has_proxy(self) -> bool:
+        return not NO_INJECTION.items() <= self.labels.items()
+
+    def _has(self, label: str) -> bool:
+        name, _, value = label.partition("=")
+        return self.labels.get(name) == value
 
     @property
     def reference(self) -> str:
@@ -410,31 +420,25 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
         ProbeError: the API server cannot be asked.
     """
     found = (
-        (read_workload(resource, item), _labels_of_pods(item))
+        read_workload(resource, item)
         for namespace in (kube.names.system_namespace, kube.sample_namespace)
         for resource in (DEPLOYMENTS, STATEFUL_SETS)
         for item in kube.items(resource, namespace)
     )
-    return tuple(
-        each
-        for each, labels in found
-        if each.is_istiod or not NO_INJECTION.items() <= labels.items()
-    )
-
-
-def _labels_of_pods(item: Mapping[str, Any]) -> Mapping[str, str]:
-    return item["spec"]["template"].get("metadata", {}).get("labels") or {}
+    return tuple(each for each in found if each.is_istiod or each.has_proxy)
 
 
 def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
     """Read a Deployment or a StatefulSet."""
     meta, spec = item["metadata"], item["spec"]
-    annotations = spec["template"].get("metadata", {}).get("annotations") or {}
+    of_pods = spec["template"].get("metadata", {})
+    annotations = of_pods.get("annotations") or {}
     return Workload(
         resource,
         meta["namespace"],
         meta["name"],
         spec["selector"].get("matchLabels") or {},
+        of_pods.get("labels") or {},
         annotations.get(RESTARTED, ""),
         int(spec.get("replicas", 1)),
     )

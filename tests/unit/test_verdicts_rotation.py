@@ -326,6 +326,7 @@ class World:
             found.append(manifest("plain-client", namespace, **NO_INJECTION))
         if namespace == "istio-system":  # which Istio's own manifests have injected by nobody
             found[0]["spec"]["template"]["metadata"]["labels"] |= dict(NO_INJECTION)
+            found[0]["spec"]["selector"]["matchLabels"] = {"istio": "istiod"}
         for each in found:
             stage = self.stages.get((cluster, each["metadata"]["name"]), "")
             each["spec"]["template"]["metadata"]["annotations"] = {RESTARTED: stage}
