@@ -43,6 +43,7 @@ from mesh_fixtures.probe.certificates import (
     root_bundle,
 )
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
+from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import Identity, identities
 from mesh_fixtures.probe.istiod import SELECTOR, istiods, signing_until
 from mesh_fixtures.probe.proxies import Answers
@@ -371,6 +372,7 @@ class Workload:
     Attributes:
         selected: labels by which it knows its pods.
         labels: of its pods.
+        containers: names of those that its pods have anyway, whatever is injected.
         stage: that they are to be restarted for; empty for none.
         wanted: how many there are to be.
     """
@@ -380,6 +382,7 @@ class Workload:
     name: str
     selected: Mapping[str, str]
     labels: Mapping[str, str]
+    containers: frozenset[str]
     stage: str
     wanted: int
 
@@ -398,7 +401,8 @@ class Workload:
 
     @property
     def has_proxy(self) -> bool:
-        return not NO_INJECTION.items() <= self.labels.items()
+        """Whether a proxy is injected, or is there as istioctl's own gateways have it."""
+        return PROXY in self.containers or not NO_INJECTION.items() <= self.labels.items()
 
     def _has(self, label: str) -> bool:
         name, _, value = label.partition("=")
@@ -432,6 +436,7 @@ def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
     """Read a Deployment or a StatefulSet."""
     meta, spec = item["metadata"], item["spec"]
     of_pods = spec["template"].get("metadata", {})
+    containers = spec["template"].get("spec", {}).get("containers") or ()
     annotations = of_pods.get("annotations") or {}
     return Workload(
         resource,
@@ -439,6 +444,7 @@ def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
         meta["name"],
         spec["selector"].get("matchLabels") or {},
         of_pods.get("labels") or {},
+        frozenset(each["name"] for each in containers),
         annotations.get(RESTARTED, ""),
         int(spec.get("replicas", 1)),
     )

@@ -265,6 +265,18 @@ def fresh(name: str, stage: str = "", **others: Any) -> Pod:
     return replace(made, meta=replace(made.meta, annotations=annotations), **others)
 
 
+def test_what_has_a_proxy_is_restarted() -> None:
+    proxied = {"containers": [{"name": "istio-proxy"}]}
+    for labels, of_pods, has_proxy in (
+        ({}, {}, True),
+        (dict(NO_INJECTION), {}, False),
+        (dict(NO_INJECTION), proxied, True),
+    ):
+        made = manifest("ingress", "istio-system", **labels)
+        made["spec"]["template"]["spec"] = of_pods
+        assert read_workload(DEPLOYMENTS, made).has_proxy == has_proxy
+
+
 @pytest.mark.parametrize(
     ("pods", "why"),
     [
