@@ -356,6 +356,7 @@ def rotated(mesh: ObservedMesh, given: Files, stages: Iterable[Stage]) -> Outcom
         rotation = _Rotation(mesh, disruption, given)
         for stage in stages:
             yield rotation.authorities(stage)
+            yield rotation.gateways(stage)
             yield rotation.servers(stage)
             for cluster in mesh.view.kube:
                 yield rotation.clients(stage, cluster)
@@ -462,6 +463,11 @@ def left(workload: Workload, pods: Iterable[Pod], stage: str) -> str:
     return f"{len(good)} of {workload.wanted} pods are new; {', '.join(others) or 'no other'}"
 
 
+def _is_system(kube: KubeClient, workload: Workload) -> bool:
+    """Whether a workload is beside istiod, as gateways are, and not a sample."""
+    return workload.namespace == kube.names.system_namespace
+
+
 class _Rotation:
     """Goes from stage to stage, and back.
 
@@ -489,21 +495,35 @@ class _Rotation:
         name, title = f"{stage.name}.authorities", f"{stage.title} ({CACERTS} and istiod)"
         return self._judged(Change(name, title, begun, ended, missing, 0, streams))
 
+    def gateways(self, stage: Stage) -> Outcome:
+        """Restart gateways in all clusters: before HelloWorld, as in an upgrade, so that a request
+        meets one pod at most that is about to end.
+        """
+        return self._replaced(stage, "gateways", _is_system)
+
     def servers(self, stage: Stage) -> Outcome:
-        """Restart gateways and HelloWorld in all clusters."""
+        """Restart HelloWorld in all clusters."""
+        return self._replaced(stage, "servers", lambda kube, each: not _is_system(kube, each))
+
+    def _replaced(
+        self, stage: Stage, what: str, which: Callable[[KubeClient, Workload], bool]
+    ) -> Outcome:
+        """Restart what requests go through, but for clients."""
+        kube = next(iter(self._view.kube.values()))
         with self._traffic(self._view.kube) as traffic:
             begin(traffic)
             begun = now()
             missing = self._restart(
-                stage.name, self._view.kube, lambda each: not each.is_istiod and not each.is_client
+                stage.name,
+                self._view.kube,
+                lambda each: not each.is_istiod and not each.is_client and which(kube, each),
             )
             ended = now()
             watch(traffic, ended, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS))
             streams = traffic.stop()
-        name, title = f"{stage.name}.servers", f"{stage.title} (gateways and HelloWorld)"
-        return self._judged(
-            Change(name, title, begun, ended, missing, whole(REPLACED_SECONDS), streams)
-        )
+        name, title = f"{stage.name}.{what}", f"{stage.title} ({what})"
+        budget = whole(REPLACED_SECONDS)
+        return self._judged(Change(name, title, begun, ended, missing, budget, streams))
 
     def clients(self, stage: Stage, cluster: str) -> Outcome:
         """Restart Sleep of a cluster, while those of others send."""

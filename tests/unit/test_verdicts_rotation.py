@@ -454,7 +454,7 @@ def test_the_mesh_moves_to_another_root_and_back(world: World) -> None:
     assert world.done[:2] == ["cluster1 cacerts", "cluster2 cacerts"]
     assert of_stage == [
         *("cluster1 istiod both_roots", "cluster2 istiod both_roots"),
-        *(f"cluster{n} {name} both_roots" for n in (1, 2) for name in ("gateway", "helloworld")),
+        *(f"cluster{n} {name} both_roots" for name in ("gateway", "helloworld") for n in (1, 2)),
         *("cluster1 sleep both_roots", "cluster2 sleep both_roots"),
     ]
     assert not any("plain-client" in each for each in world.done)
