@@ -52,7 +52,7 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
     if one_at_a_time():
         lab.wait_ready()  # it is work beside the steps, too
     with progress.phase("certificates"):
-        write_certificates(lab.scenario, working_folder(lab))
+        write_certificates(lab.scenario, working_folder(lab), keep_root_key=True)
     installation = _installation(lab)
     performer: Performer | None = None
     if recorded:

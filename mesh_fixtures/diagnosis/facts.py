@@ -226,6 +226,7 @@ class Deployment:
 
     Attributes:
         settings: variables of istiod's environment that decide on something; empty for others.
+        paused: whether its pods stay as they are, whatever becomes of their template.
     """
 
     namespace: str
@@ -235,6 +236,7 @@ class Deployment:
     ready: int
     pod_labels: Labels = field(default_factory=dict)
     settings: Labels = field(default_factory=dict)
+    paused: bool = False
 
     def __str__(self) -> str:
         return f"deployment {self.name} {self.ready}/{self.wanted} ready"

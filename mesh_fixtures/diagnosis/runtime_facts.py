@@ -50,6 +50,7 @@ class Authority:
         issuing: subject of the certificate that istiod signs with.
         below: certificates that what it signs is verified by: that one, and those above it.
         defects: why proxies could not trust it.
+        unread: entries of the secret that istiod does not read, as there are others for the same.
     """
 
     present: bool
@@ -58,6 +59,7 @@ class Authority:
     below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
     defects: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

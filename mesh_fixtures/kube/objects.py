@@ -297,6 +297,7 @@ class Deployment:
     Attributes:
         containers: of its pods, as far as their template says.
         pod_labels: likewise.
+        paused: whether its pods stay as they are, whatever becomes of their template.
     """
 
     meta: Meta
@@ -304,6 +305,7 @@ class Deployment:
     ready: int
     containers: tuple[Container, ...] = ()
     pod_labels: Mapping[str, str] = field(default_factory=dict)
+    paused: bool = False
 
     @classmethod
     def read(cls, item: Json) -> Deployment:
@@ -313,7 +315,8 @@ class Deployment:
         pod = template.get("spec", {})
         containers = tuple(_container(each, {}) for each in pod.get("containers") or ())
         labels = texts(template.get("metadata", {}).get("labels"))
-        return cls(Meta.read(item), int(wanted), int(ready), containers, labels)
+        paused = bool(item["spec"].get("paused"))
+        return cls(Meta.read(item), int(wanted), int(ready), containers, labels, paused)
 
     def container(self, name: str) -> Container | None:
         return _named(self.containers, name)

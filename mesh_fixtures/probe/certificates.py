@@ -16,13 +16,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh_fixtures.errors import NotPermitted, ProbeError
-from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES
+from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, ROOT_CERTIFICATE
 from mesh_fixtures.kube import KubeClient, Secret, Source
-from mesh_fixtures.kube.resources import SECRETS
+from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
 from mesh_fixtures.probe.istiod import CONTAINER, istiods
 
 SELF_SIGNED: Final = "istio-ca-secret"
 """Secret of the authority that istiod makes for itself when it is given none."""
+
+ROOT_BUNDLE: Final = "istio-ca-root-cert"
+"""ConfigMap by which istiod tells a namespace's pods what they verify istiod by (Istio:
+pilot-discovery, namespace controller)."""
 
 _CA_SERVER: Final = "ENABLE_CA_SERVER"
 """Variable by which istiod signs no certificates, as an external authority does."""
@@ -99,12 +103,14 @@ class Authority:
     Attributes:
         secret: name of the secret that holds it.
         defects: why proxies could not trust it; empty when all is well.
+        unread: entries of the secret that are in another form, and make no difference.
     """
 
     source: Source
     secret: str
     material: TrustMaterial
     defects: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def issuing(self) -> Certificate:
@@ -138,6 +144,20 @@ def authority(kube: KubeClient) -> Authority | None:
     return None
 
 
+def root_bundle(kube: KubeClient, namespace: str) -> tuple[Certificate, ...] | None:
+    """What pods of a namespace verify istiod by; None where istiod has not put it there.
+
+    Raises:
+        ProbeError: the API server cannot be asked, or it holds no certificate.
+    """
+    bundle = kube.get(CONFIG_MAPS, namespace, ROOT_BUNDLE)
+    if bundle is None:
+        return None
+    source = kube.source(CONFIG_MAPS.plural, namespace, ROOT_BUNDLE)
+    pem = bundle.data.get(ROOT_CERTIFICATE, "").encode()
+    return tuple(map(describe, read_certificates(source, ROOT_CERTIFICATE, pem)))
+
+
 def _signs(kube: KubeClient) -> bool:
     """Whether the cluster's istiod is an authority, as it is unless its pods say otherwise."""
     containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
@@ -169,16 +189,21 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
     material = TrustMaterial(issuing, tuple(chain), tuple(roots))
-    return Authority(source, secret.meta.name, material, tuple(defects))
+    others = CLUSTER_FILES if files == _KUBERNETES_FILES else ()
+    unread = tuple(name for name in others if name in secret.data)
+    return Authority(source, secret.meta.name, material, tuple(defects), unread)
 
 
 def _files(secret: Secret) -> tuple[str, ...]:
-    """Entries of the certificate, its key, the roots and the chain."""
+    """Entries of the certificate, its key, the roots and the chain. Of a secret in both forms,
+    istiod reads that of `kubernetes.io/tls` (Istio: pilot-discovery, `ROOT_CA_DIR`).
+    """
     if secret.meta.name == SELF_SIGNED:
         certificate, key, root, _ = CLUSTER_FILES
         roots = root if secret.data.get(root) else certificate
         return (certificate, key, roots, certificate)
-    return CLUSTER_FILES if CLUSTER_FILES[0] in secret.data else _KUBERNETES_FILES
+    is_read = CLUSTER_FILES[0] in secret.data and _KUBERNETES_FILES[0] not in secret.data
+    return CLUSTER_FILES if is_read else _KUBERNETES_FILES
 
 
 def certification_path(

@@ -7,6 +7,7 @@ Source: Istio, istioctl remote-clusters; pilot-discovery request.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,6 +26,12 @@ _PORT: Final = 15014
 
 _NOT_FOUND: Final = "404 page not found"
 """What `pilot-discovery request` prints, and calls a success."""
+
+_METRICS_PATH: Final = "/metrics"
+_SIGNING_UNTIL: Final = re.compile(
+    r"^citadel_server_cert_chain_expiry_timestamp (\S+)$", re.MULTILINE
+)
+"""Metric of istiod: seconds since 1970 of the end of the certificate that it signs with."""
 
 _CLOSED: Final = (
     "let istiod answer at /debug, which from elsewhere than its own pod takes a token: remove "
@@ -111,6 +118,17 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     if result.stdout.startswith(_NOT_FOUND):
         raise _silent(result.source, path, _NOT_FOUND, _CLOSED)
     return Answer(result.source, HTTPStatus.OK, result.stdout)
+
+
+def signing_until(kube: KubeClient, pod: Pod) -> float | None:
+    """When the certificate ends that an istiod signs with by now, in seconds since 1970; None
+    where it does not say.
+
+    Raises:
+        ProbeError: no answer.
+    """
+    match = _SIGNING_UNTIL.search(debug(kube, pod, _METRICS_PATH).text)
+    return float(match[1]) if match else None
 
 
 def _silent(source: Source, path: str, seen: str, remedy: str = "") -> ProbeError:

@@ -16,6 +16,7 @@ from tests.faults import (
     remote_secrets,
     remotes,
     replacements,
+    rotations,
     trust,
     underlay,
     workloads,
@@ -767,6 +768,25 @@ _LOCALITIES: Final = (
     ),
 )
 
+_ROTATIONS: Final = (
+    Fault(
+        id="rollout-paused",
+        broken="The Deployment of HelloWorld in cluster2 is paused, so that its proxy stays.",
+        topology=TWO_NETWORKS,
+        inject=rotations.helloworld_paused,
+        fails=("ROTATION-1",),
+        unaffected=(*_KNOWN, "TRUST-2", "TRAFFIC-1", "TRAFFIC-2"),
+    ),
+    Fault(
+        id="cacerts-in-two-forms",
+        broken="The cacerts of cluster2 is there in both forms, and istiod reads the other one.",
+        topology=TWO_NETWORKS,
+        inject=rotations.in_two_forms,
+        fails=("ROTATION-2",),
+        unaffected=(*_KNOWN, "TRUST-2", "TRAFFIC-1", "TRAFFIC-2"),
+    ),
+)
+
 _RESILIENCE: Final = (
     Fault(
         id="versions-pinned",
@@ -836,6 +856,7 @@ _LAB: Final = (
 FAULTS: Final[tuple[Fault, ...]] = (
     *_LAB,
     *_RESILIENCE,
+    *_ROTATIONS,
     *_CONTROL_PLANES,
     *_REMOTES,
     *_POLICIES,

@@ -150,9 +150,7 @@ def test_a_broken_mesh_fails_its_requirements(mesh: Administrator, visitor: Visi
     mesh.kubectl(primary, "-n", "istio-system", "scale", "deployment/istiod", "--replicas=0")
     gone = ("wait", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")
     mesh.kubectl(primary, "-n", "istio-system", *gone)
-    status, output = visitor.verify(
-        "--mesh-topology", SCENARIO.id, "-k", "CONTROL-1 or WORKLOAD-1"
-    )
+    status, output = visitor.verify("--mesh-topology", SCENARIO.id, "-k", "CONTROL-1 or WORKLOAD-1")
     assert status == pytest.ExitCode.TESTS_FAILED
     assert counted(output)["failed"] == 2, output
     assert "error" not in counted(output)

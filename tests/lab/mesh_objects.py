@@ -14,10 +14,11 @@ PASSING: Final = frozenset(
         *("events", "events.events.k8s.io", "leases.coordination.k8s.io"),
         *("componentstatuses", "controllerrevisions.apps", "pods", "endpoints"),
         *("endpointslices.discovery.k8s.io", "csinodes.storage.k8s.io"),
-        "servicel2statuses.metallb.io",
+        *("servicel2statuses.metallb.io", "ipaddresses.networking.k8s.io"),
     }
 )
-"""Resources whose objects come and go with pods, whose names are random, or that are about now."""
+"""Resources whose objects come and go with pods, have random names or addresses for names, or are
+about now."""
 
 ALLOCATED: Final = frozenset({"clusterIP", "clusterIPs", "nodePort", "healthCheckNodePort"})
 """Fields whose values are chosen at random."""

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from mesh_examples import SCENARIOS
 
+from mesh_fixtures.certificates import elliptic_key, key_pem
 from mesh_fixtures.install.certificates import (
     CLUSTER_FILES,
+    kept_root,
     make_certificates,
     write_certificates,
 )
@@ -92,6 +94,26 @@ def test_validity() -> None:
 
 def test_every_making_has_its_own_root() -> None:
     assert make_certificates(SCENARIO)["root-cert.pem"] != FILES["root-cert.pem"]
+
+
+def test_intermediates_are_renewed_below_a_root_that_was_kept(tmp_path: Path) -> None:
+    folder = write_certificates(SCENARIO, tmp_path, keep_root_key=True)
+    root = kept_root(tmp_path)
+    assert root is not None
+    assert (folder / "root-key.pem").stat().st_mode & 0o777 == 0o600
+    renewed = make_certificates(SCENARIO, root)
+    assert renewed["root-cert.pem"] == (folder / "root-cert.pem").read_bytes()
+    intermediate = x509.load_pem_x509_certificate(renewed["cluster1/ca-cert.pem"])
+    intermediate.verify_directly_issued_by(root.certificate)
+    assert renewed["cluster1/ca-cert.pem"] != (folder / "cluster1/ca-cert.pem").read_bytes()
+
+
+def test_the_key_of_a_root_is_not_kept_unless_it_is_asked_for(tmp_path: Path) -> None:
+    folder = write_certificates(SCENARIO, tmp_path)
+    assert kept_root(tmp_path) is None
+    (folder / "root-key.pem").write_bytes(key_pem(elliptic_key()))
+    with pytest.raises(ValueError, match="another kind of key"):
+        kept_root(tmp_path)
 
 
 def test_written_for_their_owner_only(tmp_path: Path) -> None:

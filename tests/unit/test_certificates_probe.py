@@ -12,9 +12,15 @@ from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.errors import NotPermitted, ProbeError
-from mesh_fixtures.install.certificates import make_certificates
-from mesh_fixtures.kube import Container, KubeClient, Meta, Pod, Secret, Source
-from mesh_fixtures.probe.certificates import Authority, authority, read_authority
+from mesh_fixtures.install.certificates import CLUSTER_FILES, make_certificates
+from mesh_fixtures.kube import ConfigMap, Container, KubeClient, Meta, Pod, Secret, Source
+from mesh_fixtures.probe.certificates import (
+    Authority,
+    authority,
+    describe,
+    read_authority,
+    root_bundle,
+)
 
 
 def read(data: Mapping[str, bytes]) -> Authority:
@@ -31,6 +37,7 @@ def cacerts(issuing: Made, root: Made, *between: Made, key: Made | None = None) 
     }
 
 
+OTHER = make("other root")
 ROOT = make("root")
 ISSUING = make("intermediate", ROOT)
 
@@ -132,6 +139,40 @@ def test_a_secret_that_cannot_be_read(name: str, content: bytes | None, message:
         read(data)
 
 
+def test_of_two_forms_the_one_that_istiod_reads() -> None:
+    new = make("new", OTHER)
+    of_tls = {"tls.crt": ISSUING.pem, "tls.key": ISSUING.key_pem, "ca.crt": ROOT.pem}
+    seen = read({**cacerts(new, OTHER), **of_tls})
+    assert seen.issuing == describe(ISSUING.certificate)
+    assert seen.unread == CLUSTER_FILES
+    assert read(of_tls).unread == read(cacerts(ISSUING, ROOT)).unread == ()
+
+
+class Bundles:
+    """A cluster whose pods are told these roots."""
+
+    def __init__(self, **roots: bytes) -> None:
+        self.roots = roots
+
+    def get(self, resource: Any, namespace: str, name: str) -> ConfigMap | None:
+        assert name == "istio-ca-root-cert"
+        pem = self.roots.get(namespace)
+        data = {} if pem is None else {"root-cert.pem": pem.decode()}
+        return None if pem is None else ConfigMap(Meta(name, namespace), data)
+
+    def source(self, kind: str, namespace: str, name: str) -> Source:
+        return result().source
+
+
+def test_the_roots_that_pods_are_told() -> None:
+    kube = cast("KubeClient", Bundles(sample=ROOT.pem + OTHER.pem, broken=b""))
+    told = root_bundle(kube, "sample")
+    assert told == (describe(ROOT.certificate), describe(OTHER.certificate))
+    assert root_bundle(kube, "other") is None
+    with pytest.raises(ProbeError, match=r"root-cert\.pem holds no certificate"):
+        root_bundle(kube, "broken")
+
+
 def test_an_empty_secret() -> None:
     with pytest.raises(ProbeError, match=r"no entry ca\.crt, tls\.crt, tls\.key"):
         read({})
@@ -196,9 +237,6 @@ def test_the_authority_that_istiod_signs_with_as_far_as_it_can_be_read(
 ) -> None:
     seen = authority(Secrets(found, **env).as_client())
     assert (seen.secret if seen else "") == secret
-
-
-OTHER = make("other root")
 
 
 @pytest.mark.parametrize(

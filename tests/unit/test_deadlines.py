@@ -89,6 +89,8 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
         "_GRACE_SECONDS": "how a pod is ended, as in a crash",
     },
     "requirements/resilience_4.py": {"1200": "becomes a mark, which the plugin multiplies"},
+    "requirements/rotation_1.py": {"2400": "becomes a mark, which the plugin multiplies"},
+    "requirements/rotation_2.py": {"1200": "becomes a mark, which the plugin multiplies"},
     "requirements/rollback_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "requirements/security_3.py": {"_LIFETIME_SECONDS": "that of a certificate"},
     "requirements/skew_1.py": {"3600": "becomes a mark, which the plugin multiplies"},

@@ -43,6 +43,7 @@ from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.workloads import NO_INJECTION
 
 MULTI = "healthy-multi-primary-multi-network"
 REMOTE = "healthy-primary-remote-multi-network"
@@ -423,6 +424,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}, proxies=()),
         "cacerts-unused",
+    ),
+    "cacerts in two forms": (
+        MULTI,
+        of("cluster2", authority=lambda known: replace(known, unread=("ca-cert.pem",))),
+        "cacerts-in-two-forms",
     ),
     "proxies of an earlier root": (
         MULTI,
@@ -932,6 +938,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         of("cluster2", deployments=each(HELLOWORLD, wanted=0, ready=0), pods=without(HELLOWORLD)),
         "workload-scaled-to-zero",
+    ),
+    "a workload that stays as it is": (
+        MULTI,
+        of("cluster2", deployments=each(HELLOWORLD, paused=True)),
+        "rollout-paused",
     ),
     "a workload that is not ready": (
         MULTI,
@@ -1977,6 +1988,10 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             "injection-failing",
         ),
         (of("cluster2", deployments=without(HELLOWORLD)), "workload-missing"),
+        (
+            of("cluster2", deployments=each(HELLOWORLD, paused=True, pod_labels=NO_INJECTION)),
+            "rollout-paused",
+        ),
         (
             parts("cluster2", Part("metallb-system", "controller-1", "0/1 Pending", False)),
             "lab-load-balancer-failing",

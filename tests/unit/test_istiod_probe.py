@@ -7,7 +7,7 @@ import pytest
 from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.probe.istiod import read_clusters, remote_clusters
+from mesh_fixtures.probe.istiod import read_clusters, remote_clusters, signing_until
 
 ANSWER = json.dumps(
     [
@@ -49,6 +49,19 @@ def test_an_istiod_that_refuses_is_a_probe_error() -> None:
     kube = FakeKube(lambda argv: response, [pod("istiod-1", "istio-system")])
     with pytest.raises(ProbeError, match="status code 400"):
         remote_clusters(kube.as_client())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "until"),
+    [
+        ("citadel_server_cert_chain_expiry_timestamp 1.952553591e+09\n", 1952553591.0),
+        ("# TYPE citadel_server_cert_chain_expiry_timestamp gauge\n", None),
+    ],
+)
+def test_when_what_an_istiod_signs_with_ends(metrics: str, until: float | None) -> None:
+    kube = FakeKube(lambda argv: f"go_goroutines 9\n{metrics}go_info 1\n", [])
+    assert signing_until(kube.as_client(), pod("istiod-1", "istio-system")) == until
+    assert kube.asked == [("discovery", "pilot-discovery", "request", "GET", "/metrics")]
 
 
 @pytest.mark.parametrize("forwards", [True, False])

@@ -42,7 +42,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICES,
 )
-from mesh_fixtures.probe.certificates import Certificate, authority, describe, read_certificates
+from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
@@ -74,11 +74,6 @@ _WARNINGS_KEPT: Final = 20
 
 Named = TypeVar("Named", Pod, Deployment, Service)
 Read = Callable[[KubeClient], Any]
-
-ROOT_BUNDLE: Final = "istio-ca-root-cert"
-"""ConfigMap in every namespace by which proxies verify istiod."""
-
-_ROOT_FILE: Final = "root-cert.pem"
 
 
 def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
@@ -297,6 +292,7 @@ def _deployment(deployment: Deployment) -> facts.Deployment:
         deployment.ready,
         deployment.pod_labels,
         {name: value for name, value in istiod.env.items() if name in _SETTINGS} if istiod else {},
+        deployment.paused,
     )
 
 
@@ -352,6 +348,7 @@ def read_authority(kube: KubeClient) -> facts.Authority:
         below=roots_of(found.material.path),
         roots=roots_of(found.roots),
         defects=found.defects,
+        unread=found.unread,
     )
 
 
@@ -365,10 +362,7 @@ def read_root_bundles(
 ) -> Mapping[str, tuple[facts.Root, ...]]:
     found = {}
     for namespace in wanted:
-        source = kube.source("configmaps", namespace, ROOT_BUNDLE)
-        bundle = kube.get(CONFIG_MAPS, namespace, ROOT_BUNDLE)
+        bundle = root_bundle(kube, namespace)
         if bundle is not None:
-            pem = bundle.data.get(_ROOT_FILE, "").encode()
-            certificates = read_certificates(source, _ROOT_FILE, pem)
-            found[namespace] = roots_of(tuple(map(describe, certificates)))
+            found[namespace] = roots_of(bundle)
     return found

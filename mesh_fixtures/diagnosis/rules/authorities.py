@@ -25,6 +25,7 @@ CACERTS_UNUSED = Kind("cacerts-unused", Layer.TRUST, _BOTH, follows=("cacerts-mi
 NOT_RESTARTED = Kind(
     "proxies-not-restarted", Layer.TRUST, _BOTH, follows=("cacerts-unused", "cacerts-missing")
 )
+IN_TWO_FORMS = Kind("cacerts-in-two-forms", Layer.TRUST, ("ROTATION-1", "ROTATION-2"))
 BUNDLE_MISSING = Kind(
     "root-bundle-missing",
     Layer.TRUST,
@@ -223,6 +224,27 @@ def _is_unused(case: Case, facts: ClusterFacts) -> bool:
     return bool(below and _bundle(case, facts)) and not _accept(_bundle(case, facts), below)
 
 
+def in_two_forms(case: Case) -> Iterator[Cause]:
+    """A secret with entries of both forms: istiod reads one of them, and people replace the other.
+
+    That makes no difference until the authorities are replaced.
+    """
+    for spec, facts in case.primaries:
+        given = facts.authority
+        if given is not None and given.unread:
+            unread = listed(given.unread)
+            yield Cause(
+                IN_TWO_FORMS,
+                (spec.name,),
+                f"{CACERTS} of {spec.name} has an authority in two forms, of which istiod reads "
+                f"tls.crt, tls.key and ca.crt: what becomes of {unread} makes no difference",
+                (Evidence(f"{CACERTS} has {unread}, and tls.crt", _secret(case, spec.name)),),
+                f"remove the entries from {CACERTS} that are not maintained: if those are tls.crt, "
+                "tls.key and ca.crt, " + _RESTART.format(spec.name, case.system_namespace),
+                step=ids.cacerts(spec.name),
+            )
+
+
 def not_restarted(case: Case) -> Iterator[Cause]:
     """Proxies keep what they verify their peers against until they ask again."""
     for spec, facts in case.clusters:
@@ -361,6 +383,7 @@ RULES = (
     missing,
     unsound,
     unused,
+    in_two_forms,
     not_restarted,
     trust_domains,
     bundle_missing,

@@ -19,7 +19,7 @@ from mesh_fixtures.diagnosis.rules import cluster_health, sidecar_injection
 from mesh_fixtures.install import ids
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
-from mesh_fixtures.workloads import PORT
+from mesh_fixtures.workloads import NO_INJECTION, PORT
 
 SERVICE_MISSING = Kind(
     "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=Reach.INVOLVED
@@ -33,6 +33,11 @@ PORT_NAME = Kind(
 PORT_MISSING = Kind("service-port-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 SCALED = Kind("workload-scaled-to-zero", Layer.WORKLOAD, ("WORKLOAD-1", "DISCOVERY-2", "TRAFFIC-1"))
 MISSING = Kind("workload-missing", Layer.WORKLOAD, ("WORKLOAD-1",))
+PAUSED = Kind(
+    "rollout-paused",
+    Layer.WORKLOAD,
+    ("ROTATION-1", "ROTATION-2", "ROLLBACK-1", "UPGRADE-1", "UPGRADE-2"),
+)
 NOT_READY = Kind(
     "workload-not-ready",
     Layer.WORKLOAD,
@@ -144,6 +149,29 @@ def pods(case: Case) -> Iterator[Cause]:
                 )
 
 
+def paused(case: Case) -> Iterator[Cause]:
+    """Deployments that replace no pod until they are resumed. Nothing is wrong with that until
+    their pods must be restarted.
+    """
+    for spec, facts in case.clusters:
+        for each in facts.deployments or ():
+            if each.paused and not NO_INJECTION.items() <= each.pod_labels.items():
+                show = get(spec.name, f"deployment {each.name} -o yaml", each.namespace)
+                resume = f"rollout resume deployment/{each.name}"
+                yield Cause(
+                    PAUSED,
+                    (spec.name,),
+                    f"the Deployment {each.namespace}/{each.name} of {spec.name} is paused: its "
+                    "pods are not replaced, and keep the certificates and the proxies that they "
+                    "have",
+                    (Evidence("spec.paused is true", show),),
+                    f"resume it: kubectl --context={spec.name} -n {each.namespace} {resume}",
+                    about=Subject(
+                        (spec.name,), objects=(f"Deployment/{each.namespace}/{each.name}",)
+                    ),
+                )
+
+
 def not_ready(case: Case) -> Iterator[Cause]:
     """Workloads whose pods are not made or do not become ready: once for each reason."""
     alike: dict[tuple[bool, str], list[_NotReady]] = {}
@@ -234,7 +262,7 @@ def _not_ready(case: Case, is_primary: bool, those: Sequence[_NotReady]) -> Caus
     )
 
 
-RULES = (services, pods, not_ready)
+RULES = (services, pods, paused, not_ready)
 
 
 def _is_known(case: Case, cluster: str) -> bool:
