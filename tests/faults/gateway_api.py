@@ -12,10 +12,14 @@ import pytest
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, Lab
 from mesh_fixtures.install.gateway_api import KIND
 from mesh_fixtures.install.names import GATEWAY
-from mesh_fixtures.patience import patient
+from mesh_fixtures.patience import patient, whole
 
 CLUSTER: Final = "cluster2"
 _USERS: Final = {"name": "http", "port": 8080, "protocol": "HTTP"}
+_DEPLOYED_SECONDS: Final = 30
+"""Until istiod has given the Service the ports of its Gateway."""
+
+_COMMAND_SECONDS: Final = 60.0
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,7 +31,13 @@ def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
     patch = json.dumps({"spec": {"listeners": [_USERS]}})
     _kubectl(lab, "patch", f"{KIND}/{GATEWAY}", "--type=merge", "-p", patch)
     listening = f'--for=jsonpath={{.spec.ports[?(@.name=="{_USERS["name"]}")].port}}'
-    _kubectl(lab, "wait", f"{listening}={_USERS['port']}", f"service/{GATEWAY}", "--timeout=30s")
+    _kubectl(
+        lab,
+        "wait",
+        f"{listening}={_USERS['port']}",
+        f"service/{GATEWAY}",
+        f"--timeout={whole(_DEPLOYED_SECONDS)}s",
+    )
     return done
 
 
@@ -39,5 +49,5 @@ def _kubectl(lab: Lab, *arguments: str) -> None:
         ],
         env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
         check=True,
-        timeout=patient(60),
+        timeout=patient(_COMMAND_SECONDS),
     )

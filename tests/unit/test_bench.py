@@ -170,7 +170,7 @@ def test_services_are_measured_on_a_lab_that_is_removed(
         asked.append((lab.scenario.id, list(map(str, sizes)), runs))
         return [Figures(NOTHING, 0.1, (0.2,), 0.3, 80.0, 5.0)]
 
-    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, overlap: None)
+    monkeypatch.setattr("mesh_fixtures.flow.bring_up", lambda lab, progress, **how: None)
     monkeypatch.setattr("tools.service_scale.measure", measure)
     assert bench.main(["--services", "3/7,9/9", "--runs", "2", *SCENARIOS]) == 0
     assert bench.main(["multi-primary", "--services", *SCENARIOS]) == 0
