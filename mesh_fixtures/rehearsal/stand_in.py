@@ -248,7 +248,11 @@ class StandIn:
         return item
 
     def _let_istiod_serve(self) -> None:
-        """What an istiod does that serves: the validation of configuration can be relied on."""
+        """What an istiod does that serves its own cluster: the validation of configuration can be
+        relied on. Nothing in a remote, whose webhooks its primary's istiod leaves as they are.
+        """
+        if not any(_is_istiod(item) for item in self._objects.values()):
+            return
         for path, item in self._objects.items():
             if Place.of(path).plural == _VALIDATING:
                 for webhook in item["webhooks"]:
@@ -272,6 +276,11 @@ class StandIn:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+def _is_istiod(item: Json) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    return item.get("kind") == "Deployment" and labels.get("app") == "istiod"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,7 +27,13 @@ _OF_THE_OBJECT: Final = frozenset(
     {"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"}
 )
 _SECRET: Final = re.compile(r"BEGIN CERTIFICATE|BEGIN RSA|^[A-Za-z0-9+/=]{200,}$")
-_LEADER: Final = "control-plane.alpha.kubernetes.io/leader"
+_OF_THIS_CLUSTER: Final = frozenset(
+    {"control-plane.alpha.kubernetes.io/leader", "kubernetes.io/service-account.uid"}
+)
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+"""Of a Secret, it has the secret."""
+
+_BY_UID: Final = 'k:{"uid":'
 _VALUE: Final = "(a value)"
 
 
@@ -45,7 +51,8 @@ def normalized(item: Mapping[str, Any]) -> tuple[str, Any]:
     meta = item["metadata"]
     kept = {key: value for key, value in meta.items() if key not in _OF_THE_OBJECT}
     owners = [{**owner, "uid": _VALUE} for owner in meta.get("ownerReferences", ())]
-    annotations = {key: _VALUE if key == _LEADER else value for key, value in _annotations(meta)}
+    masked = {*_OF_THIS_CLUSTER, *([_LAST_APPLIED] if item["kind"] == "Secret" else [])}
+    annotations = {key: _VALUE if key in masked else value for key, value in _annotations(meta)}
     content = {key: value for key, value in item.items() if key not in ("metadata", "status")}
     for data in ("data", "stringData") if item["kind"] == "Secret" else ():
         content[data] = sorted(content.get(data) or ())
@@ -74,7 +81,10 @@ def _managers(entries: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _without_values(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
-        return {name: _without_values(each, name) for name, each in value.items()}
+        return {
+            _BY_UID if name.startswith(_BY_UID) else name: _without_values(each, name)
+            for name, each in value.items()
+        }
     if isinstance(value, list):
         return [_without_values(each, key) for each in value]
     if key in ALLOCATED or (isinstance(value, str) and _SECRET.search(value)):

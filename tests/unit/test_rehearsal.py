@@ -187,15 +187,20 @@ def test_an_update_is_recorded_as_what_it_changes() -> None:
     assert stand_in.get(INJECTOR, {})[1]["webhooks"] == changed["webhooks"]
 
 
-def test_webhooks_have_an_authority_and_are_relied_on_after_the_first_installation() -> None:
+@pytest.mark.parametrize(("has_istiod", "policy"), [(True, "Fail"), (False, "Ignore")])
+def test_webhooks_have_an_authority_and_are_relied_on_once_istiod_serves_the_cluster(
+    has_istiod: bool, policy: str
+) -> None:
     validator = f"{VALIDATING}/validator"
     first = StandIn(VERSION)
     apply(first, validator, webhook("ValidatingWebhookConfiguration", "validator"))
+    if has_istiod:
+        apply(first, ISTIOD, deployment("istiod", app="istiod"))
     (hook,) = first.get(validator, {})[1]["webhooks"]
     assert (hook["clientConfig"]["caBundle"], hook["failurePolicy"]) == (AUTHORITY, "Ignore")
     second = StandIn(VERSION, first.events)
     (hook,) = second.get(validator, {})[1]["webhooks"]
-    assert (hook["clientConfig"]["caBundle"], hook["failurePolicy"]) == (AUTHORITY, "Fail")
+    assert (hook["clientConfig"]["caBundle"], hook["failurePolicy"]) == (AUTHORITY, policy)
 
 
 @pytest.mark.parametrize(
