@@ -16,12 +16,19 @@ def state_folder() -> Path:
 
 def started_at(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot; None when it is gone or a zombie."""
+    fields = status_of(pid)
+    return None if not fields or fields[0] in "ZX" else int(fields[19])
+
+
+def status_of(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat (proc(5)) from the third one on, the state, as the second is a name
+    that may hold anything; empty when the process is gone.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+        return []
+    return stat.rpartition(")")[2].split()
 
 
 @dataclass(frozen=True)

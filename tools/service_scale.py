@@ -303,7 +303,7 @@ class _Mesh:
             editor = self._editors[name]
             for pod in istiod.istiods(editor):
                 if pod.serving:
-                    yield read_metric(istiod.debug(editor, pod, "/metrics").text, metric)
+                    yield read_metric(istiod.debug(editor, pod, istiod.METRICS_PATH).text, metric)
 
     def _address(self, cluster: str, index: int) -> str:
         """An address of a cluster's own; counted from its last where it is negative."""
@@ -317,14 +317,14 @@ def read_metric(text: str, metric: str) -> float:
     Raises:
         ProbeError: it is not there.
     """
-    found = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
+    found = istiod.metric_in(text, metric)
     if found is None:
         raise ProbeError(
             wanted=f"the metric {metric}",
             seen=f"{len(text.splitlines())} lines without it",
             where="istiod's metrics",
         )
-    return float(found[1])
+    return found
 
 
 def service_object(name: str) -> dict[str, Any]:

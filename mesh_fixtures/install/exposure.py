@@ -11,18 +11,19 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures.install import names
-from mesh_fixtures.install.names import SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import GATEWAY_LABELS, SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import CLUSTER_DOMAIN, ISTIOD_PORTS, SERVICES_PORT
 
 ISTIOD_FILE: Final = "multicluster/expose-istiod.yaml"
 SERVICES_FILE: Final = "multicluster/expose-services.yaml"
 
 _API: Final = "networking.istio.io/v1"
-_SELECTOR: Final = {"istio": "eastwestgateway"}
 _ISTIOD_GATEWAY: Final = "istiod-gateway"
 
-_DISCOVERY_PORT, _WEBHOOK_PORT = ISTIOD_PORTS
-_ISTIOD_SERVICE_PORTS: Final = {_DISCOVERY_PORT: 15012, _WEBHOOK_PORT: 443}
+ISTIOD_SERVICE_PORTS: Final = dict(zip(ISTIOD_PORTS, (15012, 443), strict=True))
+"""Where istiod's Service serves what a gateway passes at each of its ports."""
+
+ISTIOD_PORT_NAMES: Final = dict(zip(ISTIOD_PORTS, ("tls-istiod", "tls-istiodwebhook"), strict=True))
 
 
 def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN, revision: str = "") -> str:
@@ -31,8 +32,7 @@ def istiod_manifest(cluster_domain: str = CLUSTER_DOMAIN, revision: str = "") ->
     Args:
         revision: of the only istiod there is; empty for the default one.
     """
-    names_of_ports = {_DISCOVERY_PORT: "tls-istiod", _WEBHOOK_PORT: "tls-istiodwebhook"}
-    servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in names_of_ports.items()]
+    servers = [_server(name, port, "PASSTHROUGH", "*") for port, name in ISTIOD_PORT_NAMES.items()]
     service = _istiod_service(revision, ["*"], cluster_domain)
     return yaml.safe_dump_all([_gateway(_ISTIOD_GATEWAY, servers), service], sort_keys=False)
 
@@ -64,7 +64,7 @@ def _istiod_service(
             "match": [{"port": port, "sniHosts": [*server_names]}],
             "route": [{"destination": {"host": host, "port": {"number": number}}}],
         }
-        for port, number in _ISTIOD_SERVICE_PORTS.items()
+        for port, number in ISTIOD_SERVICE_PORTS.items()
     ]
     return {
         "apiVersion": _API,
@@ -74,12 +74,18 @@ def _istiod_service(
     }
 
 
-def services_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
-    """Gateway that passes mutual TLS to every service by its SNI, as YAML; by the guide, to
-    `*.local`, the last label of the cluster domain.
+def every_service(domain: str) -> str:
+    """The SNI of all services; by the guide `*.local`, of the last label of the cluster domain.
+
+    Args:
+        domain: of the cluster, or of a service in it.
     """
-    hosts = f"*.{cluster_domain.rpartition('.')[2]}"
-    server = _server("tls", SERVICES_PORT, "AUTO_PASSTHROUGH", hosts)
+    return f"*.{domain.rpartition('.')[2]}"
+
+
+def services_manifest(cluster_domain: str = CLUSTER_DOMAIN) -> str:
+    """Gateway that passes mutual TLS to every service by its SNI, as YAML."""
+    server = _server("tls", SERVICES_PORT, "AUTO_PASSTHROUGH", every_service(cluster_domain))
     return yaml.safe_dump(_gateway("cross-network-gateway", [server]), sort_keys=False)
 
 
@@ -88,7 +94,7 @@ def _gateway(name: str, servers: list[dict[str, Any]]) -> dict[str, Any]:
         "apiVersion": _API,
         "kind": "Gateway",
         "metadata": {"name": name},
-        "spec": {"selector": dict(_SELECTOR), "servers": servers},
+        "spec": {"selector": dict(GATEWAY_LABELS), "servers": servers},
     }
 
 

@@ -20,10 +20,11 @@ import yaml
 
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
+from mesh_fixtures.install.exposure import ISTIOD_PORT_NAMES, ISTIOD_SERVICE_PORTS, every_service
 from mesh_fixtures.install.method import READINESS_PERIOD, Recipe
-from mesh_fixtures.install.names import GATEWAY, NETWORK_LABEL, SYSTEM_NAMESPACE
+from mesh_fixtures.install.names import GATEWAY, GATEWAY_LABELS, NETWORK_LABEL, SYSTEM_NAMESPACE
 from mesh_fixtures.install.step import Command
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, Scenario
+from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT, Scenario
 
 ROUTES_FILE: Final = "multicluster/expose-istiod-tlsroutes.yaml"
 
@@ -48,9 +49,6 @@ _CLASS: Final = "istio"
 _DEFINITIONS: Final = ("gateways", "tlsroutes")
 _DEFINED_SECONDS: Final = 30
 _SERVICES_LISTENER: Final = "cross-network"
-_ISTIOD_LISTENERS: Final = dict(zip(ISTIOD_PORTS, ("tls-istiod", "tls-istiodwebhook"), strict=True))
-_ISTIOD_SERVICE_PORTS: Final = dict(zip(ISTIOD_PORTS, (15012, 443), strict=True))
-_SELECTOR: Final = {"istio": "eastwestgateway"}
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,12 @@ def gateway_manifest(scenario: Scenario, cluster: str) -> dict[str, Any]:
     """
     listeners: list[dict[str, Any]] = []
     if scenario.exposes_services(cluster):
-        hosts = f"*.{scenario.cluster_domain.rpartition('.')[2]}"
         listener = _listener(
             _SERVICES_LISTENER, SERVICES_PORT, options={LISTENER_OPTION: AUTO_PASSTHROUGH}
         )
-        listeners.append({**listener, "hostname": hosts})
+        listeners.append({**listener, "hostname": every_service(scenario.cluster_domain)})
     if scenario.exposes_istiod(cluster):
-        listeners += [_listener(name, port) for port, name in _ISTIOD_LISTENERS.items()]
+        listeners += [_listener(name, port) for port, name in ISTIOD_PORT_NAMES.items()]
     return {
         "apiVersion": _API,
         "kind": "Gateway",
@@ -147,13 +144,13 @@ def routes_manifest(cluster_domain: str) -> str:
                 "rules": [
                     {
                         "backendRefs": [
-                            {"name": names.istiod(""), "port": _ISTIOD_SERVICE_PORTS[port]}
+                            {"name": names.istiod(""), "port": ISTIOD_SERVICE_PORTS[port]}
                         ]
                     }
                 ],
             },
         }
-        for port, name in _ISTIOD_LISTENERS.items()
+        for port, name in ISTIOD_PORT_NAMES.items()
     ]
     return yaml.safe_dump_all(routes, sort_keys=False)
 
@@ -163,7 +160,7 @@ def remote_manifests(
 ) -> tuple[dict[str, Any], ...]:
     """A remote's gateway: its account, its Deployment, whose proxy is injected, and its Service."""
     network = scenario.cluster(cluster).network
-    meta = {"name": GATEWAY, "labels": {**_SELECTOR, NETWORK_LABEL: network}}
+    meta = {"name": GATEWAY, "labels": {**GATEWAY_LABELS, NETWORK_LABEL: network}}
     ports = {"status-port": STATUS_PORT, "tls": SERVICES_PORT}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": GATEWAY}}
     deployment = {
@@ -171,12 +168,12 @@ def remote_manifests(
         "kind": "Deployment",
         "metadata": meta,
         "spec": {
-            "selector": {"matchLabels": dict(_SELECTOR)},
+            "selector": {"matchLabels": dict(GATEWAY_LABELS)},
             "template": {
                 "metadata": {
                     "annotations": {"inject.istio.io/templates": "gateway"},
                     "labels": {
-                        **_SELECTOR,
+                        **GATEWAY_LABELS,
                         "sidecar.istio.io/inject": "true",
                         NETWORK_LABEL: network,
                     },
@@ -194,7 +191,7 @@ def remote_manifests(
         "metadata": meta,
         "spec": {
             "type": "LoadBalancer",
-            "selector": dict(_SELECTOR),
+            "selector": dict(GATEWAY_LABELS),
             "ports": [{"name": name, "port": port} for name, port in ports.items()],
         },
     }

@@ -330,7 +330,7 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revisio
     ingress = {
         "name": names.GATEWAY,
         "label": {
-            "istio": "eastwestgateway",
+            **names.GATEWAY_LABELS,
             "app": names.GATEWAY,
             names.NETWORK_LABEL: network,
         },

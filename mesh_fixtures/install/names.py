@@ -9,6 +9,9 @@ from mesh_fixtures.contract import SYSTEM_NAMESPACE as SYSTEM_NAMESPACE
 from mesh_fixtures.scenario import DEFAULT_REVISION as DEFAULT_REVISION
 
 GATEWAY: Final = "istio-eastwestgateway"
+GATEWAY_LABELS: Final = {"istio": "eastwestgateway"}
+"""By which pods of an east-west gateway are selected."""
+
 NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"

@@ -164,15 +164,13 @@ def _network_label(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
     """
     if not scenario.is_multi_network:
         return ()
-    spec = scenario.cluster(cluster)
-    label = f"{names.NETWORK_LABEL}={spec.network}"
+    label = f"{names.NETWORK_LABEL}={scenario.cluster(cluster).network}"
     argv = names.kubectl(cluster, "label", "namespace", names.SYSTEM_NAMESPACE, label)
-    section = names.as_primary(cluster) if spec.is_primary else names.as_remote(cluster)
     return (
         Step(
             id=ids.network_label(cluster),
             cluster=cluster,
-            section=section,
+            section=_section(scenario, cluster),
             title=f"Set the default network of {cluster}",
             needs=(ids.system_namespace(cluster),),
             commands=(Command(argv),),

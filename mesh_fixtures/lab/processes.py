@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Journal, JournalEntry
-from mesh_fixtures.ownership import started_at
+from mesh_fixtures.ownership import started_at, status_of
 from mesh_fixtures.patience import patient
 
 MARK = "MESH_CONFORMANCE_LAB"
@@ -97,13 +97,8 @@ def descendants(roots: Sequence[int]) -> set[int]:
     """The processes in `roots` and everything that descends from them."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            parent = int(stat[stat.rindex(")") + 2 :].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
+        if entry.name.isdigit() and (fields := status_of(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found: set[int] = set()
     todo = list(roots)
     while todo:
@@ -118,14 +113,7 @@ def processor_seconds(pids: Iterable[int]) -> float:
     """Seconds of the processor that these processes have taken, and their children that have ended
     and were waited for (proc(5): utime, stime, cutime and cstime of /proc/pid/stat).
     """
-    ticks = 0
-    for pid in pids:
-        try:
-            stat = (_PROC / str(pid) / "stat").read_text()
-        except OSError:
-            continue
-        # from the third field on, which follows a name that may hold anything
-        ticks += sum(map(int, stat[stat.rindex(")") + 2 :].split()[11:15]))
+    ticks = sum(sum(map(int, status_of(pid)[11:15])) for pid in pids)
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

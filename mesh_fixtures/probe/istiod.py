@@ -27,10 +27,8 @@ _PORT: Final = 15014
 _NOT_FOUND: Final = "404 page not found"
 """What `pilot-discovery request` prints, and calls a success."""
 
-_METRICS_PATH: Final = "/metrics"
-_SIGNING_UNTIL: Final = re.compile(
-    r"^citadel_server_cert_chain_expiry_timestamp (\S+)$", re.MULTILINE
-)
+METRICS_PATH: Final = "/metrics"
+_SIGNING_UNTIL: Final = "citadel_server_cert_chain_expiry_timestamp"
 """Metric of istiod: seconds since 1970 of the end of the certificate that it signs with."""
 
 _CLOSED: Final = (
@@ -127,7 +125,16 @@ def signing_until(kube: KubeClient, pod: Pod) -> float | None:
     Raises:
         ProbeError: no answer.
     """
-    match = _SIGNING_UNTIL.search(debug(kube, pod, _METRICS_PATH).text)
+    return metric_in(debug(kube, pod, METRICS_PATH).text, _SIGNING_UNTIL)
+
+
+def metric_in(text: str, name: str) -> float | None:
+    """The value of a metric without labels; None where it is not among an istiod's metrics.
+
+    Args:
+        text: the answer at `METRICS_PATH` (source: Prometheus, Exposition formats).
+    """
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     return float(match[1]) if match else None
 
 

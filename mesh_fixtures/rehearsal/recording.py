@@ -164,7 +164,7 @@ def record(
     cluster = StandIn(version, [event for each in installation.before for event in each.events])
     with cluster.serving() as url, tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder, "kubeconfig")
-        kubeconfig.write_text(_kubeconfig(_context_of(installation.argv), url), encoding="utf-8")
+        kubeconfig.write_text(_kubeconfig(context_of(installation.argv), url), encoding="utf-8")
         environment = {**context.environment, "KUBECONFIG": str(kubeconfig)}
         ended = running.call(installation.argv, replace(context, environment=environment), log)
     if ended is None:
@@ -181,7 +181,7 @@ def record(
     return Recording(key, tuple(cluster.events))
 
 
-def _context_of(argv: Sequence[str]) -> str:
+def context_of(argv: Sequence[str]) -> str:
     """The context that a call names."""
     flag = "--context="
     return next((each.removeprefix(flag) for each in argv if each.startswith(flag)), "")

@@ -17,11 +17,10 @@ from mesh_fixtures.kube.source import Source
 from mesh_fixtures.kube.transport import APPLY, OPERATIONS, Refused, Transport, refusal_of_change
 from mesh_fixtures.rehearsal import recording
 from mesh_fixtures.rehearsal.late_waits import LATE
-from mesh_fixtures.rehearsal.recording import Installation, Recording
-from mesh_fixtures.rehearsal.stand_in import AUTHORITY, Apply, Event, Place, Wait
+from mesh_fixtures.rehearsal.recording import Installation, Recording, context_of
+from mesh_fixtures.rehearsal.stand_in import AUTHORITY, MUTATING, Apply, Event, Place, Wait
 from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
-_MUTATING: Final = "mutatingwebhookconfigurations"
 _READINESS: Final = re.compile(r"--readiness-timeout=([\d.]+)s")
 _CA_BUNDLE: Final = re.compile(rf'^ *caBundle: "?{re.escape(AUTHORITY)}"?\n', re.M)
 _POLL_SECONDS: Final = 2.0
@@ -52,7 +51,7 @@ class Replay:
         self, command: Command, context: CommandContext, running: RunningProgram, log: IO[bytes]
     ) -> Completed | None:
         begun = time.monotonic()
-        name = _context_of(command)
+        name = context_of(command.argv)
         before = self._done.get(name, ())
         installation = Installation.read(command.argv, context.folder, before)
         transport = Transport(name, self._lab.clusters[name].kubeconfig)
@@ -117,7 +116,7 @@ class _Player:
         self._running = running
         self._seconds = seconds
         applied = [event for each in known for event in each.events if isinstance(event, Apply)]
-        webhooks = (each.path for each in applied if Place.of(each.path).plural == _MUTATING)
+        webhooks = (each.path for each in applied if Place.of(each.path).plural == MUTATING)
         self._webhook = next(webhooks, "")
 
     def play(self, events: Sequence[Event]) -> bool:
@@ -198,12 +197,6 @@ def _missing(item: Json) -> str:
     observed = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
     ready = min(status.get("updatedReplicas", 0), status.get("readyReplicas", 0)) if observed else 0
     return "" if ready >= wanted else f"{ready} of {wanted} pods are ready; {said}"
-
-
-def _context_of(command: Command) -> str:
-    """The cluster that a command is for."""
-    flag = "--context="
-    return next(each.removeprefix(flag) for each in command.argv if each.startswith(flag))
 
 
 def _seconds(command: Command) -> float:

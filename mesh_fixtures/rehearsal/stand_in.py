@@ -30,7 +30,7 @@ WORKLOADS: Final = "deployments"
 AWAITED: Final = (DEFINITIONS, WORKLOADS)
 """Plurals of what has to become ready."""
 
-_MUTATING: Final = "mutatingwebhookconfigurations"
+MUTATING: Final = "mutatingwebhookconfigurations"
 _VALIDATING: Final = "validatingwebhookconfigurations"
 _KINDS: Final = {
     "deployments": "Deployment",
@@ -241,7 +241,7 @@ class StandIn:
         if place.plural == WORKLOADS:
             replicas = item["spec"].setdefault("replicas", 1)
             item["status"] = dict.fromkeys(("replicas", "updatedReplicas"), replicas)
-        if place.plural in (_MUTATING, _VALIDATING):
+        if place.plural in (MUTATING, _VALIDATING):
             for webhook in item["webhooks"]:
                 webhook["clientConfig"]["caBundle"] = AUTHORITY
         self._objects[path] = item
@@ -279,8 +279,7 @@ class StandIn:
 
 
 def _is_istiod(item: Json) -> bool:
-    labels = item["metadata"].get("labels") or {}
-    return item.get("kind") == "Deployment" and labels.get("app") == "istiod"
+    return item.get("kind") == "Deployment" and _labels(item).get("app") == "istiod"
 
 
 class _Handler(BaseHTTPRequestHandler):

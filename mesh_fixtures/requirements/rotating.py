@@ -21,6 +21,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from mesh_fixtures.certificates import Credential
+from mesh_fixtures.contract import SAMPLE_NAMESPACE
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import (
     CACERTS,
@@ -397,6 +398,11 @@ class Workload:
         return self._has(SELECTOR)
 
     @property
+    def is_sample(self) -> bool:
+        """Whether it is not beside istiod, as gateways are: only labs of our own are rotated."""
+        return self.namespace == SAMPLE_NAMESPACE
+
+    @property
     def is_client(self) -> bool:
         return self._has(SLEEP)
 
@@ -463,11 +469,6 @@ def left(workload: Workload, pods: Iterable[Pod], stage: str) -> str:
     return f"{len(good)} of {workload.wanted} pods are new; {', '.join(others) or 'no other'}"
 
 
-def _is_system(kube: KubeClient, workload: Workload) -> bool:
-    """Whether a workload is beside istiod, as gateways are, and not a sample."""
-    return workload.namespace == kube.names.system_namespace
-
-
 class _Rotation:
     """Goes from stage to stage, and back.
 
@@ -485,64 +486,83 @@ class _Rotation:
 
     def authorities(self, stage: Stage) -> Outcome:
         """Give all clusters a stage's authorities."""
-        with self._traffic(self._view.kube) as traffic:
-            begin(traffic)
-            begun = now()
-            missing = self._give(stage)
-            ended = now()
-            watch(traffic, ended, patient(SLOWEST_SECONDS))
-            streams = traffic.stop()
-        name, title = f"{stage.name}.authorities", f"{stage.title} ({CACERTS} and istiod)"
-        return self._judged(Change(name, title, begun, ended, missing, 0, streams))
+        change = self._changed(
+            f"{stage.name}.authorities",
+            f"{stage.title} ({CACERTS} and istiod)",
+            lambda: self._give(stage),
+            self._view.kube,
+        )
+        return self._judged(change)
 
     def gateways(self, stage: Stage) -> Outcome:
         """Restart gateways in all clusters: before HelloWorld, as in an upgrade, so that a request
         meets one pod at most that is about to end.
         """
-        return self._replaced(stage, "gateways", _is_system)
+        return self._replaced(stage, "gateways", lambda each: not each.is_sample)
 
     def servers(self, stage: Stage) -> Outcome:
         """Restart HelloWorld in all clusters."""
-        return self._replaced(stage, "servers", lambda kube, each: not _is_system(kube, each))
+        return self._replaced(stage, "servers", lambda each: each.is_sample)
 
-    def _replaced(
-        self, stage: Stage, what: str, which: Callable[[KubeClient, Workload], bool]
-    ) -> Outcome:
+    def _replaced(self, stage: Stage, what: str, which: Callable[[Workload], bool]) -> Outcome:
         """Restart what requests go through, but for clients."""
-        kube = next(iter(self._view.kube.values()))
-        with self._traffic(self._view.kube) as traffic:
-            begin(traffic)
-            begun = now()
-            missing = self._restart(
+        clusters = self._view.kube
+        change = self._changed(
+            f"{stage.name}.{what}",
+            f"{stage.title} ({what})",
+            lambda: self._restart(
                 stage.name,
-                self._view.kube,
-                lambda each: not each.is_istiod and not each.is_client and which(kube, each),
-            )
-            ended = now()
-            watch(traffic, ended, patient(CONVERGENCE_SECONDS + SLOWEST_SECONDS))
-            streams = traffic.stop()
-        name, title = f"{stage.name}.{what}", f"{stage.title} ({what})"
-        budget = whole(REPLACED_SECONDS)
-        return self._judged(Change(name, title, begun, ended, missing, budget, streams))
+                clusters,
+                lambda each: not each.is_istiod and not each.is_client and which(each),
+            ),
+            clusters,
+            budget=whole(REPLACED_SECONDS),
+            afterwards=patient(CONVERGENCE_SECONDS),
+        )
+        return self._judged(change)
 
     def clients(self, stage: Stage, cluster: str) -> Outcome:
         """Restart Sleep of a cluster, while those of others send."""
-        with self._traffic([name for name in self._view.kube if name != cluster]) as traffic:
-            begin(traffic)
-            begun = now()
-            missing = self._restart(stage.name, [cluster], lambda each: each.is_client)
-            ended = now()
-            watch(traffic, ended, patient(SLOWEST_SECONDS))
-            streams = traffic.stop()
-        first = {} if missing else self._first_requests(cluster)
-        name, title = f"{stage.name}.clients.{cluster}", f"{stage.title} (Sleep of {cluster})"
-        return self._judged(Change(name, title, begun, ended, missing, 0, streams, first))
+        change = self._changed(
+            f"{stage.name}.clients.{cluster}",
+            f"{stage.title} (Sleep of {cluster})",
+            lambda: self._restart(stage.name, [cluster], lambda each: each.is_client),
+            [name for name in self._view.kube if name != cluster],
+        )
+        first = {} if change.missing else self._first_requests(cluster)
+        return self._judged(replace(change, first=first))
 
     def returned(self) -> Outcome:
         """Give all clusters their own authorities back."""
         begun = now()
         self._go_back()
         return Outcome.judged((), {"seconds_to_return": round(now() - begun, 3)})
+
+    def _changed(
+        self,
+        name: str,
+        title: str,
+        change: Callable[[], tuple[Finding, ...]],
+        clients: Iterable[str],
+        *,
+        budget: int = 0,
+        afterwards: float = 0.0,
+    ) -> Change:
+        """Change something while clients send requests.
+
+        Args:
+            change: returns what was not as it is to be in time.
+            clients: clusters whose Sleep sends.
+            afterwards: seconds for which requests still count after it, besides what the slowest
+                one takes.
+        """
+        with self._traffic(clients) as traffic:
+            begin(traffic)
+            begun = now()
+            missing = change()
+            ended = now()
+            watch(traffic, ended, afterwards + patient(SLOWEST_SECONDS))
+            return Change(name, title, begun, ended, missing, budget, traffic.stop())
 
     def _traffic(self, clusters: Iterable[str]) -> ContinuousTraffic:
         return ContinuousTraffic(self._view, seconds=whole(_MOST_SECONDS), clusters=clusters)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
@@ -14,11 +13,13 @@ from mesh_fixtures.contract import SAMPLE_NAMESPACE, Lab
 from mesh_fixtures.install.upgrade import revision_of
 from mesh_fixtures.patience import patient
 from mesh_fixtures.workloads import SERVICE, host
+from tests.faults.separate_run import kubectl
 
 FAULT: Final = "MESH_TEST_BROKEN_UPGRADE"
 """Environment variable that names one of `FAULTS`."""
 
 PINNED_CLUSTER: Final = "cluster2"
+_COMMAND_SECONDS: Final = 120.0
 
 
 @pytest.hookimpl(wrapper=True)
@@ -64,13 +65,11 @@ FAULTS: Final = {"pinned": pin_proxies, "configuration": configure_new_revision}
 
 
 def _kubectl(lab: Lab, cluster: str, *arguments: str, content: str = "") -> None:
-    kubectl = str(lab.tools.kubectl)
-    command = [kubectl, "--context", cluster, "-n", SAMPLE_NAMESPACE, *arguments]
-    subprocess.run(
-        command,
-        env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
-        input=content,
-        text=True,
-        check=True,
-        timeout=patient(120),
+    kubectl(
+        lab,
+        cluster,
+        SAMPLE_NAMESPACE,
+        *arguments,
+        seconds=patient(_COMMAND_SECONDS),
+        content=content,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Generator
 from typing import Final
 
@@ -13,6 +12,7 @@ from mesh_fixtures.contract import SYSTEM_NAMESPACE, Lab
 from mesh_fixtures.install.gateway_api import KIND
 from mesh_fixtures.install.names import GATEWAY
 from mesh_fixtures.patience import patient, whole
+from tests.faults.separate_run import kubectl
 
 CLUSTER: Final = "cluster2"
 _USERS: Final = {"name": "http", "port": 8080, "protocol": "HTTP"}
@@ -31,23 +31,10 @@ def pytest_mesh_sample(lab: Lab) -> Generator[None, object, object]:
     patch = json.dumps({"spec": {"listeners": [_USERS]}})
     _kubectl(lab, "patch", f"{KIND}/{GATEWAY}", "--type=merge", "-p", patch)
     listening = f'--for=jsonpath={{.spec.ports[?(@.name=="{_USERS["name"]}")].port}}'
-    _kubectl(
-        lab,
-        "wait",
-        f"{listening}={_USERS['port']}",
-        f"service/{GATEWAY}",
-        f"--timeout={whole(_DEPLOYED_SECONDS)}s",
-    )
+    wanted, limit = f"{listening}={_USERS['port']}", f"--timeout={whole(_DEPLOYED_SECONDS)}s"
+    _kubectl(lab, "wait", wanted, f"service/{GATEWAY}", limit)
     return done
 
 
 def _kubectl(lab: Lab, *arguments: str) -> None:
-    subprocess.run(
-        [
-            *(str(lab.tools.kubectl), "--context", CLUSTER, "-n", SYSTEM_NAMESPACE),
-            *arguments,
-        ],
-        env={**lab.environment, "KUBECONFIG": str(lab.kubeconfig)},
-        check=True,
-        timeout=patient(_COMMAND_SECONDS),
-    )
+    kubectl(lab, CLUSTER, SYSTEM_NAMESPACE, *arguments, seconds=patient(_COMMAND_SECONDS))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -11,14 +9,12 @@ from typing import Final
 import pytest
 
 from mesh_fixtures.artifacts import build, catalog, istio
-from mesh_fixtures.report.document import read
-from mesh_fixtures.report.model import Report
+from tests.faults.separate_run import verified
 from tests.faults.table import TWO_NETWORKS
 
 COMMIT: Final = "b01690e6db7d"
 """istio/istio of April 2026, without the fixes of #60612, #60920 and #61043."""
 
-ROOT: Final = Path(__file__).parents[2]
 _SECONDS: Final = 1500
 
 
@@ -30,24 +26,13 @@ def test_clients_that_start_after_a_rotation_know_no_endpoint_of_the_other_clust
     missing = build.problems(parts=catalog.parts(istio_version=istio.version_of(COMMIT)))
     if missing:
         pytest.skip(f"it is not built, and cannot be: {missing[0].missing} is missing")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(str(ROOT / "tests/conformance"), "-k", "RESILIENCE-4"),
-            *("--mesh-provider", "netns", "--mesh-topology", TWO_NETWORKS),
-            *("--mesh-istio", COMMIT, "--mesh-disruptive", "--mesh-keep", "never"),
-            *("--mesh-report", str(tmp_path)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_SECONDS,
+    run = verified(
+        TWO_NETWORKS,
+        tmp_path,
+        *("-k", "RESILIENCE-4", "--mesh-istio", COMMIT, "--mesh-disruptive"),
+        seconds=_SECONDS,
     )
-    said = done.stdout + done.stderr
-    (file,) = tmp_path.glob("*-report.yaml")
-    report = read(Report, file)
-    (outcome,) = [each for each in report.requirements if each.id == "RESILIENCE-4"]
+    said, outcome = run.output, run.of("RESILIENCE-4")
     record_property("seconds_to_verdict", outcome.seconds)
     assert outcome.result == "unmet", said
     for cluster in ("cluster1", "cluster2"):
@@ -59,5 +44,5 @@ def test_clients_that_start_after_a_rotation_know_no_endpoint_of_the_other_clust
         assert found, said
         assert "missing" in found[0].seen, said
     assert outcome.causes[:1] == ("endpoints-stale",), said
-    (cause, *_) = [each for each in report.causes if each.id == "endpoints-stale"]
+    (cause, *_) = [each for each in run.report.causes if each.id == "endpoints-stale"]
     assert cause.certainty == "certain", said

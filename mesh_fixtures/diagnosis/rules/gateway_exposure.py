@@ -21,7 +21,7 @@ from mesh_fixtures.diagnosis.facts import (
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import gateway_api, ids
-from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE
+from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE, every_service
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
@@ -533,8 +533,7 @@ def _without_listener(
     if kind is SERVICES:
         step = ids.gateway(cluster)
         option = f"{gateway_api.LISTENER_OPTION}: {gateway_api.AUTO_PASSTHROUGH}"
-        hosts = f"*.{case.host.rpartition('.')[2]}"
-        remedy = f"{listener} for the hostname {hosts}, with the option {option}"
+        remedy = f"{listener} for the hostname {every_service(case.host)}, with the option {option}"
     else:
         step = ids.expose_istiod(cluster)
         remedy = f"{listener}, and apply {gateway_api.ROUTES_FILE}, which passes it to istiod"
