@@ -34,6 +34,13 @@ SYSTEM_NAMESPACE: Final = "istio-system"
 CLUSTER_DOMAIN: Final = "cluster.local"
 """Kubernetes' and Istio's default; that of a mesh is `Lab.names.cluster_domain`."""
 
+GATEWAY_API_DEFINITIONS: Final = "GATEWAY_API"
+"""Variable of a plan: file or URL of the Gateway API's definitions."""
+
+MCS_DEFINITIONS: Final = "MCS_API"
+"""Variable of a plan: folder or URL with the definitions of the Multi-Cluster Services API, as its
+project has them, in a file each."""
+
 
 @dataclass(frozen=True)
 class MeshNames:
@@ -193,9 +200,11 @@ class Lab(Protocol):
         return BY_ISTIOCTL if self.charts is None else BY_HELM
 
     @property
-    def gateway_api(self) -> Path | None:
-        """File with the definitions of the Gateway API; None where no gateway needs them."""
-        return None
+    def definitions(self) -> Mapping[str, Path]:
+        """What defines the kinds that its mesh needs besides Istio's own, by the variable of a plan
+        that stands for it.
+        """
+        return {}
 
     @property
     def earlier(self) -> Earlier | None:

@@ -245,12 +245,11 @@ def _upgraded_by_hand(
 
 
 def _runbook(scenario: Scenario, plans: tuple[Plan, ...]) -> str:
-    from mesh_fixtures.artifacts import gateway_api
+    from mesh_fixtures.artifacts import definitions
     from mesh_fixtures.install import runbook
-    from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE
     from mesh_fixtures.requirements import applicable
     from mesh_fixtures.requirements.registry import markdown_table
 
-    values = {DEFINITIONS_VARIABLE: gateway_api.RELEASE}
+    values = {each.variable: each.release for each in definitions.ALL}
     steps = runbook.render(*plans, title=f"{scenario.title} ({scenario.id})", values=values)
     return f"{steps}\n## Requirements\n\n{markdown_table(applicable(scenario))}\n"

@@ -6,7 +6,7 @@ All pods comply with the Pod Security Standard `restricted`, as far as injection
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,6 +17,7 @@ from mesh_fixtures.contract import CLUSTER_DOMAIN, SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
+from mesh_fixtures.kube.resources import SERVICE_EXPORTS, SERVICE_IMPORTS
 from mesh_fixtures.scenario import Scenario
 
 SERVICE: Final = "helloworld"
@@ -64,6 +65,8 @@ _EXPORTED: Final = {"networking.istio.io/exportTo": "*"}
 default (Istio: MeshConfig, defaultServiceExportTo; Resource Annotations)."""
 
 
+_KEPT: Final = {"networking.istio.io/exportTo": "~"}
+
 FRESH_CONNECTIONS: Final = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
 """Traffic policy by which each request has a connection: an east-west gateway chooses a server for
 each connection, not for each request (source: Istio, DestinationRule,
@@ -102,7 +105,7 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
     clusters = [cluster.name for cluster in scenario.clusters]
     steps: list[Step] = []
     for cluster in clusters:
-        steps += (_namespace(scenario, cluster), _service(cluster))
+        steps += (_namespace(scenario, cluster), _service(scenario, cluster))
     if scenario.has_choice_behind_gateway:
         steps += (_fresh_connections(scenario, primary.name) for primary in scenario.primaries)
     for cluster in clusters if scenario.dns_proxying else ():
@@ -167,6 +170,50 @@ def service_manifest(name: str = SERVICE, distribution: str = "") -> str:
     """
     spec = {"trafficDistribution": distribution} if distribution else {}
     return _yaml(_service_of(name, "helloworld", **spec))
+
+
+def export_manifest(*services: str) -> str:
+    """ServiceExports by which other clusters may know services of this one, as YAML (source:
+    KEP-1645, Multi-Cluster Services API).
+    """
+    return _yaml(
+        *(
+            {"apiVersion": SERVICE_EXPORTS.api, "kind": SERVICE_EXPORTS.kind, "metadata": meta}
+            for meta in ({"name": each} for each in services)
+        )
+    )
+
+
+def import_manifest(service: str, ips: Sequence[str]) -> str:
+    """ServiceImport of a service of HelloWorld, as an implementation of Multi-Cluster Services
+    makes it in each cluster, as YAML (source: KEP-1645, Multi-Cluster Services API).
+
+    Args:
+        ips: of its name in the cluster set.
+    """
+    port = {"name": "http", "port": PORT, "protocol": "TCP"}
+    return _yaml(
+        {
+            "apiVersion": SERVICE_IMPORTS.api,
+            "kind": SERVICE_IMPORTS.kind,
+            "metadata": {"name": service},
+            "spec": {"type": "ClusterSetIP", "ips": [*ips], "ports": [port]},
+        }
+    )
+
+
+def reserved_manifest(name: str) -> str:
+    """Service that nothing is behind and no proxy knows, as YAML: its address is one that
+    Kubernetes gives to nothing else (source: Istio, Resource Annotations, exportTo).
+    """
+    service = _service_of(name, "")
+    del service["spec"]["selector"]
+    return _yaml({**service, "metadata": {"name": name, "annotations": _KEPT}})
+
+
+def named_services(position: int) -> tuple[str, ...]:
+    """Names of the services of `named_services_manifest`."""
+    return only_service(position), STATEFUL
 
 
 def _service_of(name: str, app: str, **spec: Any) -> dict[str, Any]:
@@ -382,15 +429,17 @@ def _namespace(scenario: Scenario, cluster: str) -> Step:
     )
 
 
-def _service(cluster: str) -> Step:
+def _service(scenario: Scenario, cluster: str) -> Step:
+    manifests = [service_manifest(), *([export_manifest(SERVICE)] if scenario.mcs else [])]
+    exported = ", and export it" if scenario.mcs else ""
     return Step(
         id=ids.helloworld_service(cluster),
         cluster=cluster,
         section="Deploy the HelloWorld Service",
-        title=f"Create the HelloWorld service in {cluster}",
+        title=f"Create the HelloWorld service in {cluster}{exported}",
         needs=(ids.sample_namespace(cluster),),
         commands=(Command(_kubectl(cluster, "apply", "-f", _SERVICE_FILE)),),
-        files={_SERVICE_FILE: service_manifest()},
+        files={_SERVICE_FILE: "---\n".join(manifests)},
         deadline=30,
         observe=(_kubectl(cluster, "get", "services"),),
     )
@@ -416,6 +465,7 @@ def _named(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
     manifests = (
         named_services_manifest(position),
         stateful_manifest(position, scenario.cluster(cluster).helloworld, images),
+        *([export_manifest(*named_services(position))] if scenario.mcs else []),
     )
     step = _deployed(
         ids.named(cluster),

@@ -15,7 +15,7 @@ from typing import Final
 from mesh_fixtures import runner
 from mesh_fixtures.artifacts import (
     catalog,
-    gateway_api,
+    definitions,
     gobuild,
     helm,
     images,
@@ -380,7 +380,7 @@ def problems_of_labs(
         made += helm.program_parts(selection)
         made += [helm.charts_part(each, selection) for each in (istio_version, earlier) if each]
     if with_definitions:
-        made += gateway_api.parts(source)
+        made += definitions.GATEWAY_API.parts(source)
     parts = list({part.name: part for part in made}.values())
     compiling = bool(_compiled(_missing(parts, cache_root())))
     return (*source.problems(programs, compiling=compiling), *problems(parts=parts))

@@ -96,9 +96,11 @@ def on_request() -> tuple[Part, ...]:
     """The parts of which only some labs are made, and that are current all the same, after those
     that they need.
     """
-    from mesh_fixtures.artifacts import gateway_api, helm
+    from mesh_fixtures.artifacts import definitions, helm
 
-    made = [gobuild.kind().part(), *gateway_api.parts(), pulling.program_part()]
+    made = [gobuild.kind().part(), pulling.program_part()]
+    for each in definitions.ALL:
+        made += each.parts()
     for istio_version in versions.ISTIO_MODULES:
         made += helm.parts(istio_version)
     for kubernetes in (versions.KUBERNETES, *versions.OTHER_KUBERNETES):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh_fixtures import supported
-from mesh_fixtures.artifacts import gateway_api, istio, pulling, released, versions
+from mesh_fixtures.artifacts import definitions, istio, pulling, released, versions
 from mesh_fixtures.artifacts import images as built_images
 from mesh_fixtures.artifacts import istioctl as istioctls
 from mesh_fixtures.artifacts.helm import NAME_CHARTS, chart_problems, gather_helm
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mesh_fixtures.artifacts.helm import HelmInstall
     from mesh_fixtures.options import Choice
     from mesh_fixtures.progress import Progress
+    from mesh_fixtures.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,23 @@ class IstioSource:
         differs = self.charts is None and are_of_two_releases(self.tag, version)
         return [_two_releases(self.tag, version)] if differs else []
 
-    def definitions(self, progress: Progress) -> Path | None:
-        """File with the definitions of the Gateway API, made if it is not there yet; None where no
-        gateway needs them.
+    def definitions(
+        self, progress: Progress, scenario: Scenario | None = None
+    ) -> Mapping[str, Path]:
+        """What defines the kinds that a mesh needs besides Istio's own, as `Lab.definitions`, made
+        if it is not there yet.
+
+        Args:
+            scenario: of the mesh; None for what any mesh needs that is installed like this.
 
         Raises:
             ArtifactError: it could not be made.
         """
-        return gateway_api.ensure(progress, self.parts) if self._by_gateway_api else None
+        needed = [
+            *([definitions.GATEWAY_API] if self._by_gateway_api else []),
+            *([definitions.MCS_API] if scenario is not None and scenario.mcs else []),
+        ]
+        return {each.variable: each.ensure(progress, self.parts) for each in needed}
 
     @property
     def _by_gateway_api(self) -> bool:

@@ -56,6 +56,9 @@ but `ISTIO` are built when asked for; that of April loses endpoints when remote 
 GATEWAY_API: Final = "1.6.0"
 """Go module `sigs.k8s.io/gateway-api`, as that of `ISTIO` requires it."""
 
+MCS_API: Final = "0.4.1"
+"""Go module `sigs.k8s.io/mcs-api`, as that of `ISTIO` requires it."""
+
 ISTIO_RELEASE: Final = "1.31.4"
 """The release that labs of released parts run unless another one is named; what is built has
 none."""

@@ -79,9 +79,9 @@ def run(arguments: Namespace, sink: Sink) -> int:
             packaged = ensure_parts(progress, version, source)
             artifacts = replace(artifacts, parts={**artifacts.parts, **packaged})
         if asked.methods.gateways == GATEWAY_API:
-            from mesh_fixtures.artifacts.gateway_api import ensure_parts as ensure_definitions
+            from mesh_fixtures.artifacts import definitions
 
-            defined = ensure_definitions(progress, source)
+            defined = definitions.GATEWAY_API.ensure_parts(progress, source)
             artifacts = replace(artifacts, parts={**artifacts.parts, **defined})
     print(artifacts.describe())
     return 0

@@ -342,6 +342,7 @@ class ClusterFacts:
         waiting: proxies of the samples and of the gateways that are not ready.
         helloworld: its addresses, by the cluster's EndpointSlices.
         injectors: templates of injection.
+        exported: whether HelloWorld is exported to other clusters; None where that was not asked.
     """
 
     name: str
@@ -368,6 +369,7 @@ class ClusterFacts:
     waiting: tuple[WaitingProxy, ...] | None = None
     helloworld: SliceAddresses | None = None
     injectors: tuple[Injector, ...] | None = None
+    exported: bool | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

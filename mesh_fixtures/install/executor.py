@@ -19,7 +19,6 @@ from mesh_fixtures import retries, supported
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install import names
-from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE
 from mesh_fixtures.install.step import Command, Plan, Step, substitute
 from mesh_fixtures.patience import current, one_at_a_time, patient
 from mesh_fixtures.progress import Progress
@@ -134,9 +133,8 @@ def lab_variables(lab: Lab) -> Mapping[str, str]:
         for name, cluster in lab.clusters.items()
         if cluster.api_server is not None
     }
-    definitions = lab.gateway_api
-    manifests = {} if definitions is None else {DEFINITIONS_VARIABLE: str(definitions)}
-    return contexts | servers | manifests
+    definitions = {name: str(path) for name, path in lab.definitions.items()}
+    return contexts | servers | definitions
 
 
 def run(

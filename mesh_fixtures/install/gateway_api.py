@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
 from mesh_fixtures.install.exposure import ISTIOD_PORT_NAMES, ISTIOD_SERVICE_PORTS, every_service
@@ -27,9 +28,6 @@ from mesh_fixtures.install.step import Command
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT, Scenario
 
 ROUTES_FILE: Final = "multicluster/expose-istiod-tlsroutes.yaml"
-
-DEFINITIONS_VARIABLE: Final = "GATEWAY_API"
-"""Variable of a plan with the file or the URL of the Gateway API's definitions."""
 
 NAME_LABEL: Final = "gateway.networking.k8s.io/gateway-name"
 """Label of what istiod deploys for a Gateway: the Gateway's name."""
@@ -85,7 +83,7 @@ def definitions(cluster: str) -> Recipe:
     """Define the kinds of the Gateway API, on the server's side, as that of HTTPRoute is too large
     for an annotation (source: Gateway API, Getting started).
     """
-    manifests = names.reference(DEFINITIONS_VARIABLE)
+    manifests = names.reference(GATEWAY_API_DEFINITIONS)
     kinds = [f"crd/{each}.gateway.networking.k8s.io" for each in _DEFINITIONS]
     established = ("--for=condition=Established", *kinds, f"--timeout={_DEFINED_SECONDS}s")
     return Recipe(

@@ -27,6 +27,10 @@ def gateway_api(cluster: str) -> str:
     return f"gateway-api/{cluster}"
 
 
+def mcs_api(cluster: str) -> str:
+    return f"mcs-api/{cluster}"
+
+
 def default_revision(cluster: str) -> str:
     return f"default-revision/{cluster}"
 

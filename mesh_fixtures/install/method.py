@@ -383,6 +383,8 @@ def primary_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[s
         own["global"]["externalIstiod"] = True
     if scenario.dns_proxying:
         own["meshConfig"] = {"defaultConfig": {"proxyMetadata": {names.DNS_CAPTURE: "true"}}}
+    if scenario.mcs:
+        own["pilot"] = {"env": {names.MCS_DISCOVERY: "true", names.MCS_HOST: "true"}}
     return merged(images.istio_values, own)
 
 

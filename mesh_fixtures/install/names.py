@@ -19,6 +19,16 @@ REVISION_LABEL: Final = "istio.io/rev"
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
 """Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
 
+MCS_DISCOVERY: Final = "ENABLE_MCS_SERVICE_DISCOVERY"
+"""Variable of istiod: whether clusters know only those services of each other that are exported
+(Istio: pilot-discovery)."""
+
+MCS_HOST: Final = "ENABLE_MCS_HOST"
+"""Variable of istiod: whether its proxies know services by their names in the cluster set, too."""
+
+MCS_CLUSTER_LOCAL: Final = "ENABLE_MCS_CLUSTER_LOCAL"
+"""Variable of istiod: whether Kubernetes' names stand for a client's own cluster only, too."""
+
 PROXY_CONFIG: Final = "proxy.istio.io/config"
 """Annotation by which a pod's proxy is configured otherwise than others (Istio: ProxyConfig)."""
 

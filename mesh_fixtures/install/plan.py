@@ -6,10 +6,10 @@ from typing import Final
 
 from mesh_fixtures import supported
 from mesh_fixtures.charts import Charts
-from mesh_fixtures.contract import Lab
+from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS, MCS_DEFINITIONS, Lab
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import gateway_api, ids, names
+from mesh_fixtures.install import gateway_api, ids, mcs, names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
 from mesh_fixtures.install.exposure import (
     ISTIOD_FILE,
@@ -17,7 +17,7 @@ from mesh_fixtures.install.exposure import (
     istiod_manifest,
     services_manifest,
 )
-from mesh_fixtures.install.gateway_api import DEFINITIONS_VARIABLE, GatewayApi
+from mesh_fixtures.install.gateway_api import GatewayApi
 from mesh_fixtures.install.method import GatewayMethod, Helm, Istioctl, Method
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.options import BY_HELM, BY_ISTIOCTL, GATEWAY_API, HELM, InstallMethods
@@ -37,8 +37,9 @@ def plan(
     """The installation of a scenario's mesh, in the guide's order of reading.
 
     Its variables are each cluster's kubeconfig context (`CTX_<CLUSTER>`) and, of clusters that
-    another one's istiod observes, the API server's URL (`API_SERVER_<CLUSTER>`); where gateways
-    are by the Gateway API, also the file or URL of its definitions (`GATEWAY_API`).
+    another one's istiod observes, the API server's URL (`API_SERVER_<CLUSTER>`); and what defines
+    the kinds that a mesh needs besides Istio's own: where gateways are by the Gateway API,
+    `GATEWAY_API`, and with Multi-Cluster Services, `MCS_API` (see `contract`).
 
     Args:
         charts: what Helm installs; None where it installs nothing.
@@ -71,6 +72,7 @@ def plan(
     for cluster in scenario.primaries:
         steps += _network_label(scenario, cluster.name)
         steps += _definitions(scenario, cluster.name, methods)
+        steps += _mcs_definitions(scenario, cluster.name)
         steps.append(_istiod(scenario, cluster.name, images, methods, method))
         steps += _default_revision(scenario, cluster.name, method)
         steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
@@ -80,6 +82,7 @@ def plan(
         section = names.as_remote(cluster.name)
         steps.append(_annotation(scenario, cluster.name))
         steps += _network_label(scenario, cluster.name)
+        steps += _mcs_definitions(scenario, cluster.name)
         steps.append(_remote(scenario, cluster.name, images, method))
         steps += (secret for secret in secrets if secret.section == section)
         steps.append(_attached(scenario, cluster.name))
@@ -87,7 +90,11 @@ def plan(
         steps += _gateway_steps(scenario, cluster.name, images, for_gateways)
     steps += (secret for secret in secrets if secret.section == ENDPOINT_DISCOVERY_SECTION)
     has_definitions = any(_definitions(scenario, each.name, methods) for each in scenario.primaries)
-    variables = (*_variables(scenario), *((DEFINITIONS_VARIABLE,) if has_definitions else ()))
+    variables = (
+        *_variables(scenario),
+        *((GATEWAY_API_DEFINITIONS,) if has_definitions else ()),
+        *((MCS_DEFINITIONS,) if scenario.mcs else ()),
+    )
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=variables)
 
 
@@ -201,12 +208,37 @@ def _definitions(scenario: Scenario, cluster: str, methods: InstallMethods) -> t
     )
 
 
+def _mcs_definitions(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
+    """Define ServiceExports and ServiceImports, before an istiod looks for them; nothing without
+    Multi-Cluster Services.
+    """
+    if not scenario.mcs:
+        return ()
+    recipe = mcs.definitions(cluster)
+    return (
+        Step(
+            id=ids.mcs_api(cluster),
+            cluster=cluster,
+            section=_section(scenario, cluster),
+            title=f"Define the kinds of Multi-Cluster Services in {cluster}",
+            needs=(),
+            commands=recipe.commands,
+            deadline=90,
+            observe=recipe.observe,
+        ),
+    )
+
+
 def _istiod(
     scenario: Scenario, cluster: str, images: ImageSet, methods: InstallMethods, method: Method
 ) -> Step:
     """Guide: Configure a cluster as a primary. Install istiod and wait until it injects."""
     recipe = method.control_plane(scenario, cluster, images, seconds=210)
-    before = (*_network_label(scenario, cluster), *_definitions(scenario, cluster, methods))
+    before = (
+        *_network_label(scenario, cluster),
+        *_definitions(scenario, cluster, methods),
+        *_mcs_definitions(scenario, cluster),
+    )
     return Step(
         id=ids.istiod(cluster),
         cluster=cluster,
@@ -384,7 +416,7 @@ def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
     """Install the CRDs, accounts and injection webhook that use the primary's istiod."""
     recipe = method.remote(scenario, cluster, images, seconds=90)
     primary = scenario.control_plane_of(cluster)
-    labelled = tuple(step.id for step in _network_label(scenario, cluster))
+    before = (*_network_label(scenario, cluster), *_mcs_definitions(scenario, cluster))
     return Step(
         id=ids.remote(cluster),
         cluster=cluster,
@@ -392,7 +424,7 @@ def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
         title=f"Install the remote configuration of {cluster}",
         needs=(
             ids.cacerts(cluster),
-            *labelled,
+            *(step.id for step in before),
             ids.control_plane_annotation(cluster),
             ids.gateway_address(primary),
         ),

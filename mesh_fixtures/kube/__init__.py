@@ -15,6 +15,8 @@ from mesh_fixtures.kube.objects import (
     Pod,
     Secret,
     Service,
+    ServiceExport,
+    ServiceImport,
     ServicePort,
 )
 from mesh_fixtures.kube.resources import Access, Resource
@@ -42,6 +44,8 @@ __all__ = [
     "Resource",
     "Secret",
     "Service",
+    "ServiceExport",
+    "ServiceImport",
     "ServicePort",
     "Source",
     "Webhook",

@@ -133,6 +133,13 @@ class KubeClient:
         item = self._transport.read(source, resource.path(namespace, name), {})
         return None if item is None else resource.read(item)
 
+    def defines(self, resource: Resource[Any]) -> bool:
+        """Whether the API server knows a kind."""
+        source = self.source("--raw", "", f"/apis/{resource.api}")
+        found = self._transport.read(source, f"/apis/{resource.api}", {})
+        kinds = (found or {}).get("resources") or ()
+        return any(each["name"] == resource.plural for each in kinds)
+
     def require_answer(self, seconds: float) -> None:
         """Ask the API server once for its version.
 

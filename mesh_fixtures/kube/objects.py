@@ -408,6 +408,40 @@ class Service:
         )
 
 
+@dataclass(frozen=True)
+class ServiceExport:
+    """That the Service of the same name is exported from its cluster.
+
+    Attributes:
+        conditions: type and status of each, e.g. `Valid` and `True`; empty where nothing but istiod
+            takes notice of it.
+    """
+
+    meta: Meta
+    conditions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, item: Json) -> ServiceExport:
+        found = (item.get("status") or {}).get("conditions") or ()
+        return cls(Meta.read(item), {each["type"]: str(each.get("status", "")) for each in found})
+
+
+@dataclass(frozen=True)
+class ServiceImport:
+    """A Service of the cluster set, as a cluster knows it.
+
+    Attributes:
+        ips: addresses of its name in the cluster set.
+    """
+
+    meta: Meta
+    ips: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, item: Json) -> ServiceImport:
+        return cls(Meta.read(item), tuple((item.get("spec") or {}).get("ips") or ()))
+
+
 def _target(port: Json) -> str:
     target = port.get("targetPort", port["port"])
     return "" if target == port["port"] else str(target)

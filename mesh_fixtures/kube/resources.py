@@ -1,6 +1,7 @@
 """The table of what is asked of API servers: where each kind of object is, and how it is read.
 
-Source: Kubernetes API reference, API concepts (resource URIs); Istio, configuration reference.
+Source: Kubernetes API reference, API concepts (resource URIs); Istio, configuration reference;
+KEP-1645, Multi-Cluster Services API.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from mesh_fixtures.kube.objects import (
     Pod,
     Secret,
     Service,
+    ServiceExport,
+    ServiceImport,
 )
 
 Item = TypeVar("Item")
@@ -90,6 +93,10 @@ def _security(kind: str, plural: str) -> Resource[Configuration]:
     return _istio("security.istio.io/v1", kind, plural)
 
 
+def _mcs(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]:
+    return Resource("multicluster.x-k8s.io/v1alpha1", kind, plural, read)
+
+
 def _metallb(kind: str, plural: str) -> Resource[Json]:
     return Resource("metallb.io/v1beta1", kind, plural, _as_it_is)
 
@@ -140,6 +147,9 @@ AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationp
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
 TELEMETRIES: Final = _istio("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
+SERVICE_EXPORTS: Final = _mcs("ServiceExport", "serviceexports", ServiceExport.read)
+SERVICE_IMPORTS: Final = _mcs("ServiceImport", "serviceimports", ServiceImport.read)
+
 ADDRESS_POOLS: Final = _metallb("IPAddressPool", "ipaddresspools")
 L2_ADVERTISEMENTS: Final = _metallb("L2Advertisement", "l2advertisements")
 
@@ -157,6 +167,8 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         DESTINATION_RULES,
         AUTHORIZATION_POLICIES,
         SIDECARS,
+        SERVICE_EXPORTS,
+        SERVICE_IMPORTS,
     )
 }
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import yaml
@@ -255,7 +256,7 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         charts: Charts | None,
         earlier: Earlier | None = None,
         methods: InstallMethods = BY_ISTIOCTL,
-        gateway_api: Path | None = None,
+        definitions: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         super().__init__(booting.scenario, record, booting.progress)
         self._booting = booting
@@ -264,7 +265,7 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         self._charts = charts
         self._earlier = earlier
         self._methods = methods
-        self._gateway_api = gateway_api
+        self._definitions = definitions
 
     @property
     def tools(self) -> Tools:
@@ -287,8 +288,8 @@ class BootedLab(RecordedLab, Generic[AnyBoot]):
         return self._methods
 
     @property
-    def gateway_api(self) -> Path | None:
-        return self._gateway_api
+    def definitions(self) -> Mapping[str, Path]:
+        return self._definitions
 
     def stop(self) -> None:
         self._booting.abort()

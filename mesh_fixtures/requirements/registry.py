@@ -19,7 +19,7 @@ from mesh_fixtures.scenario import Scenario
 
 _ORDER: Final = (
     *("TRUST", "CONTROL", "DISCOVERY", "GATEWAY", "WORKLOAD", "TRAFFIC", "NETWORK"),
-    *("SECURITY", "AUTHZ", "SCOPE", "RESILIENCE", "LOCALITY", "ROTATION"),
+    *("SECURITY", "AUTHZ", "SCOPE", "MCS", "RESILIENCE", "LOCALITY", "ROTATION"),
     *("ROLLBACK", "UPGRADE", "SKEW"),
 )
 """Families of requirements in the order of reports; others follow. A mesh is upgraded once, so that

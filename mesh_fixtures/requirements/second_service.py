@@ -17,7 +17,12 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
-from mesh_fixtures.workloads import FRESH_CONNECTIONS, rule_manifest, service_manifest
+from mesh_fixtures.workloads import (
+    FRESH_CONNECTIONS,
+    export_manifest,
+    rule_manifest,
+    service_manifest,
+)
 
 SERVICE: Final = "helloworld-fresh"
 """With connections that serve one request each."""
@@ -55,16 +60,20 @@ def second_service(
     primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in primaries}
     of_all: Json = yaml.safe_load(service_manifest(service, distribution))
+    export: Json = yaml.safe_load(export_manifest(service))
     services = dict.fromkeys(view.kube, of_all)
+    exports = dict.fromkeys(view.kube if view.scenario.mcs else (), export)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
-        parallel_map(lambda cluster: _create(view, cluster, rules[cluster]), rules)
-        parallel_map(lambda cluster: _create(view, cluster, services[cluster]), services)
+        parallel_map(lambda cluster: create(view, cluster, rules[cluster]), rules)
+        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
+        parallel_map(lambda cluster: create(view, cluster, services[cluster]), services)
         yield
     finally:
         if not view.lab.external:
-            parallel_map(lambda cluster: _delete(view, cluster, services[cluster]), services)
-            parallel_map(lambda cluster: _delete(view, cluster, rules[cluster]), rules)
+            parallel_map(lambda cluster: delete(view, cluster, services[cluster]), services)
+            parallel_map(lambda cluster: delete(view, cluster, exports[cluster]), exports)
+            parallel_map(lambda cluster: delete(view, cluster, rules[cluster]), rules)
 
 
 @contextmanager
@@ -103,13 +112,23 @@ def _rule(view: MeshView, cluster: str, service: str, policy: Mapping[str, Any])
     return rule
 
 
-def _create(view: MeshView, cluster: str, item: Json) -> None:
-    """An object that exists by that name was left by a killed run."""
+def create(view: MeshView, cluster: str, item: Json) -> None:
+    """Make an object in the namespace of the workloads; one that exists by that name was left by a
+    killed run.
+
+    Raises:
+        ProbeError: the API server cannot be asked or refuses.
+    """
     with KubeEditor(view.lab.clusters[cluster]) as editor:
         editor.create(item, view.kube[cluster].sample_namespace)
 
 
-def _delete(view: MeshView, cluster: str, item: Json) -> None:
+def delete(view: MeshView, cluster: str, item: Json) -> None:
+    """Begin to remove an object of the namespace of the workloads, if it is there.
+
+    Raises:
+        ProbeError: the API server cannot be asked or refuses.
+    """
     namespace = view.kube[cluster].sample_namespace
     with KubeEditor(view.lab.clusters[cluster]) as editor:
         editor.delete(resource_of(item), namespace, item["metadata"]["name"])

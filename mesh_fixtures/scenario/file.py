@@ -194,6 +194,7 @@ def _check(
         others=others,
         clusterDomain=str(content.get("clusterDomain", CLUSTER_DOMAIN)),
         dnsProxying=_BOOLEAN.validate_python(content.get("dnsProxying", False)),
+        mcs=_BOOLEAN.validate_python(content.get("mcs", False)),
         revision=str(content["revision"]) if "revision" in content else None,
     )
     return scenario, ()
@@ -340,6 +341,8 @@ def as_yaml(scenario: Scenario) -> str:
         lines.append(_line({"clusterDomain": whole["clusterDomain"]}))
     if scenario.dns_proxying:
         lines.append(_line({"dnsProxying": True}))
+    if scenario.mcs:
+        lines.append(_line({"mcs": True}))
     if scenario.revision:
         lines.append(_line({"revision": scenario.revision}))
     return "".join(f"{line}\n" for line in lines)

@@ -84,6 +84,7 @@ FEATURES: Final = frozenset(
         "three-or-more-clusters",
         "multi-node",
         "dns-proxying",
+        "mcs",
         "locality",
         "region-per-network",
     }
@@ -159,6 +160,7 @@ _DEFAULTS: Final[dict[str, object]] = {
     "others": [],
     "clusterDomain": CLUSTER_DOMAIN,
     "dnsProxying": False,
+    "mcs": False,
     "revision": None,
 }
 _OF_CLUSTER: Final[dict[str, object]] = {"locality": None, "nodeLocalities": []}
@@ -176,6 +178,8 @@ class Scenario(_Spec):
         others: names of clusters that belong to the mesh as well, of which nothing is verified.
         cluster_domain: of Kubernetes' DNS, the same in all clusters.
         dns_proxying: whether proxies answer their pods' DNS queries for what the mesh has.
+        mcs: whether other clusters know only those of a cluster's services that it exports
+            (Multi-Cluster Services).
         revision: as which every istiod is installed; None for an installation without revision
             (source: Istio, Canary Upgrades).
 
@@ -191,6 +195,7 @@ class Scenario(_Spec):
     others: tuple[ClusterName, ...] = ()
     cluster_domain: Domain = Field(default=CLUSTER_DOMAIN, alias="clusterDomain")
     dns_proxying: bool = Field(default=False, alias="dnsProxying")
+    mcs: bool = False
     revision: Revision | None = None
 
     @model_validator(mode="after")
@@ -343,6 +348,7 @@ class Scenario(_Spec):
             "three-or-more-clusters": len(self.clusters) > 2,
             "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
             "dns-proxying": self.dns_proxying,
+            "mcs": self.mcs,
             "locality": self.has_regions,
             "region-per-network": self.has_regions and not self._has_regions_behind_gateway,
         }

@@ -134,8 +134,13 @@ def discover(folder: Path, provider: Provider) -> tuple[Scenario, tuple[str, ...
     known = choose(folder, ()) if folder.is_dir() else ()
     found = discovered.scenario
     same = [each for each in known if each.describes_same(found)]
-    same.sort(key=lambda each: (not each.has_regions, each.dns_proxying != found.dns_proxying))
-    besides = {"dns_proxying": found.dns_proxying}
+    besides = {"dns_proxying": found.dns_proxying, "mcs": found.mcs}
+    same.sort(
+        key=lambda each: (
+            not each.has_regions,
+            sum(getattr(each, name) != value for name, value in besides.items()),
+        )
+    )
     return (same or [found])[0].model_copy(update=besides), discovered.notes
 
 

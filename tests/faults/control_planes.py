@@ -151,8 +151,19 @@ def another_template(target: Target) -> Iterator[None]:
 
 
 @contextmanager
-def _with_variable(target: Target, name: str, value: str) -> Iterator[None]:
-    """The last primary's istiod has another variable in its environment."""
+def without_exports(target: Target) -> Iterator[None]:
+    """The last primary's istiod takes no notice of ServiceExports."""
+    with _with_variable(target, names.MCS_DISCOVERY, "false", usual="true"):
+        yield
+
+
+@contextmanager
+def _with_variable(target: Target, name: str, value: str, usual: str = "") -> Iterator[None]:
+    """The last primary's istiod has another variable in its environment.
+
+    Args:
+        usual: value that it has otherwise; empty for none.
+    """
     cluster = target.scenario.primaries[-1].name
 
     def change(variable: str) -> None:
@@ -163,7 +174,7 @@ def _with_variable(target: Target, name: str, value: str) -> Iterator[None]:
         change(f"{name}={value}")
         yield
     finally:
-        change(f"{name}-")
+        change(f"{name}={usual}" if usual else f"{name}-")
 
 
 def with_settings(

@@ -30,7 +30,9 @@ TWO_REGIONS: Final = "two-regions"
 
 DNS_PROXYING: Final = "dns-proxying"
 
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, TWO_REGIONS)
+MCS: Final = "multi-primary-multi-network-mcs"
+
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, MCS, TWO_REGIONS)
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -86,6 +88,14 @@ _CONTROL_PLANES: Final = (
         inject=control_planes.without_dns,
         fails=("SCOPE-2",),
         unaffected=(*_ACCESS, "DISCOVERY-2", "TRAFFIC-1", "SCOPE-1"),
+    ),
+    Fault(
+        id="mcs-off",
+        broken="The istiod of cluster2 takes no notice of ServiceExports.",
+        topology=MCS,
+        inject=control_planes.without_exports,
+        fails=("MCS-1",),
+        unaffected=(*_ACCESS, "DISCOVERY-2", "TRAFFIC-1"),
     ),
     Fault(
         id="namespace-not-selected",
@@ -603,6 +613,14 @@ _WORKLOADS: Final = (
         broken="cluster1 has no Service of HelloWorld.",
         topology=TWO_NETWORKS,
         inject=workloads.service_missing,
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="service-not-exported",
+        broken="HelloWorld is not exported from cluster2.",
+        topology=MCS,
+        inject=workloads.not_exported,
         fails=("DISCOVERY-2", "TRAFFIC-1"),
         unaffected=(*_ACCESS, *_PATHS),
     ),

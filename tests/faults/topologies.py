@@ -11,7 +11,7 @@ from mesh_fixtures.scenario import load_scenarios
 from mesh_fixtures.session.selection import Chosen
 
 _ROOT: Final = Path(__file__).parents[2]
-_FOLDERS: Final = ("scenarios", "tests/variants/scenarios")
+_FOLDERS: Final = ("scenarios", "scenarios/more", "tests/variants/scenarios")
 
 SCENARIOS: Final = {each.id: each for folder in _FOLDERS for each in load_scenarios(_ROOT / folder)}
 """By id: the guide's topologies, and those of meshes that people have."""

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.kube.resources import PODS, SERVICE_EXPORTS
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, redirections
+from mesh_fixtures.workloads import SERVICE
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target
 
@@ -35,6 +36,17 @@ def service_missing(target: Target) -> Iterator[None]:
     cluster = target.scenario.clusters[0].name
     try:
         target.delete(cluster, target.namespace, "service/helloworld")
+        yield
+    finally:
+        target.run_steps(target.workloads, ids.helloworld_service(cluster))
+
+
+@contextmanager
+def not_exported(target: Target) -> Iterator[None]:
+    """HelloWorld is not exported from the last cluster."""
+    cluster = target.scenario.clusters[-1].name
+    try:
+        target.delete(cluster, target.namespace, f"{SERVICE_EXPORTS.plural}/{SERVICE}")
         yield
     finally:
         target.run_steps(target.workloads, ids.helloworld_service(cluster))

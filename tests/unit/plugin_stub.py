@@ -132,7 +132,7 @@ class StubLab:
     charts: Charts | None = None
     earlier: Earlier | None = None
     methods: InstallMethods = BY_ISTIOCTL
-    gateway_api: Path | None = None
+    definitions: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -27,6 +27,7 @@ from mesh_fixtures.lab.netns.coredns import dns_manifests
         ("coredns", "github.com/coredns/coredns", f"v{versions.COREDNS}"),
         ("metallb", "go.universe.tf/metallb", f"v{versions.METALLB}"),
         ("istio", "sigs.k8s.io/gateway-api", f"v{versions.GATEWAY_API}"),
+        ("istio", "sigs.k8s.io/mcs-api", f"v{versions.MCS_API}"),
     ],
 )
 def test_go_modules_require_the_pinned_versions(
@@ -103,7 +104,8 @@ def test_versions_of_kubernetes_differ_in_its_programs_alone() -> None:
 def test_what_is_built_on_request_is_current_and_no_part_of_every_lab() -> None:
     on_request = keys_of(catalog.on_request())
     extra = set(on_request) - set(keys_of(catalog.parts()))
-    assert {"kind", "helm", "charts", "gateway-api", "kubernetes-1.33", "programs-1.35"} <= extra
+    assert {"kind", "helm", "charts", "gateway-api", "mcs-api"} <= extra
+    assert {"kubernetes-1.33", "programs-1.35"} <= extra
     of_april = {"istio", "images", "store", "programs", "programs-1.35", "charts"}
     assert {f"{name}-b01690e6db7d" for name in of_april} <= extra
 

@@ -14,6 +14,7 @@ from test_plan_helm import calls
 from test_runbook import is_valid, script
 
 from mesh_fixtures.charts import Charts
+from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.install import gateway_api, ids
 from mesh_fixtures.install.plan import plan
@@ -78,7 +79,7 @@ def test_whatever_the_mesh_gateways_listen_where_other_clusters_need_it(scenario
 @settings(deadline=None, max_examples=20)
 @given(meshes())
 def test_whatever_the_mesh_the_blocks_form_a_script(scenario: Scenario) -> None:
-    values = {gateway_api.DEFINITIONS_VARIABLE: "https://crds.example/install.yaml"}
+    values = {GATEWAY_API_DEFINITIONS: "https://crds.example/install.yaml"}
     text = script(render(by_api(scenario), values=values))
     assert is_valid(text)
     assert ("export GATEWAY_API=https://crds.example/install.yaml" in text) == (

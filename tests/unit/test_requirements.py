@@ -83,11 +83,12 @@ def test_applicability_follows_from_features() -> None:
     single = applicable(SCENARIOS["multi-primary"])
     assert by_id("GATEWAY-1") not in single
     assert by_id("GATEWAY-1").missing_features(SCENARIOS["multi-primary"]) == ("east-west-gateway",)
-    everything = SCENARIOS["two-regions"].model_copy(update={"dns_proxying": True})
+    more = {"dns_proxying": True, "mcs": True}
+    everything = SCENARIOS["two-regions"].model_copy(update=more)
     assert applicable(everything) == REQUIREMENTS
     anywhere = tuple(each for each in REQUIREMENTS if "locality" not in each.features)
-    proxying = SCENARIOS["primary-remote-multi-network"].model_copy(update={"dns_proxying": True})
-    assert applicable(proxying) == anywhere
+    without = SCENARIOS["primary-remote-multi-network"].model_copy(update=more)
+    assert applicable(without) == anywhere
     assert [each for each in REQUIREMENTS if each in single] == list(single)
 
 

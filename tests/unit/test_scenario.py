@@ -179,9 +179,11 @@ def test_regions_of_a_network(scenario_id: str, regions: tuple[str, ...], apart:
 def test_the_shipped_scenarios_are_complete() -> None:
     assert list(MORE) == [
         "four-networks",
+        "multi-primary-multi-network-mcs",
         "multi-primary-multi-network-revision",
         "multi-primary-revision",
         "primary-remote-and-primary",
+        "primary-remote-multi-network-mcs",
         "primary-remote-multi-network-revision",
         "primary-remote-revision",
         "two-remotes-two-networks",

@@ -10,7 +10,8 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures import runner
-from mesh_fixtures.artifacts import gateway_api, helm
+from mesh_fixtures.artifacts import helm
+from mesh_fixtures.artifacts.definitions import GATEWAY_API
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import services_manifest
@@ -98,7 +99,7 @@ def in_its_own_namespace(target: Target) -> Iterator[None]:
 def by_gateway_api(target: Target) -> Iterator[None]:
     """The last cluster's gateway is a Gateway of the Gateway API, which istiod deploys."""
     cluster = target.scenario.clusters[-1]
-    definitions = gateway_api.ensure(target.progress).read_text(encoding="utf-8")
+    definitions = GATEWAY_API.ensure(target.progress).read_text(encoding="utf-8")
     gateway = under_its_own_name(gateway_manifest(target.scenario, cluster.name), "eastwest")
     with _without_the_guides(target, cluster.name):
         try:

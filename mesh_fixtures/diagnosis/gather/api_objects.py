@@ -19,7 +19,12 @@ from mesh_fixtures.diagnosis.facts import (
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.install.certificates import CACERTS
-from mesh_fixtures.install.names import NETWORK_LABEL
+from mesh_fixtures.install.names import (
+    MCS_CLUSTER_LOCAL,
+    MCS_DISCOVERY,
+    MCS_HOST,
+    NETWORK_LABEL,
+)
 from mesh_fixtures.kube import (
     Configuration,
     Container,
@@ -40,6 +45,7 @@ from mesh_fixtures.kube.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_EXPORTS,
     SERVICES,
 )
 from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
@@ -53,6 +59,7 @@ from mesh_fixtures.probe.workloads import (
     redirections,
     usual_discovery,
 )
+from mesh_fixtures.workloads import SERVICE
 
 _ISTIO: Final = (
     *(resources.GATEWAYS, resources.VIRTUAL_SERVICES, resources.DESTINATION_RULES),
@@ -63,7 +70,10 @@ _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
 )
-_SETTINGS: Final = (XDS_AUTHENTICATION, IGNORED_RESOURCES, INCLUDED_RESOURCES)
+_SETTINGS: Final = (
+    *(XDS_AUTHENTICATION, IGNORED_RESOURCES, INCLUDED_RESOURCES),
+    *(MCS_DISCOVERY, MCS_HOST, MCS_CLUSTER_LOCAL),
+)
 _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""
@@ -115,8 +125,11 @@ def _queries(
         return lambda kube: tuple(map(made, _of_mesh(kube, both, resource)))
 
     ours = [] if view.lab.external else [("parts", f"{where} pods -A", _parts)]
+    exports = f"{where} serviceexports -n {view.lab.sample_namespace}"
+    of_mcs = [("exported", exports, _exported)] if view.scenario.mcs else []
     return [
         *ours,
+        *of_mcs,
         ("namespaces", f"{where} namespaces -o yaml", partial(_namespaces, both)),
         ("authority", f"{where} secret cacerts -n {system}", read_authority),
         ("root_bundles", f"{where} configmap {ROOT_BUNDLE} -A", partial(read_root_bundles, both)),
@@ -135,6 +148,10 @@ def _queries(
         ("discovery", f"{where} endpointslices -n {system}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
     ]
+
+
+def _exported(kube: KubeClient) -> bool:
+    return kube.get(SERVICE_EXPORTS, kube.sample_namespace, SERVICE) is not None
 
 
 def _istio_kinds() -> str:

@@ -19,6 +19,7 @@ from mesh_fixtures.diagnosis.rules import (
     connections,
     control_plane,
     endpoint_shards,
+    exported_services,
     gateway_exposure,
     gateway_health,
     identity,
@@ -49,6 +50,7 @@ _MODULES = (
     sample_workloads,
     security_policies,
     mesh_settings,
+    exported_services,
     routing,
     requests,
 )

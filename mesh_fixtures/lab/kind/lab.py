@@ -52,7 +52,7 @@ class KindLab(BootedLab[KindBoot]):
         super().__init__(
             *(record, booting, parts.tools, parts.images, charts, parts.earlier),
             parts.methods,
-            parts.gateway_api,
+            parts.definitions,
         )
         self._engine = engine
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import yaml
 
 from mesh_fixtures.artifacts import catalog, gobuild, releases
 from mesh_fixtures.artifacts.cache import Cache, cache_root
-from mesh_fixtures.artifacts.gateway_api import digest_with
+from mesh_fixtures.artifacts.definitions import digest_with
 from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
 from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
 from mesh_fixtures.artifacts.part_source import BUILT, PartSource
@@ -24,6 +24,7 @@ from mesh_fixtures.images import ImageSet, NodeImage
 from mesh_fixtures.lab.kind.engine import Engine
 from mesh_fixtures.options import BY_ISTIOCTL, InstallMethods
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
 
 NODE_REPOSITORY: Final = "kindest/node"
 """Where kind's own node images are."""
@@ -59,7 +60,7 @@ class Parts:
         release: what is installed where it was made elsewhere; None where it is built.
         earlier: what meshes are installed with before they are upgraded; None without an upgrade.
         methods: how meshes are installed.
-        gateway_api: file with the definitions of the Gateway API; None where none are needed.
+        definitions: as `Lab.definitions`.
     """
 
     digest: str
@@ -74,7 +75,7 @@ class Parts:
     release: Release | None = None
     earlier: Earlier | None = None
     methods: InstallMethods = BY_ISTIOCTL
-    gateway_api: Path | None = None
+    definitions: Mapping[str, Path] = field(default_factory=dict)
 
     def on(self, engine: Engine) -> Parts:
         """The same, with those images of the host only that the engine has.
@@ -161,8 +162,11 @@ def images_of(wanted: Wanted) -> list[NodeImage]:
     ]
 
 
-def gather(wanted: Wanted, progress: Progress) -> Parts:
+def gather(wanted: Wanted, progress: Progress, scenario: Scenario | None = None) -> Parts:
     """Build or find the parts.
+
+    Args:
+        scenario: of the lab; None for what labs of any have in common.
 
     Raises:
         ArtifactError: one could not be built or fetched.
@@ -170,12 +174,12 @@ def gather(wanted: Wanted, progress: Progress) -> Parts:
     """
     source = wanted.source
     found = _released(wanted, progress) if source.is_released else _built(wanted, progress)
-    definitions = source.definitions(progress)
+    definitions = source.definitions(progress, scenario)
     return replace(
         found,
-        digest=digest_with(found.digest, definitions),
+        digest=digest_with(found.digest, definitions.values()),
         methods=source.methods,
-        gateway_api=definitions,
+        definitions=definitions,
     )
 
 

@@ -108,7 +108,7 @@ class KindProvider(Provider):
         from mesh_fixtures.lab.opening import Blueprint, open_lab
 
         engine = self._require_machine(scenario)
-        parts = gather(self._wanted, progress).on(engine)
+        parts = gather(self._wanted, progress, scenario).on(engine)
         blueprint = Blueprint(
             scenario=scenario,
             provider=self.name,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, Discovered
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, NETWORK_LABEL
+from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.lab.kubeconfig.survey import Installation
 from mesh_fixtures.scenario import CLUSTER_DOMAIN, ClusterSpec, NetworkSpec, Scenario
 
@@ -66,8 +67,12 @@ def infer(
     _require_sidecars(found, {str(each["network"]) for each in clusters})
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
-    dns_proxying = any(each.dns_proxying for each in found)
-    scenario = _scenario(mesh, clusters, others, cluster_domain, dns_proxying=dns_proxying)
+    notes += _about_exports(found)
+    features = {
+        "dnsProxying": any(each.dns_proxying for each in found),
+        "mcs": any(SERVICE_EXPORTS.group in each.mcs for each in found),
+    }
+    scenario = _scenario(mesh, clusters, others, cluster_domain, features)
     return Discovered(scenario, tuple(notes))
 
 
@@ -288,6 +293,16 @@ def _about_ambient(found: Sequence[Installation]) -> Iterator[str]:
             yield f"{each.cluster}: the ambient mode beside sidecars ({parts}) is not verified"
 
 
+def _about_exports(found: Sequence[Installation]) -> Iterator[str]:
+    for each in found:
+        if others := each.mcs - {SERVICE_EXPORTS.group}:
+            yield (
+                f"{each.cluster}: services that are exported by ServiceExports of "
+                f"{', '.join(sorted(others))} are not verified, but those of "
+                f"{SERVICE_EXPORTS.group}"
+            )
+
+
 def _others(found: Sequence[Installation]) -> dict[str, list[str]]:
     """Clusters that were not given, and by which of those that were they are read."""
     given = {each.cluster for each in found}
@@ -327,8 +342,7 @@ def _scenario(
     clusters: Sequence[dict[str, str | None]],
     others: Iterable[str],
     cluster_domain: str,
-    *,
-    dns_proxying: bool,
+    features: Mapping[str, bool],
 ) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
     primaries = sum(each["primary"] is None for each in clusters)
@@ -345,7 +359,7 @@ def _scenario(
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
             others=tuple(others),
             clusterDomain=cluster_domain,
-            dnsProxying=dns_proxying,
+            **features,
         )
     except ValidationError as error:
         refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())

@@ -26,6 +26,8 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    SERVICE_EXPORTS,
+    SERVICE_IMPORTS,
     SERVICES,
     SIDECARS,
     STATEFUL_SETS,
@@ -133,6 +135,13 @@ RULES: Final = (
         ("create",),
         "where a gateway chooses between clusters or is counted on: a connection for each request; "
         "weights of regions",
+    ),
+    Rule(
+        "own",
+        (SERVICE_EXPORTS, SERVICE_IMPORTS),
+        ("create", "get"),
+        "where clusters know only services of each other that are exported: exports of HelloWorld",
+        impact="a mesh with Multi-Cluster Services (MCS-1)",
     ),
     Rule(
         "own",

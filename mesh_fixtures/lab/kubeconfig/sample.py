@@ -14,7 +14,7 @@ from typing import Final
 import yaml
 
 from mesh_fixtures.contract import CLUSTER_DOMAIN, GUIDE_NAMES, Cluster, MeshNames
-from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted
+from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import (
@@ -53,8 +53,11 @@ from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
     PLAIN_CLIENT,
+    SERVICE,
+    export_manifest,
     fresh_connections_manifest,
     helloworld_manifest,
+    named_services,
     named_services_manifest,
     permission_manifest,
     scope_manifest,
@@ -153,12 +156,14 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         for item in others:
             _require_not_stopped(order, cluster.name)
             _create(kube, name, item, injecting, progress)
+        for item in exports(order.scenario, cluster.name):
+            _create_if_possible(kube, name, item, progress)
         with progress.within("samples").phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
             trouble = _await(order, kube, name, deployments, injecting)
         # They come last, so that they take no room that a quota has for the others.
         for item in with_host_names(order.scenario, cluster.name, order.images, options.pods):
-            _create_if_admitted(kube, name, item, progress)
+            _create_if_possible(kube, name, item, progress, (NotAdmitted, NotPermitted))
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
 
@@ -192,6 +197,16 @@ def with_host_names(
     version = scenario.cluster(cluster).helloworld
     text = stateful_manifest(scenario.position(cluster), version, images)
     return [pods.applied(item) for item in yaml.safe_load_all(text)]
+
+
+def exports(scenario: Scenario, cluster: str) -> Sequence[Json]:
+    """What exports the services of HelloWorld from a cluster, in a mesh where other clusters do not
+    know them otherwise.
+    """
+    if not scenario.mcs:
+        return ()
+    named = named_services(scenario.position(cluster)) if scenario.dns_proxying else ()
+    return [*yaml.safe_load_all(export_manifest(SERVICE, *named))]
 
 
 def namespace_labels(
@@ -444,11 +459,22 @@ def _create(
         progress.note("sample", f"{name} was not made: {error.seen}", kube.name)
 
 
-def _create_if_admitted(kube: KubeEditor, namespace: str, item: Json, progress: Progress) -> None:
-    """Create what only a part of one requirement is verified by, or say why not."""
+def _create_if_possible(
+    kube: KubeEditor,
+    namespace: str,
+    item: Json,
+    progress: Progress,
+    obstacles: tuple[type[ProbeError], ...] = (ProbeError,),
+) -> None:
+    """Create what the workloads run without, or say why not.
+
+    Args:
+        obstacles: why it may fail; of exports also because the kind is not defined, which is for
+            requirements to judge.
+    """
     try:
         kube.create(item, namespace)
-    except (NotAdmitted, NotPermitted) as error:
+    except obstacles as error:
         what = f"{item['kind']} {item['metadata']['name']}"
         progress.note("sample", f"{what} was not made: {error.seen}", kube.name)
 

@@ -29,6 +29,7 @@ from mesh_fixtures.kube.resources import (
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
 from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
+from mesh_fixtures.probe.mcs import MCSSettings
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
@@ -93,6 +94,7 @@ class Installation:
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
         dns_proxying: whether the mesh configuration has proxies answer DNS queries.
+        mcs: groups of the kinds by which its istiods have services exported; empty for none.
         regions: of its nodes, empty for a node that has none; None where they may not be listed.
     """
 
@@ -111,6 +113,7 @@ class Installation:
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
     dns_proxying: bool = False
+    mcs: frozenset[str] = frozenset()
     regions: frozenset[str] | None = None
 
     @property
@@ -149,6 +152,7 @@ def installation(kube: KubeClient) -> Installation:
         ambient=_ambient(kube),
         ambient_networks=_answer_of(ambient_networks, kube) or frozenset(),
         dns_proxying=bool(istiods) and dns_proxying(maps),
+        mcs=mcs_groups(istiods),
         regions=regions(kube),
     )
 
@@ -201,6 +205,15 @@ def dns_proxying(maps: Iterable[ConfigMap]) -> bool:
     proxies = (_mapping(each.get("defaultConfig")) for each in _configurations(maps))
     metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
     return any(str(each.get(DNS_CAPTURE)).lower() == "true" for each in metadata)
+
+
+def mcs_groups(istiods: Iterable[Deployment]) -> frozenset[str]:
+    """Groups of the kinds by which istiods have services exported to other clusters, of those that
+    do not share all services (Istio: pilot-discovery).
+    """
+    found = (each.container(CONTAINER) for each in istiods)
+    settings = [MCSSettings.read(each.env) for each in found if each is not None]
+    return frozenset(each.group for each in settings if each.discovery)
 
 
 def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:

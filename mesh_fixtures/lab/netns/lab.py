@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from mesh_fixtures import records, runner
@@ -54,7 +55,7 @@ class NetnsLab(BootedLab[NetnsBoot]):
         progress: Progress,
         helm: HelmInstall | None = None,
         methods: InstallMethods = BY_ISTIOCTL,
-        gateway_api: Path | None = None,
+        definitions: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         addresses = assign_addresses(scenario, record.slot)
         booting = NetnsBoot(
@@ -68,7 +69,7 @@ class NetnsLab(BootedLab[NetnsBoot]):
         earlier = artifacts.earlier_installed(helm.earlier if helm else None)
         charts = helm.charts if helm else None
         super().__init__(
-            record, booting, tools, artifacts.images, charts, earlier, methods, gateway_api
+            record, booting, tools, artifacts.images, charts, earlier, methods, definitions
         )
         self._clusters = _clusters(booting)
 

@@ -143,7 +143,7 @@ class NetnsProvider(Provider):
     ) -> NetnsLab:
         from pyroute2 import NetlinkError
 
-        from mesh_fixtures.artifacts.gateway_api import digest_with
+        from mesh_fixtures.artifacts.definitions import digest_with
         from mesh_fixtures.lab.addressing import assign_addresses
         from mesh_fixtures.lab.netns import machine
         from mesh_fixtures.lab.netns.lab import NetnsLab
@@ -155,13 +155,14 @@ class NetnsProvider(Provider):
         machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))
         assign_addresses(scenario, slot=0)
         artifacts, helm = self._gather(progress)
-        definitions, methods = self._source.definitions(progress), self._source.methods
+        definitions = self._source.definitions(progress, scenario)
+        methods = self._source.methods
         runs = artifacts.digest if helm is None else helm.digest_with(artifacts.digest)
         blueprint = Blueprint(
             scenario=scenario,
             provider=self.name,
             engine="",
-            runs=digest_with(runs, definitions),
+            runs=digest_with(runs, definitions.values()),
             slotted=True,
             build=lambda record: NetnsLab(
                 scenario, record, artifacts, progress, helm, methods, definitions
