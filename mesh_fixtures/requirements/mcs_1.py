@@ -4,7 +4,8 @@ Each cluster exports a service that all of them have. Of that, clients in other 
 answers of the exporting cluster, by Kubernetes' name and by that in the cluster set, and none of a
 third one. Those of a client's own cluster that it does not export are a case apart: Kubernetes'
 name stands for them in any mode, and by that in the cluster set istiod lets clients reach them,
-too, where KEP-1645 would not. The latter is not judged.
+too, where KEP-1645 would not. The latter is not judged. Where istiod exports every service by
+itself, all clusters export all of them.
 
 Source: Istio, pilot-discovery (environment variables; all of it is experimental) and the tests of
 that; KEP-1645, Multi-Cluster Services API.
@@ -57,6 +58,13 @@ def held(kube: KubeClient, hosts: Collection[str]) -> Mapping[str, Endpoints]:
     return {each: endpoints(kube, pod, f"outbound|{PORT}||{each}") for each in hosts}
 
 
+def exporting(kube: KubeClient, services: Collection[str]) -> frozenset[str]:
+    """Which of some services are exported from a cluster."""
+    return frozenset(
+        each for each in services if kube.get(SERVICE_EXPORTS, kube.sample_namespace, each)
+    )
+
+
 def undefined(kube: KubeClient) -> tuple[str, ...]:
     """Kinds of Multi-Cluster Services that a cluster does not know."""
     kinds = (SERVICE_EXPORTS, SERVICE_IMPORTS)
@@ -74,6 +82,7 @@ class Probes:
     settings: Callable[[KubeClient], Mapping[str, MCSSettings]] = mcs_settings
     undefined: Callable[[KubeClient], tuple[str, ...]] = undefined
     made: Callable[[MeshView, bool], AbstractContextManager[ExportedServices]] = made
+    exporting: Callable[[KubeClient, Collection[str]], frozenset[str]] = exporting
     workloads: Callable[[KubeClient], Sequence[Workload]] = workloads
     advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
     held: Callable[[KubeClient, Collection[str]], Mapping[str, Endpoints]] = held
@@ -82,21 +91,26 @@ class Probes:
 
 @dataclass(frozen=True)
 class ExportedName:
-    """A name of a service that one cluster exports, and what a client is to get by it.
+    """A name of a service that some clusters export, and what a client is to get by it.
 
     Attributes:
         host: full name.
-        exporting: that cluster.
+        exporting: clusters that export it.
         must: clusters whose pods have to answer.
         may: those whose pods may answer, too.
         in_set: whether it is that in the cluster set.
     """
 
     host: str
-    exporting: str
+    exporting: tuple[str, ...]
     must: frozenset[str]
     may: frozenset[str]
     in_set: bool = False
+
+    @property
+    def exported(self) -> str:
+        """From where it is exported, in words."""
+        return f"exported from {' and '.join(self.exporting) or 'no cluster'}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class SeenNames:
-    """What clients knew and got, by their cluster."""
+    """What clients knew and got, by their cluster.
+
+    Attributes:
+        instances: the cluster of each pod of HelloWorld.
+        exporting: clusters that export each service, by its name.
+    """
 
     names: Mapping[str, Sequence[ExportedName]]
     targets: Mapping[str, Targets]
@@ -129,6 +148,7 @@ class SeenNames:
     asked: Mapping[str, AskedNames]
     instances: Mapping[str, str]
     services: ExportedServices
+    exporting: Mapping[str, Sequence[str]]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -149,14 +169,14 @@ class SeenNames:
         asked = self.asked[cluster]
         if name.in_set and asked.table is not None:
             known = asked.table.get(name.host, frozenset())
-            wanted = self.services.imports[cluster][self.services.names[name.exporting]]
+            wanted = self.services.imports[cluster][name.host.partition(".")[0]]
             if known != frozenset(wanted):
                 yield Finding(
                     cluster,
                     f"{name.host} to stand for {', '.join(wanted)}, as its ServiceImport has it",
                     f"{', '.join(sorted(known)) or 'no address'} in its proxy's table of names",
                     asked.source,
-                    Subject((name.exporting,)),
+                    Subject(name.exporting),
                 )
         yield from misanswered(cluster, name, asked, self.instances)
 
@@ -176,18 +196,18 @@ def misdirected(
         away = [each for each in sorted(name.must) if targets.of((each,)) & missing]
         yield Finding(
             cluster,
-            f"endpoints of {name.host}, which {name.exporting} exports, in Sleep's proxy: "
+            f"endpoints of {name.host}, {name.exported}, in Sleep's proxy: "
             f"{targets.named(missing) or 'some'}",
             str(held),
             held.source,
-            Subject(tuple(away) or (name.exporting,)),
+            Subject(tuple(away) or name.exporting),
         )
     if beyond := present - targets.of(name.may):
         those = [each for each, own in targets.by_cluster.items() if own & beyond]
         yield Finding(
             cluster,
-            f"no endpoint of {name.host} but those of {' and '.join(sorted(name.may))}, as only "
-            f"{name.exporting} exports it",
+            f"no endpoint of {name.host}, {name.exported}, but those of "
+            f"{' and '.join(sorted(name.may))}",
             targets.named(beyond),
             held.source,
             Subject(tuple(those)),
@@ -210,13 +230,12 @@ def misanswered(
         return
     yield Finding(
         cluster,
-        f"an answer of {' or '.join(sorted(name.may))} by {name.host}, which only "
-        f"{name.exporting} exports",
+        f"an answer of {' or '.join(sorted(name.may))} by {name.host}, {name.exported}",
         f"an answer of {answer.instance} in {by or 'no cluster of the mesh'}"
         if isinstance(answer, Answer)
         else str(answer).partition(": ")[2],
         asked.source,
-        Subject((by,) if by else (name.exporting,)),
+        Subject((by,) if by else name.exporting),
     )
 
 
@@ -224,22 +243,23 @@ def expected_names(
     scenario_clusters: Sequence[str],
     client: str,
     settings: MCSSettings,
-    hosts: Mapping[str, tuple[str, str]],
+    hosts: Mapping[tuple[str, str], Collection[str]],
     in_set: Collection[str],
 ) -> tuple[ExportedName, ...]:
-    """What a client is to get of services that one cluster each exports.
+    """What a client is to get of services that some clusters export.
 
     Args:
         scenario_clusters: names of all clusters, which all have the services.
         client: its cluster.
         settings: of the istiod that configures it.
-        hosts: Kubernetes' name and that in the cluster set, by the exporting cluster.
-        in_set: clusters that export names in the cluster set.
+        hosts: clusters that export a service, by Kubernetes' name of it and that in the cluster set.
+        in_set: clusters whose istiods know names in the cluster set.
     """
     everywhere = frozenset(scenario_clusters)
     found = []
-    for exporting, (name, name_in_set) in hosts.items():
-        both = frozenset({client, exporting})
+    for (name, name_in_set), clusters in hosts.items():
+        exporting = tuple(each for each in scenario_clusters if each in clusters)
+        both = frozenset({client, *exporting})
         if not settings.discovery:
             must = everywhere
         elif settings.cluster_local:
@@ -247,8 +267,8 @@ def expected_names(
         else:
             must = both
         found.append(ExportedName(name, exporting, must, must))
-        if settings.host and exporting in in_set:
-            only = frozenset({exporting})
+        if settings.host and {*exporting} <= {*in_set}:
+            only = frozenset(exporting)
             found.append(ExportedName(name_in_set, exporting, only, both, in_set=True))
     return tuple(found)
 
@@ -277,9 +297,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     expected = _expected(mesh, found, wanted)
     imported = any(each.host for each in expected.values())
     with probes.made(view, imported) as services:
-        names = _names(mesh, expected, services)
         settled = settle(
-            lambda: _look(mesh, probes, names, services),
+            lambda: _look(mesh, probes, expected, services),
             lambda seen: not seen.findings,
             deadline=mesh.patient(SETTLING_SECONDS),
             interval=0.5,
@@ -290,13 +309,16 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         if not findings:
             unanswered, rounds = _ask_all(mesh, probes, seen)
             findings += unanswered
+    for cluster, service in services.names.items():
+        if beyond := [each for each in seen.exporting[service] if each != cluster]:
+            notes.append(f"{service} is exported from {' and '.join(beyond)}, too, by istiod")
     if services.made_here:
         notes.append(
             "nothing makes ServiceImports of what is exported: those of the services that were "
             "asked for were made by this run"
         )
     figures: dict[str, Figure] = {"seconds_to_names": round(settled.seconds, 3), "rounds": rounds}
-    for cluster, those in names.items():
+    for cluster, those in seen.names.items():
         figures[f"{cluster}.names"] = len(those)
     notes += _unresolved(seen)
     return Outcome.judged(findings, figures, notes)
@@ -356,15 +378,20 @@ def _expected(
 
 
 def _names(
-    mesh: ObservedMesh, expected: Mapping[str, MCSSettings], services: ExportedServices
+    mesh: ObservedMesh,
+    expected: Mapping[str, MCSSettings],
+    exporting: Mapping[str, Collection[str]],
 ) -> Mapping[str, tuple[ExportedName, ...]]:
+    """By cluster of the client.
+
+    Args:
+        exporting: clusters that export a service, by its name.
+    """
     view = mesh.view
+    namespace, domain = view.lab.sample_namespace, view.lab.names.cluster_domain
     hosts = {
-        cluster: (
-            host(view.lab.sample_namespace, service, view.kube[cluster].names.cluster_domain),
-            host(view.lab.sample_namespace, service, CLUSTER_SET),
-        )
-        for cluster, service in services.names.items()
+        (host(namespace, service, domain), host(namespace, service, CLUSTER_SET)): clusters
+        for service, clusters in exporting.items()
     }
     in_set = [cluster for cluster, each in expected.items() if each.host]
     return {
@@ -376,10 +403,16 @@ def _names(
 def _look(
     mesh: ObservedMesh,
     probes: Probes,
-    names: Mapping[str, Sequence[ExportedName]],
+    expected: Mapping[str, MCSSettings],
     services: ExportedServices,
 ) -> SeenNames:
     view, scenario = mesh.view, mesh.scenario
+    exported = view.each(lambda kube: probes.exporting(kube, [*services.names.values()]))
+    exporting = {
+        service: tuple(cluster for cluster, those in exported.items() if service in those)
+        for service in services.names.values()
+    }
+    names = _names(mesh, expected, exporting)
     pods = backends(each for those in view.each(probes.workloads).values() for each in those)
     primaries = [each.name for each in scenario.primaries]
     known = view.each(probes.advertised, primaries) if scenario.is_multi_network else {}
@@ -394,6 +427,7 @@ def _look(
         {cluster: _resolved(each) for cluster, each in asked.items()},
         instances,
         services,
+        exporting,
     )
 
 
@@ -477,8 +511,7 @@ def _ask_all(mesh: ObservedMesh, probes: Probes, seen: SeenNames) -> tuple[list[
     return [
         Finding(
             cluster,
-            f"answers of {' and '.join(sorted(name.must))} by {name.host}, which only "
-            f"{name.exporting} exports",
+            f"answers of {' and '.join(sorted(name.must))} by {name.host}, {name.exported}",
             f"none of {' and '.join(sorted(left))} among {MOST_ROUNDS}",
             seen.asked[cluster].source,
             Subject(tuple(sorted(left))),

@@ -239,6 +239,23 @@ def with_dns_proxying(recording: Recording) -> Recording:
     return having(replace(recording, scenario=scenario))
 
 
+MCS_ON = {"ENABLE_MCS_SERVICE_DISCOVERY": "true", "ENABLE_MCS_HOST": "true"}
+
+
+def with_exports(recording: Recording) -> Recording:
+    """The mesh is to have Multi-Cluster Services, and HelloWorld is exported from each cluster."""
+    scenario = recording.scenario.model_copy(update={"mcs": True})
+    having = of_each(
+        exported=lambda known: True, deployments=each(named("istiod"), settings=plus(MCS_ON))
+    )
+    return having(replace(recording, scenario=scenario))
+
+
+def told(cluster: str, **variables: str) -> Change:
+    """An istiod with other variables besides."""
+    return of(cluster, deployments=each(named("istiod"), settings=plus(variables)))
+
+
 UNADVERTISED = both(
     *(
         istiods(name, gateways=without(lambda one: one.cluster == "cluster2"))
@@ -909,6 +926,21 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         both(with_dns_proxying, of("cluster2", pods=each(SLEEP, answers_dns=False))),
         "dns-proxying-off",
+    ),
+    "an istiod that takes no notice of exports": (
+        MULTI,
+        both(with_exports, told("cluster2", ENABLE_MCS_SERVICE_DISCOVERY="false")),
+        "mcs-off",
+    ),
+    "an istiod that keeps all services within clusters, exported or not": (
+        MULTI,
+        both(with_exports, told("cluster1", ENABLE_MCS_CLUSTER_LOCAL="true")),
+        "services-cluster-local",
+    ),
+    "a service that is not exported": (
+        MULTI,
+        both(with_exports, of("cluster2", exported=lambda known: False)),
+        "service-not-exported",
     ),
     "no service": (MULTI, of("cluster2", services=without(HELLOWORLD)), "service-missing"),
     "a service that selects no pod": (
@@ -1673,6 +1705,25 @@ def test_who_shall_not_have_dns_proxying_needs_none() -> None:
     assert diagnosed(with_dns_proxying, "SCOPE-2").ids == (UNKNOWN,)
     without_it = of_each(pods=each(SLEEP, answers_dns=False))
     assert diagnosed(without_it, "SCOPE-2").ids == (UNKNOWN,)
+
+
+def test_exports_are_no_cause_where_nobody_needs_them() -> None:
+    assert diagnosed(with_exports, "MCS-1").ids == (UNKNOWN,)
+    assert diagnosed(with_exports, "DISCOVERY-2").ids == (UNKNOWN,)
+    unexported = of("cluster2", exported=lambda known: False)
+    assert diagnosed(unexported, "DISCOVERY-2").ids == (UNKNOWN,)
+    nobody_heeds = told("cluster1", ENABLE_MCS_SERVICE_DISCOVERY="false")
+    found = diagnosed(both(with_exports, unexported, nobody_heeds), "DISCOVERY-2")
+    assert "service-not-exported" not in found.ids
+
+
+def test_an_existing_mesh_may_do_without_names_in_the_cluster_set() -> None:
+    without = both(*(told(name, ENABLE_MCS_HOST="false") for name in ("cluster1", "cluster2")))
+    assert diagnosed(both(with_exports, without), "MCS-1").ids == ("mcs-off",)
+    existing = of_each(parts=lambda known: None)
+    assert diagnosed(both(with_exports, without, existing), "MCS-1").ids == (UNKNOWN,)
+    one = both(with_exports, told("cluster2", ENABLE_MCS_HOST="false"), existing)
+    assert diagnosed(one, "MCS-1").ids == ("mcs-off",)
 
 
 def diagnosed(change: Change, *failed: str) -> Diagnosis:

@@ -15,6 +15,7 @@ from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.kube import ConfigMap, Meta, Webhook
+from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.survey import (
@@ -147,6 +148,18 @@ def test_dns_proxying_of_any_control_plane_is_described() -> None:
     found = infer(changed(TWO, "cluster2", dns_proxying=True)).scenario
     assert "dns-proxying" in found.features
     assert TWO.describes_same(found)
+
+
+def test_exports_that_any_control_plane_reads_are_described() -> None:
+    assert "mcs" not in infer(installed(TWO)).scenario.features
+    found = infer(changed(TWO, "cluster2", mcs=frozenset({SERVICE_EXPORTS.group})))
+    assert "mcs" in found.scenario.features
+    assert found.notes == ()
+    assert TWO.describes_same(found.scenario)
+    of_others = infer(changed(TWO, "cluster2", mcs=frozenset({"net.gke.io"})))
+    assert "mcs" not in of_others.scenario.features
+    (note,) = of_others.notes
+    assert note.startswith("cluster2: services that are exported by ServiceExports of net.gke.io")
 
 
 def test_a_mesh_without_an_id_goes_by_its_trust_domain() -> None:

@@ -113,6 +113,7 @@ def check(
     undefined: Mapping[str, tuple[str, ...]] = {},
     external: bool = False,
     made_here: bool = True,
+    auto: bool = False,
     reserve: bool = False,
 ) -> tuple[Outcome, Servers]:
     """The outcome, and who was asked.
@@ -122,6 +123,7 @@ def check(
         held: clusters of which a client's proxy has endpoints, in place of what istiod gives it.
         answers: that a client gets in any case.
         tables: addresses that a client's proxy resolves names to besides; None without a table.
+        auto: whether istiods export every service from every cluster.
         reserve: whether endpoints of other clusters are used only where others fail.
     """
     told = {each.name: settings for each in scenario.primaries}
@@ -171,6 +173,9 @@ def check(
         settings=lambda kube: {"istiod-1": by_primary[kube.name]},
         undefined=lambda kube: undefined.get(kube.name, ()),
         made=made,
+        exporting=lambda kube, services: frozenset(
+            each for each in services if auto or each == exported[kube.name]
+        ),
         workloads=lambda kube: [workload(kube.name)],
         advertised=lambda kube: tuple(
             advertised(each.name, f"192.0.2.{each.name[-1]}", network=each.network)
@@ -210,18 +215,24 @@ def test_names_in_the_cluster_set_may_leave_out_what_the_client_does_not_export(
     [
         (
             {("cluster1", NAME_2): {"cluster1"}},
-            f"cluster1: expected endpoints of {NAME_2}, which cluster2 exports, in Sleep's proxy: "
-            "192.0.2.2:15443 of cluster2, but saw 10.1.0.5:5000",
+            (
+                f"cluster1: expected endpoints of {NAME_2}, exported from cluster2, in Sleep's proxy: "
+                "192.0.2.2:15443 of cluster2, but saw 10.1.0.5:5000"
+            ),
         ),
         (
             {("cluster1", NAME_1): {"cluster1", "cluster2"}},
-            f"cluster1: expected no endpoint of {NAME_1} but those of cluster1, as only cluster1 "
-            "exports it, but saw 192.0.2.2:15443 of cluster2",
+            (
+                f"cluster1: expected no endpoint of {NAME_1}, exported from cluster1, but those of "
+                "cluster1, but saw 192.0.2.2:15443 of cluster2"
+            ),
         ),
         (
             {("cluster2", SET_1): {"cluster2"}},
-            f"cluster2: expected endpoints of {SET_1}, which cluster1 exports, in Sleep's proxy: "
-            "192.0.2.1:15443 of cluster1, but saw 10.2.0.5:5000",
+            (
+                f"cluster2: expected endpoints of {SET_1}, exported from cluster1, in Sleep's proxy: "
+                "192.0.2.1:15443 of cluster1, but saw 10.2.0.5:5000"
+            ),
         ),
         ({("cluster2", SET_1): set()}, "but saw no such Envoy cluster"),
     ],
@@ -240,15 +251,19 @@ def test_endpoints_that_are_not_known_or_are_known_in_spite_of_no_export(
         (
             ("cluster1", SET_1),
             answer_of("cluster2"),
-            f"cluster1: expected an answer of cluster1 by {SET_1}, which only cluster1 exports, "
-            "but saw an answer of hello-2 in cluster2",
+            (
+                f"cluster1: expected an answer of cluster1 by {SET_1}, exported from cluster1, "
+                "but saw an answer of hello-2 in cluster2"
+            ),
         ),
         (("cluster1", SET_1), Answer(1, "v9", "x", 0.1), "of x in no cluster of the mesh"),
         (
             ("cluster1", SET_2),
             answer_of("cluster1"),
-            f"cluster1: expected answers of cluster2 by {SET_2}, which only cluster2 exports, but "
-            "saw none of cluster2 among 24",
+            (
+                f"cluster1: expected answers of cluster2 by {SET_2}, exported from cluster2, but "
+                "saw none of cluster2 among 24"
+            ),
         ),
     ],
 )
@@ -265,7 +280,7 @@ def test_a_client_that_prefers_its_own_locality_need_not_be_answered_by_others()
     }
     assert check(answers=own)[0].result == "unmet"
     outcome, _ = check(answers={**own, ("cluster1", SET_2): answer_of("cluster1")}, reserve=True)
-    assert "by " + SET_2 not in str(outcome.findings)
+    assert outcome.result == "met"
 
 
 def test_a_name_in_the_cluster_set_stands_for_the_addresses_of_its_import() -> None:
@@ -290,8 +305,24 @@ def test_an_istiod_that_takes_no_notice_of_exports() -> None:
     assert holds_unless(
         "cluster2: expected its istiod to have ENABLE_MCS_SERVICE_DISCOVERY", outcome
     )
-    assert holds_unless(f"cluster2: expected no endpoint of {NAME_2}", outcome)
+    assert holds_unless(
+        f"cluster2: expected no endpoint of {NAME_2}, exported from cluster2, but those of cluster2",
+        outcome,
+    )
     assert {each.cluster for each in outcome.findings} == {"cluster2"}
+
+
+def test_what_istiods_export_by_themselves_is_exported_everywhere() -> None:
+    every = {
+        (client, name): {"cluster1", "cluster2"}
+        for client in ("cluster1", "cluster2")
+        for name in (NAME_1, NAME_2, SET_1, SET_2)
+    }
+    outcome, _ = check(held=every, auto=True, external=True)
+    assert outcome.result == "met"
+    assert "helloworld-exported-1 is exported from cluster2, too, by istiod" in outcome.notes
+    finding = f"cluster1: expected endpoints of {NAME_1}, exported from cluster1 and cluster2"
+    assert holds_unless(finding, check(auto=True)[0])
 
 
 def test_in_an_existing_mesh_each_istiod_decides_for_its_clients() -> None:
@@ -311,7 +342,9 @@ def test_an_existing_mesh_without_names_in_the_cluster_set() -> None:
 def test_kubernetes_names_stand_for_the_own_cluster_where_istiod_has_it_so() -> None:
     assert check(settings=LOCAL)[0].result == "met"
     beyond = {("cluster1", NAME_2): {"cluster1", "cluster2"}}
-    finding = f"cluster1: expected no endpoint of {NAME_2} but those of cluster1"
+    finding = (
+        f"cluster1: expected no endpoint of {NAME_2}, exported from cluster2, but those of cluster1"
+    )
     assert holds_unless(finding, check(settings=LOCAL, held=beyond)[0])
 
 
