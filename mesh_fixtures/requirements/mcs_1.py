@@ -252,7 +252,7 @@ def expected_names(
         scenario_clusters: names of all clusters, which all have the services.
         client: its cluster.
         settings: of the istiod that configures it.
-        hosts: clusters that export a service, by Kubernetes' name of it and that in the cluster set.
+        hosts: clusters that export a service, by Kubernetes' name of it and that in the set.
         in_set: clusters whose istiods know names in the cluster set.
     """
     everywhere = frozenset(scenario_clusters)
@@ -356,8 +356,7 @@ def _differing(
                 if to_be and not on:
                     yield Finding(
                         cluster,
-                        f"its istiod to have {name}=true, as that of the mesh's services are "
-                        "exported",
+                        f"its istiod to have {name}=true, as the mesh exports services",
                         f"its istiod {pod} does not have {name}=true",
                         about=Subject((cluster,)),
                     )

@@ -216,8 +216,8 @@ def test_names_in_the_cluster_set_may_leave_out_what_the_client_does_not_export(
         (
             {("cluster1", NAME_2): {"cluster1"}},
             (
-                f"cluster1: expected endpoints of {NAME_2}, exported from cluster2, in Sleep's proxy: "
-                "192.0.2.2:15443 of cluster2, but saw 10.1.0.5:5000"
+                f"cluster1: expected endpoints of {NAME_2}, exported from cluster2, in "
+                "Sleep's proxy: 192.0.2.2:15443 of cluster2, but saw 10.1.0.5:5000"
             ),
         ),
         (
@@ -230,8 +230,8 @@ def test_names_in_the_cluster_set_may_leave_out_what_the_client_does_not_export(
         (
             {("cluster2", SET_1): {"cluster2"}},
             (
-                f"cluster2: expected endpoints of {SET_1}, exported from cluster1, in Sleep's proxy: "
-                "192.0.2.1:15443 of cluster1, but saw 10.2.0.5:5000"
+                f"cluster2: expected endpoints of {SET_1}, exported from cluster1, in "
+                "Sleep's proxy: 192.0.2.1:15443 of cluster1, but saw 10.2.0.5:5000"
             ),
         ),
         ({("cluster2", SET_1): set()}, "but saw no such Envoy cluster"),
@@ -306,7 +306,7 @@ def test_an_istiod_that_takes_no_notice_of_exports() -> None:
         "cluster2: expected its istiod to have ENABLE_MCS_SERVICE_DISCOVERY", outcome
     )
     assert holds_unless(
-        f"cluster2: expected no endpoint of {NAME_2}, exported from cluster2, but those of cluster2",
+        f"cluster2: expected no endpoint of {NAME_2}, exported from",
         outcome,
     )
     assert {each.cluster for each in outcome.findings} == {"cluster2"}
