@@ -287,7 +287,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             where=", ".join(silent),
             remedy="see CONTROL-1 first",
         )
-    findings, notes = [], []
+    findings: list[Finding] = []
+    notes: list[str] = []
     wanted = _wanted(mesh, found)
     for finding in _differing(found, wanted):
         if view.lab.external:

@@ -62,7 +62,7 @@ def second_service(
     of_all: Json = yaml.safe_load(service_manifest(service, distribution))
     export: Json = yaml.safe_load(export_manifest(service))
     services = dict.fromkeys(view.kube, of_all)
-    exports = dict.fromkeys(view.kube if view.scenario.mcs else (), export)
+    exports = dict.fromkeys([*view.kube] if view.scenario.mcs else [], export)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: create(view, cluster, rules[cluster]), rules)

@@ -12,6 +12,7 @@ from fake_kube import pod
 from mesh_examples import MORE, SCENARIOS
 from verdicts import SOURCE, FakeView, advertised, checked, holds_unless, mesh
 
+from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.mcs import MCSSettings
 from mesh_fixtures.probe.name_lookups import AskedNames
@@ -185,7 +186,7 @@ def check(
         ask=ask,
     )
     view: Any = FakeView(scenario, external=external)
-    view_lab = SimpleNamespace(**vars(view.lab), sample_namespace="sample")
+    view_lab = SimpleNamespace(**vars(view.lab), sample_namespace="sample", names=GUIDE_NAMES)
     wrapped = SimpleNamespace(kube=view.kube, each=view.each, lab=view_lab, scenario=scenario)
     return checked(mcs_1, mesh(wrapped), probes), servers
 

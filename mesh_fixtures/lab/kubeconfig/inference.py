@@ -68,11 +68,9 @@ def infer(
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
     notes += _about_exports(found)
-    features = {
-        "dnsProxying": any(each.dns_proxying for each in found),
-        "mcs": any(SERVICE_EXPORTS.group in each.mcs for each in found),
-    }
-    scenario = _scenario(mesh, clusters, others, cluster_domain, features)
+    dns_proxying = any(each.dns_proxying for each in found)
+    mcs = any(SERVICE_EXPORTS.group in each.mcs for each in found)
+    scenario = _scenario(mesh, clusters, others, cluster_domain, dns_proxying=dns_proxying, mcs=mcs)
     return Discovered(scenario, tuple(notes))
 
 
@@ -342,7 +340,9 @@ def _scenario(
     clusters: Sequence[dict[str, str | None]],
     others: Iterable[str],
     cluster_domain: str,
-    features: Mapping[str, bool],
+    *,
+    dns_proxying: bool,
+    mcs: bool,
 ) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
     primaries = sum(each["primary"] is None for each in clusters)
@@ -359,7 +359,8 @@ def _scenario(
             clusters=tuple(ClusterSpec.model_validate(each) for each in clusters),
             others=tuple(others),
             clusterDomain=cluster_domain,
-            **features,
+            dnsProxying=dns_proxying,
+            mcs=mcs,
         )
     except ValidationError as error:
         refused = "; ".join(f"{each['input']}: {each['msg']}" for each in error.errors())
