@@ -1719,7 +1719,8 @@ def test_exports_are_no_cause_where_nobody_needs_them() -> None:
 
 def test_an_existing_mesh_may_do_without_names_in_the_cluster_set() -> None:
     without = both(*(told(name, ENABLE_MCS_HOST="false") for name in ("cluster1", "cluster2")))
-    assert diagnosed(both(with_exports, without), "MCS-1").ids == ("mcs-off",)
+    of_lab = of_each(parts=lambda known: ())
+    assert diagnosed(both(with_exports, without, of_lab), "MCS-1").ids == ("mcs-off",)
     existing = of_each(parts=lambda known: None)
     assert diagnosed(both(with_exports, without, existing), "MCS-1").ids == (UNKNOWN,)
     one = both(with_exports, told("cluster2", ENABLE_MCS_HOST="false"), existing)
