@@ -8,7 +8,7 @@ pilot-discovery (environment variables).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
@@ -25,6 +25,7 @@ from tests.faults.target import Manifest, Target
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
 _AUTHENTICATION: Final = "XDS_AUTH"
+_AUTO_EXPORT: Final = "ENABLE_MCS_AUTO_EXPORT"
 _IGNORED: Final = "PILOT_IGNORE_RESOURCES"
 MESH: Final = "istio"
 """ConfigMap with the mesh configuration."""
@@ -158,17 +159,30 @@ def without_exports(target: Target) -> Iterator[None]:
 
 
 @contextmanager
-def _with_variable(target: Target, name: str, value: str, usual: str = "") -> Iterator[None]:
+def exporting_everything(target: Target) -> Iterator[None]:
+    """The istiods of all primaries export every service by themselves."""
+    primaries = [each.name for each in target.scenario.primaries]
+    with _with_variable(target, _AUTO_EXPORT, "true", clusters=primaries):
+        yield
+
+
+@contextmanager
+def _with_variable(
+    target: Target, name: str, value: str, usual: str = "", clusters: Sequence[str] = ()
+) -> Iterator[None]:
     """The last primary's istiod has another variable in its environment.
 
     Args:
         usual: value that it has otherwise; empty for none.
+        clusters: whose istiods have it, in place of the last primary's.
     """
-    cluster = target.scenario.primaries[-1].name
+    changed = clusters or (target.scenario.primaries[-1].name,)
 
     def change(variable: str) -> None:
-        target.system(cluster, "set", "env", _DEPLOYMENT, variable)
-        target.await_rollout(cluster, _SYSTEM, "istiod")
+        for cluster in changed:
+            target.system(cluster, "set", "env", _DEPLOYMENT, variable)
+        for cluster in changed:
+            target.await_rollout(cluster, _SYSTEM, "istiod")
 
     try:
         change(f"{name}={value}")

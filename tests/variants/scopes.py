@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Final
 
-from tests.faults.control_planes import cluster_local
-from tests.faults.table import DNS_PROXYING, TWO_NETWORKS
+from tests.faults.control_planes import cluster_local, exporting_everything
+from tests.faults.table import DNS_PROXYING, MCS, TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _KEPT: Final = "*.sample.svc.cluster.local"
@@ -31,5 +31,21 @@ VARIANTS: Final = (
         topology=DNS_PROXYING,
         make=lambda target: nullcontext(),
         applies=("SCOPE-1", "SCOPE-2"),
+    ),
+    Variant(
+        id="services-exported",
+        mesh="Clusters know only services of each other that are exported.",
+        topology=MCS,
+        make=lambda target: nullcontext(),
+        applies=("SCOPE-2", "MCS-1"),
+        notes=("MCS-1: nothing makes ServiceImports of what is exported",),
+    ),
+    Variant(
+        id="services-exported-by-istiod",
+        mesh="Every istiod exports all services by itself.",
+        topology=MCS,
+        make=exporting_everything,
+        applies=("SCOPE-2", "MCS-1"),
+        notes=("MCS-1: helloworld-exported-1 is exported from cluster2, too, by istiod",),
     ),
 )
