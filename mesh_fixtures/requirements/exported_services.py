@@ -24,7 +24,7 @@ from mesh_fixtures.kube.resources import SERVICE_EXPORTS, SERVICE_IMPORTS, SERVI
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.requirements.second_service import create, delete
+from mesh_fixtures.requirements.second_service import await_read, create, delete
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.workloads import (
     SERVICE,
@@ -88,12 +88,14 @@ def exported_services(view: MeshView, *, imported: bool) -> Iterator[ExportedSer
         cluster: [
             *map(_read, map(service_manifest, names.values())),
             *map(_read, map(reserved_manifest, map(_reserved, names.values() if imported else ()))),
-            _read(export_manifest(names[cluster])),
         ]
         for cluster in view.kube
     }
+    exports = {cluster: _read(export_manifest(service)) for cluster, service in names.items()}
     try:
         parallel_map(lambda cluster: _create_all(view, cluster, items[cluster]), items)
+        await_read(view, names.values())
+        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
         made_here = imported and not _is_implemented(view, names)
         if made_here:
             view.each(lambda kube: _import_all(view, kube, names, items[kube.name]))
@@ -102,6 +104,7 @@ def exported_services(view: MeshView, *, imported: bool) -> Iterator[ExportedSer
     finally:
         if not view.lab.external:
             parallel_map(lambda cluster: _delete_all(view, cluster, items[cluster]), items)
+            parallel_map(lambda cluster: delete(view, cluster, exports[cluster]), exports)
 
 
 def _reserved(service: str) -> str:

@@ -4,19 +4,22 @@ that whose connections serve one request each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
 import yaml
 
-from mesh_fixtures.kube import KubeEditor
+from mesh_fixtures.kube import KubeClient, KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import resource_of
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.envoy import host_of
+from mesh_fixtures.probe.service_scopes import service_scopes
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.workloads import (
     FRESH_CONNECTIONS,
     export_manifest,
@@ -29,6 +32,11 @@ SERVICE: Final = "helloworld-fresh"
 
 SETTLING_SECONDS: Final = 15.0
 """For the service to be known to clients and gateways."""
+
+READ_SECONDS: Final = 5.0
+"""For istiods to read a service in all clusters."""
+
+_INTERVAL: Final = 0.3
 
 
 class Probes(Protocol):
@@ -66,8 +74,10 @@ def second_service(
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: create(view, cluster, rules[cluster]), rules)
-        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
         parallel_map(lambda cluster: create(view, cluster, services[cluster]), services)
+        if exports:
+            await_read(view, (service,))
+        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
         yield
     finally:
         if not view.lab.external:
@@ -110,6 +120,36 @@ def _rule(view: MeshView, cluster: str, service: str, policy: Mapping[str, Any])
     domain = kube.names.cluster_domain
     rule: Json = yaml.safe_load(rule_manifest(kube.sample_namespace, service, policy, domain))
     return rule
+
+
+def await_read(view: MeshView, services: Collection[str]) -> None:
+    """Wait until each istiod has read the endpoints of services in all clusters, or for as long as
+    that may take at most: HelloWorld need not run everywhere.
+
+    An istiod that reads an endpoint before its Service takes that for one that is not exported, and
+    looks again only where the endpoint or the export changes: an export that it read before both
+    has no effect. So services are exported once they were read (source: Istio,
+    `pilot/pkg/serviceregistry/kube/controller`, serviceExportCache and endpointSliceController).
+
+    Raises:
+        ProbeError: an istiod did not answer.
+    """
+    primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
+
+    def unread(kube: KubeClient) -> bool:
+        hosts = [host_of(kube, each) for each in services]
+        return any(
+            {*view.kube} - {*held.addresses.get(host, {})}
+            for held in service_scopes(kube)
+            for host in hosts
+        )
+
+    settle(
+        lambda: any(view.each(unread, primaries).values()),
+        lambda waiting: not waiting,
+        deadline=patient(READ_SECONDS),
+        interval=_INTERVAL,
+    )
 
 
 def create(view: MeshView, cluster: str, item: Json) -> None:
