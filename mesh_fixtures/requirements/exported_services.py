@@ -24,7 +24,12 @@ from mesh_fixtures.kube.resources import SERVICE_EXPORTS, SERVICE_IMPORTS, SERVI
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.requirements.second_service import await_read, create, delete
+from mesh_fixtures.requirements.second_service import (
+    await_read,
+    create,
+    delete,
+    export,
+)
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.workloads import (
     SERVICE,
@@ -95,7 +100,7 @@ def exported_services(view: MeshView, *, imported: bool) -> Iterator[ExportedSer
     try:
         parallel_map(lambda cluster: _create_all(view, cluster, items[cluster]), items)
         await_read(view, names.values())
-        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
+        parallel_map(lambda cluster: _export_one(view, cluster, exports), exports)
         made_here = imported and not _is_implemented(view, names)
         if made_here:
             view.each(lambda kube: _import_all(view, kube, names, items[kube.name]))
@@ -120,6 +125,17 @@ def _read(manifest: str) -> Json:
 def _create_all(view: MeshView, cluster: str, items: list[Json]) -> None:
     for item in items:
         create(view, cluster, item)
+
+
+def _export_one(view: MeshView, cluster: str, exports: Mapping[str, Json]) -> None:
+    """Export the cluster's own service, and no other one, where istiod exports all by itself: it
+    does so once for each Service.
+    """
+    for name, item in exports.items():
+        if name == cluster:
+            export(view, cluster, item)
+        elif view.lab.external:
+            delete(view, cluster, item)
 
 
 def _delete_all(view: MeshView, cluster: str, items: list[Json]) -> None:

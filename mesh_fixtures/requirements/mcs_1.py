@@ -4,8 +4,7 @@ Each cluster exports a service that all of them have. Of that, clients in other 
 answers of the exporting cluster, by Kubernetes' name and by that in the cluster set, and none of a
 third one. Those of a client's own cluster that it does not export are a case apart: Kubernetes'
 name stands for them in any mode, and by that in the cluster set istiod lets clients reach them,
-too, where KEP-1645 would not. The latter is not judged. Where istiod exports every service by
-itself, all clusters export all of them.
+too, where KEP-1645 would not. The latter is not judged.
 
 Source: Istio, pilot-discovery (environment variables; all of it is experimental) and the tests of
 that; KEP-1645, Multi-Cluster Services API.

@@ -68,16 +68,16 @@ def second_service(
     primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in primaries}
     of_all: Json = yaml.safe_load(service_manifest(service, distribution))
-    export: Json = yaml.safe_load(export_manifest(service))
+    exported: Json = yaml.safe_load(export_manifest(service))
     services = dict.fromkeys(view.kube, of_all)
-    exports = dict.fromkeys([*view.kube] if view.scenario.mcs else [], export)
+    exports = dict.fromkeys([*view.kube] if view.scenario.mcs else [], exported)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: create(view, cluster, rules[cluster]), rules)
         parallel_map(lambda cluster: create(view, cluster, services[cluster]), services)
         if exports:
             await_read(view, (service,))
-        parallel_map(lambda cluster: create(view, cluster, exports[cluster]), exports)
+        parallel_map(lambda cluster: export(view, cluster, exports[cluster]), exports)
         yield
     finally:
         if not view.lab.external:
@@ -150,6 +150,17 @@ def await_read(view: MeshView, services: Collection[str]) -> None:
         deadline=patient(READ_SECONDS),
         interval=_INTERVAL,
     )
+
+
+def export(view: MeshView, cluster: str, item: Json) -> None:
+    """Make a ServiceExport, anew where istiod has made it by itself: see `await_read`.
+
+    Raises:
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    if view.lab.external:
+        delete(view, cluster, item)
+    create(view, cluster, item)
 
 
 def create(view: MeshView, cluster: str, item: Json) -> None:

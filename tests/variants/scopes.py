@@ -46,6 +46,6 @@ VARIANTS: Final = (
         topology=MCS,
         make=exporting_everything,
         applies=("SCOPE-2", "MCS-1"),
-        notes=("MCS-1: helloworld-exported-1 is exported from cluster2, too, by istiod",),
+        notes=("MCS-1: nothing makes ServiceImports of what is exported",),
     ),
 )

@@ -139,7 +139,7 @@ RULES: Final = (
     Rule(
         "own",
         (SERVICE_EXPORTS, SERVICE_IMPORTS),
-        ("create", "get"),
+        ("create", "get", "delete"),
         "where clusters know only services of each other that are exported: exports of HelloWorld",
         impact="a mesh with Multi-Cluster Services (MCS-1)",
     ),
