@@ -13,11 +13,13 @@ from fake_api_server import FakeApiServer
 from kube_client import client_of
 from mesh_examples import MORE
 
+from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.requirements import exported_services as module
+from mesh_fixtures.requirements import mcs_1
 from mesh_fixtures.requirements import second_service as second
 from mesh_fixtures.requirements.exported_services import ExportedServices, exported_services
-from mesh_fixtures.requirements.second_service import fresh_connections
+from mesh_fixtures.requirements.second_service import await_read, fresh_connections
 
 SERVICES = "/api/v1/namespaces/sample/services"
 MCS = "/apis/multicluster.x-k8s.io/v1alpha1/namespaces/sample"
@@ -120,6 +122,42 @@ def test_what_istiod_exported_by_itself_is_exported_anew(tmp_path: Path) -> None
     made(server, tmp_path, external=True)
     of_export = [(method, path) for method, path, _ in server.changes if "serviceexports" in path]
     assert of_export[:2] == [("DELETE", EXPORT), ("POST", f"{MCS}/serviceexports")]
+
+
+def test_what_a_cluster_knows_and_exports(tmp_path: Path) -> None:
+    kinds = {"resources": [{"name": "serviceexports"}, {"name": "serviceexports/status"}]}
+    server = FakeApiServer({"/apis/multicluster.x-k8s.io/v1alpha1": kinds, EXPORT: ITEM})
+    with client_of(server, tmp_path) as kube:
+        assert mcs_1.undefined(kube) == ("ServiceImport",)
+        exported = mcs_1.exporting(kube, ["helloworld-exported-1", "helloworld-exported-2"])
+        assert exported == {"helloworld-exported-1"}
+        server.answers.clear()
+        assert mcs_1.undefined(kube) == ("ServiceExport", "ServiceImport")
+
+
+@pytest.mark.parametrize("read", ["cluster1", ""])
+def test_istiods_are_waited_for_until_they_have_read_a_service(
+    read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = "a.sample.svc.cluster.local"
+    asked = []
+
+    def scopes(kube: Any) -> tuple[Any, ...]:
+        asked.append(kube)
+        held = {host: {read: frozenset({"10.0.0.1"})}} if len(asked) > 2 else {}
+        return (SimpleNamespace(addresses=held),)
+
+    monkeypatch.setattr(second, "service_scopes", scopes)
+    monkeypatch.setattr(second, "_INTERVAL", 0.0)
+    monkeypatch.setattr(second, "READ_SECONDS", 0.05)
+    kube = SimpleNamespace(sample_namespace="sample", names=GUIDE_NAMES)
+    view: Any = SimpleNamespace(
+        kube={"cluster1": kube},
+        scenario=MORE["multi-primary-multi-network-mcs"],
+        each=lambda probe, clusters: {"cluster1": probe(kube)},
+    )
+    await_read(view, ("a",))
+    assert (len(asked) == 3) == bool(read)
 
 
 def test_the_second_service_is_exported_with_the_mesh(tmp_path: Path) -> None:
