@@ -87,9 +87,7 @@ def _without_access(
 
 
 def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:
-    wanted = {primary} | {
-        secret.of for secret in scenario.remote_secrets if secret.installed_in == primary
-    }
+    wanted = {*scenario.read_by(primary)}
     findings = []
     for each in known:
         judged = [cluster for cluster in each.clusters if cluster.id not in scenario.others]

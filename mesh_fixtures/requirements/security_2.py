@@ -73,7 +73,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     plain = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
     known = view.each(probes.advertised, [each.name for each in scenario.primaries])
-    ways = {each.name: gateways_for(scenario, each.name, known) for each in scenario.clusters}
+    ways = {each.name: gateways_for(scenario, each.name, known) for each in scenario.data_planes}
     clients = {way.target: (client, way) for client, those in ways.items() for way in those}
     tries = [
         Tried(client, way.cluster or way.network, way.address, way.port, what)
