@@ -315,8 +315,13 @@ class Scenario(_Spec):
 
     @property
     def _essence(self) -> tuple[object, ...]:
-        clusters = {(each.name, each.network, each.primary) for each in self.clusters}
-        return self.mesh_id, frozenset(clusters), frozenset(self.others), self.cluster_domain
+        clusters = {
+            (each.name, "" if each.is_external else each.network, each.primary)
+            for each in self.clusters
+        }
+        others = frozenset(self.others)
+        configuring = frozenset(self.config_clusters)
+        return self.mesh_id, frozenset(clusters), others, configuring, self.cluster_domain
 
     def same_network(self, one: str, other: str) -> bool:
         """Whether the pods of two clusters reach each other directly."""

@@ -76,6 +76,11 @@ class Target:
         return self.lab.sample_namespace
 
     @property
+    def system_namespace(self) -> str:
+        """Where istiod runs, and where remotes have what is its."""
+        return self.lab.names.system_namespace
+
+    @property
     def kube(self) -> Mapping[str, KubeClient]:
         return self.view.kube
 
@@ -98,8 +103,8 @@ class Target:
         return self._kubectl[cluster].run(*arguments, deadline=patient(seconds), stdin=stdin)
 
     def system(self, cluster: str, *arguments: str) -> str:
-        """As `kubectl`, in istio-system."""
-        return self.kubectl(cluster, "-n", names.SYSTEM_NAMESPACE, *arguments)
+        """As `kubectl`, in the namespace of istiod."""
+        return self.kubectl(cluster, "-n", self.system_namespace, *arguments)
 
     def sample(self, cluster: str, *arguments: str) -> str:
         """As `kubectl`, in the workloads' namespace."""
