@@ -354,7 +354,9 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revisio
 
 
 def operator_yaml(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
-    """IstioOperator as YAML. Names must differ within a cluster: an install prunes what its name left before."""
+    """IstioOperator as YAML. Names or namespaces must differ within a cluster: an install prunes
+    what was left before by its own.
+    """
     return yaml.safe_dump(
         {
             "apiVersion": "install.istio.io/v1alpha1",

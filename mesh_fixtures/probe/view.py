@@ -37,7 +37,8 @@ class MeshView:
     @property
     def data_planes(self) -> tuple[str, ...]:
         """Names of the clusters that pods of the mesh run in."""
-        return tuple(each.name for each in self.scenario.data_planes)
+        elsewhere = {each.name for each in self.scenario.clusters if each.is_external}
+        return tuple(name for name in self.kube if name not in elsewhere)
 
     def close(self) -> None:
         for client in self.kube.values():

@@ -53,7 +53,7 @@ def _judged(seen: ControlPlane, now: float) -> Iterator[Finding]:
 REQUIREMENT = Requirement(
     id="CONTROL-1",
     level="core",
-    title="istiod runs in each primary.",
+    title="istiod runs in each primary, or in the cluster of an external control plane.",
     judge=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",

@@ -214,9 +214,7 @@ def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:
 
 def _differing(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[Finding]:
     """Hosts that some control planes keep within clusters and others do not."""
-    primaries = {
-        scenario.control_plane_of(name): each.istiods[0] for name, each in scopes.items()
-    }
+    primaries = {scenario.control_plane_of(name): each.istiods[0] for name, each in scopes.items()}
     settings = {name: each.settings for name, each in primaries.items()}
     patterns = {pattern for each in primaries.values() for pattern in each.configured}
     for pattern, decided in differing(settings, patterns).items():

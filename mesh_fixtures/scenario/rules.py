@@ -163,7 +163,9 @@ def _roles(clusters: Mapping[int, _Cluster], unread: Collection[str]) -> Iterato
             yield Defect(path, wanted, "nothing")
         elif cluster.primary not in primaries | set(unread):
             what = "a remote itself" if cluster.primary in remotes else "not a cluster"
-            wanted = f"a cluster with role primary or external, {closest(cluster.primary, primaries)}"
+            wanted = (
+                f"a cluster with role primary or external, {closest(cluster.primary, primaries)}"
+            )
             yield Defect(path, wanted, f"{cluster.primary}, {what}")
 
 
@@ -185,7 +187,8 @@ def _external(
             yield Defect(f"clusters[{at}].role", wanted, role)
     for at, cluster in found.items():
         if not unread and not any(each.primary == cluster.name for each in clusters.values()):
-            yield Defect(f"clusters[{at}].role", "external for a cluster that has remotes", "none")
+            wanted = f"at least one remote with `primary: {cluster.name}`"
+            yield Defect(f"clusters[{at}].role", wanted, "none")
     if revision:
         wanted = "no such key, as external control planes are installed without a revision"
         yield Defect("revision", wanted, revision)

@@ -215,7 +215,9 @@ def withdraw(target: Target, which: RemoteSecret) -> Manifest:
     """Remove a remote secret, which is returned, and wait until its istiod has let go of what it
     read by it.
     """
-    secret = target.read(which.installed_in, target.system_namespace, "secret", object_name(which.of))
+    secret = target.read(
+        which.installed_in, target.system_namespace, "secret", object_name(which.of)
+    )
     target.delete(which.installed_in, target.system_namespace, f"secret/{object_name(which.of)}")
     target.until(
         f"istiod to forget {which.of}",

@@ -13,7 +13,6 @@ import yaml
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.install import names
 from mesh_fixtures.install.executor import run_in_lab
 from mesh_fixtures.install.plan import plan_of
 from mesh_fixtures.install.step import Plan, Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from verdicts import FakeView, checked, found, mesh
 
 from mesh_fixtures.contract import EXTERNAL_NAMESPACE, MeshNames, names_in
 from mesh_fixtures.diagnosis.cause import Case
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Facts, Namespace
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, identity
 from mesh_fixtures.errors import MachineError, ScenarioError
 from mesh_fixtures.flow import overlapped
@@ -23,8 +24,12 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.runbook import render
 from mesh_fixtures.install.step import substitute
 from mesh_fixtures.install.upgrade import require_no_revision
+from mesh_fixtures.kube import Configuration
+from mesh_fixtures.kube.admission import Webhook
+from mesh_fixtures.lab.kubeconfig.inference import infer
+from mesh_fixtures.lab.kubeconfig.survey import Injector, Installation, Values
 from mesh_fixtures.options import BY_HELM, InstallMethods
-from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
+from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, read_clusters
 from mesh_fixtures.probe.workloads import ControlPlane
 from mesh_fixtures.report.html.drawing import links, topology_svg
 from mesh_fixtures.requirements import control_1, discovery_1
@@ -116,7 +121,7 @@ def test_remotes_on_one_network_need_no_gateway(tmp_path: Path) -> None:
             "cluster2, network: network1, role: remote, primary: outside",
             "cluster2, network: network1, role: external",
             "clusters[1].role",
-            "external for a cluster that has remotes",
+            "at least one remote with `primary: cluster2`",
         ),
         (
             "title: external",
@@ -307,6 +312,22 @@ def test_istiod_is_to_read_the_clusters_of_the_mesh(
     assert finding in found(outcome)
 
 
+def test_its_own_cluster_may_be_read_by_two_names() -> None:
+    answer = [
+        {"id": "cluster1", "syncStatus": "synced"},
+        {"id": "config", "secretName": f"{EXTERNAL_NAMESPACE}/istio-kubeconfig"},
+        {"id": "cluster2", "secretName": f"{EXTERNAL_NAMESPACE}/istio-remote-secret-cluster2"},
+    ]
+    text = json.dumps([{"syncStatus": "synced", **each} for each in answer])
+    known = read_clusters(SOURCE, "istiod-1", text)
+    assert [each.id for each in known.clusters] == ["cluster1", "cluster2"]
+    probes = discovery_1.Probes(lambda kube: (known,), lambda kube, view: ())
+    outcome = checked(discovery_1, mesh(FakeView(EXTERNAL)), probes)
+    assert outcome.result == "met"
+    (note,) = outcome.notes
+    assert "a second time, as config" in note
+
+
 def test_istiod_is_looked_for_in_its_cluster_alone() -> None:
     def control_plane(kube: Any) -> ControlPlane:
         return ControlPlane(SOURCE, kube.name, (), (pod("istiod-1"),))
@@ -353,9 +374,75 @@ def test_services_are_exposed_where_istiod_reads_it() -> None:
 
 
 def test_istiod_is_exposed_by_its_own_cluster() -> None:
-    unrelated = Configuration("Gateway", "external-istiod", "else", {}, {"servers": []})
+    unrelated = Configuration("Gateway", EXTERNAL_NAMESPACE, "else", {"servers": []})
     seen = ClusterFacts("external", configuration=(unrelated,))
     (cause,) = gateway_exposure.istiod(case(external=seen))
     assert cause.kind is gateway_exposure.ISTIOD
     assert "ingress gateway" in cause.statement
     assert external.EXPOSURE_FILE in cause.remedy
+
+
+def webhook(namespace: str, path: str) -> Webhook:
+    service = {"namespace": namespace, "name": "istiod", "path": path}
+    return Webhook.read({"name": "w", "clientConfig": {"service": service}})
+
+
+def existing(name: str, network: str, *in_charge: str) -> Installation:
+    """What the guide leaves in a remote."""
+    hook = webhook(EXTERNAL_NAMESPACE, f"/inject/cluster/{name}/net/{network}")
+    return Installation(
+        name,
+        EXTERNAL_NAMESPACE,
+        f"uid of {name}",
+        network,
+        in_charge,
+        injectors=(Injector("default", name, network, hook),),
+        discovery=frozenset({"10.0.0.1"}),
+        gateways=frozenset({f"gateway of {name}"}),
+    )
+
+
+ISTIOD = Installation(
+    "anything",
+    EXTERNAL_NAMESPACE,
+    "uid of istiod",
+    istiods={"istiod": "cluster1"},
+    values=(Values("mesh1"),),
+    injectors=(Injector("default", "", "", webhook("istio-system", "/inject")),),
+    discovery=frozenset({"10.0.0.1"}),
+    reads=frozenset({"cluster1", "cluster2"}),
+)
+
+
+def test_an_existing_one_is_described_by_whom_it_reads() -> None:
+    found = [ISTIOD, existing("cluster2", "network2", "cluster1"), existing("cluster1", "network1")]
+    described = infer(found)
+    assert described.notes == ("the control plane is in namespace external-istiod",)
+    scenario = described.scenario
+    assert scenario.title == "Mesh mesh1: external control plane and 2 remotes on 2 networks"
+    assert {each.name: each.role for each in scenario.clusters} == {
+        "cluster1": "remote",
+        "cluster2": "remote",
+        "anything": "external",
+    }
+    assert scenario.config_clusters == ("cluster1",)
+    assert scenario.is_multi_network
+    renamed = EXTERNAL.model_copy(
+        update={
+            "clusters": tuple(
+                each.model_copy(
+                    update={"name": "anything"} if each.is_external else {"primary": "anything"}
+                )
+                for each in EXTERNAL.clusters
+            )
+        }
+    )
+    assert renamed.describes_same(scenario)
+
+
+def test_an_annotation_that_names_somebody_else_is_odd() -> None:
+    found = [ISTIOD, existing("cluster1", "network1"), existing("cluster2", "network2", "anything")]
+    assert any(
+        "cluster2: topology.istio.io/controlPlaneClusters is anything" in each
+        for each in infer(found).notes
+    )

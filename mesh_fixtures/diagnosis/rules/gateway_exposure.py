@@ -252,9 +252,7 @@ def _serves_remotes(case: Case, spec: ClusterSpec) -> bool:
     )
 
 
-def _unrouted(
-    spec: ClusterSpec, facts: ClusterFacts, file: str, step: str
-) -> Iterator[Cause]:
+def _unrouted(spec: ClusterSpec, facts: ClusterFacts, file: str, step: str) -> Iterator[Cause]:
     routes = [
         match.get("port")
         for service in facts.configured("VirtualService")

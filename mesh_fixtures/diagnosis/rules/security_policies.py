@@ -300,9 +300,7 @@ def _is_permitting(case: Case, primary: str) -> bool:
     primary's policies hold, so that another one's deny.
     """
     versions = {
-        spec.helloworld
-        for spec, _ in case.clusters
-        if case.config_of(spec.name) == primary
+        spec.helloworld for spec, _ in case.clusters if case.config_of(spec.name) == primary
     }
     denied = [
         each
