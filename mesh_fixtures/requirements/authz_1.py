@@ -42,15 +42,20 @@ from mesh_fixtures.verdict.authorization import (
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import Settled, settle
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.statistics import rounds_to_see_all
 
 SERVICE: Final = "helloworld-authz"
 
 REQUESTS: Final = 8
-"""From each cluster by each policy at a time. Five policies deny a client, so that a cluster which
-gets half of the requests and denies nobody is asked by none of them in one of 2^40 runs."""
+"""From each cluster by each policy at a time; more where there are many clusters: one that denies
+nobody must not be left out by chance."""
+
+DENYING: Final = 5
+"""Policies that deny a client."""
 
 ROUNDS: Final = 6
-"""How often that many are sent, until each cluster that must answer has."""
+"""How often that many are sent at most, until each cluster that must answer has; more often where
+there are many."""
 
 REQUEST_SECONDS: Final = 3.0
 BUDGET_SECONDS: Final = 10
@@ -203,6 +208,7 @@ class _Trial:
         self.token = secrets.token_hex(4)
         ids = [each.spiffe_id for each in clients.values()]
         self._namespace = next(iter(view.kube.values())).sample_namespace
+        self._requests_by_policy = rounds_to_see_all(len(clients), DENYING, REQUESTS)
         self.tried = restrictions(ids, self._namespace, self.token)
 
     def held(self) -> Held:
@@ -236,7 +242,7 @@ class _Trial:
             (client, each): () for client in self._clients for each in self.tried
         }
         asked = self._read(results)
-        for _ in range(ROUNDS):
+        for _ in range(rounds_to_see_all(len(self._clients), REQUESTS, ROUNDS)):
             missing = [each for each in asked if not each.is_seen]
             if not missing:
                 break
@@ -259,7 +265,7 @@ class _Trial:
             self._clients[kube.name].pod,
             helloworld_url(kube.sample_namespace, SERVICE),
             [each.mark for each in tried],
-            REQUESTS,
+            self._requests_by_policy,
             request_seconds=patient(REQUEST_SECONDS),
             budget_seconds=whole(BUDGET_SECONDS),
         )

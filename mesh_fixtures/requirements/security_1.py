@@ -26,13 +26,15 @@ from mesh_fixtures.requirements.second_service import fresh_connections, without
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.statistics import rounds_to_see_all
 from mesh_fixtures.workloads import SERVICE
 
 REQUESTS: Final = 12
 """From each cluster at a time."""
 
 ROUNDS: Final = 8
-"""How often that many are sent, until each pod has answered each cluster that it did before."""
+"""How often that many are sent at most, until each pod has answered each cluster that it did
+before; more often where there are many pods."""
 
 REQUEST_SECONDS: Final = 3.0
 BUDGET_SECONDS: Final = 10
@@ -156,7 +158,7 @@ def _send(
     """
     view, before = mesh.view, mesh.traffic
     answers: dict[str, Counter[str]] = {client: Counter() for client in view.data_planes}
-    for _ in range(ROUNDS):
+    for _ in range(rounds_to_see_all(len(serving), REQUESTS, ROUNDS)):
         samples = view.each(lambda kube: _requests(probes, kube, service, query))
         for client, sample in samples.items():
             answers[client].update(sample.instances)

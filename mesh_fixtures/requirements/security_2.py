@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,16 +68,62 @@ class Probes:
     connections: Callable[..., Iterable[Connection]] = connections
 
 
+@dataclass(frozen=True)
+class Ways:
+    """The gateways by which each cluster's clients reach other networks."""
+
+    probes: Probes
+
+    def __call__(self, mesh: ObservedMesh) -> Mapping[str, Sequence[NetworkGateway]]:
+        view, scenario = mesh.view, mesh.scenario
+        known = view.each(self.probes.advertised, [each.name for each in scenario.primaries])
+        clusters = [each.name for each in scenario.data_planes]
+        return {name: gateways_for(scenario, name, known) for name in clusters}
+
+
+@dataclass(frozen=True)
+class PrivatePorts:
+    """Attempts on ports that show a proxy's or istiod's inside to other networks, by the client's
+    cluster and the gateway; all clients try at once.
+    """
+
+    probes: Probes
+
+    def __call__(
+        self, mesh: ObservedMesh
+    ) -> Mapping[str, Sequence[tuple[NetworkGateway, Connection]]]:
+        view = mesh.view
+        _ = mesh.endpoints  # where clients have them, their istiod knows the gateways
+        ways: dict[str, dict[str, NetworkGateway]] = {}
+        for client, way in _clients(mesh.once(Ways(self.probes))):
+            ways.setdefault(client, {})[way.address] = way
+
+        def tried(client: str) -> Sequence[tuple[NetworkGateway, Connection]]:
+            own = ways[client]
+            targets = [(address, port) for address in own for port in sorted(PRIVATE_PORTS)]
+            kube, seconds = view.kube[client], patient(CONNECT_SECONDS)
+            plain = kube.pod_of(kube.sample_namespace, PLAIN)
+            seen = self.probes.connections(kube, plain, targets, seconds=seconds)
+            return [(own[each.address], each) for each in seen]
+
+        return parallel_map(tried, ways)
+
+
+def _clients(
+    ways: Mapping[str, Sequence[NetworkGateway]],
+) -> Collection[tuple[str, NetworkGateway]]:
+    """Each gateway once, with a cluster whose clients reach it."""
+    return {way.target: (client, way) for client, those in ways.items() for way in those}.values()
+
+
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    view, scenario = mesh.view, mesh.scenario
+    view = mesh.view
     sleeps = view.each(lambda kube: kube.pod_of(kube.sample_namespace, SLEEP))
     plain = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
-    known = view.each(probes.advertised, [each.name for each in scenario.primaries])
-    ways = {each.name: gateways_for(scenario, each.name, known) for each in scenario.data_planes}
-    clients = {way.target: (client, way) for client, those in ways.items() for way in those}
+    ways = mesh.once(Ways(probes))
     tries = [
         Tried(client, way.cluster or way.network, way.address, way.port, what)
-        for client, way in clients.values()
+        for client, way in _clients(ways)
         for what in TRIED
     ]
     found = parallel_map(
@@ -86,7 +132,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings = [
         *_without_gateway(ways),
         *_accepted(found),
-        *_private(probes, view, plain, clients.values()),
+        *_open(mesh.once(PrivatePorts(probes))),
     ]
     unseen = None if findings else _unseen(found)
     figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
@@ -133,26 +179,10 @@ def _accepted(found: Mapping[Tried, TlsAttempt]) -> Iterator[Finding]:
             yield Finding(tried.client, expected, shown, seen.source, about)
 
 
-def _private(
-    probes: Probes,
-    view: MeshView,
-    plain: Mapping[str, Pod],
-    clients: Iterable[tuple[str, NetworkGateway]],
-) -> Iterator[Finding]:
-    """Ports that show a proxy's or istiod's inside to other networks; all clients try at once."""
-    ways: dict[str, dict[str, NetworkGateway]] = {}
-    for client, way in clients:
-        ways.setdefault(client, {})[way.address] = way
-
-    def tried(client: str) -> Iterable[Connection]:
-        targets = [(address, port) for address in ways[client] for port in sorted(PRIVATE_PORTS)]
-        kube, seconds = view.kube[client], patient(CONNECT_SECONDS)
-        return probes.connections(kube, plain[client], targets, seconds=seconds)
-
-    for client, attempts in parallel_map(tried, ways).items():
-        for seen in attempts:
+def _open(tried: Mapping[str, Sequence[tuple[NetworkGateway, Connection]]]) -> Iterator[Finding]:
+    for client, attempts in tried.items():
+        for way, seen in attempts:
             if seen.is_open:
-                way = ways[client][seen.address]
                 expected = f"port {seen.port} of the gateway {way} to be closed"
                 clusters = (way.cluster,) if way.cluster else ()
                 about = Subject(clusters, addresses=(way.address,), clients=(client,))
@@ -190,4 +220,5 @@ REQUIREMENT = Requirement(
         "WORKLOAD-1",
     ),
     features=("multi-network",),
+    ahead=PrivatePorts(Probes()),
 )

@@ -28,12 +28,14 @@ from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.statistics import rounds_to_see_all
 
 REQUESTS: Final = 20
 """From each cluster at a time."""
 
 ROUNDS: Final = 6
-"""How often that many are sent, until each network has answered each cluster."""
+"""How often that many are sent at most, until each network has answered each cluster; more often
+where there are many clusters."""
 
 REQUEST_SECONDS: Final = 3.0
 BUDGET_SECONDS: Final = 10
@@ -203,7 +205,7 @@ def _send(
     """By client, requests until each network has answered it, or until some fail."""
     samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.data_planes}
     sent: dict[str, SentRequests] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds_to_see_all(len(view.kube), REQUESTS, ROUNDS)):
         for cluster, sample in view.each(lambda kube: _requests(probes, kube)).items():
             samples[cluster].append(sample)
         sent = {

@@ -75,6 +75,21 @@ def trials_to_see_all(shares: Iterable[Share]) -> int:
     return trials
 
 
+def rounds_to_see_all(answers: int, requests: int, least: int) -> int:
+    """How often so many requests are sent until each of equally likely answers has come, with a
+    probability of all but `FALSE_ALARM`.
+
+    Args:
+        answers: how many there are; without any, rounds are the least.
+        requests: of a round.
+        least: rounds that there are in any case, as proxies do not choose at random for each one.
+    """
+    if not answers:
+        return least
+    trials = trials_to_see_all([Fraction(1, answers)] * answers)
+    return max(least, -(-trials // requests))
+
+
 def _first_likely(trials: int, share: Fraction, tail: Fraction) -> int:
     """The smallest count such that it or less has more than the tail's probability."""
     hit, miss = share.numerator, share.denominator - share.numerator

@@ -13,6 +13,7 @@ from mesh_fixtures.verdict.statistics import (
     Band,
     binomial_band,
     judge_shares,
+    rounds_to_see_all,
     trials_to_see_all,
 )
 
@@ -149,6 +150,23 @@ def test_after_so_many_trials_and_not_before_each_answer_has_come(shares: list[F
 def test_two_even_shares_need_twenty_one_trials() -> None:
     assert trials_to_see_all([Fraction(1, 2)] * 2) == 21
     assert trials_to_see_all([1]) == 1
+
+
+@given(st.integers(1, 20), st.integers(1, 30), st.integers(1, 10))
+def test_rounds_are_as_many_as_all_answers_need_and_not_one_more(
+    answers: int, requests: int, least: int
+) -> None:
+    rounds = rounds_to_see_all(answers, requests, least)
+    needed = trials_to_see_all([Fraction(1, answers)] * answers)
+    assert rounds >= least
+    assert rounds * requests >= needed
+    assert rounds == least or (rounds - 1) * requests < needed
+
+
+def test_sixteen_clusters_need_more_requests_than_two() -> None:
+    assert rounds_to_see_all(2, 12, 8) == 8
+    assert rounds_to_see_all(16, 12, 8) == 22
+    assert rounds_to_see_all(0, 12, 8) == 8
 
 
 @pytest.mark.parametrize("shares", [[], [0], [Fraction(1, 2), 0], [2]])

@@ -45,7 +45,7 @@ _MOST_SHARES: Final = 262144
 _DEFAULT_WEIGHT: Final = 100
 _MOST_WEIGHT: Final = 10000
 
-_REMOVAL_DEADLINE = 5.0
+_REMOVAL_DEADLINE = 20.0
 
 
 def is_version_2(root: Path = MOUNT) -> bool:
