@@ -256,10 +256,12 @@ class _Installation:
             f"plane of {cluster}",
             needs=(ids.system_namespace(cluster),),
             commands=(
-                Command(names.kubectl(cluster, "annotate", "ns", EXTERNAL_NAMESPACE, setting)),
+                Command(
+                    names.kubectl(cluster, "annotate", "namespace", EXTERNAL_NAMESPACE, setting)
+                ),
             ),
             deadline=30,
-            observe=(names.kubectl(cluster, "get", "ns", EXTERNAL_NAMESPACE, "-o", "yaml"),),
+            observe=(names.kubectl(cluster, "get", "namespace", EXTERNAL_NAMESPACE, "-o", "yaml"),),
         )
         yield from self._network_label(cluster, NEW_CLUSTER)
         yield self._remote(cluster, NEW_CLUSTER)
@@ -342,7 +344,7 @@ class _Installation:
             section=section,
             title=f"Create the namespace {EXTERNAL_NAMESPACE} in {cluster}",
             needs=(),
-            commands=(Command(names.kubectl(cluster, "create", "ns", EXTERNAL_NAMESPACE)),),
+            commands=(Command(names.kubectl(cluster, "create", "namespace", EXTERNAL_NAMESPACE)),),
             deadline=30,
             observe=(names.kubectl(cluster, "get", "namespaces"),),
         )
@@ -360,7 +362,9 @@ class _Installation:
             section=section,
             title=f"Set the default network of {cluster}",
             needs=(ids.system_namespace(cluster),),
-            commands=(Command(names.kubectl(cluster, "label", "ns", EXTERNAL_NAMESPACE, label)),),
+            commands=(
+                Command(names.kubectl(cluster, "label", "namespace", EXTERNAL_NAMESPACE, label)),
+            ),
             deadline=30,
             observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
         )
@@ -397,7 +401,7 @@ class _Installation:
             deadline=165,
             observe=(
                 names.webhooks(cluster),
-                names.kubectl(cluster, "get", "ns", EXTERNAL_NAMESPACE, "-o", "yaml"),
+                names.kubectl(cluster, "get", "namespace", EXTERNAL_NAMESPACE, "-o", "yaml"),
                 _kubectl(cluster, "get", "configmaps"),
                 _kubectl(self.external, "logs", "deployment/istiod", "--tail=30"),
             ),
