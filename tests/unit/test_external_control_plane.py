@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,10 +30,12 @@ from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.lab.kubeconfig.inference import infer
 from mesh_fixtures.lab.kubeconfig.survey import Injector, Installation, Values
 from mesh_fixtures.options import BY_HELM, InstallMethods
+from mesh_fixtures.probe.certificates import TrustMaterial
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, read_clusters
+from mesh_fixtures.probe.proxies import Answers
 from mesh_fixtures.probe.workloads import ControlPlane
 from mesh_fixtures.report.html.drawing import links, topology_svg
-from mesh_fixtures.requirements import control_1, discovery_1
+from mesh_fixtures.requirements import control_1, discovery_1, trust_1
 from mesh_fixtures.scenario import RemoteSecret, Scenario, load_scenario
 from mesh_fixtures.workloads import check_plan, workload_plan
 
@@ -334,6 +337,15 @@ def test_istiod_is_looked_for_in_its_cluster_alone() -> None:
 
     outcome = checked(control_1, mesh(FakeView(EXTERNAL)), control_1.Probes(control_plane))
     assert [each.cluster for each in outcome.findings] == ["external"]
+
+
+def test_its_authority_needs_no_proxies_beside_it() -> None:
+    signing: Any = SimpleNamespace(
+        secret="cacerts", defects=(), source=SOURCE, material=TrustMaterial(None, (), ())
+    )
+    probes = trust_1.Probes(lambda kube: signing, lambda kube: Answers((), ()), lambda kube: None)
+    looked = mesh(FakeView(EXTERNAL), has_samples=False)
+    assert checked(trust_1, looked, probes).result == "met"
 
 
 def case(**facts: ClusterFacts) -> Case:
