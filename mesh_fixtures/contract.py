@@ -63,6 +63,18 @@ class MeshNames:
 GUIDE_NAMES: Final = MeshNames()
 """Those of a mesh that the guide installs."""
 
+EXTERNAL_NAMESPACE: Final = "external-istiod"
+"""Namespace of an external istiod, and of what it needs in the clusters that it serves (source:
+Istio, Install Istio with an External Control Plane)."""
+
+
+def names_in(scenario: Scenario) -> MeshNames:
+    """Names of the mesh that is installed of a scenario."""
+    domain = scenario.cluster_domain
+    if scenario.external is None:
+        return MeshNames(cluster_domain=domain)
+    return MeshNames(EXTERNAL_NAMESPACE, EXTERNAL_NAMESPACE, domain)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -226,7 +238,7 @@ class Lab(Protocol):
     @property
     def names(self) -> MeshNames:
         """Names of its mesh: the guide's, unless it is an existing one that has others."""
-        return MeshNames(cluster_domain=self.scenario.cluster_domain)
+        return names_in(self.scenario)
 
     @property
     def ended_services(self) -> Mapping[str, Sequence[EndedService]]:

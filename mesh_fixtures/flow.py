@@ -46,6 +46,7 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
             lab.require_installed()
         return
 
+    from mesh_fixtures.install import external
     from mesh_fixtures.install.certificates import write_certificates
     from mesh_fixtures.install.executor import run_in_lab, working_folder
 
@@ -56,6 +57,7 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
     installation = _installation(lab)
     performer: Performer | None = None
     if recorded:
+        external.require_none(lab.scenario, "to do what istioctl does as recorded", "--mesh-apply")
         from mesh_fixtures.rehearsal.late_waits import with_late_waits
         from mesh_fixtures.rehearsal.replay import Replay
 
@@ -173,7 +175,7 @@ def _removal(scenario: Scenario) -> Plan:
             deadline=120,
         )
 
-    clusters = [cluster.name for cluster in scenario.clusters]
+    clusters = [cluster.name for cluster in scenario.data_planes]
     variables = tuple(names.context_variable(cluster) for cluster in clusters)
     return Plan(scenario.id, tuple(step(cluster) for cluster in clusters), variables)
 

@@ -102,12 +102,12 @@ def workload_plan(scenario: Scenario, images: ImageSet) -> Plan:
 
     Its variables are each cluster's kubeconfig context.
     """
-    clusters = [cluster.name for cluster in scenario.clusters]
+    clusters = [cluster.name for cluster in scenario.data_planes]
     steps: list[Step] = []
     for cluster in clusters:
         steps += (_namespace(scenario, cluster), _service(scenario, cluster))
     if scenario.has_choice_behind_gateway:
-        steps += (_fresh_connections(scenario, primary.name) for primary in scenario.primaries)
+        steps += (_fresh_connections(scenario, cluster) for cluster in scenario.config_clusters)
     for cluster in clusters if scenario.dns_proxying else ():
         steps += (_named(scenario, cluster, images), _named_ready(scenario, cluster))
     for cluster in clusters:
@@ -138,7 +138,7 @@ def check_plan(scenario: Scenario) -> Plan:
 
     Its variables are each cluster's kubeconfig context.
     """
-    clusters = [cluster.name for cluster in scenario.clusters]
+    clusters = [cluster.name for cluster in scenario.data_planes]
     curl = ("exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-sS")
     url = f"{hello(SAMPLE_NAMESPACE)}?[1-{_CHECKED_REQUESTS}]"
     steps = tuple(

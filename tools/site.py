@@ -63,7 +63,7 @@ def topologies() -> str:
             f"`{each.id}`",
             each.title,
             _clusters(each),
-            str(len(each.networks)),
+            str(len(each.mesh_networks)),
             "by default" if each in usual else "by name",
         )
         for each in (*usual, *more)

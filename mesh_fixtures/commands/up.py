@@ -18,7 +18,7 @@ from mesh_fixtures.commands import (
     find_scenario,
     look_up,
 )
-from mesh_fixtures.contract import Lab
+from mesh_fixtures.contract import SYSTEM_NAMESPACE, Lab
 from mesh_fixtures.interruption import interruption
 from mesh_fixtures.progress import Progress, Sink, both
 from mesh_fixtures.progress.tallies import StepTimes
@@ -115,7 +115,7 @@ def instructions(lab: Lab, kubeconfig: Path, prefix: str, *, bare: bool) -> str:
         if bare
         else (
             f"kubectl --context={first} -n {namespace} exec deploy/sleep -- {curl}",
-            f"istioctl --context={last} proxy-status",
+            f"istioctl --context={last}{_istio_namespace(lab)} proxy-status",
         )
     )
     return "\n".join(
@@ -128,3 +128,9 @@ def instructions(lab: Lab, kubeconfig: Path, prefix: str, *, bare: bool) -> str:
             f"Remove it: mesh-conformance down {lab.scenario.id}",
         )
     )
+
+
+def _istio_namespace(lab: Lab) -> str:
+    """The option that tells istioctl where istiod is; empty where it knows."""
+    namespace = lab.names.system_namespace
+    return "" if namespace == SYSTEM_NAMESPACE else f" --istioNamespace={namespace}"

@@ -182,7 +182,12 @@ class Case:
 
     @property
     def clusters(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
-        """Every cluster with what was seen of it."""
+        """Every cluster of the mesh's pods with what was seen of it."""
+        return (each for each in self.everywhere if not each[0].is_external)
+
+    @property
+    def everywhere(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+        """Every cluster, that of an external control plane too."""
         return (
             (spec, self.facts.clusters[spec.name])
             for spec in self.scenario.clusters
@@ -191,7 +196,18 @@ class Case:
 
     @property
     def primaries(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
-        return (each for each in self.clusters if each[0].is_primary)
+        """Clusters that an istiod of the mesh runs in."""
+        return (each for each in self.everywhere if each[0].is_primary)
+
+    @property
+    def configured(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
+        """Clusters whose API servers have the mesh's configuration."""
+        names = self.scenario.config_clusters
+        return (each for each in self.everywhere if each[0].name in names)
+
+    def config_of(self, cluster: str) -> str:
+        """Name of the cluster by whose configuration the proxies of another are configured."""
+        return self.scenario.config_cluster_of(self.scenario.control_plane_of(cluster))
 
     @property
     def remotes(self) -> Iterator[tuple[ClusterSpec, ClusterFacts]]:
@@ -379,8 +395,9 @@ def _is_read(cause: Cause, finding: Finding, scenario: Scenario) -> bool:
 
 
 def _primaries(clusters: Iterable[str], scenario: Scenario) -> set[str]:
-    """The primaries of remotes among these clusters."""
-    return {_primary(each, scenario) for each in clusters if _primary(each, scenario) != each}
+    """The primaries of remotes among these clusters, and where those have their configuration."""
+    found = {_primary(each, scenario) for each in clusters if _primary(each, scenario) != each}
+    return found | {scenario.config_cluster_of(each) for each in found}
 
 
 def _primary(cluster: str, scenario: Scenario) -> str:

@@ -39,7 +39,8 @@ ISTIOD_NAME: Final = "istiod.istio-system.svc"
 
 def make_certificates(scenario: Scenario, root: Credential | None = None) -> Mapping[str, bytes]:
     """PEM files by name relative to `FOLDER`: the root's certificate, and for each cluster what
-    its secret `cacerts` holds (guide: Configure Trust).
+    its secret `cacerts` holds (guide: Configure Trust). Of an external control plane, the
+    clusters that it serves need none.
 
     Args:
         root: what signs the intermediates; None for a new one, whose key is dropped: nothing needs
@@ -47,7 +48,8 @@ def make_certificates(scenario: Scenario, root: Credential | None = None) -> Map
     """
     root = root or make_root(scenario)
     files = {ROOT_CERTIFICATE: root.certificate_pem}
-    for cluster in scenario.clusters:
+    external = scenario.external
+    for cluster in scenario.clusters if external is None else (external,):
         intermediate = _make_intermediate(root, cluster.name)
         contents = {
             "ca-cert.pem": intermediate.certificate_pem,

@@ -31,6 +31,14 @@ def mcs_api(cluster: str) -> str:
     return f"mcs-api/{cluster}"
 
 
+def control_plane_gateway(cluster: str) -> str:
+    return f"control-plane-gateway/{cluster}"
+
+
+def config_secret(of: str) -> str:
+    return f"config-secret/{of}"
+
+
 def default_revision(cluster: str) -> str:
     return f"default-revision/{cluster}"
 

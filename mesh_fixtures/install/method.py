@@ -303,7 +303,7 @@ def _yaml(content: Values) -> str:
 def primary_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
     """IstioOperator of a primary, as YAML (guide: Configure cluster1 as a primary)."""
     values = primary_values(scenario, cluster, images)
-    return _operator(images, {**_revision(revision), "values": values})
+    return operator_yaml(images, {**_revision(revision), "values": values})
 
 
 def remote_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
@@ -315,7 +315,7 @@ def remote_operator(scenario: Scenario, cluster: str, images: ImageSet, revision
         **_revision(revision),
         "values": remote_values(scenario, cluster, images),
     }
-    return _operator(images, spec)
+    return operator_yaml(images, spec)
 
 
 def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revision: str = "") -> str:
@@ -350,11 +350,13 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revisio
         "components": {"ingressGateways": [ingress]},
         "values": own,
     }
-    return _operator(images, spec, metadata={"name": "eastwest"})
+    return operator_yaml(images, spec, metadata={"name": "eastwest"})
 
 
-def _operator(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
-    """As YAML. Names must differ within a cluster: an install prunes what its name left before."""
+def operator_yaml(images: ImageSet, spec: Values, metadata: Mapping[str, str] | None = None) -> str:
+    """IstioOperator as YAML. Names or namespaces must differ within a cluster: an install prunes
+    what was left before by its own.
+    """
     return yaml.safe_dump(
         {
             "apiVersion": "install.istio.io/v1alpha1",

@@ -9,7 +9,7 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS, MCS_DEFINITIONS, Lab
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import gateway_api, ids, mcs, names
+from mesh_fixtures.install import external, gateway_api, ids, mcs, names
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
 from mesh_fixtures.install.exposure import (
     ISTIOD_FILE,
@@ -54,6 +54,10 @@ def plan(
     if methods is None:
         methods = BY_ISTIOCTL if charts is None else BY_HELM
     _require_known_istio(images, charts, methods)
+    if scenario.external is not None:
+        external.require_methods(scenario, methods)
+        made = tuple(external.steps(scenario, images, istioctl))
+        return Plan(scenario_id=scenario.id, steps=made, variables=_variables(scenario))
     by_api = methods.gateways == GATEWAY_API
     revision = scenario.revision or ""
     if by_api and revision:
@@ -117,6 +121,8 @@ def _method(name: str, charts: Charts | None, istioctl: str, revision: str) -> M
 
 def _variables(scenario: Scenario) -> tuple[str, ...]:
     observed = {secret.of for secret in scenario.remote_secrets}
+    if scenario.external is not None:
+        observed |= {*scenario.config_clusters}
     clusters = [cluster.name for cluster in scenario.clusters]
     return (
         *(names.context_variable(cluster) for cluster in clusters),

@@ -19,7 +19,7 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import SAMPLE_NAMESPACE
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import names
+from mesh_fixtures.install import external, names
 from mesh_fixtures.install.exposure import istiod_route, revision_manifest
 from mesh_fixtures.install.method import Helm, Istioctl, Method, Recipe
 from mesh_fixtures.install.plan import discovery_address
@@ -156,11 +156,12 @@ def require_supported(old: Version, new: Version, strategy: Strategy) -> None:
 
 
 def require_no_revision(scenario: Scenario) -> None:
-    """See to it that what is upgraded is the default revision.
+    """See to it that what is upgraded is the default revision, in the mesh's own clusters.
 
     Raises:
-        MachineError: it is another.
+        MachineError: it is another, or elsewhere.
     """
+    external.require_none(scenario, "to upgrade it", "--mesh-upgrade-from")
     if scenario.revision is not None:
         raise MachineError(
             wanted="a topology whose mesh is installed without a revision, to upgrade it",

@@ -139,7 +139,7 @@ class ContinuousTraffic:
         clusters: Iterable[str] | None = None,
         service: str = SERVICE,
     ) -> None:
-        self._kube = tuple(view.kube[name] for name in clusters or view.kube)
+        self._kube = tuple(view.kube[name] for name in clusters or view.data_planes)
         self._seconds = seconds
         self._service = service
         self._clients: list[_Client] = []

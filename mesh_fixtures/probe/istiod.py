@@ -17,6 +17,12 @@ from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe.answers import answer_in
 
+OWN_KUBECONFIG: Final = "istio-kubeconfig"
+"""Secret by which an external istiod reads the cluster that it has its configuration from. istioctl
+labels it like a remote secret, so that istiod reads that cluster a second time, under the name of
+the entry, where it looks for these in its own cluster (Istio: create-remote-secret, --type=config;
+LOCAL_CLUSTER_SECRET_WATCHER)."""
+
 SELECTOR: Final = "app=istiod"
 CONTAINER: Final = "discovery"
 SYNCED: Final = "synced"
@@ -65,11 +71,16 @@ class RemoteCluster:
 
 @dataclass(frozen=True)
 class KnownClusters:
-    """Every cluster that one istiod reads, by id."""
+    """Every cluster that one istiod reads, by id.
+
+    Attributes:
+        again: its own one, by `OWN_KUBECONFIG`, under other names.
+    """
 
     source: Source
     istiod: str
     clusters: tuple[RemoteCluster, ...]
+    again: tuple[RemoteCluster, ...] = ()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.clusters)) or "none"
@@ -166,7 +177,11 @@ def read_clusters(source: Source, istiod: str, answer: str) -> KnownClusters:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(source, answer[:_SHOWN] or "nothing") from error
-    return KnownClusters(source, istiod, tuple(sorted(clusters, key=lambda each: each.id)))
+    own = [each for each in clusters if each.secret.rpartition("/")[2] == OWN_KUBECONFIG]
+    others = [each for each in clusters if each not in own]
+    return KnownClusters(
+        source, istiod, tuple(sorted(others, key=lambda each: each.id)), tuple(own)
+    )
 
 
 def _unreadable(source: Source, seen: str) -> ProbeError:

@@ -25,6 +25,7 @@ from mesh_fixtures.kube import Access, KubeClient, Secret
 from mesh_fixtures.kube.objects import decoded
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SECRETS, SERVICES
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.istiod import OWN_KUBECONFIG
 from mesh_fixtures.probe.view import MeshView
 
 LABEL: Final = "istio/multiCluster"
@@ -101,7 +102,8 @@ def remote_secrets(
     kube: KubeClient, view: MeshView, authorities: Mapping[str, frozenset[str]]
 ) -> tuple[RemoteSecret, ...]:
     """The remote secrets of a cluster, those too that lack istiod's label or are in a namespace
-    where istiod does not look, as far as these may be read.
+    where istiod does not look, as far as these may be read; without `OWN_KUBECONFIG`, which is of
+    istiod's own cluster.
 
     A token is shown only to the API server whose certificate authority the secret trusts.
 
@@ -119,7 +121,10 @@ def remote_secrets(
         for secret in kube.list(SECRETS, "", f"{LABEL}=true"):
             found.setdefault((secret.meta.namespace, secret.meta.name), secret)
     return tuple(
-        entry for secret in found.values() for entry in _entries(kube, secret, view, authorities)
+        entry
+        for secret in found.values()
+        if secret.meta.name != OWN_KUBECONFIG
+        for entry in _entries(kube, secret, view, authorities)
     )
 
 

@@ -34,6 +34,12 @@ class MeshView:
     def scenario(self) -> Scenario:
         return self.lab.scenario
 
+    @property
+    def data_planes(self) -> tuple[str, ...]:
+        """Names of the clusters that pods of the mesh run in."""
+        elsewhere = {each.name for each in self.scenario.clusters if each.is_external}
+        return tuple(name for name in self.kube if name not in elsewhere)
+
     def close(self) -> None:
         for client in self.kube.values():
             client.close()
@@ -47,10 +53,11 @@ class MeshView:
     def each(
         self, probe: Callable[[KubeClient], Value], clusters: Iterable[str] | None = None
     ) -> dict[str, Value]:
-        """A probe's value in each cluster, or in those named; all are asked at the same time.
+        """A probe's value in each cluster of the mesh's pods, or in those named; all are asked at
+        the same time.
 
         Raises:
             ProbeError: as one of the probes, the first of them in order.
         """
-        names = self.kube if clusters is None else clusters
+        names = self.data_planes if clusters is None else clusters
         return parallel_map(lambda name: probe(self.kube[name]), names)

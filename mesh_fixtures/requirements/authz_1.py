@@ -75,14 +75,14 @@ def applied(view: MeshView, items: Sequence[Json]) -> Iterator[None]:
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
-    primaries = [each.name for each in view.scenario.primaries]
+    clusters = view.scenario.config_clusters
     names = [str(each["metadata"]["name"]) for each in items]
     try:
-        parallel_map(lambda cluster: _create(view, cluster, items), primaries)
+        parallel_map(lambda cluster: _create(view, cluster, items), clusters)
         yield
     finally:
         if not view.lab.external:
-            parallel_map(lambda cluster: _delete(view, cluster, names), primaries)
+            parallel_map(lambda cluster: _delete(view, cluster, names), clusters)
 
 
 def _create(view: MeshView, cluster: str, items: Sequence[Json]) -> None:
@@ -146,7 +146,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             probes.client_endpoints(view, patient(probes.settling_seconds), SERVICE)
             begun = trial.settled(lambda held: not [*without(held, trial.token)])
             asked = trial.ask()
-        findings = [*without(begun.value, trial.token), *judged(asked, [*view.kube])]
+        findings = [*without(begun.value, trial.token), *judged(asked, [*view.data_planes])]
         figures = _figures(asked, begun.seconds)
         if not findings and not view.lab.external:
             after = trial.afterwards()

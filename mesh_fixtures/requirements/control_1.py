@@ -22,8 +22,8 @@ class Probes:
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    found = mesh.view.each(probes.control_plane)
-    primaries = [each for name, each in found.items() if mesh.scenario.cluster(name).is_primary]
+    names = [each.name for each in mesh.scenario.primaries]
+    primaries = mesh.view.each(probes.control_plane, names).values()
     return Outcome.judged(
         [finding for each in primaries for finding in _judged(each, time.time())],
         notes=[note for each in primaries for note in _in_part(each)],
@@ -53,7 +53,7 @@ def _judged(seen: ControlPlane, now: float) -> Iterator[Finding]:
 REQUIREMENT = Requirement(
     id="CONTROL-1",
     level="core",
-    title="istiod runs in each primary.",
+    title="istiod runs in each primary, or in the cluster of an external control plane.",
     judge=judge,
     section="Install Multicluster",
     url="https://istio.io/latest/docs/setup/install/multicluster/",

@@ -49,7 +49,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                     notes.append(_NO_MATTER.format(cluster, metadata.mesh_id or "none"))
                 else:
                     findings.append(finding)
-    unlabelled = [each for kube in mesh.view.kube.values() for each in _labelled(mesh, kube)]
+    clients = [mesh.view.kube[name] for name in mesh.view.data_planes]
+    unlabelled = [each for kube in clients for each in _labelled(mesh, kube)]
     if unlabelled:
         known = _known_networks(mesh, probes)
         for finding in unlabelled:
@@ -119,7 +120,7 @@ def _known_networks(mesh: ObservedMesh, probes: Probes) -> Mapping[str, set[str]
         return {}
     return {
         cluster.name: {network for each in held if (network := each.of(cluster.name)) is not None}
-        for cluster in mesh.scenario.clusters
+        for cluster in mesh.scenario.data_planes
     }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
+from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, remote_clusters
 from mesh_fixtures.probe.remote_secrets import RemoteSecret, found_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -31,9 +31,16 @@ class Probes:
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+    again: dict[str, list[RemoteCluster]] = {}
+
     def synced(kube: KubeClient) -> Settled[list[Finding]]:
+        def look() -> list[Finding]:
+            known = probes.remote_clusters(kube)
+            again[kube.name] = [one for each in known for one in each.again]
+            return _judged(mesh.scenario, kube.name, known)
+
         return settle(
-            lambda: _judged(mesh.scenario, kube.name, probes.remote_clusters(kube)),
+            look,
             lambda findings: not findings,
             deadline=mesh.patient(SYNC_SECONDS),
             interval=0.5,
@@ -51,8 +58,22 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             f"{cluster}.seconds_to_synced": round(settled.seconds, 3)
             for cluster, settled in found.items()
         },
-        [note for primary, each in secrets.items() for note in _expiring(primary, each)],
+        [
+            *(note for primary, each in secrets.items() for note in _expiring(primary, each)),
+            *(note for primary, each in again.items() for note in _twice(primary, each)),
+        ],
     )
+
+
+def _twice(primary: str, again: Iterable[RemoteCluster]) -> Iterator[str]:
+    """An external istiod that reads its configuration's cluster by two names: it works, and takes
+    its memory twice.
+    """
+    for name, secret in sorted({(each.id, each.secret) for each in again}):
+        yield (
+            f"{primary}: istiod reads its own cluster a second time, as {name}, as the secret "
+            f"{secret} has the label of remote secrets"
+        )
 
 
 def _expiring(primary: str, secrets: Sequence[RemoteSecret]) -> Iterator[str]:
@@ -87,9 +108,7 @@ def _without_access(
 
 
 def _judged(scenario: Scenario, primary: str, known: tuple[KnownClusters, ...]) -> list[Finding]:
-    wanted = {primary} | {
-        secret.of for secret in scenario.remote_secrets if secret.installed_in == primary
-    }
+    wanted = {*scenario.read_by(primary)}
     findings = []
     for each in known:
         judged = [cluster for cluster in each.clusters if cluster.id not in scenario.others]

@@ -26,7 +26,7 @@ def judge(mesh: ObservedMesh) -> Outcome:
 
 def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:
     versions = {version for destination in each.wanted for version in destination.versions}
-    for cluster in scenario.clusters:
+    for cluster in scenario.data_planes:
         if cluster.helloworld not in versions:
             expected = f"a ready pod of HelloWorld {cluster.helloworld} as an endpoint"
             yield Finding(cluster.name, expected, "none", about=Subject((cluster.name,)))
@@ -46,7 +46,7 @@ def subject(scenario: Scenario, each: ClientEndpoints) -> Subject:
     if each.verdict.unexpected:
         return Subject()
     return Subject(
-        tuple(one.name for one in scenario.clusters if one.helloworld in versions),
+        tuple(one.name for one in scenario.data_planes if one.helloworld in versions),
         addresses=tuple(
             sorted({target.rpartition(":")[0] for one in missing for target in one.targets})
         ),

@@ -88,13 +88,15 @@ def exported_services(view: MeshView, *, imported: bool) -> Iterator[ExportedSer
         ProbeError: an API server cannot be asked or refuses, or an implementation does not import
             the services in time.
     """
-    names = {cluster: exported_service(view.scenario.position(cluster)) for cluster in view.kube}
+    names = {
+        cluster: exported_service(view.scenario.position(cluster)) for cluster in view.data_planes
+    }
     items: dict[str, list[Json]] = {
         cluster: [
             *map(_read, map(service_manifest, names.values())),
             *map(_read, map(reserved_manifest, map(_reserved, names.values() if imported else ()))),
         ]
-        for cluster in view.kube
+        for cluster in view.data_planes
     }
     exports = {cluster: _read(export_manifest(service)) for cluster, service in names.items()}
     try:

@@ -97,10 +97,10 @@ def _missing(
 ) -> Iterator[Finding]:
     """Networks into which no istiod of the mesh advertises a way."""
     ways = {each.network for those in known.values() for each in those}
-    for network in scenario.networks:
+    for network in scenario.mesh_networks:
         if network.name in ways:
             continue
-        for cluster in scenario.clusters:
+        for cluster in scenario.data_planes:
             if cluster.network == network.name:
                 there = services[cluster.name]
                 source = there[0].source if there else None

@@ -436,7 +436,7 @@ def _failing(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
 
         down = now()
         undoing = [
-            _apply(mesh, disruption, scenario.control_plane_of(cluster.name), sidecar)
+            _apply(mesh, disruption, _config_cluster(scenario, cluster.name), sidecar)
             for cluster, sidecar in zip(scenario.clusters_in(region), chosen, strict=True)
             if sidecar is not None
         ]
@@ -461,12 +461,17 @@ def _failing(mesh: ObservedMesh, disruption: Disruption, region: str) -> Outcome
     ).judged()
 
 
+def _config_cluster(scenario: Scenario, cluster: str) -> str:
+    """Where a cluster's istiod takes configuration from."""
+    return scenario.config_cluster_of(scenario.control_plane_of(cluster))
+
+
 def nowhere(scenario: Scenario, cluster: ClusterSpec) -> Mapping[str, Any] | None:
     """A Sidecar by which the proxies of a cluster's HelloWorld pass requests on to nobody; None
     where it would concern another region's, too (source: Istio, Sidecar, IstioIngressListener).
     """
     control_plane = scenario.control_plane_of(cluster.name)
-    for other in scenario.clusters:
+    for other in scenario.data_planes:
         if (
             other.region != cluster.region
             and other.helloworld == cluster.helloworld

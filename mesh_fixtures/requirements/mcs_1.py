@@ -372,7 +372,7 @@ def _expected(
     scenario = mesh.scenario
     return {
         each.name: own[scenario.control_plane_of(each.name)] if mesh.view.lab.external else wanted
-        for each in scenario.clusters
+        for each in scenario.data_planes
     }
 
 
@@ -394,8 +394,8 @@ def _names(
     }
     in_set = [cluster for cluster, each in expected.items() if each.host]
     return {
-        client: expected_names([*view.kube], client, expected[client], hosts, in_set)
-        for client in view.kube
+        client: expected_names([*view.data_planes], client, expected[client], hosts, in_set)
+        for client in view.data_planes
     }
 
 
@@ -415,7 +415,7 @@ def _look(
     pods = backends(each for those in view.each(probes.workloads).values() for each in those)
     primaries = [each.name for each in scenario.primaries]
     known = view.each(probes.advertised, primaries) if scenario.is_multi_network else {}
-    targets = {client: _targets(mesh, client, pods, known) for client in view.kube}
+    targets = {client: _targets(mesh, client, pods, known) for client in view.data_planes}
     held = view.each(lambda kube: probes.held(kube, [each.host for each in names[kube.name]]))
     asked = view.each(lambda kube: probes.ask(kube, [each.host for each in names[kube.name]]))
     instances = {each.pod: each.cluster for each in pods}
@@ -446,7 +446,7 @@ def _targets(
                 )
                 for target in each.targets
             )
-            for cluster in mesh.view.kube
+            for cluster in mesh.view.data_planes
         }
     )
 

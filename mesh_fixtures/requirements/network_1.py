@@ -50,7 +50,7 @@ class Tries:
 
     def __call__(self, mesh: ObservedMesh) -> Tried:
         view, same_network = mesh.view, mesh.scenario.same_network
-        names = list(view.kube)
+        names = view.data_planes
         servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
         clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
 

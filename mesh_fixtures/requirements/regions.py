@@ -19,7 +19,7 @@ URL: Final = "https://istio.io/latest/docs/tasks/traffic-management/locality-loa
 
 def regions_of_clients(scenario: Scenario) -> dict[str, str]:
     """The region of Sleep in each cluster."""
-    return {cluster.name: cluster.region for cluster in scenario.clusters}
+    return {cluster.name: cluster.region for cluster in scenario.data_planes}
 
 
 def regions_of_pods(mesh: ObservedMesh) -> dict[str, str]:

@@ -36,7 +36,7 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * CONVERGENCE_SECONDS + READY
 
 def judge(mesh: ObservedMesh) -> Outcome:
     def parts(disruption: Disruption) -> Iterator[Outcome]:
-        for cluster in mesh.scenario.clusters:
+        for cluster in mesh.scenario.data_planes:
             yield _without(mesh, disruption, cluster.name).judged()
             yield _shares(mesh, cluster.name)
 

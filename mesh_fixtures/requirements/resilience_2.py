@@ -45,7 +45,9 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * RESTART_SECONDS) + 30
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
-    names = [each.name for each in mesh.scenario.clusters if mesh.scenario.needs_gateway(each.name)]
+    names = [
+        each.name for each in mesh.scenario.data_planes if mesh.scenario.needs_gateway(each.name)
+    ]
 
     def parts(disruption: Disruption) -> Iterator[Outcome]:
         for cluster in names:

@@ -47,7 +47,7 @@ _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + DOWN_SECONDS + END_SECONDS + RE
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
-    wanted = {cluster.helloworld for cluster in mesh.scenario.clusters}
+    wanted = {cluster.helloworld for cluster in mesh.scenario.data_planes}
     names = [each.name for each in mesh.scenario.primaries]
 
     def parts(disruption: Disruption) -> Iterator[Outcome]:

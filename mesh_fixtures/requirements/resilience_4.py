@@ -94,7 +94,8 @@ def _all_away(mesh: ObservedMesh, disruption: Disruption) -> Outcome:
     """Take HelloWorld away in all clusters, which every client must learn of. Of a pod on another
     network it learns no more than whether there is any.
     """
-    for cluster, kube in mesh.view.kube.items():
+    for cluster in mesh.view.data_planes:
+        kube = mesh.view.kube[cluster]
         for each in kube.list(DEPLOYMENTS, kube.sample_namespace, HELLOWORLD):
             disruption.scale(cluster, each, 0)
     findings: list[Finding] = []

@@ -87,7 +87,8 @@ def all_known(
         figure = f"{name}.{kind}"
         outcomes.append(known(mesh.scenario, endpoints, client, figure))
         outcomes.append(answered(endpoints, samples, client, figure))
-    read = {each.name: _read_by(mesh.scenario, each.name) for each in mesh.scenario.primaries}
+    scenario = mesh.scenario
+    read = {each.name: scenario.read_by(each.name) for each in scenario.primaries}
     outcomes.append(held(*_settled_shards(mesh, read), read, after))
     return combined(outcomes)
 
@@ -207,11 +208,6 @@ def _settled_shards(
         deadline=patient(CONVERGENCE_SECONDS),
         interval=_INTERVAL,
     ).value
-
-
-def _read_by(scenario: Scenario, primary: str) -> tuple[str, ...]:
-    """Clusters that istiod of a primary must read."""
-    return (primary, *(one.of for one in scenario.remote_secrets if one.installed_in == primary))
 
 
 def _started(

@@ -359,7 +359,7 @@ def rotated(mesh: ObservedMesh, given: Files, stages: Iterable[Stage]) -> Outcom
             yield rotation.authorities(stage)
             yield rotation.gateways(stage)
             yield rotation.servers(stage)
-            for cluster in mesh.view.kube:
+            for cluster in mesh.view.data_planes:
                 yield rotation.clients(stage, cluster)
             yield moved(stage, mesh.scenario, mesh.view.each(identities))
         yield rotation.returned()
@@ -490,7 +490,7 @@ class _Rotation:
             f"{stage.name}.authorities",
             f"{stage.title} ({CACERTS} and istiod)",
             lambda: self._give(stage),
-            self._view.kube,
+            self._view.data_planes,
         )
         return self._judged(change)
 
@@ -515,7 +515,7 @@ class _Rotation:
                 clusters,
                 lambda each: not each.is_istiod and not each.is_client and which(each),
             ),
-            clusters,
+            self._view.data_planes,
             budget=whole(REPLACED_SECONDS),
             afterwards=patient(CONVERGENCE_SECONDS),
         )
@@ -527,7 +527,7 @@ class _Rotation:
             f"{stage.name}.clients.{cluster}",
             f"{stage.title} (Sleep of {cluster})",
             lambda: self._restart(stage.name, [cluster], lambda each: each.is_client),
-            [name for name in self._view.kube if name != cluster],
+            [name for name in self._view.data_planes if name != cluster],
         )
         first = {} if change.missing else self._first_requests(cluster)
         return self._judged(replace(change, first=first))
@@ -615,7 +615,8 @@ class _Rotation:
                 if each.is_istiod and (why := left(each, pods, stage.name)):
                     return f"{each}: {why}"
         wanted = stage.roots(kube.name)
-        for cluster, other in self._view.kube.items():
+        for cluster in self._view.data_planes:
+            other = self._view.kube[cluster]
             if self._mesh.scenario.control_plane_of(cluster) != kube.name:
                 continue
             for namespace in (other.names.system_namespace, other.sample_namespace):

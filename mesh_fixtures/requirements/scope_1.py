@@ -192,7 +192,7 @@ def _look(mesh: ObservedMesh, probes: Probes) -> HeldScopes:
                 if gateway.network != each.network
             ),
         )
-        for each in scenario.clusters
+        for each in scenario.data_planes
     }
     return HeldScopes(scopes, view.each(lambda kube: probes.held(kube, scopes[kube.name].patterns)))
 
@@ -214,7 +214,7 @@ def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:
 
 def _differing(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[Finding]:
     """Hosts that some control planes keep within clusters and others do not."""
-    primaries = {each.name: scopes[each.name].istiods[0] for each in scenario.primaries}
+    primaries = {scenario.control_plane_of(name): each.istiods[0] for name, each in scopes.items()}
     settings = {name: each.settings for name, each in primaries.items()}
     patterns = {pattern for each in primaries.values() for pattern in each.configured}
     for pattern, decided in differing(settings, patterns).items():
@@ -248,7 +248,7 @@ def _answered_outside(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Fin
             ", ".join(f"{count} from {version}" for version, count in others.items()),
             sample.source,
             Subject(
-                tuple(each.name for each in mesh.scenario.clusters if each.helloworld in others),
+                tuple(each.name for each in mesh.scenario.data_planes if each.helloworld in others),
                 objects=(host_object(host_of(mesh.view.kube[sample.cluster])),),
             ),
         )

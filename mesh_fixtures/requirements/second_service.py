@@ -65,12 +65,12 @@ def second_service(
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
-    primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
-    rules = {name: _rule(view, name, service, policy) for name in primaries}
+    configured = [name for name in view.scenario.config_clusters if name in view.kube]
+    rules = {name: _rule(view, name, service, policy) for name in configured}
     of_all: Json = yaml.safe_load(service_manifest(service, distribution))
     exported: Json = yaml.safe_load(export_manifest(service))
-    services = dict.fromkeys(view.kube, of_all)
-    exports = dict.fromkeys([*view.kube] if view.scenario.mcs else [], exported)
+    services = dict.fromkeys(view.data_planes, of_all)
+    exports = dict.fromkeys(view.data_planes if view.scenario.mcs else (), exported)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule
         parallel_map(lambda cluster: create(view, cluster, rules[cluster]), rules)

@@ -157,7 +157,7 @@ def _send(
     cluster has, or until some fail.
     """
     view, before = mesh.view, mesh.traffic
-    answers: dict[str, Counter[str]] = {client: Counter() for client in view.kube}
+    answers: dict[str, Counter[str]] = {client: Counter() for client in view.data_planes}
     for _ in range(rounds_to_see_all(len(serving), REQUESTS, ROUNDS)):
         samples = view.each(lambda kube: _requests(probes, kube, service, query))
         for client, sample in samples.items():

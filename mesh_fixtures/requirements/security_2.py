@@ -77,7 +77,8 @@ class Ways:
     def __call__(self, mesh: ObservedMesh) -> Mapping[str, Sequence[NetworkGateway]]:
         view, scenario = mesh.view, mesh.scenario
         known = view.each(self.probes.advertised, [each.name for each in scenario.primaries])
-        return {each.name: gateways_for(scenario, each.name, known) for each in scenario.clusters}
+        clusters = [each.name for each in scenario.data_planes]
+        return {name: gateways_for(scenario, name, known) for name in clusters}
 
 
 @dataclass(frozen=True)

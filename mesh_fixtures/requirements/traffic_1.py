@@ -90,7 +90,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
     """Versions that have not answered a client because its proxy holds them in reserve."""
-    missing = {each.helloworld for each in mesh.scenario.clusters} - set(sample.versions)
+    missing = {each.helloworld for each in mesh.scenario.data_planes} - set(sample.versions)
     if not missing:
         return frozenset()
     return mesh.endpoints[sample.cluster].reserve & missing
@@ -141,7 +141,7 @@ def _late(mesh: ObservedMesh, sample: TrafficSample) -> Iterator[Finding]:
     slow = late(seen, patient(SLOW_SECONDS))
     if slow:
         versions = {version for each in slow for version in each.destination.versions}
-        clusters = [each.name for each in mesh.scenario.clusters if each.helloworld in versions]
+        clusters = [each.name for each in mesh.scenario.data_planes if each.helloworld in versions]
         yield Finding(
             sample.cluster,
             f"{sample.requested} requests to be answered in time",
@@ -186,7 +186,7 @@ def _cut_short(sample: TrafficSample) -> ProbeError:
 def _unanswered(
     scenario: Scenario, sample: TrafficSample, reserve: frozenset[str]
 ) -> Iterator[Finding]:
-    wanted = {cluster.helloworld for cluster in scenario.clusters} - reserve
+    wanted = {cluster.helloworld for cluster in scenario.data_planes} - reserve
     if set(sample.versions) != wanted:
         expected = f"answers from {', '.join(sorted(wanted))} and no other version"
         about = _unreached(scenario, sample)
@@ -214,7 +214,7 @@ def _failed(sample: TrafficSample, expected: str, about: Subject, silent: str = 
 def _unreached(scenario: Scenario, sample: TrafficSample) -> Subject:
     """The clusters none of whose pods answered; any, where all did."""
     return Subject(
-        tuple(each.name for each in scenario.clusters if each.helloworld not in sample.versions)
+        tuple(each.name for each in scenario.data_planes if each.helloworld not in sample.versions)
     )
 
 

@@ -108,7 +108,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     passed = {cluster: after[cluster].since(before[cluster]) for cluster in after}
     findings = [
         finding
-        for network in scenario.networks
+        for network in scenario.mesh_networks
         for finding in _judged(scenario, network.name, passed, sent)
     ]
     figures = _figures(scenario, passed, sent)
@@ -203,7 +203,7 @@ def _send(
     probes: Probes, view: MeshView, network_of: Mapping[str, str]
 ) -> Mapping[str, SentRequests]:
     """By client, requests until each network has answered it, or until some fail."""
-    samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.kube}
+    samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.data_planes}
     sent: dict[str, SentRequests] = {}
     for _ in range(rounds_to_see_all(len(view.kube), REQUESTS, ROUNDS)):
         for cluster, sample in view.each(lambda kube: _requests(probes, kube)).items():
@@ -229,7 +229,7 @@ def _requests(probes: Probes, kube: KubeClient) -> TrafficSample:
 def _summed(
     scenario: Scenario, samples: Iterable[TrafficSample], network_of: Mapping[str, str]
 ) -> SentRequests:
-    answers = {network.name: 0 for network in scenario.networks}
+    answers = {network.name: 0 for network in scenario.mesh_networks}
     failures = 0
     for sample in samples:
         failures += len(sample.failures)
@@ -259,7 +259,7 @@ def _judged(
     scenario: Scenario, network: str, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
 ) -> Iterator[Finding]:
     answered, failed = _crossing(scenario, network, sent)
-    here = [cluster.name for cluster in scenario.clusters if cluster.network == network]
+    here = [cluster.name for cluster in scenario.data_planes if cluster.network == network]
     counted = sum(passed[cluster].connections for cluster in here)
     if not answered <= counted <= answered + failed:
         expected = (
@@ -270,7 +270,7 @@ def _judged(
             expected += f", and at most {failed} that failed"
         seen = ", ".join(f"{passed[cluster].connections} in {cluster}" for cluster in here)
         source = next((passed[cluster].source for cluster in here if passed[cluster].source), None)
-        away = tuple(cluster.name for cluster in scenario.clusters if cluster.name not in here)
+        away = tuple(cluster.name for cluster in scenario.data_planes if cluster.name not in here)
         yield Finding(here[0], expected, seen, source, Subject(tuple(here), clients=away))
 
 
@@ -292,7 +292,7 @@ def _figures(
     scenario: Scenario, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
 ) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    for network in scenario.networks:
+    for network in scenario.mesh_networks:
         answered, _ = _crossing(scenario, network.name, sent)
         figures[f"{network.name}.requests_from_other_networks"] = answered
     for cluster, each in passed.items():

@@ -17,6 +17,7 @@ from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, t
 from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 Held = Sequence[tuple[Proxy, Identity]]
@@ -54,7 +55,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     authorities = _authorities(mesh, probes)
     groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
     if not mesh.has_samples:
-        bare = {name: each for name, each in authorities.items() if each and not held[name]}
+        bare = {
+            name: each
+            for name, each in authorities.items()
+            if each and not any(held[cluster] for cluster in _own(mesh.scenario, name))
+        }
         groups += _to_come(bare, mesh.view.each(probes.trust_domains, bare))
     findings = [*_unsound(authorities), *_refusals(groups)]
     figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
@@ -71,6 +76,15 @@ def judge_early(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 def _authorities(mesh: ObservedMesh, probes: Probes) -> Mapping[str, Authority | None]:
     return mesh.view.each(probes.authority, [cluster.name for cluster in mesh.scenario.primaries])
+
+
+def _own(scenario: Scenario, primary: str) -> tuple[str, ...]:
+    """Clusters whose proxies show what a primary's authority signs: itself, or remotes of an istiod
+    that has no proxies beside it.
+    """
+    if not scenario.cluster(primary).is_external:
+        return (primary,)
+    return tuple(each.name for each in scenario.remotes_of(primary))
 
 
 def _unsound(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:

@@ -353,7 +353,7 @@ def _passed(mesh: ObservedMesh, order: Upgrade, phase: Phase) -> Passed:
     lab = mesh.view.lab
     kube = mesh.view.kube[phase.cluster]
     restarted = [phase.cluster] if phase.kind == "clients" else []
-    clients = [name for name in mesh.view.kube if name not in restarted]
+    clients = [name for name in mesh.view.data_planes if name not in restarted]
     shares = _shares(mesh, kube) if phase.kind == "gateway" else {}
     steps = sum(int(step.deadline) for step in phase.plan.steps)
     most = whole(steps + _BEFORE_AND_AFTER_SECONDS)

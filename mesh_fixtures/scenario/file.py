@@ -179,6 +179,7 @@ def _check(
         networks,
         clusters,
         others=others,
+        revision=str(content.get("revision") or ""),
         unread_networks=broken_networks,
         unread_clusters=broken_clusters,
     )

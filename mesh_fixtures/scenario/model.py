@@ -58,7 +58,7 @@ Revision = Annotated[
 ]
 VersionLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=40)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Role = Literal["primary", "remote"]
+Role = Literal["primary", "remote", "external"]
 
 SERVICES_PORT: Final = 15443
 """Port of an east-west gateway that passes service traffic between networks."""
@@ -87,6 +87,7 @@ FEATURES: Final = frozenset(
         "mcs",
         "locality",
         "region-per-network",
+        "external-control-plane",
     }
 )
 """Every feature that a scenario can have."""
@@ -112,7 +113,10 @@ class ClusterSpec(_Spec):
 
     Attributes:
         network: name of the network that its pods are on.
-        primary: for a remote, the cluster whose istiod it uses; None for a primary.
+        role: `primary` has an istiod and workloads, `remote` workloads alone, and `external` an
+            istiod alone, which serves remotes (source: Istio, Install Istio with an External
+            Control Plane).
+        primary: for a remote, the cluster whose istiod it uses; None for others.
         nodes: number of nodes.
         pod_cidr: None lets the provider choose.
         service_cidr: None lets the provider choose.
@@ -134,7 +138,13 @@ class ClusterSpec(_Spec):
 
     @property
     def is_primary(self) -> bool:
-        return self.role == "primary"
+        """Whether an istiod of the mesh runs in it: as that of a primary, or as an external one."""
+        return self.role != "remote"
+
+    @property
+    def is_external(self) -> bool:
+        """Whether nothing of the mesh runs in it but the istiod of its remotes."""
+        return self.role == "external"
 
     @property
     def region(self) -> str:
@@ -201,7 +211,10 @@ class Scenario(_Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
         found = contradictions(
-            dict(enumerate(self.networks)), dict(enumerate(self.clusters)), others=self.others
+            dict(enumerate(self.networks)),
+            dict(enumerate(self.clusters)),
+            others=self.others,
+            revision=self.revision or "",
         )
         if found:
             raise ValueError("; ".join(str(defect) for defect in found))
@@ -239,8 +252,43 @@ class Scenario(_Spec):
         return self.clusters.index(self.cluster(name)) + 1
 
     @property
+    def data_planes(self) -> tuple[ClusterSpec, ...]:
+        """Clusters whose pods belong to the mesh: all but those of an external control plane."""
+        return tuple(cluster for cluster in self.clusters if not cluster.is_external)
+
+    @property
+    def mesh_networks(self) -> tuple[NetworkSpec, ...]:
+        """Networks that pods of the mesh are on."""
+        used = {cluster.network for cluster in self.data_planes}
+        return tuple(network for network in self.networks if network.name in used)
+
+    @property
+    def external(self) -> ClusterSpec | None:
+        """The cluster of an external control plane; None where istiods run in the mesh itself."""
+        return next((cluster for cluster in self.clusters if cluster.is_external), None)
+
+    def config_cluster_of(self, primary: str) -> str:
+        """Name of the cluster that istiod of another takes configuration from, as its own: itself,
+        but for an external istiod its first remote (source: Istio, Install Istio with an External
+        Control Plane).
+        """
+        if not self.cluster(primary).is_external:
+            return primary
+        return self.remotes_of(primary)[0].name
+
+    @property
+    def config_clusters(self) -> tuple[str, ...]:
+        """Names of the clusters whose API servers have the mesh's configuration."""
+        return tuple(self.config_cluster_of(each.name) for each in self.primaries)
+
+    def read_by(self, primary: str) -> tuple[str, ...]:
+        """Names of the clusters whose API servers istiod of a cluster reads, its own one first."""
+        remote = (one.of for one in self.remote_secrets if one.installed_in == primary)
+        return (self.config_cluster_of(primary), *remote)
+
+    @property
     def primaries(self) -> tuple[ClusterSpec, ...]:
-        """Clusters that run an istiod."""
+        """Clusters that run an istiod, an external one too."""
         return tuple(cluster for cluster in self.clusters if cluster.is_primary)
 
     @property
@@ -258,7 +306,8 @@ class Scenario(_Spec):
 
     @property
     def is_multi_network(self) -> bool:
-        return len(self.networks) > 1
+        """Whether pods of the mesh are on networks that are apart."""
+        return len(self.mesh_networks) > 1
 
     def describes_same(self, other: Scenario) -> bool:
         """Whether another scenario describes the same mesh, in whatever words. Where this one says
@@ -271,8 +320,13 @@ class Scenario(_Spec):
 
     @property
     def _essence(self) -> tuple[object, ...]:
-        clusters = {(each.name, each.network, each.primary) for each in self.clusters}
-        return self.mesh_id, frozenset(clusters), frozenset(self.others), self.cluster_domain
+        clusters = {
+            (each.name, "" if each.is_external else each.network, each.primary)
+            for each in self.clusters
+        }
+        others = frozenset(self.others)
+        configuring = frozenset(self.config_clusters)
+        return self.mesh_id, frozenset(clusters), others, configuring, self.cluster_domain
 
     def same_network(self, one: str, other: str) -> bool:
         """Whether the pods of two clusters reach each other directly."""
@@ -280,16 +334,22 @@ class Scenario(_Spec):
 
     @property
     def remote_secrets(self) -> tuple[RemoteSecret, ...]:
-        """One for each primary and each other cluster (guide: Enable Endpoint Discovery)."""
+        """One for each primary and each other cluster of the mesh that it does not read as its own
+        (guide: Enable Endpoint Discovery).
+        """
         return tuple(
             RemoteSecret(of=cluster.name, installed_in=primary.name)
             for primary in self.primaries
-            for cluster in self.clusters
-            if cluster.name != primary.name
+            for cluster in self.data_planes
+            if cluster.name != self.config_cluster_of(primary.name)
         )
 
     def needs_gateway(self, cluster: str) -> bool:
-        """Whether it needs an east-west gateway: for other networks or for its remotes."""
+        """Whether it needs an east-west gateway: for other networks or for its remotes. An external
+        istiod has an ingress gateway for them.
+        """
+        if self.cluster(cluster).is_external:
+            return False
         return self.is_multi_network or self.exposes_istiod(cluster)
 
     def exposes_istiod(self, cluster: str) -> bool:
@@ -299,20 +359,21 @@ class Scenario(_Spec):
     def exposes_services(self, cluster: str) -> bool:
         """Whether the configuration that exposes services belongs into this cluster.
 
-        A remote's gateway takes it from its primary's cluster, where istiod reads it.
+        A remote's gateway takes it from where its istiod reads it.
         """
-        return self.is_multi_network and self.cluster(cluster).is_primary
+        return self.is_multi_network and cluster in self.config_clusters
 
     def gateway_ports(self, cluster: str) -> frozenset[int]:
         """Ports, beside the status port, at which its gateway must serve; empty without one."""
-        services = {SERVICES_PORT} if self.is_multi_network else set()
+        apart = self.is_multi_network and not self.cluster(cluster).is_external
+        services = {SERVICES_PORT} if apart else set()
         istiod = set(ISTIOD_PORTS) if self.exposes_istiod(cluster) else set()
         return frozenset(services | istiod)
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """The region of each cluster; empty where none is declared."""
-        return tuple(cluster.region for cluster in self.clusters)
+        """The region of each cluster of the mesh's pods; empty where none is declared."""
+        return tuple(cluster.region for cluster in self.data_planes)
 
     @property
     def has_regions(self) -> bool:
@@ -322,17 +383,21 @@ class Scenario(_Spec):
     @property
     def _has_regions_behind_gateway(self) -> bool:
         """Whether a gateway chooses between regions for clients on another network."""
-        places = {(cluster.network, cluster.region) for cluster in self.clusters}
-        return self.is_multi_network and len(places) > len(self.networks)
+        places = {(cluster.network, cluster.region) for cluster in self.data_planes}
+        return self.is_multi_network and len(places) > len(self.mesh_networks)
 
     def clusters_in(self, region: str) -> tuple[ClusterSpec, ...]:
         """The clusters of a region."""
-        return tuple(cluster for cluster in self.clusters if cluster.region == region)
+        return tuple(cluster for cluster in self.data_planes if cluster.region == region)
 
     @property
     def has_choice_behind_gateway(self) -> bool:
         """Whether a gateway chooses between clusters for clients on another network."""
-        return self.is_multi_network and len(self.clusters) > len(self.networks)
+        return self.is_multi_network and self._shares_network
+
+    @property
+    def _shares_network(self) -> bool:
+        return len(self.data_planes) > len(self.mesh_networks)
 
     @property
     def features(self) -> frozenset[str]:
@@ -340,13 +405,14 @@ class Scenario(_Spec):
         present = {
             "single-network": not self.is_multi_network,
             "multi-network": self.is_multi_network,
-            "shared-network": len(self.clusters) > len(self.networks),
+            "shared-network": self._shares_network,
             "multi-primary": len(self.primaries) > 1,
-            "primary-remote": bool(self.remotes),
+            "primary-remote": bool(self.remotes) and self.external is None,
+            "external-control-plane": self.external is not None,
             "east-west-gateway": any(self.needs_gateway(each.name) for each in self.clusters),
-            "multi-cluster": len(self.clusters) > 1,
-            "three-or-more-clusters": len(self.clusters) > 2,
-            "multi-node": any(cluster.nodes > 1 for cluster in self.clusters),
+            "multi-cluster": len(self.data_planes) > 1,
+            "three-or-more-clusters": len(self.data_planes) > 2,
+            "multi-node": any(cluster.nodes > 1 for cluster in self.data_planes),
             "dns-proxying": self.dns_proxying,
             "mcs": self.mcs,
             "locality": self.has_regions,

@@ -49,6 +49,8 @@ class _Cluster(Protocol):
     @property
     def is_primary(self) -> bool: ...
     @property
+    def is_external(self) -> bool: ...
+    @property
     def primary(self) -> str | None: ...
     @property
     def nodes(self) -> int: ...
@@ -67,6 +69,7 @@ def contradictions(
     clusters: Mapping[int, _Cluster],
     *,
     others: Sequence[str] = (),
+    revision: str = "",
     unread_networks: Collection[str] = (),
     unread_clusters: Collection[str] = (),
 ) -> tuple[Defect, ...]:
@@ -76,6 +79,7 @@ def contradictions(
         networks: well-formed networks by position in the file.
         clusters: well-formed clusters by position in the file.
         others: names of clusters that are not described.
+        revision: as which every istiod is installed; empty for none.
         unread_networks: names in malformed entries, so that they are not reported as missing.
         unread_clusters: likewise.
     """
@@ -86,6 +90,7 @@ def contradictions(
         *_described_others(clusters, others),
         *_dangling_networks(networks, clusters, unread_networks),
         *_roles(clusters, unread_clusters),
+        *_external(clusters, unread_clusters, revision),
         *(() if unread else _unused_networks(networks, clusters)),
         *_node_localities(clusters),
         *_cidr_sizes(networks, clusters),
@@ -146,19 +151,47 @@ def _roles(clusters: Mapping[int, _Cluster], unread: Collection[str]) -> Iterato
     primaries = {cluster.name for cluster in clusters.values() if cluster.is_primary}
     remotes = {cluster.name for cluster in clusters.values() if not cluster.is_primary}
     if clusters and not primaries and not unread:
-        yield Defect("clusters", "at least one cluster with role primary", "none")
+        yield Defect("clusters", "at least one cluster with role primary or external", "none")
     for at, cluster in clusters.items():
         path = f"clusters[{at}].primary"
         if cluster.is_primary:
             if cluster.primary is not None:
-                yield Defect(path, "no such key in a cluster with role primary", cluster.primary)
+                role = "external" if cluster.is_external else "primary"
+                yield Defect(path, f"no such key in a cluster with role {role}", cluster.primary)
         elif cluster.primary is None:
-            wanted = f"the primary whose istiod this remote uses, {closest('', primaries)}"
+            wanted = f"the cluster whose istiod this remote uses, {closest('', primaries)}"
             yield Defect(path, wanted, "nothing")
         elif cluster.primary not in primaries | set(unread):
             what = "a remote itself" if cluster.primary in remotes else "not a cluster"
-            wanted = f"a cluster with role primary, {closest(cluster.primary, primaries)}"
+            wanted = (
+                f"a cluster with role primary or external, {closest(cluster.primary, primaries)}"
+            )
             yield Defect(path, wanted, f"{cluster.primary}, {what}")
+
+
+def _external(
+    clusters: Mapping[int, _Cluster], unread: Collection[str], revision: str
+) -> Iterator[Defect]:
+    """An external control plane has no pods of the mesh, serves remotes, and is the only one; its
+    first remote has its configuration (source: Istio, Install Istio with an External Control
+    Plane).
+    """
+    found = {at: cluster for at, cluster in clusters.items() if cluster.is_external}
+    if not found:
+        return
+    first = next(iter(found.values()))
+    for at, cluster in clusters.items():
+        if cluster.is_primary and cluster is not first:
+            wanted = f"remote, as {first.name} is an external control plane, the only one"
+            role = "external" if cluster.is_external else "primary"
+            yield Defect(f"clusters[{at}].role", wanted, role)
+    for at, cluster in found.items():
+        if not unread and not any(each.primary == cluster.name for each in clusters.values()):
+            wanted = f"at least one remote with `primary: {cluster.name}`"
+            yield Defect(f"clusters[{at}].role", wanted, "none")
+    if revision:
+        wanted = "no such key, as external control planes are installed without a revision"
+        yield Defect("revision", wanted, revision)
 
 
 def _node_localities(clusters: Mapping[int, _Cluster]) -> Iterator[Defect]:

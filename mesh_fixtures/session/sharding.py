@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mesh_fixtures.scenario import Scenario
 
 SECONDS: Final[Mapping[str, float]] = {
+    "external-control-plane": 70,
     "four-networks": 90,
     "multi-primary": 43,
     "multi-primary-multi-network": 48,

@@ -131,7 +131,7 @@ def destinations(
         gateways: of other networks, as `gateways_for`.
     """
     found: list[Destination] = []
-    for network in [each.name for each in scenario.networks]:
+    for network in [each.name for each in scenario.mesh_networks]:
         here = [pod for pod in pods if scenario.cluster(pod.cluster).network == network]
         if network == scenario.cluster(client).network:
             found += _direct(here)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
+from mesh_fixtures.install.external import exposure_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import gateways as find_gateways
@@ -221,8 +222,10 @@ def selector_mismatch(target: Target) -> Iterator[None]:
 def istiod_not_exposed(target: Target) -> Iterator[None]:
     """The gateway of a remote's primary does not pass its istiod on."""
     primary = target.scenario.control_plane_of(target.scenario.remotes[0].name)
+    is_external = target.scenario.cluster(primary).is_external
+    exposing = exposure_manifest() if is_external else istiod_manifest()
     try:
-        target.delete(primary, _SYSTEM, *references(istiod_manifest()))
+        target.delete(primary, target.system_namespace, *references(exposing))
         yield
     finally:
         target.run_steps(target.installation, ids.expose_istiod(primary))

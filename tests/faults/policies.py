@@ -159,12 +159,12 @@ def istiod_denied(target: Target) -> Iterator[None]:
     """The primary of a remote allows nothing by default, and its workloads everything: what it has
     forgotten is its gateway, through which new proxies of the remote look for istiod.
     """
-    remote = target.scenario.remotes[0].name
-    primary = [target.scenario.control_plane_of(remote)]
+    scenario, remote = target.scenario, target.scenario.remotes[-1].name
+    primary = scenario.control_plane_of(remote)
     try:
         with (
-            applied(target, primary, EVERYBODY_ALLOWED),
-            applied(target, primary, NOTHING_ALLOWED, namespace=names.SYSTEM_NAMESPACE),
+            applied(target, [scenario.config_cluster_of(primary)], EVERYBODY_ALLOWED),
+            applied(target, [primary], NOTHING_ALLOWED, namespace=names.SYSTEM_NAMESPACE),
         ):
             target.replace_workloads(remote)
             yield

@@ -215,8 +215,10 @@ def withdraw(target: Target, which: RemoteSecret) -> Manifest:
     """Remove a remote secret, which is returned, and wait until its istiod has let go of what it
     read by it.
     """
-    secret = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
-    target.delete(which.installed_in, _SYSTEM, f"secret/{object_name(which.of)}")
+    secret = target.read(
+        which.installed_in, target.system_namespace, "secret", object_name(which.of)
+    )
+    target.delete(which.installed_in, target.system_namespace, f"secret/{object_name(which.of)}")
     target.until(
         f"istiod to forget {which.of}",
         which.installed_in,
@@ -228,7 +230,7 @@ def withdraw(target: Target, which: RemoteSecret) -> Manifest:
 
 def give(target: Target, which: RemoteSecret, secret: Manifest) -> None:
     """Install a remote secret, whatever is in it."""
-    target.apply(which.installed_in, _SYSTEM, secret)
+    target.apply(which.installed_in, target.system_namespace, secret)
 
 
 def _start_again(target: Target, which: RemoteSecret) -> None:
@@ -237,7 +239,7 @@ def _start_again(target: Target, which: RemoteSecret) -> None:
     It reads the repaired one without that; but of the cluster that it never read, an istiod of 1.32
     is not rid before minutes after the secret is removed, and so no longer fit for other faults.
     """
-    target.restart(which.installed_in, (_SYSTEM, "istiod"))
+    target.restart(which.installed_in, (target.system_namespace, "istiod"))
 
 
 def pointed_at(secret: Manifest, server: str) -> Manifest:

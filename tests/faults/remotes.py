@@ -11,14 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.probe.istiod import remote_clusters
-from mesh_fixtures.scenario import RemoteSecret
+from mesh_fixtures.scenario import RemoteSecret, Scenario
 from tests.faults import remote_secrets
 from tests.faults.fault import Injection
 from tests.faults.gateways import unassigned
 from tests.faults.target import Manifest, Target
 from tests.faults.trust import ROOT_MAP
 
-_SYSTEM: Final = names.SYSTEM_NAMESPACE
 _CLOCK_SECONDS: Final = 1.1
 """Objects tell their times in whole seconds: what must be seen to be later, is by one at least."""
 
@@ -42,7 +41,7 @@ def annotation(*, late: bool = False, other: str = "") -> Injection:
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        remote = target.scenario.remotes[0].name
+        remote = target.scenario.remotes[-1].name
         try:
             _attach(target, remote, in_charge=other)
             if late:
@@ -51,7 +50,7 @@ def annotation(*, late: bool = False, other: str = "") -> Injection:
             target.replace_workloads(remote)
             yield
         finally:
-            _attach(target, remote, in_charge=target.scenario.control_plane_of(remote))
+            _attach(target, remote, in_charge=_in_charge(target.scenario, remote))
             target.run_steps(target.installation, ids.attached(remote))
             target.restart_workloads(remote)
 
@@ -59,19 +58,20 @@ def annotation(*, late: bool = False, other: str = "") -> Injection:
 
 
 def injection_path(*, of_network: bool = False, of_cluster: bool = False) -> Injection:
-    """A remote's webhook asks istiod for the primary's proxies instead of its own.
+    """A remote's webhook asks istiod for proxies of the primary instead of its own; of the cluster
+    that an external istiod has its configuration from.
 
     Args:
-        of_network: whether the path names the primary's network.
-        of_cluster: whether it names the primary.
+        of_network: whether the path names that one's network.
+        of_cluster: whether it names that one.
     """
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        remote = target.scenario.remotes[0]
-        primary = target.scenario.cluster(target.scenario.control_plane_of(remote.name))
-        cluster = primary if of_cluster else remote
-        network = primary.network if of_network else remote.network
+        remote = target.scenario.remotes[-1]
+        other = target.scenario.cluster(_in_charge(target.scenario, remote.name))
+        cluster = other if of_cluster else remote
+        network = other.network if of_network else remote.network
         try:
             _set_path(target, remote.name, f"/inject/cluster/{cluster.name}/net/{network}")
             if of_cluster:  # istiod gives its proxies no certificate, so that they are never ready
@@ -92,26 +92,32 @@ def istiod_at(address: str) -> Injection:
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        remote = target.scenario.remotes[0].name
-        service = target.read(remote, _SYSTEM, "service", "istiod")
+        remote = target.scenario.remotes[-1].name
+        system = target.system_namespace
+        service = target.read(remote, system, "service", "istiod")
         (name,) = target.system(remote, "get", *_SLICES, "-o", "name").split()
         _, _, slice_name = name.partition("/")
-        endpoints = target.read(remote, _SYSTEM, "endpointslice", slice_name)
+        endpoints = target.read(remote, system, "endpointslice", slice_name)
         try:
             if is_host_name(address):
-                target.delete(remote, _SYSTEM, "service/istiod", f"endpointslice/{slice_name}")
-                target.apply(remote, _SYSTEM, named_outside(service, address))
+                target.delete(remote, system, "service/istiod", f"endpointslice/{slice_name}")
+                target.apply(remote, system, named_outside(service, address))
             else:
                 moved = {**endpoints, "endpoints": [{"addresses": [address]}]}
-                target.apply(remote, _SYSTEM, moved)
+                target.apply(remote, system, moved)
             target.replace_workloads(remote)
             yield
         finally:
-            target.delete(remote, _SYSTEM, "service/istiod")
-            target.apply(remote, _SYSTEM, unassigned(service), endpoints)
+            target.delete(remote, system, "service/istiod")
+            target.apply(remote, system, unassigned(service), endpoints)
             target.restart_workloads(remote)
 
     return inject
+
+
+def _in_charge(scenario: Scenario, remote: str) -> str:
+    """What its istiod calls the cluster that it has its configuration from."""
+    return scenario.config_cluster_of(scenario.control_plane_of(remote))
 
 
 def is_host_name(address: str) -> bool:
@@ -126,15 +132,15 @@ def named_outside(service: Manifest, host: str) -> Manifest:
 
 def _attach(target: Target, remote: str, *, in_charge: str) -> None:
     """Let the primary's istiod read a remote's secret as if for the first time."""
-    primary = target.scenario.control_plane_of(remote)
+    primary, system = target.scenario.control_plane_of(remote), target.system_namespace
     which = RemoteSecret(of=remote, installed_in=primary)
     secret = remote_secrets.withdraw(target, which)
     setting = f"{names.CONTROL_PLANE_ANNOTATION}={in_charge}"
     target.kubectl(
-        *(remote, "annotate", "namespace", _SYSTEM, "--overwrite"),
+        *(remote, "annotate", "namespace", system, "--overwrite"),
         setting if in_charge else f"{names.CONTROL_PLANE_ANNOTATION}-",
     )
-    for namespace in (_SYSTEM, target.namespace):
+    for namespace in (system, target.namespace):
         target.delete(remote, namespace, f"configmap/{ROOT_MAP}")
     _change_webhooks(target, remote, lambda client: client.pop("caBundle", None))
     remote_secrets.give(target, which, secret)

@@ -27,12 +27,13 @@ ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
 REMOTE: Final = "primary-remote-multi-network"
 TWO_REGIONS: Final = "two-regions"
+EXTERNAL: Final = "external-control-plane"
 
 DNS_PROXYING: Final = "dns-proxying"
 
 MCS: Final = "multi-primary-multi-network-mcs"
 
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, MCS, TWO_REGIONS)
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, MCS, TWO_REGIONS, EXTERNAL)
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -599,6 +600,45 @@ _REMOTES: Final = (
     ),
 )
 
+_EXTERNAL: Final = (
+    Fault(
+        id="external-istiod-not-exposed",
+        broken="The gateway of an external control plane does not pass istiod on to its remotes.",
+        topology=EXTERNAL,
+        inject=gateways.istiod_not_exposed,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "NETWORK-1"),
+        cause="istiod-not-exposed",
+    ),
+    Fault(
+        id="external-istiod-access-denied",
+        broken="The gateway of an external control plane lets nobody pass.",
+        topology=EXTERNAL,
+        inject=policies.istiod_denied,
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+        cause="istiod-access-denied",
+    ),
+    Fault(
+        id="external-annotation-missing",
+        broken="Nothing in cluster2 says that the external istiod is in charge of it.",
+        topology=EXTERNAL,
+        inject=remotes.annotation(late=False),
+        fails=("WORKLOAD-1",),
+        unaffected=_ACCESS,
+        cause="control-plane-annotation-missing",
+    ),
+    Fault(
+        id="external-injection-path-wrong",
+        broken="The webhook of cluster2 asks the external istiod for proxies of network1.",
+        topology=EXTERNAL,
+        inject=remotes.injection_path(of_network=True),
+        fails=("WORKLOAD-1",),
+        unaffected=(*_ACCESS, "GATEWAY-1"),
+        cause="injection-path-wrong",
+    ),
+)
+
 _WORKLOADS: Final = (
     Fault(
         id="injection-off",
@@ -877,6 +917,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *_ROTATIONS,
     *_CONTROL_PLANES,
     *_REMOTES,
+    *_EXTERNAL,
     *_POLICIES,
     *_LOCALITIES,
     *_WORKLOADS,

@@ -13,7 +13,6 @@ import yaml
 
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.install import names
 from mesh_fixtures.install.executor import run_in_lab
 from mesh_fixtures.install.plan import plan_of
 from mesh_fixtures.install.step import Plan, Step
@@ -76,6 +75,11 @@ class Target:
         return self.lab.sample_namespace
 
     @property
+    def system_namespace(self) -> str:
+        """Where istiod runs, and where remotes have what is its."""
+        return self.lab.names.system_namespace
+
+    @property
     def kube(self) -> Mapping[str, KubeClient]:
         return self.view.kube
 
@@ -98,8 +102,8 @@ class Target:
         return self._kubectl[cluster].run(*arguments, deadline=patient(seconds), stdin=stdin)
 
     def system(self, cluster: str, *arguments: str) -> str:
-        """As `kubectl`, in istio-system."""
-        return self.kubectl(cluster, "-n", names.SYSTEM_NAMESPACE, *arguments)
+        """As `kubectl`, in the namespace of istiod."""
+        return self.kubectl(cluster, "-n", self.system_namespace, *arguments)
 
     def sample(self, cluster: str, *arguments: str) -> str:
         """As `kubectl`, in the workloads' namespace."""

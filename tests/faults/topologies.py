@@ -7,13 +7,19 @@ from typing import Final
 
 import pytest
 
-from mesh_fixtures.scenario import load_scenarios
+from mesh_fixtures.scenario import load_more, load_scenarios
 from mesh_fixtures.session.selection import Chosen
 
 _ROOT: Final = Path(__file__).parents[2]
 _FOLDERS: Final = ("scenarios", "scenarios/more", "tests/variants/scenarios")
 
-SCENARIOS: Final = {each.id: each for folder in _FOLDERS for each in load_scenarios(_ROOT / folder)}
+_MORE: Final = load_more(_ROOT / "scenarios", {"external-control-plane"})
+
+SCENARIOS: Final = {
+    each.id: each
+    for those in (*(load_scenarios(_ROOT / folder) for folder in _FOLDERS), _MORE)
+    for each in those
+}
 """By id: the guide's topologies, and those of meshes that people have."""
 
 

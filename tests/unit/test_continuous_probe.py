@@ -119,7 +119,7 @@ def kube() -> LocalKube:
 
 @pytest.fixture
 def view(kube: LocalKube) -> MeshView:
-    return cast("MeshView", SimpleNamespace(kube={"cluster1": kube}))
+    return cast("MeshView", SimpleNamespace(kube={"cluster1": kube}, data_planes=("cluster1",)))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def made(
         lab = SimpleNamespace(clusters={name: cluster(kubeconfig)}, external=foreign)
         kube = {name: SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
         scenario = SCENARIOS["primary-remote-multi-network"]
-        view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=scenario)
+        view: Any = SimpleNamespace(lab=lab, kube=kube, data_planes=tuple(kube), scenario=scenario)
         with fresh_connections(view):
             return sorted(server.answers)
 
@@ -66,7 +66,9 @@ def test_it_is_removed_whatever_happens(tmp_path: Path) -> None:
     with server.running(tmp_path) as kubeconfig:
         lab = SimpleNamespace(clusters={"cluster1": cluster(kubeconfig)}, external=False)
         kube = {"cluster1": SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
-        view: Any = SimpleNamespace(lab=lab, kube=kube, scenario=SCENARIOS["multi-primary"])
+        view: Any = SimpleNamespace(
+            lab=lab, kube=kube, data_planes=tuple(kube), scenario=SCENARIOS["multi-primary"]
+        )
         with pytest.raises(KeyboardInterrupt), fresh_connections(view):
             raise KeyboardInterrupt
     assert server.answers == {}

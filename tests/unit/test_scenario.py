@@ -178,6 +178,7 @@ def test_regions_of_a_network(scenario_id: str, regions: tuple[str, ...], apart:
 
 def test_the_shipped_scenarios_are_complete() -> None:
     assert list(MORE) == [
+        "external-control-plane",
         "four-networks",
         "multi-primary-multi-network-mcs",
         "multi-primary-multi-network-revision",

@@ -90,7 +90,7 @@ def test_localities_are_written_as_they_are_read(tmp_path: Path) -> None:
         ),
         ("name: cluster2", "name: cluster1", "clusters[1].name", "clusters[0]"),
         ("name: network2", "name: network1", "networks[1].name", "networks[0]"),
-        ("role: primary", "role: primry", "clusters[0].role", "'primary' or 'remote'"),
+        ("role: primary", "role: primry", "clusters[0].role", "'primary', 'remote' or 'external'"),
         ("nodes: 2", "nodes: 0", "clusters[1].nodes", "a whole number from 1"),
         ("nodes: 2", "nodes: two", "clusters[1].nodes", "a whole number from 1"),
         ("nodes: 2", "locality: r1/z1/s1", "clusters[1].locality", "a region, a slash and a zone"),

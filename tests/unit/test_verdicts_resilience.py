@@ -195,7 +195,10 @@ def mesh_with(*found: Secret) -> ObservedMesh:
     kube = SimpleNamespace(
         name="cluster1", names=GUIDE_NAMES, list=lambda resource, namespace, selector: found
     )
-    return cast("ObservedMesh", SimpleNamespace(view=SimpleNamespace(kube={"cluster1": kube})))
+    return cast(
+        "ObservedMesh",
+        SimpleNamespace(view=SimpleNamespace(kube={"cluster1": kube}, data_planes=("cluster1",))),
+    )
 
 
 WHICH = SCENARIOS["primary-remote"].remote_secrets[0]

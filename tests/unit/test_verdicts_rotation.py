@@ -368,6 +368,7 @@ class World:
             lab=lab,
             scenario=SCENARIO,
             kube=kube,
+            data_planes=tuple(kube),
             each=lambda probe, names=kube: {name: probe(kube[name]) for name in names},
         )
         found = SimpleNamespace(view=view, scenario=SCENARIO, forget=lambda: None)

@@ -61,10 +61,14 @@ class FakeView:
         clusters = dict.fromkeys(self.kube, cluster)
         return SimpleNamespace(clusters=clusters, external=self.external)
 
+    @property
+    def data_planes(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.scenario.data_planes)
+
     def each(
         self, probe: Callable[[Any], Any], clusters: Iterable[str] | None = None
     ) -> dict[str, Any]:
-        names = list(self.kube) if clusters is None else list(clusters)
+        names = list(self.data_planes) if clusters is None else list(clusters)
         return {name: probe(self.kube[name]) for name in names}
 
 

@@ -47,15 +47,16 @@ def annotation(case: Case) -> Iterator[Cause]:
         if namespace is None:
             continue
         primary = case.scenario.control_plane_of(spec.name)
-        if _is_in_charge(case, spec, facts):
-            continue
+        wanted = case.config_of(spec.name)
+        if wanted == spec.name or _is_in_charge(case, spec, facts):
+            continue  # istiod is in charge of where it has its configuration, whatever is annotated
         value = namespace.annotations.get(CONTROL_PLANE_ANNOTATION, "")
         named = [each.strip() for each in value.split(",") if each.strip()]
         show = _system(case, spec.name)
         step = ids.control_plane_annotation(spec.name)
         remedy = (
             f"kubectl --context={spec.name} annotate --overwrite namespace {case.system_namespace} "
-            f"{CONTROL_PLANE_ANNOTATION}={primary}; then make istiod of {primary} read the cluster "
+            f"{CONTROL_PLANE_ANNOTATION}={wanted}; then make istiod of {primary} read the cluster "
             "again: delete and apply its remote secret"
         )
         if not named:
@@ -72,12 +73,12 @@ def annotation(case: Case) -> Iterator[Cause]:
                 step=step,
                 about=Subject((spec.name,)),
             )
-        elif primary not in named and "*" not in named:
+        elif wanted not in named and "*" not in named:
             yield Cause(
                 WRONG,
                 (spec.name, primary),
                 f"{namespace.name} of {spec.name} names {listed(named)} as its control plane, and "
-                f"not {primary}",
+                f"not {wanted}",
                 (
                     Evidence(f"{CONTROL_PLANE_ANNOTATION}: {value}", show),
                     *_missing(case, spec, facts),

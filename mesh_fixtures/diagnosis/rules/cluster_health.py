@@ -58,7 +58,7 @@ _WHAT: Final = {
 
 def unresponsive(case: Case) -> Iterator[Cause]:
     """Nothing could be read of a cluster, and not for want of permission."""
-    for spec, facts in case.clusters:
+    for spec, facts in case.everywhere:
         lists = (facts.namespaces, facts.pods, facts.services, facts.deployments)
         unread = [each for each in case.facts.unread if each.cluster == spec.name]
         if any(each is not None for each in lists) or not unread:
@@ -78,7 +78,7 @@ def unresponsive(case: Case) -> Iterator[Cause]:
 
 def failing(case: Case) -> Iterator[Cause]:
     """Parts that do not run, or ended a moment ago, once for each sort."""
-    for spec, facts in case.clusters:
+    for spec, facts in case.everywhere:
         seen: dict[Kind, list[tuple[bool, Evidence]]] = {}
         for part in (*(facts.parts or ()), *facts.ended):
             if not part.serving or _is_recent(part, case.facts.at):

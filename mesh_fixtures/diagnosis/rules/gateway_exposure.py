@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.facts import (
 )
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
-from mesh_fixtures.install import gateway_api, ids
+from mesh_fixtures.install import external, gateway_api, ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE, every_service
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
@@ -186,7 +186,7 @@ def host_name_of_gateway(case: Case) -> Iterator[Cause]:
 
 
 def services(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         if not case.scenario.exposes_services(spec.name) or facts.configuration is None:
             continue
         ports = _targets(facts)
@@ -225,17 +225,18 @@ def istiod(case: Case) -> Iterator[Cause]:
             continue
         found = _serving(facts, ISTIOD_PORTS)
         step = ids.expose_istiod(spec.name)
+        file = external.EXPOSURE_FILE if spec.is_external else ISTIOD_FILE
         missing = [port for port in ISTIOD_PORTS if not _serving(facts, (port,))]
         if not found and (deployed := _deployed(facts.gateway_services)):
             heard = {port for each in facts.gateways or () for port in each.ports}
             if unheard := [port for port in ISTIOD_PORTS if port not in heard]:
                 yield _without_listener(case, ISTIOD, spec, facts, deployed[0], unheard)
         elif missing:
-            yield _absent(ISTIOD, spec, facts, missing, ISTIOD_FILE, step)
+            yield _absent(ISTIOD, spec, facts, missing, file, step)
         elif not _selecting(case, spec, found):
-            yield _mismatch(case, spec, found, ISTIOD_FILE, step)
+            yield _mismatch(case, spec, found, file, step)
         else:
-            yield from _unrouted(spec, facts, step)
+            yield from _unrouted(spec, facts, file, step)
             yield from _misrouted(case, spec, facts, step)
 
 
@@ -251,7 +252,7 @@ def _serves_remotes(case: Case, spec: ClusterSpec) -> bool:
     )
 
 
-def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cause]:
+def _unrouted(spec: ClusterSpec, facts: ClusterFacts, file: str, step: str) -> Iterator[Cause]:
     routes = [
         match.get("port")
         for service in facts.configured("VirtualService")
@@ -271,7 +272,7 @@ def _unrouted(spec: ClusterSpec, facts: ClusterFacts, step: str) -> Iterator[Cau
                     get(spec.name, "virtualservices -A"),
                 ),
             ),
-            f"apply {ISTIOD_FILE} in {spec.name} (step {step} of the plan)",
+            f"apply {file} in {spec.name} (step {step} of the plan)",
             step=step,
         )
 
@@ -479,8 +480,8 @@ def _absent(
     return Cause(
         kind,
         (spec.name,),
-        f"{what} not exposed in {spec.name}: no Gateway opens {listed(ports)} at its east-west "
-        "gateway",
+        f"{what} not exposed in {spec.name}: no Gateway opens {listed(ports)} at its "
+        f"{_gateway(spec)}",
         (
             Evidence(f"Gateways: {listed(list(facts.configured('Gateway')))}", _shown(spec.name)),
             *(
@@ -491,6 +492,10 @@ def _absent(
         f"apply {file} in {spec.name} (step {step} of the plan)",
         step=step,
     )
+
+
+def _gateway(spec: ClusterSpec) -> str:
+    return "ingress gateway" if spec.is_external else "east-west gateway"
 
 
 def _exposing(facts: ClusterFacts, service: Service) -> str:
@@ -564,7 +569,7 @@ def _mismatch(
     return Cause(
         MISMATCH,
         (spec.name,),
-        f"{spec.name}'s east-west gateway does not listen at {listed(ports)}: "
+        f"{spec.name}'s {_gateway(spec)} does not listen at {listed(ports)}: "
         f"{listed(found)} selects {' and '.join(_selector(each) for each in found)}, and no "
         "gateway has that",
         (

@@ -76,7 +76,7 @@ def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
     """Whether a rule that distributes requests over regions gives a cluster's clients no endpoint
     of a region that another cluster is in (Istio: LocalityLoadBalancerSetting, distribute).
     """
-    primary = case.facts.clusters.get(case.scenario.control_plane_of(spec.name))
+    primary = case.facts.clusters.get(case.config_of(spec.name))
     regions = {
         name: {node.region for node in facts.nodes or () if node.region}
         for name, facts in case.facts.clusters.items()
@@ -97,7 +97,7 @@ def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
 
 def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
     """Configuration from which istiod makes priorities."""
-    primary = case.scenario.control_plane_of(spec.name)
+    primary = case.config_of(spec.name)
     for name, facts in case.facts.clusters.items():
         service = facts.service(case.samples, "helloworld")
         if service is not None and service.preference:
@@ -174,7 +174,7 @@ def node_regions(case: Case) -> Iterator[Cause]:
 
 def outliers(case: Case) -> Iterator[Cause]:
     """EnvoyFilters that change when proxies give servers up; what they make of it is not told."""
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         for each in facts.configured("EnvoyFilter"):
             if each.namespace not in (case.samples, case.root_namespace):
                 continue
@@ -193,7 +193,7 @@ def outliers(case: Case) -> Iterator[Cause]:
                 tuple(
                     client.name
                     for client, _ in case.clusters
-                    if case.scenario.control_plane_of(client.name) == spec.name
+                    if case.config_of(client.name) == spec.name
                 ),
                 f"{each} of {spec.name} changes by which errors clients give servers up, whatever "
                 "DestinationRules say",
@@ -205,7 +205,7 @@ def outliers(case: Case) -> Iterator[Cause]:
 
 
 def weighted(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         for service in _routing(case, facts):
             routes = [
                 destination
@@ -236,7 +236,7 @@ def weighted(case: Case) -> Iterator[Cause]:
 
 def _routes(case: Case, primary: ClusterSpec) -> Iterator[Evidence]:
     for spec, facts in case.clusters:
-        if case.scenario.control_plane_of(spec.name) == primary.name and facts.client is not None:
+        if case.config_of(spec.name) == primary.name and facts.client is not None:
             routes = facts.client.routes or {}
             if len(routes) > 1:
                 weights = ", ".join(f"{cluster} {weight}" for cluster, weight in routes.items())
@@ -248,7 +248,7 @@ def _routes(case: Case, primary: ClusterSpec) -> Iterator[Evidence]:
 
 
 def fault(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         for service in _routing(case, facts):
             faults = [
                 str(kind)
@@ -279,11 +279,11 @@ def sidecar_scope(case: Case) -> Iterator[Cause]:
     """A Sidecar resource whose egress leaves HelloWorld out; refuted where all clients that it is
     for know endpoints of it.
     """
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         clients = [
             others.client
             for each, others in case.clusters
-            if case.scenario.control_plane_of(each.name) == spec.name
+            if case.config_of(each.name) == spec.name
         ]
         if clients and all(each is not None and each.endpoints for each in clients):
             continue

@@ -49,7 +49,7 @@ _DENIALS = ("RBAC: access denied", "HTTP 403")
 
 
 def mtls_disabled(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         policy = _effective(case, facts)
         if policy is None or _mode(policy) != _DISABLE:
             continue
@@ -89,7 +89,7 @@ def mtls_disabled(case: Case) -> Iterator[Cause]:
 
 
 def client_tls_disabled(case: Case) -> Iterator[Cause]:
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         for rule in facts.configured("DestinationRule"):
             modes = sorted(
                 mode for mode in _client_modes(rule.spec) if mode not in ("ISTIO_MUTUAL", "")
@@ -129,7 +129,7 @@ def authorization_denied(case: Case) -> Iterator[Cause]:
     )
     clients = listed(sorted({client for client, *_ in denied}))
     found = False
-    for spec, facts in case.primaries:
+    for spec, facts in case.configured:
         policies = _denying(
             [
                 each
@@ -300,9 +300,7 @@ def _is_permitting(case: Case, primary: str) -> bool:
     primary's policies hold, so that another one's deny.
     """
     versions = {
-        spec.helloworld
-        for spec, _ in case.clusters
-        if case.scenario.control_plane_of(spec.name) == primary
+        spec.helloworld for spec, _ in case.clusters if case.config_of(spec.name) == primary
     }
     denied = [
         each

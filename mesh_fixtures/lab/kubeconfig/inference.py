@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -44,27 +45,32 @@ def infer(
     _require_installed(found)
     _require_apart(found)
     _require_names(found, given or {})
+    found = _in_order(found)
     notes = [*_elsewhere(found), *_injection_paths(found), *_networks(found)]
     mesh, found_notes = _mesh(found)
     notes += found_notes
     clusters = []
-    regions = _regions(found)
+    regions = _regions([each for each in found if not config_cluster(each, found)])
     for at, each in enumerate(found):
         primary = None
         if not is_primary(each, found):
             primary, found_notes = primary_of(each, found)
             notes += found_notes
+        is_external = bool(config_cluster(each, found))
         clusters.append(
             {
                 "name": each.cluster,
-                "network": network_of(each) or UNNAMED_NETWORK,
-                "role": "remote" if primary else "primary",
+                "network": _own_network(found)
+                if is_external
+                else network_of(each) or UNNAMED_NETWORK,
+                "role": "external" if is_external else "remote" if primary else "primary",
                 "primary": primary,
                 "helloworld": f"v{at + 1}",
                 "locality": regions.get(each.cluster),
             }
         )
-    _require_sidecars(found, {str(each["network"]) for each in clusters})
+    joined = {str(each["network"]) for each in clusters if each["role"] != "external"}
+    _require_sidecars(found, joined)
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
     notes += _about_exports(found)
@@ -86,6 +92,33 @@ def is_primary(each: Installation, found: Sequence[Installation]) -> bool:
     }
     leads_elsewhere = bool(each.discovery) and each.discovery <= elsewhere
     return bool(each.istiods) and not leads_elsewhere
+
+
+def config_cluster(each: Installation, found: Sequence[Installation]) -> str:
+    """The cluster that an external istiod takes for its own: it says to be in that one, where no
+    istiod is, and its cluster's pods are not injected by it. Empty for any other cluster (source:
+    Istio, Install Istio with an External Control Plane).
+    """
+    services = [one.webhook.service for one in each.injectors]
+    own = f"{each.system_namespace}/"
+    injected = any(not service or service.startswith(own) for service in services)
+    bare = {other.cluster for other in found if not other.istiods and other.is_there}
+    named = {*each.istiods.values()} & bare
+    return min(named) if named and not injected else ""
+
+
+def _in_order(found: Sequence[Installation]) -> Sequence[Installation]:
+    """Clusters as they were given; before all others one from which an external istiod has its
+    configuration, by which its scenario knows it.
+    """
+    configuring = {config_cluster(each, found) for each in found}
+    return sorted(found, key=lambda each: each.cluster not in configuring)
+
+
+def _own_network(found: Sequence[Installation]) -> str:
+    """A name for the network of an external control plane, on which no pod of the mesh is."""
+    used = {network_of(each) or UNNAMED_NETWORK for each in found}
+    return next(name for at in range(len(found) + 2) if (name := f"network{at + 1}") not in used)
 
 
 def require_given_by_name(found: Sequence[Installation], given: Mapping[str, str]) -> None:
@@ -136,11 +169,19 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
             where=remote.cluster,
             remedy="give all clusters of the mesh by the mesh's names, or write the scenario",
         )
-    return chosen, tuple(_about_remote(remote, chosen))
+    (owner,) = (each for each in primaries if each.cluster == chosen)
+    in_charge = config_cluster(owner, found) or chosen
+    if in_charge == remote.cluster:
+        return chosen, ()
+    return chosen, tuple(_about_remote(remote, chosen, in_charge))
 
 
-def _about_remote(remote: Installation, primary: str) -> Iterator[str]:
-    """What is odd about a remote."""
+def _about_remote(remote: Installation, primary: str, in_charge: str) -> Iterator[str]:
+    """What is odd about a remote.
+
+    Args:
+        in_charge: what its istiod calls its own cluster.
+    """
     if remote.istiods:
         yield (
             f"{remote.cluster}: its istiod injects proxies, which istiod of {primary} configures; "
@@ -149,7 +190,7 @@ def _about_remote(remote: Installation, primary: str) -> Iterator[str]:
     elif not remote.control_planes:
         missing = f"{remote.system_namespace} has no annotation {CONTROL_PLANE_ANNOTATION}"
         yield f"{remote.cluster}: {missing}; {primary} seems to be in charge"
-    if remote.control_planes and not {primary, _ANY} & {*remote.control_planes}:
+    if remote.control_planes and not {in_charge, _ANY} & {*remote.control_planes}:
         annotated = f"{CONTROL_PLANE_ANNOTATION} is {', '.join(remote.control_planes)}"
         yield f"{remote.cluster}: {annotated}, but {primary} seems to be in charge"
 
@@ -218,6 +259,8 @@ def _with_file(cluster: str, given: Mapping[str, str]) -> str:
 def _own_name(each: Installation, found: Sequence[Installation]) -> str:
     """What the mesh calls a cluster; the given name where it does not say, or says it too."""
     ids = {name for name in each.istiods.values() if name}
+    if config_cluster(each, found):
+        return each.cluster  # of which the mesh knows nothing
     if not each.istiods:
         ids = _named_by_paths(each)
         if each.cluster in {name for other in found for name in other.reads or ()}:
@@ -247,7 +290,7 @@ def _networks_of(each: Installation) -> dict[str, str]:
 
 
 def _networks(found: Sequence[Installation]) -> Iterator[str]:
-    for each in found:
+    for each in [each for each in found if not config_cluster(each, found)]:
         networks = {where: network for where, network in _networks_of(each).items() if network}
         if len(set(networks.values())) > 1:
             words = " and ".join(f"{network} by {where}" for where, network in networks.items())
@@ -345,11 +388,12 @@ def _scenario(
     mcs: bool,
 ) -> Scenario:
     networks = list(dict.fromkeys(str(each["network"]) for each in clusters))
-    primaries = sum(each["primary"] is None for each in clusters)
-    remotes = len(clusters) - primaries
-    parts = [_counted(primaries, "primary", "primaries")]
-    parts += [_counted(remotes, "remote", "remotes")] if remotes else []
-    where = _counted(len(networks), "network", "networks")
+    roles = Counter(str(each["role"]) for each in clusters)
+    parts = ["external control plane"] if roles["external"] else []
+    parts += [_counted(roles["primary"], "primary", "primaries")] if roles["primary"] else []
+    parts += [_counted(roles["remote"], "remote", "remotes")] if roles["remote"] else []
+    joined = {str(each["network"]) for each in clusters if each["role"] != "external"}
+    where = _counted(len(joined), "network", "networks")
     try:
         return Scenario(
             id=DISCOVERED,

@@ -101,7 +101,7 @@ class KubeconfigLab(RecordedLab):
             stopping=self._stopping,
             names=self._names,
         )
-        clusters = self._clusters
+        clusters = {each.name: self._clusters[each.name] for each in self.scenario.data_planes}
         run_apart(
             lambda: parallel_map(
                 lambda name: sample.deploy(order, clusters[name], self._progress), clusters

@@ -179,7 +179,7 @@ def manifests(
     """What a cluster gets, in the order of making."""
     spec = scenario.cluster(cluster)
     texts = [service_manifest()]
-    if scenario.has_choice_behind_gateway and spec.is_primary:
+    if scenario.has_choice_behind_gateway and cluster in scenario.config_clusters:
         texts.append(fresh_connections_manifest(namespace, cluster_domain=cluster_domain))
     if scenario.dns_proxying:
         texts.append(named_services_manifest(scenario.position(cluster)))

@@ -77,15 +77,19 @@ class Link:
 
 def links(scenario: Scenario) -> tuple[Link, ...]:
     """Who depends on whom: a remote's proxies on its primary's istiod, an istiod on each API
-    server of which it has a remote secret.
+    server that it reads in other clusters.
     """
     found = [
         Link("control-plane", each.name, scenario.control_plane_of(each.name))
         for each in scenario.remotes
     ]
-    reads = {(each.installed_in, each.of) for each in scenario.remote_secrets}
-    for secret in scenario.remote_secrets:
-        reader, of = secret.installed_in, secret.of
+    reads = [
+        (primary.name, of)
+        for primary in scenario.primaries
+        for of in scenario.read_by(primary.name)
+        if of != primary.name
+    ]
+    for reader, of in reads:
         mutual = (of, reader) in reads
         if not mutual or reader < of:
             found.append(Link("remote-secret", reader, of, mutual))
@@ -159,6 +163,10 @@ def _contents(scenario: Scenario, cluster: ClusterSpec) -> tuple[tuple[str, str]
     if scenario.needs_gateway(cluster.name):
         ports = ", ".join(map(str, sorted(scenario.gateway_ports(cluster.name))))
         found.append(("gateway", f"east-west gateway {ports}".rstrip()))
+    if cluster.is_external:
+        ports = ", ".join(map(str, sorted(scenario.gateway_ports(cluster.name))))
+        found.append(("gateway", f"ingress gateway {ports}"))
+        return tuple(found)
     found.append(("workload", f"HelloWorld {cluster.helloworld}, Sleep"))
     return tuple(found)
 
