@@ -19,6 +19,14 @@ REVISION_LABEL: Final = "istio.io/rev"
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
 """Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
 
+DUAL_STACK: Final = "ISTIO_DUAL_STACK"
+"""Variable of istiod and of proxies by which they use addresses of both families
+(Istio: Install Istio in Dual-Stack mode)."""
+
+BOTH_FAMILIES: Final = {"ipFamilyPolicy": "RequireDualStack"}
+"""By which a Service has an address of each family, or is refused (Kubernetes: IPv4/IPv6
+dual-stack)."""
+
 PROXY_CONFIG: Final = "proxy.istio.io/config"
 """Annotation by which a pod's proxy is configured otherwise than others (Istio: ProxyConfig)."""
 

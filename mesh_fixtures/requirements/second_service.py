@@ -54,7 +54,9 @@ def second_service(
     """
     primaries = [each.name for each in view.scenario.primaries if each.name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in primaries}
-    of_all: Json = yaml.safe_load(service_manifest(service, distribution))
+    dual_stack = view.scenario.is_dual_stack
+    manifest = service_manifest(service, distribution, dual_stack=dual_stack)
+    of_all: Json = yaml.safe_load(manifest)
     services = dict.fromkeys(view.kube, of_all)
     try:
         # in this order: no istiod knows the service of any cluster without its own rule

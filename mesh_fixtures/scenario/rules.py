@@ -67,6 +67,7 @@ def contradictions(
     clusters: Mapping[int, _Cluster],
     *,
     others: Sequence[str] = (),
+    ip_families: Sequence[str] = ("IPv4",),
     unread_networks: Collection[str] = (),
     unread_clusters: Collection[str] = (),
 ) -> tuple[Defect, ...]:
@@ -76,6 +77,7 @@ def contradictions(
         networks: well-formed networks by position in the file.
         clusters: well-formed clusters by position in the file.
         others: names of clusters that are not described.
+        ip_families: families of addresses that the clusters have.
         unread_networks: names in malformed entries, so that they are not reported as missing.
         unread_clusters: likewise.
     """
@@ -90,6 +92,8 @@ def contradictions(
         *_node_localities(clusters),
         *_cidr_sizes(networks, clusters),
         *_overlaps(networks, clusters),
+        *_repeated_families(ip_families),
+        *_cidrs_of_no_family(networks, clusters, ip_families),
     )
 
 
@@ -200,6 +204,22 @@ def _overlaps(
         if first.overlaps(second):
             seen = f"{second}, which overlaps {one} {first}"
             yield Defect(other, "addresses that nothing else uses", seen)
+
+
+def _repeated_families(ip_families: Sequence[str]) -> Iterator[Defect]:
+    for at, family in enumerate(ip_families):
+        if family in ip_families[:at]:
+            yield Defect(f"ipFamilies[{at}]", "each family once", f"{family} again")
+
+
+def _cidrs_of_no_family(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster], ip_families: Sequence[str]
+) -> Iterator[Defect]:
+    """CIDRs are of IPv4; providers choose those of IPv6."""
+    if "IPv4" not in ip_families:
+        for path, cidr in _cidrs(networks, clusters):
+            wanted = "no such key where `ipFamilies` is without IPv4: the provider chooses"
+            yield Defect(path, wanted, str(cidr))
 
 
 def _cidrs(

@@ -19,7 +19,7 @@ from mesh_fixtures.lab.addressing import (
     pool_of,
 )
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import CLUSTER_DOMAIN, Scenario
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, IPV4_ONLY, Scenario
 
 API_SERVER_PORT: Final = 6443
 """Where kind's control planes listen inside the container network."""
@@ -73,6 +73,13 @@ def require_fit(scenario: Scenario) -> None:
                 where=f"scenario {scenario.id}",
                 remedy="leave `cidr` out, or use --mesh-provider netns",
             )
+    if scenario.ip_families != IPV4_ONLY:
+        raise ScenarioError(
+            wanted="addresses of IPv4 only: the network of kind's nodes has no others",
+            seen=f"ipFamilies: {', '.join(scenario.ip_families)}",
+            where=f"scenario {scenario.id}",
+            remedy="use --mesh-provider netns",
+        )
     for cluster in scenario.clusters:
         host = cluster_name(_ANY_LAB, cluster.name) + _LONGEST_SUFFIX
         if len(host) > _LONGEST_HOST_NAME:
