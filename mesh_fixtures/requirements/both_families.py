@@ -50,7 +50,7 @@ def by_family(mesh: ObservedMesh, requests: Callable[..., TrafficSample]) -> ByF
                 family=family,
             )
 
-        return mesh.view.each(send)
+        return mesh.view.each(send, [*mesh.traffic])
 
     return {family: sent(family) for family in mesh.scenario.ip_families}
 

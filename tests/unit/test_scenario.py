@@ -179,9 +179,12 @@ def test_regions_of_a_network(scenario_id: str, regions: tuple[str, ...], apart:
 def test_the_shipped_scenarios_are_complete() -> None:
     assert list(MORE) == [
         "four-networks",
+        "multi-primary-multi-network-dual-stack",
+        "multi-primary-multi-network-ipv6",
         "multi-primary-multi-network-revision",
         "multi-primary-revision",
         "primary-remote-and-primary",
+        "primary-remote-ipv6",
         "primary-remote-multi-network-revision",
         "primary-remote-revision",
         "two-remotes-two-networks",
