@@ -11,7 +11,7 @@ one (source: Kubernetes, IPv4/IPv6 dual-stack). Those of IPv6 are unique local o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from itertools import islice
@@ -229,7 +229,7 @@ class _Ranges:
 
     def _part(self, index: int, prefix: int) -> IPNetwork:
         block = _block(self.scenario, self.blocks, index)
-        return next(block.subnets(new_prefix=prefix))
+        return next(_subnets(block, prefix))
 
 
 def _require_names(scenario: Scenario) -> None:
@@ -255,8 +255,12 @@ def _require_names(scenario: Scenario) -> None:
 def _blocks(plan: _Plan, slot: int) -> list[IPNetwork]:
     if not 0 <= slot < SLOTS:
         raise ValueError(f"slot {slot} is not between 0 and {SLOTS - 1}")
-    whole = next(islice(plan.whole.subnets(new_prefix=plan.slot), slot, None))
-    return list(whole.subnets(new_prefix=plan.block))
+    whole = next(islice(_subnets(plan.whole, plan.slot), slot, None))
+    return list(_subnets(whole, plan.block))
+
+
+def _subnets(whole: IPNetwork, prefix: int) -> Iterator[IPNetwork]:
+    yield from whole.subnets(new_prefix=prefix)
 
 
 def _block(scenario: Scenario, blocks: Sequence[IPNetwork], index: int) -> IPNetwork:
@@ -320,7 +324,7 @@ def _parts_of_nodes(
             where=f"scenario {scenario.id}, cluster {cluster.name}",
             remedy="give the cluster a larger `podCIDR` or fewer nodes",
         )
-    return list(islice(pod_cidr.subnets(new_prefix=prefix), cluster.nodes))
+    return list(islice(_subnets(pod_cidr, prefix), cluster.nodes))
 
 
 def _localities(cluster: ClusterSpec) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from mesh_fixtures.scenario.model import (
     LOCALITY,
     MOST_NODES,
     ClusterSpec,
+    IpFamily,
     NetworkSpec,
     Scenario,
 )
@@ -51,6 +52,7 @@ MORE: Final = "more"
 LONGEST_QUOTE = 60
 
 _BOOLEAN = TypeAdapter(bool)
+_FAMILIES: TypeAdapter[tuple[IpFamily, ...]] = TypeAdapter(tuple[IpFamily, ...])
 _Entry = TypeVar("_Entry", NetworkSpec, ClusterSpec)
 
 
@@ -199,7 +201,7 @@ def _check(
         clusterDomain=str(content.get("clusterDomain", CLUSTER_DOMAIN)),
         dnsProxying=_BOOLEAN.validate_python(content.get("dnsProxying", False)),
         revision=str(content["revision"]) if "revision" in content else None,
-        ipFamilies=families,
+        ipFamilies=_FAMILIES.validate_python(families),
     )
     return scenario, ()
 

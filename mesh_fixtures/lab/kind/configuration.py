@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures import patience
+from mesh_fixtures.addresses import IPNetwork
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.addressing import (
@@ -110,7 +111,7 @@ def addresses_beside(scenario: Scenario, subnet: IPv4Network) -> LabAddresses:
     )
 
 
-def _ranges(addresses: LabAddresses) -> Iterator[IPv4Network]:
+def _ranges(addresses: LabAddresses) -> Iterator[IPNetwork]:
     for cluster in addresses.clusters.values():
         yield cluster.pod_cidr
         yield cluster.service_cidr
@@ -183,7 +184,7 @@ def routes(node: NodeNetwork, others: Sequence[NodeNetwork]) -> list[tuple[str, 
     ]
 
 
-def filters(own: IPv4Network, others: Sequence[IPv4Network]) -> list[tuple[str, ...]]:
+def filters(own: IPNetwork, others: Sequence[IPNetwork]) -> list[tuple[str, ...]]:
     """Commands that make a node drop what goes between its cluster's pods and another network's.
 
     Load balancers and API servers of the other network stay reachable.
