@@ -24,7 +24,7 @@ from verdicts import SOURCE, FakeView, checked, found, mesh
 
 from mesh_fixtures import addresses
 from mesh_fixtures.contract import AddressPool
-from mesh_fixtures.errors import ScenarioError
+from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.kube import Pod
@@ -33,6 +33,7 @@ from mesh_fixtures.lab.kind.configuration import require_fit
 from mesh_fixtures.lab.load_balancer import pool_manifests
 from mesh_fixtures.lab.netns import machine
 from mesh_fixtures.lab.netns.add_ons import node_manifest
+from mesh_fixtures.lab.netns.boot import register
 from mesh_fixtures.lab.netns.components import (
     cni_configuration,
     kube_proxy_configuration,
@@ -207,6 +208,32 @@ def test_load_balancers_have_a_range_of_each_family() -> None:
     pools = cluster(DUAL).pools
     pool, _ = pool_manifests(*pools)
     assert pool["spec"]["addresses"] == [str(each) for each in pools]
+
+
+class _Recorder:
+    """Takes what kubectl is to submit; every node is there already."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[dict[str, Any]]]] = []
+
+    def create(self, manifests: list[dict[str, Any]]) -> None:
+        self.calls.append(("create", manifests))
+        raise LabError(wanted="a new node", seen="AlreadyExists", where="cluster1")
+
+    def apply(self, manifests: list[dict[str, Any]]) -> None:
+        self.calls.append(("apply", manifests))
+
+
+@pytest.mark.parametrize(("scenario", "dual"), [(PLAIN, False), (IPV6, False), (DUAL, True)])
+def test_no_apply_has_two_addresses_of_a_type(scenario: Scenario, dual: bool) -> None:
+    node = node_manifest(cluster(scenario).control_plane)
+    kubectl: Any = _Recorder()
+    register(kubectl, [node])
+    *created, (verb, (applied,)) = kubectl.calls
+    assert created == ([("create", [node])] if dual else [])
+    assert verb == "apply"
+    assert ("status" in applied) != dual
+    assert (applied["metadata"], applied["spec"]) == (node["metadata"], node["spec"])
 
 
 @pytest.mark.parametrize(("scenario", "dual"), [(PLAIN, False), (IPV6, False), (DUAL, True)])
