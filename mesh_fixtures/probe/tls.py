@@ -37,12 +37,12 @@ _CONNECTED: Final = "connected"
 # nc does not say whether it is connected, which is to be told from a connection that was refused.
 _SCRIPT: Final = """
 if command -v bash >/dev/null
-then exec bash -c "$1" pipe "$3" "$4"
+then exec bash -c "$1" pipe "$4" "$5"
 fi
 seconds=$(curl --silent --output /dev/null --noproxy '*' --max-time "$2" \\
-    --write-out '%{time_connect}' "http://$5/")
+    --write-out '%{time_connect}' "http://$3/")
 case $seconds in
-*[1-9]*) printf connected >&2 && exec nc "$3" "$4" ;;
+*[1-9]*) printf connected >&2 && exec nc "$4" "$5" ;;
 *) printf 'nothing accepts a connection' >&2 && exit 1 ;;
 esac
 """
@@ -158,7 +158,7 @@ def _connected(
 ) -> Iterator[Pipe]:
     limit, tried = str(whole(_LIMIT_SECONDS)), str(whole(_CONNECT_SECONDS))
     target = with_port(address, port)
-    script = ("sh", "-c", _SCRIPT, "pipe", _BASH, tried, address, str(port), target)
+    script = ("sh", "-c", _SCRIPT, "pipe", _BASH, tried, target, address, str(port))
     argv = ("timeout", limit, *script)
     pipe = kube.pipe(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv)
     try:
