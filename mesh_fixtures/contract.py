@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import BY_HELM, BY_ISTIOCTL, InstallMethods
 
@@ -78,21 +78,25 @@ def names_in(scenario: Scenario) -> MeshNames:
 
 @dataclass(frozen=True)
 class Node:
-    """A Kubernetes node: its name and its address on the cluster's network."""
+    """A Kubernetes node: its name and its address on the cluster's network, of the primary family
+    where it has several.
+    """
 
     name: str
-    address: IPv4Address
+    address: IPAddress
 
 
 @dataclass(frozen=True)
 class AddressPool:
     """First and last address of a cluster's MetalLB pool, both included."""
 
-    first: IPv4Address
-    last: IPv4Address
+    first: IPAddress
+    last: IPAddress
 
     def __contains__(self, address: object) -> bool:
-        return isinstance(address, IPv4Address) and self.first <= address <= self.last
+        if not isinstance(address, IPAddress) or address.version != self.first.version:
+            return False
+        return int(self.first) <= int(address) <= int(self.last)
 
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"
@@ -106,17 +110,26 @@ class Cluster:
         name: the scenario's name of it, also its kubeconfig context.
         kubeconfig: file with the one context `name`, for use from this machine.
         api_server: URL by which the other clusters reach its API server. It and what follows are
-            None or empty where they are not known: in an existing cluster.
+            None or empty where they are not known: in an existing cluster. Each is of the primary
+            family of addresses where there are two.
+        second_pool: that of the other family; None where there is none, or it is not known.
     """
 
     name: str
     network: str
     kubeconfig: Path
     api_server: str | None = None
-    pod_cidr: IPv4Network | None = None
-    service_cidr: IPv4Network | None = None
+    pod_cidr: IPNetwork | None = None
+    service_cidr: IPNetwork | None = None
     nodes: tuple[Node, ...] = ()
     load_balancer_pool: AddressPool | None = None
+    second_pool: AddressPool | None = None
+
+    @property
+    def pools(self) -> tuple[AddressPool, ...]:
+        """Those of all families that are known."""
+        both = (self.load_balancer_pool, self.second_pool)
+        return tuple(pool for pool in both if pool is not None)
 
 
 @dataclass(frozen=True)

@@ -162,14 +162,21 @@ def helloworld_image(version: str, images: ImageSet) -> str:
     return images.helloworld.get(version, images.helloworld["v1"])
 
 
-def service_manifest(name: str = SERVICE, distribution: str = "") -> str:
+def service_manifest(
+    name: str = SERVICE, distribution: str = "", *, dual_stack: bool = False
+) -> str:
     """Service of HelloWorld, the same in every cluster, as YAML.
 
     Args:
         distribution: its `trafficDistribution`; empty for none.
+        dual_stack: whether it has an address of each family.
     """
     spec = {"trafficDistribution": distribution} if distribution else {}
-    return _yaml(_service_of(name, "helloworld", **spec))
+    return _yaml(_service_of(name, "helloworld", **spec, **_families(dual_stack=dual_stack)))
+
+
+def _families(*, dual_stack: bool) -> dict[str, Any]:
+    return {"ipFamilyPolicy": "PreferDualStack"} if dual_stack else {}
 
 
 def export_manifest(*services: str) -> str:
@@ -229,16 +236,18 @@ def _service_of(name: str, app: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-def named_services_manifest(position: int) -> str:
+def named_services_manifest(position: int, *, dual_stack: bool = False) -> str:
     """Services of one cluster that others know by DNS proxying, as YAML: one of HelloWorld that no
     other cluster has, and the headless one of StatefulSets.
 
     Args:
         position: of the cluster in its scenario.
+        dual_stack: whether they have an address of each family.
     """
+    families = _families(dual_stack=dual_stack)
     return _yaml(
-        _service_of(only_service(position), "helloworld"),
-        _service_of(STATEFUL, STATEFUL, clusterIP="None"),
+        _service_of(only_service(position), "helloworld", **families),
+        _service_of(STATEFUL, STATEFUL, clusterIP="None", **families),
     )
 
 
@@ -430,7 +439,8 @@ def _namespace(scenario: Scenario, cluster: str) -> Step:
 
 
 def _service(scenario: Scenario, cluster: str) -> Step:
-    manifests = [service_manifest(), *([export_manifest(SERVICE)] if scenario.mcs else [])]
+    service = service_manifest(dual_stack=scenario.is_dual_stack)
+    manifests = [service, *([export_manifest(SERVICE)] if scenario.mcs else [])]
     exported = ", and export it" if scenario.mcs else ""
     return Step(
         id=ids.helloworld_service(cluster),
@@ -463,7 +473,7 @@ def _fresh_connections(scenario: Scenario, cluster: str) -> Step:
 def _named(scenario: Scenario, cluster: str, images: ImageSet) -> Step:
     position = scenario.position(cluster)
     manifests = (
-        named_services_manifest(position),
+        named_services_manifest(position, dual_stack=scenario.is_dual_stack),
         stateful_manifest(position, scenario.cluster(cluster).helloworld, images),
         *([export_manifest(*named_services(position))] if scenario.mcs else []),
     )

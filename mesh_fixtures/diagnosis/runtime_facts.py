@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.shards import ShardEndpoint
 
@@ -226,7 +227,7 @@ class Path:
             (where proxies of the client's cluster look for it), `istiod-tls` (the same, open where
             it agrees on TLS, refused where it ends the connection before) or `dns` (a name that
             every cluster knows).
-        address: an IPv4 address or a host name.
+        address: an IP address or a host name.
         unresolved: how many failed as the name had no address.
         slow: of those that were open, how many took a second or more.
         resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
@@ -251,7 +252,7 @@ class Path:
 
     @property
     def target(self) -> str:
-        return f"{self.address}:{self.port}"
+        return with_port(self.address, self.port)
 
     @property
     def is_open(self) -> bool:
@@ -300,6 +301,10 @@ class PacketSizes:
     carried: int
     lost: int
     source: str
+
+    @property
+    def target(self) -> str:
+        return with_port(self.address, self.port)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from mesh_fixtures.install.method import (
 )
 from mesh_fixtures.install.step import Command, Step
 from mesh_fixtures.options import BY_ISTIOCTL, InstallMethods
-from mesh_fixtures.scenario import CLUSTER_DOMAIN, STATUS_PORT, Scenario
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, IPV4_ONLY, STATUS_PORT, Scenario
 
 TRUST: Final = "Configure Trust"
 GATEWAY: Final = "Set up a gateway in the external cluster"
@@ -69,6 +69,8 @@ def require_methods(scenario: Scenario, methods: InstallMethods) -> None:
     """
     if scenario.mcs:
         require_none(scenario, "to have Multi-Cluster Services", "`mcs: true`")
+    if scenario.ip_families != IPV4_ONLY:
+        require_none(scenario, "to have addresses of IPv6", "`ipFamilies`")
     if methods != BY_ISTIOCTL:
         raise MachineError(
             wanted="an external control plane to be installed by istioctl, its gateways too",

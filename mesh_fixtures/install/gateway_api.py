@@ -189,6 +189,7 @@ def remote_manifests(
         "metadata": meta,
         "spec": {
             "type": "LoadBalancer",
+            **(names.BOTH_FAMILIES if scenario.is_dual_stack else {}),
             "selector": dict(GATEWAY_LABELS),
             "ports": [{"name": name, "port": port} for name, port in ports.items()],
         },

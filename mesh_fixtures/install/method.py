@@ -197,6 +197,7 @@ class Helm:
             "name": names.GATEWAY,
             "networkGateway": scenario.cluster(cluster).network,
             "imagePullPolicy": images.pull_policy,
+            **({"service": names.BOTH_FAMILIES} if scenario.is_dual_stack else {}),
             **_revision(self.revision),
         }
         upgrade = self._upgrade(cluster, names.GATEWAY, "gateway", "-f", file, seconds=seconds)
@@ -340,8 +341,9 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revisio
             "service": {"ports": ports},
         },
     }
+    families = names.BOTH_FAMILIES if scenario.is_dual_stack else {}
     own = {
-        "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway"}},
+        "gateways": {"istio-ingressgateway": {"injectionTemplate": "gateway", **families}},
         "global": {"network": network, "imagePullPolicy": images.pull_policy},
     }
     spec = {
@@ -383,10 +385,20 @@ def primary_values(scenario: Scenario, cluster: str, images: ImageSet) -> dict[s
         own["global"]["proxy"]["clusterDomain"] = scenario.cluster_domain
     if scenario.exposes_istiod(cluster):
         own["global"]["externalIstiod"] = True
+    metadata: dict[str, str] = {}
+    variables: dict[str, str] = {}
     if scenario.dns_proxying:
-        own["meshConfig"] = {"defaultConfig": {"proxyMetadata": {names.DNS_CAPTURE: "true"}}}
+        metadata[names.DNS_CAPTURE] = "true"
     if scenario.mcs:
-        own["pilot"] = {"env": {names.MCS_DISCOVERY: "true", names.MCS_HOST: "true"}}
+        variables |= {names.MCS_DISCOVERY: "true", names.MCS_HOST: "true"}
+    if scenario.is_dual_stack:
+        metadata[names.DUAL_STACK] = "true"
+        variables[names.DUAL_STACK] = "true"
+        own["pilot"] = {**names.BOTH_FAMILIES}
+    if variables:
+        own.setdefault("pilot", {})["env"] = variables
+    if metadata:
+        own["meshConfig"] = {"defaultConfig": {"proxyMetadata": metadata}}
     return merged(images.istio_values, own)
 
 

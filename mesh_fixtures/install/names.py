@@ -29,6 +29,14 @@ MCS_HOST: Final = "ENABLE_MCS_HOST"
 MCS_CLUSTER_LOCAL: Final = "ENABLE_MCS_CLUSTER_LOCAL"
 """Variable of istiod: whether Kubernetes' names stand for a client's own cluster only, too."""
 
+DUAL_STACK: Final = "ISTIO_DUAL_STACK"
+"""Variable of istiod and of proxies by which they use addresses of both families
+(Istio: Install Istio in Dual-Stack mode)."""
+
+BOTH_FAMILIES: Final = {"ipFamilyPolicy": "RequireDualStack"}
+"""By which a Service has an address of each family, or is refused (Kubernetes: IPv4/IPv6
+dual-stack)."""
+
 PROXY_CONFIG: Final = "proxy.istio.io/config"
 """Annotation by which a pod's proxy is configured otherwise than others (Istio: ProxyConfig)."""
 

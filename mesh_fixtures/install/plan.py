@@ -334,7 +334,7 @@ def _gateway_address(scenario: Scenario, cluster: str) -> Step:
     )
     commands = [Command(wait)]
     if scenario.exposes_istiod(cluster):
-        commands.append(discovery_address(cluster))
+        commands.append(discovery_address(scenario, cluster))
     return Step(
         id=ids.gateway_address(cluster),
         cluster=cluster,
@@ -350,9 +350,13 @@ def _gateway_address(scenario: Scenario, cluster: str) -> Step:
     )
 
 
-def discovery_address(cluster: str) -> Command:
-    """Take the address at which a primary's gateway passes its istiod to remotes."""
-    field = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+def discovery_address(scenario: Scenario, cluster: str) -> Command:
+    """Take the address at which a primary's gateway passes its istiod to remotes: that of the
+    primary family, of which the remote's own Service of istiod is. Load balancers list that of IPv4
+    first (MetalLB: `selectIPsForFamilyAndPolicy`).
+    """
+    place = 1 if scenario.is_dual_stack and scenario.ip_families[0] == "IPv6" else 0
+    field = f"jsonpath={{.status.loadBalancer.ingress[{place}].ip}}"
     return Command(
         names.system_kubectl(cluster, "get", f"service/{names.GATEWAY}", "-o", field),
         capture=names.discovery_address_variable(cluster),

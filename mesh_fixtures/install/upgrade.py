@@ -276,7 +276,7 @@ class _Steps:
                 f"discovery-address/{cluster}",
                 cluster,
                 f"Take the address of {primary}'s istiod",
-                _recipe(discovery_address(primary)),
+                _recipe(discovery_address(self.scenario, primary)),
                 deadline=30,
                 observe=(names.system_kubectl(primary, "get", "services"),),
             ),

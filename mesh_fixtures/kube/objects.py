@@ -102,7 +102,7 @@ class Pod:
     """A pod.
 
     Attributes:
-        ip: empty while it has none.
+        ip: of the primary family; empty while it has none.
         phase: Pending, Running, Succeeded, Failed or Unknown.
         terminating: it is being deleted.
         ready: its Ready condition is true.
@@ -112,6 +112,7 @@ class Pod:
         host_network: whether it has no network of its own, but its node's.
         starting: init containers that end.
         pull_secrets: names of the secrets by which its images are pulled.
+        further_ips: those of the other family.
     """
 
     meta: Meta
@@ -125,6 +126,7 @@ class Pod:
     host_network: bool = False
     starting: tuple[Container, ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    further_ips: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -177,6 +179,7 @@ class Pod:
             host_network=bool(spec.get("hostNetwork")),
             starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
             pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
+            further_ips=tuple(each["ip"] for each in status.get("podIPs") or ())[1:],
         )
 
 

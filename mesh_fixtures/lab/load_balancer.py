@@ -19,14 +19,18 @@ _SERVICE = f"metallb-webhook-service.{NAMESPACE}.svc"
 _AUTHORITY = "cert"
 
 
-def pool_manifests(pool: AddressPool) -> list[dict[str, Any]]:
-    """An IPAddressPool with the cluster's addresses and the L2Advertisement that announces it."""
+def pool_manifests(*pools: AddressPool) -> list[dict[str, Any]]:
+    """An IPAddressPool with the cluster's addresses and the L2Advertisement that announces it.
+
+    Args:
+        pools: one of each family.
+    """
     return [
         {
             "apiVersion": "metallb.io/v1beta1",
             "kind": "IPAddressPool",
             "metadata": {"name": "load-balancers", "namespace": NAMESPACE},
-            "spec": {"addresses": [str(pool)]},
+            "spec": {"addresses": [*map(str, pools)]},
         },
         {
             "apiVersion": "metallb.io/v1beta1",

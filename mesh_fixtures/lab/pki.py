@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from ipaddress import IPv4Address
 from typing import Final
 
 import yaml
 from cryptography import x509
 
 from mesh_fixtures import certificates
+from mesh_fixtures.addresses import IPAddress
 from mesh_fixtures.certificates import Credential, Key, elliptic_key
 
 _LIFETIME: Final = timedelta(days=365)
@@ -43,7 +43,7 @@ class ClusterAuthority:
         common_name: str,
         *,
         organizations: Sequence[str] = (),
-        addresses: Sequence[IPv4Address] = (),
+        addresses: Sequence[IPAddress] = (),
         names: Sequence[str] = (),
     ) -> Credential:
         """A leaf for clients and, when it has addresses or names, for servers too.

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from mesh_fixtures.addresses import in_url
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Source, exec_source
 from mesh_fixtures.patience import patient
@@ -218,7 +219,7 @@ class _Client:
         limit = f"{patient(_RESOLVE_SECONDS):g}"
         resolved = self._run(_RESOLVE, self._target, limit, wanted="an address of HelloWorld")
         address = resolved.stdout.strip()
-        self._resolved = f"{urlsplit(self._target).netloc}:{address}"
+        self._resolved = f"{urlsplit(self._target).netloc}:{in_url(address)}"
         asked = time.monotonic()
         clock = self._run(_CLOCK, self._file, wanted="a file in /tmp of Sleep")
         self._ahead = uptime(clock) - (asked + time.monotonic()) / 2

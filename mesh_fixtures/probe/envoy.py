@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
@@ -56,8 +57,8 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """`address:port`."""
-        return f"{self.address}:{self.port}"
+        """`address:port`, an address of IPv6 in brackets."""
+        return with_port(self.address, self.port)
 
     def __str__(self) -> str:
         return self.target if self.healthy else f"{self.target} ({self.health})"
@@ -211,7 +212,7 @@ def counters(clusters: Any) -> dict[str, Counters]:
                 _counter(endpoint, "rq_total"),
                 _counter(endpoint, "rq_error"),
             )
-            target = f"{address}:{port}"
+            target = with_port(address, port)
             found[target] = found.get(target, Counters()).plus(counted)
     return found
 
@@ -308,7 +309,7 @@ def targets_by_cluster(source: Source, clusters: Any) -> Mapping[str, frozenset[
     try:
         return {
             each["name"]: frozenset(
-                f"{address}:{port}"
+                with_port(address, port)
                 for address, port in (
                     _socket(endpoint["address"]) for endpoint in each.get("host_statuses", ())
                 )

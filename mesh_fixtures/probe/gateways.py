@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
@@ -48,8 +49,8 @@ class NetworkGateway:
 
     @property
     def target(self) -> str:
-        """`address:port`, as an endpoint of clients."""
-        return f"{self.address}:{self.port}"
+        """`address:port`, as an endpoint of clients; an address of IPv6 in brackets."""
+        return with_port(self.address, self.port)
 
     def __str__(self) -> str:
         return f"{self.target} ({self.network}" + (f" in {self.cluster})" if self.cluster else ")")
@@ -128,7 +129,7 @@ def is_of_another(pod: Pod, names: MeshNames) -> bool:
     injection = injection_of(pod)
     if injection is None:
         return False
-    name, namespace, kind, *_ = (*injection.discovery.rpartition(":")[0].split("."), "", "", "")
+    name, namespace, kind, *_ = (*target_host(injection.discovery).split("."), "", "", "")
     return name.startswith("istiod") and kind == "svc" and namespace != names.system_namespace
 
 

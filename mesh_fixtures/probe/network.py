@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
+from mesh_fixtures.addresses import with_port, without_brackets
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source
 from mesh_fixtures.patience import patient
@@ -44,8 +45,11 @@ SIZES: Final = (300, 576, 900, 1100, 1250, 1300, 1350, 1400, 1425, 1450, 1475, 1
 Larger requests than the connection's segments are sent as several of the largest segment."""
 
 OVERHEAD: Final = 52
-"""Bytes of an IP packet besides its content: headers of IPv4 and TCP, and the latter's
+"""Bytes of a packet of IPv4 besides its content: headers of IP and TCP, and the latter's
 timestamps."""
+
+_MORE_OF_IPV6: Final = 20
+"""Bytes by which the header of IPv6 is longer (RFC 8200)."""
 
 FEWEST_LOST: Final = 2
 """Sizes that must be lost, and none of them carried, for size to be the reason."""
@@ -151,7 +155,7 @@ class Connection:
 
     def __str__(self) -> str:
         answer = f", HTTP {self.http_status}" if self.http_status else ""
-        return f"{self.address}:{self.port} {self.reach.value}{answer}"
+        return f"{with_port(self.address, self.port)} {self.reach.value}{answer}"
 
 
 def connections(
@@ -166,7 +170,7 @@ def connections(
     Each is asked for `READY_PATH` by HTTP; whatever it answers, a port that accepts is open.
 
     Args:
-        targets: IPv4 addresses or host names, with ports.
+        targets: addresses or host names, with ports.
         seconds: after which an attempt counts as timed out.
 
     Returns:
@@ -178,7 +182,7 @@ def connections(
     wanted = list(dict.fromkeys(targets))
     if not wanted:
         return ()
-    urls = [f"http://{address}:{port}{READY_PATH}" for address, port in wanted]
+    urls = [f"http://{with_port(address, port)}{READY_PATH}" for address, port in wanted]
     argv = curl(urls, seconds=seconds)
     timeout = seconds + patient(_MARGIN_SECONDS)
     result = kube.exec(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv, timeout=timeout)
@@ -206,7 +210,7 @@ def read_connections(
         if attempt is None:
             raise _inconclusive(result, f"a line that cannot be read: {line!r}")
         if not attempt.is_conclusive:
-            where = f"{attempt.address}:{attempt.port}"
+            where = with_port(*attempt.target)
             raise _inconclusive(result, f"{where}: curl exit {attempt.curl_exit}")
         found[attempt.target] = Connection(
             result.source,
@@ -218,7 +222,7 @@ def read_connections(
             attempt.message,
         )
     wanted = list(targets)
-    missing = [f"{address}:{port}" for address, port in wanted if (address, port) not in found]
+    missing = [with_port(*each) for each in wanted if each not in found]
     if missing:
         last = result.stderr.strip().splitlines()[-1:] or ["nothing on its error output"]
         raise _inconclusive(result, f"nothing about {', '.join(missing)}; {last[0]}")
@@ -244,7 +248,7 @@ def read_attempts(result: ExecResult) -> Iterator[tuple[str, Attempt | None]]:
             yield line, None
             continue
         connected, agreed = (float(measured[at].replace(",", ".")) for at in (3, 4))
-        target = measured[6], int(measured[7])
+        target = without_brackets(measured[6]), int(measured[7])
         reason = reasons.get(target, "")
         yield (
             line,
@@ -289,7 +293,7 @@ def sizes_argv(url: str, sizes: Iterable[int], *, seconds: float) -> tuple[str, 
     Args:
         seconds: without an answer, after which a packet counts as lost.
     """
-    least = OVERHEAD + _request(url)
+    least = overhead(url) + _request(url)
     padding = (str(max(1, size - least)) for size in sizes)
     return (
         "sh",
@@ -304,6 +308,11 @@ def sizes_argv(url: str, sizes: Iterable[int], *, seconds: float) -> tuple[str, 
     )
 
 
+def overhead(url: str) -> int:
+    """Bytes of a packet to a URL besides its content; that of a host name counts as one of IPv4."""
+    return OVERHEAD + (_MORE_OF_IPV6 if ":" in (urlsplit(url).hostname or "") else 0)
+
+
 def _request(url: str) -> int:
     """Bytes of a request without padding, as curl sends it with no header of its own but one."""
     parts = urlsplit(url)
@@ -311,13 +320,15 @@ def _request(url: str) -> int:
     return sum(len(f"{line}\r\n") for line in lines)
 
 
-def read_sent(result: ExecResult) -> tuple[SentPacket, ...]:
-    """What became of each packet, by size; those whose connection was never open say nothing."""
+def read_sent(result: ExecResult, url: str) -> tuple[SentPacket, ...]:
+    """What became of each packet to a URL, by size; those whose connection was never open say
+    nothing.
+    """
     found: set[tuple[int, bool]] = set()
     for line in result.stdout.splitlines():
         measured = _SIZES_MEASURED.fullmatch(line.strip())
         if measured is not None and float(measured[3].replace(",", ".")) > 0:
-            found.add((int(measured[2]) + OVERHEAD, int(measured[1]) != _TIMED_OUT))
+            found.add((int(measured[2]) + overhead(url), int(measured[1]) != _TIMED_OUT))
     return tuple(SentPacket(*each) for each in sorted(found))
 
 

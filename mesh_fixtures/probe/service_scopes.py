@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from mesh_fixtures.addresses import target_host
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
@@ -127,7 +128,7 @@ def with_defaults(
     Args:
         discovery: `host:port` at which proxies find istiod.
     """
-    istiod = discovery.rpartition(":")[0]
+    istiod = target_host(discovery)
     known = (
         f"*.kube-system.svc.{cluster_domain}",
         f"kubernetes.default.svc.{cluster_domain}",

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pipe, Pod, Source, exec_source
 from mesh_fixtures.patience import patient, whole
@@ -36,12 +37,12 @@ _CONNECTED: Final = "connected"
 # nc does not say whether it is connected, which is to be told from a connection that was refused.
 _SCRIPT: Final = """
 if command -v bash >/dev/null
-then exec bash -c "$1" pipe "$3" "$4"
+then exec bash -c "$1" pipe "$4" "$5"
 fi
 seconds=$(curl --silent --output /dev/null --noproxy '*' --max-time "$2" \\
-    --write-out '%{time_connect}' "http://$3:$4/")
+    --write-out '%{time_connect}' "http://$3/")
 case $seconds in
-*[1-9]*) printf connected >&2 && exec nc "$3" "$4" ;;
+*[1-9]*) printf connected >&2 && exec nc "$4" "$5" ;;
 *) printf 'nothing accepts a connection' >&2 && exit 1 ;;
 esac
 """
@@ -137,7 +138,7 @@ def attempt(
             found = TlsAttempt(pipe.source, None, _ending(pipe) if not seen else "", _shown(seen))
         else:
             found = _speak_tls(pipe, hello, request, deadline)
-    return replace(found, source=_by_hand(kube, pod, f"{address}:{port}", hello))
+    return replace(found, source=_by_hand(kube, pod, with_port(address, port), hello))
 
 
 def _by_hand(kube: KubeClient, pod: Pod, target: str, hello: Hello | None) -> Source:
@@ -156,14 +157,16 @@ def _connected(
     kube: KubeClient, pod: Pod, address: str, port: int, seconds: float
 ) -> Iterator[Pipe]:
     limit, tried = str(whole(_LIMIT_SECONDS)), str(whole(_CONNECT_SECONDS))
-    argv = ("timeout", limit, "sh", "-c", _SCRIPT, "pipe", _BASH, tried, address, str(port))
+    target = with_port(address, port)
+    script = ("sh", "-c", _SCRIPT, "pipe", _BASH, tried, target, address, str(port))
+    argv = ("timeout", limit, *script)
     pipe = kube.pipe(pod.meta.namespace, pod.name, PLAIN_CLIENT, argv)
     try:
         deadline = time.monotonic() + seconds
         while _CONNECTED not in pipe.errors:
             if pipe.ended or time.monotonic() > deadline:
                 raise ProbeError(
-                    wanted=f"a connection to {address}:{port}, to see what is refused there",
+                    wanted=f"a connection to {target}, to see what is refused there",
                     seen=pipe.errors.strip() or "nothing accepts one",
                     where=f"{pipe.source.cluster} {pipe.source.subject}",
                     remedy="see GATEWAY-1 and CONTROL-1 first",

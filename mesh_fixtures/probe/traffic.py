@@ -29,6 +29,7 @@ from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import PROXY, Counters, admin, counters
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.scenario import IpFamily
 from mesh_fixtures.workloads import PORT, SERVICE, hello
 
 
@@ -105,7 +106,7 @@ end=$(($(date +%s) + $1)) next=1 many=1
 while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
   last=$((next + many - 1))
   [ "$last" -le "$5" ] || last=$5
-  if curl -s --noproxy "*" -m "$2" -H "Connection: close" -w "$3" "$4#[$next-$last]"
+  if curl -s $7 --noproxy "*" -m "$2" -H "Connection: close" -w "$3" "$4#[$next-$last]"
   then many=$((many < 16 ? many * 2 : 16))
   else many=1
   fi
@@ -114,7 +115,9 @@ done
 printf "\\035%s\\n" "$next"
 counters "$6" "$2"
 """
-_ADMIN: Final = "http://127.0.0.1:15000"
+_ADMIN: Final = "http://localhost:15000"
+"""Of either family: where a pod has addresses of IPv6 only, its proxy listens at ::1."""
+_OF_FAMILY: Final[Mapping[IpFamily, str]] = {"IPv4": "--ipv4", "IPv6": "--ipv6"}
 _LARGEST_PART: Final = 16
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
@@ -222,6 +225,7 @@ def requests(
     client: Pod | None = None,
     request_seconds: float | None = None,
     budget_seconds: int | None = None,
+    family: IpFamily | None = None,
 ) -> TrafficSample:
     """Send requests from the cluster's Sleep, one after the other, each over a fresh connection.
 
@@ -232,6 +236,7 @@ def requests(
         request_seconds: after which a request counts as failed; None for
             `patient(REQUEST_SECONDS)`.
         budget_seconds: after which no further requests are begun; None for what suits `count`.
+        family: of the addresses that the target's name is resolved to; None for any.
 
     Raises:
         ProbeError: there is no ready Sleep, it could not send, not every request that was begun is
@@ -244,11 +249,13 @@ def requests(
     namespace = kube.sample_namespace
     target = target or helloworld_url(namespace)
     pod = client or kube.pod_of(namespace, SLEEP)
+    option = () if family is None else (_OF_FAMILY[family],)
     pattern = quote(rf"^outbound\|{PORT}\|[^|]*\|{SERVICE}\.{namespace}\.svc\.", safe="")
     counters_url = f"{_ADMIN}/clusters?format=json&filter={pattern}"
     arguments = (
         *(str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count)),
         counters_url,
+        *option,
     )
     result = kube.exec(
         namespace,
@@ -257,7 +264,9 @@ def requests(
         ("sh", "-c", _SCRIPT, "requests", *arguments),
         timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
     )
-    by_hand = exec_source(kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", target))
+    by_hand = exec_source(
+        kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", *option, target)
+    )
     return read_sample(replace(result, source=by_hand), count)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from mesh_fixtures.addresses import split_port
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, MeshNames
 from mesh_fixtures.install.names import DNS_CAPTURE
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
@@ -154,7 +155,7 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    host, _, port = address.rpartition(":")
+    host, port = split_port(address)
     name, _, following = host.partition(".")
     namespace, _, domain = following.partition(".")
     if domain and domain.partition(".")[0] != "svc":

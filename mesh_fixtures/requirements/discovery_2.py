@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mesh_fixtures.addresses import target_host
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -47,9 +48,7 @@ def subject(scenario: Scenario, each: ClientEndpoints) -> Subject:
         return Subject()
     return Subject(
         tuple(one.name for one in scenario.data_planes if one.helloworld in versions),
-        addresses=tuple(
-            sorted({target.rpartition(":")[0] for one in missing for target in one.targets})
-        ),
+        addresses=tuple(sorted({target_host(target) for one in missing for target in one.targets})),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
+from mesh_fixtures.addresses import parsed
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways
@@ -130,21 +130,14 @@ def _shared(known: Mapping[str, tuple[NetworkGateway, ...]]) -> Iterator[Finding
 def _misplaced(view: MeshView, found: Mapping[str, tuple[Gateway, ...]]) -> Iterator[Finding]:
     """Of our own labs, where it is known which addresses load balancers may get."""
     for cluster, those in found.items():
-        pool = view.lab.clusters[cluster].load_balancer_pool
+        pools = view.lab.clusters[cluster].pools
         for gateway in those:
             for address in gateway.addresses:
-                ip = _ip(address)
-                if pool is not None and ip is not None and ip not in pool:
-                    expected = f"a gateway address from the pool {pool}"
+                ip = parsed(address)
+                if pools and ip is not None and not any(ip in pool for pool in pools):
+                    expected = f"a gateway address from the pool {' or '.join(map(str, pools))}"
                     about = Subject((cluster,), addresses=(address,))
                     yield Finding(cluster, expected, address, gateway.source, about)
-
-
-def _ip(address: str) -> IPv4Address | None:
-    try:
-        return IPv4Address(address)
-    except AddressValueError:
-        return None
 
 
 def _istiod_of(kube: KubeClient, probes: Probes) -> Discovery:

@@ -35,11 +35,11 @@ class Tried:
 
     Attributes:
         servers: the pods, by cluster.
-        connections: by the client's cluster and the server's.
+        connections: by the client's cluster, the server's, and the server's address.
     """
 
     servers: Mapping[str, Pod]
-    connections: Mapping[tuple[str, str], Connection]
+    connections: Mapping[tuple[str, str, str], Connection]
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,21 @@ class Tries:
         servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
         clients = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
 
-        def tried(pair: tuple[str, str]) -> Connection:
-            client, server = pair
-            seconds = patient(REACHABLE_SECONDS if same_network(*pair) else UNREACHABLE_SECONDS)
-            address = servers[server].ip
+        def tried(way: tuple[str, str, str]) -> Connection:
+            client, server, address = way
+            near = same_network(client, server)
+            seconds = patient(REACHABLE_SECONDS if near else UNREACHABLE_SECONDS)
             return self.probes.connection(
                 view.kube[client], clients[client], address, STATUS_PORT, seconds=seconds
             )
 
-        pairs = [(client, server) for client in names for server in names]
-        return Tried(servers, parallel_map(tried, pairs))
+        ways = [
+            (client, server, address)
+            for client in names
+            for server in names
+            for address in (servers[server].ip, *servers[server].further_ips)
+        ]
+        return Tried(servers, parallel_map(tried, ways))
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -74,10 +79,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     tried = mesh.once(Tries(probes))
     servers, found = tried.servers, tried.connections
     figures = {
-        f"{client}.to.{server}": seen.reach.value for (client, server), seen in found.items()
+        f"{client}.to.{server}{_other_family(servers[server], address)}": seen.reach.value
+        for (client, server, address), seen in found.items()
     }
     findings, notes = [], []
-    for (client, server), seen in found.items():
+    for (client, server, _), seen in found.items():
         if client == server and not seen.is_open:
             trouble = ProbeError(
                 wanted=f"{servers[server].meta} to be reachable within its own cluster",
@@ -97,6 +103,11 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             about = Subject((server,), addresses=(seen.address,))
             findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source, about))
     return Outcome.judged(findings, figures, notes)
+
+
+def _other_family(pod: Pod, address: str) -> str:
+    """What tells an address from the pod's primary one; nothing for that one."""
+    return "" if address == pod.ip else ".other_family"
 
 
 REQUIREMENT = Requirement(

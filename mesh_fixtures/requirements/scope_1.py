@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from mesh_fixtures.addresses import target_host
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import host_of
@@ -89,7 +90,7 @@ class Scope:
         return tuple(
             f"{target} of {others.get(address, 'another network')}"
             for target in sorted(targets)
-            if (address := target.rpartition(":")[0]) not in own
+            if (address := target_host(target)) not in own
             and (address in others or target in self.gateways)
         )
 

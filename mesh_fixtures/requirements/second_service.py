@@ -67,7 +67,9 @@ def second_service(
     """
     configured = [name for name in view.scenario.config_clusters if name in view.kube]
     rules = {name: _rule(view, name, service, policy) for name in configured}
-    of_all: Json = yaml.safe_load(service_manifest(service, distribution))
+    dual_stack = view.scenario.is_dual_stack
+    manifest = service_manifest(service, distribution, dual_stack=dual_stack)
+    of_all: Json = yaml.safe_load(manifest)
     exported: Json = yaml.safe_load(export_manifest(service))
     services = dict.fromkeys(view.data_planes, of_all)
     exports = dict.fromkeys(view.data_planes if view.scenario.mcs else (), exported)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
@@ -168,7 +169,7 @@ def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[F
 def _accepted(found: Mapping[Tried, TlsAttempt]) -> Iterator[Finding]:
     for tried, seen in found.items():
         expected = (
-            f"{TRIED[tried.what]} to be refused by {tried.address}:{tried.port}, "
+            f"{TRIED[tried.what]} to be refused by {with_port(tried.address, tried.port)}, "
             f"the gateway of {tried.cluster}"
         )
         about = Subject((tried.cluster,), addresses=(tried.address,))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.addresses import split_port
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
@@ -124,7 +125,7 @@ def _connected(
     probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str
 ) -> AttemptResult:
     """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
-    host, _, port = target.rpartition(":")
+    host, port = split_port(target)
     hello = Hello(host, protocols=("h2",), certificate=untrusted_client(claimed))
     seen = probes.attempt(kube, client, host, int(port), b"", hello)
     return AttemptResult(seen.source, seen.is_refused, str(seen))

@@ -12,6 +12,7 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.requirements import both_families
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
@@ -83,6 +84,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                 f"{cluster}: clients prefer a locality, and use {', '.join(sorted(reserve))} only "
                 f"where that fails; without the preference, {_counted(samples[cluster])}"
             )
+    families = both_families.by_family(mesh, probes.requests)
+    figures |= both_families.figures(families)
+    findings += both_families.judged(families, mesh.traffic)
     if too_few is not None and not findings:
         return Outcome.inconclusive(too_few, figures)
     return Outcome.judged(findings, figures, () if findings else notes)
@@ -226,7 +230,10 @@ def _counted(sample: TrafficSample) -> str:
 REQUIREMENT = Requirement(
     id="TRAFFIC-1",
     level="core",
-    title="Requests from every cluster succeed, and every version of HelloWorld answers.",
+    title=(
+        "Requests from every cluster succeed, and every version of HelloWorld answers; in dual "
+        "stack, by either family of addresses."
+    ),
     judge=judge,
     section="Verify the installation: Verifying Cross-Cluster Traffic",
     url="https://istio.io/latest/docs/setup/install/multicluster/verify/#verifying-cross-cluster-traffic",

@@ -19,10 +19,12 @@ from mesh_fixtures.scenario.model import (
     CLUSTER_DOMAIN,
     DNS_LABEL,
     DOMAIN,
+    IPV4_ONLY,
     LABEL_VALUE,
     LOCALITY,
     MOST_NODES,
     ClusterSpec,
+    IpFamily,
     NetworkSpec,
     Scenario,
 )
@@ -50,6 +52,7 @@ MORE: Final = "more"
 LONGEST_QUOTE = 60
 
 _BOOLEAN = TypeAdapter(bool)
+_FAMILIES: TypeAdapter[tuple[IpFamily, ...]] = TypeAdapter(tuple[IpFamily, ...])
 _Entry = TypeVar("_Entry", NetworkSpec, ClusterSpec)
 
 
@@ -175,11 +178,14 @@ def _check(
     if "id" in content:
         own.append(Defect("id", "no such key: the file name is the id", _quote(content["id"])))
     others = _texts(content, "others")
+    families = _texts(content, "ipFamilies") or IPV4_ONLY
+    are_families = not any(defect.path.startswith("ipFamilies") for defect in own)
     found = contradictions(
         networks,
         clusters,
         others=others,
         revision=str(content.get("revision") or ""),
+        ip_families=families if are_families else IPV4_ONLY,
         unread_networks=broken_networks,
         unread_clusters=broken_clusters,
     )
@@ -197,6 +203,7 @@ def _check(
         dnsProxying=_BOOLEAN.validate_python(content.get("dnsProxying", False)),
         mcs=_BOOLEAN.validate_python(content.get("mcs", False)),
         revision=str(content["revision"]) if "revision" in content else None,
+        ipFamilies=_FAMILIES.validate_python(families),
     )
     return scenario, ()
 
@@ -260,6 +267,8 @@ def _defect(detail: ErrorDetails, kind: type[BaseModel], path: str) -> Defect:
         case "string_pattern_mismatch":
             letters = _LETTERS[detail["ctx"]["pattern"]]
             return Defect(inner, f"{letters}, a letter or digit at both ends", seen)
+        case "tuple_type" | "too_short" | "too_long" if inner == "ipFamilies":
+            return Defect(inner, "a list of IPv4, IPv6 or both, the primary one first", seen)
         case "literal_error":
             return Defect(inner, f"one of {detail['ctx']['expected']}", seen)
         case "int_parsing" | "greater_than_equal" | "less_than_equal":
@@ -346,6 +355,8 @@ def as_yaml(scenario: Scenario) -> str:
         lines.append(_line({"mcs": True}))
     if scenario.revision:
         lines.append(_line({"revision": scenario.revision}))
+    if scenario.ip_families != IPV4_ONLY:
+        lines.append(f"ipFamilies: {_line_of(scenario.ip_families)}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -34,6 +34,12 @@ LOCALITY: Final = f"^{_LABEL}(/{_LABEL})?$"
 CLUSTER_DOMAIN: Final = "cluster.local"
 """Domain of a cluster's Services by default (Kubernetes: DNS for Services and Pods)."""
 
+IpFamily = Literal["IPv4", "IPv6"]
+"""A family of IP addresses, as Kubernetes writes it in `ipFamilies` of Services."""
+
+IPV4_ONLY: Final[tuple[IpFamily, ...]] = ("IPv4",)
+"""The families of a topology that says nothing of them."""
+
 DEFAULT_REVISION: Final = "default"
 """The revision of what was installed without one (source: Istio, Canary Upgrades)."""
 
@@ -88,6 +94,7 @@ FEATURES: Final = frozenset(
         "locality",
         "region-per-network",
         "external-control-plane",
+        "dual-stack",
     }
 )
 """Every feature that a scenario can have."""
@@ -101,7 +108,7 @@ class NetworkSpec(_Spec):
     """A network: within it pods reach each other, between networks they do not.
 
     Attributes:
-        cidr: addresses of its nodes and load balancers; None lets the provider choose.
+        cidr: addresses of IPv4 of its nodes and load balancers; None lets the provider choose.
     """
 
     name: LabelValue
@@ -118,8 +125,8 @@ class ClusterSpec(_Spec):
             Control Plane).
         primary: for a remote, the cluster whose istiod it uses; None for others.
         nodes: number of nodes.
-        pod_cidr: None lets the provider choose.
-        service_cidr: None lets the provider choose.
+        pod_cidr: of IPv4; None lets the provider choose.
+        service_cidr: of IPv4; None lets the provider choose.
         helloworld: version of HelloWorld that the guide's check runs in it.
         locality: `region` or `region/zone` of its nodes; None where nothing is expected of it.
         node_localities: those of its first nodes, where they are in other zones.
@@ -172,6 +179,7 @@ _DEFAULTS: Final[dict[str, object]] = {
     "dnsProxying": False,
     "mcs": False,
     "revision": None,
+    "ipFamilies": [*IPV4_ONLY],
 }
 _OF_CLUSTER: Final[dict[str, object]] = {"locality": None, "nodeLocalities": []}
 """Values of later keys that digests leave out: those of what says nothing of them."""
@@ -192,6 +200,8 @@ class Scenario(_Spec):
             (Multi-Cluster Services).
         revision: as which every istiod is installed; None for an installation without revision
             (source: Istio, Canary Upgrades).
+        ip_families: of nodes, pods, services and gateways in all clusters, the primary one first;
+            two are dual stack (source: Kubernetes, IPv4/IPv6 dual-stack).
 
     Raises:
         pydantic.ValidationError: a value is malformed, or values contradict each other.
@@ -207,6 +217,9 @@ class Scenario(_Spec):
     dns_proxying: bool = Field(default=False, alias="dnsProxying")
     mcs: bool = False
     revision: Revision | None = None
+    ip_families: tuple[IpFamily, ...] = Field(
+        default=IPV4_ONLY, alias="ipFamilies", min_length=1, max_length=2
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
@@ -215,6 +228,7 @@ class Scenario(_Spec):
             dict(enumerate(self.clusters)),
             others=self.others,
             revision=self.revision or "",
+            ip_families=self.ip_families,
         )
         if found:
             raise ValueError("; ".join(str(defect) for defect in found))
@@ -308,6 +322,11 @@ class Scenario(_Spec):
     def is_multi_network(self) -> bool:
         """Whether pods of the mesh are on networks that are apart."""
         return len(self.mesh_networks) > 1
+
+    @property
+    def is_dual_stack(self) -> bool:
+        """Whether everything has an address of each family."""
+        return len(self.ip_families) > 1
 
     def describes_same(self, other: Scenario) -> bool:
         """Whether another scenario describes the same mesh, in whatever words. Where this one says
@@ -417,5 +436,6 @@ class Scenario(_Spec):
             "mcs": self.mcs,
             "locality": self.has_regions,
             "region-per-network": self.has_regions and not self._has_regions_behind_gateway,
+            "dual-stack": self.is_dual_stack,
         }
         return frozenset(feature for feature, here in present.items() if here)

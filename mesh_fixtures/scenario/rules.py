@@ -70,6 +70,7 @@ def contradictions(
     *,
     others: Sequence[str] = (),
     revision: str = "",
+    ip_families: Sequence[str] = ("IPv4",),
     unread_networks: Collection[str] = (),
     unread_clusters: Collection[str] = (),
 ) -> tuple[Defect, ...]:
@@ -80,6 +81,7 @@ def contradictions(
         clusters: well-formed clusters by position in the file.
         others: names of clusters that are not described.
         revision: as which every istiod is installed; empty for none.
+        ip_families: families of addresses that the clusters have.
         unread_networks: names in malformed entries, so that they are not reported as missing.
         unread_clusters: likewise.
     """
@@ -95,6 +97,8 @@ def contradictions(
         *_node_localities(clusters),
         *_cidr_sizes(networks, clusters),
         *_overlaps(networks, clusters),
+        *_repeated_families(ip_families),
+        *_cidrs_of_no_family(networks, clusters, ip_families),
     )
 
 
@@ -233,6 +237,22 @@ def _overlaps(
         if first.overlaps(second):
             seen = f"{second}, which overlaps {one} {first}"
             yield Defect(other, "addresses that nothing else uses", seen)
+
+
+def _repeated_families(ip_families: Sequence[str]) -> Iterator[Defect]:
+    for at, family in enumerate(ip_families):
+        if family in ip_families[:at]:
+            yield Defect(f"ipFamilies[{at}]", "each family once", f"{family} again")
+
+
+def _cidrs_of_no_family(
+    networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster], ip_families: Sequence[str]
+) -> Iterator[Defect]:
+    """CIDRs are of IPv4; providers choose those of IPv6."""
+    if "IPv4" not in ip_families:
+        for path, cidr in _cidrs(networks, clusters):
+            wanted = "no such key where `ipFamilies` is without IPv4: the provider chooses"
+            yield Defect(path, wanted, str(cidr))
 
 
 def _cidrs(

@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, host_of
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised, gateways
@@ -84,7 +85,7 @@ class _Mesh:
         """Targets of the pods on a cluster's network."""
         self._refresh()
         return frozenset(
-            f"{pod.address}:{PORT}"
+            with_port(pod.address, PORT)
             for pod in self._pods
             if self._view.scenario.same_network(pod.cluster, cluster)
         )

@@ -11,6 +11,7 @@ from fractions import Fraction
 from statistics import median
 from typing import Final
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.gateways import NetworkGateway
 from mesh_fixtures.probe.traffic import Answer
@@ -158,7 +159,7 @@ def _direct(pods: Iterable[Backend]) -> list[Destination]:
             name=version,
             versions=frozenset({version}),
             instances=frozenset(pod.pod for pod in group),
-            targets=frozenset(f"{pod.address}:{PORT}" for pod in group),
+            targets=frozenset(with_port(pod.address, PORT) for pod in group),
         )
         for version, group in by_version.items()
     ]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_network
 from typing import Final
 
+from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
@@ -36,7 +37,7 @@ LARGE: Final = f"meta length > {LARGEST} counter drop"
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
-Route = tuple[IPv4Network, IPv4Address]
+Route = tuple[IPNetwork, IPAddress]
 """Pods, and the node that they are on."""
 
 
@@ -167,7 +168,7 @@ def pod_routes(target: Target, cluster: str) -> list[Route]:
     found = json.loads(target.kubectl(cluster, "get", "nodes", "-o", "json"))
     addresses = {node.name: node.address for node in target.lab.clusters[cluster].nodes}
     return [
-        (IPv4Network(node["spec"]["podCIDR"]), addresses[node["metadata"]["name"]])
+        (ip_network(node["spec"]["podCIDR"]), addresses[node["metadata"]["name"]])
         for node in found["items"]
     ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from collections.abc import Sequence
+from ipaddress import IPv6Network
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -8,13 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_fixtures.addresses import IPNetwork
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.lab.addressing import LabAddresses, assign_addresses
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.scenario import IPV4_ONLY, IpFamily, Scenario
+
+FAMILIES: list[tuple[IpFamily, ...]] = [
+    ("IPv4",),
+    ("IPv6",),
+    ("IPv4", "IPv6"),
+    ("IPv6", "IPv4"),
+]
 
 
-def scenario(networks: list[dict[str, Any]], clusters: list[dict[str, Any]]) -> Scenario:
+def scenario(
+    networks: list[dict[str, Any]],
+    clusters: list[dict[str, Any]],
+    families: Sequence[IpFamily] = IPV4_ONLY,
+) -> Scenario:
     return Scenario.model_validate(
         {
             "id": "example",
@@ -25,6 +38,7 @@ def scenario(networks: list[dict[str, Any]], clusters: list[dict[str, Any]]) -> 
                 {"role": "primary", "helloworld": f"v{n}", **cluster}
                 for n, cluster in enumerate(clusters, 1)
             ],
+            "ipFamilies": families,
         }
     )
 
@@ -40,20 +54,22 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             {"name": f"cluster{n}", "network": f"network{place}", "nodes": draw(st.integers(1, 5))}
             for n, place in enumerate(places)
         ],
+        draw(st.sampled_from(FAMILIES)),
     )
 
 
-def ranges(addresses: LabAddresses) -> list[IPv4Network]:
+def ranges(addresses: LabAddresses) -> list[IPNetwork]:
     return [
-        *(network.cidr for network in addresses.networks.values()),
-        *(cluster.pod_cidr for cluster in addresses.clusters.values()),
-        *(cluster.service_cidr for cluster in addresses.clusters.values()),
+        *(cidr for network in addresses.networks.values() for cidr in network.cidrs),
+        *(cidr for cluster in addresses.clusters.values() for cidr in cluster.pod_cidrs),
+        *(cidr for cluster in addresses.clusters.values() for cidr in cluster.service_cidrs),
     ]
 
 
-def overlaps(found: list[IPv4Network]) -> list[tuple[IPv4Network, IPv4Network]]:
+def overlaps(found: list[IPNetwork]) -> list[tuple[IPNetwork, IPNetwork]]:
     """Neighbours that overlap; where none do, no others do either."""
-    return [(one, other) for one, other in pairwise(sorted(found)) if one.overlaps(other)]
+    ordered = sorted(found, key=lambda each: (each.version, each.network_address.packed))
+    return [(one, other) for one, other in pairwise(ordered) if one.overlaps(other)]
 
 
 @given(scenarios(), st.integers(0, SLOTS - 1))
@@ -70,28 +86,68 @@ def test_two_slots_share_no_address(example: Scenario) -> None:
 @given(scenarios())
 def test_hosts_gateways_and_pools_of_a_network_are_distinct(example: Scenario) -> None:
     addresses = assign_addresses(example, 0)
-    for network in addresses.networks.values():
+    networks = [
+        (network, at) for network in addresses.networks.values() for at in range(len(network.cidrs))
+    ]
+    for network, at in networks:
         clusters = addresses.clusters_on(network.name)
-        nodes = [node.address for cluster in clusters for node in cluster.nodes]
-        assert len({*nodes, network.gateway}) == len(nodes) + 1
-        assert all(node in network.cidr for node in nodes)
-        for cluster in clusters:
-            assert cluster.pool.first in network.cidr
-            assert cluster.pool.last in network.cidr
-            assert cluster.pool.first <= cluster.pool.last
-            assert network.cidr.broadcast_address not in cluster.pool
-            assert not any(node in cluster.pool for node in [*nodes, network.gateway])
-        for one, other in combinations(clusters, 2):
-            assert one.pool.last < other.pool.first or other.pool.last < one.pool.first
+        cidr, gateway = network.cidrs[at], network.gateways[at]
+        nodes = [node.addresses[at] for cluster in clusters for node in cluster.nodes]
+        pools = [cluster.pools[at] for cluster in clusters]
+        assert len({*nodes, gateway}) == len(nodes) + 1
+        assert all(node in cidr for node in nodes)
+        for pool in pools:
+            assert pool.first in cidr
+            assert pool.last in cidr
+            assert int(pool.first) <= int(pool.last)
+            assert cidr.broadcast_address not in pool
+            assert not any(node in pool for node in [*nodes, gateway])
+        for one, other in combinations(pools, 2):
+            assert one.last not in other
+            assert one.first not in other
 
 
 @given(scenarios())
 def test_pods_of_nodes_are_distinct_parts_of_the_pod_cidr(example: Scenario) -> None:
     for cluster in assign_addresses(example, 0).clusters.values():
+        of_all = [cidr for node in cluster.nodes for cidr in node.pod_cidrs]
+        assert overlaps(of_all) == []
         for node in cluster.nodes:
-            assert node.pod_cidr.subnet_of(cluster.pod_cidr)
-        for one, other in combinations(cluster.nodes, 2):
-            assert not one.pod_cidr.overlaps(other.pod_cidr)
+            for own, whole in zip(node.pod_cidrs, cluster.pod_cidrs, strict=True):
+                assert own.network_address in whole
+                assert own.broadcast_address in whole
+
+
+@given(scenarios(), st.integers(0, SLOTS - 1))
+def test_addresses_are_of_the_families_in_their_order(example: Scenario, slot: int) -> None:
+    versions = [int(family[-1]) for family in example.ip_families]
+    for cluster in assign_addresses(example, slot).clusters.values():
+        assert [each.version for each in cluster.pod_cidrs] == versions
+        assert [each.version for each in cluster.service_cidrs] == versions
+        assert [each.version for each in cluster.network.cidrs] == versions
+        assert [each.first.version for each in cluster.pools] == versions
+        for node in cluster.nodes:
+            assert [each.version for each in node.addresses] == versions
+
+
+@given(scenarios(), st.integers(0, SLOTS - 1))
+def test_a_family_has_the_same_addresses_beside_another_one(example: Scenario, slot: int) -> None:
+    both = example.model_copy(update={"ip_families": ("IPv6", "IPv4")})
+    alone = ranges(assign_addresses(example, slot))
+    assert {*alone} <= {*ranges(assign_addresses(both, slot))}
+
+
+@given(scenarios(), st.integers(0, SLOTS - 1))
+def test_addresses_of_ipv6_are_unique_local_ones(example: Scenario, slot: int) -> None:
+    found = ranges(assign_addresses(example, slot))
+    private = IPv6Network("fd00::/8")
+    assert all(each.network_address in private for each in found if each.version == 6)
+
+
+@given(scenarios())
+def test_services_are_no_more_than_an_api_server_takes(example: Scenario) -> None:
+    for cluster in assign_addresses(example, 0).clusters.values():
+        assert all(each.num_addresses <= 2**20 for each in cluster.service_cidrs)
 
 
 def test_cidrs_of_the_scenario_are_used() -> None:

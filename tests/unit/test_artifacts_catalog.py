@@ -146,7 +146,7 @@ def test_go_part_follows_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_coredns_has_exactly_the_plugins_of_the_corefile() -> None:
     corefile = next(
         manifest["data"]["Corefile"]
-        for manifest in dns_manifests("image", IPv4Address("10.0.0.10"), "cluster.local")
+        for manifest in dns_manifests("image", [IPv4Address("10.0.0.10")], "cluster.local")
         if manifest["kind"] == "ConfigMap"
     )
     wanted = set(re.findall(r"^    (\w+)", corefile, re.M))

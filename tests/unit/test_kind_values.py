@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mesh_examples import SCENARIOS, meshes
 
 from mesh_fixtures import patience
+from mesh_fixtures.addresses import IPNetwork
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.kind.boot import reason, with_context
 from mesh_fixtures.lab.kind.configuration import (
@@ -39,7 +40,7 @@ def test_pod_and_service_cidrs_overlap_neither_each_other_nor_the_container_netw
     if subnet.prefixlen == 8 and subnet.network_address == IPv4Address("10.0.0.0"):
         return
     addresses = addresses_beside(scenario, subnet)
-    ranges = [subnet]
+    ranges: list[IPNetwork] = [subnet]
     for cluster in addresses.clusters.values():
         ranges += [cluster.pod_cidr, cluster.service_cidr]
     for position, one in enumerate(ranges):
@@ -62,7 +63,8 @@ def test_pools_are_apart_and_leave_the_lower_half_to_containers(
     assert len(found) == len(scenario.clusters)
     middle = subnet[subnet.num_addresses // 2]
     for pool in found:
-        assert middle <= pool.first <= pool.last < subnet.broadcast_address
+        first, last = int(pool.first), int(pool.last)
+        assert int(middle) <= first <= last < int(subnet.broadcast_address)
     for position, pool in enumerate(found):
         assert not any(other.first in pool or other.last in pool for other in found[position + 1 :])
 

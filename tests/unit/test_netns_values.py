@@ -146,7 +146,7 @@ def test_node_description_loads_the_rules_before_any_service() -> None:
 
 
 def test_dns_has_no_upstream() -> None:
-    manifests = dns_manifests("coredns", IPv4Address("10.0.0.10"), "corp.test")
+    manifests = dns_manifests("coredns", [IPv4Address("10.0.0.10")], "corp.test")
     corefile = next(m for m in manifests if m["kind"] == "ConfigMap")["data"]["Corefile"]
     assert "forward" not in corefile
     assert "kubernetes corp.test in-addr.arpa" in corefile

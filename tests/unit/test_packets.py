@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from fake_kube import result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.probe.network import (
     OVERHEAD,
     SIZES,
@@ -29,7 +31,7 @@ def of_mtu(mtu: int, sizes: tuple[int, ...] = SIZES) -> list[SentPacket]:
 
 def test_what_ends_before_its_time_has_arrived() -> None:
     printed = "0 248 0.001\n28 1148 0.001000\n52 548 0,001\n28 900 0.000000\ncurl: error\n"
-    assert read_sent(result(printed)) == (
+    assert read_sent(result(printed), "http://10.0.0.1/") == (
         SentPacket(248 + OVERHEAD, True),
         SentPacket(548 + OVERHEAD, True),
         SentPacket(1148 + OVERHEAD, False),
@@ -75,15 +77,26 @@ class _Answering(BaseHTTPRequestHandler):
         pass
 
 
+def test_packets_of_ipv6_have_longer_headers() -> None:
+    (sent,) = read_sent(result("0 248 0.001\n"), "http://[fd00::1]:15021/")
+    assert sent == SentPacket(248 + OVERHEAD + 20, True)
+
+
+class _OfIpv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_packets_are_of_the_size_that_is_wanted() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_packets_are_of_the_size_that_is_wanted(host: str) -> None:
     wanted = (*SIZES, *between(1180, 1230, 12))
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answering) as server:
+    made = _OfIpv6 if ":" in host else ThreadingHTTPServer
+    with made((host, 0), _Answering) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        url = f"http://127.0.0.1:{server.server_port}/healthz/ready"
+        url = f"http://{with_port(host, server.server_port)}/healthz/ready"
         argv = sizes_argv(url, wanted, seconds=5)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
         server.shutdown()
-    assert read_sent(result(done.stdout)) == tuple(
+    assert read_sent(result(done.stdout), url) == tuple(
         SentPacket(size, True) for size in sorted({*wanted})
     )

@@ -180,10 +180,13 @@ def test_the_shipped_scenarios_are_complete() -> None:
     assert list(MORE) == [
         "external-control-plane",
         "four-networks",
+        "multi-primary-multi-network-dual-stack",
+        "multi-primary-multi-network-ipv6",
         "multi-primary-multi-network-mcs",
         "multi-primary-multi-network-revision",
         "multi-primary-revision",
         "primary-remote-and-primary",
+        "primary-remote-ipv6",
         "primary-remote-multi-network-mcs",
         "primary-remote-multi-network-revision",
         "primary-remote-revision",

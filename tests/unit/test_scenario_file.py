@@ -128,6 +128,21 @@ def test_localities_are_written_as_they_are_read(tmp_path: Path) -> None:
         ("nodes: 2", "nodes: 2, nodes: 3", "clusters[1].nodes", "each key once"),
         ("title: Two", "title: Two\ntitle: Three", "title", "again in line 2, first in line 1"),
         ("title: Two", "title: Two\nid: two", "id", "the file name is the id"),
+        (
+            "title: Two",
+            "title: Two\nipFamilies: IPv6",
+            "ipFamilies",
+            "a list of IPv4, IPv6 or both",
+        ),
+        ("title: Two", "title: Two\nipFamilies: []", "ipFamilies", "a list of IPv4, IPv6 or both"),
+        ("title: Two", "title: Two\nipFamilies: [ipv6]", "ipFamilies[0]", "'IPv4' or 'IPv6'"),
+        ("title: Two", "title: Two\nipFamilies: [IPv6, IPv6]", "ipFamilies[1]", "each family once"),
+        (
+            "title: Two",
+            "title: Two\nipFamilies: [IPv6]",
+            "clusters[0].podCIDR",
+            "no such key where `ipFamilies` is without IPv4",
+        ),
     ],
 )
 def test_refused_with_key_path(tmp_path: Path, old: str, new: str, path: str, said: str) -> None:

@@ -15,8 +15,8 @@ SOURCE: Final = Path(__file__).parents[2] / PACKAGE
 FLOORS: Final = (
     # what knows nothing else of the package
     (
-        *("", "certificates", "charts", "errors", "guide", "images", "interruption", "journal"),
-        *("ownership", "parallel", "patience", "retries", "strict_yaml", "suite"),
+        *("", "addresses", "certificates", "charts", "errors", "guide", "images", "interruption"),
+        *("journal", "ownership", "parallel", "patience", "retries", "strict_yaml", "suite"),
     ),
     ("options", "progress", "runner", "scenario", "supported"),
     ("options_file", "records"),

@@ -131,7 +131,7 @@ def test_asks_in_sleeps_own_container() -> None:
     assert argv[:2] == ["sh", "-c"]
     assert argv[4:6] == ["7", "2.5"]
     assert argv[-3:-1] == ["http://helloworld.sample:5000/hello", "2"]
-    assert argv[-1].startswith("http://127.0.0.1:15000/clusters?format=json&filter=")
+    assert argv[-1].startswith("http://localhost:15000/clusters?format=json&filter=")
     assert seen.by_proxy is None
     assert str(seen.source) == (
         "kubectl --context=cluster1 -n sample exec sleep-1 -c sleep -- "

@@ -57,7 +57,7 @@ class FakeView:
 
     @property
     def lab(self) -> Any:
-        cluster = SimpleNamespace(load_balancer_pool=self.pool)
+        cluster = SimpleNamespace(pools=() if self.pool is None else (self.pool,))
         clusters = dict.fromkeys(self.kube, cluster)
         return SimpleNamespace(clusters=clusters, external=self.external)
 

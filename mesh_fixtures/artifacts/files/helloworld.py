@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -29,4 +30,5 @@ def stop(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
-    app.run(host="0.0.0.0", port=5000, threaded=True)  # noqa: S104
+    every_address = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    app.run(host=every_address, port=5000, threaded=True)

@@ -105,7 +105,7 @@ def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
             ClusterFacts(
                 name=name,
                 api_server=view.kube[name].cluster.api_server or "",
-                pool=str(view.kube[name].cluster.load_balancer_pool or ""),
+                pool=", ".join(map(str, view.kube[name].cluster.pools)),
             ),
             **parts[name],
         )

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mesh_fixtures.addresses import split_port, with_port
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import (
     ISTIOD_TLS,
@@ -38,7 +39,6 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.network import (
-    OVERHEAD,
     READY_PATH,
     SIZES,
     Attempt,
@@ -46,6 +46,7 @@ from mesh_fixtures.probe.network import (
     between,
     bounds,
     curl,
+    overhead,
     read_attempts,
     read_sent,
     sizes_argv,
@@ -99,7 +100,7 @@ class Target:
     @property
     def url(self) -> str:
         scheme = "https" if self.by_tls else "http"
-        return f"{scheme}://{self.address}:{self.port}{READY_PATH}"
+        return f"{scheme}://{with_port(self.address, self.port)}{READY_PATH}"
 
 
 _Ask = Callable[[KubeClient, facts.Pod, tuple[Target, ...]], tuple[Any, ...]]
@@ -235,7 +236,7 @@ def _of_istiod(cluster: ClusterFacts, usual: str) -> Iterator[Target]:
     if not discoveries and cluster.discovery:
         discoveries = [usual]
     for discovery in dict.fromkeys(discoveries):
-        host, _, port = discovery.rpartition(":")
+        host, port = split_port(discovery)
         if host and port.isdigit():
             yield Target("istiod", "", host, int(port), FEW)
             yield Target(ISTIOD_TLS, "", host, int(port), FEW)
@@ -277,19 +278,20 @@ def _sized(
 
 def _narrowed(kube: KubeClient, pod: facts.Pod, target: Target) -> PacketSizes | None:
     seconds = patient(SIZED_SECONDS)
-    url = f"http://{target.address}:{target.port}{READY_PATH}"
+    url = f"http://{with_port(target.address, target.port)}{READY_PATH}"
 
     def tried(sizes: Sequence[int]) -> tuple[int, int] | None:
         argv = sizes_argv(url, sizes, seconds=seconds)
         timeout = seconds + patient(_MARGIN_SECONDS)
-        return bounds(read_sent(kube.exec(pod.namespace, pod.name, _container(pod), argv, timeout)))
+        done = kube.exec(pod.namespace, pod.name, _container(pod), argv, timeout)
+        return bounds(read_sent(done, url))
 
     found = tried(SIZES)
     if found is not None:
         found = tried(between(*found, _NARROWER))  # seen twice, it is not chance
     if found is None:
         return None
-    padding = found[1] - OVERHEAD
+    padding = found[1] - overhead(url)
     source = (
         f"kubectl --context={kube.name} -n {pod.namespace} exec {pod.name} -c {_container(pod)} -- "
         f"sh -c 'curl -v -m {seconds:g} -H X-Padding:$(printf %{padding}s | tr \" \" x) {url}'"
@@ -305,7 +307,7 @@ def _tried(kube: KubeClient, pod: facts.Pod, targets: tuple[Target, ...]) -> tup
     """
     first = _connected(kube, pod, targets)
     doubtful = {each.target for each in first if each.prompt < each.attempts}
-    again = tuple(each for each in targets if f"{each.address}:{each.port}" in doubtful)
+    again = tuple(each for each in targets if with_port(each.address, each.port) in doubtful)
     second = _connected(kube, pod, again) if again else ()
     newer = {each.target: each for each in second}
     return tuple(newer.get(each.target, each) for each in first)

@@ -6,8 +6,8 @@ Source: Istio, Install Primary-Remote.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import AddressValueError, IPv4Address
 
+from mesh_fixtures.addresses import parsed
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
 from mesh_fixtures.diagnosis.rules import cluster_access
@@ -196,12 +196,8 @@ def discovery_address(case: Case) -> Iterator[Cause]:
 
 
 def is_address(text: str) -> bool:
-    """Whether a target is an IPv4 address, and no host name."""
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+    """Whether a target is an IP address, and no host name."""
+    return parsed(text) is not None
 
 
 def _leads_to_istiod(case: Case, spec: ClusterSpec, addresses: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
@@ -386,7 +387,7 @@ def _server_of(case: Case, cluster: str) -> str:
 
 def _target(server: str) -> str:
     url = urlsplit(server)
-    return f"{url.hostname}:{url.port or 443}"
+    return with_port(url.hostname, url.port or 443)
 
 
 def _is_loopback(server: str) -> bool:

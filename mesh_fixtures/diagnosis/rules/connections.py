@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach
 from mesh_fixtures.diagnosis.facts import Path, Traffic
 
@@ -123,10 +124,10 @@ def large_packets(case: Case) -> Iterator[Cause]:
             SIZES,
             (each.client, each.server),
             f"packets of {each.lost} bytes or more get lost from {each.client} to {each.server} "
-            f"({each.address}:{each.port}), and those of up to {each.carried} bytes arrive",
+            f"({each.target}), and those of up to {each.carried} bytes arrive",
             (
                 Evidence(
-                    f"from {each.client}: no answer to any request to {each.address}:{each.port} "
+                    f"from {each.client}: no answer to any request to {each.target} "
                     f"in IP packets of {each.lost} bytes or more, and answers to all of up to "
                     f"{each.carried} bytes",
                     each.source,
@@ -166,7 +167,7 @@ def _lost_on_the_way(case: Case, server: str) -> int:
         endpoint.errors
         for traffic in case.facts.traffic
         for endpoint in traffic.endpoints
-        if endpoint.target.rpartition(":")[0] in pods
+        if target_host(endpoint.target) in pods
         or (server and _gateway_at(case, endpoint.target) == server)
     )
     own = sum(each.errors for each in case.facts.served if each.server == server)
@@ -178,10 +179,10 @@ def _gateway_at(case: Case, target: str) -> str:
     Service; empty when it is none's.
     """
     for each in case.advertised:
-        if target == f"{each.address}:{each.port}" and each.cluster in case.facts.clusters:
+        if target == with_port(each.address, each.port) and each.cluster in case.facts.clusters:
             return each.cluster
     for name, facts in case.facts.clusters.items():
-        if target.rpartition(":")[0] in facts.gateway_addresses:
+        if target_host(target) in facts.gateway_addresses:
             return name
     return ""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
 from mesh_fixtures.diagnosis.rules import cluster_health
@@ -355,7 +356,7 @@ def _failed_connections(
     """The same, as the client's own proxy saw it."""
     client = case.facts.clusters[cluster].client
     for each in (client.endpoints or ()) if client else ():
-        if client and each.failed and each.target in {f"{address}:{port}" for port in ports}:
+        if client and each.failed and each.target in {with_port(address, port) for port in ports}:
             yield Evidence(f"Sleep's proxy in {cluster}: {each}", client.source)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from mesh_fixtures.addresses import target_host
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
 from mesh_fixtures.probe.service_scopes import (
@@ -190,4 +191,4 @@ def _knows_others(case: Case, cluster: str) -> bool:
     facts = case.facts.clusters[cluster]
     known = (facts.client.endpoints or ()) if facts.client else ()
     own = {pod.ip for pod in facts.pods_in(case.samples, {"app": "helloworld"})}
-    return any(each.target.rpartition(":")[0] not in own for each in known)
+    return any(target_host(each.target) not in own for each in known)

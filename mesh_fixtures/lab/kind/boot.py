@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from mesh_fixtures.addresses import IPNetwork
 from mesh_fixtures.contract import AddressPool, Cluster, Node
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab import load_balancer
@@ -231,7 +232,7 @@ def _join(
             if boot.scenario.same_network(cluster, other.name)
             for node in nodes[other.name]
         ]
-        others: list[IPv4Network] = [
+        others: list[IPNetwork] = [
             addresses.clusters[other.name].pod_cidr
             for other in boot.scenario.clusters
             if not boot.scenario.same_network(cluster, other.name)

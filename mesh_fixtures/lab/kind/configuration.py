@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from mesh_fixtures import patience
+from mesh_fixtures.addresses import IPNetwork
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import LabError, ScenarioError
 from mesh_fixtures.lab.addressing import (
@@ -19,7 +20,7 @@ from mesh_fixtures.lab.addressing import (
     pool_of,
 )
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import CLUSTER_DOMAIN, Scenario
+from mesh_fixtures.scenario import CLUSTER_DOMAIN, IPV4_ONLY, Scenario
 
 API_SERVER_PORT: Final = 6443
 """Where kind's control planes listen inside the container network."""
@@ -73,6 +74,13 @@ def require_fit(scenario: Scenario) -> None:
                 where=f"scenario {scenario.id}",
                 remedy="leave `cidr` out, or use --mesh-provider netns",
             )
+    if scenario.ip_families != IPV4_ONLY:
+        raise ScenarioError(
+            wanted="addresses of IPv4 only: the network of kind's nodes has no others",
+            seen=f"ipFamilies: {', '.join(scenario.ip_families)}",
+            where=f"scenario {scenario.id}",
+            remedy="use --mesh-provider netns",
+        )
     for cluster in scenario.clusters:
         host = cluster_name(_ANY_LAB, cluster.name) + _LONGEST_SUFFIX
         if len(host) > _LONGEST_HOST_NAME:
@@ -103,7 +111,7 @@ def addresses_beside(scenario: Scenario, subnet: IPv4Network) -> LabAddresses:
     )
 
 
-def _ranges(addresses: LabAddresses) -> Iterator[IPv4Network]:
+def _ranges(addresses: LabAddresses) -> Iterator[IPNetwork]:
     for cluster in addresses.clusters.values():
         yield cluster.pod_cidr
         yield cluster.service_cidr
@@ -176,7 +184,7 @@ def routes(node: NodeNetwork, others: Sequence[NodeNetwork]) -> list[tuple[str, 
     ]
 
 
-def filters(own: IPv4Network, others: Sequence[IPv4Network]) -> list[tuple[str, ...]]:
+def filters(own: IPNetwork, others: Sequence[IPNetwork]) -> list[tuple[str, ...]]:
     """Commands that make a node drop what goes between its cluster's pods and another network's.
 
     Load balancers and API servers of the other network stay reachable.

@@ -20,6 +20,7 @@ from urllib.request import getproxies_environment
 
 import yaml
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig import FORM, IN_CLUSTER
@@ -219,8 +220,10 @@ def _of_service_account(reference: Reference) -> dict[str, Any]:
                 "give the pod a serviceAccountName, leave out automountServiceAccountToken: false, "
                 "and let securityContext.fsGroup be a group of the container's user",
             )
-    address = f"[{host}]" if ":" in host else host
-    cluster = {"server": f"https://{address}:{port}", "certificate-authority": str(authority)}
+    cluster = {
+        "server": f"https://{with_port(host, port)}",
+        "certificate-authority": str(authority),
+    }
     return _config(reference.cluster, _through_proxy(cluster), {"tokenFile": str(token)})
 
 

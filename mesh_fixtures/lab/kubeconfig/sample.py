@@ -178,11 +178,13 @@ def manifests(
 ) -> Sequence[Json]:
     """What a cluster gets, in the order of making."""
     spec = scenario.cluster(cluster)
-    texts = [service_manifest()]
+    dual_stack = scenario.is_dual_stack
+    texts = [service_manifest(dual_stack=dual_stack)]
     if scenario.has_choice_behind_gateway and cluster in scenario.config_clusters:
         texts.append(fresh_connections_manifest(namespace, cluster_domain=cluster_domain))
     if scenario.dns_proxying:
-        texts.append(named_services_manifest(scenario.position(cluster)))
+        position = scenario.position(cluster)
+        texts.append(named_services_manifest(position, dual_stack=dual_stack))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
     return [pods.applied(item) if _is_deployment(item) else item for item in items]

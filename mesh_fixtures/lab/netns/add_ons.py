@@ -49,7 +49,7 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
     would refuse it until it serves.
     """
     metallb = [m for m in yaml.safe_load_all(artifacts.metallb_manifest.read_text()) if m]
-    dns = dns_manifests(artifacts.coredns_image, cluster.dns_service, cluster.domain)
+    dns = dns_manifests(artifacts.coredns_image, cluster.dns_services, cluster.domain)
     everything = [*metallb, *dns]
     definitions = _of_kinds(everything, ["CustomResourceDefinition"])
     own = [
@@ -67,7 +67,7 @@ def add_ons(artifacts: Artifacts, cluster: ClusterAddresses) -> AddOns:
         of_cluster=(
             *own,
             *workloads,
-            *load_balancer.pool_manifests(cluster.pool),
+            *load_balancer.pool_manifests(*cluster.pools),
             *webhooks,
         ),
     )
@@ -82,10 +82,10 @@ def node_manifest(node: NodeAddresses) -> Manifest:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": node.name, "labels": labels | locality_labels(node.locality)},
-        "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [str(node.pod_cidr)]},
+        "spec": {"podCIDR": str(node.pod_cidr), "podCIDRs": [*map(str, node.pod_cidrs)]},
         "status": {
             "addresses": [
-                {"type": "InternalIP", "address": str(node.address)},
+                *({"type": "InternalIP", "address": str(each)} for each in node.addresses),
                 {"type": "Hostname", "address": node.name},
             ]
         },

@@ -6,16 +6,17 @@ import http.client
 import shutil
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
-from mesh_fixtures.lab.booted import Boot
+from mesh_fixtures.lab.booted import Boot, Kubectl
 from mesh_fixtures.lab.netns import cgroups, launch, network
-from mesh_fixtures.lab.netns.add_ons import add_ons
+from mesh_fixtures.lab.netns.add_ons import Manifest, add_ons
 from mesh_fixtures.lab.netns.components import REQUEST_SECONDS, NodeService, services_of
 from mesh_fixtures.lab.netns.node_files import ClusterKeys, write_node, write_router
 from mesh_fixtures.lab.pki import kubeconfig
@@ -68,11 +69,29 @@ def start(boot: NetnsBoot, etcd: Path) -> dict[str, int]:
         with boot.progress.phase("add-ons", cluster):
             parts = add_ons(boot.artifacts, boot.addresses.clusters[cluster])
             kubectl = boot.kubectl(cluster)
-            kubectl.apply(parts.nodes)
+            register(kubectl, parts.nodes)
             kubectl.create(parts.of_cluster)
 
     boot.on_every_cluster(await_cluster, all_or_nothing=True)
     return ports
+
+
+def register(kubectl: Kubectl, nodes: Sequence[Manifest]) -> None:
+    """Make nodes what the lab decides of them, whether their kubelets have made them or not.
+
+    In dual stack they have two addresses of one type, which only a new object may have: by the type
+    of an address, an apply finds the one that it changes.
+
+    Raises:
+        LabError: one was refused.
+    """
+    of_one_family = [node for node in nodes if len(node["spec"]["podCIDRs"]) == 1]
+    of_both = [node for node in nodes if node not in of_one_family]
+    if of_both:
+        with suppress(LabError):  # some are there; for any other reason, the next call fails too
+            kubectl.create(of_both)
+    decided = [{key: node[key] for key in node if key != "status"} for node in of_both]
+    kubectl.apply([*of_one_family, *decided])
 
 
 def start_bare(boot: NetnsBoot) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import yaml
 
-from mesh_fixtures.lab.addressing import ClusterAddresses, NodeAddresses, locality_labels
+from mesh_fixtures.addresses import with_port
+from mesh_fixtures.lab.addressing import (
+    ClusterAddresses,
+    NetworkAddresses,
+    NodeAddresses,
+    locality_labels,
+)
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, NODE_INTERFACE
 
 CONFIGURATION = "/etc/kubernetes"
@@ -127,7 +134,7 @@ def services_of(
     labels = locality_labels(node.locality)
     ready = _api_server_ready("127.0.0.1" if on_control_plane else cluster.control_plane.address)
     # Before kube-proxy's rules are there, a pod's connection to a service would hang for long.
-    services_translated = f"tcp://{cluster.kubernetes_service}:443"
+    services_translated = f"tcp://{with_port(cluster.kubernetes_service, 443)}"
     worker = (
         _service("containerd", "containerd", "--config", f"{CONFIGURATION}/containerd.toml"),
         _service(
@@ -136,7 +143,7 @@ def services_of(
             f"--config={CONFIGURATION}/kubelet.yaml",
             f"--kubeconfig={CONFIGURATION}/kubelet.conf",
             f"--hostname-override={node.name}",
-            f"--node-ip={node.address}",
+            f"--node-ip={_listed(node.addresses)}",
             "--node-labels=" + ",".join(f"{k}={v}" for k, v in labels.items()),
             wants=(ready, f"unix://{CONTAINERD_SOCKET}", services_translated),
         ),
@@ -176,7 +183,7 @@ def _control_plane_services(
             f"--etcd-servers=http://{_ETCD}",
             f"--advertise-address={cluster.control_plane.address}",
             f"--secure-port={API_SERVER_PORT}",
-            f"--service-cluster-ip-range={cluster.service_cidr}",
+            f"--service-cluster-ip-range={_listed(cluster.service_cidrs)}",
             f"--tls-cert-file={pki}/apiserver.crt",
             f"--tls-private-key-file={pki}/apiserver.key",
             f"--client-ca-file={pki}/ca.crt",
@@ -221,7 +228,11 @@ def _control_plane_services(
 
 
 def _api_server_ready(host: object) -> str:
-    return f"https://{host}:{API_SERVER_PORT}/readyz"
+    return f"https://{with_port(host, API_SERVER_PORT)}/readyz"
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ",".join(map(str, values))
 
 
 def _service(name: str, *argv: str, wants: tuple[str, ...] = ()) -> NodeService:
@@ -259,7 +270,7 @@ disabled_plugins = [{disabled}]
 
 
 def cni_configuration(node: NodeAddresses) -> str:
-    """JSON of the node's CNI network: a bridge over the node's part of the pod CIDR."""
+    """JSON of the node's CNI network: a bridge over the node's parts of the pod CIDRs."""
     return json.dumps(
         {
             "cniVersion": "0.4.0",
@@ -273,7 +284,7 @@ def cni_configuration(node: NodeAddresses) -> str:
                     "hairpinMode": True,
                     "ipam": {
                         "type": "host-local",
-                        "ranges": [[{"subnet": str(node.pod_cidr)}]],
+                        "ranges": [[{"subnet": str(each)}] for each in node.pod_cidrs],
                     },
                 },
                 {"type": "portmap", "capabilities": {"portMappings": True}},
@@ -327,7 +338,7 @@ def kube_proxy_configuration(cluster: ClusterAddresses, node: NodeAddresses) -> 
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "clientConnection": {"kubeconfig": f"{CONFIGURATION}/kube-proxy.conf"},
-            "clusterCIDR": str(cluster.pod_cidr),
+            "clusterCIDR": _listed(cluster.pod_cidrs),
             "conntrack": {"maxPerCore": 0},
             "hostnameOverride": node.name,
             "mode": "iptables",
@@ -355,10 +366,37 @@ MACHINE_TUNABLES = {
     "vm/panic_on_oom": "0",
 }
 
-NODE_SYSCTLS = {
+_OF_IPV4_NODE: Final = {
     # Replies between pods on one node pass the bridge; service addresses are translated there too.
     "net/bridge/bridge-nf-call-iptables": "1",
-    "net/ipv4/ip_forward": "1",
     f"net/ipv4/conf/{NODE_INTERFACE}/rp_filter": "0",
 }
-ROUTER_SYSCTLS = {"net/ipv4/ip_forward": "1"}
+_OF_IPV6_NODE: Final = {
+    "net/bridge/bridge-nf-call-ip6tables": "1",
+    # Addresses of the bridge of pods are used at once, as nothing else can have them.
+    "net/ipv6/conf/default/accept_dad": "0",
+}
+_FORWARDING: Final[Mapping[int, Mapping[str, str]]] = {
+    4: {"net/ipv4/ip_forward": "1"},
+    # A machine may turn the family off where a network namespace is new.
+    6: {"net/ipv6/conf/all/disable_ipv6": "0", "net/ipv6/conf/all/forwarding": "1"},
+}
+
+
+def node_sysctls(cluster: ClusterAddresses) -> dict[str, str]:
+    """Settings of a node's network namespace, by their paths below /proc/sys."""
+    own = _OF_IPV4_NODE
+    if any(cidr.version == 6 for cidr in cluster.pod_cidrs):
+        own = own | _OF_IPV6_NODE
+    return own | router_sysctls(cluster.network)
+
+
+def router_sysctls(network: NetworkAddresses) -> dict[str, str]:
+    """Those of the router's.
+
+    Args:
+        network: any, as all have addresses of the same families.
+    """
+    return {
+        path: value for cidr in network.cidrs for path, value in _FORWARDING[cidr.version].items()
+    }

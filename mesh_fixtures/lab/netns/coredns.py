@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import Sequence
 from typing import Any
+
+from mesh_fixtures.addresses import IPAddress
 
 _NAME = "coredns"
 _NAMESPACE = "kube-system"
@@ -21,12 +23,12 @@ _COREFILE = """\
 """
 
 
-def dns_manifests(image: str, address: IPv4Address, domain: str) -> list[dict[str, Any]]:
+def dns_manifests(image: str, addresses: Sequence[IPAddress], domain: str) -> list[dict[str, Any]]:
     """CoreDNS without an upstream, because nothing in a lab reaches the outside.
 
     Args:
         image: CoreDNS with at least the plugins of the Corefile.
-        address: ClusterIP of the Service `kube-dns`.
+        addresses: ClusterIPs of the Service `kube-dns`, the primary family's first.
         domain: of the cluster.
     """
     metadata = {"name": _NAME, "namespace": _NAMESPACE}
@@ -69,7 +71,8 @@ def dns_manifests(image: str, address: IPv4Address, domain: str) -> list[dict[st
             "kind": "Service",
             "metadata": {"name": "kube-dns", "namespace": _NAMESPACE, "labels": _LABELS},
             "spec": {
-                "clusterIP": str(address),
+                "clusterIP": str(addresses[0]),
+                **_dual_stack(addresses),
                 "selector": _LABELS,
                 "ports": [
                     {"name": "dns", "port": 53, "protocol": "UDP"},
@@ -87,6 +90,12 @@ def dns_manifests(image: str, address: IPv4Address, domain: str) -> list[dict[st
             },
         },
     ]
+
+
+def _dual_stack(addresses: Sequence[IPAddress]) -> dict[str, Any]:
+    if len(addresses) == 1:
+        return {}
+    return {"clusterIPs": [*map(str, addresses)], "ipFamilyPolicy": "RequireDualStack"}
 
 
 def _pod(image: str) -> dict[str, Any]:

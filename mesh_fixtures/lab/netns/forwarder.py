@@ -4,6 +4,8 @@ The listening sockets belong to the machine's loopback; they are inherited by th
 runs inside the lab's router namespace, so the connections that it opens start there.
 
 Usage: python forwarder.py DESCRIPTOR=HOST:PORT ...
+
+A HOST of IPv6 is in brackets.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ async def _main(arguments: list[str]) -> None:
             descriptor, target = argument.split("=")
             host, port = target.rsplit(":", 1)
             listener = socket.socket(fileno=int(descriptor))
-            tasks.create_task(_serve(listener, host, int(port)))
+            tasks.create_task(_serve(listener, host.strip("[]"), int(port)))
 
 
 if __name__ == "__main__":

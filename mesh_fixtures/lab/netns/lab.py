@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mesh_fixtures import records, runner
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.artifacts.helm import HelmInstall
 from mesh_fixtures.contract import Cluster, EndedService, Tools
@@ -128,11 +129,12 @@ def _clusters(booting: NetnsBoot) -> dict[str, Cluster]:
             name=cluster.name,
             network=cluster.network.name,
             kubeconfig=booting.kubeconfig_of(cluster.name),
-            api_server=f"https://{cluster.control_plane.address}:{API_SERVER_PORT}",
+            api_server=f"https://{with_port(cluster.control_plane.address, API_SERVER_PORT)}",
             pod_cidr=cluster.pod_cidr,
             service_cidr=cluster.service_cidr,
             nodes=tuple(node.as_node() for node in cluster.nodes),
             load_balancer_pool=cluster.pool,
+            second_pool=next(iter(cluster.pools[1:]), None),
         )
         for cluster in booting.addresses.clusters.values()
     }

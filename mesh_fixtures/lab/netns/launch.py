@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mesh_fixtures import runner
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import Journal, JournalEntry
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT
@@ -106,7 +107,7 @@ def start_forwarder(
     listeners = {name: socket.create_server(("127.0.0.1", 0)) for name in targets}
     try:
         arguments = [
-            f"{listeners[name].fileno()}={target}:{API_SERVER_PORT}"
+            f"{listeners[name].fileno()}={with_port(target, API_SERVER_PORT)}"
             for name, target in targets.items()
         ]
         with log.open("wb") as output:

@@ -33,6 +33,9 @@ _MODULES = ("br_netfilter", "overlay")
 _PROC = Path("/proc")
 _BRIDGE = "sys/net/bridge"
 _MODPROBE_DEADLINE = 20.0
+_TRANSLATION = Path(__file__).with_name("ipv6_translation.py")
+_TRANSLATION_DEADLINE = 20.0
+_IPV6_IMPACT = "a topology with IPv6 in `ipFamilies`"
 
 _SMALLEST_LAB = 2
 """Nodes."""
@@ -58,6 +61,35 @@ def problems(nodes: int = _SMALLEST_LAB) -> list[Problem]:
             found.append(Problem(f"the program {program}", f"apt-get install -y {package}"))
     found += control_group_problems()
     return [*found, *module_problems(), *inotify.problems(nodes, _WATCHERS_OF_NODE)]
+
+
+def ipv6_problems(proc: Path = _PROC) -> list[Problem]:
+    """What is missing on this machine for labs of IPv6, and for nothing else, as far as that shows
+    at a glance; nothing is changed.
+
+    Args:
+        proc: where the kernel says what it has.
+    """
+    if (proc / "sys/net/ipv6").is_dir():
+        return []
+    remedy = "start the kernel without ipv6.disable=1, or one that has IPv6"
+    return [Problem("IPv6 in the kernel", remedy, impact=_IPV6_IMPACT)]
+
+
+def ipv6_translation_problems() -> list[Problem]:
+    """The same, found by having the kernel translate addresses in a network namespace that is gone
+    then; the kernel may load modules for it.
+    """
+    done = runner.run(
+        ["unshare", "--net", sys.executable, "-I", str(_TRANSLATION)],
+        seconds=patient(_TRANSLATION_DEADLINE),
+    )
+    if done.status == 0:
+        return []
+    last = (done.errors.strip().splitlines() or [done.trouble])[-1]
+    remedy = "modprobe nf_tables nft_chain_nat, on the machine itself if this is a container"
+    wanted = "translation of IPv6 addresses by nftables in the kernel"
+    return [Problem(wanted, remedy, seen=last, impact=_IPV6_IMPACT)]
 
 
 def control_group_problems(mount: Path = cgroups.MOUNT) -> list[Problem]:
@@ -102,13 +134,16 @@ def module_problems() -> list[Problem]:
     ]
 
 
-def require_machine(nodes: int) -> None:
-    """Check `problems`.
+def require_machine(nodes: int, *, ipv6: bool = False) -> None:
+    """Check `problems`; where labs are to have IPv6, `ipv6_problems` and
+    `ipv6_translation_problems`, too.
 
     Raises:
         MachineError: there is one.
     """
     found = problems(nodes)
+    if ipv6 and not found:
+        found = ipv6_problems() or ipv6_translation_problems()
     if found:
         raise MachineError(
             wanted="a machine that can run the embedded lab",

@@ -6,12 +6,14 @@ and every node has one link to its network. Nothing is made in the machine's own
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv4Network
+import socket
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import pyroute2
 from pyroute2 import IPRoute, netns
 
+from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NetworkAddresses
 from mesh_fixtures.patience import patient
@@ -56,26 +58,30 @@ def build_networks(
                 _join(
                     namespace, NODE_INTERFACE, network_namespace(lab, network.name), f"port{port}"
                 )
-                _configure(namespace, NODE_INTERFACE, f"{node.address}/{network.cidr.prefixlen}")
+                _configure(namespace, NODE_INTERFACE, node.addresses, network.cidrs)
                 port += 1
     for cluster in addresses.clusters.values():
         for node in cluster.nodes:
             with inside(node_namespace(lab, node.name)) as routes:
                 # Service addresses need a route before they are translated.
-                routes.route("add", dst="default", gateway=str(cluster.network.gateway))
+                for gateway in cluster.network.gateways:
+                    family = _FAMILIES[gateway.version]
+                    routes.route("add", dst="default", gateway=str(gateway), family=family)
                 for destination, via in pod_routes(addresses, cluster, node.name):
-                    routes.route("add", dst=str(destination), gateway=via)
+                    family = _FAMILIES[destination.version]
+                    routes.route("add", dst=str(destination), gateway=via, family=family)
 
 
 def pod_routes(
     addresses: LabAddresses, cluster: ClusterAddresses, node: str
-) -> list[tuple[IPv4Network, str]]:
+) -> list[tuple[IPNetwork, str]]:
     """Routes of a node to the pods of every other node on its network: (destination, next hop)."""
     return [
-        (other.pod_cidr, str(other.address))
+        (pod_cidr, str(address))
         for neighbour in addresses.clusters_on(cluster.network.name)
         for other in neighbour.nodes
         if other.name != node
+        for pod_cidr, address in zip(other.pod_cidrs, other.addresses, strict=True)
     ]
 
 
@@ -84,22 +90,20 @@ def router_rules(addresses: LabAddresses) -> str:
 
     The rest is dropped before routing: no answer, as on networks without a path.
     """
-    api_servers = ", ".join(str(c.control_plane.address) for c in addresses.clusters.values())
-    pools = ", ".join(str(c.pool) for c in addresses.clusters.values())
-    return f"""\
-table ip lab {{
-  set api_servers {{ type ipv4_addr; elements = {{ {api_servers} }} }}
-  set load_balancers {{ type ipv4_addr; flags interval; elements = {{ {pools} }} }}
-  chain between_networks {{
-    type filter hook prerouting priority filter; policy drop;
-    iifname "lo" accept
-    ct state established,related accept
-    ip daddr @api_servers tcp dport {API_SERVER_PORT} accept
-    ip daddr @load_balancers accept
-    counter comment "dropped between networks"
-  }}
-}}
-"""
+    clusters = addresses.clusters.values()
+    api_servers = [one for each in clusters for one in each.control_plane.addresses]
+    pools = [one for each in clusters for one in each.pools]
+    return "".join(
+        _ROUTER_RULES.format(
+            table=_TABLES[version],
+            type=_TYPES[version],
+            api_servers=", ".join(str(each) for each in api_servers if each.version == version),
+            pools=", ".join(str(each) for each in pools if each.first.version == version),
+            port=API_SERVER_PORT,
+            neighbours=_NEIGHBOURS if version == _IPV6 else "",
+        )
+        for version in sorted({each.version for each in api_servers})
+    )
 
 
 def node_rules(addresses: LabAddresses, cluster: ClusterAddresses) -> str:
@@ -107,22 +111,66 @@ def node_rules(addresses: LabAddresses, cluster: ClusterAddresses) -> str:
 
     Service addresses never leave a node; without kube-proxy's rules they are refused at once.
     """
-    pods = ", ".join(str(c.pod_cidr) for c in addresses.clusters_on(cluster.network.name))
-    return f"""\
-table ip lab {{
+    neighbours = addresses.clusters_on(cluster.network.name)
+    return "".join(
+        _NODE_RULES.format(
+            table=_TABLES[own.version],
+            own=own,
+            pods=", ".join(str(each.pod_cidrs[at]) for each in neighbours),
+            services=cluster.service_cidrs[at],
+            interface=NODE_INTERFACE,
+            tcp=_TCP[own.version],
+        )
+        for at, own in enumerate(cluster.pod_cidrs)
+    )
+
+
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_IPV6: Final = 6
+_TABLES: Final = {4: "ip", 6: "ip6"}
+_TYPES: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
+_TCP: Final = {4: "ip protocol tcp", 6: "meta l4proto tcp"}
+_NODAD: Final = 0x02
+"""A flag of an address of IPv6: it is used at once, as nothing else can have it (Linux:
+`include/uapi/linux/if_addr.h`, IFA_F_NODAD)."""
+
+_NEIGHBOURS: Final = """\
+    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, \
+mld-listener-query, mld-listener-report, mld2-listener-report } accept
+"""
+"""By which hosts of IPv6 find each other on a link, as those of IPv4 by ARP (RFC 4861)."""
+
+_ROUTER_RULES: Final = """\
+table {table} lab {{
+  set api_servers {{ type {type}; elements = {{ {api_servers} }} }}
+  set load_balancers {{ type {type}; flags interval; elements = {{ {pools} }} }}
+  chain between_networks {{
+    type filter hook prerouting priority filter; policy drop;
+    iifname "lo" accept
+{neighbours}\
+    ct state established,related accept
+    {table} daddr @api_servers tcp dport {port} accept
+    {table} daddr @load_balancers accept
+    counter comment "dropped between networks"
+  }}
+}}
+"""
+
+_NODE_RULES: Final = """\
+table {table} lab {{
   chain leaving {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {cluster.pod_cidr} ip daddr != {{ {pods} }} oifname "{NODE_INTERFACE}" masquerade
+    {table} saddr {own} {table} daddr != {{ {pods} }} oifname "{interface}" masquerade
   }}
   chain forwarded {{
     type filter hook forward priority filter; policy accept;
-    ip daddr {cluster.service_cidr} ip protocol tcp reject with tcp reset
-    ip daddr {cluster.service_cidr} reject
+    {table} daddr {services} {tcp} reject with tcp reset
+    {table} daddr {services} reject
   }}
   chain sent {{
     type filter hook output priority filter; policy accept;
-    ip daddr {cluster.service_cidr} ip protocol tcp reject with tcp reset
-    ip daddr {cluster.service_cidr} reject
+    {table} daddr {services} {tcp} reject with tcp reset
+    {table} daddr {services} reject
   }}
 }}
 """
@@ -142,7 +190,7 @@ def _build_network(
         links.link("set", index=_index(links, "bridge"), state="up")
     leg = f"network{position}"
     _join(router, leg, namespace, "router")
-    _configure(router, leg, f"{network.gateway}/{network.cidr.prefixlen}")
+    _configure(router, leg, network.gateways, network.cidrs)
 
 
 def _create(namespace: str, record: Callable[[JournalEntry], None]) -> None:
@@ -165,11 +213,15 @@ def _join(namespace: str, interface: str, network: str, port: str) -> None:
         links.link("set", index=_index(links, port), master=_index(links, "bridge"), state="up")
 
 
-def _configure(namespace: str, interface: str, address: str) -> None:
-    host, prefix = address.split("/")
+def _configure(
+    namespace: str, interface: str, addresses: Iterable[IPAddress], cidrs: Iterable[IPNetwork]
+) -> None:
+    """Give an interface its address in each of its network's subnets."""
     with inside(namespace) as links:
         index = _index(links, interface)
-        links.addr("add", index=index, address=host, prefixlen=int(prefix))
+        for address, cidr in zip(addresses, cidrs, strict=True):
+            flags = {"flags": _NODAD} if address.version == _IPV6 else {}
+            links.addr("add", index=index, address=str(address), prefixlen=cidr.prefixlen, **flags)
         links.link("set", index=index, state="up")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from mesh_fixtures.addresses import with_port
 from mesh_fixtures.artifacts.build import Artifacts
 from mesh_fixtures.certificates import Credential, write_private
 from mesh_fixtures.lab.addressing import ClusterAddresses, LabAddresses, NodeAddresses
@@ -16,8 +18,6 @@ from mesh_fixtures.lab.netns.components import (
     CONFIGURATION,
     LOGS,
     MACHINE_TUNABLES,
-    NODE_SYSCTLS,
-    ROUTER_SYSCTLS,
     Mount,
     NodeService,
     NodeSpec,
@@ -25,6 +25,8 @@ from mesh_fixtures.lab.netns.components import (
     containerd_configuration,
     kube_proxy_configuration,
     kubelet_configuration,
+    node_sysctls,
+    router_sysctls,
     with_clock_speed,
 )
 from mesh_fixtures.lab.netns.network import API_SERVER_PORT, node_rules, router_rules
@@ -59,7 +61,7 @@ def write_router(folder: Path, lab: str, addresses: LabAddresses, artifacts: Art
         lowers=tuple(map(str, artifacts.root_lowers)),
         mounts=(Mount("proc", "/proc"), Mount("bind", CONFIGURATION, str(folder / "etc"))),
         path="/usr/sbin:/usr/bin",
-        sysctls=ROUTER_SYSCTLS,
+        sysctls=router_sysctls(next(iter(addresses.networks.values()))),
         rules=_RULES,
         services=(),
         await_seconds=patient(AWAIT_SECONDS),
@@ -87,11 +89,11 @@ def write_node(
     (etc / "pki" / "ca.crt").write_bytes(keys.authority.credential.certificate_pem)
     if node == cluster.control_plane:
         _write_control_plane(etc, cluster, keys)
-    server = f"https://{cluster.control_plane.address}:{API_SERVER_PORT}"
+    server = f"https://{with_port(cluster.control_plane.address, API_SERVER_PORT)}"
     kubelet = keys.authority.issue(
         f"system:node:{node.name}",
         organizations=["system:nodes"],
-        addresses=[node.address],
+        addresses=node.addresses,
         names=[node.name],
     )
     kubelet.write(etc / "pki", "kubelet")
@@ -129,7 +131,7 @@ def write_node(
             Mount("bind", LOGS, str(folder / "log")),
         ),
         path=f"{binaries}:/usr/sbin:/usr/bin",
-        sysctls=NODE_SYSCTLS,
+        sysctls=node_sysctls(cluster),
         rules=_RULES,
         services=services,
         group=str(cgroups.services_group(lab, node.name)),
@@ -189,8 +191,8 @@ def _write_control_plane(etc: Path, cluster: ClusterAddresses, keys: ClusterKeys
     (pki / "sa.pub").write_bytes(public)
     service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names = ["localhost", *service, f"{service[-1]}.{cluster.domain}", cluster.control_plane.name]
-    loopback = type(cluster.control_plane.address)("127.0.0.1")
-    addresses = [loopback, cluster.control_plane.address, cluster.kubernetes_service]
+    loopback = IPv4Address("127.0.0.1")
+    addresses = [loopback, *cluster.control_plane.addresses, cluster.kubernetes_service]
     keys.authority.issue("kube-apiserver", addresses=addresses, names=names).write(pki, "apiserver")
     keys.authority.issue("kube-apiserver-kubelet-client", organizations=["system:masters"]).write(
         pki, "apiserver-kubelet-client"

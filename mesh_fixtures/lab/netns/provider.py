@@ -76,7 +76,8 @@ class NetnsProvider(Provider):
     def problems(self) -> Sequence[Problem]:
         from mesh_fixtures.lab.netns import machine
 
-        return [*machine.problems(), *self._source.problems()]
+        found = [*machine.problems(), *machine.ipv6_problems()]
+        return [*found, *self._source.problems()]
 
     def problems_of_building(self) -> Sequence[Problem]:
         from mesh_fixtures.artifacts import build
@@ -152,7 +153,10 @@ class NetnsProvider(Provider):
         loaded = machine.load_modules()
         if loaded:
             progress.note("modules", f"loaded into the kernel: {', '.join(loaded)}")
-        machine.require_machine(nodes=sum(cluster.nodes for cluster in scenario.clusters))
+        machine.require_machine(
+            nodes=sum(cluster.nodes for cluster in scenario.clusters),
+            ipv6="IPv6" in scenario.ip_families,
+        )
         assign_addresses(scenario, slot=0)
         artifacts, helm = self._gather(progress)
         definitions = self._source.definitions(progress, scenario)
