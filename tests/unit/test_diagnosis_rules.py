@@ -1335,6 +1335,17 @@ def test_who_keeps_a_remote_from_istiod(change: Change, certainty: str) -> None:
         assert root.id != "istiod-access-denied"
 
 
+def test_a_label_is_missed_for_pods_without_a_proxy_though_injection_tells_of_the_others() -> None:
+    change = of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL)))
+    recording = change(recorded(MULTI))
+    missed = Finding("cluster2", f"istio-system to have the label {NETWORK_LABEL}=network2", "none")
+    found = diagnose(recording.scenario, recording.facts, {"CONTROL-3": (missed,)})
+    assert found.ids == ("network-label-missing",)
+    elsewhere = replace(missed, cluster="cluster1")
+    found = diagnose(recording.scenario, recording.facts, {"CONTROL-3": (elsewhere,)})
+    assert found.ids == (UNKNOWN,)
+
+
 def test_a_policy_that_keeps_a_remote_from_istiod_says_nothing_of_its_primary() -> None:
     recording = cut_off(denied=3)(recorded(REMOTE))
     failures = {"CONTROL-2": (Finding("cluster1", "a connection", "none"),)}
