@@ -594,6 +594,15 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "endpoints-stale",
     ),
+    "a remote secret named for another cluster, of which istiod holds endpoints": (
+        MULTI,
+        both(
+            secret(leads_to="cluster1"),
+            of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+            istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        ),
+        "remote-secret-wrong-cluster",
+    ),
     "no network label": (
         MULTI,
         both(
@@ -1333,6 +1342,21 @@ def test_who_keeps_a_remote_from_istiod(change: Change, certainty: str) -> None:
             assert each in root.cause.statement
     else:
         assert root.id != "istiod-access-denied"
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"), [({}, "certain"), ({"remote_secrets": None}, "likely")]
+)
+def test_endpoints_are_stale_for_certain_where_remote_secrets_are_known(
+    change: dict[str, Any], certainty: str
+) -> None:
+    stale = both(
+        of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
+        istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        of("cluster1", **change),
+    )
+    (root,) = diagnosed(stale, "DISCOVERY-2").roots
+    assert (root.id, root.certainty) == ("endpoints-stale", certainty)
 
 
 def test_a_label_is_missed_for_pods_without_a_proxy_though_injection_tells_of_the_others() -> None:

@@ -49,6 +49,7 @@ def view_of(server: FakeApiServer, folder: Path, *, external: bool = False) -> I
         yield SimpleNamespace(
             lab=lab,
             kube={"cluster1": kube},
+            data_planes=("cluster1",),
             scenario=MORE["multi-primary-multi-network-mcs"],
             each=lambda probe, clusters=None: {"cluster1": probe(kube)},
         )

@@ -11,10 +11,15 @@ from dataclasses import replace
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
-from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED
+from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED, WRONG_CLUSTER
 from mesh_fixtures.probe.shards import difference
 
-STALE = Kind("endpoints-stale", Layer.ACCESS, ("DISCOVERY-2", "RESILIENCE-1", "RESILIENCE-4"))
+STALE = Kind(
+    "endpoints-stale",
+    Layer.ACCESS,
+    ("DISCOVERY-2", "RESILIENCE-1", "RESILIENCE-4"),
+    (WRONG_CLUSTER.id,),
+)
 
 NO_POD = Kind(
     "endpoints-without-pod",
@@ -29,12 +34,12 @@ def stale(case: Case) -> Iterator[Cause]:
     """A cluster that is said to be synced, whose endpoints are gone or old: a watch that died, or
     what was read by a remote secret's former token was lost with it.
     """
-    for spec, facts in case.primaries:
+    for _, facts in case.primaries:
         for istiod in facts.istiods or ():
             for cluster, state in sorted((istiod.clusters or {}).items()):
                 has = case.facts.clusters.get(cluster)
                 if state == SYNCED and has is not None:
-                    yield from _stale(case, spec.name, istiod, has)
+                    yield from _stale(case, facts, istiod, has)
 
 
 def without_pod(case: Case) -> Iterator[Cause]:
@@ -68,8 +73,10 @@ def without_pod(case: Case) -> Iterator[Cause]:
 RULES = (stale, without_pod)
 
 
-def _stale(case: Case, primary: str, istiod: Istiod, cluster: ClusterFacts) -> Iterator[Cause]:
-    slices = cluster.helloworld
+def _stale(
+    case: Case, reader: ClusterFacts, istiod: Istiod, cluster: ClusterFacts
+) -> Iterator[Cause]:
+    primary, slices = reader.name, cluster.helloworld
     if istiod.helloworld is None or slices is None:
         return
     held = {each.address for each in istiod.helloworld if each.cluster == cluster.name}
@@ -99,4 +106,6 @@ def _stale(case: Case, primary: str, istiod: Istiod, cluster: ClusterFacts) -> I
         ),
         f"restart istiod of {primary}: kubectl --context={primary} -n {case.system_namespace} "
         "rollout restart deployment/istiod; then look for its version among Istio's issues",
+        # a remote secret that leads elsewhere looks the same
+        certainty="likely" if reader.remote_secrets is None and not is_own else "certain",
     )
