@@ -187,7 +187,13 @@ def check(
     )
     view: Any = FakeView(scenario, external=external)
     view_lab = SimpleNamespace(**vars(view.lab), sample_namespace="sample", names=GUIDE_NAMES)
-    wrapped: Any = SimpleNamespace(kube=view.kube, each=view.each, lab=view_lab, scenario=scenario)
+    wrapped: Any = SimpleNamespace(
+        kube=view.kube,
+        data_planes=view.data_planes,
+        each=view.each,
+        lab=view_lab,
+        scenario=scenario,
+    )
     return checked(mcs_1, mesh(wrapped), probes), servers
 
 
