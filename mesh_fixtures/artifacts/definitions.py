@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,7 +53,7 @@ class Definitions:
         pinned = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
         inputs = pinned | {"manifests": f"{self.module} {self.folder}"}
         uses = tuple(each.name for each in selection.go())
-        return Part(self.name, inputs, self._build(), lane="go", seconds=300.0, uses=uses)
+        return Part(self.name, inputs, self._build, lane="go", seconds=300.0, uses=uses)
 
     def parts(self, source: PartSource = BUILT) -> tuple[Part, ...]:
         """That part, after the one that it is made by."""
@@ -76,17 +76,14 @@ class Definitions:
         """
         return Cache(cache_root()).ensure(self.parts(source), progress)
 
-    def _build(self) -> Callable[[Work], None]:
-        def build(work: Work) -> None:
-            manifests = self._manifests(work)
-            if self.file:
-                together = "\n---\n".join(each.read_text() for each in manifests)
-                (work.into / self.file).write_text(together)
-                return
-            for each in manifests:
-                shutil.copyfile(each, work.into / each.name)
-
-        return build
+    def _build(self, work: Work) -> None:
+        manifests = self._manifests(work)
+        if self.file:
+            together = "\n---\n".join(each.read_text() for each in manifests)
+            (work.into / self.file).write_text(together)
+            return
+        for each in manifests:
+            shutil.copyfile(each, work.into / each.name)
 
     def _manifests(self, work: Work) -> Sequence[Path]:
         module = work.run(

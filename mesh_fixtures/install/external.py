@@ -18,8 +18,7 @@ import yaml
 from mesh_fixtures.contract import EXTERNAL_NAMESPACE
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import ids, names
-from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
+from mesh_fixtures.install import clusters, ids, names
 from mesh_fixtures.install.exposure import (
     ISTIOD_PORT_NAMES,
     ISTIOD_SERVICE_PORTS,
@@ -149,19 +148,9 @@ class _Installation:
 
     def trust(self) -> Iterator[Step]:
         """One istiod signs for all clusters, so that it alone needs an authority."""
-        sources = tuple(f"--from-file={FOLDER}/{self.external}/{file}" for file in CLUSTER_FILES)
-        create = _kubectl(self.external, "create", "secret", "generic", CACERTS, *sources)
-        yield self._namespace(self.external, TRUST)
-        yield Step(
-            id=ids.cacerts(self.external),
-            cluster=self.external,
-            section=TRUST,
-            title=f"Give istiod of {self.external} its intermediate certificate",
-            needs=(ids.system_namespace(self.external),),
-            commands=(Command(create),),
-            deadline=30,
-            observe=(_kubectl(self.external, "get", "secrets"),),
-        )
+        title = f"Give istiod of {self.external} its intermediate certificate"
+        yield clusters.namespace(self.external, TRUST, EXTERNAL_NAMESPACE)
+        yield clusters.authority(self.external, TRUST, title, EXTERNAL_NAMESPACE)
 
     def gateway(self) -> Iterator[Step]:
         """The gateway that exposes istiod, with an istiod of its own."""
@@ -190,7 +179,7 @@ class _Installation:
     def config_cluster(self) -> Iterator[Step]:
         """The cluster whose API server has the mesh's configuration."""
         config = self.config
-        yield self._namespace(config, CONFIG_CLUSTER)
+        yield clusters.namespace(config, CONFIG_CLUSTER, EXTERNAL_NAMESPACE)
         yield from self._network_label(config, CONFIG_CLUSTER)
         yield self._remote(config, CONFIG_CLUSTER, "--set", "values.defaultRevision=default")
 
@@ -250,23 +239,12 @@ class _Installation:
     def new_cluster(self, cluster: str) -> Iterator[Step]:
         """Another cluster, of which istiod reads services and endpoints alone."""
         external = self.external
-        yield self._namespace(cluster, NEW_CLUSTER)
-        setting = f"{names.CONTROL_PLANE_ANNOTATION}={self.config}"
-        yield Step(
-            id=ids.control_plane_annotation(cluster),
-            cluster=cluster,
-            section=NEW_CLUSTER,
-            title=f"Set the istiod that has its configuration from {self.config} as the control "
-            f"plane of {cluster}",
-            needs=(ids.system_namespace(cluster),),
-            commands=(
-                Command(
-                    names.kubectl(cluster, "annotate", "namespace", EXTERNAL_NAMESPACE, setting)
-                ),
-            ),
-            deadline=30,
-            observe=(names.kubectl(cluster, "get", "namespace", EXTERNAL_NAMESPACE, "-o", "yaml"),),
+        yield clusters.namespace(cluster, NEW_CLUSTER, EXTERNAL_NAMESPACE)
+        title = (
+            f"Set the istiod that has its configuration from {self.config} as the control plane of "
+            f"{cluster}"
         )
+        yield clusters.annotation(cluster, NEW_CLUSTER, title, self.config, EXTERNAL_NAMESPACE)
         yield from self._network_label(cluster, NEW_CLUSTER)
         yield self._remote(cluster, NEW_CLUSTER)
         server = names.reference(names.api_server_variable(cluster))
@@ -341,37 +319,11 @@ class _Installation:
             observe=(_kubectl(config, "get", "-f", SERVICES_FILE),),
         )
 
-    def _namespace(self, cluster: str, section: str) -> Step:
-        return Step(
-            id=ids.system_namespace(cluster),
-            cluster=cluster,
-            section=section,
-            title=f"Create the namespace {EXTERNAL_NAMESPACE} in {cluster}",
-            needs=(),
-            commands=(Command(names.kubectl(cluster, "create", "namespace", EXTERNAL_NAMESPACE)),),
-            deadline=30,
-            observe=(names.kubectl(cluster, "get", "namespaces"),),
-        )
-
     def _network_label(self, cluster: str, section: str) -> Iterator[Step]:
-        """Tell istiod which network pods without a proxy are on (source: Istio, Install
-        Multi-Primary on different networks).
-        """
-        if not self.scenario.is_multi_network:
-            return
-        label = f"{names.NETWORK_LABEL}={self.scenario.cluster(cluster).network}"
-        yield Step(
-            id=ids.network_label(cluster),
-            cluster=cluster,
-            section=section,
-            title=f"Set the default network of {cluster}",
-            needs=(ids.system_namespace(cluster),),
-            commands=(
-                Command(names.kubectl(cluster, "label", "namespace", EXTERNAL_NAMESPACE, label)),
-            ),
-            deadline=30,
-            observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
-        )
+        """Nothing within a single network."""
+        if self.scenario.is_multi_network:
+            network = self.scenario.cluster(cluster).network
+            yield clusters.network_label(cluster, section, network, EXTERNAL_NAMESPACE)
 
     def _remote(self, cluster: str, section: str, *options: str) -> Step:
         """What lets a remote's pods use istiod."""
@@ -391,25 +343,9 @@ class _Installation:
         )
 
     def _attached(self, cluster: str, section: str, after: str) -> Step:
-        root = ("--for=create", "configmap/istio-ca-root-cert", "--timeout=75s")
-        return Step(
-            id=ids.attached(cluster),
-            cluster=cluster,
-            section=section,
-            title=f"Wait until istiod of {self.external} is in charge of {cluster}",
-            needs=(after,),
-            commands=(
-                Command(names.webhook_served(cluster, "app=sidecar-injector", 75)),
-                Command(_kubectl(cluster, "wait", *root)),
-            ),
-            deadline=165,
-            observe=(
-                names.webhooks(cluster),
-                names.kubectl(cluster, "get", "namespace", EXTERNAL_NAMESPACE, "-o", "yaml"),
-                _kubectl(cluster, "get", "configmaps"),
-                _kubectl(self.external, "logs", "deployment/istiod", "--tail=30"),
-            ),
-        )
+        title = f"Wait until istiod of {self.external} is in charge of {cluster}"
+        logs = _kubectl(self.external, "logs", "deployment/istiod", "--tail=30")
+        return clusters.attached(cluster, section, title, after, EXTERNAL_NAMESPACE, logs)
 
     def _await_address(
         self,

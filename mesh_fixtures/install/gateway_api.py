@@ -21,6 +21,7 @@ import yaml
 from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import names
+from mesh_fixtures.install.clusters import kinds_defined
 from mesh_fixtures.install.exposure import ISTIOD_PORT_NAMES, ISTIOD_SERVICE_PORTS, every_service
 from mesh_fixtures.install.method import READINESS_PERIOD, Recipe
 from mesh_fixtures.install.names import GATEWAY, GATEWAY_LABELS, NETWORK_LABEL, SYSTEM_NAMESPACE
@@ -45,7 +46,6 @@ KIND: Final = "gateways.gateway.networking.k8s.io"
 _API: Final = "gateway.networking.k8s.io/v1"
 _CLASS: Final = "istio"
 _DEFINITIONS: Final = ("gateways", "tlsroutes")
-_DEFINED_SECONDS: Final = 30
 _SERVICES_LISTENER: Final = "cross-network"
 
 
@@ -80,20 +80,10 @@ class GatewayApi:
 
 
 def definitions(cluster: str) -> Recipe:
-    """Define the kinds of the Gateway API, on the server's side, as that of HTTPRoute is too large
-    for an annotation (source: Gateway API, Getting started).
-    """
+    """Define the kinds of the Gateway API."""
     manifests = names.reference(GATEWAY_API_DEFINITIONS)
-    kinds = [f"crd/{each}.gateway.networking.k8s.io" for each in _DEFINITIONS]
-    established = ("--for=condition=Established", *kinds, f"--timeout={_DEFINED_SECONDS}s")
-    return Recipe(
-        (
-            Command(names.kubectl(cluster, "apply", "--server-side", "-f", manifests)),
-            Command(names.kubectl(cluster, "wait", *established)),
-        ),
-        {},
-        (names.kubectl(cluster, "get", "crd"),),
-    )
+    plurals = [f"{each}.gateway.networking.k8s.io" for each in _DEFINITIONS]
+    return kinds_defined(cluster, [manifests], plurals)
 
 
 def gateway_manifest(scenario: Scenario, cluster: str) -> dict[str, Any]:

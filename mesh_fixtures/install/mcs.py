@@ -14,25 +14,15 @@ from typing import Final
 
 from mesh_fixtures.contract import MCS_DEFINITIONS
 from mesh_fixtures.install import names
+from mesh_fixtures.install.clusters import kinds_defined
 from mesh_fixtures.install.method import Recipe
-from mesh_fixtures.install.step import Command
 
 _GROUP: Final = "multicluster.x-k8s.io"
 _DEFINITIONS: Final = ("serviceexports", "serviceimports")
-_DEFINED_SECONDS: Final = 30
 
 
 def definitions(cluster: str) -> Recipe:
     """Define ServiceExports and ServiceImports."""
     folder = names.reference(MCS_DEFINITIONS)
-    kinds = [f"{each}.{_GROUP}" for each in _DEFINITIONS]
-    files = [word for each in _DEFINITIONS for word in ("-f", f"{folder}/{_GROUP}_{each}.yaml")]
-    established = ("--for=condition=Established", *(f"crd/{each}" for each in kinds))
-    return Recipe(
-        (
-            Command(names.kubectl(cluster, "apply", "--server-side", *files)),
-            Command(names.kubectl(cluster, "wait", *established, f"--timeout={_DEFINED_SECONDS}s")),
-        ),
-        {},
-        (names.kubectl(cluster, "get", "crd"),),
-    )
+    files = [f"{folder}/{_GROUP}_{each}.yaml" for each in _DEFINITIONS]
+    return kinds_defined(cluster, files, [f"{each}.{_GROUP}" for each in _DEFINITIONS])

@@ -9,8 +9,7 @@ from mesh_fixtures.charts import Charts
 from mesh_fixtures.contract import GATEWAY_API_DEFINITIONS, MCS_DEFINITIONS, Lab
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import ImageSet
-from mesh_fixtures.install import external, gateway_api, ids, mcs, names
-from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, FOLDER
+from mesh_fixtures.install import clusters, external, gateway_api, ids, mcs, names
 from mesh_fixtures.install.exposure import (
     ISTIOD_FILE,
     SERVICES_FILE,
@@ -144,95 +143,38 @@ def _trust(cluster: str) -> tuple[Step, ...]:
     """Guide: Configure Trust. Create istio-system and its secret `cacerts`
     (source: Istio, Plug in CA Certificates).
     """
-    namespace = names.SYSTEM_NAMESPACE
-    sources = tuple(f"--from-file={FOLDER}/{cluster}/{file}" for file in CLUSTER_FILES)
-    secret = names.system_kubectl(cluster, "create", "secret", "generic", CACERTS, *sources)
+    title = f"Give {cluster} its intermediate certificate of the common root"
     return (
-        Step(
-            id=ids.system_namespace(cluster),
-            cluster=cluster,
-            section=TRUST_SECTION,
-            title=f"Create the namespace {namespace} in {cluster}",
-            needs=(),
-            commands=(Command(names.kubectl(cluster, "create", "namespace", namespace)),),
-            deadline=30,
-            observe=(names.kubectl(cluster, "get", "namespaces"),),
-        ),
-        Step(
-            id=ids.cacerts(cluster),
-            cluster=cluster,
-            section=TRUST_SECTION,
-            title=f"Give {cluster} its intermediate certificate of the common root",
-            needs=(ids.system_namespace(cluster),),
-            commands=(Command(secret),),
-            deadline=30,
-            observe=(names.system_kubectl(cluster, "get", "secrets"),),
-        ),
+        clusters.namespace(cluster, TRUST_SECTION, names.SYSTEM_NAMESPACE),
+        clusters.authority(cluster, TRUST_SECTION, title, names.SYSTEM_NAMESPACE),
     )
 
 
 def _network_label(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
-    """Tell istiod which network the cluster's pods are on; nothing within a single network
-    (source: Istio, Install Multi-Primary on different networks).
-    """
+    """Tell istiod which network the cluster's pods are on; nothing within a single network."""
     if not scenario.is_multi_network:
         return ()
-    label = f"{names.NETWORK_LABEL}={scenario.cluster(cluster).network}"
-    argv = names.kubectl(cluster, "label", "namespace", names.SYSTEM_NAMESPACE, label)
-    return (
-        Step(
-            id=ids.network_label(cluster),
-            cluster=cluster,
-            section=_section(scenario, cluster),
-            title=f"Set the default network of {cluster}",
-            needs=(ids.system_namespace(cluster),),
-            commands=(Command(argv),),
-            deadline=30,
-            observe=(names.kubectl(cluster, "get", "namespaces", "--show-labels"),),
-        ),
-    )
+    network = scenario.cluster(cluster).network
+    section = _section(scenario, cluster)
+    return (clusters.network_label(cluster, section, network, names.SYSTEM_NAMESPACE),)
 
 
 def _definitions(scenario: Scenario, cluster: str, methods: InstallMethods) -> tuple[Step, ...]:
-    """Define the kinds of the Gateway API, before an istiod looks for them; nothing where no
-    gateway of the cluster needs them.
-    """
+    """Define the kinds of the Gateway API; nothing where no gateway of the cluster needs them."""
     if methods.gateways != GATEWAY_API or not scenario.needs_gateway(cluster):
         return ()
+    step_id, section = ids.gateway_api(cluster), names.as_primary(cluster)
     recipe = gateway_api.definitions(cluster)
-    return (
-        Step(
-            id=ids.gateway_api(cluster),
-            cluster=cluster,
-            section=names.as_primary(cluster),
-            title=f"Define the kinds of the Gateway API in {cluster}",
-            needs=(),
-            commands=recipe.commands,
-            deadline=90,
-            observe=recipe.observe,
-        ),
-    )
+    return (clusters.kinds(step_id, cluster, section, "the Gateway API", recipe),)
 
 
 def _mcs_definitions(scenario: Scenario, cluster: str) -> tuple[Step, ...]:
-    """Define ServiceExports and ServiceImports, before an istiod looks for them; nothing without
-    Multi-Cluster Services.
-    """
+    """Define ServiceExports and ServiceImports; nothing without Multi-Cluster Services."""
     if not scenario.mcs:
         return ()
+    step_id, section = ids.mcs_api(cluster), _section(scenario, cluster)
     recipe = mcs.definitions(cluster)
-    return (
-        Step(
-            id=ids.mcs_api(cluster),
-            cluster=cluster,
-            section=_section(scenario, cluster),
-            title=f"Define the kinds of Multi-Cluster Services in {cluster}",
-            needs=(),
-            commands=recipe.commands,
-            deadline=90,
-            observe=recipe.observe,
-        ),
-    )
+    return (clusters.kinds(step_id, cluster, section, "Multi-Cluster Services", recipe),)
 
 
 def _istiod(
@@ -404,22 +346,11 @@ def _applied(step_id: str, cluster: str, title: str, file: str, manifest: str) -
 
 
 def _annotation(scenario: Scenario, cluster: str) -> Step:
-    """Guide: Configure a cluster as a remote. Name the cluster whose istiod is in charge; istiod
-    reads it when the remote secret appears (source: Istio, Install Primary-Remote).
-    """
+    """Guide: Configure a cluster as a remote. Name the cluster whose istiod is in charge."""
     primary = scenario.control_plane_of(cluster)
-    setting = f"{names.CONTROL_PLANE_ANNOTATION}={primary}"
-    argv = names.kubectl(cluster, "annotate", "namespace", names.SYSTEM_NAMESPACE, setting)
-    return Step(
-        id=ids.control_plane_annotation(cluster),
-        cluster=cluster,
-        section=names.as_remote(cluster),
-        title=f"Set {primary} as the control plane cluster of {cluster}",
-        needs=(ids.system_namespace(cluster),),
-        commands=(Command(argv),),
-        deadline=30,
-        observe=(names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),),
-    )
+    title = f"Set {primary} as the control plane cluster of {cluster}"
+    section = names.as_remote(cluster)
+    return clusters.annotation(cluster, section, title, primary, names.SYSTEM_NAMESPACE)
 
 
 def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) -> Step:
@@ -446,26 +377,15 @@ def _remote(scenario: Scenario, cluster: str, images: ImageSet, method: Method) 
 
 
 def _attached(scenario: Scenario, cluster: str) -> Step:
-    """Wait until the primary's istiod serves the remote's webhook and gave it the root."""
+    """Wait until the primary's istiod is in charge of a remote."""
     primary = scenario.control_plane_of(cluster)
-    root = ("--for=create", "configmap/istio-ca-root-cert", "--timeout=75s")
-    return Step(
-        id=ids.attached(cluster),
-        cluster=cluster,
-        section=names.as_remote(cluster),
-        title=f"Wait until the control plane of {primary} is in charge of {cluster}",
-        needs=(ids.remote_secret(of=cluster, installed_in=primary),),
-        commands=(
-            Command(names.webhook_served(cluster, "app=sidecar-injector", 75)),
-            Command(names.system_kubectl(cluster, "wait", *root)),
-        ),
-        deadline=165,
-        observe=(
-            names.webhooks(cluster),
-            names.kubectl(cluster, "get", "namespace", names.SYSTEM_NAMESPACE, "-o", "yaml"),
-            names.system_kubectl(cluster, "get", "configmaps"),
-            names.logs(primary, names.istiod(scenario.revision or "")),
-        ),
+    return clusters.attached(
+        cluster,
+        names.as_remote(cluster),
+        f"Wait until the control plane of {primary} is in charge of {cluster}",
+        ids.remote_secret(of=cluster, installed_in=primary),
+        names.SYSTEM_NAMESPACE,
+        names.logs(primary, names.istiod(scenario.revision or "")),
     )
 
 

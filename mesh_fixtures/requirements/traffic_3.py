@@ -205,7 +205,7 @@ def _send(
     """By client, requests until each network has answered it, or until some fail."""
     samples: dict[str, list[TrafficSample]] = {cluster: [] for cluster in view.data_planes}
     sent: dict[str, SentRequests] = {}
-    for _ in range(rounds_to_see_all(len(view.kube), REQUESTS, ROUNDS)):
+    for _ in range(rounds_to_see_all(len(view.data_planes), REQUESTS, ROUNDS)):
         for cluster, sample in view.each(lambda kube: _requests(probes, kube)).items():
             samples[cluster].append(sample)
         sent = {

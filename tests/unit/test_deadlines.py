@@ -39,8 +39,8 @@ MULTIPLIED_LATER: Final = frozenset({"Step", "Part"})
 those of a build's part."""
 
 PLANS: Final = (
-    *("install/external.py", "install/gateway_api.py", "install/mcs.py", "install/method.py"),
-    *("install/plan.py", "install/upgrade.py"),
+    *("install/clusters.py", "install/external.py", "install/gateway_api.py", "install/mcs.py"),
+    *("install/method.py", "install/plan.py", "install/upgrade.py"),
     *("workloads.py", "rehearsal/late_waits.py"),
 )
 """Plans as data, whose commands hold deadlines: `stretched` multiplies them when they are run."""

@@ -5,7 +5,7 @@ Source: Istio, Install Multi-Primary on different networks (Set the default netw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.rules import attachment
@@ -35,7 +35,8 @@ def network_label(case: Case) -> Iterator[Cause]:
         show = f"kubectl --context={spec.name} get namespace {namespace.name} --show-labels"
         held = _held(case, spec.name)
         agreed = bool(held) and all(pod.network == spec.network for _, pod in held)
-        if agreed and not _is_missed(case, spec.name):
+        # pods without a proxy need the label, whatever injection tells of those that have one
+        if agreed and not _has_failed(case, spec.name, ("CONTROL-3",), NETWORK_LABEL):
             continue
         known = [
             f"istiod of {name} takes pod {pod.address} for one of network "
@@ -61,12 +62,10 @@ def network_label(case: Case) -> Iterator[Cause]:
         )
 
 
-def _is_missed(case: Case, cluster: str) -> bool:
-    """Whether a requirement has failed for want of a cluster's label: for pods without a proxy,
-    whatever injection tells of those that have one.
-    """
-    findings = case.failures.get("CONTROL-3", ())
-    return any(each.cluster == cluster and NETWORK_LABEL in each.expected for each in findings)
+def _has_failed(case: Case, cluster: str, requirements: Iterable[str], expected: str) -> bool:
+    """Whether requirements have failed in a cluster for something, by a part of its words."""
+    findings = (each for id_ in requirements for each in case.failures.get(id_, ()))
+    return any(each.cluster == cluster and expected in each.expected for each in findings)
 
 
 def _held(case: Case, cluster: str) -> list[tuple[str, ShardEndpoint]]:
@@ -85,7 +84,8 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
         wanted = {"cluster": spec.name, "network": spec.network, "mesh": case.scenario.mesh_id}
         unnamed = {} if case.scenario.is_multi_network else {"network": spec.network}
         for what, value in wanted.items():
-            if what == "mesh" and not _must_be_one_mesh(case, spec.name):
+            # no request depends on a mesh id: that one differs in an existing mesh is no fault
+            if what == "mesh" and not _has_failed(case, spec.name, PROXY_WRONG.breaks, " mesh "):
                 continue
             wrong = [
                 (pod, (pod.proxy or {}).get(what, ""))
@@ -117,14 +117,6 @@ def proxy_identity(case: Case) -> Iterator[Cause]:
                 f"plan), then restart the pods of {spec.name}",
                 step=step,
             )
-
-
-def _must_be_one_mesh(case: Case, cluster: str) -> bool:
-    """Whether a requirement has failed for a proxy's mesh id. No request depends on it: that it
-    differs in an existing mesh is no fault.
-    """
-    findings = [each for id_ in PROXY_WRONG.breaks for each in case.failures.get(id_, ())]
-    return any(each.cluster == cluster and " mesh " in each.expected for each in findings)
 
 
 RULES = (network_label, proxy_identity)

@@ -160,14 +160,12 @@ def _contents(scenario: Scenario, cluster: ClusterSpec) -> tuple[tuple[str, str]
     found: list[tuple[str, str]] = []
     if cluster.is_primary:
         found.append(("istiod", "istiod"))
-    if scenario.needs_gateway(cluster.name):
+    if scenario.needs_gateway(cluster.name) or cluster.is_external:
+        kind = "ingress" if cluster.is_external else "east-west"
         ports = ", ".join(map(str, sorted(scenario.gateway_ports(cluster.name))))
-        found.append(("gateway", f"east-west gateway {ports}".rstrip()))
-    if cluster.is_external:
-        ports = ", ".join(map(str, sorted(scenario.gateway_ports(cluster.name))))
-        found.append(("gateway", f"ingress gateway {ports}"))
-        return tuple(found)
-    found.append(("workload", f"HelloWorld {cluster.helloworld}, Sleep"))
+        found.append(("gateway", f"{kind} gateway {ports}".rstrip()))
+    if not cluster.is_external:
+        found.append(("workload", f"HelloWorld {cluster.helloworld}, Sleep"))
     return tuple(found)
 
 
