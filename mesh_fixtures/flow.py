@@ -27,6 +27,29 @@ _deployed: Final[set[str]] = set()
 """Labs whose sample workloads this process has deployed, and seen that they are ready."""
 
 
+def require_installable(
+    scenario: Scenario, methods: InstallMethods, *, recorded: bool, upgraded: bool
+) -> None:
+    """See to it that a scenario's mesh can be installed as is asked for, before there are clusters.
+
+    Args:
+        recorded: as for `install`.
+        upgraded: whether it is installed of an earlier version first.
+
+    Raises:
+        MachineError: it cannot.
+    """
+    from mesh_fixtures.install import external
+    from mesh_fixtures.install.plan import require_methods
+    from mesh_fixtures.install.upgrade import require_no_revision
+
+    require_methods(scenario, methods)
+    if recorded:
+        external.require_none(scenario, "to do what istioctl does as recorded", "--mesh-apply")
+    if upgraded:
+        require_no_revision(scenario)
+
+
 def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bool = False) -> None:
     """Install the mesh of the lab's scenario, and wait until the whole lab is ready. An existing
     mesh is only checked to be there.
@@ -45,8 +68,10 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
         with progress.phase("mesh", detail="existing"):
             lab.require_installed()
         return
+    require_installable(
+        lab.scenario, lab.methods, recorded=recorded, upgraded=lab.earlier is not None
+    )
 
-    from mesh_fixtures.install import external
     from mesh_fixtures.install.certificates import write_certificates
     from mesh_fixtures.install.executor import run_in_lab, working_folder
 
@@ -57,7 +82,6 @@ def install(lab: Lab, progress: Progress, *, overlap: bool = False, recorded: bo
     installation = _installation(lab)
     performer: Performer | None = None
     if recorded:
-        external.require_none(lab.scenario, "to do what istioctl does as recorded", "--mesh-apply")
         from mesh_fixtures.rehearsal.late_waits import with_late_waits
         from mesh_fixtures.rehearsal.replay import Replay
 
@@ -80,11 +104,9 @@ def _installation(lab: Lab) -> Plan:
     """The installation of a lab's mesh: of the earlier version, where it will be upgraded."""
     from mesh_fixtures.install import names
     from mesh_fixtures.install.plan import plan, plan_of
-    from mesh_fixtures.install.upgrade import require_no_revision
 
     if lab.earlier is None:
         return plan_of(lab)
-    require_no_revision(lab.scenario)
     images = lab.earlier.images
     return plan(lab.scenario, images, lab.earlier.charts, names.istioctl_of(images.istio_version))
 

@@ -273,12 +273,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def check_machine(config: pytest.Config) -> None:
-    """See to it that labs can be made here, before anything is created.
+    """See to it that labs can be made here, and their meshes, before anything is created.
 
     Raises:
-        pytest.UsageError: something is missing.
+        pytest.UsageError: something is missing, or does not go together.
     """
     with usage_errors():
+        _require_installable(config.stash[RUN])
         providers.check_machine(_provider(config))
     reporter = cast("TerminalReporter", config.pluginmanager.get_plugin("terminalreporter"))
     clear_line(reporter)
@@ -296,6 +297,21 @@ def check_machine(config: pytest.Config) -> None:
             reporter.write_line(line, yellow=True)
     for note in config.stash.get(_NOTES, ()):
         reporter.write_line(f"discovered: {note}", yellow=True)
+
+
+def _require_installable(run: Run) -> None:
+    if run.settings.external:
+        return
+    from mesh_fixtures import flow
+
+    chosen = run.settings.provider
+    for name in sorted(run.needing_labs & {*run.scenarios}):
+        flow.require_installable(
+            run.scenarios[name],
+            chosen.methods,
+            recorded=run.settings.recorded,
+            upgraded=bool(chosen.upgrade_from),
+        )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -61,6 +61,10 @@ def run(arguments: Namespace, sink: Sink) -> int:
     chosen = choice(arguments)
     recorded = providers.is_recorded(chosen, look_up(arguments, options.APPLY))
     provider = providers.make(chosen)
+    if not arguments.bare:
+        flow.require_installable(
+            scenario, chosen.methods, recorded=recorded, upgraded=bool(chosen.upgrade_from)
+        )
     providers.check_machine(provider)
     times = StepTimes()
     progress = Progress(scenario.id, both(times, sink))

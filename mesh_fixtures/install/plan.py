@@ -53,20 +53,12 @@ def plan(
     if methods is None:
         methods = BY_ISTIOCTL if charts is None else BY_HELM
     _require_known_istio(images, charts, methods)
+    require_methods(scenario, methods)
     if scenario.external is not None:
-        external.require_methods(scenario, methods)
         made = tuple(external.steps(scenario, images, istioctl))
         return Plan(scenario_id=scenario.id, steps=made, variables=_variables(scenario))
     by_api = methods.gateways == GATEWAY_API
     revision = scenario.revision or ""
-    if by_api and revision:
-        raise MachineError(
-            wanted="a topology whose mesh is installed without a revision, for gateways by the "
-            "Gateway API",
-            seen=f"revision {revision}",
-            where=scenario.id,
-            remedy="leave out --mesh-gateways, or select another by --mesh-topology",
-        )
     method = _method(methods.mesh, charts, istioctl, revision)
     for_gateways = GatewayApi() if by_api else _method(methods.gateways, charts, istioctl, revision)
     steps: list[Step] = []
@@ -99,6 +91,24 @@ def plan(
         *((MCS_DEFINITIONS,) if scenario.mcs else ()),
     )
     return Plan(scenario_id=scenario.id, steps=tuple(steps), variables=variables)
+
+
+def require_methods(scenario: Scenario, methods: InstallMethods) -> None:
+    """See to it that a scenario's mesh can be installed by these methods.
+
+    Raises:
+        MachineError: it cannot.
+    """
+    if scenario.external is not None:
+        external.require_methods(scenario, methods)
+    elif methods.gateways == GATEWAY_API and scenario.revision:
+        raise MachineError(
+            wanted="a topology whose mesh is installed without a revision, for gateways by the "
+            "Gateway API",
+            seen=f"revision {scenario.revision}",
+            where=scenario.id,
+            remedy="leave out --mesh-gateways, or select another by --mesh-topology",
+        )
 
 
 def plan_of(lab: Lab) -> Plan:

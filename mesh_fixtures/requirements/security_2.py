@@ -19,7 +19,7 @@ from mesh_fixtures.probe.untrusted import untrusted_client
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
-from mesh_fixtures.requirements.requirement import Outcome, Requirement
+from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.verdict.client_endpoints import passing_on
 from mesh_fixtures.verdict.expectations import gateways_for
 from mesh_fixtures.verdict.findings import Finding, Subject
@@ -136,10 +136,23 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         *_open(mesh.once(PrivatePorts(probes))),
     ]
     unseen = None if findings else _unseen(found)
-    figures = {f"{each.cluster}.{each.what}": str(seen) for each, seen in found.items()}
+    figures = _figures(found)
     if unseen is not None:
         return Outcome.inconclusive(unseen, figures)
     return Outcome.judged(findings, figures)
+
+
+def _figures(found: Mapping[Tried, TlsAttempt]) -> dict[str, Figure]:
+    """What became of each attempt; with the address where a cluster has several gateways."""
+    targets: dict[str, set[str]] = {}
+    for each in found:
+        targets.setdefault(each.cluster, set()).add(with_port(each.address, each.port))
+    figures: dict[str, Figure] = {}
+    for each, seen in found.items():
+        of = f"{each.cluster}.{each.what}"
+        several = len(targets[each.cluster]) > 1
+        figures[f"{of}.{with_port(each.address, each.port)}" if several else of] = str(seen)
+    return figures
 
 
 def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> TlsAttempt:

@@ -152,6 +152,20 @@ def test_bad_scenario_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_mesh_that_cannot_be_installed_as_asked_is_refused_before_anything_is_made(
+    start: Start, pytester: pytest.Pytester, log: Path, workers: str
+) -> None:
+    one = (pytester.path / "scenarios" / "one.yaml").read_text()
+    (pytester.path / "scenarios" / "revised.yaml").write_text(f"{one}\nrevision: canary\n")
+    result = start("-n", workers, "--mesh-gateways=gateway-api")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: revised: needs a topology * without a revision*"])
+    assert recorded(log) == []
+    others = start("-n", workers, "--mesh-gateways=gateway-api", "--mesh-topology=one")
+    assert others.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_unfit_machine_is_one_line(start: Start, log: Path, workers: str) -> None:
     result = start("-n", workers, behaviour=Behaviour(missing="root"))
     assert result.ret == pytest.ExitCode.USAGE_ERROR

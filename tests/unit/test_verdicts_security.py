@@ -162,6 +162,7 @@ def check_security_2(
         assert (kube.name, port) == {
             "10.0.0.1": ("cluster2", 15443),
             "10.0.0.2": ("cluster1", 31443),
+            "10.0.0.3": ("cluster2", 15443),
         }[address]
         if hello is None:
             return {**usual, **changes}["plaintext"]
@@ -206,6 +207,16 @@ def check_security_2(
 )
 def test_untrusted_clients_at_gateways(changes: Mapping[str, TlsAttempt], finding: str) -> None:
     assert holds_unless(finding, check_security_2(changes))
+
+
+def test_each_of_several_gateways_has_figures() -> None:
+    figures = check_security_2({}, ("10.0.0.1", "10.0.0.3")).figures
+    attempts = sorted(name for name in figures if "plaintext" in name)
+    assert attempts == [
+        "cluster1.plaintext.10.0.0.1:15443",
+        "cluster1.plaintext.10.0.0.3:15443",
+        "cluster2.plaintext",
+    ]
 
 
 def test_a_gateway_shows_no_admin_interface() -> None:
