@@ -13,14 +13,19 @@ from mesh_fixtures.install.exposure import istiod_manifest, services_manifest
 from mesh_fixtures.install.external import exposure_manifest
 from mesh_fixtures.lab import load_balancer
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.gateways import advertised
 from mesh_fixtures.probe.gateways import gateways as find_gateways
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
+from tests.faults import mesh_configuration
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"
 _OTHER_BALANCER: Final = "mesh-conformance.example/by-hand"
+NOBODY: Final = "192.0.2.2"
+"""An address that belongs to nobody (RFC 5737)."""
+
 NO_NAME: Final = "gateway.invalid"
 """A host name that nobody has (RFC 6761)."""
 
@@ -37,6 +42,24 @@ def absent(target: Target) -> Iterator[None]:
         yield
     finally:
         target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
+
+
+@contextmanager
+def address_stale(target: Target) -> Iterator[None]:
+    """The mesh configurations name the address that the last cluster's gateway had once."""
+    last = target.scenario.clusters[-1]
+    gateway = {"address": NOBODY, "port": SERVICES_PORT}
+    endpoints = [{"fromRegistry": last.name}]
+    networks = {last.network: {"endpoints": endpoints, "gateways": [gateway]}}
+    with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
+        for cluster in target.scenario.primaries:
+            target.until(
+                f"istiod to advertise {NOBODY}",
+                cluster.name,
+                advertised,
+                lambda seen: any(each.address == NOBODY for each in seen),
+            )
+        yield
 
 
 @contextmanager

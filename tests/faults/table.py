@@ -475,6 +475,14 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
+        id="gateway-address-stale",
+        broken="meshNetworks name an address of cluster2's gateway that it no longer has.",
+        topology=TWO_NETWORKS,
+        inject=gateways.address_stale,
+        fails=("GATEWAY-1", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
         id="gateway-network-label-missing",
         broken="The Service of cluster2's gateway has no network label.",
         topology=TWO_NETWORKS,

@@ -1296,6 +1296,26 @@ def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
     assert "meshNetworks" in root.cause.remedy
 
 
+@pytest.mark.parametrize(
+    ("cluster", "cause"), [("", "gateway-address-stale"), ("cluster2", "gateway-not-answering")]
+)
+def test_an_address_that_only_mesh_networks_name_is_stale(cluster: str, cause: str) -> None:
+    (known,) = recorded(MULTI).facts.clusters["cluster2"].gateway_addresses
+    change = both(
+        of("cluster2", services=each(GATEWAY, external=("10.9.9.9",))),
+        UNADVERTISED,
+        istiods("cluster1", gateways=adding(NetworkGateway("network2", cluster, known, 15443))),
+        unanswered("gateway", "cluster1", "cluster2"),
+        inside(timed_out=2),
+    )
+    (root,) = diagnosed(change, "GATEWAY-1").roots
+    assert root.id == cause
+    if not cluster:
+        named = f"meshNetworks in the mesh configuration of cluster1 names {known}, port"
+        assert root.cause.statement.startswith(named)
+        assert "name 10.9.9.9 in its place" in root.cause.remedy
+
+
 def test_a_name_that_nobody_resolves_is_no_gateway_that_does_not_answer() -> None:
     recording, cause = recording_of("a gateway behind a host name that nobody knows")
 

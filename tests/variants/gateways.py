@@ -20,9 +20,9 @@ from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
+from tests.faults import mesh_configuration
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
-from tests.variants import mesh_configuration
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from mesh_fixtures.install import names
+from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
 from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target
-from tests.variants import mesh_configuration
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE

@@ -59,6 +59,12 @@ NOT_ANSWERING = Kind(
     (*_BROKEN, "TRAFFIC-1"),
     (*_NOT_SERVING, "packet-loss", "gateway-connection-resets"),
 )
+STALE = Kind(
+    "gateway-address-stale",
+    Layer.GATEWAY,
+    (*_BROKEN, "TRAFFIC-1"),
+    (NOT_READY.id, SCALED.id, cluster_health.LOAD_BALANCER.id),
+)
 
 _SHOW = "services,deployments,pods"
 _PRUNED = (
@@ -281,7 +287,11 @@ def unreachable(case: Case) -> Iterator[Cause]:
                 if on_the_way := [each for each in cut_off if each.port not in dead]:
                     yield _cut_off(case, client, spec.name, on_the_way, inside)
             if silent := [each for each in closed if each.port in dead]:
-                yield _not_answering(case, spec.name, address, silent, inside)
+                naming = _naming(case, spec, address)
+                if naming:
+                    yield _stale(case, spec, address, silent, inside, naming)
+                else:
+                    yield _not_answering(case, spec.name, address, silent, inside)
 
 
 def _cut_off(
@@ -301,6 +311,48 @@ def _cut_off(
         "security groups, routes, announcement of the address",
         certainty="certain" if {each.port for each in own} >= {*ports} else "likely",
         about=Subject((server,), addresses=(address,), clients=(client,)),
+    )
+
+
+def _naming(case: Case, spec: ClusterSpec, address: str) -> list[str]:
+    """Primaries whose mesh configuration alone makes an address a gateway of a cluster's network,
+    where the gateways' Services have others. istiod knows the cluster of each gateway that it has
+    from a Service (source: Istio, `pilot/pkg/model/network.go`).
+    """
+    known = case.facts.clusters[spec.name].gateway_addresses
+    if not known or address in known or not all(map(is_address, known)):
+        return []
+    naming = {
+        primary.name: [each for each in istiod.gateways or () if each.address == address]
+        for primary, facts in case.primaries
+        for istiod in facts.istiods or ()
+    }
+    if any(each.cluster for those in naming.values() for each in those):
+        return []
+    return sorted(name for name, those in naming.items() if those)
+
+
+def _stale(
+    case: Case,
+    spec: ClusterSpec,
+    address: str,
+    closed: Sequence[Path],
+    inside: Sequence[Path],
+    naming: Sequence[str],
+) -> Cause:
+    ports = sorted({each.port for each in closed})
+    known = case.facts.clusters[spec.name].gateway_addresses
+    return Cause(
+        STALE,
+        (*naming, spec.name),
+        f"meshNetworks in the mesh configuration of {listed(naming)} names {address}, port "
+        f"{listed(ports)}, for {spec.network}, where nothing answers: {_outcomes(closed)}; the "
+        f"gateways' Services of {spec.name} have {listed(known)}",
+        (*_seen(closed), *_seen([each for each in inside if each.port in ports])),
+        f"name {listed(known)} in its place, or no address: istiod knows that of a Service with "
+        f"the label {NETWORK_LABEL}; where {address} is that of something in front of the gateway, "
+        "see that it passes the port on",
+        about=Subject((spec.name,), addresses=(address,)),
     )
 
 
