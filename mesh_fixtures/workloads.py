@@ -72,6 +72,13 @@ FRESH_CONNECTIONS: Final = {"connectionPool": {"http": {"maxRequestsPerConnectio
 each connection, not for each request (source: Istio, DestinationRule,
 ConnectionPoolSettings.HTTPSettings)."""
 
+WITHOUT_PREFERENCE: Final = {
+    **FRESH_CONNECTIONS,
+    "loadBalancer": {"localityLbSetting": {"enabled": False}},
+}
+"""The same, by which each server is as good as any other, whatever rule or mesh configuration
+prefers some (source: Istio, DestinationRule, LocalityLoadBalancerSetting)."""
+
 
 _PROBED: Final = {"sidecar.istio.io/rewriteAppHTTPProbers": "true"}
 """A mesh may leave kubelets' probes to its proxies, which refuse them where they take nothing but

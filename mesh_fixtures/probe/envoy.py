@@ -6,10 +6,10 @@ Source: Envoy, Administration interface; the proxy's agent passes requests to it
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from mesh_fixtures.addresses import with_port
@@ -27,10 +27,14 @@ _PORT: Final = 15000
 _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MOST_REQUESTS: Final = "max_requests_per_connection"
+_BY_HASH: Final = ("RING_HASH", "MAGLEV")
+_ALL: Final = {"value": 100}
+"""Percent of requests; a message of 0 has no value (protobuf: JSON mapping)."""
 _DENIED: Final = r"(^|\.)rbac\.denied$"
 _SHOWN: Final = 200
 
 Json = Mapping[str, Any]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,36 @@ class Endpoints:
         if not self.known:
             return "no such Envoy cluster"
         return ", ".join(map(str, self.endpoints)) or "no endpoints"
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """What makes a proxy choose among endpoints otherwise than by their own weights.
+
+    Attributes:
+        by_hash: a client keeps to the server that a hash chooses (Istio: DestinationRule,
+            consistentHash).
+        by_locality: localities have weights, and those without any are left out, or the client's
+            own zone comes first (Istio: Locality Load Balancing, Locality weighted distribution;
+            zoneAwareLbSetting).
+    """
+
+    by_hash: bool = False
+    by_locality: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether endpoints are chosen by their own weights."""
+        return not (self.by_hash or self.by_locality)
+
+    def __str__(self) -> str:
+        if self.by_hash:
+            return "clients keep to servers that a hash chooses"
+        return "clients choose servers by weights of localities" if self.by_locality else ""
+
+
+PLAIN: Final = Balancing()
+"""As where no rule says anything of it."""
 
 
 @dataclass(frozen=True)
@@ -181,16 +215,51 @@ def requests_per_connection(kube: KubeClient, pod: Pod, cluster: str) -> int | N
     Raises:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
+
+    def read(found: Json) -> int:
+        options = found.get("typed_extension_protocol_options", {}).get(_HTTP_OPTIONS, {})
+        return int(options.get("common_http_protocol_options", {}).get(_MOST_REQUESTS, 0))
+
+    return _configured(kube, pod, cluster, ("typed_extension_protocol_options",), read)
+
+
+def balancing(kube: KubeClient, pod: Pod, cluster: str) -> Balancing:
+    """How a pod's proxy chooses among the endpoints of an Envoy cluster; as usual where it has none
+    of that name.
+
+    Source: Envoy, Cluster (`lb_policy`, `common_lb_config`).
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+
+    def read(found: Json) -> Balancing:
+        common = found.get("common_lb_config", {})
+        zones = common.get("zone_aware_lb_config")
+        return Balancing(
+            by_hash=found.get("lb_policy") in _BY_HASH,
+            by_locality="locality_weighted_lb_config" in common
+            or (zones is not None and zones.get("routing_enabled", _ALL).get("value", 0) > 0),
+        )
+
+    return _configured(kube, pod, cluster, ("lb_policy", "common_lb_config"), read) or PLAIN
+
+
+def _configured(
+    kube: KubeClient,
+    pod: Pod,
+    cluster: str,
+    fields: Sequence[str],
+    read: Callable[[Json], Value],
+) -> Value | None:
+    """Some of an Envoy cluster's configuration in a pod's proxy; None when it has no such one."""
     pattern = quote(f"^{re.escape(cluster)}$", safe="")
-    mask = "cluster.typed_extension_protocol_options"
+    mask = ",".join(f"cluster.{each}" for each in fields)
     path = f"config_dump?resource=dynamic_active_clusters&name_regex={pattern}&mask={mask}"
     source, answer = admin(kube, pod, path)
     try:
         found = [each["cluster"] for each in answer.get("configs", ())]
-        if not found:
-            return None
-        options = found[0].get("typed_extension_protocol_options", {}).get(_HTTP_OPTIONS, {})
-        return int(options.get("common_http_protocol_options", {}).get(_MOST_REQUESTS, 0))
+        return read(found[0]) if found else None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from mesh_fixtures.addresses import target_host
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
+from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed where clients leave endpoints out on purpose."""
+
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     figures: dict[str, Figure] = {}
+    leaving_out = [cluster for cluster, each in mesh.endpoints.items() if each.leaves_out]
+    judged = {**mesh.endpoints}
+    if leaving_out:
+        with without_preference(mesh.view, probes) as known:
+            judged |= {cluster: known[cluster] for cluster in leaving_out}
     for cluster, each in mesh.endpoints.items():
         figures[f"{cluster}.endpoints"] = len(each.seen.endpoints)
         figures[f"{cluster}.seconds_to_endpoints"] = round(each.seconds, 3)
         figures[f"{cluster}.gateway_knows_its_network"] = each.behind_gateway
         figures[f"{cluster}.seconds_to_gateway"] = round(each.gateway_seconds, 3)
-    return Outcome.judged(
-        (finding for each in mesh.endpoints.values() for finding in _missing(mesh.scenario, each)),
-        figures,
-    )
+    notes = [
+        f"{cluster}: {each.balancing}, which leave out {', '.join(each.verdict.missing)}; without "
+        "them, Sleep's proxy has all"
+        for cluster, each in mesh.endpoints.items()
+        if cluster in leaving_out
+    ]
+    findings = [finding for each in judged.values() for finding in _missing(mesh.scenario, each)]
+    return Outcome.judged(findings, figures, () if findings else notes)
 
 
 def _missing(scenario: Scenario, each: ClientEndpoints) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.workloads import (
-    FRESH_CONNECTIONS,
+    WITHOUT_PREFERENCE,
     export_manifest,
     rule_manifest,
     service_manifest,
@@ -90,8 +90,8 @@ def second_service(
 
 @contextmanager
 def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
-    """HelloWorld by a name of its own, with connections that serve one request each, while the
-    block runs; as `second_service`.
+    """HelloWorld by a name of its own, with connections that serve one request each, by which no
+    client prefers a server, while the block runs; as `second_service`.
 
     Args:
         service: the name.
@@ -99,22 +99,21 @@ def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
     Raises:
         ProbeError: an API server cannot be asked or refuses.
     """
-    with second_service(view, service, FRESH_CONNECTIONS):
+    with second_service(view, service, WITHOUT_PREFERENCE):
         yield
 
 
 @contextmanager
-def without_preference(view: MeshView, probes: Probes) -> Iterator[str]:
-    """The service of HelloWorld that is known to all clients by its own rule, which prefers no
-    locality, while the block runs. Its endpoints are those that clients go over to where the
-    locality fails that they prefer.
+def without_preference(view: MeshView, probes: Probes) -> Iterator[Mapping[str, ClientEndpoints]]:
+    """`SERVICE`, known to all clients by its own rule, which prefers no server, while the block
+    runs; with the endpoints that their proxies have of it, by cluster. They are those that clients
+    could use without their preference.
 
     Raises:
         ProbeError: it could not be made, or a proxy did not answer.
     """
     with probes.fresh_connections(view):
-        probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
-        yield SERVICE
+        yield probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
 
 
 def _rule(view: MeshView, cluster: str, service: str, policy: Mapping[str, Any]) -> Json:

@@ -20,6 +20,7 @@ from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
+from mesh_fixtures.requirements import second_service
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
@@ -143,9 +144,9 @@ def _tagged(client: str, query: str) -> str:
 @contextmanager
 def _service(probes: Probes, mesh: ObservedMesh) -> Iterator[str]:
     """The service by which every pod of HelloWorld answers each client while the block runs."""
-    if any(each.reserve for each in mesh.endpoints.values()):
-        with without_preference(mesh.view, probes) as service:
-            yield service
+    if any(each.prefers for each in mesh.endpoints.values()):
+        with without_preference(mesh.view, probes):
+            yield second_service.SERVICE
     else:
         yield SERVICE
 

@@ -15,7 +15,11 @@ from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import both_families
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
-from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
+from mesh_fixtures.requirements.second_service import (
+    SERVICE,
+    fresh_connections,
+    without_preference,
+)
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.expectations import (
@@ -80,9 +84,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         if reserve:
             findings += _judged_reserve(samples[cluster], reserve)
             figures[f"{cluster}.held_in_reserve"] = ", ".join(sorted(reserve))
+            preference = _preference(mesh.endpoints[cluster], reserve)
             notes.append(
-                f"{cluster}: clients prefer a locality, and use {', '.join(sorted(reserve))} only "
-                f"where that fails; without the preference, {_counted(samples[cluster])}"
+                f"{cluster}: {preference}; without the preference, {_counted(samples[cluster])}"
             )
     families = both_families.by_family(mesh, probes.requests)
     figures |= both_families.figures(families)
@@ -93,24 +97,34 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 
 def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
-    """Versions that have not answered a client because its proxy holds them in reserve."""
-    missing = {each.helloworld for each in mesh.scenario.data_planes} - set(sample.versions)
-    if not missing:
-        return frozenset()
-    return mesh.endpoints[sample.cluster].reserve & missing
+    """Versions that have not answered a client because its proxy prefers others."""
+    missing = frozenset(
+        each.helloworld
+        for each in mesh.scenario.data_planes
+        if each.helloworld not in sample.versions
+    )
+    known = mesh.endpoints[sample.cluster]
+    return missing & known.reserve if known.balancing.is_plain else missing
+
+
+def _preference(known: ClientEndpoints, reserve: frozenset[str]) -> str:
+    versions = ", ".join(sorted(reserve))
+    if reserve <= known.reserve:
+        return f"clients prefer a locality, and use {versions} only where that fails"
+    return f"{known.balancing}, by which {versions} gets no request"
 
 
 def _without_preference(
     view: MeshView, probes: Probes, clusters: Iterable[str]
 ) -> Mapping[str, TrafficSample]:
     """Requests of clients in these clusters to what they hold in reserve, among the rest."""
-    with without_preference(view, probes) as service:
+    with without_preference(view, probes):
 
         def send(kube: KubeClient) -> TrafficSample:
             return probes.requests(
                 kube,
                 RESERVE_REQUESTS,
-                target=helloworld_url(kube.sample_namespace, service),
+                target=helloworld_url(kube.sample_namespace, SERVICE),
                 request_seconds=patient(REQUEST_SECONDS),
                 budget_seconds=whole(BUDGET_SECONDS),
             )

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.requirements.second_service import (
+    SERVICE,
+    fresh_connections,
+    without_preference,
+)
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
 from mesh_fixtures.verdict.findings import Finding
 from mesh_fixtures.verdict.statistics import SharesVerdict, judge_shares
@@ -16,11 +25,32 @@ from mesh_fixtures.verdict.statistics import SharesVerdict, judge_shares
 REQUESTS_FLAG: Final = "--mesh-requests"
 
 
-def judge(mesh: ObservedMesh) -> Outcome:
+@dataclass(frozen=True)
+class Probes:
+    """How the mesh is observed where clients choose servers by something else than weights."""
+
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+    requests: Callable[..., TrafficSample] = requests
+
+
+def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     verdicts: dict[str, SharesVerdict] = {}
     findings: list[Finding] = []
-    for cluster, sample in mesh.traffic.items():
-        known = mesh.endpoints[cluster]
+    endpoints, traffic = {**mesh.endpoints}, {**mesh.traffic}
+    choosing = {
+        cluster: each.balancing
+        for cluster, each in mesh.endpoints.items()
+        if not each.balancing.is_plain
+    }
+    if choosing:
+        known_then, sent_then = _without_preference(mesh, probes, [*choosing])
+        endpoints |= known_then
+        traffic |= sent_then
+    for cluster, sample in traffic.items():
+        known = endpoints[cluster]
         shares = expected_shares(known.wanted, known.seen)
         if not shares or not sample.answers:
             seen = f"{known.seen}, and {len(sample.answers)} answers"
@@ -29,11 +59,26 @@ def judge(mesh: ObservedMesh) -> Outcome:
             continue
         counts = count_by_destination(known.wanted, sample.instances)
         verdicts[cluster] = judge_shares(counts, shares)
-    findings += _outside(verdicts, mesh.endpoints)
+    findings += _outside(verdicts, endpoints)
     too_few = _too_few(verdicts)
     if too_few is not None and not findings:
         return Outcome.inconclusive(too_few, _figures(verdicts))
-    return Outcome.judged(findings, _figures(verdicts))
+    notes = [f"{name}: {each}; judged without the preference" for name, each in choosing.items()]
+    return Outcome.judged(findings, _figures(verdicts), () if findings else notes)
+
+
+def _without_preference(
+    mesh: ObservedMesh, probes: Probes, clusters: Sequence[str]
+) -> tuple[Mapping[str, ClientEndpoints], Mapping[str, TrafficSample]]:
+    """Endpoints and answers of the clients in these clusters, where none prefers a server."""
+    with without_preference(mesh.view, probes) as known:
+        sent = mesh.view.each(
+            lambda kube: probes.requests(
+                kube, mesh.requests, target=helloworld_url(kube.sample_namespace, SERVICE)
+            ),
+            clusters,
+        )
+    return {cluster: known[cluster] for cluster in clusters}, sent
 
 
 def _figures(verdicts: Mapping[str, SharesVerdict]) -> dict[str, Figure]:

@@ -142,8 +142,8 @@ def _serving(found: Iterable[Gateway], addresses: Collection[str]) -> tuple[Pod,
 
 
 def _prefers(mesh: ObservedMesh) -> bool:
-    """Whether a client holds some of HelloWorld in reserve, which the separate service does not."""
-    return any(each.reserve for each in mesh.endpoints.values())
+    """Whether a client prefers some of HelloWorld, as those of the separate service do not."""
+    return any(each.prefers for each in mesh.endpoints.values())
 
 
 def _await_service(probes: Probes, view: MeshView, gateways: Mapping[str, tuple[Pod, ...]]) -> None:

@@ -12,7 +12,15 @@ from typing import Final
 
 from mesh_fixtures.addresses import with_port
 from mesh_fixtures.kube import KubeClient, Pod
-from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, host_of
+from mesh_fixtures.probe.envoy import (
+    PLAIN,
+    Balancing,
+    Endpoints,
+    balancing,
+    endpoints,
+    helloworld,
+    host_of,
+)
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised, gateways
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import SLEEP, workloads
@@ -40,6 +48,7 @@ class ClientEndpoints:
 
     Attributes:
         client: name of the client's cluster.
+        balancing: how the proxy chooses among the endpoints.
         seconds: until the proxy knew all, or until it was not waited for any longer.
         behind_gateway: whether this cluster's gateways know every pod of their network.
         gateway_seconds: until they did, after `seconds`, or were not waited for any longer.
@@ -51,6 +60,7 @@ class ClientEndpoints:
     seconds: float = 0.0
     behind_gateway: bool = True
     gateway_seconds: float = 0.0
+    balancing: Balancing = PLAIN
 
     @property
     def verdict(self) -> EndpointsVerdict:
@@ -60,6 +70,20 @@ class ClientEndpoints:
     def reserve(self) -> frozenset[str]:
         """Versions that the proxy uses only where others fail."""
         return held_in_reserve(self.wanted, self.seen)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether endpoints are missing, and nothing else is wrong, of a proxy that gets none of
+        localities without a weight: whether it should, its own endpoints do not tell.
+        """
+        verdict = self.verdict
+        only_missing = bool(verdict.missing) and not (verdict.unexpected or verdict.unhealthy)
+        return self.balancing.by_locality and only_missing
+
+    @property
+    def prefers(self) -> bool:
+        """Whether the proxy leaves out or holds in reserve what it could use, on purpose."""
+        return bool(self.reserve) or not self.balancing.is_plain
 
 
 def passing_on(kube: KubeClient, service: str = SERVICE) -> str:
@@ -132,8 +156,9 @@ def client_endpoints(
 
     def known(kube: KubeClient) -> ClientEndpoints:
         sleep = clients[kube.name] if clients else kube.pod_of(kube.sample_namespace, SLEEP)
-        held = endpoints(kube, sleep, helloworld(kube, service))
-        return ClientEndpoints(kube.name, mesh.wanted(kube.name), held)
+        name = helloworld(kube, service)
+        held, chosen = endpoints(kube, sleep, name), balancing(kube, sleep, name)
+        return ClientEndpoints(kube.name, mesh.wanted(kube.name), held, balancing=chosen)
 
     def is_passed_on(kube: KubeClient, gateway: Pod) -> bool:
         """Whether a gateway's proxy knows every pod of its network."""
@@ -143,7 +168,7 @@ def client_endpoints(
     def observed(kube: KubeClient) -> ClientEndpoints:
         client = settle(
             lambda: known(kube),
-            lambda seen: seen.verdict.complete,
+            lambda seen: seen.verdict.complete or seen.leaves_out,
             deadline=seconds,
             interval=INTERVAL_SECONDS,
         )

@@ -159,6 +159,16 @@ def without_exports(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def without_native_sidecars(target: Target) -> Iterator[None]:
+    """The istiods of all primaries inject proxies as containers beside the others, as they do on
+    Kubernetes before 1.33 (Istio: ENABLE_NATIVE_SIDECARS).
+    """
+    primaries = [each.name for each in target.scenario.primaries]
+    with _with_variable(target, "ENABLE_NATIVE_SIDECARS", "false", clusters=primaries):
+        yield
+
+
+@contextmanager
 def exporting_everything(target: Target) -> Iterator[None]:
     """The istiods of all primaries export every service by themselves."""
     primaries = [each.name for each in target.scenario.primaries]

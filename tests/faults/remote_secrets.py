@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -176,11 +176,17 @@ def without_label(secret: Manifest) -> Manifest:
 def by_program(secret: Manifest) -> Manifest:
     """The remote secret with a program that gets the token, as clouds' kubeconfigs have it."""
 
+    api = "client.authentication.k8s.io/v1"
+    program = {"apiVersion": api, "command": "get-token", "interactiveMode": "Never"}
+    return by_credentials(secret, {"exec": program})
+
+
+def by_credentials(secret: Manifest, user: Mapping[str, Any]) -> Manifest:
+    """The remote secret with other credentials, as a kubeconfig has those of a user."""
+
     def change(kubeconfig: dict[str, Any]) -> None:
-        api = "client.authentication.k8s.io/v1"
-        program = {"apiVersion": api, "command": "get-token", "interactiveMode": "Never"}
         for each in kubeconfig["users"]:
-            each["user"] = {"exec": program}
+            each["user"] = dict(user)
 
     return _changed(secret, change)
 

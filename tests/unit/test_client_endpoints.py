@@ -12,7 +12,7 @@ from fake_kube import pod
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, mesh
 
-from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.envoy import PLAIN, Balancing, Endpoint, Endpoints
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import discovery_2
 from mesh_fixtures.verdict import client_endpoints as module
@@ -51,6 +51,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Serves], dict[str, Client
         return client_endpoints(cast("MeshView", FakeView(ONE_NETWORK)), 0.2)
 
     monkeypatch.setattr(module, "endpoints", known)
+    monkeypatch.setattr(module, "balancing", lambda kube, sleep, cluster: PLAIN)
     monkeypatch.setattr(module, "REFRESH_SECONDS", 0.0)
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.001)
     return look
@@ -62,6 +63,18 @@ def test_a_pod_that_is_ready_again_is_no_false_failure(
     found = seen(lambda cluster, look: cluster == "cluster1" or look > 2)
     assert all(each.verdict.complete for each in found.values())
     assert all(len(each.wanted) == 2 for each in found.values())
+
+
+def test_what_weights_of_localities_leave_out_is_not_waited_for(
+    seen: Callable[[Serves], dict[str, ClientEndpoints]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Endpoints(SOURCE, True, (Endpoint(ADDRESSES["cluster1"], 5000, 1, True, "", "", 0),))
+    monkeypatch.setattr(module, "endpoints", lambda kube, sleep, cluster: own)
+    weighted = Balancing(by_locality=True)
+    monkeypatch.setattr(module, "balancing", lambda kube, sleep, cluster: weighted)
+    found = seen(lambda cluster, look: True)
+    assert all(each.leaves_out and each.prefers for each in found.values())
+    assert all(each.seconds < 0.2 for each in found.values())
 
 
 def test_a_pod_that_has_gone_is_not_wanted_any_more(

@@ -9,7 +9,9 @@ from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.probe.envoy import (
+    Balancing,
     Endpoints,
+    balancing,
     denied,
     endpoints,
     listeners,
@@ -162,6 +164,35 @@ def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
     other = answering(config_dump={"configs": [{}]})
     with pytest.raises(ProbeError, match="admin interface"):
         requests_per_connection(other.as_client(), pod("sleep-1"), "a")
+
+
+@pytest.mark.parametrize(
+    ("found", "seen"),
+    [
+        ({"lb_policy": "LEAST_REQUEST", "common_lb_config": {}}, Balancing()),
+        ({}, Balancing()),
+        ({"lb_policy": "RING_HASH"}, Balancing(by_hash=True)),
+        ({"lb_policy": "MAGLEV"}, Balancing(by_hash=True)),
+        ({"common_lb_config": {"locality_weighted_lb_config": {}}}, Balancing(by_locality=True)),
+        ({"common_lb_config": {"zone_aware_lb_config": {}}}, Balancing(by_locality=True)),
+        (
+            {"common_lb_config": {"zone_aware_lb_config": {"routing_enabled": {"value": 0}}}},
+            Balancing(),
+        ),
+        (
+            {"common_lb_config": {"zone_aware_lb_config": {"routing_enabled": {}}}},
+            Balancing(),
+        ),
+    ],
+)
+def test_how_a_proxy_chooses_among_endpoints(found: Json, seen: Balancing) -> None:
+    kube = answering(config_dump={"configs": [{"cluster": found}]})
+    assert balancing(kube.as_client(), pod("sleep-1"), "outbound|5000||a") == seen
+
+
+def test_a_proxy_without_the_envoy_cluster_chooses_as_usual() -> None:
+    none = answering(config_dump={})
+    assert balancing(none.as_client(), pod("sleep-1"), "a").is_plain
 
 
 def test_what_policies_made_a_proxy_refuse_is_counted() -> None:

@@ -14,7 +14,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
-from mesh_fixtures.probe.envoy import Endpoint, Endpoints
+from mesh_fixtures.probe.envoy import Balancing, Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
 from mesh_fixtures.requirements import discovery_2, traffic_1, traffic_2
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
@@ -157,6 +157,85 @@ def test_what_is_held_in_reserve_has_to_answer_without_the_preference(
     noted = "cluster1: clients prefer a locality, and use v2 only where that fails"
     assert bool(outcome.notes) == (not finding)
     assert all(each.startswith(noted) for each in outcome.notes)
+
+
+BY_HASH = Balancing(by_hash=True)
+BY_LOCALITY = Balancing(by_locality=True)
+NEAR = client_endpoints(("10.101.0.5", 5000))
+
+
+def choosing(
+    endpoints: Mapping[str, ClientEndpoints], balancing: Balancing
+) -> Mapping[str, ClientEndpoints]:
+    return {name: replace(each, balancing=balancing) for name, each in endpoints.items()}
+
+
+def without_preference(
+    module: Any, endpoints: Mapping[str, ClientEndpoints], sample: Mapping[str, TrafficSample]
+) -> Any:
+    """What clients have, and what answers them, by the service of which they prefer no server."""
+    return module.Probes(
+        fresh_connections=lambda view: nullcontext(),
+        client_endpoints=lambda view, seconds, service: endpoints,
+        requests=lambda kube, count, **options: sample[kube.name],
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "then", "noted"),
+    [
+        (choosing(COMPLETE, BY_HASH), traffic(v1=20, v2=20), "clients keep to servers that a hash"),
+        (choosing(NEAR, BY_LOCALITY), traffic(v1=20, v2=20), "clients choose servers by weights"),
+        (choosing(COMPLETE, BY_HASH), traffic(v1=40), ""),
+        (choosing(NEAR, BY_LOCALITY), traffic(v1=40), ""),
+    ],
+)
+def test_what_clients_do_not_choose_has_to_answer_without_the_preference(
+    endpoints: Mapping[str, ClientEndpoints], then: Mapping[str, TrafficSample], noted: str
+) -> None:
+    probes = without_preference(traffic_1, COMPLETE, then)
+    outcome = checked(traffic_1, mesh(FakeView(MULTI), endpoints, traffic(v1=200)), probes)
+    assert holds_unless("" if noted else "expected answers from v2, which clients", outcome)
+    assert [noted in each and "by which v2 gets no request" in each for each in outcome.notes] == (
+        [True] if noted else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "then", "finding"),
+    [
+        (choosing(NEAR, BY_LOCALITY), COMPLETE, ""),
+        (choosing(NEAR, BY_LOCALITY), NEAR, "(missing 172.18.1.100:15443)"),
+        (choosing(NEAR, BY_HASH), COMPLETE, "(missing 172.18.1.100:15443)"),
+        (
+            choosing(client_endpoints(("10.101.0.5", 5000), ("x", 5000)), BY_LOCALITY),
+            COMPLETE,
+            "unexpected x:5000",
+        ),
+    ],
+)
+def test_what_weights_of_localities_leave_out_has_to_be_there_without_them(
+    endpoints: Mapping[str, ClientEndpoints], then: Mapping[str, ClientEndpoints], finding: str
+) -> None:
+    probes = discovery_2.Probes(lambda view: nullcontext(), lambda view, seconds, service: then)
+    outcome = checked(discovery_2, mesh(FakeView(MULTI), endpoints), probes)
+    assert holds_unless(finding, outcome)
+    assert bool(outcome.notes) == (not finding)
+
+
+@pytest.mark.parametrize(
+    ("then", "finding"),
+    [(traffic(v1=97, v2=103), ""), (traffic(v1=198, v2=2), "v1 198 (wanted 65 to 135 of 200)")],
+)
+@pytest.mark.parametrize("balancing", [BY_HASH, BY_LOCALITY])
+def test_shares_of_clients_that_choose_by_something_else_are_those_without_it(
+    balancing: Balancing, then: Mapping[str, TrafficSample], finding: str
+) -> None:
+    probes = without_preference(traffic_2, COMPLETE, then)
+    usual = mesh(FakeView(MULTI), choosing(COMPLETE, balancing), traffic(v1=200))
+    outcome = checked(traffic_2, usual, probes)
+    assert holds_unless(finding, outcome)
+    assert bool(outcome.notes) == (not finding)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def mesh(
         traffic=traffic,
         patient=lambda seconds: 0.0,
         has_samples=has_samples,
+        requests=200,
         once=lambda observe: observe(made),
     )
     return made

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
+from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.plan import plan
+from mesh_fixtures.install.step import Plan
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
 from tests.faults import underlay
-from tests.faults.table import TWO_NETWORKS
+from tests.faults.table import ONE_NETWORK, TWO_NETWORKS
 from tests.faults.target import Target
-from tests.variants.reinstallation import in_variables_of, installed_again
+from tests.variants.reinstallation import (
+    in_variables_of,
+    installed_again,
+    proxied,
+    rewritten,
+)
 from tests.variants.variant import Variant
 
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
 _THREE_CLUSTERS: Final = "three-clusters-two-networks"
 _LONG_NAME: Final = "cn-my-company-production-europe-west1-payments-cluster-a"
 _NETWORK: Final = "eu.prod"
@@ -42,6 +52,37 @@ def renamed(target: Target) -> Iterator[None]:
         installed_again(target, target.scenario, target.installation)
 
 
+@contextmanager
+def without_networks(target: Target) -> Iterator[None]:
+    """Nothing says of which network the clusters are: there is but one, and it has no name."""
+    steps = [ids.istiod(each.name) for each in target.scenario.primaries]
+    label = f"{names.NETWORK_LABEL}"
+    networks = {each.name: each.network for each in target.scenario.clusters}
+    try:
+        for name in networks:
+            target.kubectl(name, "label", "namespace", _SYSTEM, f"{label}-")
+        target.run_steps(without_names_of_networks(target.installation), *steps)
+        for name in networks:
+            target.restart(name, *proxied(target, name))
+        yield
+    finally:
+        for name, network in networks.items():
+            again = f"{label}={network}"
+            target.kubectl(name, "label", "namespace", _SYSTEM, "--overwrite", again)
+        target.run_steps(target.installation, *steps)
+        for name in networks:
+            target.restart(name, *proxied(target, name))
+
+
+def without_names_of_networks(of: Plan) -> Plan:
+    """The plan whose values leave out `global.network`."""
+
+    def text(given: str) -> str:
+        return re.sub(r"^ *network: .*\n", "", given, flags=re.MULTILINE)
+
+    return replace(of, steps=tuple(rewritten(step, text) for step in of.steps))
+
+
 def with_other_names(scenario: Scenario) -> Scenario:
     """The scenario with other names of its first cluster, its first network and its mesh."""
     (_network, *networks), (cluster, *clusters) = scenario.networks, scenario.clusters
@@ -56,6 +97,42 @@ def with_other_names(scenario: Scenario) -> Scenario:
 
 
 VARIANTS: Final = (
+    Variant(
+        id="networks-without-a-name",
+        mesh="The one network has no name.",
+        topology=ONE_NETWORK,
+        make=without_networks,
+    ),
+    Variant(
+        id="by-revision",
+        mesh="Everything is installed by a revision, and nothing is the default.",
+        topology="primary-remote-multi-network-revision",
+        make=as_it_is,
+    ),
+    Variant(
+        id="two-remotes",
+        mesh="One primary has two remotes, on networks of their own.",
+        topology="two-remotes-two-networks",
+        make=as_it_is,
+    ),
+    Variant(
+        id="remote-and-primary",
+        mesh="A primary, its remote, and another primary on another network.",
+        topology="primary-remote-and-primary",
+        make=as_it_is,
+    ),
+    Variant(
+        id="addresses-of-ipv6",
+        mesh="Nodes, pods and services have addresses of IPv6 only.",
+        topology="primary-remote-ipv6",
+        make=as_it_is,
+    ),
+    Variant(
+        id="addresses-of-both-families",
+        mesh="Nodes, pods and services have addresses of IPv4 and IPv6.",
+        topology="multi-primary-multi-network-dual-stack",
+        make=as_it_is,
+    ),
     Variant(
         id="routed-networks",
         mesh="The clusters' networks have two names and gateways, and are routed nevertheless.",

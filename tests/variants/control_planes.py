@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from mesh_fixtures.install.method import merged, primary_values
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
-from tests.faults.table import REMOTE, TWO_NETWORKS
+from tests.faults.control_planes import without_native_sidecars
+from tests.faults.table import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
 from tests.variants.reinstallation import proxied, without_gateway
 from tests.variants.variant import Variant
@@ -179,6 +180,18 @@ def short_of_a_replica(target: Target) -> Iterator[None]:
 
 
 VARIANTS: Final = (
+    Variant(
+        id="proxies-beside-other-containers",
+        mesh="Proxies are ordinary containers of their pods.",
+        topology=TWO_NETWORKS,
+        make=without_native_sidecars,
+    ),
+    Variant(
+        id="control-plane-outside",
+        mesh="An istiod outside of the cluster that it serves.",
+        topology=EXTERNAL,
+        make=lambda target: nullcontext(),
+    ),
     Variant(
         id="istiod-short-of-a-replica",
         mesh="Of two pods that istiod is to have in cluster1, one cannot be made.",

@@ -68,7 +68,10 @@ def by_helm(target: Target) -> Iterator[None]:
     namespace, release = "istio-gateways", "eastwest"
     values = {"networkGateway": cluster.network, "imagePullPolicy": _pull_policy(target)}
     exposing = exposing_services({"istio": release})
-    with _without_the_guides(target, cluster.name), _namespace(target, cluster.name, namespace):
+    with (
+        _without_the_guides(target, cluster.name),
+        further_namespace(target, cluster.name, namespace),
+    ):
         _helm_install(target, cluster.name, namespace, release, values)
         target.apply(cluster.name, namespace, exposing)
         yield
@@ -84,7 +87,7 @@ def in_its_own_namespace(target: Target) -> Iterator[None]:
     namespace = "gateways"
     parts = [_read(target, cluster, each) for each in _PARTS]
     service = _read(target, cluster, f"service/{names.GATEWAY}")
-    with _without_the_guides(target, cluster), _namespace(target, cluster, namespace):
+    with _without_the_guides(target, cluster), further_namespace(target, cluster, namespace):
         objects = [moved(each, namespace) for each in parts]
         target.apply(cluster, namespace, *objects, exposing_services())
         _await_rollout(target, cluster, namespace, names.GATEWAY)
@@ -126,7 +129,7 @@ def behind_a_host_name(target: Target) -> Iterator[None]:
     name, namespace = "eastwest", "names"
     host = f"{name}.{namespace}.svc.cluster.local"
     service = _read(target, cluster, f"service/{names.GATEWAY}")
-    with _namespace(target, client, namespace):
+    with further_namespace(target, client, namespace):
         try:
             selector = service["spec"]["selector"]
             ports = {STATUS_PORT: STATUS_PORT, SERVICES_PORT: SERVICES_PORT}
@@ -349,7 +352,7 @@ def _install_again(target: Target, cluster: str) -> None:
 
 
 @contextmanager
-def _namespace(target: Target, cluster: str, name: str) -> Iterator[None]:
+def further_namespace(target: Target, cluster: str, name: str) -> Iterator[None]:
     try:
         target.kubectl(cluster, "create", "namespace", name)
         yield

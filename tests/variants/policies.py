@@ -50,6 +50,7 @@ EXPORTED_TO_NOBODY: Final = {
     "defaultDestinationRuleExportTo": ["."],
     "defaultVirtualServiceExportTo": ["."],
 }
+_ROOT: Final = "istio-config"
 REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
 
 
@@ -68,6 +69,26 @@ def nothing_allowed(target: Target) -> Iterator[None]:
     """No request is allowed but those that a policy of a namespace allows."""
     with _in_primaries(target, ENCRYPTED_ONLY, GATEWAYS_ALLOWED, ALLOW_NOTHING):
         yield
+
+
+@contextmanager
+def nothing_allowed_by_another_root(target: Target) -> Iterator[None]:
+    """The same by policies of a namespace that is the root of configuration, in place of that of
+    the control plane (Istio: MeshConfig, rootNamespace).
+    """
+    clusters = [each.name for each in target.scenario.primaries]
+    try:
+        for cluster in clusters:
+            target.kubectl(cluster, "create", "namespace", _ROOT)
+        with (
+            mesh_configuration.changed(target, {"rootNamespace": _ROOT}),
+            applied(target, clusters, ENCRYPTED_ONLY, ALLOW_NOTHING, namespace=_ROOT),
+            _in_primaries(target, GATEWAYS_ALLOWED),
+        ):
+            yield
+    finally:
+        for cluster in clusters:
+            target.kubectl(cluster, "delete", "namespace", _ROOT, "--ignore-not-found")
 
 
 @contextmanager
@@ -108,6 +129,13 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=nothing_allowed,
         notes=("requests are allowed here in spite of AuthorizationPolicy istio-system/",),
+    ),
+    Variant(
+        id="nothing-allowed-by-another-root",
+        mesh="The same by policies of a root namespace that is not the control plane's.",
+        topology=TWO_NETWORKS,
+        make=nothing_allowed_by_another_root,
+        notes=(f"requests are allowed here in spite of AuthorizationPolicy {_ROOT}/",),
     ),
     Variant(
         id="tokens-only",

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from mesh_fixtures.install import names
-from mesh_fixtures.probe.envoy import endpoints
+from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.probe.envoy import Balancing, balancing, endpoints, helloworld
 from mesh_fixtures.probe.workloads import SLEEP
-from tests.faults.table import TWO_NETWORKS
+from tests.faults import mesh_configuration
+from tests.faults.policies import applied
+from tests.faults.table import TWO_NETWORKS, TWO_REGIONS
 from tests.faults.target import Manifest, Target, reference
 from tests.variants.variant import Variant
 
@@ -30,6 +33,54 @@ NEAREST_FIRST: Final[Manifest] = {
 }
 """Where failing servers are ejected, clients prefer the others of their own region and zone (Istio:
 Locality failover)."""
+
+
+KEPT_TO_ONE: Final[Manifest] = {
+    **NEAREST_FIRST,
+    "metadata": {"name": "kept-to-one"},
+    "spec": {
+        "host": "*.local",
+        "trafficPolicy": {"loadBalancer": {"consistentHash": {"useSourceIp": True}}},
+    },
+}
+"""Each client keeps to the server that a hash of its address chooses (Istio: DestinationRule,
+ConsistentHashLB)."""
+
+WITHIN_REGIONS: Final[Manifest] = {
+    "localityLbSetting": {
+        "enabled": True,
+        "distribute": [
+            {"from": f"{region}/*", "to": {f"{region}/*": 100}} for region in ("region1", "region2")
+        ],
+    }
+}
+"""All requests stay in their client's region (Istio: MeshConfig, localityLbSetting)."""
+
+
+@contextmanager
+def kept_to_one(target: Target) -> Iterator[None]:
+    """All clients keep to one server of each service."""
+    primaries = [each.name for each in target.scenario.primaries]
+    with applied(target, primaries, KEPT_TO_ONE, namespace=names.SYSTEM_NAMESPACE):
+        for cluster in primaries:
+            _await_balancing(target, cluster, Balancing(by_hash=True))
+        yield
+
+
+@contextmanager
+def within_regions(target: Target) -> Iterator[None]:
+    """The mesh configuration has weights of regions, by which no request leaves its own."""
+    with mesh_configuration.changed(target, WITHIN_REGIONS):
+        for each in target.scenario.primaries:
+            _await_balancing(target, each.name, Balancing(by_locality=True))
+        yield
+
+
+def _await_balancing(target: Target, cluster: str, wanted: Balancing) -> None:
+    def chosen(kube: KubeClient) -> Balancing:
+        return balancing(kube, kube.pod_of(target.namespace, SLEEP), helloworld(kube))
+
+    target.until(str(wanted), cluster, chosen, lambda seen: seen == wanted)
 
 
 @contextmanager
@@ -69,6 +120,24 @@ VARIANTS: Final = (
         notes=(
             "TRAFFIC-1: cluster1: clients prefer a locality, and use v2 only where that fails",
             "TRAFFIC-1: cluster2: clients prefer a locality, and use v1 only where that fails",
+        ),
+    ),
+    Variant(
+        id="kept-to-one-server",
+        mesh="A DestinationRule for all services has each client keep to one server.",
+        topology=TWO_NETWORKS,
+        make=kept_to_one,
+        notes=("TRAFFIC-2: cluster1: clients keep to servers that a hash chooses",),
+    ),
+    Variant(
+        id="kept-within-regions",
+        mesh="The mesh configuration has weights for regions, by which no request leaves its own.",
+        topology=TWO_REGIONS,
+        make=within_regions,
+        applies=("LOCALITY-2",),
+        notes=(
+            "DISCOVERY-2: cluster1: clients choose servers by weights of localities",
+            "TRAFFIC-1: cluster2: clients choose servers by weights of localities, by which",
         ),
     ),
 )
