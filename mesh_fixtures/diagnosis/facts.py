@@ -248,8 +248,6 @@ class Service:
 
     Attributes:
         external: addresses or host names that its load balancer got, or its external name.
-        preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
-            that stands for it; empty for nowhere.
         cluster_ip: its address within the cluster; empty when it has none.
     """
 
@@ -260,7 +258,6 @@ class Service:
     selector: Labels
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...] = ()
-    preference: str = ""
     cluster_ip: str = ""
 
     @property

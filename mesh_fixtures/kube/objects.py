@@ -14,7 +14,6 @@ from typing import Any, Final
 
 REGION_LABEL: Final = "topology.kubernetes.io/region"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
-_PREFERENCE: Final = "networking.istio.io/traffic-distribution"
 
 Json = Mapping[str, Any]
 
@@ -363,8 +362,6 @@ class Service:
         selector: labels of its pods; empty where it has none and its endpoints are made otherwise.
         external: addresses or host names that its load balancer got, its external addresses, or
             its external name.
-        preference: where its traffic is to be kept, of `trafficDistribution` or of the annotation
-            that stands for it; empty for nowhere.
         cluster_ip: its address within the cluster; empty or `None` without.
     """
 
@@ -373,7 +370,6 @@ class Service:
     selector: Mapping[str, str]
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...]
-    preference: str = ""
     cluster_ip: str = ""
 
     @property
@@ -406,7 +402,6 @@ class Service:
                 for each in spec.get("ports") or ()
             ),
             external=tuple(each for each in external if each),
-            preference=spec.get("trafficDistribution") or meta.annotations.get(_PREFERENCE, ""),
             cluster_ip=spec.get("clusterIP", ""),
         )
 

@@ -32,10 +32,6 @@ def _rule(**spec: Any) -> Manifest:
     return policy("networking", "DestinationRule", host=SERVICE, **spec)
 
 
-_NEAR: Final = 95
-_FAR: Final = 5
-"""Percent of the requests, where there are two regions."""
-
 NO_MUTUAL_TLS: Final = policy("security", "PeerAuthentication", mtls={"mode": "DISABLE"})
 NO_CLIENT_TLS: Final = _rule(trafficPolicy={"tls": {"mode": "DISABLE"}})
 
@@ -170,31 +166,6 @@ def istiod_denied(target: Target) -> Iterator[None]:
             yield
     finally:
         target.restart_workloads(remote)
-
-
-@contextmanager
-def mostly_near(target: Target) -> Iterator[None]:
-    """Nineteen of twenty requests stay in their client's region, whoever answers there."""
-    rule = mostly_near_rule(target.scenario)
-    with applied(target, _primaries(target.scenario), rule):
-        yield
-
-
-def mostly_near_rule(scenario: Scenario) -> Manifest:
-    """A rule by which localities have weights (Istio: Locality weighted distribution).
-
-    The labs' regions are the networks.
-    """
-    regions = [each.name for each in scenario.networks]
-    distribute = [
-        {
-            "from": f"{own}/*",
-            "to": {f"{each}/*": _NEAR if each == own else _FAR for each in regions},
-        }
-        for own in regions
-    ]
-    setting = {"enabled": True, "distribute": distribute}
-    return _rule(trafficPolicy={"loadBalancer": {"localityLbSetting": setting}})
 
 
 def weighted(first: int, last: int) -> Injection:

@@ -790,14 +790,6 @@ _POLICIES: Final = (
         unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
-        id="locality-preference",
-        broken="A DestinationRule keeps nineteen of twenty requests in the region of their client.",
-        topology=TWO_NETWORKS,
-        inject=policies.mostly_near,
-        fails=("TRAFFIC-2",),
-        unaffected=_KNOWN,
-    ),
-    Fault(
         id="route-fault",
         broken="A VirtualService answers half of the requests with 503.",
         topology=TWO_NETWORKS,

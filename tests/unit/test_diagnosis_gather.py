@@ -195,7 +195,6 @@ def test_objects_become_facts(tmp_path: Path) -> None:
                     "spec": {
                         "ports": [{"port": 5000}],
                         "selector": {"app": "helloworld"},
-                        "trafficDistribution": "PreferClose",
                     },
                 }
             ),
@@ -230,7 +229,6 @@ def test_objects_become_facts(tmp_path: Path) -> None:
     assert namespace.annotated == "2026-01-02T00:00:00Z"
     service = cluster.service("sample", "helloworld")
     assert service is not None
-    assert service.preference == "PreferClose"
     assert service.ports == (facts.ServicePort(5000, "", ""),)
     assert [str(each) for each in cluster.warnings or ()] == ["Pod/sleep-1 BackOff: again"]
     assert [str(each) for each in cluster.configured("Gateway")] == ["Gateway istio-system/cross"]

@@ -19,15 +19,11 @@ values = st.recursive(
 )
 
 
-BESIDE = {"locality-preference": ("authorization-denied",)}
-"""What else was wrong when some failures were recorded, in another cluster."""
-
-
 @pytest.mark.parametrize("name", names())
 def test_a_recorded_failure_has_the_root_cause_that_it_is_named_for(name: str) -> None:
     recording = recorded(name)
     diagnosis = recording.diagnose()
-    assert diagnosis.ids == (name.partition(".")[0], *BESIDE.get(name, ()))
+    assert diagnosis.ids == (name.partition(".")[0],)
     unmet = {each for each, findings in recording.failures.items() if findings}
     assert unmet <= {each for root in diagnosis.roots for each in root.consequences}
 

@@ -18,7 +18,6 @@ from mesh_fixtures.diagnosis.facts import (
     Authority,
     Configuration,
     Deployment,
-    Endpoint,
     Exchanged,
     Failed,
     Injector,
@@ -86,11 +85,6 @@ def of_mesh(**fields: Any) -> Change:
         return replace(recording, facts=replace(recording.facts, **values))
 
     return change
-
-
-def knowing(*endpoints: Endpoint) -> Callable[[Any], Any]:
-    """A client that knows only these of HelloWorld."""
-    return lambda known: replace(known, endpoints=endpoints)
 
 
 def both(*changes: Change) -> Change:
@@ -309,6 +303,23 @@ def inside(**counts: int) -> Change:
     return change
 
 
+def advertised_at_an_old_address(cluster: str) -> Change:
+    """An istiod has an address of network2's gateway that cluster2's does not have and that nobody
+    answers at.
+
+    Args:
+        cluster: whose it is, as istiod knows it; empty where only `meshNetworks` name it.
+    """
+    (known,) = recorded(MULTI).facts.clusters["cluster2"].gateway_addresses
+    return both(
+        of("cluster2", services=each(GATEWAY, external=("10.9.9.9",))),
+        UNADVERTISED,
+        istiods("cluster1", gateways=adding(NetworkGateway("network2", cluster, known, 15443))),
+        unanswered("gateway", "cluster1", "cluster2"),
+        inside(timed_out=2),
+    )
+
+
 def to_istiod(kind: str = "istiod", **fields: Any) -> Change:
     """A path by which cluster2's proxies look for istiod."""
     known = {"attempts": 2, "message": "", "address": "10.64.8.1", "port": 15012, "source": "curl"}
@@ -389,10 +400,8 @@ def no(kind: str, name: str = "") -> Callable[[Any], Any]:
     return without(lambda one: one.kind == kind and one.name.startswith(name))
 
 
-PRIORITIES = (
-    Endpoint("10.68.0.7:5000", 1, 0, "network1/cluster1", ""),
-    Endpoint("10.64.40.1:15443", 1, 1, "network2/cluster2", ""),
-)
+KNOWING_NOTHING: Callable[[Any], Any] = lambda known: replace(known, endpoints=())  # noqa: E731
+"""A client that knows no endpoint of HelloWorld."""
 
 
 def of_gateway_api(cluster: str) -> Change:
@@ -1074,11 +1083,6 @@ CASES: dict[str, tuple[str, Change, str]] = {
         cut_off(denied=3),
         "istiod-access-denied",
     ),
-    "endpoints of two priorities": (
-        MULTI,
-        of("cluster1", client=lambda known: replace(known, endpoints=PRIORITIES)),
-        "locality-preference",
-    ),
     "nodes without a region": (
         MULTI,
         both(in_regions("network1", "network2"), *labelled("", "")),
@@ -1121,7 +1125,7 @@ CASES: dict[str, tuple[str, Change, str]] = {
         of(
             "cluster1",
             configuration=configured("Sidecar", "x", {"egress": [{"hosts": ["istio-system/*"]}]}),
-            client=knowing(),
+            client=KNOWING_NOTHING,
         ),
         "sidecar-scope",
     ),
@@ -1173,6 +1177,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         both(unanswered("gateway", "cluster1", "cluster2"), inside(timed_out=2)),
         "gateway-not-answering",
+    ),
+    "an address of a gateway that only the mesh configuration names": (
+        MULTI,
+        advertised_at_an_old_address(""),
+        "gateway-address-stale",
     ),
     "a port of istiod that proxies do not reach": (
         REMOTE,
@@ -1296,24 +1305,13 @@ def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
     assert "meshNetworks" in root.cause.remedy
 
 
-@pytest.mark.parametrize(
-    ("cluster", "cause"), [("", "gateway-address-stale"), ("cluster2", "gateway-not-answering")]
-)
-def test_an_address_that_only_mesh_networks_name_is_stale(cluster: str, cause: str) -> None:
-    (known,) = recorded(MULTI).facts.clusters["cluster2"].gateway_addresses
-    change = both(
-        of("cluster2", services=each(GATEWAY, external=("10.9.9.9",))),
-        UNADVERTISED,
-        istiods("cluster1", gateways=adding(NetworkGateway("network2", cluster, known, 15443))),
-        unanswered("gateway", "cluster1", "cluster2"),
-        inside(timed_out=2),
-    )
-    (root,) = diagnosed(change, "GATEWAY-1").roots
-    assert root.id == cause
-    if not cluster:
-        named = f"meshNetworks in the mesh configuration of cluster1 names {known}, port"
-        assert root.cause.statement.startswith(named)
-        assert "name 10.9.9.9 in its place" in root.cause.remedy
+def test_an_address_that_only_mesh_networks_name_is_stale() -> None:
+    (root,) = diagnosed(advertised_at_an_old_address(""), "GATEWAY-1").roots
+    assert root.id == "gateway-address-stale"
+    assert root.cause.statement.startswith("meshNetworks in the mesh configuration of cluster1 ")
+    assert "name 10.9.9.9 in its place" in root.cause.remedy
+    of_a_service = diagnosed(advertised_at_an_old_address("cluster2"), "GATEWAY-1")
+    assert of_a_service.ids == ("gateway-not-answering",)
 
 
 def test_a_name_that_nobody_resolves_is_no_gateway_that_does_not_answer() -> None:
@@ -1442,28 +1440,6 @@ def test_regions_that_nobody_declared_are_as_they_are() -> None:
 def test_filters_that_leave_outlier_detection_alone(namespace: str, spec: dict[str, Any]) -> None:
     change = of("cluster1", configuration=configured("EnvoyFilter", "x", spec, namespace))
     assert diagnosed(change, "LOCALITY-1").ids == (UNKNOWN,)
-
-
-@pytest.mark.parametrize(
-    ("shares", "ids"),
-    [
-        ({"network1/*": 100}, ("locality-preference",)),
-        ({"network1/*": 95, "network2/*": 5}, (UNKNOWN,)),
-        ({"*": 100}, (UNKNOWN,)),
-    ],
-)
-def test_regions_that_get_no_share_have_no_endpoints(
-    shares: dict[str, int], ids: tuple[str, ...]
-) -> None:
-    distribute = [{"from": "network1/*", "to": shares}]
-    policy = {"loadBalancer": {"localityLbSetting": {"enabled": True, "distribute": distribute}}}
-    spec = {"host": "*.local", "trafficPolicy": policy}
-    change = of(
-        "cluster1",
-        configuration=configured("DestinationRule", "x", spec, "istio-system"),
-        client=knowing(PRIORITIES[0]),
-    )
-    assert diagnosed(change, "DISCOVERY-2").ids == ids
 
 
 def test_policies_of_a_cluster_that_answered_deny_nothing() -> None:
@@ -1726,14 +1702,6 @@ def test_on_one_network_what_takes_several_is_no_cause() -> None:
         (root,) = diagnose(unnamed.scenario, unnamed.facts, {requirement: against}).roots
         assert root.id == "mtls-disabled"
         assert root.cause.statement.endswith("it does not know who asks")
-
-
-def test_a_preference_makes_no_request_fail() -> None:
-    preferring = of("cluster1", client=knowing(*PRIORITIES))
-    assert diagnosed(preferring, "TRAFFIC-1").ids == ("locality-preference",)
-    failed = both(preferring, failing("sleep", "HTTP 503 upstream connect error"))
-    assert diagnosed(failed, "TRAFFIC-1").ids == (UNKNOWN,)
-    assert diagnosed(failed, "TRAFFIC-2").ids == ("locality-preference",)
 
 
 def test_every_cause_that_a_rule_can_find_is_found_in_some_case() -> None:
@@ -2041,7 +2009,7 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             both(
                 of(
                     "cluster1",
-                    client=knowing(),
+                    client=KNOWING_NOTHING,
                     configuration=adding(
                         *(
                             Configuration("Sidecar", where, "x", {"egress": [{"hosts": hosts}]})

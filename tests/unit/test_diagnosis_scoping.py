@@ -7,7 +7,7 @@ from diagnosis_recordings import recorded
 from hypothesis import given
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS
-from test_diagnosis_rules import MULTI, configured, knowing, of, unanswered
+from test_diagnosis_rules import KNOWING_NOTHING, MULTI, configured, of, unanswered
 
 from mesh_fixtures.diagnosis import UNKNOWN, diagnose
 from mesh_fixtures.diagnosis.cause import Cause, Evidence, Kind, Layer, Reach, explains
@@ -94,7 +94,7 @@ def test_two_faults_are_both_named_each_for_what_it_breaks() -> None:
     recording = of(
         "cluster1",
         configuration=configured("Sidecar", "x", {"egress": [{"hosts": ["istio-system/*"]}]}),
-        client=knowing(),
+        client=KNOWING_NOTHING,
     )(recorded(MULTI))
     here, there = seen("cluster1", "cluster2"), seen("cluster2", "cluster1")
     both = diagnose(recording.scenario, recording.facts, {"TRAFFIC-1": (here, there)})

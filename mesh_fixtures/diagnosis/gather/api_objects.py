@@ -322,7 +322,6 @@ def _service(service: Service) -> facts.Service:
         selector=service.selector,
         ports=service.ports,
         external=service.external,
-        preference=service.preference,
         cluster_ip=service.cluster_ip,
     )
 

@@ -15,114 +15,11 @@ from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration
 from mesh_fixtures.kube.objects import REGION_LABEL
 from mesh_fixtures.scenario import ClusterSpec
 
-LOCALITY = Kind("locality-preference", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 NODES = Kind("node-region", Layer.ROUTING, ("LOCALITY-1", "LOCALITY-2"))
 OUTLIERS = Kind("outlier-detection-changed", Layer.ROUTING, ("LOCALITY-1",))
 WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
 SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
-
-
-def locality(case: Case) -> Iterator[Cause]:
-    """Endpoints of several priorities: those of the first get all requests while they are healthy.
-
-    Without priorities, a preference is none.
-    """
-    for spec, facts in case.clusters:
-        client = facts.client
-        by_priority: dict[int, list[str]] = {}
-        for each in (client.endpoints or ()) if client else ():
-            by_priority.setdefault(each.priority, []).append(each.target)
-        reasons = tuple(_preferences(case, spec))
-        distributed = [each for each in reasons if "distribute" in each.seen]
-        if client is None or (len(by_priority) < 2 and not distributed):
-            continue
-        first = listed(by_priority[min(by_priority)]) if by_priority else "none"
-        why = f": {listed([each.seen for each in reasons])}" if reasons else ""
-        yield Cause(
-            replace(LOCALITY, breaks=tuple(_broken_by_locality(case, spec))),
-            (spec.name,),
-            f"clients in {spec.name} prefer endpoints by locality, {first} before all others{why}",
-            (
-                Evidence(
-                    "endpoints by priority: "
-                    + "; ".join(
-                        f"{key}: {listed(by_priority[key])}" for key in sorted(by_priority)
-                    ),
-                    client.source,
-                ),
-                *(
-                    Evidence(f"locality {each.locality or 'unknown'}: {each.target}")
-                    for each in client.endpoints or ()
-                ),
-                *reasons,
-            ),
-            "remove the preference, or verify a service that has none",
-        )
-
-
-def _broken_by_locality(case: Case, spec: ClusterSpec) -> Iterator[str]:
-    """What a preference breaks for a cluster's clients: it gives some answers to others, and makes
-    no request fail.
-    """
-    yield "TRAFFIC-2"
-    if not any(each.failures for each in case.facts.traffic if each.client == spec.name):
-        yield "TRAFFIC-1"
-    if _leaves_out(case, spec):
-        yield "DISCOVERY-2"
-
-
-def _leaves_out(case: Case, spec: ClusterSpec) -> bool:
-    """Whether a rule that distributes requests over regions gives a cluster's clients no endpoint
-    of a region that another cluster is in (Istio: LocalityLoadBalancerSetting, distribute).
-    """
-    primary = case.facts.clusters.get(case.config_of(spec.name))
-    regions = {
-        name: {node.region for node in facts.nodes or () if node.region}
-        for name, facts in case.facts.clusters.items()
-    }
-    own = regions[spec.name]
-    elsewhere = (found for name, found in regions.items() if name != spec.name)
-    others = {region for found in elsewhere for region in found} - own
-    for rule in primary.configured("DestinationRule") if primary else ():
-        if not (is_looked_up(case, rule) and is_helloworld(case, rule, rule.spec.get("host", ""))):
-            continue
-        balancing = (rule.spec.get("trafficPolicy") or {}).get("loadBalancer") or {}
-        for each in (balancing.get("localityLbSetting") or {}).get("distribute") or ():
-            reached = {key.partition("/")[0] for key in each.get("to") or {}}
-            if str(each.get("from", "")).partition("/")[0] in ("*", *own) and "*" not in reached:
-                return bool(others - reached)
-    return False
-
-
-def _preferences(case: Case, spec: ClusterSpec) -> Iterator[Evidence]:
-    """Configuration from which istiod makes priorities."""
-    primary = case.config_of(spec.name)
-    for name, facts in case.facts.clusters.items():
-        service = facts.service(case.samples, "helloworld")
-        if service is not None and service.preference:
-            yield Evidence(
-                f"Service helloworld of {name} prefers {service.preference}",
-                get(name, "service helloworld -o yaml", case.samples),
-            )
-    if primary not in case.facts.clusters:
-        return
-    for rule in case.facts.clusters[primary].configured("DestinationRule"):
-        if not is_looked_up(case, rule):
-            continue
-        policy = rule.spec.get("trafficPolicy") or {}
-        setting = (policy.get("loadBalancer") or {}).get("localityLbSetting")
-        if is_helloworld(case, rule, rule.spec.get("host", "")) and (
-            setting or "outlierDetection" in policy
-        ):
-            named = [
-                *([f"localityLbSetting ({listed(tuple(setting))})"] if setting else []),
-                *(["outlierDetection"] if "outlierDetection" in policy else []),
-            ]
-            yield Evidence(
-                f"{rule} of {primary} has {' and '.join(named)}",
-                get(primary, f"destinationrule {rule.name} -o yaml", rule.namespace),
-            )
 
 
 def node_regions(case: Case) -> Iterator[Cause]:
@@ -349,7 +246,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
     return name == full or full.startswith(f"{name}.")
 
 
-RULES = (locality, node_regions, outliers, weighted, fault, sidecar_scope)
+RULES = (node_regions, outliers, weighted, fault, sidecar_scope)
 
 
 def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
