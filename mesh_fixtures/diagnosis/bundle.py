@@ -51,6 +51,13 @@ _OF_CLUSTER: Final[tuple[Resource[Any], ...]] = (
     *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
     *(resources.REQUEST_AUTHENTICATIONS, resources.ADDRESS_POOLS, resources.L2_ADVERTISEMENTS),
 )
+_IF_DEFINED: Final[tuple[Resource[Any], ...]] = (
+    *(resources.GATEWAY_CLASSES, resources.GATEWAYS_BY_API),
+    *(resources.HTTP_ROUTES, resources.TLS_ROUTES),
+    *(resources.SERVICE_EXPORTS, resources.SERVICE_IMPORTS),
+)
+"""Of APIs that not every mesh has; others have kinds of the same names."""
+
 _OF_ISTIOD: Final = (
     *("clusterz", "syncz", "connections", "networkz", "endpointShardz"),
     *("configz", "mesh", "push_status"),
@@ -150,6 +157,9 @@ def _objects(kube: KubeClient, namespaces: tuple[str, ...]) -> Iterator[_Asked]:
     for each in _OF_CLUSTER:
         source = f"kubectl --context={kube.name} get {each.plural} -A -o json"
         yield f"resources/{each.plural}.json", source, partial(_items, kube, each)
+    for each in _IF_DEFINED:
+        source = f"kubectl --context={kube.name} get {each.full_name} -A -o json"
+        yield f"resources/{each.full_name}.json", source, partial(_items, kube, each)
 
 
 def _items(kube: KubeClient, resource: Resource[Any], namespace: str = "") -> str | None:

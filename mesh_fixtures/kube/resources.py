@@ -1,7 +1,7 @@
 """The table of what is asked of API servers: where each kind of object is, and how it is read.
 
 Source: Kubernetes API reference, API concepts (resource URIs); Istio, configuration reference;
-KEP-1645, Multi-Cluster Services API.
+Gateway API, API reference; KEP-1645, Multi-Cluster Services API.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Resource(Generic[Item]):
     plural: str
     read: Callable[[Json], Item]
     namespaced: bool = True
+
+    @property
+    def full_name(self) -> str:
+        """Its plural for kubectl where other groups may have the same."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def group(self) -> str:
@@ -97,6 +102,10 @@ def _mcs(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]
     return Resource("multicluster.x-k8s.io/v1alpha1", kind, plural, read)
 
 
+def _gateway_api(kind: str, plural: str, *, namespaced: bool = True) -> Resource[Json]:
+    return Resource("gateway.networking.k8s.io/v1", kind, plural, _as_it_is, namespaced=namespaced)
+
+
 def _metallb(kind: str, plural: str) -> Resource[Json]:
     return Resource("metallb.io/v1beta1", kind, plural, _as_it_is)
 
@@ -146,6 +155,11 @@ PEER_AUTHENTICATIONS: Final = _security("PeerAuthentication", "peerauthenticatio
 AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationpolicies")
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
 TELEMETRIES: Final = _istio("telemetry.istio.io/v1", "Telemetry", "telemetries")
+
+GATEWAY_CLASSES: Final = _gateway_api("GatewayClass", "gatewayclasses", namespaced=False)
+GATEWAYS_BY_API: Final = _gateway_api("Gateway", "gateways")
+HTTP_ROUTES: Final = _gateway_api("HTTPRoute", "httproutes")
+TLS_ROUTES: Final = _gateway_api("TLSRoute", "tlsroutes")
 
 SERVICE_EXPORTS: Final = _mcs("ServiceExport", "serviceexports", ServiceExport.read)
 SERVICE_IMPORTS: Final = _mcs("ServiceImport", "serviceimports", ServiceImport.read)

@@ -66,6 +66,7 @@ def members(tmp_path: Path) -> dict[str, bytes]:
                 {"metadata": {"name": "copy"}, "data": {"config": encoded(kubeconfig())}}
             ),
             f"{NAMESPACE}/services": listed({"metadata": {"name": "helloworld"}}),
+            "/apis/gateway.networking.k8s.io/v1/gateways": listed({"metadata": {"name": "east"}}),
         },
         frames=[(STDOUT, leaking.encode()), (ERROR, json.dumps({"status": "Success"}).encode())],
     )
@@ -92,6 +93,7 @@ def test_a_bundle_holds_objects_logs_dumps_and_what_is_told(members: dict[str, b
         "cluster1/resources/sample/pods.json",
         "cluster1/resources/sample/services.json",
         "cluster1/resources/istio-system/secrets.json",
+        "cluster1/resources/gateways.gateway.networking.k8s.io.json",
         "cluster1/logs/sample/sleep-1/istio-proxy.log",
         "cluster1/proxies/sleep-1/config_dump.json",
         "install/cacerts.cluster1.log",
