@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from mesh_fixtures.addresses import target_host
-from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
-from mesh_fixtures.requirements.second_service import fresh_connections, without_preference
+from mesh_fixtures.requirements.second_service import PROBES, ServiceProbes, without_preference
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 
-@dataclass(frozen=True)
-class Probes:
-    """How the mesh is observed where clients leave endpoints out on purpose."""
-
-    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
-    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
-        client_endpoints
-    )
-
-
-def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
     figures: dict[str, Figure] = {}
     leaving_out = [cluster for cluster, each in mesh.endpoints.items() if each.leaves_out]
     judged = {**mesh.endpoints}

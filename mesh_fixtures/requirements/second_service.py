@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import yaml
@@ -17,8 +18,9 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.service_scopes import service_scopes
+from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.workloads import (
     WITHOUT_PREFERENCE,
@@ -101,6 +103,20 @@ def fresh_connections(view: MeshView, service: str = SERVICE) -> Iterator[None]:
     """
     with second_service(view, service, WITHOUT_PREFERENCE):
         yield
+
+
+@dataclass(frozen=True)
+class ServiceProbes:
+    """How a service of which clients prefer no server is made, observed and asked."""
+
+    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
+    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
+        client_endpoints
+    )
+    requests: Callable[..., TrafficSample] = requests
+
+
+PROBES: Final = ServiceProbes()
 
 
 @contextmanager

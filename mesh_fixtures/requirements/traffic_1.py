@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import both_families
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.second_service import (
+    PROBES,
     SERVICE,
-    fresh_connections,
+    ServiceProbes,
     without_preference,
 )
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import (
     SLOW_SECONDS,
     count_by_destination,
@@ -41,18 +40,7 @@ BUDGET_SECONDS: Final = 20
 """After which no further ones of these are begun."""
 
 
-@dataclass(frozen=True)
-class Probes:
-    """How the mesh is observed."""
-
-    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
-    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
-        client_endpoints
-    )
-    requests: Callable[..., TrafficSample] = requests
-
-
-def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
     figures: dict[str, Figure] = {}
     for cluster, sample in mesh.traffic.items():
         figures[f"{cluster}.requests"] = sample.sent
@@ -115,7 +103,7 @@ def _preference(known: ClientEndpoints, reserve: frozenset[str]) -> str:
 
 
 def _without_preference(
-    view: MeshView, probes: Probes, clusters: Iterable[str]
+    view: MeshView, probes: ServiceProbes, clusters: Iterable[str]
 ) -> Mapping[str, TrafficSample]:
     """Requests of clients in these clusters to what they hold in reserve, among the rest."""
     with without_preference(view, probes):

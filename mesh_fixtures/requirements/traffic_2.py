@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
-from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.second_service import (
+    PROBES,
     SERVICE,
-    fresh_connections,
+    ServiceProbes,
     without_preference,
 )
-from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints
+from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import count_by_destination, expected_shares
 from mesh_fixtures.verdict.findings import Finding
 from mesh_fixtures.verdict.statistics import SharesVerdict, judge_shares
@@ -25,18 +23,7 @@ from mesh_fixtures.verdict.statistics import SharesVerdict, judge_shares
 REQUESTS_FLAG: Final = "--mesh-requests"
 
 
-@dataclass(frozen=True)
-class Probes:
-    """How the mesh is observed where clients choose servers by something else than weights."""
-
-    fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
-    client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
-        client_endpoints
-    )
-    requests: Callable[..., TrafficSample] = requests
-
-
-def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
+def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
     verdicts: dict[str, SharesVerdict] = {}
     findings: list[Finding] = []
     endpoints, traffic = {**mesh.endpoints}, {**mesh.traffic}
@@ -68,7 +55,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
 
 
 def _without_preference(
-    mesh: ObservedMesh, probes: Probes, clusters: Sequence[str]
+    mesh: ObservedMesh, probes: ServiceProbes, clusters: Sequence[str]
 ) -> tuple[Mapping[str, ClientEndpoints], Mapping[str, TrafficSample]]:
     """Endpoints and answers of the clients in these clusters, where none prefers a server."""
     with without_preference(mesh.view, probes) as known:

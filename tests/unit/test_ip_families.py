@@ -46,6 +46,7 @@ from mesh_fixtures.probe.envoy import read_endpoints
 from mesh_fixtures.probe.network import Connection, Reach, connections
 from mesh_fixtures.probe.traffic import requests
 from mesh_fixtures.requirements import network_1, traffic_1
+from mesh_fixtures.requirements.second_service import ServiceProbes
 from mesh_fixtures.scenario import IpFamily, Scenario, as_yaml, load_scenario
 from mesh_fixtures.workloads import workload_plan
 
@@ -362,9 +363,9 @@ def test_requests_can_be_kept_to_a_family(family: IpFamily | None, option: list[
 # Requirements -------------------------------------------------------------------------------------
 
 
-def by_family(**samples: Any) -> traffic_1.Probes:
+def by_family(**samples: Any) -> ServiceProbes:
     """Requests to each family get that sample."""
-    return traffic_1.Probes(requests=lambda kube, count, *, family, **_: samples[family][kube.name])
+    return ServiceProbes(requests=lambda kube, count, *, family, **_: samples[family][kube.name])
 
 
 DUAL_MULTI = of(MULTI, "IPv4", "IPv6")

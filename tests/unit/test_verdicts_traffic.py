@@ -17,6 +17,7 @@ from mesh_fixtures.options import MINIMUM_REQUESTS, REQUESTS
 from mesh_fixtures.probe.envoy import Balancing, Endpoint, Endpoints
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
 from mesh_fixtures.requirements import discovery_2, traffic_1, traffic_2
+from mesh_fixtures.requirements.second_service import ServiceProbes
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints
 from mesh_fixtures.verdict.expectations import Backend, destinations
 from mesh_fixtures.verdict.statistics import judge_shares
@@ -147,7 +148,7 @@ def test_what_is_held_in_reserve_has_to_answer_without_the_preference(
     reserve: Mapping[str, TrafficSample],
     finding: str,
 ) -> None:
-    probes = traffic_1.Probes(
+    probes = ServiceProbes(
         fresh_connections=lambda view: nullcontext(),
         client_endpoints=lambda view, seconds, service: endpoints,
         requests=lambda kube, count, **options: reserve[kube.name],
@@ -171,10 +172,10 @@ def choosing(
 
 
 def without_preference(
-    module: Any, endpoints: Mapping[str, ClientEndpoints], sample: Mapping[str, TrafficSample]
-) -> Any:
+    endpoints: Mapping[str, ClientEndpoints], sample: Mapping[str, TrafficSample]
+) -> ServiceProbes:
     """What clients have, and what answers them, by the service of which they prefer no server."""
-    return module.Probes(
+    return ServiceProbes(
         fresh_connections=lambda view: nullcontext(),
         client_endpoints=lambda view, seconds, service: endpoints,
         requests=lambda kube, count, **options: sample[kube.name],
@@ -193,7 +194,7 @@ def without_preference(
 def test_what_clients_do_not_choose_has_to_answer_without_the_preference(
     endpoints: Mapping[str, ClientEndpoints], then: Mapping[str, TrafficSample], noted: str
 ) -> None:
-    probes = without_preference(traffic_1, COMPLETE, then)
+    probes = without_preference(COMPLETE, then)
     outcome = checked(traffic_1, mesh(FakeView(MULTI), endpoints, traffic(v1=200)), probes)
     assert holds_unless("" if noted else "expected answers from v2, which clients", outcome)
     assert [noted in each and "by which v2 gets no request" in each for each in outcome.notes] == (
@@ -217,7 +218,7 @@ def test_what_clients_do_not_choose_has_to_answer_without_the_preference(
 def test_what_weights_of_localities_leave_out_has_to_be_there_without_them(
     endpoints: Mapping[str, ClientEndpoints], then: Mapping[str, ClientEndpoints], finding: str
 ) -> None:
-    probes = discovery_2.Probes(lambda view: nullcontext(), lambda view, seconds, service: then)
+    probes = ServiceProbes(lambda view: nullcontext(), lambda view, seconds, service: then)
     outcome = checked(discovery_2, mesh(FakeView(MULTI), endpoints), probes)
     assert holds_unless(finding, outcome)
     assert bool(outcome.notes) == (not finding)
@@ -231,7 +232,7 @@ def test_what_weights_of_localities_leave_out_has_to_be_there_without_them(
 def test_shares_of_clients_that_choose_by_something_else_are_those_without_it(
     balancing: Balancing, then: Mapping[str, TrafficSample], finding: str
 ) -> None:
-    probes = without_preference(traffic_2, COMPLETE, then)
+    probes = without_preference(COMPLETE, then)
     usual = mesh(FakeView(MULTI), choosing(COMPLETE, balancing), traffic(v1=200))
     outcome = checked(traffic_2, usual, probes)
     assert holds_unless(finding, outcome)
