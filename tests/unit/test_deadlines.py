@@ -67,6 +67,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "kube/streams.py": {"_POLL_SECONDS": "a poll interval"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries", "TOKEN_SECONDS": "an age"},
     "lab/kind/configuration.py": {"_KUBEADM_SECONDS": "multiplied by patience.whole, each"},
+    "lab/kubeconfig/sample.py": {"GRACE_SECONDS": "how a pod is ended"},
     "lab/netns/boot.py": {"_POLL": "a poll interval"},
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
     "probe/continuous.py": {"_POLL_SECONDS": "a poll interval"},

@@ -314,6 +314,21 @@ def test_images_of_the_samples() -> None:
     }
 
 
+def test_pods_end_before_the_namespace_is_looked_at_again() -> None:
+    named = SCENARIO.model_copy(update={"dns_proxying": True})
+    made = [
+        *sample.manifests(SCENARIO, "cluster1", RELEASED, "ours"),
+        *sample.with_host_names(named, "cluster1", RELEASED),
+    ]
+    graces = {
+        item["metadata"]["name"]: item["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        for item in made
+        if item["kind"] in ("Deployment", "StatefulSet")
+    }
+    assert len(graces) == 4
+    assert {*graces.values()} == {0, sample.GRACE_SECONDS}
+
+
 def test_connections_are_used_once_where_a_gateway_chooses() -> None:
     three = SCENARIOS["three-clusters-two-networks"]
     (rule,) = (

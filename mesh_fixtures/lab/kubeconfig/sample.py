@@ -89,6 +89,11 @@ _OWN_CONTAINERS: Final = {
 
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 _NO_IMAGE: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull")
+GRACE_SECONDS: Final = 4
+"""For HelloWorld and its proxy to end, which takes them less. Pods that may take longer than the
+namespace controller waits before it begins, 5 s, are looked at again after half of their grace
+(source: Kubernetes, `pkg/controller/namespace`)."""
+
 _TRIES_AGAIN: Final = "ErrImagePull"
 _NOT_RETRIEVED: Final = "FailedToRetrieveImagePullSecret"
 
@@ -187,7 +192,7 @@ def manifests(
         texts.append(named_services_manifest(position, dual_stack=dual_stack))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
-    return [pods.applied(item) if _is_deployment(item) else item for item in items]
+    return [pods.applied(_ending_soon(item)) if _is_deployment(item) else item for item in items]
 
 
 def with_host_names(
@@ -198,7 +203,14 @@ def with_host_names(
         return ()
     version = scenario.cluster(cluster).helloworld
     text = stateful_manifest(scenario.position(cluster), version, images)
-    return [pods.applied(item) for item in yaml.safe_load_all(text)]
+    return [pods.applied(_ending_soon(item)) for item in yaml.safe_load_all(text)]
+
+
+def _ending_soon(item: Json) -> Json:
+    """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed."""
+    template = item["spec"]["template"]
+    pod = {"terminationGracePeriodSeconds": GRACE_SECONDS, **template["spec"]}
+    return {**item, "spec": {**item["spec"], "template": {**template, "spec": pod}}}
 
 
 def exports(scenario: Scenario, cluster: str) -> Sequence[Json]:
