@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -154,14 +154,22 @@ def _judged(
                 seen = f"{each.istiod} of {cluster}"
                 yield Finding(proxy.cluster, expected, seen, each.source, _of(proxy))
             else:
-                optional = client.kind == ROUTER or not is_sample
-                yield from _behind(
-                    proxy, client, each, _REQUESTED_IF_NEEDED if optional else frozenset()
-                )
+                yield from _behind(proxy, client, each, _optional(client, is_sample=is_sample))
+
+
+def _optional(client: XdsClient, *, is_sample: bool) -> Collection[str]:
+    """Kinds that a proxy need not have requested. A workload of others may be its own proxy, and
+    requests no more than it uses (Istio: gRPC Proxyless Service Mesh).
+    """
+    if is_sample:
+        return _REQUESTED_IF_NEEDED if client.kind == ROUTER else ()
+    if any(state != NOT_SENT for state in client.states.values()):
+        return client.states
+    return _REQUESTED_IF_NEEDED
 
 
 def _behind(
-    proxy: Proxy, client: XdsClient, istiod: XdsClients, optional: frozenset[str]
+    proxy: Proxy, client: XdsClient, istiod: XdsClients, optional: Collection[str]
 ) -> Iterator[Finding]:
     for kind, state in client.states.items():
         if state != SYNCED and not (state == NOT_SENT and kind in optional):

@@ -116,6 +116,9 @@ def test_nobody_to_ask_is_no_control() -> None:
     assert holds_unless("cluster2: expected a running proxy, but saw none", outcome)
 
 
+NOTHING_SENT = dict.fromkeys(("CDS", "LDS", "EDS", "RDS"), NOT_SENT)
+
+
 @pytest.mark.parametrize(
     ("clients", "finding"),
     [
@@ -123,7 +126,8 @@ def test_nobody_to_ask_is_no_control() -> None:
         ((OWN, REMOTE), ""),
         ((OWN, client("cluster2", LDS="rejected: no")), "by LDS, but saw rejected: no"),
         ((OWN, client("cluster2", RDS=NOT_SENT, EDS=NOT_SENT)), ""),
-        ((OWN, client("cluster2", CDS=NOT_SENT)), "by CDS, but saw not sent"),
+        ((OWN, client("cluster2", CDS=NOT_SENT, RDS=NOT_SENT, EDS=NOT_SENT)), ""),
+        ((OWN, client("cluster2", **NOTHING_SENT)), "by CDS, but saw not sent"),
     ],
 )
 def test_without_samples_whoever_is_connected_is_looked_at(clients: Any, finding: str) -> None:
@@ -135,7 +139,7 @@ def test_without_samples_whoever_is_connected_is_looked_at(clients: Any, finding
 
 @pytest.mark.parametrize("kind", ["ztunnel", "waypoint"])
 def test_proxies_of_the_ambient_mode_are_not_judged(kind: str) -> None:
-    unlike = client("cluster2", kind, CDS=NOT_SENT, LDS=NOT_SENT, EDS=NOT_SENT, RDS=NOT_SENT)
+    unlike = client("cluster2", kind, **NOTHING_SENT)
     outcome = check_control(
         PRIMARY_REMOTE, {"cluster1": istiod("cluster1", OWN, unlike)}, {}, has_samples=False
     )
