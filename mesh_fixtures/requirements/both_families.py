@@ -6,7 +6,7 @@ nowhere does not show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
@@ -64,11 +64,14 @@ def figures(seen: ByFamily) -> Mapping[str, Figure]:
     }
 
 
-def judged(seen: ByFamily, usual: Mapping[str, TrafficSample]) -> Iterator[Finding]:
+def judged(
+    seen: ByFamily, usual: Mapping[str, TrafficSample], keeping: Collection[str] = ()
+) -> Iterator[Finding]:
     """What one family has failed at.
 
     Args:
         usual: requests by any family, whose answers are to be had by each.
+        keeping: clusters whose clients keep to a server for each of their addresses.
     """
     for family, samples in seen.items():
         for cluster, sample in samples.items():
@@ -81,7 +84,7 @@ def judged(seen: ByFamily, usual: Mapping[str, TrafficSample]) -> Iterator[Findi
                     f"{len(sample.failures)} errors in {sample.sent} requests: {shown}",
                     sample.source,
                 )
-            elif missing and not sample.cut_short:
+            elif missing and not sample.cut_short and cluster not in keeping:
                 yield Finding(
                     cluster,
                     f"answers from {', '.join(sorted(usual[cluster].versions))} at addresses of "

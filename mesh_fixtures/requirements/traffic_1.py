@@ -78,7 +78,8 @@ def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
             )
     families = both_families.by_family(mesh, probes.requests)
     figures |= both_families.figures(families)
-    findings += both_families.judged(families, mesh.traffic)
+    keeping = [name for name, each in mesh.endpoints.items() if each.balancing.by_hash]
+    findings += both_families.judged(families, mesh.traffic, keeping)
     if too_few is not None and not findings:
         return Outcome.inconclusive(too_few, figures)
     return Outcome.judged(findings, figures, () if findings else notes)

@@ -42,7 +42,7 @@ from mesh_fixtures.lab.netns.components import (
 )
 from mesh_fixtures.lab.netns.coredns import dns_manifests
 from mesh_fixtures.lab.netns.network import node_rules, pod_routes, router_rules
-from mesh_fixtures.probe.envoy import read_endpoints
+from mesh_fixtures.probe.envoy import Balancing, read_endpoints
 from mesh_fixtures.probe.network import Connection, Reach, connections
 from mesh_fixtures.probe.traffic import requests
 from mesh_fixtures.requirements import network_1, traffic_1
@@ -385,6 +385,15 @@ def test_both_families_have_to_answer(of_ipv6: Any, finding: str) -> None:
     outcome = checked(traffic_1, mesh(FakeView(DUAL_MULTI), COMPLETE, usual), probes)
     assert (finding in found(outcome)) if finding else outcome.result == "met"
     assert outcome.figures["cluster1.ipv6.requests"] == 40
+
+
+def test_each_family_may_be_another_client_to_a_hash() -> None:
+    probes = by_family(IPv4=traffic(v1=40), IPv6=traffic(v2=40))
+    keeping = {
+        name: replace(each, balancing=Balancing(by_hash=True)) for name, each in COMPLETE.items()
+    }
+    usual = traffic(v1=100, v2=100)
+    assert checked(traffic_1, mesh(FakeView(DUAL_MULTI), keeping, usual), probes).result == "met"
 
 
 def test_pods_are_tried_at_all_of_their_addresses() -> None:
