@@ -98,6 +98,9 @@ def gateways_for(
     """The gateways that lead a client in a cluster to other networks, each address once: as its own
     istiod advertises them, and those of clusters of which that one knows none, as others do.
 
+    Where each cluster of a network has a gateway of its own, no client uses those that the mesh
+    configuration names for the network (source: Istio, `pilot/pkg/model/network.go`).
+
     Args:
         client: name of the client's cluster.
         advertised: what the istiods of each primary advertise.
@@ -112,8 +115,14 @@ def gateways_for(
         if name != primary and (each.network, each.cluster) not in known
     ]
     found = {(each.network, each.cluster, each.target): each for each in (*others, *own)}
+    having = {each.cluster for each in found.values()}
+    lacking = {each.network for each in scenario.data_planes if each.name not in having}
     away = scenario.cluster(client).network
-    return tuple(found[key] for key in sorted(found) if key[0] != away)
+    return tuple(
+        each
+        for _, each in sorted(found.items())
+        if each.network != away and (each.cluster or each.network in lacking)
+    )
 
 
 def destinations(

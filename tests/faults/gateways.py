@@ -46,20 +46,28 @@ def absent(target: Target) -> Iterator[None]:
 
 @contextmanager
 def address_stale(target: Target) -> Iterator[None]:
-    """The mesh configurations name the address that the last cluster's gateway had once."""
+    """The mesh configurations name the address that the last cluster's gateway had once, and no
+    label says which it has now.
+    """
     last = target.scenario.clusters[-1]
+    service = f"service/{names.GATEWAY}"
     gateway = {"address": NOBODY, "port": SERVICES_PORT}
     endpoints = [{"fromRegistry": last.name}]
     networks = {last.network: {"endpoints": endpoints, "gateways": [gateway]}}
-    with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
-        for cluster in target.scenario.primaries:
-            target.until(
-                f"istiod to advertise {NOBODY}",
-                cluster.name,
-                advertised,
-                lambda seen: any(each.address == NOBODY for each in seen),
-            )
-        yield
+    try:
+        with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
+            target.system(last.name, "label", service, f"{names.NETWORK_LABEL}-")
+            for cluster in target.scenario.primaries:
+                target.until(
+                    f"istiod to advertise {NOBODY} alone",
+                    cluster.name,
+                    advertised,
+                    lambda seen: {e.address for e in seen if e.network == last.network} == {NOBODY},
+                )
+            yield
+    finally:
+        again = f"{names.NETWORK_LABEL}={last.network}"
+        target.system(last.name, "label", "--overwrite", service, again)
 
 
 @contextmanager
