@@ -7,6 +7,7 @@ import pytest
 from fake_kube import result
 from hypothesis import given
 from mesh_examples import SCENARIOS, meshes
+from verdicts import SOURCE
 from verdicts import advertised as gateway
 
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
@@ -120,6 +121,26 @@ def test_what_the_clients_istiod_does_not_know_is_as_others_know_it() -> None:
     scenario = SCENARIOS["multi-primary-multi-network"]
     seen = {"cluster1": [], "cluster2": [gateway("cluster2", "192.0.2.2")]}
     assert [each.target for each in gateways_for(scenario, "cluster1", seen)] == ["192.0.2.2:15443"]
+
+
+@pytest.mark.parametrize(
+    ("clusters", "targets"),
+    [
+        (("cluster2", ""), ["192.0.2.1:15443"]),
+        (("", ""), ["192.0.2.1:15443", "192.0.2.2:15443"]),
+    ],
+)
+def test_gateways_of_a_network_are_used_by_clusters_that_have_none(
+    clusters: tuple[str, str], targets: list[str]
+) -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    seen = {
+        "cluster1": [
+            NetworkGateway("network2", cluster, f"192.0.2.{number}", 15443, SOURCE)
+            for number, cluster in enumerate(clusters, 1)
+        ]
+    }
+    assert [each.target for each in gateways_for(scenario, "cluster1", seen)] == targets
 
 
 def test_a_gateway_without_a_cluster_is_of_the_whole_network() -> None:
