@@ -44,30 +44,39 @@ def absent(target: Target) -> Iterator[None]:
         target.run_steps(target.installation, ids.gateway(cluster), ids.gateway_address(cluster))
 
 
-@contextmanager
-def address_stale(target: Target) -> Iterator[None]:
-    """The mesh configurations name the address that the last cluster's gateway had once, and no
-    label says which it has now.
+def address_stale(*, labelled: bool) -> Injection:
+    """The mesh configurations name the address that the last cluster's gateway had once.
+
+    Args:
+        labelled: whether its Service has the label by which istiods know the one that it has now.
     """
-    last = target.scenario.clusters[-1]
-    service = f"service/{names.GATEWAY}"
-    gateway = {"address": NOBODY, "port": SERVICES_PORT}
-    endpoints = [{"fromRegistry": last.name}]
-    networks = {last.network: {"endpoints": endpoints, "gateways": [gateway]}}
-    try:
-        with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
-            target.system(last.name, "label", service, f"{names.NETWORK_LABEL}-")
-            for cluster in target.scenario.primaries:
-                target.until(
-                    f"istiod to advertise {NOBODY} alone",
-                    cluster.name,
-                    advertised,
-                    lambda seen: {e.address for e in seen if e.network == last.network} == {NOBODY},
-                )
-            yield
-    finally:
-        again = f"{names.NETWORK_LABEL}={last.network}"
-        target.system(last.name, "label", "--overwrite", service, again)
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        last = target.scenario.clusters[-1]
+        service = f"service/{names.GATEWAY}"
+        gateway = {"address": NOBODY, "port": SERVICES_PORT}
+        endpoints = [{"fromRegistry": last.name}]
+        networks = {last.network: {"endpoints": endpoints, "gateways": [gateway]}}
+        try:
+            with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
+                if not labelled:
+                    target.system(last.name, "label", service, f"{names.NETWORK_LABEL}-")
+                for cluster in target.scenario.primaries:
+                    target.until(
+                        f"istiod to advertise {NOBODY}",
+                        cluster.name,
+                        lambda kube: {
+                            e.address for e in advertised(kube) if e.network == last.network
+                        },
+                        lambda seen: NOBODY in seen and (labelled or seen == {NOBODY}),
+                    )
+                yield
+        finally:
+            again = f"{names.NETWORK_LABEL}={last.network}"
+            target.system(last.name, "label", "--overwrite", service, again)
+
+    return inject
 
 
 @contextmanager

@@ -476,9 +476,9 @@ _GATEWAYS: Final = (
     ),
     Fault(
         id="gateway-address-stale",
-        broken="meshNetworks name an address of cluster2's gateway that it no longer has.",
+        broken="meshNetworks name an address that cluster2's gateway no longer has, and no label does.",
         topology=TWO_NETWORKS,
-        inject=gateways.address_stale,
+        inject=gateways.address_stale(labelled=False),
         fails=("GATEWAY-1", "TRAFFIC-1"),
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),

@@ -21,6 +21,7 @@ from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults import mesh_configuration
+from tests.faults.gateways import address_stale
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
 from tests.variants.variant import Variant
@@ -464,6 +465,12 @@ VARIANTS: Final = (
         mesh="cluster2's gateway is reached at port 443 in place of 15443.",
         topology=TWO_NETWORKS,
         make=at_another_port,
+    ),
+    Variant(
+        id="address-that-was-forgotten",
+        mesh="meshNetworks name an address that cluster2's gateway no longer has; its label does.",
+        topology=TWO_NETWORKS,
+        make=address_stale(labelled=True),
     ),
     Variant(
         id="gateways-by-mesh-networks",
