@@ -476,7 +476,7 @@ _GATEWAYS: Final = (
     ),
     Fault(
         id="gateway-address-stale",
-        broken="meshNetworks name an address that cluster2's gateway no longer has, and no label does.",
+        broken="meshNetworks name an address that cluster2's gateway no longer has; no label does.",
         topology=TWO_NETWORKS,
         inject=gateways.address_stale(labelled=False),
         fails=("GATEWAY-1", "TRAFFIC-1"),
