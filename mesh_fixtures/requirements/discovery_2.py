@@ -15,7 +15,7 @@ from mesh_fixtures.verdict.findings import Finding, Subject
 
 def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
     figures: dict[str, Figure] = {}
-    leaving_out = [cluster for cluster, each in mesh.endpoints.items() if each.leaves_out]
+    leaving_out = {cluster: each for cluster, each in mesh.endpoints.items() if each.leaves_out}
     judged = {**mesh.endpoints}
     if leaving_out:
         with without_preference(mesh.view, probes) as known:
@@ -28,8 +28,7 @@ def judge(mesh: ObservedMesh, probes: ServiceProbes = PROBES) -> Outcome:
     notes = [
         f"{cluster}: {each.balancing}, which leave out {', '.join(each.verdict.missing)}; without "
         "them, Sleep's proxy has all"
-        for cluster, each in mesh.endpoints.items()
-        if cluster in leaving_out
+        for cluster, each in leaving_out.items()
     ]
     findings = [finding for each in judged.values() for finding in _missing(mesh.scenario, each)]
     return Outcome.judged(findings, figures, () if findings else notes)

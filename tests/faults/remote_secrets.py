@@ -175,7 +175,6 @@ def without_label(secret: Manifest) -> Manifest:
 
 def by_program(secret: Manifest) -> Manifest:
     """The remote secret with a program that gets the token, as clouds' kubeconfigs have it."""
-
     api = "client.authentication.k8s.io/v1"
     program = {"apiVersion": api, "command": "get-token", "interactiveMode": "Never"}
     return by_credentials(secret, {"exec": program})

@@ -21,19 +21,13 @@ from tests.variants.reinstallation import (
     proxied,
     rewritten,
 )
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _THREE_CLUSTERS: Final = "three-clusters-two-networks"
 _LONG_NAME: Final = "cn-my-company-production-europe-west1-payments-cluster-a"
 _NETWORK: Final = "eu.prod"
 _MESH: Final = "acme_prod"
-
-
-@contextmanager
-def as_it_is(target: Target) -> Iterator[None]:
-    """Only the owner's kubeconfigs differ."""
-    yield
 
 
 @contextmanager
@@ -56,22 +50,23 @@ def renamed(target: Target) -> Iterator[None]:
 def without_networks(target: Target) -> Iterator[None]:
     """Nothing says of which network the clusters are: there is but one, and it has no name."""
     steps = [ids.istiod(each.name) for each in target.scenario.primaries]
-    label = f"{names.NETWORK_LABEL}"
     networks = {each.name: each.network for each in target.scenario.clusters}
-    try:
-        for name in networks:
-            target.kubectl(name, "label", "namespace", _SYSTEM, f"{label}-")
-        target.run_steps(without_names_of_networks(target.installation), *steps)
+
+    def installed(of: Plan) -> None:
+        target.run_steps(of, *steps)
         for name in networks:
             target.restart(name, *proxied(target, name))
+
+    try:
+        for name in networks:
+            target.kubectl(name, "label", "namespace", _SYSTEM, f"{names.NETWORK_LABEL}-")
+        installed(without_names_of_networks(target.installation))
         yield
     finally:
         for name, network in networks.items():
-            again = f"{label}={network}"
+            again = f"{names.NETWORK_LABEL}={network}"
             target.kubectl(name, "label", "namespace", _SYSTEM, "--overwrite", again)
-        target.run_steps(target.installation, *steps)
-        for name in networks:
-            target.restart(name, *proxied(target, name))
+        installed(target.installation)
 
 
 def without_names_of_networks(of: Plan) -> Plan:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from tests.faults.control_planes import without_native_sidecars
 from tests.faults.table import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
 from tests.variants.reinstallation import proxied, without_gateway
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ONE_NETWORK: Final = "primary-remote"
@@ -190,7 +190,7 @@ VARIANTS: Final = (
         id="control-plane-outside",
         mesh="An istiod outside of the cluster that it serves.",
         topology=EXTERNAL,
-        make=lambda target: nullcontext(),
+        make=as_it_is,
     ),
     Variant(
         id="istiod-short-of-a-replica",

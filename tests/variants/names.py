@@ -21,9 +21,8 @@ from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.parallel import parallel_map
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
-from tests.variants.clusters import as_it_is
 from tests.variants.reinstallation import rewritten
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _OTHER: Final = "mesh-system"

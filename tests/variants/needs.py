@@ -23,7 +23,7 @@ from mesh_fixtures.workloads import helloworld_image
 from tests.faults.control_planes import MESH, with_settings
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _OVERRIDES: Final = str(Path(__file__).parent / "overrides.yaml")
@@ -33,13 +33,6 @@ _POLICY: Final = "careful-pods"
 _REFUSING: Final = "refusing"
 _LIFETIME: Final = timedelta(days=1)
 _ABSENT: Final = "localhost/absent:1"
-
-
-@contextmanager
-def as_it_is(target: Target) -> Iterator[None]:
-    """The guide's mesh; what is unusual is how it is verified."""
-    del target
-    yield
 
 
 @contextmanager

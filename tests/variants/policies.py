@@ -7,7 +7,7 @@ MeshConfig (outboundTrafficPolicy); Sidecar.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
 from mesh_fixtures.install import names
@@ -15,6 +15,7 @@ from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
 from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.variants.gateways import further_namespace
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -77,18 +78,16 @@ def nothing_allowed_by_another_root(target: Target) -> Iterator[None]:
     the control plane (Istio: MeshConfig, rootNamespace).
     """
     clusters = [each.name for each in target.scenario.primaries]
-    try:
+    with ExitStack() as stack:
         for cluster in clusters:
-            target.kubectl(cluster, "create", "namespace", _ROOT)
-        with (
+            stack.enter_context(further_namespace(target, cluster, _ROOT))
+        for each in (
             mesh_configuration.changed(target, {"rootNamespace": _ROOT}),
             applied(target, clusters, ENCRYPTED_ONLY, ALLOW_NOTHING, namespace=_ROOT),
             _in_primaries(target, GATEWAYS_ALLOWED),
         ):
-            yield
-    finally:
-        for cluster in clusters:
-            target.kubectl(cluster, "delete", "namespace", _ROOT, "--ignore-not-found")
+            stack.enter_context(each)
+        yield
 
 
 @contextmanager

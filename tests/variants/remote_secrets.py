@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -67,7 +66,7 @@ def together(secrets: list[Manifest]) -> dict[str, Any]:
     """One secret with the kubeconfigs of several, each by its cluster's name."""
     data = {name: encoded for each in secrets for name, encoded in each["data"].items()}
     meta = {"name": _TOGETHER, "labels": secrets[0]["metadata"]["labels"]}
-    return json.loads(json.dumps({**secrets[0], "metadata": meta, "data": data}))  # type: ignore[no-any-return]
+    return {**secrets[0], "metadata": meta, "data": data}
 
 
 def _await_read(target: Target, which: RemoteSecret) -> None:

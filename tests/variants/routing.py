@@ -11,7 +11,7 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import Balancing, balancing, endpoints, helloworld
 from mesh_fixtures.probe.workloads import SLEEP
 from tests.faults import mesh_configuration
-from tests.faults.policies import applied
+from tests.faults.policies import applied, policy
 from tests.faults.table import TWO_NETWORKS, TWO_REGIONS
 from tests.faults.target import Manifest, Target, reference
 from tests.variants.variant import Variant
@@ -35,14 +35,13 @@ NEAREST_FIRST: Final[Manifest] = {
 Locality failover)."""
 
 
-KEPT_TO_ONE: Final[Manifest] = {
-    **NEAREST_FIRST,
-    "metadata": {"name": "kept-to-one"},
-    "spec": {
-        "host": "*.local",
-        "trafficPolicy": {"loadBalancer": {"consistentHash": {"useSourceIp": True}}},
-    },
-}
+KEPT_TO_ONE: Final = policy(
+    "networking",
+    "DestinationRule",
+    "kept-to-one",
+    host="*.local",
+    trafficPolicy={"loadBalancer": {"consistentHash": {"useSourceIp": True}}},
+)
 """Each client keeps to the server that a hash of its address chooses (Istio: DestinationRule,
 ConsistentHashLB)."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Final
 
 from tests.faults.control_planes import cluster_local, exporting_everything
 from tests.faults.table import DNS_PROXYING, MCS, TWO_NETWORKS
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 _KEPT: Final = "*.sample.svc.cluster.local"
 
@@ -29,14 +28,14 @@ VARIANTS: Final = (
         id="dns-proxying",
         mesh="Proxies answer DNS queries for what the mesh has.",
         topology=DNS_PROXYING,
-        make=lambda target: nullcontext(),
+        make=as_it_is,
         applies=("SCOPE-1", "SCOPE-2"),
     ),
     Variant(
         id="services-exported",
         mesh="Clusters know only services of each other that are exported.",
         topology=MCS,
-        make=lambda target: nullcontext(),
+        make=as_it_is,
         applies=("SCOPE-2", "MCS-1"),
         notes=("MCS-1: nothing makes ServiceImports of what is exported",),
     ),

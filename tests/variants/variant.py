@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.faults.fault import Injection
+from tests.faults.target import Target
+
+
+@contextmanager
+def as_it_is(target: Target) -> Iterator[None]:
+    """The mesh is as the lab made it: what is unusual is its topology, or what its owner gives."""
+    del target
+    yield
 
 
 @dataclass(frozen=True)

@@ -319,17 +319,26 @@ def _naming(case: Case, spec: ClusterSpec, address: str) -> list[str]:
     where the gateways' Services have others. istiod knows the cluster of each gateway that it has
     from a Service (source: Istio, `pilot/pkg/model/network.go`).
     """
-    known = case.facts.clusters[spec.name].gateway_addresses
-    if not known or address in known or not all(map(is_address, known)):
+    if not _others(case, spec.name, address):
         return []
-    naming = {
-        primary.name: [each for each in istiod.gateways or () if each.address == address]
+    naming = [
+        (primary.name, gateway.cluster)
         for primary, facts in case.primaries
         for istiod in facts.istiods or ()
-    }
-    if any(each.cluster for those in naming.values() for each in those):
+        for gateway in istiod.gateways or ()
+        if gateway.address == address
+    ]
+    if any(cluster for _, cluster in naming):
         return []
-    return sorted(name for name, those in naming.items() if those)
+    return sorted({primary for primary, _ in naming})
+
+
+def _others(case: Case, server: str, address: str) -> tuple[str, ...]:
+    """Addresses of the gateways' Services of a cluster, where none of them has this one; nothing
+    where some are host names, which may stand for it.
+    """
+    known = case.facts.clusters[server].gateway_addresses
+    return () if address in known or not all(map(is_address, known)) else known
 
 
 def _stale(
@@ -361,9 +370,8 @@ def _not_answering(
 ) -> Cause:
     clients = sorted({each.client for each in closed})
     ports = sorted({each.port for each in closed})
-    known = case.facts.clusters[server].gateway_addresses
-    stray = bool(known) and address not in known and all(map(is_address, known))
-    nowhere = f"; the gateways' Services there have {listed(known)}" if stray else ""
+    others = _others(case, server, address)
+    nowhere = f"; the gateways' Services there have {listed(others)}" if others else ""
     return Cause(
         NOT_ANSWERING,
         (server,),
@@ -380,7 +388,7 @@ def _not_answering(
         f"see that the Service of {address} has port {listed(ports)}, that its target is a port "
         f"at which the gateway's pods listen, and that nothing in {server} filters it (network "
         "policies, firewalls)"
-        + (", or correct meshNetworks in the mesh configuration" if stray else ""),
+        + (", or correct meshNetworks in the mesh configuration" if others else ""),
         certainty="likely",
         about=Subject((server,), addresses=(address,)),
     )
