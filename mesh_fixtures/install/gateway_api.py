@@ -193,7 +193,7 @@ def _proxy(network: str, images: ImageSet) -> dict[str, Any]:
         "name": "istio-proxy",
         "image": "auto",
         "imagePullPolicy": images.pull_policy,
-        "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": network}],
+        "env": [{"name": names.NETWORK_VIEW, "value": network}],
         "readinessProbe": {
             "httpGet": {"path": "/healthz/ready", "port": STATUS_PORT},
             "periodSeconds": READINESS_PERIOD,

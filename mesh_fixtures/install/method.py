@@ -337,7 +337,7 @@ def gateway_operator(scenario: Scenario, cluster: str, images: ImageSet, revisio
         },
         "enabled": True,
         "k8s": {
-            "env": [{"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": network}],
+            "env": [{"name": names.NETWORK_VIEW, "value": network}],
             "service": {"ports": ports},
         },
     }

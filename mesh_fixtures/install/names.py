@@ -19,6 +19,10 @@ REVISION_LABEL: Final = "istio.io/rev"
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
 """Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
 
+NETWORK_VIEW: Final = "ISTIO_META_REQUESTED_NETWORK_VIEW"
+"""Variable of a gateway's proxy: the networks whose endpoints it asks istiod for (Istio: chart
+gateway, networkGateway)."""
+
 MCS_DISCOVERY: Final = "ENABLE_MCS_SERVICE_DISCOVERY"
 """Variable of istiod: whether clusters know only those services of each other that are exported
 (Istio: pilot-discovery)."""

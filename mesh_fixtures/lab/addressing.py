@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from itertools import islice
+from itertools import combinations, islice
 from typing import Final
 
 from mesh_fixtures.addresses import IPAddress, IPNetwork
@@ -22,7 +22,7 @@ from mesh_fixtures.contract import AddressPool, Node
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.kube.objects import REGION_LABEL, ZONE_LABEL
 from mesh_fixtures.records import SLOTS
-from mesh_fixtures.scenario import DNS_LABEL, ClusterSpec, IpFamily, Scenario
+from mesh_fixtures.scenario import DNS_LABEL, AddressRange, ClusterSpec, IpFamily, Scenario
 
 
 @dataclass(frozen=True)
@@ -358,19 +358,21 @@ def pool_of(cidr: IPNetwork, place: int, neighbours: int) -> AddressPool:
 
 def _require_disjoint(scenario: Scenario, addresses: LabAddresses) -> None:
     ranges = [
-        (f"network {network.name}", cidr)
+        (f"network {network.name}", AddressRange(cidr))
         for network in addresses.networks.values()
         for cidr in network.cidrs
     ]
     for cluster in addresses.clusters.values():
-        ranges += [(f"pods of {cluster.name}", cidr) for cidr in cluster.pod_cidrs]
-        ranges += [(f"services of {cluster.name}", cidr) for cidr in cluster.service_cidrs]
-    for position, (name, cidr) in enumerate(ranges):
-        for other_name, other in ranges[position + 1 :]:
-            if cidr.overlaps(other):
-                raise ScenarioError(
-                    wanted="address ranges that do not overlap",
-                    seen=f"{name} {cidr} overlaps {other_name} {other}",
-                    where=f"scenario {scenario.id}",
-                    remedy="change or leave out one of these CIDRs in the scenario",
-                )
+        name, network = cluster.name, cluster.network.name
+        ranges += [(f"pods of {name}", AddressRange(c, network)) for c in cluster.pod_cidrs]
+        ranges += [
+            (f"services of {name}", AddressRange(c, network, name)) for c in cluster.service_cidrs
+        ]
+    for (one, first), (other, second) in combinations(ranges, 2):
+        if first.conflicts(second):
+            raise ScenarioError(
+                wanted="address ranges that do not overlap",
+                seen=f"{one} {first.cidr} overlaps {other} {second.cidr}",
+                where=f"scenario {scenario.id}",
+                remedy="change or leave out one of these CIDRs in the scenario",
+            )

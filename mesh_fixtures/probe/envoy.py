@@ -5,6 +5,7 @@ Source: Envoy, Administration interface; the proxy's agent passes requests to it
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from mesh_fixtures.addresses import with_port
+from mesh_fixtures.addresses import split_port, with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
@@ -23,6 +24,10 @@ PROXY: Final = "istio-proxy"
 
 _PORT: Final = 15000
 """Of the admin interface, on the loopback address (Istio: Ports used by Istio)."""
+
+CONFIGURATION: Final = "PROXY_CONFIG"
+"""Variable of a proxy with its configuration as far as it is not the default, as JSON (Istio:
+injection template)."""
 
 _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -333,6 +338,18 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
         raise _unreadable(source, text[:_SHOWN] or "nothing") from error
 
 
+def configuration(pod: Pod) -> Json:
+    """What a pod's proxy was configured with when it was injected, as far as it is not the default
+    (Istio: ProxyConfig); empty without a proxy.
+    """
+    proxy = pod.container(PROXY)
+    try:
+        found = json.loads(proxy.env.get(CONFIGURATION, "{}")) if proxy is not None else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _asked(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, str]:
     if kube.forwards:
         answer = kube.ask(pod.meta.namespace, pod.name, _PORT, f"/{path}")
@@ -416,8 +433,14 @@ def _counter(host: Json, name: str) -> int:
 
 
 def _socket(address: Json) -> tuple[str, int]:
-    socket = address.get("socket_address")
-    return (socket["address"], int(socket["port_value"])) if socket else ("", 0)
+    """Address and port; of an endpoint to which requests go through a tunnel, those at the end of
+    it (Istio: HBONE; Envoy: EnvoyInternalAddress, endpoint_id).
+    """
+    if socket := address.get("socket_address"):
+        return socket["address"], int(socket["port_value"])
+    within = address.get("envoy_internal_address") or {}
+    host, port = split_port(within.get("endpoint_id", ""))
+    return (host, int(port)) if port else ("", 0)
 
 
 def _unreadable(source: Source, seen: str) -> ProbeError:

@@ -5,18 +5,17 @@ Source: Istio, Installing the Sidecar; the injected container's arguments and va
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from mesh_fixtures.addresses import split_port
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, MeshNames
-from mesh_fixtures.install.names import DNS_CAPTURE
+from mesh_fixtures.errors import NotPermitted
+from mesh_fixtures.install.names import DNS_CAPTURE, NETWORK_VIEW
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
-from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.envoy import PROXY, configuration
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.workloads import PLAIN_CLIENT
@@ -44,6 +43,8 @@ class Injection:
         cluster_id: the mesh's name of its cluster. It and the next two may be empty.
         discovery: `host:port` of its istiod.
         answers_dns: whether DNS queries of its pod are answered beside it.
+        network_view: the networks whose endpoints it asks istiod for, as gateways between networks
+            do; empty for all.
     """
 
     cluster_id: str
@@ -51,6 +52,7 @@ class Injection:
     mesh_id: str
     discovery: str
     answers_dns: bool = False
+    network_view: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
     return tuple(found)
 
 
+def pod_addresses(kube: KubeClient) -> frozenset[str]:
+    """Addresses of a cluster's pods; only of the samples', where others may not be listed.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    try:
+        pods = kube.list(PODS)
+    except NotPermitted:
+        pods = kube.list(PODS, kube.sample_namespace)
+    return frozenset(address for pod in pods for address in (pod.ip, *pod.further_ips))
+
+
 def control_plane(kube: KubeClient) -> ControlPlane:
     """Deployments and pods of istiod in a cluster; none in a remote.
 
@@ -188,13 +203,13 @@ def injection_of(pod: Pod) -> Injection | None:
     proxy = pod.container(PROXY)
     if proxy is None:
         return None
-    configuration = _json(proxy.env.get("PROXY_CONFIG", ""))
     return Injection(
         cluster_id=proxy.env.get("ISTIO_META_CLUSTER_ID", ""),
         network=proxy.env.get("ISTIO_META_NETWORK", ""),
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
-        discovery=str(configuration.get("discoveryAddress") or DEFAULT_DISCOVERY),
+        discovery=str(configuration(pod).get("discoveryAddress") or DEFAULT_DISCOVERY),
         answers_dns=proxy.env.get(DNS_CAPTURE, "").lower() == "true",
+        network_view=proxy.env.get(NETWORK_VIEW, ""),
     )
 
 
@@ -247,11 +262,3 @@ def redirections(pod: Pod) -> tuple[Redirection, ...]:
         if value := pod.meta.annotations.get(f"{_TRAFFIC_ANNOTATION}{name}", ""):
             found[name] = Redirection(name, value, annotated=True)
     return tuple(found.values())
-
-
-def _json(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

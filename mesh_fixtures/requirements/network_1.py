@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Pod
+from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.network import Connection, connection
-from mesh_fixtures.probe.workloads import HELLOWORLD, PLAIN
+from mesh_fixtures.probe.workloads import HELLOWORLD, PLAIN, pod_addresses
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import STATUS_PORT
@@ -27,6 +27,7 @@ class Probes:
     """How the mesh is observed."""
 
     connection: Callable[..., Connection] = connection
+    addresses: Callable[[KubeClient], frozenset[str]] = pod_addresses
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             )
             return Outcome.inconclusive(trouble, figures)
         if same_network(client, server) != seen.is_open:
+            if seen.is_open and seen.address in _used_by(mesh, client, probes):
+                notes.append(
+                    f"{seen.address}, an address of HelloWorld in {server}, is one of a pod on "
+                    f"{client}'s network, too, which answered: whether pods of {server} are out "
+                    "of reach, it does not tell"
+                )
+                continue
             if seen.is_open and view.lab.external:
                 notes.append(
                     f"pods of {client} reach those of {server} past its gateways, too, though "
@@ -103,6 +111,14 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             about = Subject((server,), addresses=(seen.address,))
             findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source, about))
     return Outcome.judged(findings, figures, notes)
+
+
+def _used_by(mesh: ObservedMesh, client: str, probes: Probes) -> frozenset[str]:
+    """Addresses of pods on a client's own network, which it reaches in place of those that have the
+    same ones on other networks.
+    """
+    near = [each for each in mesh.view.data_planes if mesh.scenario.same_network(each, client)]
+    return frozenset().union(*mesh.view.each(probes.addresses, near).values())
 
 
 def _other_family(pod: Pod, address: str) -> str:

@@ -27,6 +27,7 @@ from mesh_fixtures.scenario.model import (
     Role,
     Scenario,
 )
+from mesh_fixtures.scenario.rules import AddressRange
 
 __all__ = [
     "CLUSTER_DOMAIN",
@@ -39,6 +40,7 @@ __all__ = [
     "SERVICES_PORT",
     "STATUS_PORT",
     "SUFFIXES",
+    "AddressRange",
     "ClusterSpec",
     "IpFamily",
     "NetworkSpec",

@@ -9,6 +9,8 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Protocol
 
+from mesh_fixtures.addresses import IPNetwork
+
 NODE_POD_PREFIX = 24
 """Prefix length of the pod CIDR that Kubernetes gives to each node by default."""
 
@@ -32,6 +34,35 @@ class Defect:
 
     def __str__(self) -> str:
         return f"{self.path}: wanted {self.wanted}, seen {self.seen}"
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """Addresses of a network's nodes and load balancers, or of a cluster's pods or services.
+
+    Attributes:
+        network: on which the pods or services are; empty for the addresses of a network itself,
+            which are reached from all others.
+        services_of: the cluster whose services have the addresses, which never leave it; empty for
+            all else.
+    """
+
+    cidr: IPNetwork
+    network: str = ""
+    services_of: str = ""
+
+    def conflicts(self, other: AddressRange) -> bool:
+        """Whether somebody could mean either by one address. On different networks, pods have the
+        same addresses in many a mesh (Istio: Deployment Models, Multiple networks).
+        """
+        return self._meets(other) and self.cidr.overlaps(other.cidr)
+
+    def _meets(self, other: AddressRange) -> bool:
+        if not (self.network and other.network):
+            return True
+        if self.services_of and other.services_of:
+            return self.services_of == other.services_of
+        return self.network == other.network
 
 
 class _Network(Protocol):
@@ -234,9 +265,9 @@ def _overlaps(
     networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
 ) -> Iterator[Defect]:
     for (one, first), (other, second) in combinations(_cidrs(networks, clusters), 2):
-        if first.overlaps(second):
-            seen = f"{second}, which overlaps {one} {first}"
-            yield Defect(other, "addresses that nothing else uses", seen)
+        if first.conflicts(second):
+            seen = f"{second.cidr}, which overlaps {one} {first.cidr}"
+            yield Defect(other, "addresses that nothing within its reach uses", seen)
 
 
 def _repeated_families(ip_families: Sequence[str]) -> Iterator[Defect]:
@@ -250,19 +281,20 @@ def _cidrs_of_no_family(
 ) -> Iterator[Defect]:
     """CIDRs are of IPv4; providers choose those of IPv6."""
     if "IPv4" not in ip_families:
-        for path, cidr in _cidrs(networks, clusters):
+        for path, each in _cidrs(networks, clusters):
             wanted = "no such key where `ipFamilies` is without IPv4: the provider chooses"
-            yield Defect(path, wanted, str(cidr))
+            yield Defect(path, wanted, str(each.cidr))
 
 
 def _cidrs(
     networks: Mapping[int, _Network], clusters: Mapping[int, _Cluster]
-) -> Iterator[tuple[str, IPv4Network]]:
+) -> Iterator[tuple[str, AddressRange]]:
     for at, network in networks.items():
         if network.cidr is not None:
-            yield f"networks[{at}].cidr", network.cidr
+            yield f"networks[{at}].cidr", AddressRange(network.cidr)
     for at, cluster in clusters.items():
         if cluster.pod_cidr is not None:
-            yield f"clusters[{at}].podCIDR", cluster.pod_cidr
+            yield f"clusters[{at}].podCIDR", AddressRange(cluster.pod_cidr, cluster.network)
         if cluster.service_cidr is not None:
-            yield f"clusters[{at}].serviceCIDR", cluster.service_cidr
+            services = AddressRange(cluster.service_cidr, cluster.network, cluster.name)
+            yield f"clusters[{at}].serviceCIDR", services

@@ -26,6 +26,7 @@ SECONDS: Final[Mapping[str, float]] = {
     "multi-primary-multi-network-ipv6": 55,
     "multi-primary-multi-network-mcs": 60,
     "multi-primary-multi-network-revision": 50,
+    "multi-primary-multi-network-same-addresses": 50,
     "multi-primary-revision": 45,
     "primary-remote": 42,
     "primary-remote-and-primary": 70,

@@ -178,6 +178,29 @@ def test_a_cidr_over_a_range_of_the_slot_is_refused() -> None:
         assign_addresses(example, 0)
 
 
+def two_clusters(networks: tuple[str, str], **ranges: str) -> Scenario:
+    """Two clusters that want the same addresses."""
+    return scenario(
+        [{"name": name} for name in dict.fromkeys(networks)],
+        [{"name": f"cluster{n}", "network": name, **ranges} for n, name in enumerate(networks)],
+    )
+
+
+def test_pods_have_the_same_addresses_on_different_networks_only() -> None:
+    same = two_clusters(("network1", "network2"), podCIDR="100.96.0.0/16")
+    found = assign_addresses(same, 0)
+    assert len({cluster.pod_cidr for cluster in found.clusters.values()}) == 1
+    with pytest.raises(ValueError, match=r"overlaps clusters\[0\]\.podCIDR"):
+        two_clusters(("network1", "network1"), podCIDR="100.96.0.0/16")
+
+
+def test_services_have_the_same_addresses_in_all_clusters() -> None:
+    assign_addresses(two_clusters(("network1", "network1"), serviceCIDR="100.64.0.0/16"), 0)
+    both = {"podCIDR": "100.64.0.0/17", "serviceCIDR": "100.64.0.0/16"}
+    with pytest.raises(ValueError, match=r"overlaps clusters\[0\]\.podCIDR"):
+        two_clusters(("network1", "network2"), **both)
+
+
 def test_a_network_that_is_too_small_for_all_its_clusters_is_refused() -> None:
     example = scenario(
         [{"name": "network1", "cidr": "192.168.8.0/24"}],

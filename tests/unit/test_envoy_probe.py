@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Container
 from mesh_fixtures.probe.envoy import (
+    CONFIGURATION,
+    PROXY,
     Balancing,
     Endpoints,
     balancing,
+    configuration,
     denied,
     endpoints,
     listeners,
@@ -72,6 +77,17 @@ def test_an_endpoint_that_is_not_used_says_why(health: Json, why: str) -> None:
     assert not seen.endpoints[0].healthy
     assert str(seen) == f"10.1.0.5:5000 ({why})"
     assert not seen.in_use
+
+
+@pytest.mark.parametrize(
+    ("end", "target"),
+    [("10.101.0.5:5000", "10.101.0.5:5000"), ("[fd00::5]:5000", "[fd00::5]:5000"), ("", ":0")],
+)
+def test_an_endpoint_behind_a_tunnel_is_the_end_of_it(end: str, target: str) -> None:
+    within = {"server_listener_name": "connect_originate", "endpoint_id": end}
+    tunnelled = {**host(""), "address": {"envoy_internal_address": within}}
+    (seen,) = read(clusters(tunnelled)).endpoints
+    assert seen.target == target
 
 
 def test_only_the_first_healthy_priority_is_in_use() -> None:
@@ -257,6 +273,16 @@ def test_asks_the_port_of_the_proxy_where_ports_are_forwarded() -> None:
     ((port, path),) = kube.asked
     assert port == "15000"
     assert path.startswith("/clusters?")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [('{"concurrency": 2}', {"concurrency": 2}), ("{}", {}), ("", {}), ("[]", {})],
+)
+def test_what_a_proxy_was_configured_with(text: str, found: Json) -> None:
+    proxy = Container(PROXY, env={CONFIGURATION: text})
+    assert configuration(replace(pod("sleep-1"), containers=(proxy,))) == found
+    assert configuration(pod("sleep-1")) == {}
 
 
 def test_a_port_of_a_proxy_that_refuses_is_a_probe_error() -> None:

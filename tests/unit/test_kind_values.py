@@ -128,6 +128,7 @@ def test_filters_drop_both_directions() -> None:
     assert "--source 10.4.0.0/20 --destination 10.6.0.0/20 --jump DROP" in commands[0]
     assert "--source 10.6.0.0/20 --destination 10.4.0.0/20 --jump DROP" in commands[1]
     assert filters(own, []) == []
+    assert filters(own, [own, IPv4Network("10.4.0.0/16")]) == []  # its own pods need each other
 
 
 def test_a_network_with_addresses_of_its_own_is_refused() -> None:

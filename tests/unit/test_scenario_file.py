@@ -184,10 +184,14 @@ def test_no_primary(tmp_path: Path) -> None:
 
 
 def test_overlaps_between_clusters(tmp_path: Path) -> None:
-    text = GOOD.replace("nodes: 2", "podCIDR: 10.101.128.0/17, serviceCIDR: 10.96.0.0/12")
-    said = str(refused(tmp_path, text))
-    assert "clusters[1].podCIDR: wanted addresses that nothing else uses" in said
-    assert "clusters[1].serviceCIDR: wanted addresses that nothing else uses" in said
+    apart = GOOD.replace("nodes: 2", "podCIDR: 10.101.128.0/17, serviceCIDR: 10.96.0.0/16")
+    load(tmp_path, apart)
+    near = apart.replace("network: network2", "network: network1").replace(
+        "serviceCIDR: 10.96.0.0/16", "serviceCIDR: 10.96.0.0/12"
+    )
+    said = str(refused(tmp_path, near))
+    assert "clusters[1].podCIDR: wanted addresses that nothing within its reach uses" in said
+    assert "clusters[1].serviceCIDR: wanted addresses that nothing within its reach uses" in said
 
 
 @pytest.mark.parametrize(

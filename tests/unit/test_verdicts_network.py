@@ -24,7 +24,11 @@ from mesh_fixtures.scenario import Scenario
 
 
 def check_network(
-    topology: str, reach: Callable[[str, str], Reach], *, external: bool = False
+    topology: str,
+    reach: Callable[[str, str], Reach],
+    *,
+    external: bool = False,
+    used: Iterable[str] = (),
 ) -> Outcome:
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
@@ -33,7 +37,8 @@ def check_network(
     view = FakeView(SCENARIOS[topology], external=external)
     for name, kube in view.kube.items():
         kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
-    return checked(network_1, mesh(view), network_1.Probes(connection=connection))
+    probes = network_1.Probes(connection=connection, addresses=lambda kube: frozenset(used))
+    return checked(network_1, mesh(view), probes)
 
 
 def within(client: str, server: str) -> Reach:
@@ -49,6 +54,24 @@ def test_networks() -> None:
     assert "cluster1: expected pod sample/p of cluster2 to be reachable for pods" in finding
     leaky = check_network("multi-primary-multi-network", lambda client, server: Reach.OPEN)
     assert "to be out of reach for pods, but saw cluster2:15021 open" in found(leaky)
+
+
+@pytest.mark.parametrize("external", [True, False])
+def test_pods_that_have_the_same_addresses_on_several_networks_say_nothing(external: bool) -> None:
+    same = check_network(
+        "multi-primary-multi-network",
+        lambda client, server: Reach.OPEN,
+        external=external,
+        used=["cluster1", "cluster2"],
+    )
+    assert same.result == "met"
+    (note, _) = same.notes
+    assert "cluster2, an address of HelloWorld in cluster2, is one of a pod on cluster1's" in note
+    one = check_network(
+        "multi-primary-multi-network", lambda client, server: Reach.OPEN, used=["cluster2"]
+    )
+    assert "pod sample/p of cluster1 to be out of reach" in found(one)
+    assert "pod sample/p of cluster2" not in found(one)
 
 
 def test_networks_of_an_existing_mesh_may_be_kept_apart_by_istiod_alone() -> None:

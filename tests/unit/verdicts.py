@@ -40,6 +40,7 @@ class FakeView:
                 sample_namespace="sample",
                 names=GUIDE_NAMES,
                 pod_of=self._pod_of(cluster.name),
+                list=lambda resource, namespace="", selector="": (),
                 get=self._get_namespace(self.labels.get(cluster.name, cluster.network)),
                 source=lambda kind, namespace, detail="": SOURCE,
             )

@@ -117,6 +117,13 @@ VARIANTS: Final = (
         make=as_it_is,
     ),
     Variant(
+        id="same-addresses",
+        mesh="Pods and services of both clusters have the same addresses, as where each was made "
+        "with the defaults of its installer.",
+        topology="multi-primary-multi-network-same-addresses",
+        make=as_it_is,
+    ),
+    Variant(
         id="addresses-of-ipv6",
         mesh="Nodes, pods and services have addresses of IPv6 only.",
         topology="primary-remote-ipv6",

@@ -188,10 +188,17 @@ def _targets(
     samples: str,
     client: str,
 ) -> Iterator[Target]:
+    taken = {
+        pod.ip
+        for name, cluster in clusters.items()
+        if scenario.same_network(client, name)
+        for pod in cluster.pods or ()
+    }
     for server, cluster in clusters.items():
         near = scenario.same_network(client, server)
         for pod in cluster.pods_in(samples, {"app": "helloworld"}):
-            if pod.serving and pod.ip:
+            # On another network, a pod may have the address of one that is nearer.
+            if pod.serving and pod.ip and (near or pod.ip not in taken):
                 port = STATUS_PORT if pod.proxy is not None else PORT
                 yield Target("pod", server, pod.ip, port, MANY if near else FEW)
         attempts = FEW if server == client else MANY

@@ -162,16 +162,22 @@ def gateway_resets(case: Case) -> Iterator[Cause]:
 
 def _lost_on_the_way(case: Case, server: str) -> int:
     """Requests to a cluster's HelloWorld that failed, without those that it failed itself."""
-    pods = {pod.ip for pod in case.facts.clusters[server].pods or ()} if server else set()
     seen = sum(
         endpoint.errors
         for traffic in case.facts.traffic
         for endpoint in traffic.endpoints
-        if target_host(endpoint.target) in pods
-        or (server and _gateway_at(case, endpoint.target) == server)
+        if server and _leads_to(case, traffic.client, endpoint.target, server)
     )
     own = sum(each.errors for each in case.facts.served if each.server == server)
     return max(0, seen - own)
+
+
+def _leads_to(case: Case, client: str, target: str, server: str) -> bool:
+    """Whether an endpoint of a client is a pod or a gateway of a cluster."""
+    if _gateway_at(case, target) == server:
+        return True
+    pods = {pod.ip for pod in case.facts.clusters[server].pods or ()}
+    return case.scenario.same_network(client, server) and target_host(target) in pods
 
 
 def _gateway_at(case: Case, target: str) -> str:

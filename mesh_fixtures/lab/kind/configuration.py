@@ -187,9 +187,11 @@ def routes(node: NodeNetwork, others: Sequence[NodeNetwork]) -> list[tuple[str, 
 def filters(own: IPNetwork, others: Sequence[IPNetwork]) -> list[tuple[str, ...]]:
     """Commands that make a node drop what goes between its cluster's pods and another network's.
 
-    Load balancers and API servers of the other network stay reachable.
+    Load balancers and API servers of the other network stay reachable. Pods that have the same
+    addresses do not reach each other anyway.
     """
-    pairs = [pair for other in others for pair in ((own, other), (other, own))]
+    apart = [other for other in others if not other.overlaps(own)]
+    pairs = [pair for other in apart for pair in ((own, other), (other, own))]
     return [
         ("iptables", "--wait", "--insert", "FORWARD",
          "--source", str(source), "--destination", str(target), "--jump", "DROP")
