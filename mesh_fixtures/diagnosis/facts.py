@@ -146,8 +146,8 @@ class Pod:
         state: as `kubectl get pods` would say it, e.g. `2/2 Running`.
         serving: running, ready and not going away.
         trouble: why it does not run, as far as its status says.
-        proxy: what its proxy is configured with: `cluster`, `network`, `mesh` and `discovery`; None
-            without a proxy.
+        proxy: what its proxy is configured with: `cluster`, `network`, `mesh`, `discovery`, and
+            `view`, the networks whose endpoints it asks for; None without a proxy.
         redirections: what of its requests its proxy gets.
         host_network: whether it has its node's network, where nothing is redirected.
         restarts: of the container of its that was restarted most often.

@@ -119,6 +119,7 @@ class Istiod:
         cluster_local: whether a host's endpoints are those of the client's cluster only, by the
             host's pattern, as the settings of the mesh say.
         selectors: of namespaces in all clusters, to none but which it looks; empty for all.
+        auto_mtls: whether clients use mutual TLS where no DestinationRule says anything of it.
     """
 
     pod: str
@@ -132,6 +133,7 @@ class Istiod:
     cluster_local: Mapping[str, bool] | None = None
     trust_domains: TrustDomains | None = None
     selectors: tuple[Selector, ...] = ()
+    auto_mtls: bool = True
 
 
 @dataclass(frozen=True)

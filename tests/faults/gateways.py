@@ -157,6 +157,32 @@ def address_again(target: Target, cluster: str) -> None:
     )
 
 
+def viewing(networks: str) -> Injection:
+    """The last cluster's gateway asks for endpoints of other networks.
+
+    Args:
+        networks: names of them; empty for all.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        last = target.scenario.clusters[-1]
+        deployment = f"deployment/{names.GATEWAY}"
+
+        def view(value: str) -> None:
+            variable = f"{names.NETWORK_VIEW}={value}" if value else f"{names.NETWORK_VIEW}-"
+            target.system(last.name, "set", "env", deployment, variable)
+            target.await_rollout(last.name, _SYSTEM, names.GATEWAY)
+
+        try:
+            view(networks)
+            yield
+        finally:
+            view(last.network)
+
+    return inject
+
+
 @contextmanager
 def scaled_to_zero(target: Target) -> Iterator[None]:
     """The last cluster's gateway has no pod."""

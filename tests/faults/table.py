@@ -11,6 +11,7 @@ from tests.faults import (
     gateways,
     lab_parts,
     localities,
+    mesh_configuration,
     networks,
     policies,
     remote_secrets,
@@ -459,6 +460,23 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
+        id="gateway-network-view-wrong",
+        broken="The gateway of cluster2 asks istiod for endpoints of network1.",
+        topology=TWO_NETWORKS,
+        inject=gateways.viewing("network1"),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="gateway-network-view-missing",
+        broken="The gateway of cluster2 asks istiod for endpoints of all networks.",
+        topology=TWO_NETWORKS,
+        inject=gateways.viewing(""),
+        fails=("TRAFFIC-2", "TRAFFIC-3"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "TRAFFIC-1"),
+        cause="gateway-network-view-wrong",
+    ),
+    Fault(
         id="gateway-scaled-to-zero",
         broken="The gateway of cluster2 is scaled to 0.",
         topology=TWO_NETWORKS,
@@ -746,6 +764,16 @@ _POLICIES: Final = (
         inject=policies.in_all_primaries(policies.NO_CLIENT_TLS),
         fails=("DISCOVERY-2",),
         unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
+        id="auto-mtls-off",
+        broken="The mesh configuration has clients use mutual TLS only where a DestinationRule "
+        "says so, and none does.",
+        topology=TWO_NETWORKS,
+        inject=partial(mesh_configuration.changed, settings={"enableAutoMtls": False}),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        cause="client-tls-disabled",
     ),
     Fault(
         id="authorization-denied",

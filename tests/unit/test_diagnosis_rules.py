@@ -671,6 +671,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "gateway-network-label-wrong",
     ),
+    "a gateway that asks for endpoints of another network": (
+        MULTI,
+        of("cluster2", pods=each(GATEWAY, proxy=plus({"view": "network1"}))),
+        "gateway-network-view-wrong",
+    ),
+    "a gateway that asks for endpoints of all networks": (
+        MULTI,
+        of("cluster2", pods=each(GATEWAY, proxy=plus({"view": ""}))),
+        "gateway-network-view-wrong",
+    ),
     "a gateway without its port": (
         MULTI,
         both(
@@ -1045,6 +1055,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
                 "x",
                 {"host": "*.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}},
             ),
+        ),
+        "client-tls-disabled",
+    ),
+    "clients that use mutual TLS by a rule only, without one": (
+        MULTI,
+        both(
+            istiods("cluster2", auto_mtls=False),
+            of("cluster2", configuration=no("DestinationRule")),
         ),
         "client-tls-disabled",
     ),

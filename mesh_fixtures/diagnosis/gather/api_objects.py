@@ -244,6 +244,7 @@ def _pod(pod: Pod) -> facts.Pod:
             "network": injected.network,
             "mesh": injected.mesh_id,
             "discovery": injected.discovery,
+            "view": injected.network_view,
         },
         restarts=restarted.restarts,
         restarted=restarted.restarted,

@@ -174,7 +174,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             ),
         )
 
-    def mesh() -> tuple[Mapping[str, bool], facts.TrustDomains, tuple[Selector, ...]]:
+    def mesh() -> dict[str, Any]:
         answer = debug(kube, istiod, MESH_PATH)
         of_pod = kube.get(PODS, pod.namespace, pod.name)
         domains = read_trust_domains(
@@ -182,7 +182,12 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
         )
         configuration = answer_in(answer.text)
         selectors = tuple(map(Selector.read, configuration.get("discoverySelectors") or ()))
-        return settings_in(configuration), _accepted(domains), selectors
+        return {
+            "cluster_local": settings_in(configuration),
+            "trust_domains": _accepted(domains),
+            "selectors": selectors,
+            "auto_mtls": configuration.get("enableAutoMtls") is not False,
+        }
 
     if pod.serving:
         yield "clusters", f"istioctl {where} remote-clusters", clusters
@@ -260,7 +265,7 @@ def _istiods(
         def answer(part: str, of: str = pod.name) -> Any:
             return answers.get(("istiod", name, of, part))
 
-        connected, mesh = answer("connected"), answer("mesh")
+        connected = answer("connected")
         yield facts.Istiod(
             pod=pod.name,
             clusters=answer("clusters"),
@@ -270,9 +275,7 @@ def _istiods(
             helloworld=answer("helloworld"),
             log=answer("log"),
             last_words=answer("last_words") or "",
-            cluster_local=mesh[0] if mesh else None,
-            trust_domains=mesh[1] if mesh else None,
-            selectors=mesh[2] if mesh else (),
+            **(answer("mesh") or {}),
         )
 
 

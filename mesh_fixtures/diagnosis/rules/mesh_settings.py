@@ -60,7 +60,7 @@ def not_selected(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     f"discoverySelectors: {wanted}",
-                    _asked(case, spec.name, selecting),
+                    asked_mesh(case, spec.name, selecting),
                 ),
                 *(
                     Evidence(
@@ -119,7 +119,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             )
             if not governed:
                 continue
-            source = _asked(case, spec.name, istiod)
+            source = asked_mesh(case, spec.name, istiod)
             yield Cause(
                 CLUSTER_LOCAL,
                 (spec.name,),
@@ -160,7 +160,7 @@ def scopes_differ(case: Case) -> Iterator[Cause]:
             tuple(
                 Evidence(
                     f"{name}: serviceSettings: {_in_words(settings[name], pattern)}",
-                    _asked(case, name, istiods[name]),
+                    asked_mesh(case, name, istiods[name]),
                 )
                 for name in decided
             ),
@@ -179,7 +179,7 @@ def _in_words(settings: Mapping[str, bool], pattern: str) -> str:
     return f"clusterLocal {local} for hosts {by}" if by else f"nothing for {pattern}"
 
 
-def _asked(case: Case, cluster: str, istiod: Istiod) -> str:
+def asked_mesh(case: Case, cluster: str, istiod: Istiod) -> str:
     return (
         f"kubectl --context={cluster} -n {case.system_namespace} exec {istiod.pod} -- "
         "pilot-discovery request GET /debug/mesh"

@@ -24,6 +24,7 @@ from mesh_fixtures.diagnosis.facts import (
     Listening,
     Pod,
 )
+from mesh_fixtures.diagnosis.rules.mesh_settings import asked_mesh
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES
@@ -111,6 +112,41 @@ def client_tls_disabled(case: Case) -> Iterator[Cause]:
                     ),
                     f"remove tls from {rule}, or set its mode to ISTIO_MUTUAL",
                 )
+
+
+def auto_mtls_off(case: Case) -> Iterator[Cause]:
+    """Primaries whose proxies use mutual TLS where a DestinationRule says so, and none does.
+
+    Source: Istio, Global Mesh Options (enableAutoMtls).
+    """
+    for spec, facts in case.primaries:
+        istiod = next((each for each in facts.istiods or () if not each.auto_mtls), None)
+        if istiod is None or any(
+            "ISTIO_MUTUAL" in _client_modes(rule.spec)
+            for rule in facts.configured("DestinationRule")
+            if is_looked_up(case, rule) and is_helloworld(case, rule, rule.spec.get("host", ""))
+        ):
+            continue
+        yield Cause(
+            CLIENT_TLS,
+            (spec.name,),
+            f"the mesh configuration of {spec.name} has clients use mutual TLS only where a "
+            "DestinationRule says so, and none says it of HelloWorld",
+            (
+                Evidence(
+                    "enableAutoMtls: false",
+                    asked_mesh(case, spec.name, istiod),
+                ),
+                Evidence(
+                    f"DestinationRules: {listed(list(facts.configured('DestinationRule')))}",
+                    get(spec.name, "destinationrules -A"),
+                ),
+            ),
+            f"remove enableAutoMtls from the mesh configuration of {spec.name} "
+            f"(meshConfig.enableAutoMtls of its installation; ConfigMap istio in "
+            f"{case.system_namespace}), or add a DestinationRule for *.local with the TLS mode "
+            "ISTIO_MUTUAL",
+        )
 
 
 def authorization_denied(case: Case) -> Iterator[Cause]:
@@ -251,6 +287,7 @@ def _lists(resources: str) -> bool:
 RULES = (
     mtls_disabled,
     client_tls_disabled,
+    auto_mtls_off,
     authorization_denied,
     istiod_denied,
     authorization_ignored,
