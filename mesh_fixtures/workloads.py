@@ -270,18 +270,30 @@ def stateful_manifest(position: int, version: str, images: ImageSet) -> str:
     return _yaml({**made, "kind": "StatefulSet", "spec": spec})
 
 
-def fresh_connections_manifest(namespace: str, cluster_domain: str = CLUSTER_DOMAIN) -> str:
-    """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML."""
-    return rule_manifest(namespace, SERVICE, FRESH_CONNECTIONS, cluster_domain)
+def fresh_connections_manifest(
+    namespace: str,
+    cluster_domain: str = CLUSTER_DOMAIN,
+    tls: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """DestinationRule by which no proxy uses a connection to HelloWorld twice, as YAML; arguments
+    as those of `rule_manifest`.
+    """
+    return rule_manifest(namespace, SERVICE, FRESH_CONNECTIONS, cluster_domain, tls)
 
 
 def rule_manifest(
-    namespace: str, service: str, policy: Mapping[str, Any], cluster_domain: str
+    namespace: str,
+    service: str,
+    policy: Mapping[str, Any],
+    cluster_domain: str,
+    tls: Mapping[str, Any],
 ) -> str:
     """DestinationRule of a service of HelloWorld for all proxies, those of gateways too, as YAML.
 
     Args:
         policy: its traffic policy.
+        tls: that clients use by a rule of the whole mesh, in place of which it stands; may be
+            empty.
     """
     rule = {
         "apiVersion": "networking.istio.io/v1",
@@ -290,7 +302,7 @@ def rule_manifest(
         "spec": {
             "host": host(namespace, service, cluster_domain),
             "exportTo": ["*"],
-            "trafficPolicy": policy,
+            "trafficPolicy": {**policy, **({"tls": dict(tls)} if tls else {})},
         },
     }
     return _yaml(rule)

@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.probe.envoy import PROXY, configuration
 
 DEBUG: Final = "debug"
 
@@ -31,6 +32,24 @@ _FIELDS: Final = re.compile(r'(?:[^;"]|"[^"]*")+')
 _URI: Final = "URI="
 _LOG_LINES: Final = 5000
 _SHOWN: Final = 200
+
+
+_HIDING: Final = ("SANITIZE", "FORWARD_ONLY", "ALWAYS_FORWARD_ONLY")
+"""How proxies may treat the header so that it does not say who has asked (Istio: ProxyConfig,
+ForwardClientCertDetails)."""
+
+
+def disclosing(pod: Pod) -> Json:
+    """Settings by which a pod's proxy would say who asks, where its configuration has it leave that
+    out; empty where it does say it (Istio: ProxyConfig, ProxyHeaders).
+    """
+    headers = configuration(pod).get("proxyHeaders") or {}
+    settings: dict[str, Any] = {}
+    if headers.get("forwardedClientCert") in _HIDING:
+        settings["forwardedClientCert"] = "APPEND_FORWARD"
+    if (headers.get("setCurrentClientCertDetails") or {}).get("uri") is False:
+        settings["setCurrentClientCertDetails"] = {"uri": True}
+    return {"proxyHeaders": settings} if settings else {}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def keeps(settings: Settings, host: str) -> bool:
     return bool(pattern) and settings[pattern]
 
 
-def deciding(settings: Settings, host: str) -> str:
+def deciding(settings: Iterable[str], host: str) -> str:
     """The pattern that decides on a host: the most specific that matches it; empty for none."""
     matching = [
         pattern

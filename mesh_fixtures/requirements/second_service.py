@@ -17,6 +17,7 @@ from mesh_fixtures.kube.resources import resource_of
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import host_of
+from mesh_fixtures.probe.root_configuration import client_tls
 from mesh_fixtures.probe.service_scopes import service_scopes
 from mesh_fixtures.probe.traffic import TrafficSample, requests
 from mesh_fixtures.probe.view import MeshView
@@ -68,7 +69,7 @@ def second_service(
         ProbeError: an API server cannot be asked or refuses.
     """
     configured = [name for name in view.scenario.config_clusters if name in view.kube]
-    rules = {name: _rule(view, name, service, policy) for name in configured}
+    rules = parallel_map(lambda name: _rule(view.kube[name], service, policy), configured)
     dual_stack = view.scenario.is_dual_stack
     manifest = service_manifest(service, distribution, dual_stack=dual_stack)
     of_all: Json = yaml.safe_load(manifest)
@@ -132,10 +133,10 @@ def without_preference(view: MeshView, probes: Probes) -> Iterator[Mapping[str, 
         yield probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
 
 
-def _rule(view: MeshView, cluster: str, service: str, policy: Mapping[str, Any]) -> Json:
-    kube = view.kube[cluster]
-    domain = kube.names.cluster_domain
-    rule: Json = yaml.safe_load(rule_manifest(kube.sample_namespace, service, policy, domain))
+def _rule(kube: KubeClient, service: str, policy: Mapping[str, Any]) -> Json:
+    namespace, domain = kube.sample_namespace, kube.names.cluster_domain
+    tls = client_tls(kube, host_of(kube, service))
+    rule: Json = yaml.safe_load(rule_manifest(namespace, service, policy, domain, tls))
     return rule
 
 

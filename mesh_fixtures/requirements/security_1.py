@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,13 +11,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import PROXY_CONFIG
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import TrustDomains, spiffe_id, trust_domains
-from mesh_fixtures.probe.peers import DEBUG, Peers, log_level, logged_peers, set_log_level
+from mesh_fixtures.probe.peers import (
+    DEBUG,
+    Peers,
+    disclosing,
+    log_level,
+    logged_peers,
+    set_log_level,
+)
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -91,6 +100,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         Server(cluster, pod) for cluster, those in pods.items() for pod in those if pod.serving
     ]
     servers = [server for server in serving if server.pod.container(PROXY)]
+    if silent := [server for server in servers if disclosing(server.pod)]:
+        return Outcome.inconclusive(_undisclosed(silent[0]))
     domains = view.each(probes.trust_domains, [each.name for each in mesh.scenario.primaries])
     wanted = {
         client: _ids(sleep, domains[mesh.scenario.control_plane_of(client)])
@@ -107,6 +118,16 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     if unseen is not None:
         return Outcome.inconclusive(unseen, _figures(servers, known))
     return Outcome.judged(findings, _figures(servers, known))
+
+
+def _undisclosed(server: Server) -> ProbeError:
+    return ProbeError(
+        wanted=f"a proxy of {server.pod.meta} that says who asks, in x-forwarded-client-cert",
+        seen="a configuration that has it leave that out (proxyHeaders)",
+        where=server.cluster,
+        remedy=f"give the run's pods the annotation {PROXY_CONFIG}: "
+        f"'{json.dumps(disclosing(server.pod))}' (--mesh-pod-overrides FILE)",
+    )
 
 
 def _ids(sleep: Pod, domains: TrustDomains | None) -> tuple[str, ...]:

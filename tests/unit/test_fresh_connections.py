@@ -12,19 +12,31 @@ from kube_client import cluster
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES
+from mesh_fixtures.kube import Configuration
 from mesh_fixtures.requirements.second_service import fresh_connections
 
 SERVICES = "/api/v1/namespaces/ours/services"
 RULES = "/apis/networking.istio.io/v1/namespaces/ours/destinationrules"
 
 
+def of_run(*of_mesh: Configuration) -> SimpleNamespace:
+    """A client of a run that finds rules of the mesh."""
+    return SimpleNamespace(
+        sample_namespace="ours", names=GUIDE_NAMES, list=lambda kind, namespace: of_mesh
+    )
+
+
 def made(
-    server: FakeApiServer, folder: Path, *, name: str = "cluster1", foreign: bool = False
+    server: FakeApiServer,
+    folder: Path,
+    *of_mesh: Configuration,
+    name: str = "cluster1",
+    foreign: bool = False,
 ) -> list[str]:
     """What is there while the block runs."""
     with server.running(folder) as kubeconfig:
         lab = SimpleNamespace(clusters={name: cluster(kubeconfig)}, external=foreign)
-        kube = {name: SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
+        kube = {name: of_run(*of_mesh)}
         scenario = SCENARIOS["primary-remote-multi-network"]
         view: Any = SimpleNamespace(lab=lab, kube=kube, data_planes=tuple(kube), scenario=scenario)
         with fresh_connections(view):
@@ -41,6 +53,14 @@ def test_a_primary_gets_a_service_and_its_rule(tmp_path: Path) -> None:
     assert rule["spec"]["host"] == "helloworld-fresh.ours.svc.cluster.local"
     pool = rule["spec"]["trafficPolicy"]["connectionPool"]
     assert pool == {"http": {"maxRequestsPerConnection": 1}}
+
+
+def test_the_rule_keeps_what_one_of_the_mesh_says_of_tls(tmp_path: Path) -> None:
+    server, tls = FakeApiServer(), {"mode": "ISTIO_MUTUAL"}
+    spec = {"host": "*.local", "trafficPolicy": {"tls": tls}}
+    made(server, tmp_path, Configuration("DestinationRule", "istio-system", "mutual", spec))
+    (_, _, rule), *_ = server.changes
+    assert rule["spec"]["trafficPolicy"]["tls"] == tls
 
 
 def test_a_remote_gets_the_service_alone(tmp_path: Path) -> None:
@@ -65,7 +85,7 @@ def test_it_is_removed_whatever_happens(tmp_path: Path) -> None:
     server = FakeApiServer()
     with server.running(tmp_path) as kubeconfig:
         lab = SimpleNamespace(clusters={"cluster1": cluster(kubeconfig)}, external=False)
-        kube = {"cluster1": SimpleNamespace(sample_namespace="ours", names=GUIDE_NAMES)}
+        kube = {"cluster1": of_run()}
         view: Any = SimpleNamespace(
             lab=lab, kube=kube, data_planes=tuple(kube), scenario=SCENARIOS["multi-primary"]
         )

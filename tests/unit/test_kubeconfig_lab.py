@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from fake_api_server import FakeApiServer
+from fake_kube import pod
 from mesh_examples import RELEASED, SCENARIOS
 
 from mesh_fixtures import records
 from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
+from mesh_fixtures.install.names import PROXY_CONFIG
 from mesh_fixtures.kube import (
     Configuration,
     Container,
@@ -31,13 +34,16 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kubeconfig import namespace, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
+from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides
 from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
 from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
 from mesh_fixtures.progress import Event as ProgressEvent
 from mesh_fixtures.progress import Progress
 
 SCENARIO = SCENARIOS["multi-primary"]
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+SHOWN = {"forwardedClientCert": "APPEND_FORWARD"}
 CLUSTERS = ("cluster1", "cluster2")
 Servers = dict[str, tuple[FakeApiServer, Reference]]
 
@@ -327,6 +333,33 @@ def test_pods_end_before_the_namespace_is_looked_at_again() -> None:
     }
     assert len(graces) == 4
     assert {*graces.values()} == {0, sample.GRACE_SECONDS}
+
+
+@pytest.mark.parametrize(
+    ("given", "annotated"),
+    [
+        ({}, {"proxyHeaders": SHOWN}),
+        ({PROXY_CONFIG: "concurrency: 1"}, {"concurrency": 1, "proxyHeaders": SHOWN}),
+        (
+            {PROXY_CONFIG: "proxyHeaders: {server: {value: mine}}"},
+            {"proxyHeaders": {"server": {"value": "mine"}, **SHOWN}},
+        ),
+    ],
+)
+def test_proxies_that_would_hide_who_asks_say_it(
+    given: Mapping[str, str], annotated: Mapping[str, Any]
+) -> None:
+    overrides = PodOverrides(annotations=given)
+    made = sample.manifests(SCENARIO, "cluster1", RELEASED, "ours", overrides)
+    hiding = {CONFIGURATION: '{"proxyHeaders": {"forwardedClientCert": "SANITIZE"}}'}
+    injected = replace(pod("x"), containers=(Container(PROXY, env=hiding),))
+    for item in made:
+        assert sample.disclosed(item, {}) is item
+        if item["metadata"]["name"] == "helloworld-v1" and item["kind"] == "Deployment":
+            disclosed = sample.disclosed(item, {"helloworld-v1": injected})
+            found = disclosed["spec"]["template"]["metadata"]["annotations"][PROXY_CONFIG]
+            assert json.loads(found) == annotated
+            assert sample.disclosed(item, {"helloworld-v1": pod("x")}) is item
 
 
 def test_connections_are_used_once_where_a_gateway_chooses() -> None:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from fake_kube import FakeKube, Said, pod
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
 from mesh_fixtures.probe.peers import (
     DEBUG,
+    disclosing,
     log_level,
     logged_peers,
     read_requests,
@@ -116,3 +120,35 @@ def test_the_level_is_read_and_set() -> None:
 def test_a_proxy_that_does_not_answer_is_a_probe_error(response: Said) -> None:
     with pytest.raises(ProbeError, match="sample/helloworld-1"):
         log_level(FakeKube(lambda argv: response).as_client(), pod("helloworld-1"))
+
+
+SHOWN = {"forwardedClientCert": "APPEND_FORWARD"}
+
+
+def configured(headers: Any) -> Pod:
+    settings = {CONFIGURATION: json.dumps({"proxyHeaders": headers})}
+    return replace(pod("helloworld-v1"), containers=(Container(PROXY, env=settings),))
+
+
+@pytest.mark.parametrize(
+    ("headers", "settings"),
+    [
+        ({}, {}),
+        (None, {}),
+        ({"server": {"disabled": True}}, {}),
+        ({"forwardedClientCert": "SANITIZE_SET"}, {}),
+        ({"forwardedClientCert": "SANITIZE"}, SHOWN),
+        ({"forwardedClientCert": "FORWARD_ONLY"}, SHOWN),
+        ({"setCurrentClientCertDetails": {"cert": True}}, {}),
+        (
+            {"setCurrentClientCertDetails": {"uri": False}},
+            {"setCurrentClientCertDetails": {"uri": True}},
+        ),
+    ],
+)
+def test_what_has_a_proxy_say_who_asks(headers: Any, settings: Any) -> None:
+    assert disclosing(configured(headers)) == ({"proxyHeaders": settings} if settings else {})
+
+
+def test_a_pod_without_a_proxy_hides_nobody() -> None:
+    assert disclosing(pod("helloworld-v1")) == {}

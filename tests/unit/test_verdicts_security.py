@@ -15,6 +15,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, hold
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.grpc import GrpcAnswer
 from mesh_fixtures.probe.identities import TrustDomains
@@ -145,6 +146,17 @@ def test_a_server_without_a_proxy_knows_nobody() -> None:
     bare.kube["cluster2"].list = lambda *_: (pod("helloworld-cluster2"),)
     outcome, _ = check_security_1({}, seen=bare)
     assert holds_unless("cluster2: expected sample/helloworld-cluster2 to have a proxy", outcome)
+
+
+def test_a_server_that_says_of_nobody_who_it_is_shows_nothing() -> None:
+    hiding = {CONFIGURATION: '{"proxyHeaders": {"forwardedClientCert": "SANITIZE"}}'}
+    server = replace(pod("helloworld-cluster2"), containers=(Container(PROXY, env=hiding),))
+    seen = view()
+    seen.kube["cluster2"].list = lambda *_: (server,)
+    outcome, levels = check_security_1({}, seen=seen)
+    assert outcome.result == "inconclusive"
+    assert "proxy.istio.io/config" in str(outcome.trouble)
+    assert {*levels.values()} == {"warning"}
 
 
 # SECURITY-2 ---------------------------------------------------------------------------------------

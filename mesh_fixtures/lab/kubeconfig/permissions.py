@@ -197,6 +197,13 @@ RULES: Final = (
     ),
     Rule(
         "system",
+        (DESTINATION_RULES,),
+        ("list",),
+        "whether a rule of the mesh says by which TLS clients ask",
+        impact="a mesh whose clients use mutual TLS by a DestinationRule only",
+    ),
+    Rule(
+        "system",
         (SIDECARS,),
         ("list",),
         "whether a Sidecar of the mesh leaves namespaces out",

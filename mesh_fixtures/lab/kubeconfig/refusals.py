@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted
-from mesh_fixtures.kube import KubeEditor
+from mesh_fixtures.kube import KubeEditor, Pod
 from mesh_fixtures.kube.admission import (
     NO_DRY_RUN,
     POD_SECURITY,
@@ -47,9 +47,21 @@ class NotTried:
         return f"{self.subject}: {self.why}"
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """What became of objects that a cluster was tried with.
+
+    Attributes:
+        pods: as they would be made, by name of their Deployment.
+    """
+
+    not_tried: Sequence[NotTried]
+    pods: Mapping[str, Pod]
+
+
 def require_admitted(
     kube: KubeEditor, namespace: str, items: Iterable[Json], injectors: Collection[str]
-) -> Sequence[NotTried]:
+) -> Admitted:
     """Have the API server admit objects, and each pod that Deployments will make; make nothing.
 
     What the mesh's own webhooks refuse or do not answer is for requirements to judge.
@@ -67,7 +79,14 @@ def require_admitted(
     refused = {name: each for name, each in answers.items() if isinstance(each, Refusal)}
     if refused:
         raise not_admitted(refused, f"{kube.name}, namespace {namespace}")
-    return [NotTried(name, each) for name, each in answers.items() if isinstance(each, str)]
+    return Admitted(
+        [NotTried(name, each) for name, each in answers.items() if isinstance(each, str)],
+        {
+            tried[name]["metadata"]["name"]: Pod.read(each)
+            for name, each in answers.items()
+            if isinstance(each, dict) and tried[name]["kind"] == "Pod"
+        },
+    )
 
 
 def not_admitted(refused: Mapping[str, Refusal], where: str) -> LabError:
@@ -117,10 +136,10 @@ def is_of_mesh(refusal: Refusal, injectors: Collection[str]) -> bool:
 
 def _answer(
     kube: KubeEditor, namespace: str, item: Json, injectors: Collection[str]
-) -> Refusal | str | None:
-    """None where it is admitted; a text where that is not known."""
+) -> Json | Refusal | str:
+    """The object where it is admitted; a text where that is not known."""
     try:
-        kube.dry_run(item, namespace)
+        return kube.dry_run(item, namespace)
     except NotAdmitted as error:
         if NO_DRY_RUN in error.seen:
             return error.seen
@@ -130,7 +149,6 @@ def _answer(
         if item["kind"] != "Pod":
             raise
         return error.seen
-    return None
 
 
 def _with_pod(item: Json) -> Iterable[Json]:

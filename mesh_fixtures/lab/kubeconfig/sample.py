@@ -5,27 +5,29 @@ They are deployed through the API servers, so that no kubectl is needed.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import yaml
 
 from mesh_fixtures.contract import CLUSTER_DOMAIN, GUIDE_NAMES, Cluster, MeshNames
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.images import ImageSet
+from mesh_fixtures.install.method import merged
+from mesh_fixtures.install.names import PROXY_CONFIG
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import (
-    Access,
     Configuration,
     Container,
     Event,
     KubeClient,
     KubeEditor,
     Pod,
-    Resource,
 )
 from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.objects import Json, encoded
@@ -49,6 +51,8 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.peers import disclosing
+from mesh_fixtures.probe.root_configuration import client_tls, configuration_of_root
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
@@ -57,6 +61,7 @@ from mesh_fixtures.workloads import (
     export_manifest,
     fresh_connections_manifest,
     helloworld_manifest,
+    host,
     named_services,
     named_services_manifest,
     permission_manifest,
@@ -136,8 +141,12 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         order.journal.record(own.entry(cluster.name, order.lab))
         own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
         domain = order.names.cluster_domain
-        made = manifests(order.scenario, cluster.name, order.images, name, options.pods, domain)
-        policies = _of_mesh(kube, AUTHORIZATION_POLICIES)
+        has_rule = order.scenario.has_choice_behind_gateway
+        tls = client_tls(kube, host(name, cluster_domain=domain)) if has_rule else {}
+        made = manifests(
+            order.scenario, cluster.name, order.images, name, options.pods, domain, tls
+        )
+        policies = configuration_of_root(kube, AUTHORIZATION_POLICIES)
         if by := forbidding(policies, name):
             raise LabError(
                 wanted=f"requests within the namespace {name} that policies of the mesh permit",
@@ -148,7 +157,7 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         if by := restricting(policies):
             progress.note("sample", f"requests are allowed here in spite of {by}", cluster.name)
             made = [*yaml.safe_load_all(permission_manifest()), *made]
-        if by := narrowing(_of_mesh(kube, SIDECARS), name):
+        if by := narrowing(configuration_of_root(kube, SIDECARS), name):
             progress.note("sample", f"services are known here in spite of {by}", cluster.name)
             made = [*yaml.safe_load_all(scope_manifest(order.names.system_namespace)), *made]
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
@@ -156,9 +165,10 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         injecting = frozenset(each.webhook.name for each in webhooks)
         for item in (*_copied(kube, options.pods.pull_secrets), *accounts):
             _create(kube, name, item, injecting, progress)
-        for note in refusals.require_admitted(kube, name, others, injecting):
+        admitted = refusals.require_admitted(kube, name, others, injecting)
+        for note in admitted.not_tried:
             progress.note("sample", f"admission of {note}", kube.name)
-        for item in others:
+        for item in (disclosed(each, admitted.pods) for each in others):
             _require_not_stopped(order, cluster.name)
             _create(kube, name, item, injecting, progress)
         for item in exports(order.scenario, cluster.name):
@@ -180,19 +190,42 @@ def manifests(
     namespace: str,
     pods: PodOverrides = AS_THEY_ARE,
     cluster_domain: str = CLUSTER_DOMAIN,
+    tls: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sequence[Json]:
-    """What a cluster gets, in the order of making."""
+    """What a cluster gets, in the order of making.
+
+    Args:
+        tls: as `client_tls` of HelloWorld, where a rule of its own is made.
+    """
     spec = scenario.cluster(cluster)
     dual_stack = scenario.is_dual_stack
     texts = [service_manifest(dual_stack=dual_stack)]
     if scenario.has_choice_behind_gateway and cluster in scenario.config_clusters:
-        texts.append(fresh_connections_manifest(namespace, cluster_domain=cluster_domain))
+        texts.append(fresh_connections_manifest(namespace, cluster_domain, tls))
     if scenario.dns_proxying:
         position = scenario.position(cluster)
         texts.append(named_services_manifest(position, dual_stack=dual_stack))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
     return [pods.applied(_ending_soon(item)) if _is_deployment(item) else item for item in items]
+
+
+def disclosed(item: Json, pods: Mapping[str, Pod]) -> Json:
+    """A Deployment whose proxies say who asks, where they are configured to leave that out; any
+    other object as it is.
+
+    Args:
+        pods: as they would be made, by name of their Deployment.
+    """
+    settings = disclosing(pods[name]) if (name := item["metadata"]["name"]) in pods else {}
+    if not settings or not _is_deployment(item):
+        return item
+    template = item["spec"]["template"]
+    annotations = template["metadata"].get("annotations") or {}
+    own = yaml.safe_load(annotations.get(PROXY_CONFIG, "")) or {}
+    annotated = {**annotations, PROXY_CONFIG: json.dumps(merged(own, settings))}
+    meta = {**template["metadata"], "annotations": annotated}
+    return {**item, "spec": {**item["spec"], "template": {**template, "metadata": meta}}}
 
 
 def with_host_names(
@@ -327,14 +360,6 @@ def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
 def _egress(sidecar: Configuration) -> Sequence[str]:
     listeners = sidecar.spec.get("egress") or ()
     return [str(host) for each in listeners for host in each.get("hosts") or ()]
-
-
-def _of_mesh(kube: KubeClient, kind: Resource[Configuration]) -> Sequence[Configuration]:
-    """Configuration of the root namespace; none where it may not be read."""
-    namespace = kube.names.root_namespace
-    if not kube.may(Access("list", kind.plural, kind.group, namespace)):
-        return ()
-    return kube.list(kind, namespace)
 
 
 @dataclass(frozen=True)
