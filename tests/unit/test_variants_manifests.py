@@ -25,7 +25,7 @@ from tests.variants.gateways import (
     with_port,
 )
 from tests.variants.gateways import moved as object_moved
-from tests.variants.images import NAME_KEYS, without_programs
+from tests.variants.images import NAME_KEYS, whiteouts, with_layer
 from tests.variants.names import moved
 from tests.variants.proxies import with_proxy_image
 from tests.variants.reinstallation import in_variables_of
@@ -129,7 +129,7 @@ def archive_of(path: Path, name: str, layer: bytes) -> Path:
 def test_an_image_without_some_programs(tmp_path: Path) -> None:
     given = archive_of(tmp_path / "given.tar", "localhost/proxy:1", b"layer")
     made = tmp_path / "made.tar"
-    without_programs(given, "localhost/proxy:1", made, "localhost/less:1", ["usr/bin/sh"])
+    with_layer(given, "localhost/proxy:1", made, "localhost/less:1", whiteouts(["usr/bin/sh"]))
     assert read_archive(made).images == {"localhost/less:1": "localhost/less:1"}
     with tarfile.open(made) as archive:
         contents = {each.name: archive.extractfile(each).read() for each in archive}  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ a part is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -15,10 +15,11 @@ import yaml
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.exposure import istiod_manifest
 from mesh_fixtures.install.method import merged, primary_values
+from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
-from tests.faults.control_planes import without_native_sidecars
+from tests.faults.control_planes import MESH, without_native_sidecars
 from tests.faults.table import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
 from tests.variants.reinstallation import proxied, without_gateway
@@ -28,6 +29,20 @@ _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ONE_NETWORK: Final = "primary-remote"
 _LOAD_BALANCER: Final = "istiod-lb"
 _QUOTA: Final = "variant"
+_CANARY: Final = "canary"
+_OF_CANARY: Final = (
+    f"mutatingwebhookconfiguration/istio-sidecar-injector-{_CANARY}",
+    f"validatingwebhookconfiguration/istio-validator-{_CANARY}-{_SYSTEM}",
+    *(
+        f"{kind}/istiod-{_CANARY}"
+        for kind in (
+            *("deployment", "service", "horizontalpodautoscaler", "poddisruptionbudget"),
+            *("serviceaccount", "role", "rolebinding"),
+        )
+    ),
+    *(f"configmap/{name}-{_CANARY}" for name in (MESH, "istio-sidecar-injector", "values")),
+)
+"""What nothing but the revision uses; the rest is the default's, too."""
 _MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
 _CONTROLLERS: Final = (
     "endpointslice-controller.k8s.io",
@@ -166,6 +181,39 @@ def _is_by_hand(each: Manifest) -> bool:
 
 
 @contextmanager
+def two_revisions(target: Target) -> Iterator[None]:
+    """Each cluster has an istiod of a further revision beside the default one, that nothing uses
+    yet (Istio: Canary Upgrades).
+    """
+    clusters = [each.name for each in target.scenario.primaries]
+    scenario = target.scenario.model_copy(update={"revision": _CANARY})
+    further = plan(scenario, target.lab.images, target.lab.charts)
+    try:
+        target.run_steps(further, *map(ids.istiod, clusters))
+        yield
+    finally:
+        for cluster in clusters:
+            target.delete(cluster, _SYSTEM, *_OF_CANARY)
+
+
+@contextmanager
+def under_any(target: Target) -> Iterator[None]:
+    """The remotes leave it open which istiod is in charge."""
+    remotes = [each.name for each in target.scenario.remotes]
+
+    def annotate(value: Callable[[str], str]) -> None:
+        for remote in remotes:
+            annotation = f"{names.CONTROL_PLANE_ANNOTATION}={value(remote)}"
+            target.kubectl(remote, "annotate", "--overwrite", "namespace", _SYSTEM, annotation)
+
+    try:
+        annotate(lambda remote: "*")
+        yield
+    finally:
+        annotate(target.scenario.control_plane_of)
+
+
+@contextmanager
 def short_of_a_replica(target: Target) -> Iterator[None]:
     """The first primary's istiod is to have two pods, and a quota lets no second one be made."""
     primary = target.scenario.primaries[0].name
@@ -191,6 +239,18 @@ VARIANTS: Final = (
         mesh="An istiod outside of the cluster that it serves.",
         topology=EXTERNAL,
         make=as_it_is,
+    ),
+    Variant(
+        id="two-revisions",
+        mesh="Beside the default istiod, each cluster has one of a revision that is not used yet.",
+        topology=TWO_NETWORKS,
+        make=two_revisions,
+    ),
+    Variant(
+        id="remote-under-any-istiod",
+        mesh="The remote's system namespace leaves it open which cluster's istiod is in charge.",
+        topology=REMOTE,
+        make=under_any,
     ),
     Variant(
         id="istiod-short-of-a-replica",

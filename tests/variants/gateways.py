@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -31,6 +32,7 @@ _USERS_PORT: Final = 8080
 _LET_PASS: Final = 443
 _READY_SECONDS: Final = 60.0
 _ANNOUNCER: Final = "announcer"
+_SECOND: Final = "second-way"
 
 _PARTS: Final = (
     f"serviceaccount/{names.GATEWAY}-service-account",
@@ -197,6 +199,48 @@ def by_mesh_networks(target: Target) -> Iterator[None]:
             again = f"{names.NETWORK_LABEL}={each.network}"
             for labelled in labelled_objects:
                 target.system(each.name, "label", "--overwrite", labelled, again)
+
+
+@contextmanager
+def at_two_services(target: Target) -> Iterator[None]:
+    """The last cluster's gateway has two Services with addresses of their own, as where a part of
+    the clients has a way of its own to it.
+    """
+    cluster = target.scenario.clusters[-1].name
+    service = _read(target, cluster, f"service/{names.GATEWAY}")
+    further = {**service, "metadata": {**service["metadata"], "name": _SECOND}}
+    spec = service["spec"]
+    further["spec"] = {
+        **{key: spec[key] for key in ("type", "selector")},
+        "ports": _unassigned(spec["ports"]),
+    }
+    try:
+        target.apply(cluster, _SYSTEM, further)
+        _await_address(target, cluster, _SYSTEM, _SECOND)
+        yield
+    finally:
+        target.delete(cluster, _SYSTEM, f"service/{_SECOND}")
+
+
+@contextmanager
+def without_status_port(target: Target) -> Iterator[None]:
+    """The gateways are reached from outside at nothing but what other clusters need."""
+    clusters = [each.name for each in target.scenario.clusters]
+    before = {each: _read(target, each, f"service/{names.GATEWAY}") for each in clusters}
+    try:
+        for cluster, service in before.items():
+            spec = service["spec"]
+            ports = [each for each in spec["ports"] if each["port"] != STATUS_PORT]
+            _replace(target, cluster, {**service, "spec": {**spec, "ports": ports}})
+        yield
+    finally:
+        for cluster, service in before.items():
+            _replace(target, cluster, service)
+
+
+def _replace(target: Target, cluster: str, manifest: Manifest) -> None:
+    replace = (cluster, "-n", _SYSTEM, "replace", "-f", "-")
+    target.kubectl(*replace, stdin=json.dumps(manifest))
 
 
 @contextmanager
@@ -478,6 +522,18 @@ VARIANTS: Final = (
         "does.",
         topology=TWO_NETWORKS,
         make=by_mesh_networks,
+    ),
+    Variant(
+        id="gateway-at-two-services",
+        mesh="cluster2's gateway has two Services, each with an address of its own.",
+        topology=TWO_NETWORKS,
+        make=at_two_services,
+    ),
+    Variant(
+        id="gateways-without-a-status-port",
+        mesh="The gateways' Services have the port 15443 only.",
+        topology=TWO_NETWORKS,
+        make=without_status_port,
     ),
     Variant(
         id="several-replicas",

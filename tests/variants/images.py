@@ -1,4 +1,4 @@
-"""Makes an image of another one without some of its programs.
+"""Makes an image of another one and a layer that takes files away, or adds some.
 
 Source: OCI image layout; OCI image format specification, "Whiteouts".
 """
@@ -17,24 +17,20 @@ NAME_KEYS: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.na
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 
 
-def without_programs(
-    archive: Path, image: str, into: Path, name: str, programs: Iterable[str]
-) -> None:
-    """Write an archive with one image: another one and a layer that takes programs away.
+def with_layer(archive: Path, image: str, into: Path, name: str, layer: bytes) -> None:
+    """Write an archive with one image: another one and a layer on top of it.
 
     Args:
         archive: an OCI archive, not compressed.
         image: name of the image in it.
         into: file to write.
         name: of the new image.
-        programs: paths within the image.
     """
     with tarfile.open(archive, "r:") as source, tarfile.open(into, "w") as target:
         index = json.loads(_content(source, "index.json"))
         (entry,) = [each for each in index["manifests"] if image in _names(each)]
         manifest = json.loads(_content(source, _blob(entry)))
         configuration = json.loads(_content(source, _blob(manifest["config"])))
-        layer = whiteouts(programs)
         configuration["rootfs"]["diff_ids"].append(_digest(layer))
         configuration.get("history", []).clear()
         made = json.dumps(configuration).encode()
@@ -52,12 +48,24 @@ def without_programs(
 
 
 def whiteouts(programs: Iterable[str]) -> bytes:
-    """A layer that takes files away."""
+    """A layer that takes files away, by their paths within the image."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as files:
         for program in sorted(programs):
             folder, _, name = program.rpartition("/")
             files.addfile(tarfile.TarInfo(f"{folder}/.wh.{name}"))
+    return layer.getvalue()
+
+
+def programs_added(programs: Mapping[str, Path]) -> bytes:
+    """A layer that adds programs, by their paths within the image."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as files:
+        for path, program in sorted(programs.items()):
+            member = tarfile.TarInfo(path)
+            member.size, member.mode = program.stat().st_size, 0o755
+            with program.open("rb") as content:
+                files.addfile(member, content)
     return layer.getvalue()
 
 

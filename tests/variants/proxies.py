@@ -17,13 +17,13 @@ from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab import image_archives
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
-from tests.variants.images import without_programs
+from tests.variants.images import whiteouts, with_layer
 from tests.variants.reinstallation import proxied
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ZTUNNEL: Final = "ztunnel"
-_INJECTOR: Final = "configmap/istio-sidecar-injector"
+INJECTOR: Final = "configmap/istio-sidecar-injector"
 _NO_SHELL: Final = "localhost/proxyv2-no-shell:1"
 _PROGRAMS: Final = ("bash", "curl", "dash", "perl", "perl5.36.0", "python3", "python3.11", "sh")
 """What could run a command or send a request, in usr/bin of the image."""
@@ -68,16 +68,9 @@ def _ztunnel(pull_policy: str) -> Manifest:
 @contextmanager
 def no_shell(target: Target) -> Iterator[None]:
     """The image of all proxies has neither a shell nor curl, as distroless ones."""
-    images = target.lab.images
-    proxy = f"{images.istio_hub}/proxyv2:{images.istio_tag}"
-    (record,) = [each for each in records.load_all() if each.id == target.lab.id]
-    with TemporaryDirectory() as folder:
-        archive = Path(folder, "proxy.tar")
-        built = build.ensure_artifacts(target.progress).image_archives[0]
-        without_programs(built, proxy, archive, _NO_SHELL, [f"usr/bin/{p}" for p in _PROGRAMS])
-        image_archives.load(record, image_archives.read_archive(archive))
+    load_proxy_with(target, _NO_SHELL, whiteouts(f"usr/bin/{each}" for each in _PROGRAMS))
     clusters = [each.name for each in target.scenario.clusters]
-    before = {cluster: target.read(cluster, _SYSTEM, *_INJECTOR.split("/")) for cluster in clusters}
+    before = {cluster: target.read(cluster, _SYSTEM, *INJECTOR.split("/")) for cluster in clusters}
     try:
         for cluster, injector in before.items():
             target.apply(cluster, _SYSTEM, with_proxy_image(injector, _NO_SHELL))
@@ -89,6 +82,22 @@ def no_shell(target: Target) -> Iterator[None]:
             target.apply(cluster, _SYSTEM, injector)
             target.restart(cluster, (_SYSTEM, "istiod"))
             target.restart(cluster, *proxied(target, cluster))
+
+
+def load_proxy_with(target: Target, name: str, layer: bytes) -> None:
+    """Give the nodes an image of the proxy's and another layer.
+
+    Args:
+        name: of the image.
+    """
+    images = target.lab.images
+    proxy = f"{images.istio_hub}/proxyv2:{images.istio_tag}"
+    (record,) = [each for each in records.load_all() if each.id == target.lab.id]
+    with TemporaryDirectory() as folder:
+        archive = Path(folder, "image.tar")
+        built = build.ensure_artifacts(target.progress).image_archives[0]
+        with_layer(built, proxy, archive, name, layer)
+        image_archives.load(record, image_archives.read_archive(archive))
 
 
 def with_proxy_image(injector: Manifest, image: str) -> Manifest:

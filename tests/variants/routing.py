@@ -14,7 +14,7 @@ from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
 from tests.faults.table import TWO_NETWORKS, TWO_REGIONS
 from tests.faults.target import Manifest, Target, reference
-from tests.variants.variant import Variant
+from tests.variants.variant import Variant, as_it_is
 
 NEAREST_FIRST: Final[Manifest] = {
     "apiVersion": "networking.istio.io/v1",
@@ -116,6 +116,20 @@ VARIANTS: Final = (
         "those of their own region.",
         topology=TWO_NETWORKS,
         make=nearest_first,
+        notes=(
+            "TRAFFIC-1: cluster1: clients prefer a locality, and use v2 only where that fails",
+            "TRAFFIC-1: cluster2: clients prefer a locality, and use v1 only where that fails",
+        ),
+    ),
+    Variant(
+        id="nearest-first-by-namespace",
+        mesh="An annotation of the run's namespace has clients prefer what is nearest.",
+        topology=TWO_NETWORKS,
+        make=as_it_is,
+        arguments=(
+            "--namespace-annotation",
+            "networking.istio.io/traffic-distribution=PreferClose",
+        ),
         notes=(
             "TRAFFIC-1: cluster1: clients prefer a locality, and use v2 only where that fails",
             "TRAFFIC-1: cluster2: clients prefer a locality, and use v1 only where that fails",

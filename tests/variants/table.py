@@ -6,7 +6,10 @@ from typing import Final
 
 from tests.variants import (
     clusters,
+    cni_plugin,
+    connections,
     control_planes,
+    distance,
     gateways,
     names,
     needs,
@@ -22,7 +25,10 @@ from tests.variants.variant import Variant
 
 VARIANTS: Final[tuple[Variant, ...]] = (
     *clusters.VARIANTS,
+    *cni_plugin.VARIANTS,
+    *connections.VARIANTS,
     *control_planes.VARIANTS,
+    *distance.VARIANTS,
     *gateways.VARIANTS,
     *names.VARIANTS,
     *needs.VARIANTS,

@@ -1,4 +1,6 @@
-"""Verifies a mesh as its owner would, with nothing but kubeconfigs, and judges what is said."""
+"""Verifies and checks a mesh as its owner would, with nothing but kubeconfigs, and judges what is
+said.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,20 @@ from tests.variants.variant import Variant
 
 @dataclass(frozen=True)
 class Visit:
-    """What a run of `mesh-conformance verify` said.
+    """What a run of `mesh-conformance verify` said, and `check` after it.
 
     Attributes:
         status: of its exit.
         results: by id of the requirement; empty where nothing was verified.
+        check_status: of the exit of `check`, which makes nothing in the mesh and so wants nothing
+            of it.
     """
 
     status: int
     output: str
     results: Mapping[str, Result]
+    check_status: int
+    check_output: str
 
     @property
     def without(self) -> set[str]:
@@ -40,6 +46,8 @@ class Visit:
     def require(self, variant: Variant) -> None:
         """Return only if what was said is right."""
         __tracebackhide__ = True
+        if not variant.fails:
+            assert self.check_status == pytest.ExitCode.OK, self.check_output
         if variant.refusal:
             assert self.status == pytest.ExitCode.USAGE_ERROR, self.output
             assert not self.results, self.output
@@ -62,9 +70,17 @@ class Visit:
 
 
 def verify(visitor: Visitor, variant: Variant) -> Visit:
-    """Verify a mesh with what its owner gives."""
+    """Verify a mesh with what its owner gives, and check it."""
     done = visitor.command("verify", *variant.arguments)
-    return Visit(done.returncode, done.stdout + done.stderr, _results(visitor.reports))
+    results = _results(visitor.reports)
+    checked = visitor.command("check")
+    return Visit(
+        done.returncode,
+        done.stdout + done.stderr,
+        results,
+        checked.returncode,
+        checked.stdout + checked.stderr,
+    )
 
 
 def _results(folder: Path) -> dict[str, Result]:

@@ -1,0 +1,127 @@
+"""How proxies connect to each other and to istiod, where it is not as the guide leaves it.
+
+Source: Istio, Global Mesh Options (MeshConfig, ProxyConfig); pilot-discovery and pilot-agent
+(environment variables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import yaml
+
+from mesh_fixtures.install import names
+from mesh_fixtures.install.method import merged
+from tests.faults import mesh_configuration
+from tests.faults.control_planes import MESH
+from tests.faults.fault import Injection
+from tests.faults.policies import applied, policy
+from tests.faults.table import TWO_NETWORKS
+from tests.faults.target import Target
+from tests.variants.variant import Variant
+
+_SYSTEM: Final = names.SYSTEM_NAMESPACE
+
+BY_RULE: Final = policy(
+    "networking",
+    "DestinationRule",
+    "mutual-tls",
+    host="*.local",
+    trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL"}},
+)
+
+
+def proxies_with(**settings: Any) -> Injection:
+    """The mesh configurations give all proxies some settings; gateways are started with them."""
+
+    @contextmanager
+    def make(target: Target) -> Iterator[None]:
+        clusters = [each.name for each in target.scenario.primaries]
+        # All are installed with the same ones.
+        found = target.read(clusters[0], _SYSTEM, "configmap", MESH)
+        before = yaml.safe_load(found["data"]["mesh"]).get("defaultConfig") or {}
+
+        def gateways_started() -> None:
+            for cluster in clusters:
+                target.restart(cluster, (_SYSTEM, names.GATEWAY))
+
+        try:
+            with mesh_configuration.changed(target, {"defaultConfig": merged(before, settings)}):
+                gateways_started()
+                yield
+        finally:
+            gateways_started()
+
+    return make
+
+
+def with_mesh(**settings: Any) -> Injection:
+    """The mesh configurations have some settings."""
+
+    @contextmanager
+    def make(target: Target) -> Iterator[None]:
+        with mesh_configuration.changed(target, settings):
+            yield
+
+    return make
+
+
+@contextmanager
+def encrypted_by_rule(target: Target) -> Iterator[None]:
+    """Clients use mutual TLS because a DestinationRule says so, and not by themselves."""
+    clusters = [each.name for each in target.scenario.primaries]
+    with (
+        applied(target, clusters, BY_RULE, namespace=_SYSTEM),
+        mesh_configuration.changed(target, {"enableAutoMtls": False}),
+    ):
+        yield
+
+
+VARIANTS: Final = (
+    Variant(
+        id="http2-between-proxies",
+        mesh="Proxies send HTTP/1.1 to each other as HTTP/2.",
+        topology=TWO_NETWORKS,
+        make=with_mesh(h2UpgradePolicy="UPGRADE"),
+    ),
+    Variant(
+        id="whole-configuration",
+        mesh="Proxies ask istiod for all of their configuration at each change.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(proxyMetadata={"ISTIO_DELTA_XDS": "false"}),
+    ),
+    Variant(
+        id="mutual-tls-by-rule",
+        mesh="Clients use mutual TLS by a DestinationRule, and not by themselves.",
+        topology=TWO_NETWORKS,
+        make=encrypted_by_rule,
+    ),
+    Variant(
+        id="elliptic-and-short-lived",
+        mesh="Proxies have elliptic keys, and certificates that last for an hour.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(proxyMetadata={"ECC_SIGNATURE_ALGORITHM": "ECDSA", "SECRET_TTL": "1h"}),
+    ),
+    Variant(
+        id="nothing-told-by-headers",
+        mesh="Proxies tell nobody by headers who asks, by which proxy and under which number.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(
+            proxyHeaders={
+                "forwardedClientCert": "SANITIZE",
+                "server": {"disabled": True},
+                "requestId": {"disabled": True},
+                "attemptCount": {"disabled": True},
+                "envoyDebugHeaders": {"disabled": True},
+            }
+        ),
+    ),
+    Variant(
+        id="clients-with-their-addresses",
+        mesh="Proxies intercept requests by TPROXY.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(interceptionMode="TPROXY"),
+    ),
+)
