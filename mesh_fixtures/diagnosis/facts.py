@@ -340,6 +340,7 @@ class ClusterFacts:
         helloworld: its addresses, by the cluster's EndpointSlices.
         injectors: templates of injection.
         exported: whether HelloWorld is exported to other clusters; None where that was not asked.
+        network_policies: of the namespaces of istiod, samples and gateways.
     """
 
     name: str
@@ -367,6 +368,7 @@ class ClusterFacts:
     helloworld: SliceAddresses | None = None
     injectors: tuple[Injector, ...] | None = None
     exported: bool | None = None
+    network_policies: tuple[Configuration, ...] | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

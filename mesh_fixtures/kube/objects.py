@@ -541,7 +541,7 @@ def decoded(value: str) -> bytes:
 
 @dataclass(frozen=True)
 class Configuration:
-    """An object of Istio's configuration."""
+    """An object of Istio's configuration, or a NetworkPolicy."""
 
     kind: str
     namespace: str

@@ -86,16 +86,16 @@ def _webhooks(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[
     return Resource("admissionregistration.k8s.io/v1", kind, plural, read, namespaced=False)
 
 
-def _istio(api: str, kind: str, plural: str) -> Resource[Configuration]:
+def _configuration(api: str, kind: str, plural: str) -> Resource[Configuration]:
     return Resource(api, kind, plural, partial(Configuration.read, kind))
 
 
 def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Configuration]:
-    return _istio(f"networking.istio.io/{version}", kind, plural)
+    return _configuration(f"networking.istio.io/{version}", kind, plural)
 
 
 def _security(kind: str, plural: str) -> Resource[Configuration]:
-    return _istio("security.istio.io/v1", kind, plural)
+    return _configuration("security.istio.io/v1", kind, plural)
 
 
 def _mcs(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[Item]:
@@ -127,9 +127,6 @@ DAEMON_SETS: Final = _apps("DaemonSet", "daemonsets", _as_it_is)
 ENDPOINT_SLICES: Final = Resource(
     "discovery.k8s.io/v1", "EndpointSlice", "endpointslices", EndpointSlice.read
 )
-NETWORK_POLICIES: Final = Resource(
-    "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _as_it_is
-)
 MUTATING_WEBHOOKS: Final = _webhooks(
     "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", WebhookConfiguration.read
 )
@@ -154,7 +151,8 @@ ENVOY_FILTERS: Final = _networking("EnvoyFilter", "envoyfilters", "v1alpha3")
 PEER_AUTHENTICATIONS: Final = _security("PeerAuthentication", "peerauthentications")
 AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationpolicies")
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
-TELEMETRIES: Final = _istio("telemetry.istio.io/v1", "Telemetry", "telemetries")
+NETWORK_POLICIES: Final = _configuration("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+TELEMETRIES: Final = _configuration("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
 GATEWAY_CLASSES: Final = _gateway_api("GatewayClass", "gatewayclasses", namespaced=False)
 GATEWAYS_BY_API: Final = _gateway_api("Gateway", "gateways")

@@ -369,6 +369,15 @@ _NETWORKS: Final = (
         provider=underlay.PROVIDER,
     ),
     Fault(
+        id="network-policy-closed",
+        broken="A NetworkPolicy lets nothing in to the gateway of cluster2 at port 15443.",
+        topology=TWO_NETWORKS,
+        inject=underlay.closed_by_policy,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
         id="large-packets-lost",
         broken="Packets of more than 1200 bytes vanish between the networks; clients are new.",
         topology=TWO_NETWORKS,

@@ -6,17 +6,19 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Final
 
 from mesh_fixtures.addresses import IPAddress, IPNetwork
+from mesh_fixtures.install import names
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
 from tests.faults.fault import Injection
-from tests.faults.target import Target
+from tests.faults.target import Target, reference
 
 PROVIDER: Final = "netns"
 
@@ -108,6 +110,38 @@ def filtered_in_last(rule: str, *, replace_pods: bool = False) -> Injection:
                 target.restart_workloads(last.name)
 
     return inject
+
+
+@contextmanager
+def closed_by_policy(target: Target) -> Iterator[None]:
+    """A NetworkPolicy lets nothing in to the last cluster's gateway but load balancers' looks at
+    it. Labs enforce none, so the nodes do what a network that enforces it would.
+    """
+    *_, last = target.lab.clusters.values()
+    system = target.system_namespace
+    selector = target.read(last.name, system, "service", names.GATEWAY)["spec"]["selector"]
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "closed"},
+        "spec": {
+            "podSelector": {"matchLabels": selector},
+            "ingress": [{"ports": [{"port": STATUS_PORT}]}],
+        },
+    }
+    pods = [each.ip for each in target.kube[last.name].list(PODS, system, labels_of(selector))]
+    rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"
+    try:
+        target.apply(last.name, system, policy)
+        with filtered_in_last(rule)(target):
+            yield
+    finally:
+        target.delete(last.name, system, reference(policy))
+
+
+def labels_of(selector: Mapping[str, str]) -> str:
+    """Labels as `kubectl -l` takes them."""
+    return ",".join(f"{key}={value}" for key, value in selector.items())
 
 
 def unreachable_for_new_pods(rule: str) -> Injection:

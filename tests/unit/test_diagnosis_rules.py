@@ -133,6 +133,13 @@ def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> An
     return adding(Configuration(kind, namespace, name, spec))
 
 
+def isolated(cluster: str, namespace: str, *ingress: Any) -> Change:
+    """A cluster with a NetworkPolicy for all pods of a namespace."""
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [*ingress]}
+    policy = Configuration("NetworkPolicy", namespace, "closed", spec)
+    return of(cluster, network_policies=adding(policy))
+
+
 def reading(ignored: str, included: str = "") -> Change:
     """An istiod that does not read some kinds of objects, unless they are included."""
     settings = {"PILOT_IGNORE_RESOURCES": ignored, "PILOT_INCLUDE_RESOURCES": included}
@@ -670,6 +677,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
             UNADVERTISED,
         ),
         "gateway-network-label-wrong",
+    ),
+    "a gateway that a NetworkPolicy closes": (
+        MULTI,
+        both(
+            isolated("cluster2", "istio-system", {"ports": [{"port": 15021}]}),
+            unanswered("gateway", "cluster1", "cluster2"),
+        ),
+        "network-policy-closed",
     ),
     "a gateway that asks for endpoints of another network": (
         MULTI,

@@ -43,6 +43,7 @@ from mesh_fixtures.kube.resources import (
     EVENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    NETWORK_POLICIES,
     NODES,
     PODS,
     SERVICE_EXPORTS,
@@ -147,6 +148,7 @@ def _queries(
         ("warnings", f"{where} events -A --field-selector=type=Warning", partial(_warnings, both)),
         ("discovery", f"{where} endpointslices -n {system}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
+        ("network_policies", f"{where} networkpolicies -A", partial(_network_policies, both)),
     ]
 
 
@@ -164,9 +166,7 @@ def _of_mesh(
     """Objects of the samples, of istiod, and of what leads into the cluster from outside, in
     whatever namespace.
     """
-    ways: list[Service] = [
-        each for each in kube.list(SERVICES) if each.is_external or NETWORK_LABEL in _of(each)
-    ]
+    ways: list[Service] = [each for each in kube.list(SERVICES) if _is_way(each)]
     found = {
         (item.meta.namespace, item.meta.name): item
         for namespace in dict.fromkeys((*namespaces, *(way.meta.namespace for way in ways)))
@@ -347,6 +347,21 @@ def _discovery(kube: KubeClient) -> tuple[str, ...]:
 
 def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:
     return tuple(item for each in _ISTIO for item in kube.list(each))
+
+
+def _network_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Configuration, ...]:
+    """Those of some namespaces, and of what leads into the cluster from outside."""
+    ways = (each.meta.namespace for each in kube.list(SERVICES) if _is_way(each))
+    return tuple(
+        policy
+        for namespace in dict.fromkeys((*namespaces, *ways))
+        for policy in kube.list(NETWORK_POLICIES, namespace)
+    )
+
+
+def _is_way(service: Service) -> bool:
+    """Whether a Service leads into the cluster from outside."""
+    return service.is_external or NETWORK_LABEL in service.meta.labels
 
 
 def _short(text: str) -> str:

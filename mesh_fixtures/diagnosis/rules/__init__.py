@@ -25,6 +25,7 @@ from mesh_fixtures.diagnosis.rules import (
     identity,
     istiod_access,
     mesh_settings,
+    network_policies,
     requests,
     routing,
     sample_workloads,
@@ -36,6 +37,7 @@ Rule = Callable[[Case], Iterator[Cause]]
 
 _MODULES = (
     cluster_health,
+    network_policies,
     connections,
     control_plane,
     authorities,

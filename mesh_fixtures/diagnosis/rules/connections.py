@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach
 from mesh_fixtures.diagnosis.facts import Path, Traffic
+from mesh_fixtures.diagnosis.rules.network_policies import CLOSED
 
-ROUTE_MISSING = Kind("pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",), reach=Reach.BETWEEN)
+ROUTE_MISSING = Kind(
+    "pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",), (CLOSED.id,), reach=Reach.BETWEEN
+)
 NOT_ISOLATED = Kind(
     "networks-not-isolated",
     Layer.UNDERLAY,

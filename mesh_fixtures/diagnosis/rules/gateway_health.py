@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
-from mesh_fixtures.diagnosis.rules import cluster_health
+from mesh_fixtures.diagnosis.rules import cluster_health, network_policies
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import NETWORK_LABEL
@@ -45,7 +45,7 @@ _NOT_SERVING = (
     *(NOT_READY.id, SCALED.id, SHARED.id, cluster_health.LOAD_BALANCER.id),
     *("services-not-exposed", "istiod-not-exposed", "services-exposed-wrongly"),
     *("gateway-selector-mismatch", "gateway-not-listening"),
-    *("gateway-port-missing", "gateway-target-port-wrong"),
+    *("gateway-port-missing", "gateway-target-port-wrong", network_policies.CLOSED.id),
 )
 UNREACHABLE = Kind(
     "gateway-unreachable",

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
-from mesh_fixtures.diagnosis.rules import cluster_health, gateway_exposure, gateway_health
+from mesh_fixtures.diagnosis.rules import (
+    cluster_health,
+    gateway_exposure,
+    gateway_health,
+    network_policies,
+)
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
@@ -30,7 +35,7 @@ UNREACHABLE = Kind(
         *("discovery-address-wrong", gateway_exposure.ISTIOD.id, gateway_exposure.MISMATCH.id),
         *(gateway_exposure.NOT_LISTENING.id, gateway_health.MISSING.id, gateway_health.SCALED.id),
         *(gateway_health.NOT_READY.id, gateway_health.PENDING.id, gateway_health.UNREACHABLE.id),
-        gateway_health.NOT_ANSWERING.id,
+        *(gateway_health.NOT_ANSWERING.id, network_policies.CLOSED.id),
     ),
 )
 HOST_NAME = Kind(

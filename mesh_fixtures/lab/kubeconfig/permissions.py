@@ -22,6 +22,7 @@ from mesh_fixtures.kube.resources import (
     EVENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
+    NETWORK_POLICIES,
     NODES,
     PODS,
     SECRETS,
@@ -201,6 +202,13 @@ RULES: Final = (
         ("list",),
         "whether a rule of the mesh says by which TLS clients ask",
         impact="a mesh whose clients use mutual TLS by a DestinationRule only",
+    ),
+    Rule(
+        "system",
+        (NETWORK_POLICIES,),
+        ("list",),
+        "which of them close the gateways",
+        impact="the cause where a NetworkPolicy closes the gateways",
     ),
     Rule(
         "system",

@@ -1,0 +1,148 @@
+"""NetworkPolicies that let nothing through where a mesh needs it.
+
+Whether they are enforced is for the cluster's network to decide: a way that is open refutes them.
+Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPolicySpec v1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, evidence, get, listed
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Path, Pod
+from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.scenario import STATUS_PORT
+from mesh_fixtures.verdict.findings import Subject
+from mesh_fixtures.workloads import PLAIN_CLIENT
+
+CLOSED: Final = Kind(
+    "network-policy-closed",
+    Layer.UNDERLAY,
+    ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
+)
+
+Direction = Literal["Ingress", "Egress"]
+
+_PEERS: Final[Mapping[Direction, str]] = {"Ingress": "from", "Egress": "to"}
+_WAYS: Final = ("pod", "gateway", "istiod", "istiod-tls")
+
+
+def closed(case: Case) -> Iterator[Cause]:
+    """Closed ways whose ends are isolated by policies that let through what is wanted of nobody, or
+    of none but pods of the same cluster.
+    """
+    found: dict[tuple[str, Direction, tuple[str, ...]], list[Path]] = {}
+    known: dict[str, Configuration] = {}
+    for path in case.facts.paths:
+        if path.kind not in _WAYS or not path.is_closed or path.client == path.server:
+            continue
+        if path.kind == "gateway" and path.port == STATUS_PORT:
+            continue  # nobody but load balancers needs it
+        for cluster, direction, policies in _closing(case, path):
+            known |= {str(each): each for each in policies}
+            key = cluster, direction, tuple(map(str, policies))
+            found.setdefault(key, []).append(path)
+    for (cluster, direction, names), paths in found.items():
+        ports = sorted({path.port for path in paths})
+        incoming = direction == "Ingress"
+        others = sorted({path.client if incoming else path.server for path in paths} - {""})
+        what = f"in from {listed(others)}" if incoming else f"out to {listed(others, 'others')}"
+        policies = [known[name] for name in names]
+        yield Cause(
+            CLOSED,
+            (cluster,),
+            f"{listed(names)} of {cluster} let nothing {what} at port {listed(ports)}",
+            evidence(
+                *(_shown(cluster, each, direction) for each in policies),
+                *(Evidence(f"from {path.client}: {path}", path.source) for path in paths),
+            ),
+            f"let it {'in' if incoming else 'out'} there by a NetworkPolicy of the namespace "
+            f"{listed(sorted({each.namespace for each in policies}))} with "
+            f"{direction.lower()} for port {listed(ports)}",
+            certainty="likely",
+            about=Subject((cluster,) if incoming else (), clients=() if incoming else (cluster,)),
+        )
+
+
+RULES = (closed,)
+
+
+def _closing(case: Case, path: Path) -> Iterator[tuple[str, Direction, Sequence[Configuration]]]:
+    """Policies that close a way, by their cluster and direction."""
+    client = case.facts.clusters.get(path.client)
+    if client is not None:
+        for pod in client.pods_in(case.samples, {"app": PLAIN_CLIENT}):
+            if policies := closing(client.network_policies or (), pod, "Egress", path.port):
+                yield path.client, "Egress", policies
+                break
+    for name, facts in case.facts.clusters.items():
+        if name != path.client:
+            for pod, port in _ends(facts, path, is_server=name == path.server):
+                if policies := closing(facts.network_policies or (), pod, "Ingress", port):
+                    yield name, "Ingress", policies
+                    break
+
+
+def _ends(facts: ClusterFacts, path: Path, *, is_server: bool) -> Iterator[tuple[Pod, int]]:
+    """Pods of a cluster to which a way leads, and the port at which they get what is sent."""
+    if path.kind == "pod":
+        pods = facts.pods or () if is_server else ()
+        yield from ((pod, path.port) for pod in pods if pod.ip == path.address)
+        return
+    for service in facts.gateway_services:
+        port = service.port(path.port)
+        if port is not None and path.address in service.external:
+            target = int(port.target) if port.target.isdecimal() else path.port
+            yield from ((pod, target) for pod in facts.pods_of(service))
+
+
+def closing(
+    policies: Iterable[Configuration], pod: Pod, direction: Direction, port: int
+) -> Sequence[Configuration]:
+    """The policies that isolate a pod in a direction, where none of them lets through at a port
+    what comes from outside of its cluster, or goes there; none where one may.
+    """
+    isolating = [
+        each
+        for each in policies
+        if each.namespace == pod.namespace
+        and direction in _types(each.spec)
+        and Selector.read(each.spec.get("podSelector")).matches(pod.labels)
+    ]
+    rules = [rule for each in isolating for rule in each.spec.get(direction.lower()) or ()]
+    if any(_may_let(rule, _PEERS[direction], port) for rule in rules):
+        return ()
+    return isolating
+
+
+def _types(spec: Mapping[str, Any]) -> Sequence[str]:
+    """What a policy is for; for what leaves pods only where it says something of that."""
+    given: Sequence[str] = spec.get("policyTypes") or ()
+    return given or ("Ingress", *(("Egress",) if spec.get("egress") else ()))
+
+
+def _may_let(rule: Mapping[str, Any], peers: str, port: int) -> bool:
+    """Whether a rule is for a port, and for others than pods of its cluster. Which of those a block
+    of addresses means, an address that was translated on its way does not tell.
+    """
+    ports, others = rule.get("ports") or (), rule.get(peers) or ()
+    at_port = not ports or any(_is_for(each, port) for each in ports)
+    return at_port and (not others or any(each.get("ipBlock") for each in others))
+
+
+def _is_for(given: Mapping[str, Any], port: int) -> bool:
+    """Whether it is for a TCP port. A name stands for any: of what, its pods say."""
+    first = given.get("port")
+    if given.get("protocol", "TCP") != "TCP":
+        return False
+    if not isinstance(first, int):
+        return True
+    return first <= port <= int(given.get("endPort") or first)
+
+
+def _shown(cluster: str, policy: Configuration, direction: Direction) -> Evidence:
+    return Evidence(
+        f"{policy}: {direction.lower()} {policy.spec.get(direction.lower()) or 'nothing'}",
+        get(cluster, f"networkpolicy {policy.name} -o yaml", policy.namespace),
+    )
