@@ -119,6 +119,23 @@ def address_pending(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def within_its_cluster(target: Target) -> Iterator[None]:
+    """The Service of the last cluster's gateway is of the type ClusterIP."""
+    cluster = target.scenario.clusters[-1].name
+    service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    plain = unassigned(service)
+    kept = {key: plain["spec"][key] for key in ("ports", "selector")}
+    try:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, {**plain, "spec": {**kept, "type": "ClusterIP"}})
+        yield
+    finally:
+        target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
+        target.apply(cluster, _SYSTEM, plain)
+        address_again(target, cluster)
+
+
+@contextmanager
 def unknown_host_name(target: Target) -> Iterator[None]:
     """The last cluster's gateway has a host name in place of an address, which nobody knows."""
     cluster = target.scenario.clusters[-1].name
@@ -282,6 +299,24 @@ def selector_mismatch(target: Target) -> Iterator[None]:
         yield
     finally:
         target.run_steps(target.installation, ids.expose_services(cluster))
+
+
+@contextmanager
+def behind_another_service(target: Target) -> Iterator[None]:
+    """The Service of the last cluster's gateway sends to the ingress gateway, for users."""
+    cluster = target.scenario.clusters[-1].name
+    service = f"service/{names.GATEWAY}"
+    given = target.read(cluster, _SYSTEM, "service", names.GATEWAY)["spec"]["selector"]
+
+    def select(selector: Mapping[str, str]) -> None:
+        change = [{"op": "replace", "path": "/spec/selector", "value": dict(selector)}]
+        target.system(cluster, "patch", service, "--type=json", "-p", json.dumps(change))
+
+    try:
+        select({"istio": "ingressgateway"})
+        yield
+    finally:
+        select(given)
 
 
 @contextmanager

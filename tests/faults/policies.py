@@ -59,6 +59,11 @@ ABORTED: Final = policy(
 """One in two requests is answered with an error by the client's own proxy (Istio:
 HTTPFaultInjection)."""
 
+ANSWERED_BY_ROUTE: Final = policy(
+    "networking", "VirtualService", hosts=["*.local"], http=[{"directResponse": {"status": 404}}]
+)
+"""Clients' own proxies answer for all services (Istio: HTTPDirectResponse)."""
+
 OWN_NAMESPACE_LEFT_OUT: Final = policy(
     "networking", "Sidecar", egress=[{"hosts": ["istio-system/*"]}]
 )
@@ -123,6 +128,18 @@ def in_all_primaries(policy: Manifest) -> Injection:
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
         with applied(target, _primaries(target.scenario), policy):
+            yield
+
+    return inject
+
+
+def of_whole_mesh(policy: Manifest) -> Injection:
+    """A policy of the root namespace, in every cluster that an istiod reads policies of."""
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        clusters = _primaries(target.scenario)
+        with applied(target, clusters, policy, namespace=names.SYSTEM_NAMESPACE):
             yield
 
     return inject

@@ -678,6 +678,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "gateway-network-label-wrong",
     ),
+    "a gateway within its cluster": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, kind="ClusterIP", external=())), UNADVERTISED),
+        "gateway-address-pending",
+    ),
+    "a gateway at its nodes": (
+        MULTI,
+        both(of("cluster2", services=each(GATEWAY, kind="NodePort", external=())), UNADVERTISED),
+        "gateway-address-pending",
+    ),
     "a gateway that a NetworkPolicy closes": (
         MULTI,
         both(
@@ -1080,6 +1090,37 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of("cluster2", configuration=no("DestinationRule")),
         ),
         "client-tls-disabled",
+    ),
+    "requests that are answered by a route of the whole mesh": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured(
+                "VirtualService",
+                "x",
+                {"hosts": ["*.local"], "http": [{"directResponse": {"status": 404}}]},
+                "istio-system",
+            ),
+        ),
+        "routed-elsewhere",
+    ),
+    "requests that are routed to another service": (
+        MULTI,
+        of(
+            "cluster1",
+            configuration=configured(
+                "VirtualService",
+                "x",
+                {
+                    "hosts": ["helloworld"],
+                    "http": [
+                        {"match": [{"headers": {"x": {"exact": "y"}}}], "redirect": {"uri": "/"}},
+                        {"route": [{"destination": {"host": "shop"}}]},
+                    ],
+                },
+            ),
+        ),
+        "routed-elsewhere",
     ),
     "requests that are denied": (
         MULTI,

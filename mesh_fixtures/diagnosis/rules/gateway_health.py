@@ -214,10 +214,13 @@ def _not_ready(spec: ClusterSpec, facts: ClusterFacts, gateway: Deployment) -> C
 def address_pending(case: Case) -> Iterator[Cause]:
     for spec, facts in _needed(case):
         for service in facts.gateway_services:
-            if service.external or service.kind != "LoadBalancer":
+            if service.external:
                 continue
             if any(each.cluster == spec.name for each in case.advertised):
-                continue  # another Service of the cluster has what this one waits for
+                continue  # another Service of the cluster has what this one lacks
+            if service.kind != "LoadBalancer":
+                yield _of_type_within(spec, service)
+                continue
             about = f"Service/{service.name}"
             warnings = [
                 each
@@ -240,6 +243,27 @@ def address_pending(case: Case) -> Iterator[Cause]:
                 "with a free address, and an L2Advertisement)",
                 step=ids.gateway_address(spec.name),
             )
+
+
+def _of_type_within(spec: ClusterSpec, service: Service) -> Cause:
+    """A gateway whose Service is of a type that has no address outside of its cluster. Of one at
+    its nodes, istiod advertises those that have an ExternalIP, if an annotation selects them
+    (Istio: Resource Annotations, traffic.istio.io/nodeSelector).
+    """
+    nodes = (
+        ", or to advertise nodes that have an ExternalIP, select them by the annotation "
+        "traffic.istio.io/nodeSelector"
+    )
+    return Cause(
+        PENDING,
+        (spec.name,),
+        f"{spec.name}'s east-west gateway has no external address: {service} is of the type "
+        f"{service.kind}",
+        (Evidence(f"{service}: {service.kind}", _shown(spec.name, service.namespace)),),
+        f"make {service} one of the type LoadBalancer, or give it externalIPs that lead to the "
+        f"cluster's nodes{nodes if service.kind == 'NodePort' else ''}",
+        step=ids.gateway(spec.name),
+    )
 
 
 def address_shared(case: Case) -> Iterator[Cause]:

@@ -19,6 +19,7 @@ NODES = Kind("node-region", Layer.ROUTING, ("LOCALITY-1", "LOCALITY-2"))
 OUTLIERS = Kind("outlier-detection-changed", Layer.ROUTING, ("LOCALITY-1",))
 WEIGHTED = Kind("weighted-route", Layer.ROUTING, ("TRAFFIC-1", "TRAFFIC-2"))
 FAULT = Kind("route-fault", Layer.ROUTING, ("TRAFFIC-1",))
+ELSEWHERE = Kind("routed-elsewhere", Layer.ROUTING, ("TRAFFIC-1",))
 SCOPE = Kind("sidecar-scope", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
 
@@ -172,6 +173,48 @@ def fault(case: Case) -> Iterator[Cause]:
                 )
 
 
+def elsewhere(case: Case) -> Iterator[Cause]:
+    """Routes for all requests to HelloWorld that do not lead to it."""
+    for spec, facts in case.configured:
+        for service in _routing(case, facts):
+            ways = [
+                way
+                for route in service.spec.get("http") or service.spec.get("tcp") or ()
+                if not route.get("match")
+                for way in _leading_elsewhere(case, service, route)
+            ]
+            if ways:
+                yield Cause(
+                    ELSEWHERE,
+                    (spec.name,),
+                    f"{service} of {spec.name} does not send requests for HelloWorld to it: "
+                    f"{listed(ways)}",
+                    (
+                        Evidence(
+                            f"{service}: hosts {listed(service.spec.get('hosts') or ())}: "
+                            f"{listed(ways)}",
+                            get(
+                                spec.name,
+                                f"virtualservice {service.name} -o yaml",
+                                service.namespace,
+                            ),
+                        ),
+                    ),
+                    f"let {service} have other hosts, or a route to HelloWorld",
+                )
+
+
+def _leading_elsewhere(
+    case: Case, service: Configuration, route: Mapping[str, Any]
+) -> Iterator[str]:
+    """What becomes of requests in place of being sent to HelloWorld, in words."""
+    yield from (f"{how} {route[how]}" for how in ("redirect", "directResponse") if route.get(how))
+    for each in route.get("route") or ():
+        host = str((each.get("destination") or {}).get("host", ""))
+        if not is_helloworld(case, service, host):
+            yield f"destination {host}"
+
+
 def sidecar_scope(case: Case) -> Iterator[Cause]:
     """A Sidecar resource whose egress leaves HelloWorld out; refuted where all clients that it is
     for know endpoints of it.
@@ -246,7 +289,7 @@ def is_helloworld(case: Case, of: Configuration, name: str) -> bool:
     return name == full or full.startswith(f"{name}.")
 
 
-RULES = (node_regions, outliers, weighted, fault, sidecar_scope)
+RULES = (node_regions, outliers, weighted, fault, elsewhere, sidecar_scope)
 
 
 def _routing(case: Case, facts: ClusterFacts) -> Iterator[Configuration]:
