@@ -495,15 +495,6 @@ _GATEWAYS: Final = (
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
     ),
     Fault(
-        id="gateway-network-view-missing",
-        broken="The gateway of cluster2 asks istiod for endpoints of all networks.",
-        topology=TWO_NETWORKS,
-        inject=gateways.viewing(""),
-        fails=("TRAFFIC-2", "TRAFFIC-3"),
-        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1", "TRAFFIC-1"),
-        cause="gateway-network-view-wrong",
-    ),
-    Fault(
         id="gateway-scaled-to-zero",
         broken="The gateway of cluster2 is scaled to 0.",
         topology=TWO_NETWORKS,
