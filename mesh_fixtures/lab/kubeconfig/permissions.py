@@ -207,8 +207,8 @@ RULES: Final = (
         "system",
         (NETWORK_POLICIES,),
         ("list",),
-        "which of them close the gateways",
-        impact="the cause where a NetworkPolicy closes the gateways",
+        "whether one of them closes the gateways",
+        impact="what a NetworkPolicy causes",
     ),
     Rule(
         "system",
