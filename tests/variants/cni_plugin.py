@@ -20,15 +20,13 @@ from mesh_fixtures.artifacts import gobuild, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.install import names
 from mesh_fixtures.patience import patient
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
 from tests.variants.images import programs_added
-from tests.variants.proxies import INJECTOR, load_proxy_with
+from tests.variants.proxies import injected_with, load_proxy_with
 from tests.variants.variant import Variant
 
-_SYSTEM: Final = names.SYSTEM_NAMESPACE
 _IMAGE: Final = "localhost/install-cni:1"
 _NAMESPACE: Final = "kube-system"
 _NODE_AGENT: Final = "daemonset/istio-cni-node"
@@ -92,22 +90,18 @@ def restricted(target: Target) -> Iterator[None]:
     load_proxy_with(target, _IMAGE, programs_added(programs))
     node_agent = node_agent_manifests(target)
     clusters = [each.name for each in target.scenario.clusters]
-    before = {cluster: target.read(cluster, _SYSTEM, *INJECTOR.split("/")) for cluster in clusters}
+    limit = f"--timeout={patient(_SECONDS) - 2:g}s"
+    rollout = ("-n", _NAMESPACE, "rollout", "status", _NODE_AGENT, limit)
+    gone = ("delete", "--ignore-not-found", "-f", "-")
     try:
         for cluster in clusters:
             target.kubectl(cluster, "apply", "-f", "-", stdin=node_agent)
-        for cluster, injector in before.items():
-            target.apply(cluster, _SYSTEM, redirected_by_plugin(injector))
-            target.restart(cluster, (_SYSTEM, "istiod"))
-            limit = f"--timeout={patient(_SECONDS) - 2:g}s"
-            rollout = ("rollout", "status", _NODE_AGENT, limit)
-            target.kubectl(cluster, "-n", _NAMESPACE, *rollout, seconds=_SECONDS)
-        yield
+        with injected_with(target, redirected_by_plugin):
+            for cluster in clusters:
+                target.kubectl(cluster, *rollout, seconds=_SECONDS)
+            yield
     finally:
-        for cluster, injector in before.items():
-            target.apply(cluster, _SYSTEM, injector)
-            target.restart(cluster, (_SYSTEM, "istiod"))
-            gone = ("delete", "--ignore-not-found", "-f", "-")
+        for cluster in clusters:
             target.kubectl(cluster, *gone, stdin=node_agent, seconds=_SECONDS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ZTUNNEL: Final = "ztunnel"
-INJECTOR: Final = "configmap/istio-sidecar-injector"
+_INJECTOR: Final = ("configmap", "istio-sidecar-injector")
 _NO_SHELL: Final = "localhost/proxyv2-no-shell:1"
 _PROGRAMS: Final = ("bash", "curl", "dash", "perl", "perl5.36.0", "python3", "python3.11", "sh")
 """What could run a command or send a request, in usr/bin of the image."""
@@ -69,19 +69,39 @@ def _ztunnel(pull_policy: str) -> Manifest:
 def no_shell(target: Target) -> Iterator[None]:
     """The image of all proxies has neither a shell nor curl, as distroless ones."""
     load_proxy_with(target, _NO_SHELL, whiteouts(f"usr/bin/{each}" for each in _PROGRAMS))
-    clusters = [each.name for each in target.scenario.clusters]
-    before = {cluster: target.read(cluster, _SYSTEM, *INJECTOR.split("/")) for cluster in clusters}
+
+    def proxies_started() -> None:
+        for cluster in target.scenario.clusters:
+            target.restart(cluster.name, *proxied(target, cluster.name))
+
     try:
+        with injected_with(target, lambda injector: with_proxy_image(injector, _NO_SHELL)):
+            proxies_started()
+            yield
+    finally:
+        proxies_started()
+
+
+@contextmanager
+def injected_with(target: Target, change: Callable[[Manifest], Manifest]) -> Iterator[None]:
+    """Every istiod injects with other settings than it was installed with.
+
+    Args:
+        change: of its ConfigMap.
+    """
+    clusters = [each.name for each in target.scenario.clusters]
+    before = {cluster: target.read(cluster, _SYSTEM, *_INJECTOR) for cluster in clusters}
+
+    def inject(with_: Callable[[Manifest], Manifest]) -> None:
         for cluster, injector in before.items():
-            target.apply(cluster, _SYSTEM, with_proxy_image(injector, _NO_SHELL))
+            target.apply(cluster, _SYSTEM, with_(injector))
             target.restart(cluster, (_SYSTEM, "istiod"))
-            target.restart(cluster, *proxied(target, cluster))
+
+    try:
+        inject(change)
         yield
     finally:
-        for cluster, injector in before.items():
-            target.apply(cluster, _SYSTEM, injector)
-            target.restart(cluster, (_SYSTEM, "istiod"))
-            target.restart(cluster, *proxied(target, cluster))
+        inject(lambda injector: injector)
 
 
 def load_proxy_with(target: Target, name: str, layer: bytes) -> None:
