@@ -191,12 +191,15 @@ class Listening:
     Attributes:
         denied: connections and requests that policies made it refuse since its start; None when
             unknown.
+        proxy_protocol: those of the ports at which it takes only connections that begin with a
+            header of the PROXY protocol.
     """
 
     pod: str
     ports: tuple[int, ...]
     source: str
     denied: int | None = None
+    proxy_protocol: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

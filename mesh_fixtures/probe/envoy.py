@@ -35,6 +35,7 @@ _MOST_REQUESTS: Final = "max_requests_per_connection"
 _BY_HASH: Final = ("RING_HASH", "MAGLEV")
 _ALL: Final = {"value": 100}
 """Percent of requests; a message of 0 has no value (protobuf: JSON mapping)."""
+_PROXY_PROTOCOL: Final = "envoy.filters.listener.proxy_protocol"
 _DENIED: Final = r"(^|\.)rbac\.denied$"
 _SHOWN: Final = 200
 
@@ -306,6 +307,28 @@ def listeners(kube: KubeClient, pod: Pod) -> Listeners:
     except (KeyError, TypeError, AttributeError) as error:
         raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
     return Listeners(source, tuple(sorted(found, key=lambda each: (each.port, each.name))))
+
+
+def wanting_proxy_protocol(kube: KubeClient, pod: Pod) -> frozenset[int]:
+    """Ports at which a pod's proxy takes only connections that begin with a header of the PROXY
+    protocol, which load balancers may add (Istio: ProxyConfig, gatewayTopology; Envoy: Proxy
+    Protocol listener filter).
+
+    Raises:
+        ProbeError: the proxy did not answer, or not as Envoy does.
+    """
+    source, answer = admin(kube, pod, "config_dump?resource=dynamic_listeners")
+    try:
+        found = [
+            each.get("active_state", {}).get("listener", {}) for each in answer.get("configs", ())
+        ]
+        return frozenset(
+            _socket(each["address"])[1]
+            for each in found
+            if any(f["name"] == _PROXY_PROTOCOL for f in each.get("listener_filters", ()))
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def denied(kube: KubeClient, pod: Pod) -> int:

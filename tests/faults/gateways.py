@@ -136,6 +136,26 @@ def within_its_cluster(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def wanting_proxy_protocol(target: Target) -> Iterator[None]:
+    """The last cluster's gateway takes only connections with a header that no load balancer of the
+    lab adds.
+    """
+    cluster = target.scenario.clusters[-1].name
+
+    def configure(text: str | None) -> None:
+        annotated = {"metadata": {"annotations": {names.PROXY_CONFIG: text}}}
+        change = json.dumps({"spec": {"template": annotated}})
+        target.system(cluster, "patch", f"deployment/{names.GATEWAY}", "-p", change)
+        target.await_rollout(cluster, _SYSTEM, names.GATEWAY)
+
+    try:
+        configure('{"gatewayTopology": {"proxyProtocol": {}}}')
+        yield
+    finally:
+        configure(None)
+
+
+@contextmanager
 def unknown_host_name(target: Target) -> Iterator[None]:
     """The last cluster's gateway has a host name in place of an address, which nobody knows."""
     cluster = target.scenario.clusters[-1].name

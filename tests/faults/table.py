@@ -487,6 +487,14 @@ _GATEWAYS: Final = (
         cause="gateway-selector-mismatch",
     ),
     Fault(
+        id="gateway-wants-proxy-protocol",
+        broken="The gateway of cluster2 wants a header of the PROXY protocol, which nobody adds.",
+        topology=TWO_NETWORKS,
+        inject=gateways.wanting_proxy_protocol,
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
         id="gateway-network-view-wrong",
         broken="The gateway of cluster2 asks istiod for endpoints of network1.",
         topology=TWO_NETWORKS,

@@ -688,6 +688,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         both(of("cluster2", services=each(GATEWAY, kind="NodePort", external=())), UNADVERTISED),
         "gateway-address-pending",
     ),
+    "a gateway that wants a header of load balancers": (
+        MULTI,
+        of("cluster2", gateways=each(lambda one: True, proxy_protocol=(15021, 15443))),
+        "gateway-wants-proxy-protocol",
+    ),
     "a gateway that a NetworkPolicy closes": (
         MULTI,
         both(

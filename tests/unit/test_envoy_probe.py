@@ -22,6 +22,7 @@ from mesh_fixtures.probe.envoy import (
     listeners,
     read_endpoints,
     requests_per_connection,
+    wanting_proxy_protocol,
 )
 
 Json = dict[str, Any]
@@ -209,6 +210,19 @@ def test_how_a_proxy_chooses_among_endpoints(found: Json, seen: Balancing) -> No
 def test_a_proxy_without_the_envoy_cluster_chooses_as_usual() -> None:
     none = answering(config_dump={})
     assert balancing(none.as_client(), pod("sleep-1"), "a").is_plain
+
+
+def test_ports_that_want_the_proxy_protocol() -> None:
+    def listener(port: int, *filters: str) -> Json:
+        address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
+        named = [{"name": f"envoy.filters.listener.{each}"} for each in filters]
+        return {"active_state": {"listener": {"address": address, "listener_filters": named}}}
+
+    dump = json.dumps(
+        {"configs": [listener(15443, "proxy_protocol", "tls_inspector"), listener(15012), {}]}
+    )
+    kube = FakeKube(lambda argv: dump)
+    assert wanting_proxy_protocol(kube.as_client(), pod("gateway-1")) == {15443}
 
 
 def test_what_policies_made_a_proxy_refuse_is_counted() -> None:

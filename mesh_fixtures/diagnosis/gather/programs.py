@@ -35,6 +35,7 @@ from mesh_fixtures.probe.envoy import (
     host_of,
     listeners,
     read_endpoints,
+    wanting_proxy_protocol,
 )
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import (
@@ -233,7 +234,11 @@ def _of_proxy(
         refused: int | None = None
         with suppress(ProbeError):
             refused = denied(kube, asked)
-        return facts.Listening(pod.name, tuple(sorted(seen.ports)), seen.source.asked, refused)
+        wanting: frozenset[int] = frozenset()
+        with suppress(ProbeError):
+            wanting = wanting_proxy_protocol(kube, asked)
+        ports, source = tuple(sorted(seen.ports)), seen.source.asked
+        return facts.Listening(pod.name, ports, source, refused, tuple(sorted(wanting)))
 
     def identified() -> facts.ProxyIdentity:
         seen = identity(kube, asked)

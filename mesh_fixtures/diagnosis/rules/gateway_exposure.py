@@ -22,7 +22,7 @@ from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NOT_READY
 from mesh_fixtures.install import external, gateway_api, ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE, every_service
-from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL, NETWORK_VIEW
+from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -39,7 +39,6 @@ SERVICES = Kind("services-not-exposed", Layer.EXPOSURE, _BROKEN)
 ISTIOD = Kind("istiod-not-exposed", Layer.EXPOSURE, _BROKEN)
 MISMATCH = Kind("gateway-selector-mismatch", Layer.EXPOSURE, _BROKEN)
 WRONG = Kind("services-exposed-wrongly", Layer.EXPOSURE, _BROKEN)
-VIEW = Kind("gateway-network-view-wrong", Layer.EXPOSURE, ("TRAFFIC-1", "TRAFFIC-2", "TRAFFIC-3"))
 NOT_LISTENING = Kind(
     "gateway-not-listening",
     Layer.EXPOSURE,
@@ -99,46 +98,6 @@ def network_of_gateway(case: Case) -> Iterator[Cause]:
                     ),
                     fix,
                 )
-
-
-def view_of_gateway(case: Case) -> Iterator[Cause]:
-    """Gateways that ask istiod for endpoints of other networks than the one that they are of: they
-    have nowhere to pass its services on to, or pass them on to another network again.
-    """
-    for spec, facts in case.clusters:
-        if not case.scenario.is_multi_network:
-            continue
-        for pod in facts.gateway_pods:
-            view = (pod.proxy or {}).get("view")
-            if view is None or view == spec.network:
-                continue
-            yield Cause(
-                VIEW,
-                (spec.name,),
-                f"the gateway {pod.namespace}/{pod.name} of {spec.name} asks istiod for endpoints "
-                f"on {view or 'all networks'}, and not on {spec.network} alone, of which it is a "
-                "gateway",
-                (
-                    Evidence(
-                        f"{NETWORK_VIEW}: {view or 'not set'}",
-                        get(spec.name, f"pod {pod.name} -o yaml", pod.namespace),
-                    ),
-                ),
-                f"set {NETWORK_VIEW}={spec.network} in the environment of the gateway's proxy "
-                f"(Helm: networkGateway={spec.network})",
-                about=Subject((spec.name, *_passed_on_to(case, spec, view))),
-            )
-            break
-
-
-def _passed_on_to(case: Case, spec: ClusterSpec, view: str) -> list[str]:
-    """Clusters of other networks whose gateways get what a gateway with such a view passes on."""
-    networks = view.split(",")
-    return [
-        each.name
-        for each, _ in case.clusters
-        if each.network != spec.network and (not view or each.network in networks)
-    ]
 
 
 def ports_of_gateway(case: Case) -> Iterator[Cause]:
@@ -360,7 +319,7 @@ def _destinations(route: Configuration) -> Iterator[tuple[int, str]]:
 def not_listening(case: Case) -> Iterator[Cause]:
     """Gateways that do not do what they are configured to."""
     for spec, facts in case.clusters:
-        wanted = _wanted(case, spec, facts)
+        wanted = wanted_ports(case, spec, facts)
         for seen in facts.gateways or ():
             missing = sorted(wanted - {*seen.ports})
             if not missing:
@@ -390,7 +349,6 @@ def not_listening(case: Case) -> Iterator[Cause]:
 
 RULES = (
     network_of_gateway,
-    view_of_gateway,
     ports_of_gateway,
     host_name_of_gateway,
     services,
@@ -440,7 +398,7 @@ def _targets(facts: ClusterFacts) -> tuple[int, ...]:
     return tuple(sorted(each for each in found if each is not None)) or (SERVICES_PORT,)
 
 
-def _wanted(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> frozenset[int]:
+def wanted_ports(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> frozenset[int]:
     """Ports at which a cluster's gateways must listen."""
     services = _targets(facts) if case.scenario.is_multi_network else ()
     exposes = case.scenario.exposes_istiod(spec.name) and not _serves_remotes(case, spec)
