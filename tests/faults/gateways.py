@@ -194,12 +194,8 @@ def address_again(target: Target, cluster: str) -> None:
     )
 
 
-def viewing(networks: str) -> Injection:
-    """The last cluster's gateway asks for endpoints of other networks.
-
-    Args:
-        networks: names of them; empty for all.
-    """
+def viewing(network: str) -> Injection:
+    """The last cluster's gateway asks for endpoints of another network."""
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
@@ -207,12 +203,11 @@ def viewing(networks: str) -> Injection:
         deployment = f"deployment/{names.GATEWAY}"
 
         def view(value: str) -> None:
-            variable = f"{names.NETWORK_VIEW}={value}" if value else f"{names.NETWORK_VIEW}-"
-            target.system(last.name, "set", "env", deployment, variable)
+            target.system(last.name, "set", "env", deployment, f"{names.NETWORK_VIEW}={value}")
             target.await_rollout(last.name, _SYSTEM, names.GATEWAY)
 
         try:
-            view(networks)
+            view(network)
             yield
         finally:
             view(last.network)

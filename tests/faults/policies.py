@@ -124,44 +124,29 @@ NOBODY_GIVEN_UP: Final = {
 
 def in_all_primaries(policy: Manifest) -> Injection:
     """A policy of the workloads' namespace, in every cluster that an istiod reads policies of."""
-
-    @contextmanager
-    def inject(target: Target) -> Iterator[None]:
-        with applied(target, _primaries(target.scenario), policy):
-            yield
-
-    return inject
+    return _in_primaries(policy, slice(None))
 
 
 def of_whole_mesh(policy: Manifest) -> Injection:
     """A policy of the root namespace, in every cluster that an istiod reads policies of."""
-
-    @contextmanager
-    def inject(target: Target) -> Iterator[None]:
-        clusters = _primaries(target.scenario)
-        with applied(target, clusters, policy, namespace=names.SYSTEM_NAMESPACE):
-            yield
-
-    return inject
+    return _in_primaries(policy, slice(None), namespace=names.SYSTEM_NAMESPACE)
 
 
 def in_last_primary(policy: Manifest) -> Injection:
     """A policy of the workloads' namespace, for the proxies of the last primary."""
-
-    @contextmanager
-    def inject(target: Target) -> Iterator[None]:
-        with applied(target, _primaries(target.scenario)[-1:], policy):
-            yield
-
-    return inject
+    return _in_primaries(policy, slice(-1, None))
 
 
 def in_first_primary(policy: Manifest) -> Injection:
     """A policy of the workloads' namespace, for the proxies of the first primary."""
+    return _in_primaries(policy, slice(1))
 
+
+def _in_primaries(policy: Manifest, chosen: slice, *, namespace: str = "") -> Injection:
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
-        with applied(target, _primaries(target.scenario)[:1], policy):
+        clusters = _primaries(target.scenario)[chosen]
+        with applied(target, clusters, policy, namespace=namespace):
             yield
 
     return inject

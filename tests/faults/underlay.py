@@ -6,13 +6,14 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Final
 
 from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.install import names
+from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
@@ -129,7 +130,8 @@ def closed_by_policy(target: Target) -> Iterator[None]:
             "ingress": [{"ports": [{"port": STATUS_PORT}]}],
         },
     }
-    pods = [each.ip for each in target.kube[last.name].list(PODS, system, labels_of(selector))]
+    chosen = target.kube[last.name].list(PODS, system, str(Selector(selector)))
+    pods = [each.ip for each in chosen]
     rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"
     try:
         target.apply(last.name, system, policy)
@@ -137,11 +139,6 @@ def closed_by_policy(target: Target) -> Iterator[None]:
             yield
     finally:
         target.delete(last.name, system, reference(policy))
-
-
-def labels_of(selector: Mapping[str, str]) -> str:
-    """Labels as `kubectl -l` takes them."""
-    return ",".join(f"{key}={value}" for key, value in selector.items())
 
 
 def unreachable_for_new_pods(rule: str) -> Injection:

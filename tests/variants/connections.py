@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import yaml
@@ -57,17 +58,6 @@ def proxies_with(**settings: Any) -> Injection:
     return make
 
 
-def with_mesh(**settings: Any) -> Injection:
-    """The mesh configurations have some settings."""
-
-    @contextmanager
-    def make(target: Target) -> Iterator[None]:
-        with mesh_configuration.changed(target, settings):
-            yield
-
-    return make
-
-
 @contextmanager
 def encrypted_by_rule(target: Target) -> Iterator[None]:
     """Clients use mutual TLS because a DestinationRule says so, and not by themselves."""
@@ -84,7 +74,7 @@ VARIANTS: Final = (
         id="http2-between-proxies",
         mesh="Proxies send HTTP/1.1 to each other as HTTP/2.",
         topology=TWO_NETWORKS,
-        make=with_mesh(h2UpgradePolicy="UPGRADE"),
+        make=partial(mesh_configuration.changed, settings={"h2UpgradePolicy": "UPGRADE"}),
     ),
     Variant(
         id="whole-configuration",
