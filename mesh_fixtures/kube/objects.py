@@ -262,12 +262,18 @@ def _annotated(meta: Json) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """A node and its place, of which localities are made."""
+    """A node and its place, of which localities are made.
+
+    Attributes:
+        pod_ranges: CIDRs that were given to it for its pods; none where the network assigns
+            addresses by itself (Kubernetes: NodeSpec v1, podCIDRs).
+    """
 
     name: str
     region: str
     zone: str
     ready: bool
+    pod_ranges: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> Node:
@@ -277,6 +283,7 @@ class Node:
             region=meta.labels.get(REGION_LABEL, ""),
             zone=meta.labels.get(ZONE_LABEL, ""),
             ready=_condition(item.get("status", {}), "Ready"),
+            pod_ranges=tuple(map(str, item.get("spec", {}).get("podCIDRs") or ())),
         )
 
 

@@ -351,6 +351,15 @@ _NETWORKS: Final = (
         provider=underlay.PROVIDER,
     ),
     Fault(
+        id="pod-addresses-overlap",
+        broken="New pods of cluster2 get addresses of cluster1's range, on one network.",
+        topology=ONE_NETWORK,
+        inject=underlay.same_pod_addresses,
+        fails=("NETWORK-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "DISCOVERY-2"),
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
         id="pod-route-missing",
         broken="The nodes of cluster1 have no route to the pods of cluster2, on one network.",
         topology=ONE_NETWORK,

@@ -40,6 +40,8 @@ LARGE: Final = f"meta length > {LARGEST} counter drop"
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
+_POD_BRIDGE: Final = "cni0"
+
 Route = tuple[IPNetwork, IPAddress]
 """Pods, and the node that they are on."""
 
@@ -192,6 +194,39 @@ def pod_route_missing(target: Target) -> Iterator[None]:
     finally:
         for namespace in namespaces:
             _route("replace", namespace, routes)
+
+
+@contextmanager
+def same_pod_addresses(target: Target) -> Iterator[None]:
+    """The last cluster gives new pods addresses of the first cluster's range, as clusters do that
+    were made with the same defaults.
+    """
+    first, *_, last = target.lab.clusters.values()
+    (node,) = last.nodes
+    file = target.lab.folder / "nodes" / node.name / "cni" / "10-pods.conflist"
+    before, routes = file.read_text(), pod_routes(target, first.name)
+    (range_of_first, _), *_ = routes
+    own = node_namespace(target.lab.id, node.name)
+    try:
+        _route("del", own, routes)
+        file.write_text(_with_range(before, range_of_first))
+        target.restart_workloads(last.name)
+        yield
+    finally:
+        file.write_text(before)
+        target.restart_workloads(last.name)
+        with inside(own) as links:
+            links.flush_addr(
+                index=links.link_lookup(ifname=_POD_BRIDGE)[0], address=str(range_of_first[1])
+            )
+        _route("replace", own, routes)
+
+
+def _with_range(configuration: str, of_pods: IPNetwork) -> str:
+    """A CNI configuration by which pods get addresses of another range (CNI: host-local)."""
+    content = json.loads(configuration)
+    content["plugins"][0]["ipam"]["ranges"] = [[{"subnet": str(of_pods)}]]
+    return json.dumps(content)
 
 
 def pod_routes(target: Target, cluster: str) -> list[Route]:

@@ -1213,6 +1213,19 @@ CASES: dict[str, tuple[str, Change, str]] = {
         unanswered("pod", "cluster1", "cluster2"),
         "pod-route-missing",
     ),
+    "a range of addresses for the pods of both clusters": (
+        SHARED,
+        both(
+            of("cluster1", nodes=each(ANY, pod_ranges=("10.4.0.0/24",))),
+            of("cluster2", pods=each(named("helloworld"), ip="10.4.0.9")),
+        ),
+        "pod-addresses-overlap",
+    ),
+    "two pods with the same address": (
+        SHARED,
+        of("cluster2", pods=each(named("helloworld"), ip="10.4.0.6")),
+        "pod-addresses-overlap",
+    ),
     "a route between networks": (
         MULTI,
         half("pod", open=10, timed_out=0),
@@ -1391,6 +1404,17 @@ def test_an_address_that_only_mesh_networks_name_is_stale() -> None:
     assert "name 10.9.9.9 in its place" in root.cause.remedy
     of_a_service = diagnosed(advertised_at_an_old_address("cluster2"), "GATEWAY-1")
     assert of_a_service.ids == ("gateway-not-answering",)
+
+
+def test_ranges_of_pods_that_nobody_uses_do_not_overlap() -> None:
+    """As with networks that assign pods' addresses themselves, whatever range a node was given."""
+    unused = of("cluster1", nodes=each(ANY, pod_ranges=("10.4.32.0/24", "10.9.0.0/24")))
+    apart = of("cluster1", nodes=each(ANY, pod_ranges=("10.4.0.0/24",)))
+    on_a_node = of("cluster2", pods=each(named("helloworld"), ip="10.4.0.6", host_network=True))
+    for change in (unused, apart, on_a_node):
+        recording = change(recorded(SHARED))
+        found = diagnose(recording.scenario, recording.facts, {"NETWORK-1": (FINDING,)})
+        assert found.ids == (UNKNOWN,)
 
 
 def test_a_name_that_nobody_resolves_is_no_gateway_that_does_not_answer() -> None:

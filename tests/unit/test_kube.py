@@ -112,6 +112,7 @@ def test_other_objects(tmp_path: Path) -> None:
                                 "topology.kubernetes.io/zone": "z1",
                             },
                         },
+                        "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"]},
                         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
                     }
                 ]
@@ -136,7 +137,7 @@ def test_other_objects(tmp_path: Path) -> None:
         (slices,) = kube.list(ENDPOINT_SLICES, "s", "kubernetes.io/service-name=x")
     assert (deployment.wanted, deployment.ready) == (2, 0)
     assert deployment.container("discovery") == Container("discovery", "pilot", {"A": "1"})
-    assert node == Node("n", "r1", "z1", ready=True)
+    assert node == Node("n", "r1", "z1", ready=True, pod_ranges=("10.1.0.0/24",))
     assert (balanced.external, balanced.ports) == (("10.0.0.9",), (ServicePort(80, "", ""),))
     assert named.external == ("gw.example",)
     assert slices.addresses == ("10.0.0.9",)

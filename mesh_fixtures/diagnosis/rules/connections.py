@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from itertools import combinations, product
 
 from mesh_fixtures.addresses import target_host, with_port
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach
-from mesh_fixtures.diagnosis.facts import Path, Traffic
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, Pod, Traffic
 from mesh_fixtures.diagnosis.rules.network_policies import CLOSED
 
+OVERLAP = Kind(
+    "pod-addresses-overlap",
+    Layer.UNDERLAY,
+    ("NETWORK-1", "TRAFFIC-1"),
+    reach=Reach.BETWEEN,
+)
 ROUTE_MISSING = Kind(
-    "pod-route-missing", Layer.UNDERLAY, ("NETWORK-1",), (CLOSED.id,), reach=Reach.BETWEEN
+    "pod-route-missing",
+    Layer.UNDERLAY,
+    ("NETWORK-1",),
+    (CLOSED.id, OVERLAP.id),
+    reach=Reach.BETWEEN,
 )
 NOT_ISOLATED = Kind(
     "networks-not-isolated",
@@ -45,6 +57,59 @@ _HEADERS = 40
 _FEWEST_ATTEMPTS = 10
 _FEWEST_LOST = 2
 """Of that many attempts; a single one may have been a machine that was busy."""
+
+
+def overlaps(case: Case) -> Iterator[Cause]:
+    """Clusters on one network that give their pods the same addresses, of which the network leads
+    to one pod only. A node's range of addresses counts where its cluster uses it.
+    """
+    for pair in combinations([each.name for each in case.scenario.data_planes], 2):
+        if not case.scenario.same_network(*pair):
+            continue
+        one, other = (case.facts.clusters[name] for name in pair)
+        shared = (*_twins(one, other), *_within(one, other), *_within(other, one))
+        if shared:
+            network = case.scenario.cluster(one.name).network or "the one without a name"
+            yield Cause(
+                OVERLAP,
+                pair,
+                f"{one.name} and {other.name} are on one network, {network}, and give their pods "
+                f"the same addresses: {shared[0].seen}",
+                shared,
+                "give the pods of each cluster on a network a range of their own; or declare that "
+                "the clusters are on different networks, and give each a gateway",
+            )
+
+
+def _twins(one: ClusterFacts, other: ClusterFacts) -> Iterator[Evidence]:
+    """Pods of two clusters with the same address."""
+    for pod, twin in product(_addressed(one), _addressed(other)):
+        if pod.ip == twin.ip:
+            yield Evidence(
+                f"{pod.ip} is the address of {pod.namespace}/{pod.name} of {one.name} and of "
+                f"{twin.namespace}/{twin.name} of {other.name}",
+                get(other.name, f"pod {twin.name} -o wide", twin.namespace),
+            )
+
+
+def _within(cluster: ClusterFacts, other: ClusterFacts) -> Iterator[Evidence]:
+    """Pods of another cluster with addresses of a node's range, in which its own pods are, too."""
+    for node in cluster.nodes or ():
+        for each in map(ip_network, node.pod_ranges):
+            own = [pod for pod in _addressed(cluster) if ip_address(pod.ip) in each]
+            others = [pod for pod in _addressed(other) if ip_address(pod.ip) in each]
+            if own and others:
+                yield Evidence(
+                    f"{others[0].namespace}/{others[0].name} of {other.name} has {others[0].ip}, "
+                    f"and {own[0].namespace}/{own[0].name} of {cluster.name} has {own[0].ip}, both "
+                    f"of the range {each} of the node {node.name} of {cluster.name}",
+                    get(cluster.name, f"node {node.name} -o jsonpath={{.spec.podCIDRs}}"),
+                )
+
+
+def _addressed(cluster: ClusterFacts) -> list[Pod]:
+    """Pods that have addresses of their own."""
+    return [each for each in cluster.pods or () if each.ip and not each.host_network]
 
 
 def pod_routes(case: Case) -> Iterator[Cause]:
@@ -215,7 +280,7 @@ def _resets(client: str, server: str, seen: str, source: str, message: str) -> C
     )
 
 
-RULES = (pod_routes, isolation, packet_loss, large_packets, gateway_resets)
+RULES = (overlaps, pod_routes, isolation, packet_loss, large_packets, gateway_resets)
 
 
 def _lost(path: Path) -> int:
