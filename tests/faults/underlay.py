@@ -40,7 +40,7 @@ LARGE: Final = f"meta length > {LARGEST} counter drop"
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
-_POD_BRIDGE: Final = "cni0"
+_SECOND_BRIDGE: Final = "cni1"
 
 Route = tuple[IPNetwork, IPAddress]
 """Pods, and the node that they are on."""
@@ -216,15 +216,17 @@ def same_pod_addresses(target: Target) -> Iterator[None]:
         file.write_text(before)
         target.restart_workloads(last.name)
         with inside(own) as links:
-            links.flush_addr(
-                index=links.link_lookup(ifname=_POD_BRIDGE)[0], address=str(range_of_first[1])
-            )
+            for index in links.link_lookup(ifname=_SECOND_BRIDGE):
+                links.link("del", index=index)
         _route("replace", own, routes)
 
 
 def _with_range(configuration: str, of_pods: IPNetwork) -> str:
-    """A CNI configuration by which pods get addresses of another range (CNI: host-local)."""
+    """A CNI configuration by which pods get addresses of another range, on a bridge of their own, as
+    a bridge has one range (CNI: bridge, host-local).
+    """
     content = json.loads(configuration)
+    content["plugins"][0]["bridge"] = _SECOND_BRIDGE
     content["plugins"][0]["ipam"]["ranges"] = [[{"subnet": str(of_pods)}]]
     return json.dumps(content)
 
