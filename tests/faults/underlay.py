@@ -222,8 +222,8 @@ def same_pod_addresses(target: Target) -> Iterator[None]:
 
 
 def _with_range(configuration: str, of_pods: IPNetwork) -> str:
-    """A CNI configuration by which pods get addresses of another range, on a bridge of their own, as
-    a bridge has one range (CNI: bridge, host-local).
+    """A CNI configuration by which pods get addresses of another range, on a further bridge, as each
+    has one range (CNI: bridge, host-local).
     """
     content = json.loads(configuration)
     content["plugins"][0]["bridge"] = _SECOND_BRIDGE
