@@ -222,7 +222,7 @@ def same_pod_addresses(target: Target) -> Iterator[None]:
 
 
 def _with_range(configuration: str, of_pods: IPNetwork) -> str:
-    """A CNI configuration by which pods get addresses of another range, on a further bridge, as each
+    """A CNI configuration by which pods get addresses of another range, on another bridge, as each
     has one range (CNI: bridge, host-local).
     """
     content = json.loads(configuration)
