@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,15 +68,21 @@ class FakeApiServer:
     tokens: list[str] = field(default_factory=list)
 
     @contextmanager
-    def running(self, folder: Path) -> Iterator[Path]:
-        """Serve; yields a kubeconfig with the context `cluster1`."""
+    def running(self, folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Path]:
+        """Serve, by TLS if it is given; yields a kubeconfig with the context `cluster1`."""
         handler = type("Handler", (_Handler,), {"fake": self})
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        with _Server(("127.0.0.1", 0), handler) as server:
             server.daemon_threads = True
+            scheme = "http"
+            if tls is not None:
+                scheme = "https"
+                server.socket = tls.wrap_socket(
+                    server.socket, server_side=True, do_handshake_on_connect=False
+                )
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             try:
-                yield kubeconfig_of(folder, f"http://127.0.0.1:{server.server_port}")
+                yield kubeconfig_of(folder, f"{scheme}://127.0.0.1:{server.server_port}")
             finally:
                 if self.hangs is not None:
                     self.hangs.set()
@@ -94,6 +102,12 @@ def kubeconfig_of(folder: Path, server: str) -> Path:
     file = folder / "kubeconfig"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # of clients that leave, or refuse this one
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
