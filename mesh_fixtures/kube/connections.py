@@ -171,8 +171,8 @@ def open_websocket(
     authorization: str,
     connect_seconds: float,
     answer_seconds: float,
-) -> websocket.WebSocket:
-    """A WebSocket to a path of an API server, over a connection as requests have it.
+) -> Any:
+    """A `websocket.WebSocket` to a path of an API server, over a connection as requests have it.
 
     Args:
         authorization: of the request; empty where a certificate says who asks.
@@ -186,7 +186,7 @@ def open_websocket(
     headers = [f"sec-websocket-protocol: {_STREAMS}"]
     if authorization:
         headers.append(f"authorization: {authorization}")
-    opened = websocket.WebSocket(skip_utf8_validation=False)
+    opened: Any = websocket.WebSocket(skip_utf8_validation=False)
     stream.settimeout(answer_seconds)
     opened.connect(_websocket_url(url), socket=stream, header=headers, redirect_limit=0)
     stream.settimeout(None)

@@ -20,6 +20,7 @@ from kubernetes.client.exceptions import ApiException
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube.admission import refusal_in
+from mesh_fixtures.kube.clock import Clock, read_clock
 from mesh_fixtures.kube.connections import connected_client, open_websocket, read_configuration
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
@@ -83,12 +84,16 @@ class Transport:
         cluster: name for errors and sources, and context within the file.
         kubeconfig: used as it is; never written to, and no other file is looked at.
 
+    Attributes:
+        clock: the API server's, by its last answer; None before the first that says the time.
+
     Raises:
         ProbeError: the file cannot be used.
     """
 
     def __init__(self, cluster: str, kubeconfig: Path) -> None:
         self.cluster = cluster
+        self.clock: Clock | None = None
         self._configuration = read_configuration(cluster, kubeconfig)
         self._client = connected_client(cluster, self._configuration)
 
@@ -306,14 +311,12 @@ class Transport:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
         return Answer(source, status, _text(body))
 
-    def _forward(self, namespace: str, pod: str, port: int, timeout: float) -> websocket.WebSocket:
+    def _forward(self, namespace: str, pod: str, port: int, timeout: float) -> Any:
         """A connection to a port of a pod."""
         query = [("ports", str(port))]
         return self._open_websocket(PODS.path(namespace, pod, "portforward"), query, timeout)
 
-    def _open_websocket(
-        self, path: str, query: Sequence[tuple[str, str]], seconds: float
-    ) -> websocket.WebSocket:
+    def _open_websocket(self, path: str, query: Sequence[tuple[str, str]], seconds: float) -> Any:
         _, url, headers, *_ = self._request("GET", path, query)
         return open_websocket(
             self._client.rest_client.pool_manager,
@@ -383,7 +386,10 @@ class Transport:
         request = self._request(method, path, query, body, form)
         connecting, reading = _request_timeout()
         timeout = (connecting, reading if seconds is None else seconds)
-        return self._client.call_api(*request, _request_timeout=timeout)
+        asked = time.time()
+        response = self._client.call_api(*request, _request_timeout=timeout)
+        self.clock = read_clock(response.getheader("Date", ""), asked, time.time()) or self.clock
+        return response
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it.

@@ -51,6 +51,7 @@ class FakeApiServer:
             closes without a status.
         sent: what was sent to forwarded ports, with its channel.
         hangs: leave an exec open after its frames.
+        ahead: seconds that its clock is ahead of this machine's.
         tokens: bearer tokens of the requests for reading.
     """
 
@@ -62,6 +63,7 @@ class FakeApiServer:
     reviews: Callable[[dict[str, str]], bool] | None = None
     admits: Callable[[str, Any], tuple[int, str] | None] = field(default=lambda path, item: None)
     silent: float = 0.0
+    ahead: float = 0.0
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
     tried: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
@@ -113,6 +115,9 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeApiServer
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(timestamp or time.time() + self.fake.ahead)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
