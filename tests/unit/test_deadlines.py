@@ -59,6 +59,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "commands/diagnose.py": {"_SETTLING_SECONDS": "multiplied by ObservedMesh.patient"},
     "diagnosis/gather/paths.py": {"SLOW_SECONDS": "TCP's timer for a first packet (RFC 6298)"},
     "diagnosis/root_causes.py": {"_RECENT_SECONDS": "an age"},
+    "diagnosis/rules/cluster_health.py": {"BACKDATED_SECONDS": "between clocks"},
     "diagnosis/rules/authorities.py": {
         "DATED_BACK_SECONDS": "a lifetime",
         "SHORT_SECONDS": "a lifetime",
@@ -97,6 +98,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "requirements/rollback_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "requirements/security_3.py": {"_LIFETIME_SECONDS": "that of a certificate"},
     "requirements/skew_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
+    "requirements/trust_2.py": {"BACKDATED_SECONDS": "between clocks"},
     "requirements/upgrade_1.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "requirements/upgrade_2.py": {"3600": "becomes a mark, which the plugin multiplies"},
     "session/exchange.py": {"_POLL": "a poll interval"},
