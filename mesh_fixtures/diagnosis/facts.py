@@ -34,6 +34,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube.admission import WebhookConfiguration
+from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.kube.objects import (
     Configuration,
     Node,
@@ -341,6 +342,7 @@ class ClusterFacts:
         injectors: templates of injection.
         exported: whether HelloWorld is exported to other clusters; None where that was not asked.
         network_policies: of the namespaces of istiod, samples and gateways.
+        clock: its API server's.
     """
 
     name: str
@@ -369,6 +371,7 @@ class ClusterFacts:
     injectors: tuple[Injector, ...] | None = None
     exported: bool | None = None
     network_policies: tuple[Configuration, ...] | None = None
+    clock: Clock | None = None
 
     def namespace(self, name: str) -> Namespace | None:
         """None when it is not there, or when namespaces could not be read."""

@@ -211,6 +211,7 @@ class ProxyIdentity:
         below: certificates that its own is verified by: that one, and those above it.
         roots: what it verifies its peers against.
         lifetime: of its certificate, in seconds.
+        validity: from when to when its certificate is valid, in seconds since the epoch.
     """
 
     pod: str
@@ -219,6 +220,7 @@ class ProxyIdentity:
     below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
     lifetime: float | None = None
+    validity: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from mesh_fixtures.kube.admission import Webhook, WebhookConfiguration
 from mesh_fixtures.kube.client import KubeClient, KubeEditor
+from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.kube.objects import (
     ConfigMap,
     Configuration,
@@ -27,6 +28,7 @@ from mesh_fixtures.kube.transport import exec_source
 __all__ = [
     "Access",
     "Answer",
+    "Clock",
     "ConfigMap",
     "Configuration",
     "Container",

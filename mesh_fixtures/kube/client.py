@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Self
 
 from mesh_fixtures.contract import GUIDE_NAMES, SAMPLE_NAMESPACE, Cluster, MeshNames
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube.clock import THIS, Clock
 from mesh_fixtures.kube.objects import Json, Pod
 from mesh_fixtures.kube.resources import (
     ACCESS_REVIEWS,
@@ -70,6 +72,17 @@ class KubeClient:
     def name(self) -> str:
         """Name of the cluster."""
         return self.cluster.name
+
+    @property
+    def clock(self) -> Clock | None:
+        """The API server's, by its last answer; None before the first that says the time."""
+        return self._transport.clock
+
+    def now(self) -> datetime:
+        """The present moment by the API server's clock, or by this machine's as long as that is
+        not known.
+        """
+        return (self.clock or THIS).now()
 
     def close(self) -> None:
         self._transport.close()

@@ -8,18 +8,24 @@ channels, the first for data and the second for errors; each begins with the num
 from __future__ import annotations
 
 import io
+import select
+import ssl
 import time
 from contextlib import suppress
 from http.client import HTTPResponse
 from typing import Any, Final, cast
 
 import websocket
+from urllib3.util.ssltransport import SSLTransport
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube.source import Source
 from mesh_fixtures.patience import patient
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+_CHANNEL_CLOSED: Final = 255
+"""By which either side says that no more comes on a channel (v5.channel.k8s.io)."""
+
 CLOSE_SECONDS: Final = 1.0
 """For the other side to say that it closes, too."""
 
@@ -29,14 +35,94 @@ _DATA, _ERROR = 0, 1
 _PORT_BYTES: Final = 2
 
 
+class Channels:
+    """The streams of a command over a WebSocket: each message begins with the number of the one
+    that it belongs to. Not thread-safe. Source: Kubernetes, remotecommand (v5.channel.k8s.io).
+
+    What reads or writes raises websocket.WebSocketException or OSError where the connection fails.
+    """
+
+    def __init__(self, socket: websocket.WebSocket) -> None:
+        self.socket: Any = socket
+        self._received: dict[int, bytes] = {}
+        self._is_open = True
+
+    def is_open(self) -> bool:
+        """Whether the other side has not closed the connection yet, as far as it was read."""
+        return self._is_open
+
+    def read_channel(self, channel: int) -> bytes:
+        """What came on a channel since it was read last."""
+        data = self.peek_channel(channel)
+        self._received.pop(channel, None)
+        return data
+
+    def peek_channel(self, channel: int) -> bytes:
+        """As `read_channel`, which returns it again."""
+        if channel not in self._received:
+            self.update(0)
+        return self._received.get(channel, b"")
+
+    def write_channel(self, channel: int, data: bytes) -> None:
+        self.socket.send_binary(bytes([channel]) + data)
+
+    def update(self, timeout: float) -> None:
+        """Wait for a message, and take all that have come.
+
+        Args:
+            timeout: seconds.
+        """
+        if self._is_open and not self.socket.connected:
+            self._is_open = False
+        while self._is_open and self._has_come(timeout):
+            self._take(*self.socket.recv_data_frame(control_frame=True))
+            timeout = 0
+
+    def _has_come(self, timeout: float) -> bool:
+        stream: Any = self.socket.sock
+        if _is_buffered(stream):
+            return True
+        waiting = select.poll()
+        waiting.register(stream, select.POLLIN)
+        return bool(waiting.poll(timeout * 1000))
+
+    def _take(self, opcode: int, frame: Any) -> None:
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            self._is_open = False
+        elif opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data:
+            channel, data = frame.data[0], frame.data[1:]
+            if data and channel != _CHANNEL_CLOSED:
+                self._received[channel] = self._received.get(channel, b"") + data
+
+    def close(self, timeout: float) -> None:
+        """Close the connection.
+
+        Args:
+            timeout: seconds for the other side to say that it closes, too.
+        """
+        self._is_open = False
+        with suppress(OSError, websocket.WebSocketException):
+            self.socket.close(timeout=timeout)
+        self.socket.shutdown()  # which close() leaves out when the other side closed first
+
+
+def _is_buffered(stream: Any) -> bool:
+    """Whether TLS has read what its user has not: no more need come from the network for it."""
+    if isinstance(stream, ssl.SSLSocket):
+        return stream.pending() > 0
+    if isinstance(stream, SSLTransport):  # to the API server, within TLS to a proxy
+        return stream.sslobj.pending() > 0 or stream.incoming.pending > 0
+    return False
+
+
 class Pipe:
     """A running command. Not thread-safe; whoever opened it closes it.
 
     Args:
-        socket: the official client's, connected with all three streams, binary.
+        socket: connected with all three streams.
     """
 
-    def __init__(self, source: Source, socket: Any) -> None:
+    def __init__(self, source: Source, socket: Channels) -> None:
         self.source = source
         self._socket = socket
         self._errors = b""
@@ -101,9 +187,7 @@ class Pipe:
 
     def close(self) -> None:
         """Let go of the command, which sees the end of its input."""
-        with suppress(OSError, websocket.WebSocketException):
-            self._socket.close(timeout=patient(CLOSE_SECONDS))
-        self._socket.sock.shutdown()
+        self._socket.close(patient(CLOSE_SECONDS))
 
     def _lost(self, error: Exception) -> ProbeError:
         return ProbeError(
@@ -119,7 +203,7 @@ class ForwardedPort(io.RawIOBase):
     Reading raises OSError where the port cannot be reached.
 
     Args:
-        socket: the official client's, connected and binary, with one port.
+        socket: connected with one port.
     """
 
     def __init__(self, socket: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import re
 import shlex
 import time
@@ -16,37 +15,27 @@ from typing import Any, Final, TypeVar
 
 import urllib3
 import websocket
-import yaml
-from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import ws_client
 
 from mesh_fixtures import retries
 from mesh_fixtures.errors import NotAdmitted, NotPermitted, ProbeError
-from mesh_fixtures.kube import credentials
 from mesh_fixtures.kube.admission import refusal_in
+from mesh_fixtures.kube.clock import Clock, read_clock
+from mesh_fixtures.kube.connections import connected_client, open_websocket, read_configuration
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import Answer, ExecResult, Source
-from mesh_fixtures.kube.streams import CLOSE_SECONDS, Pipe, get_forwarded
+from mesh_fixtures.kube.streams import CLOSE_SECONDS, Channels, Pipe, get_forwarded
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
 
-CONNECTIONS: Final = 64
-"""That are kept open for further requests: more than there are threads that ask at a time. Beyond
-it, the library closes them with a warning each."""
-
 ATTEMPTS: Final = 3
 """Tries of a request that the network or a restarting API server may have cut short."""
 
 PAUSE_SECONDS: Final = 0.3
 """Wait before the second try; it doubles before each further one."""
-
-TOKEN_SECONDS: Final = 60.0
-"""After which the file of a token is read again: the kubelet replaces a pod's when four fifths of
-its time are over (source: Kubernetes, Configure Service Accounts for Pods)."""
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
 OK: Final = 200
@@ -68,11 +57,9 @@ APPLY: Final = "application/apply-patch+yaml"
 
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
 _NO_PERMISSION: Final = re.compile(r'User "[^"]*" cannot ')
-_HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 
-_library: Any = client
-_kubeconfig: Any = config
-_websockets: Any = ws_client
+_UNREACHABLE: Final = (urllib3.exceptions.HTTPError, ApiException, OSError)
+"""What is raised where no answer comes. The library has its own for TLS that fails."""
 
 Body = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str
 """What is sent with a request."""
@@ -91,12 +78,14 @@ class Refused(Exception):
 class Transport:
     """Speaks to the API server of one kubeconfig file. Thread-safe.
 
-    The client library's generated methods take 1 s to import, and its `stream` swaps a method of a
-    shared client while it connects: what lies under both is used instead.
+    The client library's generated methods take 1 s to import: what lies under them is used instead.
 
     Args:
         cluster: name for errors and sources, and context within the file.
         kubeconfig: used as it is; never written to, and no other file is looked at.
+
+    Attributes:
+        clock: the API server's, by its last answer; None before the first that says the time.
 
     Raises:
         ProbeError: the file cannot be used.
@@ -104,30 +93,9 @@ class Transport:
 
     def __init__(self, cluster: str, kubeconfig: Path) -> None:
         self.cluster = cluster
-        self._configuration = _library.Configuration()
-        # API servers are asked directly, whatever the environment says of proxies, unless the
-        # kubeconfig names one.
-        self._configuration.proxy = None
-        try:
-            _kubeconfig.load_kube_config(
-                config_file=str(kubeconfig),
-                context=cluster,
-                client_configuration=self._configuration,
-                persist_config=False,
-            )
-        except (config.ConfigException, yaml.YAMLError, OSError) as error:
-            raise ProbeError(
-                wanted=f"a kubeconfig with the context {cluster}",
-                seen=str(error),
-                where=str(kubeconfig),
-            ) from error
-        token_file = credentials.token_file(kubeconfig, cluster)
-        if token_file is not None:
-            _reread(self._configuration, token_file)
-        self._configuration.retries = False
-        self._configuration.connection_pool_maxsize = CONNECTIONS
-        self._configuration.no_proxy = "" if self._configuration.proxy else "*"
-        self._client = _library.ApiClient(self._configuration)
+        self.clock: Clock | None = None
+        self._configuration = read_configuration(cluster, kubeconfig)
+        self._client = connected_client(cluster, self._configuration)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -174,7 +142,7 @@ class Transport:
             return self._attempt(
                 source, lambda: self._send(method, path, body, query or {}, seconds, form), attempts
             )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (*_UNREACHABLE, ValueError) as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
     def text(self, source: Source, path: str, query: Mapping[str, str]) -> str:
@@ -187,7 +155,7 @@ class Transport:
             return _text(self._attempt(source, lambda: self._exchange("GET", path, None, query)))
         except Refused as error:
             raise refusal(source, error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except _UNREACHABLE as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
 
     def watch(self, source: Source, path: str, seconds: float) -> Iterator[Any]:
@@ -214,7 +182,7 @@ class Transport:
             response = self._attempt(source, opened)
         except Refused as error:
             raise refusal(source, error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except _UNREACHABLE as error:
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
         try:
             with suppress(urllib3.exceptions.HTTPError, OSError):
@@ -264,12 +232,12 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = "application/json"
         url = f"{configuration.host}{path}"
-        asking = _library.ApiClient(configuration)
+        asking = connected_client(self.cluster, configuration)
         try:
             return asking.call_api(
                 method, url, headers, body=body, _request_timeout=_request_timeout()
             )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except _UNREACHABLE as error:
             raise _failed(source, "an API server that judges a token", _reason(error)) from error
         finally:
             asking.close()
@@ -287,8 +255,8 @@ class Transport:
 
         Args:
             follow: called with all output so far whenever there is more.
-            timeout: seconds that the command may take; a command that takes longer is left alone.
-                Connecting, which the library gives no limit, ends with the kernel's: 2 minutes.
+            timeout: seconds that the command may take once it is started, and starting it may; a
+                command that takes longer is left alone.
 
         Raises:
             ProbeError: it could not be started, did not end in time, or the connection was lost.
@@ -296,19 +264,19 @@ class Transport:
         source = exec_source(self.cluster, namespace, pod, container, argv)
         begun = time.monotonic()
         try:
-            socket = self._attempt(source, lambda: self._connect(namespace, pod, container, argv))
+            socket = self._attempt(
+                source, lambda: self._connect(namespace, pod, container, argv, timeout)
+            )
             try:
-                socket.sock.settimeout(timeout)  # for a frame that never becomes complete
+                socket.socket.settimeout(timeout)  # for a frame that never becomes complete
                 _follow(socket, timeout, follow or _ignore)
                 if socket.is_open():
                     raise _unfinished(source, f"still running after {timeout:g} s")
                 status = socket.read_channel(_ERROR)
                 stdout, stderr = socket.read_channel(_STDOUT), socket.read_channel(_STDERR)
             finally:
-                with suppress(OSError, websocket.WebSocketException):
-                    socket.close(timeout=patient(CLOSE_SECONDS))
-                socket.sock.shutdown()  # which close() leaves out when the server closed first
-        except (ApiException, websocket.WebSocketException, OSError) as error:
+                socket.close(patient(CLOSE_SECONDS))
+        except (*_UNREACHABLE, websocket.WebSocketException) as error:
             if _status_of(error) == FORBIDDEN:
                 raise _not_permitted(source, _reason(error)) from error
             raise _unfinished(source, _reason(error)) from error
@@ -331,28 +299,32 @@ class Transport:
         """
         source = forward_source(self.cluster, namespace, pod, port, path)
         try:
-            socket = self._attempt(source, lambda: self._forward(namespace, pod, port))
+            socket = self._attempt(source, lambda: self._forward(namespace, pod, port, timeout))
             try:
                 socket.settimeout(timeout)
                 status, body = get_forwarded(socket, path)
             finally:
                 socket.shutdown()
-        except (ApiException, HTTPException, websocket.WebSocketException, OSError) as error:
+        except (*_UNREACHABLE, HTTPException, websocket.WebSocketException) as error:
             if _status_of(error) == FORBIDDEN:
                 raise _not_permitted(source, _reason(error)) from error
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
         return Answer(source, status, _text(body))
 
-    def _forward(self, namespace: str, pod: str, port: int) -> Any:
+    def _forward(self, namespace: str, pod: str, port: int, timeout: float) -> Any:
         """A connection to a port of a pod."""
         query = [("ports", str(port))]
-        _, url, headers, *_ = self._request("GET", PODS.path(namespace, pod, "portforward"), query)
-        try:
-            return _websockets.create_websocket(
-                self._configuration, _websockets.get_websocket_url(url), headers
-            )
-        except websocket.WebSocketException as error:  # as the library's own calls say it
-            raise ApiException(status=0, reason=str(error)) from error
+        return self._open_websocket(PODS.path(namespace, pod, "portforward"), query, timeout)
+
+    def _open_websocket(self, path: str, query: Sequence[tuple[str, str]], seconds: float) -> Any:
+        _, url, headers, *_ = self._request("GET", path, query)
+        return open_websocket(
+            self._client.rest_client.pool_manager,
+            url,
+            headers.get("authorization", ""),
+            patient(CONNECT_SECONDS),
+            seconds,
+        )
 
     def _request(
         self,
@@ -414,7 +386,10 @@ class Transport:
         request = self._request(method, path, query, body, form)
         connecting, reading = _request_timeout()
         timeout = (connecting, reading if seconds is None else seconds)
-        return self._client.call_api(*request, _request_timeout=timeout)
+        asked = time.time()
+        response = self._client.call_api(*request, _request_timeout=timeout)
+        self.clock = read_clock(response.getheader("Date", ""), asked, time.time()) or self.clock
+        return response
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it.
@@ -424,10 +399,11 @@ class Transport:
         """
         source = exec_source(self.cluster, namespace, pod, container, argv)
         try:
+            seconds = patient(READ_SECONDS)
             socket = self._attempt(
-                source, lambda: self._connect(namespace, pod, container, argv, stdin=True)
+                source, lambda: self._connect(namespace, pod, container, argv, seconds, stdin=True)
             )
-        except (ApiException, websocket.WebSocketException, OSError) as error:
+        except (*_UNREACHABLE, websocket.WebSocketException) as error:
             if _status_of(error) == FORBIDDEN:
                 raise _not_permitted(source, _reason(error)) from error
             raise _failed(source, f"to run: {source.asked}", _reason(error)) from error
@@ -439,17 +415,15 @@ class Transport:
         pod: str,
         container: str,
         argv: Sequence[str],
+        seconds: float,
         *,
         stdin: bool = False,
-    ) -> Any:
+    ) -> Channels:
         query = [("container", container), ("stdout", "true"), ("stderr", "true")]
         query += [("stdin", "true")] if stdin else []
         query += [("command", argument) for argument in argv]
         path = PODS.path(namespace, pod, "exec")
-        method, url, headers, *_ = self._request("GET", path, query)
-        return _websockets.websocket_call(
-            self._configuration, method, url, headers=headers, binary=True, _preload_content=False
-        )
+        return Channels(self._open_websocket(path, query, seconds))
 
     def _attempt(
         self, source: Source, call: Callable[[], Result], attempts: int = ATTEMPTS
@@ -457,34 +431,12 @@ class Transport:
         for attempt in range(1, attempts + 1):
             try:
                 return call()
-            except (Refused, ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-                # The library reports an interrupted connection attempt as one that failed.
-                if isinstance(error.__context__, KeyboardInterrupt):
-                    raise KeyboardInterrupt from error
+            except (Refused, *_UNREACHABLE, websocket.WebSocketException) as error:
                 if attempt == attempts or not _is_temporary(error):
                     raise
                 retries.tell(Retry(self.cluster, source.subject, _reason(error)))
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
-
-
-def _reread(configuration: Any, token_file: Path) -> None:
-    """Let requests have what is in a token's file now, which somebody else replaces. The library
-    only reads it once, with the end of its line.
-    """
-    read_at = -math.inf
-
-    def refresh(given: Any) -> None:
-        nonlocal read_at
-        now = time.monotonic()
-        if now - read_at < TOKEN_SECONDS:
-            return
-        read_at = now
-        with suppress(OSError, UnicodeDecodeError):  # the API server says if the old one is refused
-            if token := token_file.read_text(encoding="ascii").strip():
-                given.api_key["BearerToken"] = f"Bearer {token}"
-
-    configuration.refresh_api_key_hook = refresh
 
 
 def _request_timeout() -> tuple[float, float]:
@@ -539,6 +491,9 @@ def exit_status(status: bytes, source: Source, stderr: str = "") -> int:
 
 
 def _is_temporary(error: BaseException) -> bool:
+    """Whether another try may succeed, and cannot do what this one has done already."""
+    if isinstance(error, websocket.WebSocketTimeoutException):
+        return False
     status = _status_of(error)
     return status == 0 or status in _TEMPORARY
 
@@ -547,8 +502,9 @@ def _status_of(error: BaseException) -> int:
     """HTTP status that the API server answered with; 0 without an answer."""
     if isinstance(error, Refused):
         return error.status
-    handshake = _HANDSHAKE.search(str(error.reason)) if isinstance(error, ApiException) else None
-    return int(handshake.group(1)) if handshake else 0
+    if isinstance(error, websocket.WebSocketBadStatusException):
+        return error.status_code
+    return 0
 
 
 def refusal(source: Source, error: Refused) -> ProbeError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -140,7 +140,8 @@ def authority(kube: KubeClient) -> Authority | None:
         except NotPermitted:
             continue
         if secret is not None:
-            return read_authority(kube.source("secrets", kube.names.system_namespace, name), secret)
+            source = kube.source("secrets", kube.names.system_namespace, name)
+            return read_authority(source, secret, kube.now())
     return None
 
 
@@ -168,11 +169,11 @@ def _signs(kube: KubeClient) -> bool:
     return not passes_on or not all(passes_on)
 
 
-def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:
+def read_authority(source: Source, secret: Secret, now: datetime) -> Authority:
     """Read the secret: Istio's own form, that of `kubernetes.io/tls`, or the one that istiod made.
 
     Args:
-        now: moment at which certificates must be valid; None for the present one.
+        now: moment at which certificates must be valid.
 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
@@ -185,7 +186,7 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     issuing = read_certificates(source, issuing_file, secret.data[issuing_file])[0]
     roots = read_certificates(source, root_file, secret.data[root_file])
     chain = read_certificates(source, chain_file, secret.data[chain_file])
-    defects = path_defects(issuing, chain, roots, now or datetime.now(UTC))
+    defects = path_defects(issuing, chain, roots, now)
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
     material = TrustMaterial(issuing, tuple(chain), tuple(roots))

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from cryptography import x509
@@ -78,7 +78,7 @@ def identity(kube: KubeClient, pod: Pod) -> Identity | None:
         ProbeError: the proxy did not answer, or with certificates that cannot be read.
     """
     source, answer = admin(kube, pod, _SECRETS)
-    return read_identity(source, answer)
+    return read_identity(source, answer, kube.now())
 
 
 def identities(kube: KubeClient) -> Answers[Identity | None]:
@@ -191,12 +191,12 @@ def trust_domain_of(spiffe: str) -> str:
     return spiffe.removeprefix(_SCHEME).partition("/")[0] if spiffe.startswith(_SCHEME) else ""
 
 
-def read_identity(source: Source, dump: Any, now: datetime | None = None) -> Identity | None:
+def read_identity(source: Source, dump: Any, now: datetime) -> Identity | None:
     """Read what a proxy identifies itself by.
 
     Args:
         dump: answer to `config_dump?resource=dynamic_active_secrets`.
-        now: moment at which certificates must be valid; None for the present one.
+        now: moment at which certificates must be valid.
 
     Raises:
         ProbeError: it is not what Envoy answers, or certificates cannot be read.
@@ -216,7 +216,7 @@ def read_identity(source: Source, dump: Any, now: datetime | None = None) -> Ide
         return None
     leaf, *chain = read_certificates(source, _OWN, own)
     roots = read_certificates(source, _ROOTS, trusted)
-    return _identity(source, leaf, chain, roots, now or datetime.now(UTC))
+    return _identity(source, leaf, chain, roots, now)
 
 
 def _identity(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube import Clock, KubeClient
+from mesh_fixtures.kube.clock import BACKDATED_SECONDS, THIS, spoken
 from mesh_fixtures.probe.certificates import Authority, Certificate, authority
 from mesh_fixtures.probe.identities import (
     Identity,
@@ -31,6 +33,7 @@ class Probes:
     authority: Callable[[KubeClient], Authority | None] = authority
     identities: Callable[[KubeClient], Answers[Identity | None]] = identities
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
+    clock: Callable[[KubeClient], Clock | None] = attrgetter("clock")
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -56,7 +59,20 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     silent = [error for those in found.values() for _, error in those.silent]
     if silent and not findings:
         return Outcome.inconclusive(silent[0], figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, _wrong_time(view.each(probes.clock)))
+
+
+def _wrong_time(clocks: Mapping[str, Clock | None]) -> Iterator[str]:
+    """A note if this machine's clock is at odds with that of every cluster."""
+    known = [clock for clock in clocks.values() if clock is not None]
+    if known and all(clock.differs_from(THIS, BACKDATED_SECONDS) for clock in known):
+        spans = ", ".join(
+            f"{name} by {spoken(clock.ahead)}" for name, clock in clocks.items() if clock
+        )
+        yield (
+            "this machine's clock differs from those of all clusters: they are ahead of it or "
+            f"behind it, {spans}; certificates are judged by the clusters' own"
+        )
 
 
 def _unsound(proxy: Proxy, seen: Identity | None) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +51,7 @@ class FakeApiServer:
             closes without a status.
         sent: what was sent to forwarded ports, with its channel.
         hangs: leave an exec open after its frames.
+        ahead: seconds that its clock is ahead of this machine's.
         tokens: bearer tokens of the requests for reading.
     """
 
@@ -60,21 +63,28 @@ class FakeApiServer:
     reviews: Callable[[dict[str, str]], bool] | None = None
     admits: Callable[[str, Any], tuple[int, str] | None] = field(default=lambda path, item: None)
     silent: float = 0.0
+    ahead: float = 0.0
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
     tried: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
     @contextmanager
-    def running(self, folder: Path) -> Iterator[Path]:
-        """Serve; yields a kubeconfig with the context `cluster1`."""
+    def running(self, folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Path]:
+        """Serve, by TLS if it is given; yields a kubeconfig with the context `cluster1`."""
         handler = type("Handler", (_Handler,), {"fake": self})
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        with _Server(("127.0.0.1", 0), handler) as server:
             server.daemon_threads = True
+            scheme = "http"
+            if tls is not None:
+                scheme = "https"
+                server.socket = tls.wrap_socket(
+                    server.socket, server_side=True, do_handshake_on_connect=False
+                )
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             try:
-                yield kubeconfig_of(folder, f"http://127.0.0.1:{server.server_port}")
+                yield kubeconfig_of(folder, f"{scheme}://127.0.0.1:{server.server_port}")
             finally:
                 if self.hangs is not None:
                     self.hangs.set()
@@ -96,9 +106,18 @@ def kubeconfig_of(folder: Path, server: str) -> Path:
     return file
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # of clients that leave, or refuse this one
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeApiServer
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(timestamp or time.time() + self.fake.ahead)
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import cast
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
@@ -47,6 +48,9 @@ class FakeKube:
     names: MeshNames = GUIDE_NAMES
     forwards: bool = False
     asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def list(self, resource: Resource[Pod], namespace: str, selector: str = "") -> tuple[Pod, ...]:
         return tuple(self.found)

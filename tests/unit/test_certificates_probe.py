@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -115,7 +116,7 @@ def test_the_projects_own_certificates() -> None:
             if name.startswith(f"{cluster}/")
         }
         secret = Secret(Meta("cacerts", "istio-system"), data)
-        seen[cluster] = read_authority(result().source, secret)
+        seen[cluster] = read_authority(result().source, secret, datetime.now(UTC))
         assert seen[cluster].defects == ()
     assert seen["cluster1"].roots == seen["cluster2"].roots
     assert seen["cluster1"].issuing.key != seen["cluster2"].issuing.key
@@ -193,6 +194,9 @@ class Secrets:
     """A cluster with secrets, and with an istiod that was given these variables."""
 
     names = GUIDE_NAMES
+
+    def now(self) -> datetime:
+        return NOW
 
     def __init__(self, found: Mapping[str, Secret | None], **env: str) -> None:
         self.found = found

@@ -35,10 +35,11 @@ from mesh_fixtures.diagnosis.facts import (
     WaitingProxy,
     WarningEvent,
 )
-from mesh_fixtures.diagnosis.rules import KINDS, connections
+from mesh_fixtures.diagnosis.rules import KINDS, cluster_health, connections
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
 from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -107,6 +108,25 @@ def each(chosen: Callable[[Any], bool], /, **fields: Any) -> Callable[[Any], Any
         return replace(element, **values)
 
     return lambda known: tuple(changed(one) if chosen(one) else one for one in known)
+
+
+def clocks(first: float, second: float) -> Change:
+    """Clocks of cluster1 and cluster2, in seconds ahead of who asks."""
+    return both(
+        of("cluster1", clock=Clock(first, 0.6)),
+        of("cluster2", clock=Clock(second, 0.6)),
+    )
+
+
+def valid(begins: float, ends: float) -> Change:
+    """Certificates of all proxies of cluster1 and cluster2: seconds since the facts were read."""
+
+    def change(recording: Recording) -> Recording:
+        at = recording.facts.at
+        proxies = each(is_any, validity=(at + begins, at + ends))
+        return both(of("cluster1", proxies=proxies), of("cluster2", proxies=proxies))(recording)
+
+    return change
 
 
 def without(unwanted: Callable[[Any], bool]) -> Callable[[Any], Any]:
@@ -433,6 +453,8 @@ def silent(unread: Failed) -> Change:
 # What was changed in facts of a healthy mesh, and the cause that this must be taken for.
 CASES: dict[str, tuple[str, Change, str]] = {
     "an API server that hangs": (MULTI, silent(SILENT), "api-server-unresponsive"),
+    "a clock that is ahead": (MULTI, clocks(0.4, 600), "clock-differs"),
+    "a clock that is behind": (MULTI, clocks(-600, 0.4), "clock-differs"),
     "no cacerts, and another root": (
         MULTI,
         both(
@@ -1646,6 +1668,47 @@ def test_what_follows_from_a_part_of_the_lab_is_put_below_it() -> None:
     found = diagnose(changed.scenario, changed.facts, {"GATEWAY-1": (FINDING,)})
     assert found.ids == ("lab-load-balancer-failing",)
     assert [each.id for each in found.roots[0].followed_by] == ["gateway-address-pending"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (clocks(0.4, 100), ()),
+        (clocks(0.4, 121), ()),  # within what either may be off by
+        (clocks(10_800, 10_801), ()),  # the clock of who asks
+        (clocks(0.0, 10_800), ("cluster2",)),
+        (clocks(10_800, 0.0), ("cluster1",)),
+        (clocks(-10_800, -4.0), ("cluster1",)),
+        (both(clocks(0.0, 600), valid(-3600, 3600)), ()),
+        (both(clocks(0.0, 600), valid(-3600, 300)), ("cluster2",)),
+        (both(clocks(-600, 0.0), valid(-300, 3600)), ("cluster1",)),
+        (of("cluster1", clock=Clock(600, 0.5)), ()),  # that of the other is not known
+    ],
+)
+def test_a_clock_is_named_where_it_is_apart_and_certificates_show_it(
+    change: Change, named: tuple[str, ...]
+) -> None:
+    recording = change(recorded(MULTI))
+    case = Case(recording.scenario, recording.facts, {})
+    causes = [*cluster_health.clocks_apart(case)]
+    assert tuple(each.clusters[0] for each in causes) == named
+    for cause in causes:
+        assert cause.certainty == "likely"
+
+
+def test_of_many_clocks_that_of_most_is_right() -> None:
+    recording = recorded(MULTI)
+    first = recording.facts.clusters["cluster1"]
+    names = ("cluster1", "cluster2", "cluster3")
+    ahead = {"cluster1": 3600.0, "cluster2": 0.0, "cluster3": 3601.0}
+    spec = recording.scenario.clusters[0]
+    specs = tuple(spec.model_copy(update={"name": name}) for name in names)
+    scenario = recording.scenario.model_copy(update={"clusters": specs})
+    clusters = {name: replace(first, name=name, clock=Clock(ahead[name], 0.6)) for name in names}
+    case = Case(scenario, replace(recording.facts, clusters=clusters), {})
+    (cause,) = cluster_health.clocks_apart(case)
+    assert cause.clusters == ("cluster2",)
+    assert "1:00:00 behind that of cluster1, cluster3" in cause.statement
 
 
 def test_what_may_not_be_read_is_no_silence() -> None:

@@ -118,7 +118,7 @@ def test_no_identity_without_certificate_or_root(kept: list[str]) -> None:
 )
 def test_another_answer_is_a_probe_error(answer: Any) -> None:
     with pytest.raises(ProbeError, match="certificate"):
-        read_identity(result().source, answer)
+        read_identity(result().source, answer, NOW)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""What `mesh_fixtures.kube.transport` uses of the kubernetes library that its documentation does
-not promise: another major version may lack it, so that pyproject.toml pins this one.
+"""What `mesh_fixtures.kube` uses of the kubernetes library, and of urllib3 below it, that their
+documentation does not promise: another major version may lack it, so that pyproject.toml pins them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ import pytest
 from kubernetes import client
 from kubernetes.client import rest
 from kubernetes.config import load_kube_config
-from kubernetes.stream import ws_client
 from packaging.requirements import Requirement
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.contrib.socks import SOCKSProxyManager
+from urllib3.util.ssl_ import create_urllib3_context
 
 PROJECT: Final = Path(__file__).parents[2]
 
 
-def test_only_the_major_version_that_is_tested_is_installed() -> None:
+@pytest.mark.parametrize("library", ["kubernetes", "urllib3"])
+def test_only_the_major_version_that_is_tested_is_installed(library: str) -> None:
     declared = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (pinned,) = (
         requirement
         for requirement in map(Requirement, declared["dependencies"])
-        if requirement.name == "kubernetes"
+        if requirement.name == library
     )
-    major = int(version("kubernetes").partition(".")[0])
-    assert pinned.specifier.contains(version("kubernetes"))
+    major = int(version(library).partition(".")[0])
+    assert pinned.specifier.contains(version(library))
     assert not pinned.specifier.contains(f"{major + 1}.0.0")
     assert not pinned.specifier.contains(f"{major - 1}.99.0")
 
@@ -46,15 +50,11 @@ def test_only_the_major_version_that_is_tested_is_installed() -> None:
             {"method", "url", "header_params", "body", "_request_timeout"},
         ),
         (client.ApiClient.close, set()),
-        (ws_client.create_websocket, {"configuration", "url", "headers"}),
-        (ws_client.get_websocket_url, {"url"}),
-        (ws_client.websocket_call, {"configuration", "_method", "url", "kwargs"}),
-        (ws_client.WSClient.read_channel, {"channel"}),
-        (ws_client.WSClient.peek_channel, {"channel"}),
-        (ws_client.WSClient.write_channel, {"channel", "data"}),
-        (ws_client.WSClient.update, {"timeout"}),
-        (ws_client.WSClient.is_open, set()),
-        (ws_client.WSClient.close, {"kwargs"}),
+        (HTTPConnectionPool._new_conn, set()),
+        (HTTPSConnectionPool._new_conn, set()),
+        (HTTPConnection.set_tunnel, {"host", "port", "headers", "scheme"}),
+        (create_urllib3_context, {"cert_reqs", "verify_flags"}),
+        (SOCKSProxyManager, {"proxy_url", "username", "password"}),
         (rest.should_bypass_proxies, {"url", "no_proxy"}),
         (
             load_kube_config,
@@ -72,8 +72,8 @@ def test_functions_take_what_they_are_given(
 def test_a_configuration_has_what_is_set_on_it() -> None:
     configuration = client.Configuration()
     for name in (
-        *("api_key", "api_key_prefix", "cert_file", "connection_pool_maxsize", "host", "key_file"),
-        *("no_proxy", "proxy", "refresh_api_key_hook", "retries", "ssl_ca_cert"),
+        *("api_key", "api_key_prefix", "cert_file", "host", "key_file", "no_proxy", "proxy"),
+        *("refresh_api_key_hook", "ssl_ca_cert", "tls_server_name", "verify_ssl"),
     ):
         assert hasattr(configuration, name), name
 

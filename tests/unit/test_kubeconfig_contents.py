@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fake_api_server import FakeApiServer
 from kube_client import cluster
 
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.kube import KubeClient, transport
+from mesh_fixtures.kube import KubeClient, connections
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig import reference
 from mesh_fixtures.lab.kubeconfig.reference import (
@@ -123,6 +124,8 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, content: str | None, seen: 
         ("https://10.1.2.3:6443", {"https_proxy": "http://p:1", "no_proxy": "10.0.0.0/8"}, None),
         ("https://127.0.0.1:6443", {"https_proxy": "http://p:1"}, None),
         ("https://localhost:6443", {"https_proxy": "http://p:1"}, None),
+        ("https://api:6443", {"https_proxy": "u:p%2F@p:1"}, "http://u:p%2F@p:1"),
+        ("https://api:6443", {"https_proxy": "socks5h://u:p%2F@p:1"}, "socks5://u:p%2F@p:1"),
     ],
 )
 def test_the_environments_proxy_is_the_kubeconfigs(
@@ -144,6 +147,40 @@ def test_a_proxy_of_the_kubeconfig_itself_wins(
     monkeypatch.setenv("https_proxy", "http://p:1")
     file = written(tmp_path, "kube", config("a", cluster={"proxy-url": "http://mine:2"}))
     assert single(file)[0]["proxy-url"] == "http://mine:2"
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("proxy:3128", "without a scheme"),
+        ("me:secret@proxy:3128", "without a scheme"),
+        ("ftp://me:secret@proxy:3128", "the scheme ftp"),
+        ("socks4://proxy", "the scheme socks4"),
+        ("http://me:12/secret@proxy:3128", "reserved characters"),
+        ("http://me:secret/1@proxy:3128", "reserved characters"),
+        ("http://me:sec#secret@proxy:3128", "reserved characters"),
+        ("http://me:secret@proxy:port", "reserved characters"),
+        ("http://[proxy:3128", "without a host"),
+        ("http://:3128", "without a host"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_an_error_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, seen: str
+) -> None:
+    server = {"server": "https://api:6443"}
+    unusable(written(tmp_path, "kube", config("a", cluster=server | {"proxy-url": url})), seen)
+    if "://" in url:  # without, Go takes it for an HTTP proxy's in the environment
+        monkeypatch.setenv("https_proxy", url)
+        error = unusable(written(tmp_path, "kube", config("a", cluster=server)), seen)
+        assert "HTTPS_PROXY" in error.where
+
+
+def unusable(kubeconfig: Path, seen: str) -> MachineError:
+    with pytest.raises(MachineError, match=seen) as raised:
+        kubeconfig_of(Reference("mine", (kubeconfig,), ""))
+    assert "secret" not in "".join(traceback.format_exception(raised.value))
+    assert "percent-encoded" in raised.value.remedy
+    return raised.value
 
 
 def test_files_are_for_their_owner_alone_and_work(tmp_path: Path) -> None:
@@ -258,7 +295,7 @@ def test_a_token_is_read_again_when_it_is_replaced(
             kube.get(NAMESPACES, "", "x")
             token.write_text("second\n")
             kube.get(NAMESPACES, "", "x")
-            monkeypatch.setattr(transport, "TOKEN_SECONDS", 0.0)
+            monkeypatch.setattr(connections, "TOKEN_SECONDS", 0.0)
             kube.get(NAMESPACES, "", "x")
             token.unlink()
             kube.get(NAMESPACES, "", "x")

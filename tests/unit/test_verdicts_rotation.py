@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -80,10 +81,13 @@ def test_what_signs_is_trusted_by_all_in_each_stage_and_in_the_one_before() -> N
     for stage in stages:
         for cluster in GIVEN:
             secret = Secret(Meta("cacerts"), stage.files[cluster])
-            assert read_authority(SOURCE, secret).defects == ()
+            assert read_authority(SOURCE, secret, datetime.now(UTC)).defects == ()
     for earlier, later in pairwise(stages):
         one, other = (
-            {name: read_authority(SOURCE, Secret(Meta("cacerts"), each)) for name, each in those}
+            {
+                name: read_authority(SOURCE, Secret(Meta("cacerts"), each), datetime.now(UTC))
+                for name, each in those
+            }
             for those in (earlier.files.items(), later.files.items())
         )
         for verifying in (*one.values(), *other.values()):
@@ -106,7 +110,12 @@ def test_renewed_intermediates_keep_their_root_and_istiod() -> None:
     for cluster, given in GIVEN.items():
         assert RENEWED.files[cluster]["root-cert.pem"] == given["root-cert.pem"]
         assert RENEWED.issuing(cluster) != OWN.issuing(cluster)
-        assert read_authority(SOURCE, Secret(Meta("cacerts"), RENEWED.files[cluster])).defects == ()
+        assert (
+            read_authority(
+                SOURCE, Secret(Meta("cacerts"), RENEWED.files[cluster]), datetime.now(UTC)
+            ).defects
+            == ()
+        )
 
 
 # Requests ----------------------------------------------------------------------------------------
@@ -212,7 +221,7 @@ def holding(stage: Stage, cluster: str, roots: Stage | None = None) -> Identity:
     secret = Secret(
         Meta("cacerts"), {**stage.files[cluster], "root-cert.pem": known["root-cert.pem"]}
     )
-    material = read_authority(SOURCE, secret).material
+    material = read_authority(SOURCE, secret, datetime.now(UTC)).material
     return Identity(SOURCE, stage.issuing(cluster), ("spiffe://a",), material, ())
 
 

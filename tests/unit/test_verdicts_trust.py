@@ -14,7 +14,7 @@ from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, found, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, KubeClient
+from mesh_fixtures.kube import Clock, Container, KubeClient
 from mesh_fixtures.probe.certificates import Authority, describe
 from mesh_fixtures.probe.identities import Identity, TrustDomains
 from mesh_fixtures.probe.proxies import Answers, Proxy
@@ -195,6 +195,33 @@ def check_trust_2(
         trust_domains=lambda kube: (domains or {}).get(kube.name, named),
     )
     return checked(trust_2, mesh(FakeView(scenario)), probes)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "note"),
+    [
+        ((10_800.0, 10_801.0), "cluster1 by 3:00:00, cluster2 by 3:00:01"),
+        ((-90_000.0, -90_001.0), "cluster1 by 1 day, 1:00:00"),
+        ((10_800.0, 0.0), ""),
+        ((100.0, 100.0), ""),
+        ((None, 10_800.0), "cluster2 by 3:00:00"),
+        ((None, None), ""),
+    ],
+)
+def test_a_machine_with_another_time_than_all_clusters_is_noted(
+    ahead: tuple[float | None, float | None], note: str
+) -> None:
+    clocks = dict(zip(("cluster1", "cluster2"), ahead, strict=True))
+    probes = trust_2.Probes(
+        authority=lambda kube: None,
+        identities=lambda kube: Answers(((proxy(kube.name), GOOD),)),
+        trust_domains=lambda kube: None,
+        clock=lambda kube: None if (by := clocks[kube.name]) is None else Clock(by, 0.6),
+    )
+    outcome = checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes)
+    assert outcome.result == "met"
+    notes = "\n".join(outcome.notes)
+    assert note in notes if note else not notes
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ class FakeView:
             cluster.name: SimpleNamespace(
                 name=cluster.name,
                 sample_namespace="sample",
+                clock=None,
                 names=GUIDE_NAMES,
                 pod_of=self._pod_of(cluster.name),
                 list=lambda resource, namespace="", selector="": (),

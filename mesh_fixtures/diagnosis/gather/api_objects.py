@@ -107,6 +107,7 @@ def read(batch: Batch, view: MeshView) -> dict[str, ClusterFacts]:
                 name=name,
                 api_server=view.kube[name].cluster.api_server or "",
                 pool=", ".join(map(str, view.kube[name].cluster.pools)),
+                clock=view.kube[name].clock,
             ),
             **parts[name],
         )

@@ -252,6 +252,7 @@ def _of_proxy(
             below=roots_of(seen.material.path),
             roots=roots_of(seen.roots),
             lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
+            validity=(seen.leaf.not_before.timestamp(), seen.leaf.not_after.timestamp()),
         )
 
     yield "identity", shown.format("secret"), identified

@@ -5,12 +5,14 @@ While these fail, little is known about the mesh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Part
+from mesh_fixtures.kube import Clock
+from mesh_fixtures.kube.clock import BACKDATED_SECONDS, THIS, spoken
 from mesh_fixtures.patience import patient
 
 UNRESPONSIVE = Kind(
@@ -26,6 +28,11 @@ UNRESPONSIVE = Kind(
         "WORKLOAD-1",
         "NETWORK-1",
     ),
+)
+CLOCK = Kind(
+    "clock-differs",
+    Layer.UNDERLAY,
+    ("TRUST-2", "CONTROL-1", "CONTROL-2", "DISCOVERY-1", "WORKLOAD-1", "TRAFFIC-1"),
 )
 DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
 LOAD_BALANCER = Kind(
@@ -74,6 +81,51 @@ def unresponsive(case: Case) -> Iterator[Cause]:
             f"see whether it runs and is reached from here: kubectl --context={spec.name} get "
             "--raw=/readyz?verbose; look at its log, and at etcd's",
         )
+
+
+def clocks_apart(case: Case) -> Iterator[Cause]:
+    """Clusters whose time is further from that of most than certificates are backdated by, unless
+    all certificates are valid at the time of each cluster. Of two clusters, this machine's clock
+    says which is wrong.
+    """
+    known = {spec.name: facts.clock for spec, facts in case.everywhere if facts.clock is not None}
+    if len(known) < 2 or _are_valid_by(known.values(), case):
+        return
+    witnesses = [*known.values(), *([THIS] if len(known) == 2 else [])]
+    usual = sorted(witnesses, key=lambda clock: clock.ahead)[(len(witnesses) - 1) // 2]
+    apart = [n for n, clock in known.items() if clock.differs_from(usual, BACKDATED_SECONDS)]
+    others = ", ".join(name for name in known if name not in apart) or "this machine"
+    for name in apart:
+        ahead = known[name].ahead - usual.ahead
+        yield Cause(
+            CLOCK,
+            (name,),
+            f"the clock of {name} is {spoken(ahead)} {'ahead of' if ahead > 0 else 'behind'} that "
+            f"of {others}: a certificate that is valid by one need not be by the other",
+            tuple(
+                Evidence(
+                    f"{other} is {clock.ahead:+.0f} s from this machine's clock, give or take "
+                    f"{clock.doubt:.1f} s",
+                    f"kubectl --context={other} get --raw=/version -v=8",
+                )
+                for other, clock in known.items()
+            ),
+            f"let the nodes of {name} synchronize their clocks (timedatectl, chronyc tracking), "
+            "then restart istiod and the workloads there, for certificates of the right time",
+            certainty="likely",
+        )
+
+
+def _are_valid_by(clocks: Iterable[Clock], case: Case) -> bool:
+    """Whether every proxy is known to have a certificate that is valid by each of the clocks."""
+    moments = [case.facts.at + clock.ahead for clock in clocks]
+    proxies = [each for _, facts in case.clusters for each in facts.proxies or ()]
+    return bool(proxies) and all(
+        each.validity is not None
+        and each.validity[0] <= min(moments)
+        and max(moments) <= each.validity[1]
+        for each in proxies
+    )
 
 
 def failing(case: Case) -> Iterator[Cause]:
@@ -134,4 +186,4 @@ def _is_recent(part: Part, now: float) -> bool:
     return now - datetime.fromisoformat(part.restarted).timestamp() < patient(_RECENT_SECONDS)
 
 
-RULES = (unresponsive, failing)
+RULES = (unresponsive, clocks_apart, failing)

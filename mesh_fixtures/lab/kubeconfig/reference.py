@@ -152,7 +152,7 @@ def kubeconfig_of(reference: Reference) -> dict[str, Any]:
     if cluster is None:
         seen = f"no cluster {context.get('cluster')}"
         raise _unusable(reference, f"the cluster of the context {name}", seen)
-    return _config(reference.cluster, _through_proxy(cluster), user)
+    return _config(reference.cluster, _through_proxy(reference, cluster), user)
 
 
 def _read(text: str, folder: Path) -> Reference:
@@ -224,7 +224,7 @@ def _of_service_account(reference: Reference) -> dict[str, Any]:
         "server": f"https://{with_port(host, port)}",
         "certificate-authority": str(authority),
     }
-    return _config(reference.cluster, _through_proxy(cluster), {"tokenFile": str(token)})
+    return _config(reference.cluster, _through_proxy(reference, cluster), {"tokenFile": str(token)})
 
 
 def _no_service_account(reference: Reference, wanted: str, seen: str, remedy: str) -> MachineError:
@@ -232,21 +232,45 @@ def _no_service_account(reference: Reference, wanted: str, seen: str, remedy: st
     return MachineError(wanted=wanted, seen=seen, where=where, remedy=remedy)
 
 
-def _through_proxy(cluster: Json) -> Json:
-    """The cluster with the proxy that the environment names, as kubectl takes it from there."""
+def _through_proxy(reference: Reference, cluster: Json) -> Json:
+    """The cluster with the proxy that the environment names, as kubectl takes it from there.
+
+    Raises:
+        MachineError: the proxy that it is reached through cannot be used.
+    """
     # Importing it takes a moment, which runs that only read references are spared.
+    from mesh_fixtures.kube.forward_proxy import FORM, read_forward_proxy, url_of_environment
+
+    named, place = cluster.get("proxy-url"), "proxy-url"
+    if not named:
+        named, place = _proxy_of_environment(str(cluster.get("server", "")))
+        named = url_of_environment(named) if named else ""
+    if not named:
+        return cluster
+    try:
+        read_forward_proxy(str(named))
+    except ValueError as error:
+        raise MachineError(
+            wanted="a proxy with one of the schemes http, https and socks5",
+            seen=str(error),
+            where=f"{place}, for the API server of {reference.cluster}",
+            remedy=f"write it as {FORM}, reserved characters of USER and PASSWORD percent-encoded",
+        ) from None
+    return {**cluster, "proxy-url": named}
+
+
+def _proxy_of_environment(server: str) -> tuple[str, str]:
+    """What the environment names for an API server, and the variable; empty where nothing."""
     from kubernetes.client import rest
 
-    server = urlsplit(str(cluster.get("server", "")))
+    url = urlsplit(server)
     proxies = getproxies_environment()
-    proxy = proxies.get(server.scheme)
-    host = server.hostname or ""
+    proxy = proxies.get(url.scheme, "")
+    host = url.hostname or ""
     is_local = host == "localhost" or host.startswith("127.") or host == "::1"
-    if not proxy or cluster.get("proxy-url") or is_local:
-        return cluster
-    if rest.should_bypass_proxies(server.geturl(), proxies.get("no", "")):
-        return cluster
-    return {**cluster, "proxy-url": proxy}
+    if is_local or rest.should_bypass_proxies(url.geturl(), proxies.get("no", "")):
+        return "", ""
+    return proxy, f"{url.scheme.upper()}_PROXY"
 
 
 def _config(name: str, cluster: Json, user: Json) -> dict[str, Any]:
