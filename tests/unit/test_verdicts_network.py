@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -24,19 +25,22 @@ from mesh_fixtures.scenario import Scenario
 
 
 def check_network(
-    topology: str,
+    topology: str | Scenario,
     reach: Callable[[str, str], Reach],
     *,
     external: bool = False,
     used: Iterable[str] = (),
+    further: bool = False,
 ) -> Outcome:
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    view = FakeView(SCENARIOS[topology], external=external)
+    scenario = SCENARIOS[topology] if isinstance(topology, str) else topology
+    view = FakeView(scenario, external=external)
     for name, kube in view.kube.items():
-        kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
+        made = replace(pod("p", ip=name), further_ips=(f"{name}-6",) if further else ())
+        kube.pod_of = lambda namespace, selector, made=made: made
     probes = network_1.Probes(connection=connection, addresses=lambda kube: frozenset(used))
     return checked(network_1, mesh(view), probes)
 
@@ -82,6 +86,37 @@ def test_networks_of_an_existing_mesh_may_be_kept_apart_by_istiod_alone() -> Non
     assert "pods of cluster1 reach those of cluster2 past its gateways" in routed.notes[0]
     divided = check_network("multi-primary", within, external=True)
     assert "to be reachable for pods" in found(divided)
+
+
+@pytest.mark.parametrize("external", [True, False])
+def test_what_a_mesh_of_one_family_does_not_use_need_not_be_routed(external: bool) -> None:
+    """Kubernetes of both families, of which Istio uses the primary one."""
+
+    def reach(client: str, address: str) -> Reach:
+        return Reach.REFUSED if address.endswith("-6") else Reach.OPEN
+
+    outcome = check_network("multi-primary", reach, external=external, further=True)
+    assert (outcome.result, outcome.notes) == ("met", ())
+    assert "cluster1.to.cluster2.other_family" not in outcome.figures
+
+
+@pytest.mark.parametrize("closed", [frozenset({"cluster1"}), frozenset({"cluster1", "cluster2"})])
+def test_addresses_of_the_other_family_need_not_be_reached_in_an_existing_mesh(
+    closed: frozenset[str],
+) -> None:
+    """As proxies go over to the primary one."""
+
+    def reach(client: str, address: str) -> Reach:
+        server, _, other = address.partition("-")
+        return Reach.TIMED_OUT if other and server in closed else Reach.OPEN
+
+    topology = SCENARIOS["multi-primary"].model_copy(update={"ip_families": ("IPv4", "IPv6")})
+    outcome = check_network(topology, reach, external=True, further=True)
+    assert outcome.result == "met"
+    assert len(outcome.notes) == 2 * len(closed)
+    assert "pods of cluster1 do not reach those of cluster1 at cluster1-6" in outcome.notes[0]
+    ours = check_network(topology, reach, further=True)
+    assert ours.result == "inconclusive"
 
 
 def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
