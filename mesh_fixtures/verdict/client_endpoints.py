@@ -195,5 +195,5 @@ def _gateway_pods(view: MeshView, kube: KubeClient) -> list[Pod]:
     """Pods that pass services on to their network."""
     if not view.scenario.is_multi_network:
         return []
-    found = [each for each in gateways(kube) if each.network]
-    return [pod for gateway in found for pod in gateway.pods if pod.serving]
+    found = [each for each in gateways(kube) if each.passes_on]
+    return [pod for gateway in found for pod in gateway.serving]
