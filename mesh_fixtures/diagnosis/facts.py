@@ -150,6 +150,7 @@ class Pod:
             `view`, the networks whose endpoints it asks for; None without a proxy.
         redirections: what of its requests its proxy gets.
         host_network: whether it has its node's network, where nothing is redirected.
+        further_ips: those of the other family.
         restarts: of the container of its that was restarted most often.
         restarted: when that one last ended, RFC 3339; empty for never.
         ended: how it ended then.
@@ -172,6 +173,7 @@ class Pod:
     ended: str = ""
     image: str = ""
     answers_dns: bool = False
+    further_ips: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")

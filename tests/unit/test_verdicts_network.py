@@ -132,6 +132,8 @@ def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
 REMOTE = SCENARIOS["primary-remote-multi-network"]
 OPEN = {15443, 15012, 15017}
 KNOWN = (advertised("cluster1", "10.0.0.1"), advertised("cluster2", "10.0.0.2"))
+V6 = advertised("cluster2", "2001:db8::2")
+"""Of a gateway that has addresses of both families, where clients have one of IPv4 only."""
 
 
 def check_gateways(
@@ -142,6 +144,7 @@ def check_gateways(
     istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
     http_status: int = 0,
+    unreachable: str = "",
     has_samples: bool = True,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
@@ -151,7 +154,7 @@ def check_gateways(
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
             Connection(SOURCE, address, port, Reach.OPEN, 0, http_status, "")
-            if port in answering
+            if port in answering and address != unreachable
             else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
             for address, port in targets
         ]
@@ -184,6 +187,7 @@ def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
         {"istiod": at(("istiod.example", 15012))},
         {"scenario": SCENARIOS["primary-remote"], "known": ()},
         {"has_samples": False, "answering": ()},
+        {"known": (*KNOWN, V6), "unreachable": V6.address},
     ],
 )
 def test_gateways(sound: dict[str, Any]) -> None:
@@ -214,6 +218,10 @@ def test_gateways(sound: dict[str, Any]) -> None:
         (
             {"answering": OPEN - {15012}},
             "cluster2: expected port 15012 of 10.0.0.1, the way to istiod of cluster1, to be open",
+        ),
+        (
+            {"known": (KNOWN[0], V6), "unreachable": V6.address},
+            "cluster1: expected port 15443 of 2001:db8::2, the gateway of cluster2 into network2",
         ),
         ({"http_status": 404}, "the gateway of cluster2 into network2, to speak TLS, but saw"),
         ({"istiod": at()}, "cluster2: expected an address at which its proxies find istiod of cl"),

@@ -231,6 +231,10 @@ def test_each_of_several_gateways_has_figures() -> None:
     ]
 
 
+def test_gateways_are_tried_at_addresses_of_the_clients_families() -> None:
+    assert check_security_2({}, ("10.0.0.1", "2001:db8::1")).result == "met"
+
+
 def test_a_gateway_shows_no_admin_interface() -> None:
     finding = "cluster2: expected port 15000 of the gateway 10.0.0.1:15443 (network1 in cluster1) "
     assert holds_unless(finding, check_security_2({}, open_ports=(15000,)))

@@ -29,7 +29,7 @@ PODS = (Backend("cluster1", "v1", "pod-v1", "10.101.0.5"), Backend("cluster2", "
 
 
 def client_endpoints(*targets: tuple[str, int], pods: tuple[Backend, ...] = PODS) -> Any:
-    wanted = destinations(MULTI, "cluster1", pods, [advertised("cluster2", "172.18.1.100")])
+    wanted = destinations(MULTI, "cluster1", pods, [advertised("cluster2", "172.18.1.100")], {4})
     found = tuple(Endpoint(target, port, 1, True, "", "", 0) for target, port in targets)
     seen = ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, found), 1.5)
     return {"cluster1": seen}
