@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 IPAddress = IPv4Address | IPv6Address
@@ -49,3 +50,27 @@ def parsed(text: str) -> IPAddress | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def families(addresses: Iterable[str]) -> frozenset[int]:
+    """The versions of IP that addresses are of; host names are of none."""
+    return frozenset(filter(None, map(_family, addresses)))
+
+
+def is_of(address: str, wanted: Collection[int]) -> bool:
+    """Whether an address is of one of some versions of IP; true where it is a host name, or where
+    no version is wanted.
+    """
+    family = _family(address)
+    return not (family and wanted) or family in wanted
+
+
+def _family(address: str) -> int:
+    """The version of IP, that of IPv4 also for an address that IPv6 maps (RFC 4291, 2.5.5.2); 0 for
+    a host name.
+    """
+    found = parsed(address)
+    if found is None:
+        return 0
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return found.version if mapped is None else mapped.version

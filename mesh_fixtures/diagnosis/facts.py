@@ -32,7 +32,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     WaitingProxy,
 )
 from mesh_fixtures.install.gateway_api import NAME_LABEL
-from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
+from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube.admission import WebhookConfiguration
 from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.kube.objects import (
@@ -42,10 +42,10 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
-from mesh_fixtures.probe.gateways import is_for_ambient
+from mesh_fixtures.probe.gateways import gateway_port, is_for_ambient
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
-from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
+from mesh_fixtures.scenario import ISTIOD_PORTS
 
 __all__ = [
     "AUTO_PASSTHROUGH",
@@ -151,6 +151,7 @@ class Pod:
             `view`, the networks whose endpoints it asks for; None without a proxy.
         redirections: what of its requests its proxy gets.
         host_network: whether it has its node's network, where nothing is redirected.
+        further_ips: those of the other family.
         restarts: of the container of its that was restarted most often.
         restarted: when that one last ended, RFC 3339; empty for never.
         ended: how it ended then.
@@ -173,6 +174,7 @@ class Pod:
     ended: str = ""
     image: str = ""
     answers_dns: bool = False
+    further_ips: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")
@@ -286,8 +288,7 @@ class Service:
     @property
     def gateway_port(self) -> int:
         """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
-        number = self.labels.get(GATEWAY_PORT_LABEL, "")
-        return int(number) if number.isdecimal() else SERVICES_PORT
+        return gateway_port(self.labels)
 
     def selects(self, namespace: str, labels: Labels) -> bool:
         """Whether it sends to pods of a namespace with these labels."""
@@ -317,6 +318,10 @@ class WarningEvent:
 
     def __str__(self) -> str:
         return f"{self.about} {self.reason}: {self.message}"
+
+
+def _leads_to_istiod(service: Service) -> bool:
+    return any(each.number in ISTIOD_PORTS for each in service.ports)
 
 
 @dataclass(frozen=True)
@@ -401,16 +406,23 @@ class ClusterFacts:
     def gateway_services(self) -> tuple[Service, ...]:
         """Services that are gateways of a network by their label, that a Gateway passes services on
         by, of whichever API, or that lead to istiod from outside.
+
+        Without their port, those with the label count only where no other one has it: istiod takes
+        none of them for a gateway.
         """
+        services = self.services or ()
+        labelled = [each for each in services if each.network and not each.is_for_ambient]
+        passing = [each for each in labelled if each.port(each.gateway_port)] or labelled
         return tuple(
             each
-            for each in self.services or ()
-            if (each.network and not each.is_for_ambient)
+            for each in services
+            if each in passing
+            or (each in labelled and _leads_to_istiod(each))
             or (not each.network and each.is_external and self._leads_inside(each))
         )
 
     def _leads_inside(self, service: Service) -> bool:
-        if any(each.number in ISTIOD_PORTS for each in service.ports):
+        if _leads_to_istiod(service):
             return True
         if service.deployed_for and service.port(service.gateway_port):
             return True

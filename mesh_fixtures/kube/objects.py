@@ -132,6 +132,11 @@ class Pod:
         return self.meta.name
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of all families, the primary one first; none while it has none."""
+        return tuple(each for each in (self.ip, *self.further_ips) if each)
+
+    @property
     def serving(self) -> bool:
         """Running, ready and not going away."""
         return self.phase == "Running" and self.ready and not self.terminating

@@ -33,6 +33,8 @@ _HEALTHY: Final = "HEALTHY"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MOST_REQUESTS: Final = "max_requests_per_connection"
 _BY_HASH: Final = ("RING_HASH", "MAGLEV")
+_WARMING: Final = ("least_request_lb_config", "round_robin_lb_config")
+"""What may have servers warmed up, by the policy."""
 _ALL: Final = {"value": 100}
 """Percent of requests; a message of 0 has no value (protobuf: JSON mapping)."""
 _PROXY_PROTOCOL: Final = "envoy.filters.listener.proxy_protocol"
@@ -109,20 +111,25 @@ class Balancing:
         by_locality: localities have weights, and those without any are left out, or the client's
             own zone comes first (Istio: Locality Load Balancing, Locality weighted distribution;
             zoneAwareLbSetting).
+        by_age: servers that are new get fewer requests for a while (Istio: DestinationRule,
+            warmup, warmupDurationSecs).
     """
 
     by_hash: bool = False
     by_locality: bool = False
+    by_age: bool = False
 
     @property
     def is_plain(self) -> bool:
         """Whether endpoints are chosen by their own weights."""
-        return not (self.by_hash or self.by_locality)
+        return not (self.by_hash or self.by_locality or self.by_age)
 
     def __str__(self) -> str:
         if self.by_hash:
             return "clients keep to servers that a hash chooses"
-        return "clients choose servers by weights of localities" if self.by_locality else ""
+        if self.by_locality:
+            return "clients choose servers by weights of localities"
+        return "clients warm new servers up by fewer requests" if self.by_age else ""
 
 
 PLAIN: Final = Balancing()
@@ -233,7 +240,7 @@ def balancing(kube: KubeClient, pod: Pod, cluster: str) -> Balancing:
     """How a pod's proxy chooses among the endpoints of an Envoy cluster; as usual where it has none
     of that name.
 
-    Source: Envoy, Cluster (`lb_policy`, `common_lb_config`).
+    Source: Envoy, Cluster (`lb_policy`, `common_lb_config`, `slow_start_config`).
 
     Raises:
         ProbeError: the proxy did not answer, or not as Envoy does.
@@ -246,9 +253,11 @@ def balancing(kube: KubeClient, pod: Pod, cluster: str) -> Balancing:
             by_hash=found.get("lb_policy") in _BY_HASH,
             by_locality="locality_weighted_lb_config" in common
             or (zones is not None and zones.get("routing_enabled", _ALL).get("value", 0) > 0),
+            by_age=any("slow_start_config" in found.get(each, {}) for each in _WARMING),
         )
 
-    return _configured(kube, pod, cluster, ("lb_policy", "common_lb_config"), read) or PLAIN
+    fields = ("lb_policy", "common_lb_config", *_WARMING)
+    return _configured(kube, pod, cluster, fields, read) or PLAIN
 
 
 def _configured(

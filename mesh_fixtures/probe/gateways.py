@@ -16,13 +16,15 @@ from typing import Any, Final
 
 from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.contract import MeshNames
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import debug, istiods
 from mesh_fixtures.probe.workloads import injection_of
+from mesh_fixtures.probe.xds import ROUTER
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 NETWORKS_PATH: Final = "/debug/networkz"
@@ -75,6 +77,24 @@ class Gateway:
         return self.service.meta.labels.get(NETWORK_LABEL, "")
 
     @property
+    def passes_on(self) -> bool:
+        """Whether istiod takes it for a gateway of a network for sidecars: by its label, and by the
+        port, without which it only warns.
+        """
+        port = gateway_port(self.service.meta.labels)
+        return bool(self.network) and any(each.number == port for each in self.service.ports)
+
+    @property
+    def proxied(self) -> tuple[Pod, ...]:
+        """Its pods that have a proxy of the mesh; others may pass on to such ones."""
+        return tuple(pod for pod in self.pods if pod.container(PROXY) is not None)
+
+    @property
+    def serving(self) -> tuple[Pod, ...]:
+        """Those of `proxied` that are ready."""
+        return tuple(pod for pod in self.proxied if pod.serving)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """External addresses or host names; empty while pending."""
         return self.service.external
@@ -124,6 +144,31 @@ def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway
     )
 
 
+def routers(kube: KubeClient) -> tuple[Pod, ...]:
+    """Ready pods of gateways' proxies in a cluster, whatever leads to them; none where pods of all
+    namespaces may not be listed. Without those of another control plane.
+
+    Source: Istio, pilot-agent proxy (the kind of the proxy is its argument).
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    try:
+        pods = kube.list(PODS)
+    except NotPermitted:
+        return ()
+    return tuple(
+        pod
+        for pod in pods
+        if pod.serving and _is_router(pod) and not is_of_another(pod, kube.names)
+    )
+
+
+def _is_router(pod: Pod) -> bool:
+    proxy = pod.container(PROXY)
+    return proxy is not None and ROUTER in proxy.arguments
+
+
 def is_of_another(pod: Pod, names: MeshNames) -> bool:
     """Whether a pod's proxy is told to find istiod in another namespace than the mesh's."""
     injection = injection_of(pod)
@@ -148,8 +193,15 @@ def is_for_ambient(labels: Mapping[str, str], ports: Collection[int]) -> bool:
     Args:
         labels: of its Service.
     """
-    of_sidecars = labels.get(GATEWAY_PORT_LABEL, str(SERVICES_PORT))
-    return HBONE_PORT in ports and of_sidecars not in {str(each) for each in ports}
+    return HBONE_PORT in ports and gateway_port(labels) not in ports
+
+
+def gateway_port(labels: Mapping[str, str]) -> int:
+    """The port at which istiod takes a Service with a network's label for a gateway of sidecars
+    (Istio: Resource Labels).
+    """
+    number = labels.get(GATEWAY_PORT_LABEL, "")
+    return int(number) if number.isdecimal() else SERVICES_PORT
 
 
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:

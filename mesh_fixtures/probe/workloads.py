@@ -146,7 +146,7 @@ def pod_addresses(kube: KubeClient) -> frozenset[str]:
         pods = kube.list(PODS)
     except NotPermitted:
         pods = kube.list(PODS, kube.sample_namespace)
-    return frozenset(address for pod in pods for address in (pod.ip, *pod.further_ips))
+    return frozenset(address for pod in pods for address in pod.addresses)
 
 
 def control_plane(kube: KubeClient) -> ControlPlane:

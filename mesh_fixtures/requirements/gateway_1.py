@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.addresses import parsed
+from mesh_fixtures.addresses import families, parsed
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways
@@ -24,7 +24,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, Scenario
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.expectations import gateways_for
+from mesh_fixtures.verdict.expectations import gateways_for, within_reach
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 SETTLING_SECONDS: Final = 20.0
@@ -164,7 +164,9 @@ def _reached(
 ) -> Iterator[Finding]:
     """What a cluster's pods must reach in other clusters and do not, past the mesh."""
     ways: dict[Target, _Way] = {}
-    for gateway in gateways_for(scenario, kube.name, known):
+    client = kube.pod_of(kube.sample_namespace, PLAIN)
+    leading = gateways_for(scenario, kube.name, known)
+    for gateway in within_reach(leading, families(client.addresses)):
         of = f" of {gateway.cluster}" if gateway.cluster else ""
         there = (gateway.cluster,) if gateway.cluster else ()
         purpose = f"the gateway{of} into {gateway.network}"
@@ -177,7 +179,6 @@ def _reached(
                 ways.setdefault(
                     (address, port), _Way(f"the way to istiod of {primary}", (primary,))
                 )
-    client = kube.pod_of(kube.sample_namespace, PLAIN)
     seen = probes.connections(kube, client, sorted(ways), seconds=patient(CONNECT_SECONDS))
     for each in seen:
         way = ways[each.address, each.port]

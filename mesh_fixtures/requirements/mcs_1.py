@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
+from mesh_fixtures.addresses import families
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import MCS_DISCOVERY, MCS_HOST
 from mesh_fixtures.kube import KubeClient
@@ -114,14 +115,23 @@ class ExportedName:
 
 @dataclass(frozen=True)
 class Targets:
-    """Where the requests of a client go, by the cluster that they lead to."""
+    """Where the requests of a client go, as `address:port` by the cluster that they lead to.
 
+    Attributes:
+        needed: what a client must have.
+        by_cluster: all that it may have.
+    """
+
+    needed: Mapping[str, frozenset[str]]
     by_cluster: Mapping[str, frozenset[str]]
 
     def of(self, clusters: Collection[str]) -> frozenset[str]:
-        """`address:port` of what leads to clusters."""
-        found = (self.by_cluster.get(each, frozenset()) for each in clusters)
-        return frozenset(target for each in found for target in each)
+        """All that leads to clusters."""
+        return _joined(self.by_cluster, clusters)
+
+    def needed_of(self, clusters: Collection[str]) -> frozenset[str]:
+        """What a client must have that leads to clusters."""
+        return _joined(self.needed, clusters)
 
     def named(self, targets: Collection[str]) -> str:
         """Targets with the clusters that they lead to."""
@@ -130,6 +140,10 @@ class Targets:
     def _cluster(self, target: str) -> str:
         found = [name for name, targets in self.by_cluster.items() if target in targets]
         return " or ".join(found) or "no cluster of the mesh"
+
+
+def _joined(targets: Mapping[str, frozenset[str]], clusters: Collection[str]) -> frozenset[str]:
+    return frozenset().union(*(targets.get(each, frozenset()) for each in clusters))
 
 
 @dataclass(frozen=True)
@@ -190,7 +204,7 @@ def misdirected(
         held: by its proxy, of that name.
     """
     present = {each.target for each in held.endpoints}
-    missing = targets.of(name.must) - present
+    missing = targets.needed_of(name.must) - present
     if missing or not held.known:
         away = [each for each in sorted(name.must) if targets.of((each,)) & missing]
         yield Finding(
@@ -437,17 +451,23 @@ def _targets(
     advertised: Mapping[str, Sequence[NetworkGateway]],
 ) -> Targets:
     ways = gateways_for(mesh.scenario, client, advertised)
+    kube = mesh.view.kube[client]
+    own = families(kube.pod_of(kube.sample_namespace, SLEEP).addresses)
+    found = {
+        cluster: destinations(
+            mesh.scenario, client, [pod for pod in pods if pod.cluster == cluster], ways, own
+        )
+        for cluster in mesh.view.data_planes
+    }
     return Targets(
         {
-            cluster: frozenset(
-                target
-                for each in destinations(
-                    mesh.scenario, client, [pod for pod in pods if pod.cluster == cluster], ways
-                )
-                for target in each.targets
-            )
-            for cluster in mesh.view.data_planes
-        }
+            cluster: frozenset(target for each in those for target in each.targets)
+            for cluster, those in found.items()
+        },
+        {
+            cluster: frozenset(target for each in those for target in each.all_targets)
+            for cluster, those in found.items()
+        },
     )
 
 

@@ -14,7 +14,7 @@ from mesh_fixtures.probe.network import Connection, connection
 from mesh_fixtures.probe.workloads import HELLOWORLD, PLAIN, pod_addresses
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.scenario import STATUS_PORT
+from mesh_fixtures.scenario import STATUS_PORT, Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 REACHABLE_SECONDS: Final = 5.0
@@ -45,7 +45,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Tries:
-    """Attempts of each cluster's plain client on them."""
+    """Attempts of each cluster's plain client on the addresses that the mesh uses."""
 
     probes: Probes
 
@@ -67,14 +67,23 @@ class Tries:
             (client, server, address)
             for client in names
             for server in names
-            for address in (servers[server].ip, *servers[server].further_ips)
+            for address in _tried(servers[server], mesh.scenario)
         ]
         return Tried(servers, parallel_map(tried, ways))
+
+
+def _tried(pod: Pod, scenario: Scenario) -> tuple[str, ...]:
+    """The addresses at which the mesh reaches a pod: where it is of one family, Kubernetes may be
+    of both, and istiod tells clients of the primary one only (source: Istio, Dual Stack).
+    """
+    return pod.addresses if scenario.is_dual_stack else (pod.ip,)
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     """Judge the underlay. Networks of an existing mesh may be kept apart by istiod alone, which
     works; those of a lab must be apart, or else nothing shows that requests need the gateways.
+    Pods of an existing mesh may be out of reach at addresses of their other family: proxies go over
+    to the primary one.
     """
     view, same_network = mesh.view, mesh.scenario.same_network
     tried = mesh.once(Tries(probes))
@@ -84,7 +93,14 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         for (client, server, address), seen in found.items()
     }
     findings, notes = [], []
-    for (client, server, _), seen in found.items():
+    for (client, server, address), seen in found.items():
+        near = same_network(client, server)
+        if near and not seen.is_open and view.lab.external and address != servers[server].ip:
+            notes.append(
+                f"pods of {client} do not reach those of {server} at {address}, of their other "
+                f"family: {seen}"
+            )
+            continue
         if client == server and not seen.is_open:
             trouble = ProbeError(
                 wanted=f"{servers[server].meta} to be reachable within its own cluster",
@@ -92,7 +108,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                 where=server,
             )
             return Outcome.inconclusive(trouble, figures)
-        if same_network(client, server) != seen.is_open:
+        if near != seen.is_open:
             if seen.is_open and seen.address in _used_by(mesh, client, probes):
                 notes.append(
                     f"{seen.address}, an address of HelloWorld in {server}, is one of a pod on "
@@ -106,7 +122,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
                     "they are on different networks"
                 )
                 continue
-            can = "reachable" if same_network(client, server) else "out of reach"
+            can = "reachable" if near else "out of reach"
             expected = f"pod {servers[server].meta} of {server} to be {can} for pods"
             about = Subject((server,), addresses=(seen.address,))
             findings.append(Finding(client, expected, f"{seen} {seen.message}", seen.source, about))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.addresses import with_port
+from mesh_fixtures.addresses import families, with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.parallel import parallel_map
@@ -21,7 +21,7 @@ from mesh_fixtures.probe.workloads import PLAIN, SLEEP
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.verdict.client_endpoints import passing_on
-from mesh_fixtures.verdict.expectations import gateways_for
+from mesh_fixtures.verdict.expectations import gateways_for, within_reach
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import hello
 
@@ -78,8 +78,14 @@ class Ways:
     def __call__(self, mesh: ObservedMesh) -> Mapping[str, Sequence[NetworkGateway]]:
         view, scenario = mesh.view, mesh.scenario
         known = view.each(self.probes.advertised, [each.name for each in scenario.primaries])
-        clusters = [each.name for each in scenario.data_planes]
-        return {name: gateways_for(scenario, name, known) for name in clusters}
+
+        def ways(kube: KubeClient) -> Sequence[NetworkGateway]:
+            client = kube.pod_of(kube.sample_namespace, PLAIN)
+            return within_reach(
+                gateways_for(scenario, kube.name, known), families(client.addresses)
+            )
+
+        return view.each(ways, [each.name for each in scenario.data_planes])
 
 
 @dataclass(frozen=True)

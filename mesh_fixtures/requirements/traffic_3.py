@@ -3,6 +3,10 @@
 Gateways count connections, not requests, and proxies reuse connections. So requests are sent here
 to a separate service of HelloWorld, whose connections serve one request each: every connection that
 a gateway counts is then a request, and one of these.
+
+Pods that count are found by the Services whose addresses istiods advertise. Where an address is of
+no Service, as with address translation, a tunnel or a load balancer in front, they are those that
+can pass HelloWorld on.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.addresses import with_port
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.envoy import Endpoints, endpoints, helloworld, requests_per_connection
-from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways
+from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways, routers
 from mesh_fixtures.probe.traffic import TrafficSample, helloworld_url, requests
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
@@ -74,11 +79,35 @@ class Passed:
 
 
 @dataclass(frozen=True)
+class Passing:
+    """Who passes requests on.
+
+    Attributes:
+        pods: ready ones of gateways, by cluster.
+        unknown: networks that are reached by addresses of no Service, and of which no pod is known
+            that passes anything on; with these addresses.
+    """
+
+    pods: Mapping[str, tuple[Pod, ...]]
+    unknown: Mapping[str, tuple[str, ...]]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(
+            f"{network} is reached by {', '.join(targets)}, of no Service of its clusters, and no "
+            "pod of theirs is known to pass HelloWorld on: what its gateways passed on was not "
+            "counted"
+            for network, targets in self.unknown.items()
+        )
+
+
+@dataclass(frozen=True)
 class Probes:
     """How the mesh is observed."""
 
     advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
     gateways: Callable[[KubeClient, Collection[str]], tuple[Gateway, ...]] = gateways
+    routers: Callable[[KubeClient], tuple[Pod, ...]] = routers
     fresh_connections: Callable[[MeshView], AbstractContextManager[None]] = fresh_connections
     requests_per_connection: Callable[[KubeClient, Pod, str], int | None] = requests_per_connection
     client_endpoints: Callable[[MeshView, float, str], Mapping[str, ClientEndpoints]] = (
@@ -99,46 +128,90 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     )
     if missing is not None and not _prefers(mesh):
         return Outcome.inconclusive(missing)
-    pods = _gateway_pods(view, probes)
+    passing = _passing(view, probes)
+    pods = passing.pods
     with probes.fresh_connections(view):
         _await_service(probes, view, pods)
         before = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
         sent = _send(probes, view, network_of)
         after = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
-    passed = {cluster: after[cluster].since(before[cluster]) for cluster in after}
+    passed = {
+        cluster: after[cluster].since(before[cluster])
+        for cluster in after
+        if scenario.cluster(cluster).network not in passing.unknown
+    }
     findings = [
         finding
         for network in scenario.mesh_networks
+        if network.name not in passing.unknown
         for finding in _judged(scenario, network.name, passed, sent)
     ]
     figures = _figures(scenario, passed, sent)
     missing = None if findings else _missing(sent)
     if missing is not None:
         return Outcome.inconclusive(missing, figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, () if findings else passing.notes)
 
 
-def _gateway_pods(view: MeshView, probes: Probes) -> Mapping[str, tuple[Pod, ...]]:
-    """Ready pods of gateways, by cluster: those that a label makes one, and those that istiods
-    advertise for another reason, such as the mesh configuration's `meshNetworks`.
+def _passing(view: MeshView, probes: Probes) -> Passing:
+    """Pods of gateways: of those that a label makes one, and of those that istiods advertise for
+    another reason, such as the mesh configuration's `meshNetworks`.
     """
-    primaries = [each.name for each in view.scenario.primaries]
-    known = view.each(probes.advertised, primaries).values()
-    addresses = {each.address for those in known for each in those}
-    found = view.each(lambda kube: probes.gateways(kube, addresses))
-    return {cluster: _serving(those, addresses) for cluster, those in found.items()}
-
-
-def _serving(found: Iterable[Gateway], addresses: Collection[str]) -> tuple[Pod, ...]:
-    """Each pod once, however many Services it is behind."""
-    pods = {
-        (pod.meta.namespace, pod.name): pod
-        for gateway in found
-        if gateway.network or not {*gateway.addresses}.isdisjoint(addresses)
-        for pod in gateway.pods
-        if pod.serving
+    scenario = view.scenario
+    known = view.each(probes.advertised, [each.name for each in scenario.primaries]).values()
+    ways = {each.target: each for those in known for each in those}
+    addresses = {each.address for each in ways.values()}
+    services = view.each(lambda kube: probes.gateways(kube, addresses))
+    serving = {
+        cluster: [each for each in those if each.passes_on or not _targets(each).isdisjoint(ways)]
+        for cluster, those in services.items()
     }
-    return tuple(pods.values())
+    own = frozenset().union(
+        *(_targets(each) for those in serving.values() for each in those if each.proxied)
+    )
+    fronts: dict[str, tuple[str, ...]] = {}
+    for target in sorted(ways.keys() - own):
+        network = ways[target].network
+        fronts[network] = (*fronts.get(network, ()), target)
+    behind = view.each(
+        lambda kube: _able(probes, kube),
+        [each.name for each in scenario.data_planes if each.network in fronts],
+    )
+    pods = {
+        cluster: _once((*(pod for each in those for pod in each.serving), *behind.get(cluster, ())))
+        for cluster, those in serving.items()
+    }
+    counted = {scenario.cluster(cluster).network for cluster, those in pods.items() if those}
+    uncounted = {each.name for each in scenario.mesh_networks} - counted
+    return Passing(
+        pods, {network: fronts[network] for network in sorted(uncounted & fronts.keys())}
+    )
+
+
+def _targets(gateway: Gateway) -> frozenset[str]:
+    """Where a Service is reached from outside, as `address:port`."""
+    return frozenset(
+        with_port(address, each.number)
+        for address in gateway.addresses
+        for each in gateway.service.ports
+    )
+
+
+def _able(probes: Probes, kube: KubeClient) -> tuple[Pod, ...]:
+    """Pods of a cluster that can pass HelloWorld on, as far as they may be asked."""
+
+    def is_able(pod: Pod) -> bool:
+        try:
+            return probes.requests_per_connection(kube, pod, passing_on(kube)) is not None
+        except NotPermitted:
+            return False
+
+    return tuple(pod for pod in probes.routers(kube) if is_able(pod))
+
+
+def _once(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    """Each pod once, however many Services it is behind."""
+    return tuple({(pod.meta.namespace, pod.name): pod for pod in pods}.values())
 
 
 def _prefers(mesh: ObservedMesh) -> bool:

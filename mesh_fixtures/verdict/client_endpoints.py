@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Final
 
-from mesh_fixtures.addresses import with_port
+from mesh_fixtures.addresses import families, with_port
 from mesh_fixtures.kube import KubeClient, Pod
 from mesh_fixtures.probe.envoy import (
     PLAIN,
@@ -114,11 +114,12 @@ class _Mesh:
             if self._view.scenario.same_network(pod.cluster, cluster)
         )
 
-    def wanted(self, client: str) -> tuple[Destination, ...]:
+    def wanted(self, client: str, addresses: Collection[str]) -> tuple[Destination, ...]:
+        """What a client in a cluster must know that has these addresses of its own."""
         self._refresh()
         scenario = self._view.scenario
         ways = gateways_for(scenario, client, self._advertised)
-        return destinations(scenario, client, self._pods, ways)
+        return destinations(scenario, client, self._pods, ways, families(addresses))
 
     def _refresh(self) -> None:
         view = self._view
@@ -158,7 +159,8 @@ def client_endpoints(
         sleep = clients[kube.name] if clients else kube.pod_of(kube.sample_namespace, SLEEP)
         name = helloworld(kube, service)
         held, chosen = endpoints(kube, sleep, name), balancing(kube, sleep, name)
-        return ClientEndpoints(kube.name, mesh.wanted(kube.name), held, balancing=chosen)
+        wanted = mesh.wanted(kube.name, sleep.addresses)
+        return ClientEndpoints(kube.name, wanted, held, balancing=chosen)
 
     def is_passed_on(kube: KubeClient, gateway: Pod) -> bool:
         """Whether a gateway's proxy knows every pod of its network."""
@@ -195,5 +197,5 @@ def _gateway_pods(view: MeshView, kube: KubeClient) -> list[Pod]:
     """Pods that pass services on to their network."""
     if not view.scenario.is_multi_network:
         return []
-    found = [each for each in gateways(kube) if each.network]
-    return [pod for gateway in found for pod in gateway.pods if pod.serving]
+    found = [each for each in gateways(kube) if each.passes_on]
+    return [pod for gateway in found for pod in gateway.serving]

@@ -5,13 +5,13 @@ from a machine that is slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from statistics import median
 from typing import Final
 
-from mesh_fixtures.addresses import with_port
+from mesh_fixtures.addresses import is_of, with_port
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.gateways import NetworkGateway
 from mesh_fixtures.probe.traffic import Answer
@@ -46,6 +46,8 @@ class Destination:
         instances: pods that answer.
         targets: `address:port` of the endpoints that lead there; empty when there is no gateway.
         cross_network: whether it is on another network than the client.
+        further: those that lead there, too, and that not every istiod sends: addresses of a family
+            that the client has none of.
     """
 
     name: str
@@ -53,6 +55,11 @@ class Destination:
     instances: frozenset[str]
     targets: frozenset[str]
     cross_network: bool = False
+    further: frozenset[str] = frozenset()
+
+    @property
+    def all_targets(self) -> frozenset[str]:
+        return self.targets | self.further
 
 
 @dataclass(frozen=True)
@@ -125,11 +132,49 @@ def gateways_for(
     )
 
 
+def within_reach(
+    gateways: Sequence[NetworkGateway], families: Collection[int]
+) -> tuple[NetworkGateway, ...]:
+    """Those that a client needs: all but those of a family that it has no address of, where others
+    lead to the same pods.
+
+    Args:
+        gateways: of other networks, as `gateways_for`.
+        families: versions of IP of the client's own addresses.
+    """
+    return tuple(
+        gateway
+        for gateway in gateways
+        if gateway
+        in _of_families(
+            [
+                each
+                for each in gateways
+                if each.network == gateway.network and gateway.cluster in ("", each.cluster)
+            ],
+            families,
+        )
+    )
+
+
+def _of_families(
+    chosen: Sequence[NetworkGateway], families: Collection[int]
+) -> Sequence[NetworkGateway]:
+    """Of the gateways that lead to a pod, those of a client's families; all, where there is none:
+    the client gets none then, and what it lacks is to be named.
+
+    Older istiods send all (source: Istio, `pilot/pkg/xds/endpoints/ep_filters.go`,
+    filterGatewaysByIPFamily).
+    """
+    return [each for each in chosen if is_of(each.address, families)] or chosen
+
+
 def destinations(
     scenario: Scenario,
     client: str,
     pods: Sequence[Backend],
     gateways: Sequence[NetworkGateway],
+    families: Collection[int],
 ) -> tuple[Destination, ...]:
     """Where the requests of a client in a cluster go, in the scenario's order.
 
@@ -139,6 +184,7 @@ def destinations(
     Args:
         client: name of the client's cluster.
         gateways: of other networks, as `gateways_for`.
+        families: versions of IP of the client's own addresses.
     """
     found: list[Destination] = []
     for network in [each.name for each in scenario.mesh_networks]:
@@ -147,13 +193,16 @@ def destinations(
             found += _direct(here)
         elif here:
             versions = frozenset(pod.version for pod in here)
+            chosen = [_chosen(network, pod.cluster, gateways) for pod in here]
+            needed = _targets(_of_families(those, families) for those in chosen)
             found.append(
                 Destination(
                     name=f"{'+'.join(sorted(versions))} ({network})",
                     versions=versions,
                     instances=frozenset(pod.pod for pod in here),
-                    targets=_through(network, here, gateways),
+                    targets=needed,
                     cross_network=True,
+                    further=_targets(chosen) - needed,
                 )
             )
     return tuple(found)
@@ -174,26 +223,30 @@ def _direct(pods: Iterable[Backend]) -> list[Destination]:
     ]
 
 
-def _through(
-    network: str, pods: Iterable[Backend], gateways: Sequence[NetworkGateway]
-) -> frozenset[str]:
+def _chosen(
+    network: str, cluster: str, gateways: Sequence[NetworkGateway]
+) -> Sequence[NetworkGateway]:
+    """The gateways that lead to a cluster on another network."""
     of_network = [each for each in gateways if each.network == network]
-    return frozenset(
-        each.target
-        for pod in pods
-        for each in [one for one in of_network if one.cluster == pod.cluster] or of_network
-    )
+    return [each for each in of_network if each.cluster == cluster] or of_network
+
+
+def _targets(chosen: Iterable[Iterable[NetworkGateway]]) -> frozenset[str]:
+    return frozenset(each.target for those in chosen for each in those)
 
 
 def judge_endpoints(wanted: Sequence[Destination], seen: Endpoints) -> EndpointsVerdict:
     """Compare a client's endpoints with the destinations that they must lead to, and only to."""
     targets = {target for each in wanted for target in each.targets}
+    further = {target for each in wanted for target in each.further} - targets
     present = {each.target for each in seen.endpoints}
     nowhere = [f"a gateway for {each.name}" for each in wanted if not each.targets]
     return EndpointsVerdict(
         missing=(*sorted(targets - present), *nowhere),
-        unexpected=tuple(sorted(present - targets)),
-        unhealthy=tuple(each for each in seen.endpoints if not each.healthy),
+        unexpected=tuple(sorted(present - targets - further)),
+        unhealthy=tuple(
+            each for each in seen.endpoints if not (each.healthy or each.target in further)
+        ),
     )
 
 
@@ -207,7 +260,7 @@ def held_in_reserve(wanted: Sequence[Destination], seen: Endpoints) -> frozenset
     return frozenset(
         version
         for each in wanted
-        if each.targets and each.targets <= healthy and not each.targets & used
+        if each.targets and each.targets <= healthy and not each.all_targets & used
         for version in each.versions
     )
 
@@ -223,7 +276,7 @@ def expected_shares(wanted: Sequence[Destination], seen: Endpoints) -> Mapping[s
         Shares that add up to 1; empty when there is no endpoint to use.
     """
     weights: dict[str, int] = {each.name: 0 for each in wanted}
-    by_target = {target: each.name for each in wanted for target in each.targets}
+    by_target = {target: each.name for each in wanted for target in each.all_targets}
     for endpoint in seen.in_use:
         name = by_target.get(endpoint.target, f"unexpected {endpoint.target}")
         weights[name] = weights.get(name, 0) + endpoint.weight

@@ -6,7 +6,7 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Final
@@ -163,6 +163,24 @@ def table(rule: str) -> str:
     """A table of nftables by which a rule looks at every packet that is passed on."""
     hook = "type filter hook forward priority filter; policy accept;"
     return f"table ip fault {{\nchain passed_on {{\n{hook}\n{rule}\n}}\n}}"
+
+
+@contextmanager
+def translated(target: Target, addresses: Mapping[str, str]) -> Iterator[None]:
+    """The router translates destinations, as in front of networks whose own addresses others do not
+    know.
+
+    Args:
+        addresses: by those that stand for them.
+    """
+    pairs = ", ".join(f"{front} : {address}" for front, address in addresses.items())
+    hook = "type nat hook prerouting priority dstnat; policy accept;"
+    to = f"dnat to ip daddr map {{ {pairs} }}"
+    try:
+        _nft(target, f"table ip front {{\nchain arriving {{\n{hook}\n{to}\n}}\n}}")
+        yield
+    finally:
+        _nft(target, "add table ip front", "delete table ip front")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,8 +11,9 @@ from typing import Any, cast
 import pytest
 from fake_kube import pod
 from mesh_examples import SCENARIOS
-from verdicts import SOURCE, FakeView, checked, mesh
+from verdicts import SOURCE, FakeView, checked, gateway, mesh
 
+from mesh_fixtures.kube import Meta, ServicePort
 from mesh_fixtures.probe.envoy import PLAIN, Balancing, Endpoint, Endpoints
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements import discovery_2
@@ -84,6 +86,30 @@ def test_a_pod_that_has_gone_is_not_wanted_any_more(
     gone = found["cluster2"]
     assert [each.name for each in gone.wanted] == ["v1"]
     assert str(gone.verdict) == "unexpected 10.102.0.5:5000"
+
+
+def test_gateways_are_asked_that_pass_services_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of a Service that has the label of a network alone, nor pods without a proxy."""
+    asked: set[str] = set()
+    east = gateway("cluster1", "192.0.2.1")
+    users = replace(
+        east,
+        service=replace(east.service, ports=(ServicePort(443, "https", ""),)),
+        pods=(replace(east.pods[0], meta=Meta("users-1", "edge")),),
+    )
+    front = replace(east, pods=(pod("front-1"),))
+
+    def known(kube: Any, proxy: Any, cluster: str) -> Endpoints:
+        asked.add(proxy.name)
+        return Endpoints(SOURCE, True, ())
+
+    monkeypatch.setattr(module, "workloads", lambda kube: ())
+    monkeypatch.setattr(module, "advertised", lambda kube: ())
+    monkeypatch.setattr(module, "gateways", lambda kube: (east, users, front))
+    monkeypatch.setattr(module, "endpoints", known)
+    monkeypatch.setattr(module, "balancing", lambda kube, sleep, cluster: PLAIN)
+    client_endpoints(cast("MeshView", FakeView(SCENARIOS["multi-primary-multi-network"])), 0.2)
+    assert asked == {"sleep-cluster1", "sleep-cluster2", "gw-1"}
 
 
 def test_that_no_pod_is_ready_is_what_is_said(

@@ -21,7 +21,7 @@ from mesh_fixtures.contract import GUIDE_NAMES, EndedService, MeshNames
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.facts import ISTIOD_TLS
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
-from mesh_fixtures.diagnosis.gather.paths import Target, read_paths
+from mesh_fixtures.diagnosis.gather.paths import Target, read_paths, usable
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.probe.remote_secrets import (
@@ -371,6 +371,15 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     assert (services.attempts, services.open, services.refused) == (2, 1, 1)
     assert services.message == "Connection refused"
     assert "curl" in services.source
+
+
+def test_gateways_are_tried_at_addresses_of_the_clients_families() -> None:
+    of_ipv4, of_ipv6, named = ("192.0.2.2", 15443), ("2001:db8::2", 15443), ("gw.example", 15443)
+    ways = [of_ipv4, of_ipv6, named]
+    assert usable(ways, {4}) == [of_ipv4, named]
+    assert usable(ways, {6}) == [of_ipv6, named]
+    assert usable(ways, {4, 6}) == usable(ways, ()) == ways
+    assert usable([of_ipv6], {4}) == [of_ipv6]
 
 
 @pytest.mark.parametrize(

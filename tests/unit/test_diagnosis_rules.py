@@ -2064,6 +2064,22 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
     assert found.roots[0].consequences == ("CONTROL-1",)
 
 
+def test_a_service_that_has_the_label_alone_is_none_of_the_gateways() -> None:
+    """Such as an ingress gateway whose Helm values label everything with the network."""
+    recording = recorded(MULTI)
+    (gateway,) = recording.facts.clusters["cluster2"].gateway_pods
+    ingress = replace(gateway, name="users-1", labels={"app": "users"})
+    beyond = replace(
+        LABELLED, name="users", selector={"app": "users"}, ports=(ServicePort(443, "", ""),)
+    )
+    changed = of("cluster2", services=adding(beyond), pods=adding(ingress))(recording)
+    facts = changed.facts.clusters["cluster2"]
+    assert facts.gateway_services == (LABELLED,)
+    assert facts.gateway_pods == (gateway,)
+    alone = replace(facts, services=(beyond,))
+    assert (alone.gateway_services, alone.gateway_pods) == ((beyond,), (ingress,))
+
+
 @pytest.mark.parametrize(
     ("change", "refuted"),
     [

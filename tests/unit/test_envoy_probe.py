@@ -192,6 +192,9 @@ def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
         ({"lb_policy": "MAGLEV"}, Balancing(by_hash=True)),
         ({"common_lb_config": {"locality_weighted_lb_config": {}}}, Balancing(by_locality=True)),
         ({"common_lb_config": {"zone_aware_lb_config": {}}}, Balancing(by_locality=True)),
+        ({"least_request_lb_config": {"slow_start_config": {}}}, Balancing(by_age=True)),
+        ({"round_robin_lb_config": {"slow_start_config": {}}}, Balancing(by_age=True)),
+        ({"least_request_lb_config": {"choice_count": 3}}, Balancing()),
         (
             {"common_lb_config": {"zone_aware_lb_config": {"routing_enabled": {"value": 0}}}},
             Balancing(),
@@ -205,6 +208,8 @@ def test_an_envoy_cluster_without_options_or_none_at_all() -> None:
 def test_how_a_proxy_chooses_among_endpoints(found: Json, seen: Balancing) -> None:
     kube = answering(config_dump={"configs": [{"cluster": found}]})
     assert balancing(kube.as_client(), pod("sleep-1"), "outbound|5000||a") == seen
+    ((*_, path),) = kube.asked
+    assert all(f"cluster.{each}" in path for each in found)
 
 
 def test_a_proxy_without_the_envoy_cluster_chooses_as_usual() -> None:

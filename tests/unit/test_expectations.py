@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -21,7 +23,11 @@ from mesh_fixtures.verdict.expectations import (
     expected_shares,
     gateways_for,
     judge_endpoints,
+    within_reach,
 )
+
+V4 = frozenset({4})
+"""The families of clients that have an address of IPv4 only."""
 
 
 def backends(scenario: Scenario) -> list[Backend]:
@@ -59,7 +65,7 @@ def endpoints(*weights: tuple[str, int], priority: int = 0, healthy: bool = True
 def of(topology: str, client: str) -> tuple[Destination, ...]:
     scenario = SCENARIOS[topology]
     ways = gateways_for(scenario, client, advertised(scenario))
-    return destinations(scenario, client, backends(scenario), ways)
+    return destinations(scenario, client, backends(scenario), ways, V4)
 
 
 def reached(destination: Destination) -> tuple[str, list[str]]:
@@ -95,13 +101,13 @@ def test_versions_behind_the_gateways_of_one_network_are_one_destination() -> No
 def test_a_cluster_without_a_gateway_is_reached_through_others_of_its_network() -> None:
     scenario = SCENARIOS["three-clusters-two-networks"]
     only = [gateway("cluster2", "172.18.1.100", network="network1")]
-    there, _ = destinations(scenario, "cluster3", backends(scenario), only)
+    there, _ = destinations(scenario, "cluster3", backends(scenario), only, V4)
     assert there.targets == {"172.18.1.100:15443"}
 
 
 def test_a_network_without_a_gateway_is_missing() -> None:
     scenario = SCENARIOS["multi-primary-multi-network"]
-    wanted = destinations(scenario, "cluster1", backends(scenario), ())
+    wanted = destinations(scenario, "cluster1", backends(scenario), (), V4)
     verdict = judge_endpoints(wanted, endpoints(("10.101.0.5:5000", 1), ("10.101.1.5:5000", 1)))
     assert str(verdict) == "missing a gateway for v2 (network2); unexpected 10.101.1.5:5000"
 
@@ -146,8 +152,72 @@ def test_gateways_of_a_network_are_used_by_clusters_that_have_none(
 def test_a_gateway_without_a_cluster_is_of_the_whole_network() -> None:
     scenario = SCENARIOS["multi-primary-multi-network"]
     anywhere = NetworkGateway("network2", "", "192.0.2.9", 443, result().source)
-    _, there = destinations(scenario, "cluster1", backends(scenario), [anywhere])
+    _, there = destinations(scenario, "cluster1", backends(scenario), [anywhere], V4)
     assert there.targets == {"192.0.2.9:443"}
+
+
+BOTH = (gateway("cluster2", "192.0.2.2"), gateway("cluster2", "2001:db8::2"))
+
+
+@pytest.mark.parametrize(
+    ("families", "targets", "further"),
+    [
+        ({4}, {"192.0.2.2:15443"}, {"[2001:db8::2]:15443"}),
+        ({6}, {"[2001:db8::2]:15443"}, {"192.0.2.2:15443"}),
+        ({4, 6}, {"192.0.2.2:15443", "[2001:db8::2]:15443"}, set()),
+        ((), {"192.0.2.2:15443", "[2001:db8::2]:15443"}, set()),
+    ],
+)
+def test_a_client_needs_gateways_of_its_own_families(
+    families: Collection[int], targets: set[str], further: set[str]
+) -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    _, there = destinations(scenario, "cluster1", backends(scenario), BOTH, families)
+    assert there.targets == targets
+    assert there.further == further
+    assert {each.target for each in within_reach(BOTH, families)} == targets
+
+
+def test_gateways_of_another_family_alone_are_what_is_missing() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    wanted = destinations(scenario, "cluster1", backends(scenario), BOTH[1:], V4)
+    verdict = judge_endpoints(wanted, endpoints(("10.101.0.5:5000", 1)))
+    assert str(verdict) == "missing [2001:db8::2]:15443"
+    assert within_reach(BOTH[1:], V4) == BOTH[1:]
+
+
+def test_families_are_looked_at_once_the_gateways_of_a_cluster_are_chosen() -> None:
+    """No cluster that has gateways is reached by those of another one."""
+    scenario = SCENARIOS["three-clusters-two-networks"]
+    ways = [
+        gateway("cluster1", "2001:db8::1", network="network1"),
+        gateway("cluster2", "192.0.2.2", network="network1"),
+    ]
+    there, _ = destinations(scenario, "cluster3", backends(scenario), ways, V4)
+    assert there.targets == {"[2001:db8::1]:15443", "192.0.2.2:15443"}
+    assert within_reach(ways, V4) == tuple(ways)
+    anywhere = [
+        NetworkGateway("network1", "", "2001:db8::1", 15443, SOURCE),
+        gateway("cluster2", "192.0.2.2", network="network1"),
+    ]
+    there, _ = destinations(scenario, "cluster3", backends(scenario), anywhere, V4)
+    assert there.targets == {"192.0.2.2:15443"}
+    assert there.further == {"[2001:db8::1]:15443"}
+    assert within_reach(anywhere, V4) == tuple(anywhere[1:])
+
+
+def test_older_istiods_send_addresses_of_any_family() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    wanted = destinations(scenario, "cluster1", backends(scenario), BOTH, V4)
+    beyond = Endpoint("2001:db8::2", 15443, 1, False, "failed_outlier_check", "", 0)
+    near = endpoints(("10.101.0.5:5000", 2), ("192.0.2.2:15443", 1))
+    seen = Endpoints(SOURCE, True, (*near.endpoints, beyond))
+    assert judge_endpoints(wanted, seen).complete
+    in_use = Endpoints(SOURCE, True, (*near.endpoints, replace(beyond, healthy=True, health="")))
+    assert expected_shares(wanted, in_use) == {
+        "v1": Fraction(1, 2),
+        "v2 (network2)": Fraction(1, 2),
+    }
 
 
 @given(meshes())
@@ -155,7 +225,7 @@ def test_every_pod_belongs_to_one_destination_of_each_client(scenario: Scenario)
     pods = backends(scenario)
     for client in scenario.clusters:
         ways = gateways_for(scenario, client.name, advertised(scenario))
-        wanted = destinations(scenario, client.name, pods, ways)
+        wanted = destinations(scenario, client.name, pods, ways, V4)
         instances = Counter(pod for each in wanted for pod in each.instances)
         assert instances == Counter(pod.pod for pod in pods)
         assert len({each.name for each in wanted}) == len(wanted)

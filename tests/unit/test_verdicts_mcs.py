@@ -12,6 +12,7 @@ from fake_kube import pod
 from mesh_examples import MORE, SCENARIOS
 from verdicts import SOURCE, FakeView, advertised, checked, holds_unless, mesh
 
+from mesh_fixtures.addresses import split_port, with_port
 from mesh_fixtures.contract import GUIDE_NAMES
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
 from mesh_fixtures.probe.mcs import MCSSettings
@@ -57,7 +58,7 @@ def target(scenario: Scenario, client: str, cluster: str) -> str:
 
 
 def endpoint(where: str, priority: int = 0) -> Endpoint:
-    address, _, port = where.partition(":")
+    address, port = split_port(where)
     return Endpoint(address, int(port), 1, True, "", "", priority)
 
 
@@ -116,6 +117,8 @@ def check(
     made_here: bool = True,
     auto: bool = False,
     reserve: bool = False,
+    of_ipv6: bool = False,
+    sent: bool = False,
 ) -> tuple[Outcome, Servers]:
     """The outcome, and who was asked.
 
@@ -126,6 +129,8 @@ def check(
         tables: addresses that a client's proxy resolves names to besides; None without a table.
         auto: whether istiods export every service from every cluster.
         reserve: whether endpoints of other clusters are used only where others fail.
+        of_ipv6: whether gateways have addresses of IPv6, too, as no client has.
+        sent: whether istiods send these all the same.
     """
     told = {each.name: settings for each in scenario.primaries}
     by_primary: Any = told if isinstance(settings, MCSSettings) else settings
@@ -165,6 +170,11 @@ def check(
                 tuple(
                     endpoint(target(scenario, kube.name, each), int(reserve and each != kube.name))
                     for each in clusters
+                )
+                + tuple(
+                    endpoint(with_port(f"2001:db8::{each[-1]}", 15443))
+                    for each in clusters
+                    if sent and not scenario.same_network(kube.name, each)
                 ),
             )
             for host in hosts
@@ -179,8 +189,9 @@ def check(
         ),
         workloads=lambda kube: [workload(kube.name)],
         advertised=lambda kube: tuple(
-            advertised(each.name, f"192.0.2.{each.name[-1]}", network=each.network)
+            advertised(each.name, f"{start}{each.name[-1]}", network=each.network)
             for each in scenario.clusters
+            for start in ("192.0.2.", *(("2001:db8::",) if of_ipv6 else ()))
         ),
         held=hold,
         ask=ask,
@@ -207,6 +218,15 @@ def test_a_mesh_where_what_is_exported_is_known(scenario: Scenario) -> None:
     (note,) = outcome.notes
     assert "ServiceImports" in note
     assert check(scenario, made_here=False)[0].notes == ()
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_clients_need_gateways_of_their_own_families_only(sent: bool) -> None:
+    assert check(of_ipv6=True, sent=sent)[0].result == "met"
+    assert holds_unless(
+        "192.0.2.2:15443 of cluster2",
+        check(of_ipv6=True, sent=sent, held={("cluster1", NAME_2): {"cluster1"}})[0],
+    )
 
 
 def test_names_in_the_cluster_set_may_leave_out_what_the_client_does_not_export() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -24,19 +25,22 @@ from mesh_fixtures.scenario import Scenario
 
 
 def check_network(
-    topology: str,
+    topology: str | Scenario,
     reach: Callable[[str, str], Reach],
     *,
     external: bool = False,
     used: Iterable[str] = (),
+    further: bool = False,
 ) -> Outcome:
     def connection(kube: Any, client: Pod, address: str, port: int, *, seconds: float) -> Any:
         state = reach(kube.name, address)
         return Connection(SOURCE, address, port, state, 0, 0, "")
 
-    view = FakeView(SCENARIOS[topology], external=external)
+    scenario = SCENARIOS[topology] if isinstance(topology, str) else topology
+    view = FakeView(scenario, external=external)
     for name, kube in view.kube.items():
-        kube.pod_of = lambda namespace, selector, name=name: pod("p", ip=name)
+        made = replace(pod("p", ip=name), further_ips=(f"{name}-6",) if further else ())
+        kube.pod_of = lambda namespace, selector, made=made: made
     probes = network_1.Probes(connection=connection, addresses=lambda kube: frozenset(used))
     return checked(network_1, mesh(view), probes)
 
@@ -84,6 +88,37 @@ def test_networks_of_an_existing_mesh_may_be_kept_apart_by_istiod_alone() -> Non
     assert "to be reachable for pods" in found(divided)
 
 
+@pytest.mark.parametrize("external", [True, False])
+def test_what_a_mesh_of_one_family_does_not_use_need_not_be_routed(external: bool) -> None:
+    """Kubernetes of both families, of which Istio uses the primary one."""
+
+    def reach(client: str, address: str) -> Reach:
+        return Reach.REFUSED if address.endswith("-6") else Reach.OPEN
+
+    outcome = check_network("multi-primary", reach, external=external, further=True)
+    assert (outcome.result, outcome.notes) == ("met", ())
+    assert "cluster1.to.cluster2.other_family" not in outcome.figures
+
+
+@pytest.mark.parametrize("closed", [frozenset({"cluster1"}), frozenset({"cluster1", "cluster2"})])
+def test_addresses_of_the_other_family_need_not_be_reached_in_an_existing_mesh(
+    closed: frozenset[str],
+) -> None:
+    """As proxies go over to the primary one."""
+
+    def reach(client: str, address: str) -> Reach:
+        server, _, other = address.partition("-")
+        return Reach.TIMED_OUT if other and server in closed else Reach.OPEN
+
+    topology = SCENARIOS["multi-primary"].model_copy(update={"ip_families": ("IPv4", "IPv6")})
+    outcome = check_network(topology, reach, external=True, further=True)
+    assert outcome.result == "met"
+    assert len(outcome.notes) == 2 * len(closed)
+    assert "pods of cluster1 do not reach those of cluster1 at cluster1-6" in outcome.notes[0]
+    ours = check_network(topology, reach, further=True)
+    assert ours.result == "inconclusive"
+
+
 def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
     outcome = check_network("multi-primary-multi-network", lambda *_: Reach.REFUSED)
     assert outcome.result == "inconclusive"
@@ -97,6 +132,8 @@ def test_a_network_is_not_judged_by_a_pod_that_nobody_reaches() -> None:
 REMOTE = SCENARIOS["primary-remote-multi-network"]
 OPEN = {15443, 15012, 15017}
 KNOWN = (advertised("cluster1", "10.0.0.1"), advertised("cluster2", "10.0.0.2"))
+V6 = advertised("cluster2", "2001:db8::2")
+"""Of a gateway that has addresses of both families, where clients have one of IPv4 only."""
 
 
 def check_gateways(
@@ -107,6 +144,7 @@ def check_gateways(
     istiod: Discovery | None = None,
     answering: Iterable[int] = OPEN,
     http_status: int = 0,
+    unreachable: str = "",
     has_samples: bool = True,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
@@ -116,7 +154,7 @@ def check_gateways(
     def connections(kube: Any, sleep: Pod, targets: Any, *, seconds: float) -> Any:
         return [
             Connection(SOURCE, address, port, Reach.OPEN, 0, http_status, "")
-            if port in answering
+            if port in answering and address != unreachable
             else Connection(SOURCE, address, port, Reach.REFUSED, 7, 0, "Connection refused")
             for address, port in targets
         ]
@@ -149,6 +187,7 @@ def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
         {"istiod": at(("istiod.example", 15012))},
         {"scenario": SCENARIOS["primary-remote"], "known": ()},
         {"has_samples": False, "answering": ()},
+        {"known": (*KNOWN, V6), "unreachable": V6.address},
     ],
 )
 def test_gateways(sound: dict[str, Any]) -> None:
@@ -179,6 +218,10 @@ def test_gateways(sound: dict[str, Any]) -> None:
         (
             {"answering": OPEN - {15012}},
             "cluster2: expected port 15012 of 10.0.0.1, the way to istiod of cluster1, to be open",
+        ),
+        (
+            {"known": (KNOWN[0], V6), "unreachable": V6.address},
+            "cluster1: expected port 15443 of 2001:db8::2, the gateway of cluster2 into network2",
         ),
         ({"http_status": 404}, "the gateway of cluster2 into network2, to speak TLS, but saw"),
         ({"istiod": at()}, "cluster2: expected an address at which its proxies find istiod of cl"),

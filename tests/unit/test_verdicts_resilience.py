@@ -237,7 +237,7 @@ LOCAL, REMOTE = ("10.1.0.5", 5000), ("172.18.1.100", 15443)
 
 
 def knowing(*targets: tuple[str, int]) -> Mapping[str, ClientEndpoints]:
-    wanted = destinations(MULTI, "cluster1", PODS, [advertised("cluster2", "172.18.1.100")])
+    wanted = destinations(MULTI, "cluster1", PODS, [advertised("cluster2", "172.18.1.100")], {4})
     held = tuple(Endpoint(address, port, 1, True, "", "", 0) for address, port in targets)
     return {"cluster1": ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, held), 15.0)}
 

@@ -13,8 +13,8 @@ from fake_kube import pod
 from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, holds_unless, mesh
 
-from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, Pod
+from mesh_fixtures.errors import NotPermitted, ProbeError
+from mesh_fixtures.kube import Container, Pod, ServicePort
 from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
 from mesh_fixtures.probe.gateways import Gateway
 from mesh_fixtures.probe.grpc import GrpcAnswer
@@ -231,6 +231,10 @@ def test_each_of_several_gateways_has_figures() -> None:
     ]
 
 
+def test_gateways_are_tried_at_addresses_of_the_clients_families() -> None:
+    assert check_security_2({}, ("10.0.0.1", "2001:db8::1")).result == "met"
+
+
 def test_a_gateway_shows_no_admin_interface() -> None:
     finding = "cluster2: expected port 15000 of the gateway 10.0.0.1:15443 (network1 in cluster1) "
     assert holds_unless(finding, check_security_2({}, open_ports=(15000,)))
@@ -288,9 +292,17 @@ def check_traffic_3(
     passed: Mapping[str, int],
     answering: Iterable[str] = EVERYWHERE,
     failures: int = 0,
-    gateways: Callable[[str], tuple[Gateway, ...]] = lambda cluster: (gateway(cluster),),
+    gateways: Callable[[str], tuple[Gateway, ...]] = lambda cluster: (
+        gateway(cluster, f"192.0.2.{cluster[-1]}"),
+    ),
+    routers: Mapping[str, Iterable[str]] | None = None,
 ) -> Outcome:
-    """What comes of it where each client gets these answers at a time."""
+    """What comes of it where each client gets these answers at a time.
+
+    Args:
+        routers: names of pods of gateways' proxies, by cluster; those that begin with `east` pass
+            HelloWorld on, and nobody may ask those that begin with `hidden`.
+    """
     counts = {"cluster1": 100, "cluster2": 200}
     rounds = {"cluster1": 0, "cluster2": 0}
 
@@ -300,15 +312,24 @@ def check_traffic_3(
         counts[kube.name] += passed[kube.name]
         return sample(kube.name, answering, failures)
 
+    def requests_per_connection(kube: Any, proxy: Pod, cluster: str) -> int | None:
+        if proxy.name.startswith("hidden"):
+            raise NotPermitted(wanted="an answer", seen="403", where=kube.name)
+        return None if proxy.name.startswith("users") else 1
+
     def endpoints(kube: Any, gateway: Pod, cluster: str) -> Any:
         found = (SimpleNamespace(connections=counts[kube.name]),)
         return SimpleNamespace(source=SOURCE, endpoints=found)
 
     probes = traffic_3.Probes(
-        advertised=lambda kube: (advertised("cluster1", "192.0.2.1"),),
+        advertised=lambda kube: (
+            advertised("cluster1", "192.0.2.1"),
+            advertised("cluster2", "192.0.2.2"),
+        ),
         gateways=lambda kube, addresses: gateways(kube.name),
+        routers=lambda kube: tuple(map(proxied, (routers or {}).get(kube.name, ()))),
         fresh_connections=lambda view: nullcontext(),
-        requests_per_connection=lambda kube, proxy, cluster: 1,
+        requests_per_connection=requests_per_connection,
         client_endpoints=lambda view, seconds, service: {},
         requests=requests,
         endpoints=endpoints,
@@ -340,21 +361,100 @@ def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding
     assert outcome.figures["cluster1.connections_through_gateway"] == passed["cluster1"]
 
 
-def test_a_gateway_that_istiod_advertises_needs_no_label() -> None:
-    def unlabelled(cluster: str) -> tuple[Gateway, ...]:
-        made = gateway(cluster, f"192.0.2.{cluster[-1]}")
-        meta = replace(made.service.meta, labels={})
-        return (replace(made, service=replace(made.service, meta=meta)),)
+PASSED = {"cluster1": 1, "cluster2": 1}
 
-    outcome = check_traffic_3({"cluster1": 1, "cluster2": 1}, gateways=unlabelled)
-    (finding,) = outcome.findings
-    assert finding.cluster == "cluster2"
-    assert "but saw 0 in cluster2" in str(finding)
+
+def unlabelled(made: Gateway) -> Gateway:
+    return replace(made, service=replace(made.service, meta=replace(made.service.meta, labels={})))
+
+
+def test_a_gateway_that_istiod_advertises_needs_no_label() -> None:
+    def gateways(cluster: str) -> tuple[Gateway, ...]:
+        return (unlabelled(gateway(cluster, f"192.0.2.{cluster[-1]}")),)
+
+    assert check_traffic_3(PASSED, gateways=gateways).result == "met"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        (unlabelled(gateway("cluster1", "10.9.9.9")),),
+        (gateway("cluster1", "10.9.9.9"),),
+        (),
+    ],
+)
+def test_a_gateway_behind_an_address_of_no_service_is_counted(first: tuple[Gateway, ...]) -> None:
+    """As where address translation, a tunnel or another load balancer is in front of it."""
+
+    def gateways(cluster: str) -> tuple[Gateway, ...]:
+        return first if cluster == "cluster1" else (gateway(cluster, "192.0.2.2"),)
+
+    pods = {"cluster1": ["gw-1" if first and first[0].network else "east-1", "users-1"]}
+    assert check_traffic_3(PASSED, gateways=gateways, routers=pods).result == "met"
+    more = {"cluster1": 2, "cluster2": 1}
+    finding = "to pass on 1 requests, as many as it answered clients on other networks, but saw 2"
+    assert holds_unless(finding, check_traffic_3(more, gateways=gateways, routers=pods))
+
+
+@pytest.mark.parametrize("routers", [{}, {"cluster2": ["users-1"]}, {"cluster2": ["hidden-1"]}])
+def test_a_network_whose_gateways_nobody_knows_is_not_counted(
+    routers: Mapping[str, Iterable[str]],
+) -> None:
+    def gateways(cluster: str) -> tuple[Gateway, ...]:
+        return (gateway(cluster, "192.0.2.1"),) if cluster == "cluster1" else ()
+
+    outcome = check_traffic_3(PASSED, gateways=gateways, routers=routers)
+    assert outcome.result == "met"
+    (note,) = outcome.notes
+    assert note.startswith("network2 is reached by 192.0.2.2:15443, of no Service of its clusters")
+    assert "cluster2.connections_through_gateway" not in outcome.figures
+    wrong = check_traffic_3({"cluster1": 2, "cluster2": 1}, gateways=gateways, routers=routers)
+    assert "but saw 2 in cluster1" in found(wrong)
+
+
+def test_a_gateway_without_a_ready_pod_passes_nothing_on() -> None:
+    outcome = check_traffic_3(
+        PASSED,
+        gateways=lambda cluster: (
+            gateway(cluster, f"192.0.2.{cluster[-1]}", serving=cluster == "cluster1"),
+        ),
+    )
+    assert "but saw 0 in cluster2" in found(outcome)
+
+
+def test_a_service_that_istiod_takes_for_no_gateway_does_not_count() -> None:
+    """One with the label of a network and without the port, which gets no cluster by its SNI."""
+
+    def gateways(cluster: str) -> tuple[Gateway, ...]:
+        east = gateway(cluster, f"192.0.2.{cluster[-1]}")
+        users = gateway(cluster, f"192.0.2.{cluster[-1]}")
+        ports = (ServicePort(443, "https", ""),)
+        return (
+            east,
+            replace(
+                users,
+                service=replace(users.service, ports=ports),
+                pods=(proxied("users-1"),),
+            ),
+        )
+
+    assert check_traffic_3(PASSED, gateways=gateways).result == "met"
+
+
+def test_pods_without_a_proxy_are_not_asked() -> None:
+    """A load balancer in pods, which passes on to the gateway's."""
+
+    def gateways(cluster: str) -> tuple[Gateway, ...]:
+        front = gateway(cluster, f"192.0.2.{cluster[-1]}")
+        return (replace(front, pods=(pod("hidden-front"),)),)
+
+    routers = {"cluster1": ["east-1"], "cluster2": ["east-2"]}
+    assert check_traffic_3(PASSED, gateways=gateways, routers=routers).result == "met"
 
 
 def test_a_pod_behind_two_services_counts_once() -> None:
     outcome = check_traffic_3(
-        {"cluster1": 1, "cluster2": 1}, gateways=lambda cluster: (gateway(cluster),) * 2
+        PASSED, gateways=lambda cluster: (gateway(cluster, f"192.0.2.{cluster[-1]}"),) * 2
     )
     assert outcome.result == "met"
 

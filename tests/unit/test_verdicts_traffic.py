@@ -29,7 +29,7 @@ PODS = (Backend("cluster1", "v1", "pod-v1", "10.101.0.5"), Backend("cluster2", "
 
 
 def client_endpoints(*targets: tuple[str, int], pods: tuple[Backend, ...] = PODS) -> Any:
-    wanted = destinations(MULTI, "cluster1", pods, [advertised("cluster2", "172.18.1.100")])
+    wanted = destinations(MULTI, "cluster1", pods, [advertised("cluster2", "172.18.1.100")], {4})
     found = tuple(Endpoint(target, port, 1, True, "", "", 0) for target, port in targets)
     seen = ClientEndpoints("cluster1", wanted, Endpoints(SOURCE, True, found), 1.5)
     return {"cluster1": seen}
@@ -162,6 +162,7 @@ def test_what_is_held_in_reserve_has_to_answer_without_the_preference(
 
 BY_HASH = Balancing(by_hash=True)
 BY_LOCALITY = Balancing(by_locality=True)
+BY_AGE = Balancing(by_age=True)
 NEAR = client_endpoints(("10.101.0.5", 5000))
 
 
@@ -187,6 +188,7 @@ def without_preference(
     [
         (choosing(COMPLETE, BY_HASH), traffic(v1=20, v2=20), "clients keep to servers that a hash"),
         (choosing(NEAR, BY_LOCALITY), traffic(v1=20, v2=20), "clients choose servers by weights"),
+        (choosing(COMPLETE, BY_AGE), traffic(v1=20, v2=20), "clients warm new servers up"),
         (choosing(COMPLETE, BY_HASH), traffic(v1=40), ""),
         (choosing(NEAR, BY_LOCALITY), traffic(v1=40), ""),
     ],
@@ -228,7 +230,7 @@ def test_what_weights_of_localities_leave_out_has_to_be_there_without_them(
     ("then", "finding"),
     [(traffic(v1=97, v2=103), ""), (traffic(v1=198, v2=2), "v1 198 (wanted 65 to 135 of 200)")],
 )
-@pytest.mark.parametrize("balancing", [BY_HASH, BY_LOCALITY])
+@pytest.mark.parametrize("balancing", [BY_HASH, BY_LOCALITY, BY_AGE])
 def test_shares_of_clients_that_choose_by_something_else_are_those_without_it(
     balancing: Balancing, then: Mapping[str, TrafficSample], finding: str
 ) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from fake_kube import pod
+from fake_kube import pod, result
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
     Answer,
@@ -25,10 +25,12 @@ from mesh_fixtures.kube import (
     Source,
 )
 from mesh_fixtures.probe.gateways import (
+    Gateway,
     gateways,
     is_gateway,
     read_advertised,
     read_ambient_networks,
+    routers,
 )
 from mesh_fixtures.probe.workloads import (
     Injection,
@@ -58,7 +60,7 @@ class FakeObjects:
         key, _, value = selector.partition("=")
         match resource.kind:
             case "Pod" if not selector:
-                return [each for each in self.pods_there if each.meta.namespace == namespace]
+                return [each for each in self.pods_there if namespace in ("", each.meta.namespace)]
             case "Pod":
                 return [each for each in self.pods_there if each.meta.labels.get(key) == value]
             case "EndpointSlice":
@@ -265,6 +267,54 @@ def test_gateways_of_another_control_plane_are_none_of_the_meshs(
     gateway_pod = replace(pod("gw-1", "edge", app="gw"), containers=(proxy,))
     kube = FakeObjects((gateway_pod,), (balanced,))
     assert bool(gateways(kube.as_client())) == found
+
+
+@pytest.mark.parametrize(
+    ("labels", "ports", "passes_on"),
+    [
+        ({NETWORK_LABEL: "n"}, (15021, 15443), True),
+        ({NETWORK_LABEL: "n"}, (80, 443), False),
+        ({NETWORK_LABEL: "n", GATEWAY_PORT_LABEL: "443"}, (443,), True),
+        ({NETWORK_LABEL: "n", GATEWAY_PORT_LABEL: "443"}, (15443,), False),
+        ({NETWORK_LABEL: "n", GATEWAY_PORT_LABEL: "tls"}, (15443,), True),
+        ({}, (15443,), False),
+    ],
+)
+def test_what_istiod_takes_for_a_gateway_of_a_network(
+    labels: Mapping[str, str], ports: Sequence[int], passes_on: bool
+) -> None:
+    made = service("gw", "LoadBalancer", labels, *ports)
+    proxy = replace(pod("gw-1"), containers=(Container("istio-proxy"),))
+    starting, front = replace(proxy, ready=False), pod("haproxy-1")
+    gateway = Gateway(result().source, "cluster1", made, (proxy, starting, front))
+    assert gateway.passes_on is passes_on
+    assert (gateway.proxied, gateway.serving) == ((proxy, starting), (proxy,))
+
+
+def test_proxies_of_gateways_whatever_leads_to_them() -> None:
+    def made(name: str, *arguments: str, **changes: Any) -> Pod:
+        proxy = Container("istio-proxy", arguments=arguments, env=changes.pop("env", {}))
+        return replace(pod(name, "edge"), containers=(proxy,), **changes)
+
+    elsewhere = {"PROXY_CONFIG": json.dumps({"discoveryAddress": "istiod.other.svc:15012"})}
+    kube = FakeObjects(
+        (
+            made("east-1", "proxy", "router", "--domain", "x"),
+            made("east-2", "proxy", "router", ready=False),
+            made("east-3", "proxy", "router", env=elsewhere),
+            made("app-1", "proxy", "sidecar"),
+            pod("router", "edge"),
+        )
+    )
+    assert [each.name for each in routers(kube.as_client())] == ["east-1"]
+
+
+def test_proxies_of_gateways_are_none_where_pods_may_not_be_listed() -> None:
+    class Closed(FakeObjects):
+        def list(self, resource: Any, namespace: str = "", selector: str = "") -> Any:
+            raise NotPermitted(wanted="pods", seen="403", where="cluster1")
+
+    assert routers(Closed().as_client()) == ()
 
 
 def test_a_gateway_that_waits_for_its_address() -> None:

@@ -12,7 +12,7 @@ from fake_kube import pod, result
 
 from mesh_fixtures.contract import GUIDE_NAMES, AddressPool
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.kube import Meta, Namespace, Pod, Service
+from mesh_fixtures.kube import Container, Meta, Namespace, Pod, Service, ServicePort
 from mesh_fixtures.probe.gateways import Gateway, NetworkGateway
 from mesh_fixtures.requirements import Outcome
 from mesh_fixtures.scenario import Scenario
@@ -121,5 +121,6 @@ def advertised(cluster: str, address: str, port: int = 15443, network: str = "")
 
 def gateway(cluster: str, *addresses: str, serving: bool = True) -> Gateway:
     meta = replace(GATEWAY, labels={NETWORK_LABEL: f"network{cluster[-1]}"})
-    service = Service(meta, "LoadBalancer", {}, (), addresses)
-    return Gateway(SOURCE, cluster, service, (replace(pod("gw-1"), ready=serving),))
+    service = Service(meta, "LoadBalancer", {}, (ServicePort(15443, "tls", ""),), addresses)
+    proxied = replace(pod("gw-1"), ready=serving, containers=(Container("istio-proxy"),))
+    return Gateway(SOURCE, cluster, service, (proxied,))

@@ -21,7 +21,6 @@ from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
-from tests.faults import mesh_configuration
 from tests.faults.gateways import address_stale
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
@@ -69,13 +68,13 @@ def by_helm(target: Target) -> Iterator[None]:
     """
     cluster = target.scenario.clusters[-1]
     namespace, release = "istio-gateways", "eastwest"
-    values = {"networkGateway": cluster.network, "imagePullPolicy": _pull_policy(target)}
+    values = {"networkGateway": cluster.network, "imagePullPolicy": pull_policy(target)}
     exposing = exposing_services({"istio": release})
     with (
         _without_the_guides(target, cluster.name),
         further_namespace(target, cluster.name, namespace),
     ):
-        _helm_install(target, cluster.name, namespace, release, values)
+        helm_install(target, cluster.name, namespace, release, values)
         target.apply(cluster.name, namespace, exposing)
         yield
 
@@ -96,7 +95,7 @@ def in_its_own_namespace(target: Target) -> Iterator[None]:
         _await_rollout(target, cluster, namespace, names.GATEWAY)
         selector = service["spec"]["selector"]
         target.apply(cluster, namespace, _announcing(selector, {STATUS_PORT: STATUS_PORT}))
-        address = _await_address(target, cluster, namespace, _ANNOUNCER)
+        address = await_address(target, cluster, namespace, _ANNOUNCER)
         target.apply(cluster, namespace, with_external_address(moved(service, namespace), address))
         yield
 
@@ -114,7 +113,7 @@ def by_gateway_api(target: Target) -> Iterator[None]:
             target.restart(cluster.name, (_SYSTEM, "istiod"))
             target.apply(cluster.name, _SYSTEM, gateway)
             made = f"{gateway['metadata']['name']}-istio"
-            _await_address(target, cluster.name, _SYSTEM, made)
+            await_address(target, cluster.name, _SYSTEM, made)
             _await_rollout(target, cluster.name, _SYSTEM, made)
             yield
         finally:
@@ -137,7 +136,7 @@ def behind_a_host_name(target: Target) -> Iterator[None]:
             selector = service["spec"]["selector"]
             ports = {STATUS_PORT: STATUS_PORT, SERVICES_PORT: SERVICES_PORT}
             target.apply(cluster, _SYSTEM, _announcing(selector, ports))
-            address = _await_address(target, cluster, _SYSTEM, _ANNOUNCER)
+            address = await_address(target, cluster, _SYSTEM, _ANNOUNCER)
             target.apply(client, namespace, *_name_record(name, address))
             target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
             target.apply(cluster, _SYSTEM, by_other_load_balancer(service))
@@ -161,44 +160,11 @@ def at_another_port(target: Target) -> Iterator[None]:
     try:
         target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
         target.apply(cluster, _SYSTEM, with_port(service, _LET_PASS))
-        _await_address(target, cluster, _SYSTEM, names.GATEWAY)
+        await_address(target, cluster, _SYSTEM, names.GATEWAY)
         yield
     finally:
         target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")
         _install_again(target, cluster)
-
-
-@contextmanager
-def by_mesh_networks(target: Target) -> Iterator[None]:
-    """Neither Services nor namespaces say of which network they are: the mesh configuration does,
-    for gateways and pods alike.
-    """
-    clusters = target.scenario.clusters
-    label = f"{names.NETWORK_LABEL}-"
-    labelled_objects = (f"service/{names.GATEWAY}", f"namespace/{_SYSTEM}")
-    networks = {
-        each.network: {
-            "endpoints": [{"fromRegistry": each.name}],
-            "gateways": [
-                {
-                    "address": _await_address(target, each.name, _SYSTEM, names.GATEWAY),
-                    "port": SERVICES_PORT,
-                }
-            ],
-        }
-        for each in clusters
-    }
-    try:
-        with mesh_configuration.changed(target, {"networks": networks}, "meshNetworks"):
-            for each in clusters:
-                for labelled in labelled_objects:
-                    target.system(each.name, "label", labelled, label)
-            yield
-    finally:
-        for each in clusters:
-            again = f"{names.NETWORK_LABEL}={each.network}"
-            for labelled in labelled_objects:
-                target.system(each.name, "label", "--overwrite", labelled, again)
 
 
 @contextmanager
@@ -216,7 +182,7 @@ def at_two_services(target: Target) -> Iterator[None]:
     }
     try:
         target.apply(cluster, _SYSTEM, further)
-        _await_address(target, cluster, _SYSTEM, _SECOND)
+        await_address(target, cluster, _SYSTEM, _SECOND)
         yield
     finally:
         target.delete(cluster, _SYSTEM, f"service/{_SECOND}")
@@ -231,14 +197,15 @@ def without_status_port(target: Target) -> Iterator[None]:
         for cluster, service in before.items():
             spec = service["spec"]
             ports = [each for each in spec["ports"] if each["port"] != STATUS_PORT]
-            _replace(target, cluster, {**service, "spec": {**spec, "ports": ports}})
+            replace_service(target, cluster, {**service, "spec": {**spec, "ports": ports}})
         yield
     finally:
         for cluster, service in before.items():
-            _replace(target, cluster, service)
+            replace_service(target, cluster, service)
 
 
-def _replace(target: Target, cluster: str, manifest: Manifest) -> None:
+def replace_service(target: Target, cluster: str, manifest: Manifest) -> None:
+    """Give a gateway's Service back what it had."""
     replace = (cluster, "-n", _SYSTEM, "replace", "-f", "-")
     target.kubectl(*replace, stdin=json.dumps(manifest))
 
@@ -418,7 +385,7 @@ def _await_rollout(target: Target, cluster: str, namespace: str, deployment: str
     )
 
 
-def _await_address(target: Target, cluster: str, namespace: str, service: str) -> str:
+def await_address(target: Target, cluster: str, namespace: str, service: str) -> str:
     """The external address of a Service, once it has one."""
     found = target.until(
         f"an address for {service}",
@@ -443,7 +410,7 @@ def _await_listening(target: Target, cluster: str, *, present: bool) -> None:
     )
 
 
-def _helm_install(
+def helm_install(
     target: Target, cluster: str, namespace: str, release: str, values: Mapping[str, Any]
 ) -> None:
     seconds = patient(_READY_SECONDS)
@@ -463,7 +430,7 @@ def _helm_install(
     )
 
 
-def _pull_policy(target: Target) -> str:
+def pull_policy(target: Target) -> str:
     return target.lab.images.pull_policy
 
 
@@ -515,13 +482,6 @@ VARIANTS: Final = (
         mesh="meshNetworks name an address that cluster2's gateway no longer has; its label does.",
         topology=TWO_NETWORKS,
         make=address_stale(labelled=True),
-    ),
-    Variant(
-        id="gateways-by-mesh-networks",
-        mesh="The mesh configuration's meshNetworks name gateways and networks of pods; no label "
-        "does.",
-        topology=TWO_NETWORKS,
-        make=by_mesh_networks,
     ),
     Variant(
         id="gateway-at-two-services",

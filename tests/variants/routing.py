@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from mesh_fixtures.install import names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import Balancing, balancing, endpoints, helloworld
-from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
 from tests.faults.table import TWO_NETWORKS, TWO_REGIONS
@@ -45,6 +46,22 @@ KEPT_TO_ONE: Final = policy(
 """Each client keeps to the server that a hash of its address chooses (Istio: DestinationRule,
 ConsistentHashLB)."""
 
+WARMED_UP: Final = policy(
+    "networking",
+    "DestinationRule",
+    "warmed-up",
+    host="*.local",
+    trafficPolicy={
+        "loadBalancer": {
+            "warmup": {"duration": "90s", "minimumPercent": 1, "aggression": 0.1},
+        }
+    },
+)
+"""Servers that are new get few requests, and nearly all of their share not before the end of that
+time (Istio: DestinationRule, WarmupConfiguration; Envoy: Slow start mode)."""
+
+_APART_SECONDS: Final = 55.0
+
 WITHIN_REGIONS: Final[Manifest] = {
     "localityLbSetting": {
         "enabled": True,
@@ -73,6 +90,43 @@ def within_regions(target: Target) -> Iterator[None]:
         for each in target.scenario.primaries:
             _await_balancing(target, each.name, Balancing(by_locality=True))
         yield
+
+
+@contextmanager
+def warmed_up(target: Target) -> Iterator[None]:
+    """All clients warm new servers up, and the last cluster's become ready later than others."""
+    primaries = [each.name for each in target.scenario.primaries]
+    with applied(target, primaries, WARMED_UP, namespace=names.SYSTEM_NAMESPACE):
+        for cluster in primaries:
+            _await_balancing(target, cluster, Balancing(by_age=True))
+        with _held_back(target, target.scenario.clusters[-1].name):
+            yield
+
+
+@contextmanager
+def _held_back(target: Target, cluster: str) -> Iterator[None]:
+    """No node of a cluster takes a pod, until the next HelloWorld has waited for some time."""
+    over = threading.Event()
+    nodes = target.kubectl(cluster, "get", "nodes", "-o", "name").split()
+    waiting = ("-l", HELLOWORLD, "--field-selector=status.phase=Pending", "-o", "name")
+
+    def let_go() -> None:
+        while not over.wait(1.0):
+            if target.kubectl(cluster, "get", "pods", "--all-namespaces", *waiting):
+                over.wait(_APART_SECONDS)
+                target.kubectl(cluster, "uncordon", *nodes)
+                return
+
+    later = threading.Thread(target=let_go, daemon=True)
+    try:
+        target.kubectl(cluster, "cordon", *nodes)
+        later.start()
+        yield
+    finally:
+        over.set()
+        if later.is_alive():
+            later.join()
+        target.kubectl(cluster, "uncordon", *nodes)
 
 
 def _await_balancing(target: Target, cluster: str, wanted: Balancing) -> None:
@@ -141,6 +195,14 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=kept_to_one,
         notes=("TRAFFIC-2: cluster1: clients keep to servers that a hash chooses",),
+    ),
+    Variant(
+        id="warmed-up",
+        mesh="A DestinationRule for all services has clients warm new servers up, and HelloWorld "
+        "becomes ready later in cluster2 than in cluster1.",
+        topology=TWO_NETWORKS,
+        make=warmed_up,
+        notes=("TRAFFIC-2: cluster1: clients warm new servers up by fewer requests",),
     ),
     Variant(
         id="kept-within-regions",

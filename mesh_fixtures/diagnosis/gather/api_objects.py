@@ -232,6 +232,7 @@ def _pod(pod: Pod) -> facts.Pod:
         name=pod.name,
         labels=_labels(pod.meta),
         ip=pod.ip,
+        further_ips=pod.further_ips,
         state=pod.state,
         serving=pod.serving,
         trouble=_short(pod.trouble),

@@ -15,14 +15,14 @@ that it agrees on TLS tells it from a gateway that accepts connections and ends 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mesh_fixtures.addresses import split_port, with_port
+from mesh_fixtures.addresses import families, is_of, split_port, with_port
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import (
     ISTIOD_TLS,
@@ -123,7 +123,8 @@ def queries(
         samples = kube.sample_namespace
         pod = _asking(cluster, samples)
         from_waiting = partial(_from_waiting, next(_waiting(cluster, samples), None))
-        targets = tuple(_targets(view.scenario, clusters, advertised, samples, name))
+        own = families((pod.ip, *pod.further_ips)) if pod else frozenset()
+        targets = tuple(_targets(view.scenario, clusters, advertised, samples, name, own))
         parts: list[tuple[str, facts.Pod | None, _Ask, Sequence[Target]]] = [
             ("near", pod, _tried, [each for each in targets if each.attempts == MANY]),
             ("far", pod, _connected, [each for each in targets if each.attempts != MANY]),
@@ -187,7 +188,13 @@ def _targets(
     advertised: Sequence[NetworkGateway],
     samples: str,
     client: str,
+    own: Collection[int],
 ) -> Iterator[Target]:
+    """What a client's cluster has to reach.
+
+    Args:
+        own: versions of IP of the asking pod's addresses.
+    """
     taken = {
         pod.ip
         for name, cluster in clusters.items()
@@ -202,12 +209,23 @@ def _targets(
                 port = STATUS_PORT if pod.proxy is not None else PORT
                 yield Target("pod", server, pod.ip, port, MANY if near else FEW)
         attempts = FEW if server == client else MANY
-        for address, port in gateway_ports(scenario, server, cluster, advertised):
+        ways = [*gateway_ports(scenario, server, cluster, advertised)]
+        for address, port in usable(ways, own):
             yield Target("gateway", server, address, port, attempts)
     for secret in clusters[client].remote_secrets or ():
         url = urlsplit(secret.server)
         if url.hostname and secret.is_found:
             yield Target("api-server", secret.cluster, url.hostname, url.port or 443, FEW)
+
+
+def usable(ways: Sequence[tuple[str, int]], own: Collection[int]) -> Sequence[tuple[str, int]]:
+    """Of the addresses and ports of a gateway, those that a client needs: of its own families, all
+    that istiod gives it, unless there is none.
+
+    Args:
+        own: versions of IP of the client's addresses.
+    """
+    return [each for each in ways if is_of(each[0], own)] or ways
 
 
 def gateway_ports(
