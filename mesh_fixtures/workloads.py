@@ -17,7 +17,7 @@ from mesh_fixtures.contract import CLUSTER_DOMAIN, SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
-from mesh_fixtures.kube.resources import SERVICE_EXPORTS, SERVICE_IMPORTS
+from mesh_fixtures.kube.resources import NETWORK_POLICIES, SERVICE_EXPORTS, SERVICE_IMPORTS
 from mesh_fixtures.scenario import Scenario
 
 SERVICE: Final = "helloworld"
@@ -323,17 +323,40 @@ def permission_manifest() -> str:
     return _yaml(policy)
 
 
-def scope_manifest(system_namespace: str) -> str:
-    """Sidecar by which the workloads of its namespace know each other, as YAML.
+def connections_manifest() -> str:
+    """NetworkPolicy by which everybody may connect to and from the pods of its namespace, as YAML.
 
-    Where one of the whole mesh leaves other namespaces out, each has one that takes its place
-    (source: Istio, Sidecar).
+    What one policy allows is allowed, whatever others do not (source: Kubernetes, Network Policies:
+    allow all).
+    """
+    policy = {
+        "apiVersion": NETWORK_POLICIES.api,
+        "kind": NETWORK_POLICIES.kind,
+        "metadata": {"name": SERVICE},
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{}],
+            "egress": [{}],
+        },
+    }
+    return _yaml(policy)
+
+
+def scope_manifest(system_namespace: str) -> str:
+    """Sidecar by which Sleep knows the workloads of its namespace, as YAML.
+
+    It takes the place of one that holds for the whole mesh, and of one for the whole namespace,
+    beside which there may be no second one (source: Istio, Sidecar: workloadSelector).
     """
     scope = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Sidecar",
         "metadata": {"name": SERVICE},
-        "spec": {"egress": [{"hosts": ["./*", f"{system_namespace}/*"]}]},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "sleep"}},
+            "egress": [{"hosts": ["./*", f"{system_namespace}/*"]}],
+        },
     }
     return _yaml(scope)
 
