@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
@@ -27,6 +27,7 @@ from mesh_fixtures.progress import Event, Progress
 ROOT = "istio-system"
 OWN = "mesh-run"
 PODS = ({"app": "helloworld", "version": "v1"}, {"app": "sleep"})
+Notes = list[str]
 NOT_PERMITTED = NotPermitted(wanted="x", seen="403 no such role", where="cluster1")
 
 
@@ -109,7 +110,7 @@ def test_sidecars_that_leave_a_namespace_out(sidecars: list[Configuration], by: 
     assert narrowing(sidecars, OWN) == (f"Sidecar {by}/default" if by else "")
 
 
-SAME_NAMESPACE = [{"from": [{"podSelector": {}}]}]
+SAME_NAMESPACE: Final[list[Any]] = [{"from": [{"podSelector": {}}]}]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ class Platform:
         for each in policies:
             self.there.setdefault(each.kind, []).append(each)
 
-    def policies(self, notes: list[str], *, configures: bool = True) -> NamespacePolicies:
+    def policies(self, notes: Notes, *, configures: bool = True) -> NamespacePolicies:
         def note(event: Event) -> None:
             notes.append(event.detail)
 
@@ -179,7 +180,7 @@ class Platform:
         return NamespacePolicies(cast("KubeEditor", self), PODS, progress, configures=configures)
 
     @property
-    def kinds(self) -> list[str]:
+    def kinds(self) -> Sequence[str]:
         return [each["kind"] for each in self.made]
 
 
@@ -189,7 +190,7 @@ NARROW = egress(OWN, "istio-system/*")
 
 
 def test_what_comes_after_a_while_is_seen_and_answered_once() -> None:
-    platform, notes = Platform(), list[str]()
+    platform, notes = Platform(), Notes()
     policies = platform.policies(notes)
     policies.look()
     assert (platform.made, notes, policies.settled) == ([], [], False)
@@ -210,21 +211,21 @@ def test_what_comes_after_a_while_is_seen_and_answered_once() -> None:
 
 
 def test_what_the_run_has_made_is_nobody_elses() -> None:
-    platform, notes = Platform(), list[str]()
+    platform, notes = Platform(), Notes()
     platform.bring(Configuration("NetworkPolicy", OWN, "helloworld", {"podSelector": {}}))
     platform.policies(notes).look()
     assert (platform.made, notes) == ([], [])
 
 
 def test_policies_of_the_whole_mesh_hold_too() -> None:
-    platform, notes = Platform(), list[str]()
+    platform, notes = Platform(), Notes()
     platform.bring(of(AUTHORIZATION_POLICIES, ROOT), egress(ROOT, "istio-system/*"))
     platform.policies(notes).look()
     assert platform.kinds == ["AuthorizationPolicy", "Sidecar"]
 
 
 def test_no_istiod_reads_policies_of_a_remote() -> None:
-    platform, notes = Platform(), list[str]()
+    platform, notes = Platform(), Notes()
     forbidden = of(AUTHORIZATION_POLICIES, **denying({"notRequestPrincipals": ["*"]}))
     platform.bring(CLOSED, NOTHING_ALLOWED, forbidden, NARROW, of(AUTHORIZATION_POLICIES, ROOT))
     platform.policies(notes, configures=False).look()
@@ -243,7 +244,7 @@ def test_a_mesh_that_refuses_all_requests_of_the_run_is_no_verdict(namespace: st
 
 def test_what_may_not_be_read_is_noted_once() -> None:
     kinds = ("AuthorizationPolicy", "Sidecar", "NetworkPolicy")
-    platform, notes = Platform(unreadable=kinds), list[str]()
+    platform, notes = Platform(unreadable=kinds), Notes()
     platform.bring(CLOSED, NOTHING_ALLOWED, NARROW)
     policies = platform.policies(notes)
     policies.look()
@@ -271,7 +272,7 @@ def test_what_istiod_enforces_and_the_run_may_not_undo_is_an_error(policy: Confi
 def test_istios_own_webhook_is_for_requirements_to_judge(webhook: str, is_of_mesh: bool) -> None:
     seen = f'HTTP 500: failed calling webhook "{webhook}": connection refused'
     refused = NotAdmitted(wanted="x", seen=seen, where="cluster1")
-    platform, notes = Platform(refusals={"AuthorizationPolicy": refused}), list[str]()
+    platform, notes = Platform(refusals={"AuthorizationPolicy": refused}), Notes()
     platform.bring(NOTHING_ALLOWED)
     policies = platform.policies(notes)
     if is_of_mesh:
@@ -299,7 +300,7 @@ def test_a_network_policy_is_in_the_way_only_where_it_is_enforced(
     monkeypatch: pytest.MonkeyPatch, failures: tuple[str, ...], trouble: str, said: str
 ) -> None:
     monkeypatch.setattr(namespace_policies, "requests", lambda kube, count: Sample(failures))
-    platform, notes = Platform(refusals={"NetworkPolicy": NOT_PERMITTED}), list[str]()
+    platform, notes = Platform(refusals={"NetworkPolicy": NOT_PERMITTED}), Notes()
     platform.bring(CLOSED)
     policies = platform.policies(notes)
     policies.look()
