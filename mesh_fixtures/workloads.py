@@ -17,7 +17,12 @@ from mesh_fixtures.contract import CLUSTER_DOMAIN, SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
-from mesh_fixtures.kube.resources import NETWORK_POLICIES, SERVICE_EXPORTS, SERVICE_IMPORTS
+from mesh_fixtures.kube.resources import (
+    NETWORK_POLICIES,
+    SERVICE_EXPORTS,
+    SERVICE_IMPORTS,
+    SIDECARS,
+)
 from mesh_fixtures.scenario import Scenario
 
 SERVICE: Final = "helloworld"
@@ -344,21 +349,25 @@ def connections_manifest() -> str:
 
 
 def scope_manifest(system_namespace: str) -> str:
-    """Sidecar by which Sleep knows the workloads of its namespace, as YAML.
+    """Sidecars by which the workloads of their namespace know each other, as YAML.
 
-    It takes the place of one that holds for the whole mesh, and of one for the whole namespace,
+    They take the place of one that holds for the whole mesh, and of one for the whole namespace,
     beside which there may be no second one (source: Istio, Sidecar: workloadSelector).
     """
-    scope = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "Sidecar",
-        "metadata": {"name": SERVICE},
-        "spec": {
-            "workloadSelector": {"labels": {"app": "sleep"}},
-            "egress": [{"hosts": ["./*", f"{system_namespace}/*"]}],
-        },
-    }
-    return _yaml(scope)
+    return _yaml(
+        *(
+            {
+                "apiVersion": SIDECARS.api,
+                "kind": SIDECARS.kind,
+                "metadata": {"name": app},
+                "spec": {
+                    "workloadSelector": {"labels": {"app": app}},
+                    "egress": [{"hosts": ["./*", f"{system_namespace}/*"]}],
+                },
+            }
+            for app in (SERVICE, STATEFUL, "sleep")
+        )
+    )
 
 
 def helloworld_manifest(version: str, images: ImageSet) -> str:

@@ -197,16 +197,17 @@ def test_what_comes_after_a_while_is_seen_and_answered_once() -> None:
     platform.bring(CLOSED, NOTHING_ALLOWED, NARROW)
     policies.look()
     policies.look()
-    assert platform.kinds == ["AuthorizationPolicy", "Sidecar", "NetworkPolicy"]
+    assert platform.kinds == ["AuthorizationPolicy", *["Sidecar"] * 3, "NetworkPolicy"]
     assert notes == [
         f"requests are allowed here in spite of AuthorizationPolicy {OWN}/default",
         f"services are known here in spite of Sidecar {OWN}/default",
         f"connections are allowed here in spite of NetworkPolicy {OWN}/default",
     ]
-    permission, scope, connections = (each["spec"] for each in platform.made)
+    permission, *scopes, connections = (each["spec"] for each in platform.made)
     assert permission == {"action": "ALLOW", "rules": [{}]}
-    assert scope["workloadSelector"] == {"labels": {"app": "sleep"}}
-    assert scope["egress"] == [{"hosts": ["./*", "istio-system/*"]}]
+    apps = [each["workloadSelector"]["labels"]["app"] for each in scopes]
+    assert apps == ["helloworld", "helloworld-stateful", "sleep"]
+    assert all(each["egress"] == [{"hosts": ["./*", "istio-system/*"]}] for each in scopes)
     assert not isolating([of(NETWORK_POLICIES, **connections)], PODS)
 
 
@@ -221,7 +222,7 @@ def test_policies_of_the_whole_mesh_hold_too() -> None:
     platform, notes = Platform(), Notes()
     platform.bring(of(AUTHORIZATION_POLICIES, ROOT), egress(ROOT, "istio-system/*"))
     platform.policies(notes).look()
-    assert platform.kinds == ["AuthorizationPolicy", "Sidecar"]
+    assert platform.kinds == ["AuthorizationPolicy", *["Sidecar"] * 3]
 
 
 def test_no_istiod_reads_policies_of_a_remote() -> None:

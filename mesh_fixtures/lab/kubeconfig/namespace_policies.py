@@ -54,17 +54,18 @@ class Allowance:
     """What is made in spite of policies.
 
     Attributes:
-        allowed: what it is for.
+        items: objects of one kind.
+        allowed: what they are for.
         by: names of the policies.
     """
 
-    item: Json
+    items: Sequence[Json]
     allowed: str
     by: str
 
     @property
     def kind(self) -> str:
-        return str(self.item["kind"])
+        return str(self.items[0]["kind"])
 
     def __str__(self) -> str:
         return f"{self.allowed} here in spite of {self.by}"
@@ -171,7 +172,8 @@ class NamespacePolicies:
         not say; Istio's policies are.
         """
         try:
-            self._kube.create(allowance.item, self._kube.sample_namespace)
+            for item in allowance.items:
+                self._kube.create(item, self._kube.sample_namespace)
         except (NotAdmitted, NotPermitted) as error:
             without = f"{allowance.by}, and no {allowance.kind} of the run: {error.seen}"
             # That Istio's own webhook does not answer is the mesh's fault.
@@ -218,7 +220,7 @@ def allowances(
         (isolated, "connections are allowed", connections_manifest()),
     )
     return [
-        Allowance(yaml.safe_load(manifest), allowed, by) for by, allowed, manifest in wanted if by
+        Allowance([*yaml.safe_load_all(text)], allowed, by) for by, allowed, text in wanted if by
     ]
 
 
