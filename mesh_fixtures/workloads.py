@@ -17,7 +17,12 @@ from mesh_fixtures.contract import CLUSTER_DOMAIN, SAMPLE_NAMESPACE
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.install.step import Command, Plan, Step
-from mesh_fixtures.kube.resources import SERVICE_EXPORTS, SERVICE_IMPORTS
+from mesh_fixtures.kube.resources import (
+    NETWORK_POLICIES,
+    SERVICE_EXPORTS,
+    SERVICE_IMPORTS,
+    SIDECARS,
+)
 from mesh_fixtures.scenario import Scenario
 
 SERVICE: Final = "helloworld"
@@ -323,19 +328,46 @@ def permission_manifest() -> str:
     return _yaml(policy)
 
 
-def scope_manifest(system_namespace: str) -> str:
-    """Sidecar by which the workloads of its namespace know each other, as YAML.
+def connections_manifest() -> str:
+    """NetworkPolicy by which everybody may connect to and from the pods of its namespace, as YAML.
 
-    Where one of the whole mesh leaves other namespaces out, each has one that takes its place
-    (source: Istio, Sidecar).
+    What one policy allows is allowed, whatever others do not (source: Kubernetes, Network Policies:
+    allow all).
     """
-    scope = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "Sidecar",
+    policy = {
+        "apiVersion": NETWORK_POLICIES.api,
+        "kind": NETWORK_POLICIES.kind,
         "metadata": {"name": SERVICE},
-        "spec": {"egress": [{"hosts": ["./*", f"{system_namespace}/*"]}]},
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{}],
+            "egress": [{}],
+        },
     }
-    return _yaml(scope)
+    return _yaml(policy)
+
+
+def scope_manifest(system_namespace: str) -> str:
+    """Sidecars by which the workloads of their namespace know each other, as YAML.
+
+    They take the place of one that holds for the whole mesh, and of one for the whole namespace,
+    beside which there may be no second one (source: Istio, Sidecar: workloadSelector).
+    """
+    return _yaml(
+        *(
+            {
+                "apiVersion": SIDECARS.api,
+                "kind": SIDECARS.kind,
+                "metadata": {"name": app},
+                "spec": {
+                    "workloadSelector": {"labels": {"app": app}},
+                    "egress": [{"hosts": ["./*", f"{system_namespace}/*"]}],
+                },
+            }
+            for app in (SERVICE, STATEFUL, "sleep")
+        )
+    )
 
 
 def helloworld_manifest(version: str, images: ImageSet) -> str:

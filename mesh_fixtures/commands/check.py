@@ -155,13 +155,19 @@ class CheckedMesh:
 
 
 def check(lab: Lab) -> CheckedMesh:
-    """Look at the mesh of a lab without sample workloads."""
+    """Look at the mesh of a lab without sample workloads.
+
+    Raises:
+        DebugClosed: an istiod does not say what it knows.
+    """
     from mesh_fixtures.diagnosis import Diagnosis, diagnose, gather
     from mesh_fixtures.parallel import parallel_map
+    from mesh_fixtures.probe.istiod import require_debug
     from mesh_fixtures.probe.view import MeshView
     from mesh_fixtures.requirements import ObservedMesh, applicable
 
     with MeshView(lab, forwards=True) as view:
+        view.each(require_debug, view.kube)
         mesh = ObservedMesh(view, requests=0, settling_seconds=SETTLING_SECONDS, has_samples=False)
         asked = {each.id: each for each in applicable(lab.scenario) if each.without_samples}
         outcomes = parallel_map(lambda each: asked[each].check(mesh), asked)

@@ -179,6 +179,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         DESTINATION_RULES,
         AUTHORIZATION_POLICIES,
         SIDECARS,
+        NETWORK_POLICIES,
         SERVICE_EXPORTS,
         SERVICE_IMPORTS,
     )

@@ -185,7 +185,10 @@ def read_authority(source: Source, secret: Secret, now: datetime) -> Authority:
     issuing_file, key_file, root_file, chain_file = files
     issuing = read_certificates(source, issuing_file, secret.data[issuing_file])[0]
     roots = read_certificates(source, root_file, secret.data[root_file])
-    chain = read_certificates(source, chain_file, secret.data[chain_file])
+    # An istiod that makes its own `cacerts` leaves the chain blank, and so may others whose root
+    # signs (Istio: security/pkg/pki/ca, BuildSecret; security/pkg/pki/util, Verify).
+    pem = secret.data[chain_file]
+    chain = read_certificates(source, chain_file, pem) if pem.strip() else []
     defects = path_defects(issuing, chain, roots, now)
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")

@@ -41,8 +41,15 @@ _CLOSED: Final = (
     "let istiod answer at /debug, which from elsewhere than its own pod takes a token: remove "
     "ENABLE_DEBUG_ON_HTTP=false from its environment"
 )
+"""An istiod without it does not answer over xDS either, but what proxies have accepted (Istio:
+pilot/pkg/xds, AddDebugHandlers, DebugGen)."""
 
+_CLUSTERS_PATH: Final = "/debug/clusterz"
 _SHOWN: Final = 200
+
+
+class DebugClosed(ProbeError):
+    """An istiod answers, but has no debug interface."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,13 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
         path: begins with `/debug/`, or is `/metrics`.
 
     Raises:
+        DebugClosed: it has none.
         ProbeError: no answer.
     """
     if kube.forwards:
         answer = kube.ask(pod.meta.namespace, pod.name, _PORT, path)
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise _silent(answer.source, path, _NOT_FOUND, _CLOSED)
+            raise _closed(answer.source, path)
         if answer.status != HTTPStatus.OK:
             raise _silent(answer.source, path, f"HTTP {answer.status} {answer.text[:_SHOWN]}")
         return answer
@@ -125,7 +133,7 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     if result.exit_status != 0:
         raise _silent(result.source, path, result.stderr.strip() or f"exit {result.exit_status}")
     if result.stdout.startswith(_NOT_FOUND):
-        raise _silent(result.source, path, _NOT_FOUND, _CLOSED)
+        raise _closed(result.source, path)
     return Answer(result.source, HTTPStatus.OK, result.stdout)
 
 
@@ -149,17 +157,40 @@ def metric_in(text: str, name: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def _silent(source: Source, path: str, seen: str, remedy: str = "") -> ProbeError:
+def require_debug(kube: KubeClient) -> None:
+    """See to it that the ready istiods of a cluster have a debug interface, as far as they answer.
+
+    Raises:
+        DebugClosed: one of them has none.
+    """
+    try:
+        remote_clusters(kube)
+    except DebugClosed:
+        raise
+    except ProbeError:
+        return  # which is for requirements to judge
+
+
+def _silent(source: Source, path: str, seen: str) -> ProbeError:
     return ProbeError(
         wanted=f"an answer of istiod's {path}",
         seen=seen,
         where=f"{source.cluster} {source.subject}",
-        remedy=remedy or f"by hand: {source.asked}",
+        remedy=f"by hand: {source.asked}",
+    )
+
+
+def _closed(source: Source, path: str) -> DebugClosed:
+    return DebugClosed(
+        wanted=f"an answer of istiod's {path}",
+        seen=_NOT_FOUND,
+        where=f"{source.cluster} {source.subject}",
+        remedy=_CLOSED,
     )
 
 
 def _asked(kube: KubeClient, pod: Pod) -> KnownClusters:
-    result = debug(kube, pod, "/debug/clusterz")
+    result = debug(kube, pod, _CLUSTERS_PATH)
     return read_clusters(result.source, pod.name, result.text)
 
 

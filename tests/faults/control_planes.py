@@ -65,7 +65,7 @@ def crashing(target: Target) -> Iterator[None]:
 @contextmanager
 def without_authentication(target: Target) -> Iterator[None]:
     """The last primary's istiod does not ask who wants configuration of it."""
-    with _with_variable(target, _AUTHENTICATION, "false"):
+    with with_variable(target, _AUTHENTICATION, "false"):
         yield
 
 
@@ -94,7 +94,7 @@ def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
 @contextmanager
 def without_authorization(target: Target) -> Iterator[None]:
     """The last primary's istiod does not read AuthorizationPolicies."""
-    with _with_variable(target, _IGNORED, "authorizationpolicies.security.istio.io"):
+    with with_variable(target, _IGNORED, "authorizationpolicies.security.istio.io"):
         yield
 
 
@@ -154,7 +154,7 @@ def another_template(target: Target) -> Iterator[None]:
 @contextmanager
 def without_exports(target: Target) -> Iterator[None]:
     """The last primary's istiod takes no notice of ServiceExports."""
-    with _with_variable(target, names.MCS_DISCOVERY, "false", usual="true"):
+    with with_variable(target, names.MCS_DISCOVERY, "false", usual="true"):
         yield
 
 
@@ -164,7 +164,7 @@ def without_native_sidecars(target: Target) -> Iterator[None]:
     Kubernetes before 1.33 (Istio: ENABLE_NATIVE_SIDECARS).
     """
     primaries = [each.name for each in target.scenario.primaries]
-    with _with_variable(target, "ENABLE_NATIVE_SIDECARS", "false", clusters=primaries):
+    with with_variable(target, "ENABLE_NATIVE_SIDECARS", "false", clusters=primaries):
         yield
 
 
@@ -172,12 +172,12 @@ def without_native_sidecars(target: Target) -> Iterator[None]:
 def exporting_everything(target: Target) -> Iterator[None]:
     """The istiods of all primaries export every service by themselves."""
     primaries = [each.name for each in target.scenario.primaries]
-    with _with_variable(target, _AUTO_EXPORT, "true", clusters=primaries):
+    with with_variable(target, _AUTO_EXPORT, "true", clusters=primaries):
         yield
 
 
 @contextmanager
-def _with_variable(
+def with_variable(
     target: Target, name: str, value: str, usual: str = "", clusters: Sequence[str] = ()
 ) -> Iterator[None]:
     """The last primary's istiod has another variable in its environment.

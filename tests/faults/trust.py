@@ -66,7 +66,7 @@ def not_yet_valid(target: Target) -> Iterator[None]:
     cluster = target.scenario.primaries[-1].name
     given = target.read(cluster, _SYSTEM, "secret", CACERTS)
     try:
-        _replace(target, cluster, cacerts(_from_tomorrow()))
+        replace_cacerts(target, cluster, cacerts(_from_tomorrow()))
         target.system(cluster, "delete", "pods", "-l", "app=istiod", "--wait=false")
         target.until(
             "istiod to stop",
@@ -76,7 +76,7 @@ def not_yet_valid(target: Target) -> Iterator[None]:
         )
         yield
     finally:
-        _replace(target, cluster, given)
+        replace_cacerts(target, cluster, given)
         target.restart(cluster, _ISTIOD)
 
 
@@ -86,10 +86,10 @@ def cacerts_unused(target: Target) -> Iterator[None]:
     cluster = target.scenario.primaries[-1].name
     given = target.read(cluster, _SYSTEM, "secret", CACERTS)
     try:
-        _replace(target, cluster, cacerts(another_authority(target, cluster)))
+        replace_cacerts(target, cluster, cacerts(another_authority(target, cluster)))
         yield
     finally:
-        _replace(target, cluster, given)
+        replace_cacerts(target, cluster, given)
 
 
 @contextmanager
@@ -287,7 +287,8 @@ def _from_tomorrow() -> dict[str, bytes]:
     }
 
 
-def _replace(target: Target, cluster: str, secret: Manifest | None) -> None:
+def replace_cacerts(target: Target, cluster: str, secret: Manifest | None) -> None:
+    """Give a cluster another secret `cacerts`, or none."""
     target.delete(cluster, _SYSTEM, f"secret/{CACERTS}")
     if secret is not None:
         target.apply(cluster, _SYSTEM, secret)
@@ -299,10 +300,15 @@ def _start(target: Target, cluster: str, secret: Manifest | None) -> None:
     Args:
         secret: None for nothing, or for what was put into its own secret before.
     """
-    _replace(target, cluster, secret)
+    replace_cacerts(target, cluster, secret)
     target.restart(cluster, _ISTIOD)
     own = secret or target.read(cluster, _SYSTEM, "secret", SELF_SIGNED)
-    data = own["data"]
+    await_roots(target, cluster, own)
+
+
+def await_roots(target: Target, cluster: str, secret: Manifest) -> None:
+    """Wait until a cluster's pods are told the roots of what an istiod signs with."""
+    data = secret["data"]
     wanted = _prints([base64.b64decode(data.get(_ROOTS) or data["ca-cert.pem"])])
     target.until(
         "the roots of another authority for the cluster's proxies",

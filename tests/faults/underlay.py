@@ -6,7 +6,7 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Final
@@ -41,6 +41,7 @@ UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
 _SECOND_BRIDGE: Final = "cni1"
+_GONE: Final = ("add table ip fault", "delete table ip fault")
 
 Route = tuple[IPNetwork, IPAddress]
 """Pods, and the node that they are on."""
@@ -55,7 +56,7 @@ def filtered(rule: str) -> Injection:
             _nft(target, table(rule))
             yield
         finally:
-            _nft(target, "add table ip fault", "delete table ip fault")
+            _nft(target, *_GONE)
 
     return inject
 
@@ -73,6 +74,17 @@ def filtered_for_new_clients(rule: str) -> Injection:
             yield
 
     return inject
+
+
+def pods_closed(target: Target, cluster: str, addresses: Collection[str]) -> None:
+    """Have the nodes of a cluster pass on nothing that is from or to some pods, and all that is of
+    others; all where there are none.
+    """
+    pods = f"{{ {', '.join(sorted(addresses))} }}"
+    rules = table(f"ip saddr {pods} counter drop\nip daddr {pods} counter drop")
+    for node in target.lab.clusters[cluster].nodes:
+        namespace = node_namespace(target.lab.id, node.name)
+        _nft(target, *_GONE, *([rules] if addresses else []), namespace=namespace)
 
 
 def closed_to_first(port: int) -> Injection:
@@ -107,8 +119,7 @@ def filtered_in_last(rule: str, *, replace_pods: bool = False) -> Injection:
             yield
         finally:
             for namespace in namespaces:
-                gone = ("add table ip fault", "delete table ip fault")
-                _nft(target, *gone, namespace=namespace)
+                _nft(target, *_GONE, namespace=namespace)
             if replace_pods:
                 target.restart_workloads(last.name)
 

@@ -174,6 +174,18 @@ def test_the_roots_that_pods_are_told() -> None:
         root_bundle(kube, "broken")
 
 
+@pytest.mark.parametrize("blank", [b"", b"\n"])
+def test_a_blank_chain_is_that_of_a_root_that_signs(blank: bytes) -> None:
+    generated = {**cacerts(ROOT, ROOT), "cert-chain.pem": blank, "istio-generated": b""}
+    seen = read(generated)
+    assert seen.defects == ()
+    assert seen.material.path == (describe(ROOT.certificate),)
+    (defect,) = read(
+        {**cacerts(make("lowest", make("middle", ROOT)), ROOT), "cert-chain.pem": blank}
+    ).defects
+    assert defect == "CN=lowest is not signed by a root or an entry of the chain"
+
+
 def test_an_empty_secret() -> None:
     with pytest.raises(ProbeError, match=r"no entry ca\.crt, tls\.crt, tls\.key"):
         read({})

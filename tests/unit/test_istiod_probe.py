@@ -7,7 +7,13 @@ import pytest
 from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.probe.istiod import read_clusters, remote_clusters, signing_until
+from mesh_fixtures.probe.istiod import (
+    DebugClosed,
+    read_clusters,
+    remote_clusters,
+    require_debug,
+    signing_until,
+)
 
 ANSWER = json.dumps(
     [
@@ -72,6 +78,14 @@ def test_an_istiod_that_does_not_answer_at_debug_is_told_what_closes_it(forwards
     with pytest.raises(ProbeError, match="404") as error:
         remote_clusters(kube.as_client())
     assert "ENABLE_DEBUG_ON_HTTP" in error.value.remedy
+    with pytest.raises(DebugClosed):
+        require_debug(kube.as_client())
+
+
+@pytest.mark.parametrize("response", [(1, "", "refused"), (0, "no JSON", ""), ANSWER])
+def test_an_istiod_that_may_have_a_debug_interface_is_left_to_requirements(response: Said) -> None:
+    kube = FakeKube(lambda asked: response, [pod("istiod-1", "istio-system")])
+    require_debug(kube.as_client())
 
 
 def test_asks_the_port_of_istiod_where_ports_are_forwarded() -> None:

@@ -21,7 +21,6 @@ from mesh_fixtures.contract import Cluster
 from mesh_fixtures.errors import LabError, MachineError, NotPermitted, ProbeError
 from mesh_fixtures.install.names import PROXY_CONFIG
 from mesh_fixtures.kube import (
-    Configuration,
     Container,
     Event,
     KubeEditor,
@@ -32,7 +31,7 @@ from mesh_fixtures.kube import (
 from mesh_fixtures.kube import transport as transports
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
-from mesh_fixtures.lab.kubeconfig import namespace, sample
+from mesh_fixtures.lab.kubeconfig import namespace, namespace_policies, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
 from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides
 from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
@@ -45,6 +44,7 @@ SCENARIO = SCENARIOS["multi-primary"]
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 SHOWN = {"forwardedClientCert": "APPEND_FORWARD"}
 CLUSTERS = ("cluster1", "cluster2")
+NETWORK_POLICY = "NetworkPolicy"
 Servers = dict[str, tuple[FakeApiServer, Reference]]
 
 
@@ -52,6 +52,7 @@ Servers = dict[str, tuple[FakeApiServer, Reference]]
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transports, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(sample, "_INTERVAL", 0.01)
+    monkeypatch.setattr(namespace_policies, "GENERATED_SECONDS", 0.0)
     monkeypatch.setattr(namespace, "_INTERVAL", 0.01)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
@@ -335,6 +336,23 @@ def test_pods_end_before_the_namespace_is_looked_at_again() -> None:
     assert {*graces.values()} == {0, sample.GRACE_SECONDS}
 
 
+def test_samples_are_on_nodes_that_run_their_images() -> None:
+    named = SCENARIO.model_copy(update={"dns_proxying": True})
+
+    def selectors(overrides: PodOverrides) -> list[Any]:
+        made = [
+            *sample.manifests(SCENARIO, "cluster1", RELEASED, "ours", overrides),
+            *sample.with_host_names(named, "cluster1", RELEASED, overrides),
+        ]
+        kinds = ("Deployment", "StatefulSet")
+        pods = [item["spec"]["template"]["spec"] for item in made if item["kind"] in kinds]
+        return [each["nodeSelector"] for each in pods]
+
+    assert selectors(PodOverrides()) == [sample.ON_LINUX] * 4
+    chosen = PodOverrides(node_selector={"pool": "mesh", "kubernetes.io/os": None})
+    assert selectors(chosen) == [{"pool": "mesh"}] * 4
+
+
 @pytest.mark.parametrize(
     ("given", "annotated"),
     [
@@ -374,112 +392,21 @@ def test_connections_are_used_once_where_a_gateway_chooses() -> None:
     assert "DestinationRule" not in kinds
 
 
-@pytest.mark.parametrize(
-    ("spec", "restricts"),
-    [
-        ({}, True),
-        ({"action": "ALLOW", "rules": [{"to": [{"operation": {"ports": ["80"]}}]}]}, True),
-        ({"action": "DENY", "rules": [{}]}, False),
-        ({"action": "AUDIT", "rules": [{}]}, False),
-        ({"selector": {"matchLabels": {"app": "istio-ingressgateway"}}}, False),
-        ({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}, False),
-    ],
-)
-def test_policies_of_the_mesh_that_allow_only_what_they_name(
-    spec: dict[str, Any], restricts: bool
-) -> None:
-    policy = Configuration("AuthorizationPolicy", "istio-system", "x", spec)
-    assert bool(sample.restricting([policy])) == restricts
-
-
-def test_requests_are_allowed_where_the_mesh_allows_nothing(servers: Servers) -> None:
-    (restricted, _), (open_, _) = servers.values()
-    policies = "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies"
-    allow_nothing = {"metadata": {"name": "allow-nothing", "namespace": "istio-system"}}
-    restricted.answers[policies] = {"items": [allow_nothing]}
-    open_.answers[policies] = {"items": []}
+def test_policies_that_a_platform_brings_leave_the_workloads_alone(servers: Servers) -> None:
     lab = opened(servers)
+    (closed, _), (open_, _) = servers.values()
+    policies = f"/apis/networking.k8s.io/v1/namespaces/{lab.sample_namespace}/networkpolicies"
+    meta = {"name": "default-deny", "namespace": lab.sample_namespace}
+    closed.answers[policies] = {"items": [{"metadata": meta, "spec": {"podSelector": {}}}]}
+    said: list[ProgressEvent] = []
+    lab._progress = Progress("test", said.append)
     lab.deploy_sample()
     made = [
-        [body["spec"] for _, _, body in server.changes if body["kind"] == "AuthorizationPolicy"]
-        for server in (restricted, open_)
+        [body["spec"]["ingress"] for _, _, body in server.changes if body["kind"] == NETWORK_POLICY]
+        for server in (closed, open_)
     ]
-    assert made == [[{"action": "ALLOW", "rules": [{}]}], []]
-    lab.close()
-
-
-def denying(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A policy that denies what comes from there."""
-    return {"action": "DENY", "rules": [{"from": [{"source": each} for each in sources], **more}]}
-
-
-@pytest.mark.parametrize(
-    ("spec", "forbids"),
-    [
-        (denying({"notRequestPrincipals": ["*"]}), True),
-        (denying({"notNamespaces": ["shop", "istio-*"]}), True),
-        (denying({"namespaces": ["dev"]}, {"namespaces": ["mesh-*"]}), True),
-        ({"action": "DENY", "rules": [{}]}, True),
-        ({"action": "DENY"}, False),
-        (denying({"notNamespaces": ["shop", "mesh-*"]}), False),
-        (denying({"notNamespaces": ["*-run"]}), False),
-        (denying({"namespaces": ["dev"]}), False),
-        (denying({"notRequestPrincipals": ["*"], "namespaces": ["dev"]}), False),
-        (denying({"notRequestPrincipals": ["*"]}, to=[{"operation": {"paths": ["/x"]}}]), False),
-        (denying({"notPrincipals": ["cluster.local/ns/shop/*"]}), False),
-        ({**denying({"notNamespaces": ["x"]}), "selector": {"matchLabels": {"app": "y"}}}, False),
-        ({"rules": [{"from": [{"source": {"notNamespaces": ["x"]}}]}]}, False),
-    ],
-)
-def test_policies_of_the_mesh_that_no_other_policy_outdoes(
-    spec: dict[str, Any], forbids: bool
-) -> None:
-    policy = Configuration("AuthorizationPolicy", "istio-system", "x", spec)
-    assert bool(sample.forbidding([policy], "mesh-run")) == forbids
-
-
-def test_a_mesh_that_refuses_all_requests_of_the_run_is_no_verdict(servers: Servers) -> None:
-    (refusing, _), _ = servers.values()
-    policies = "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies"
-    meta = {"name": "tokens-only", "namespace": "istio-system"}
-    spec = denying({"notRequestPrincipals": ["*"]})
-    refusing.answers[policies] = {"items": [{"metadata": meta, "spec": spec}]}
-    lab = opened(servers)
-    with pytest.raises(LabError, match="AuthorizationPolicy istio-system/tokens-only") as error:
-        lab.deploy_sample()
-    assert "notNamespaces" in error.value.remedy
-    lab.close()
-
-
-@pytest.mark.parametrize(
-    ("hosts", "narrows"),
-    [
-        (["istio-system/*"], True),
-        (["istio-system/*", "shop/*"], True),
-        (["./*", "istio-system/*"], False),
-        (["*/*"], False),
-        (["mesh-run/*"], False),
-        ([], False),
-    ],
-)
-def test_sidecars_of_the_mesh_that_leave_a_namespace_out(hosts: list[str], narrows: bool) -> None:
-    sidecar = Configuration("Sidecar", "istio-system", "x", {"egress": [{"hosts": hosts}]})
-    assert bool(sample.narrowing([sidecar], "mesh-run")) == narrows
-
-
-def test_services_are_known_where_the_mesh_leaves_namespaces_out(servers: Servers) -> None:
-    (narrow, _), (open_, _) = servers.values()
-    sidecars = "/apis/networking.istio.io/v1/namespaces/istio-system/sidecars"
-    meta = {"name": "default", "namespace": "istio-system"}
-    spec = {"egress": [{"hosts": ["istio-system/*"]}]}
-    narrow.answers[sidecars] = {"items": [{"metadata": meta, "spec": spec}]}
-    lab = opened(servers)
-    lab.deploy_sample()
-    made = [
-        [body["spec"] for _, _, body in server.changes if body["kind"] == "Sidecar"]
-        for server in (narrow, open_)
-    ]
-    assert made == [[{"egress": [{"hosts": ["./*", "istio-system/*"]}]}], []]
+    assert made == [[[{}]], []]
+    assert any(f"NetworkPolicy {lab.sample_namespace}/default-deny" in each.detail for each in said)
     lab.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fake_api_server import FakeApiServer
+from fake_api_server import ERROR, STDOUT, FakeApiServer
 
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.kube.admission import Selector
@@ -99,6 +100,31 @@ def test_a_namespace_that_is_not_selected(
     assert found.remedy == "--mesh-namespace-label istio-discovery=enabled"
     options = SampleOptions(labels={"istio-discovery": "enabled"})
     assert problems(tmp_path, options) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        ("404 page not found\n", ["an answer of istiod's /debug/clusterz"]),
+        ("[]", []),
+        ("", []),
+    ],
+)
+def test_an_istiod_without_a_debug_interface(
+    servers: dict[str, FakeApiServer], tmp_path: Path, answer: str, missing: list[str]
+) -> None:
+    istiod = {
+        "metadata": {"name": "istiod-1", "namespace": "istio-system"},
+        "spec": {"containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    two = servers["two"]
+    two.answers["/api/v1/namespaces/istio-system/pods"] = {"items": [istiod]}
+    succeeded = json.dumps({"status": "Success"}).encode()
+    two.frames = [(STDOUT, answer.encode()), (ERROR, succeeded)] if answer else []
+    found = problems(tmp_path)
+    assert [each.missing.partition(" (two ")[0] for each in found] == missing
+    assert all("ENABLE_DEBUG_ON_HTTP=false" in each.remedy for each in found)
 
 
 def test_a_control_plane_elsewhere(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:

@@ -75,6 +75,13 @@ def test_what_is_taken_away_is_taken_from_the_pod_too() -> None:
     assert "seccompProfile" not in made["spec"]["template"]["spec"]["securityContext"]
 
 
+def test_a_label_of_nodes_is_taken_away() -> None:
+    overrides = parse_overrides({"nodeSelector": {"kubernetes.io/os": None, "pool": "mesh"}})
+    made = sleep()
+    made["spec"]["template"]["spec"]["nodeSelector"] = {"kubernetes.io/os": "linux"}
+    assert overrides.applied(made)["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "mesh"}
+
+
 def test_nothing_is_added_by_nothing(tmp_path: Path) -> None:
     assert AS_THEY_ARE.applied(sleep()) == sleep()
     file = tmp_path / "empty.yaml"

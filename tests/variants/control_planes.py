@@ -19,7 +19,7 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
-from tests.faults.control_planes import MESH, without_native_sidecars
+from tests.faults.control_planes import MESH, with_variable, without_native_sidecars
 from tests.faults.table import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
 from tests.variants.reinstallation import proxied, without_gateway
@@ -227,7 +227,22 @@ def short_of_a_replica(target: Target) -> Iterator[None]:
         target.delete(primary, _SYSTEM, f"quota/{_QUOTA}")
 
 
+@contextmanager
+def without_debug_interface(target: Target) -> Iterator[None]:
+    """The last primary's istiod does not say what it knows (Istio: pilot-discovery)."""
+    with with_variable(target, "ENABLE_DEBUG_ON_HTTP", "false"):
+        yield
+
+
 VARIANTS: Final = (
+    Variant(
+        id="no-debug-interface",
+        mesh="The istiod of cluster2 does not answer at /debug, for safety's sake.",
+        topology=TWO_NETWORKS,
+        make=without_debug_interface,
+        refusal="remove ENABLE_DEBUG_ON_HTTP=false from its environment",
+        is_silent=True,
+    ),
     Variant(
         id="proxies-beside-other-containers",
         mesh="Proxies are ordinary containers of their pods.",

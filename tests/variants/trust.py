@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -12,16 +12,19 @@ import yaml
 
 from mesh_fixtures.certificates import authority, rsa_key, subject
 from mesh_fixtures.install import names
+from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.identities import DEFAULT_TRUST_DOMAIN
-from tests.faults.table import TWO_NETWORKS
+from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target
 from tests.faults.trust import (
     TRUST_DOMAIN,
     another_authority,
+    await_roots,
     cacerts,
     content,
     naming,
+    replace_cacerts,
     restart_proxies,
     self_signed,
     signing,
@@ -31,6 +34,7 @@ from tests.variants.variant import Variant
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _ROOTS: Final = "root-cert.pem"
 _MESH: Final = "istio"
+_KEPT_IN_CACERTS: Final = "USE_CACERTS_FOR_SELF_SIGNED_CA"
 _LIFETIME: Final = timedelta(days=30)
 
 
@@ -97,6 +101,31 @@ def several_trust_domains(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def authority_in_cacerts(target: Target) -> Iterator[None]:
+    """The istiod of a primary and its remote makes an authority for itself, and keeps it in
+    `cacerts`; nobody brings one into the remote.
+    """
+    (primary,) = _primaries(target)
+    clusters = [each.name for each in target.scenario.clusters]
+    given = {name: target.read(name, _SYSTEM, "secret", CACERTS) for name in clusters}
+
+    def start(secrets: Mapping[str, Manifest | None], variable: str) -> None:
+        for name in clusters:
+            replace_cacerts(target, name, secrets[name])
+        _set(target, primary, variable)
+        signing_with = target.read(primary, _SYSTEM, "secret", CACERTS)
+        for name in clusters:
+            await_roots(target, name, signing_with)
+        parallel_map(lambda name: restart_proxies(target, name), clusters)
+
+    try:
+        start(dict.fromkeys(clusters), f"{_KEPT_IN_CACERTS}=true")
+        yield
+    finally:
+        start(given, f"{_KEPT_IN_CACERTS}-")
+
+
+@contextmanager
 def _trusting(target: Target, cluster: str, roots: list[dict[str, str]]) -> Iterator[None]:
     """A cluster's mesh configuration adds roots, and its istiod and proxies are told to use it."""
     given = target.read(cluster, _SYSTEM, "configmap", _MESH)
@@ -133,6 +162,13 @@ VARIANTS: Final = (
         mesh="No cluster has a secret cacerts: one authority from elsewhere signs for both.",
         topology=TWO_NETWORKS,
         make=external_authority,
+    ),
+    Variant(
+        id="authority-in-cacerts",
+        mesh="Nobody gives istiod an authority; the one that it makes is in a secret cacerts whose "
+        "chain is blank.",
+        topology=REMOTE,
+        make=authority_in_cacerts,
     ),
     Variant(
         id="root-being-rotated",

@@ -34,6 +34,7 @@ class Variant:
         notes: what the output must say, each a part of it.
         refusal: what is said where it cannot be verified as given: nothing is judged then. Empty
             where it can.
+        is_silent: whether `check` cannot look at it either, and refuses it with the same words.
         hindrances: what is said, each a part of it, where the run cannot have its workloads:
             nothing is judged by them then. Empty where it can.
         provider: the only provider whose labs can be changed like this; empty for any.
@@ -49,5 +50,6 @@ class Variant:
     applies: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    is_silent: bool = False
     hindrances: tuple[str, ...] = ()
     provider: str = ""

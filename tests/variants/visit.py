@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh_fixtures.commands.check import NOT_CHECKED
 from mesh_fixtures.report.document import read
 from mesh_fixtures.report.model import SUFFIX, Report, Result
 from mesh_fixtures.requirements import by_id
@@ -46,7 +47,10 @@ class Visit:
     def require(self, variant: Variant) -> None:
         """Return only if what was said is right."""
         __tracebackhide__ = True
-        if not variant.fails:
+        if variant.is_silent:
+            assert self.check_status == NOT_CHECKED, self.check_output
+            assert variant.refusal in self.check_output, self.check_output
+        elif not variant.fails:
             assert self.check_status == pytest.ExitCode.OK, self.check_output
         if variant.refusal:
             assert self.status == pytest.ExitCode.USAGE_ERROR, self.output

@@ -33,6 +33,7 @@ from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, Injector, injectors
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.istiod import DebugClosed, require_debug
 
 ANSWER_SECONDS: Final = 8.0
 """For an API server to say its version."""
@@ -136,7 +137,7 @@ def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Cluster
 
 def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
     webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
-    found = [*_secrets(kube, options)]
+    found = [*_secrets(kube, options), *_debug(kube)]
     try:
         chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
         labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
@@ -196,6 +197,14 @@ def _admitted_labels(
         ) from error
     found: Mapping[str, str] = made["metadata"].get("labels") or {}
     return {**found, NAME_LABEL: _TRIED_NAME}
+
+
+def _debug(kube: KubeEditor) -> Iterator[Problem]:
+    """An istiod that does not say what it knows, by which most requirements are judged."""
+    try:
+        require_debug(kube)
+    except DebugClosed as error:
+        yield _as_problem(error)
 
 
 def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:

@@ -28,12 +28,13 @@ _LABEL_VALUE: Final = re.compile(f"(?:{_NAME})?")
 _RESERVED: Final = frozenset({"app", "version", "sidecar.istio.io/inject"})
 """Labels by which Services and probes find the pods, and by which they get a proxy or none."""
 
+_NODES: Final = "nodeSelector"
 _KNOWN: Final = (
     "labels",
     "annotations",
     "resources",
     "securityContext",
-    "nodeSelector",
+    _NODES,
     "tolerations",
     "imagePullSecrets",
 )
@@ -75,13 +76,14 @@ class PodOverrides:
     Attributes:
         resources: of each container, `requests` and `limits`; a quantity of None takes one away.
         security_context: of each container; a value of None takes one away, from the pod too.
+        node_selector: a value of None takes a label away.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     security_context: Mapping[str, Any] = field(default_factory=dict)
-    node_selector: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str | None] = field(default_factory=dict)
     tolerations: Sequence[Json] = ()
     pull_secrets: Sequence[PullSecret] = ()
 
@@ -100,7 +102,7 @@ class PodOverrides:
             _merge(container, "securityContext", self.security_context)
         taken = {key: None for key, value in self.security_context.items() if value is None}
         _merge(pod, "securityContext", taken)
-        _merge(pod, "nodeSelector", self.node_selector)
+        _merge(pod, _NODES, self.node_selector)
         if self.tolerations:
             pod["tolerations"] = [dict(each) for each in self.tolerations]
         if self.pull_secrets:
@@ -180,7 +182,7 @@ def parse_overrides(content: Any) -> PodOverrides:
         annotations=_annotations("annotations", of("annotations", {})),
         resources=_resources(of("resources", {})),
         security_context=_keys("securityContext", of("securityContext", {}), _OF_SECURITY),
-        node_selector=_labels("nodeSelector", of("nodeSelector", {})),
+        node_selector=_node_selector(of(_NODES, {})),
         tolerations=tuple(
             _keys(place, each, _OF_TOLERATION)
             for place, each in _items("tolerations", of("tolerations", []))
@@ -244,6 +246,13 @@ def _labels(place: str, value: Any) -> Mapping[str, str]:
                 "digits, '-', '_' and '.'"
             )
     return found
+
+
+def _node_selector(value: Any) -> Mapping[str, str | None]:
+    given = _keys(_NODES, value, None)
+    removed = dict.fromkeys(key for key, each in given.items() if each is None)
+    wanted = {key: each for key, each in given.items() if each is not None}
+    return {**removed, **_labels(_NODES, wanted)}
 
 
 def _annotations(place: str, value: Any) -> Mapping[str, str]:

@@ -49,6 +49,7 @@ _REMEDY: Final = (
     "mesh-conformance rbac{0} prints the roles that permit all; "
     "somebody who may make roles there applies them by kubectl apply -f -"
 )
+_GENERATED: Final = "a mesh with policies that a platform brings into each new namespace"
 _AT_A_TIME: Final = 8
 
 Scope = Literal["cluster", "own", "system"]
@@ -148,16 +149,37 @@ RULES: Final = (
         "own",
         (AUTHORIZATION_POLICIES,),
         ("create",),
-        "policies that name Sleep, for requests that nobody else sends; where policies of the mesh "
-        "allow no requests: those from Sleep to HelloWorld",
+        "policies that name Sleep, for requests that nobody else sends; where policies allow no "
+        "requests: those from Sleep to HelloWorld",
         impact="AUTHZ-1 and a mesh that allows no requests by default",
     ),
     Rule(
         "own",
         (SIDECARS,),
         ("create",),
-        "where a Sidecar of the mesh leaves namespaces out: that HelloWorld is known in its own",
+        "where a Sidecar leaves namespaces out: that HelloWorld is known in its own",
         impact="a mesh whose proxies know nothing of other namespaces by default",
+    ),
+    Rule(
+        "own",
+        (NETWORK_POLICIES,),
+        ("create", "list"),
+        "where a platform brings NetworkPolicies into new namespaces: one that allows connections",
+        impact=_GENERATED,
+    ),
+    Rule(
+        "own",
+        (AUTHORIZATION_POLICIES,),
+        ("list",),
+        "whether a platform brings policies into new namespaces",
+        impact=_GENERATED,
+    ),
+    Rule(
+        "own",
+        (SIDECARS,),
+        ("list",),
+        "whether a platform brings a Sidecar into new namespaces",
+        impact=_GENERATED,
     ),
     Rule(
         "own",

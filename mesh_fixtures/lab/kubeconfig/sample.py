@@ -22,7 +22,6 @@ from mesh_fixtures.install.method import merged
 from mesh_fixtures.install.names import PROXY_CONFIG
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import (
-    Configuration,
     Container,
     Event,
     KubeClient,
@@ -32,27 +31,25 @@ from mesh_fixtures.kube import (
 from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.objects import Json, encoded
 from mesh_fixtures.kube.resources import (
-    AUTHORIZATION_POLICIES,
     DEPLOYMENTS,
     EVENTS,
     MUTATING_WEBHOOKS,
     PODS,
     SECRETS,
-    SIDECARS,
 )
 from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig import refusals
+from mesh_fixtures.lab.kubeconfig.namespace_policies import NamespacePolicies, labels_of_pods
 from mesh_fixtures.lab.kubeconfig.overrides import (
     AS_THEY_ARE,
     PodOverrides,
     PullSecret,
     SampleOptions,
 )
-from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.peers import disclosing
-from mesh_fixtures.probe.root_configuration import client_tls, configuration_of_root
+from mesh_fixtures.probe.root_configuration import client_tls
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
@@ -64,8 +61,6 @@ from mesh_fixtures.workloads import (
     host,
     named_services,
     named_services_manifest,
-    permission_manifest,
-    scope_manifest,
     service_manifest,
     sleep_manifest,
     stateful_manifest,
@@ -98,6 +93,10 @@ GRACE_SECONDS: Final = 4
 """For HelloWorld and its proxy to end, which takes them less. Pods that may take longer than the
 namespace controller waits before it begins, 5 s, are looked at again after half of their grace
 (source: Kubernetes, `pkg/controller/namespace`)."""
+
+ON_LINUX: Final = {"kubernetes.io/os": "linux"}
+"""Nodes that run the images; those with Windows need no taint (Kubernetes: Windows in Kubernetes;
+Well-Known Labels)."""
 
 _TRIES_AGAIN: Final = "ErrImagePull"
 _NOT_RETRIEVED: Final = "FailedToRetrieveImagePullSecret"
@@ -133,8 +132,8 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         ProbeError: the API server cannot be asked or refuses.
     """
     options = order.options
-    with KubeEditor(cluster, names=order.names) as kube:
-        name = own.name_of(order.lab)
+    name = own.name_of(order.lab)
+    with KubeEditor(cluster, name, names=order.names) as kube:
         webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
         labels = namespace_labels(cluster.name, webhooks, name, options.revision)
         _require_not_stopped(order, cluster.name)
@@ -146,20 +145,9 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         made = manifests(
             order.scenario, cluster.name, order.images, name, options.pods, domain, tls
         )
-        policies = configuration_of_root(kube, AUTHORIZATION_POLICIES)
-        if by := forbidding(policies, name):
-            raise LabError(
-                wanted=f"requests within the namespace {name} that policies of the mesh permit",
-                seen=f"{by}, which refuses them whatever another policy allows",
-                where=cluster.name,
-                remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
-            )
-        if by := restricting(policies):
-            progress.note("sample", f"requests are allowed here in spite of {by}", cluster.name)
-            made = [*yaml.safe_load_all(permission_manifest()), *made]
-        if by := narrowing(configuration_of_root(kube, SIDECARS), name):
-            progress.note("sample", f"services are known here in spite of {by}", cluster.name)
-            made = [*yaml.safe_load_all(scope_manifest(order.names.system_namespace)), *made]
+        configures = cluster.name in order.scenario.config_clusters
+        policies = NamespacePolicies(kube, labels_of_pods(made), progress, configures=configures)
+        policies.look()
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
         others = [each for each in made if each not in accounts]
         injecting = frozenset(each.webhook.name for each in webhooks)
@@ -175,10 +163,15 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
             _create_if_possible(kube, name, item, progress)
         with progress.within("samples").phase("sample-ready", cluster.name):
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
-            trouble = _await(order, kube, name, deployments, injecting)
+            trouble = _await(order, kube, name, deployments, injecting, policies)
         # They come last, so that they take no room that a quota has for the others.
         for item in with_host_names(order.scenario, cluster.name, order.images, options.pods):
             _create_if_possible(kube, name, item, progress, (NotAdmitted, NotPermitted))
+        while not policies.settled:
+            _require_not_stopped(order, cluster.name)
+            time.sleep(_INTERVAL)
+            policies.look()
+        policies.require_open(trouble)
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
 
@@ -207,7 +200,7 @@ def manifests(
         texts.append(named_services_manifest(position, dual_stack=dual_stack))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
-    return [pods.applied(_ending_soon(item)) if _is_deployment(item) else item for item in items]
+    return [pods.applied(_fitting(item)) if _is_deployment(item) else item for item in items]
 
 
 def disclosed(item: Json, pods: Mapping[str, Pod]) -> Json:
@@ -236,13 +229,19 @@ def with_host_names(
         return ()
     version = scenario.cluster(cluster).helloworld
     text = stateful_manifest(scenario.position(cluster), version, images)
-    return [pods.applied(_ending_soon(item)) for item in yaml.safe_load_all(text)]
+    return [pods.applied(_fitting(item)) for item in yaml.safe_load_all(text)]
 
 
-def _ending_soon(item: Json) -> Json:
-    """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed."""
+def _fitting(item: Json) -> Json:
+    """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed, and
+    are on nodes that run their images.
+    """
     template = item["spec"]["template"]
-    pod = {"terminationGracePeriodSeconds": GRACE_SECONDS, **template["spec"]}
+    pod = {
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "nodeSelector": ON_LINUX,
+        **template["spec"],
+    }
     return {**item, "spec": {**item["spec"], "template": {**template, "spec": pod}}}
 
 
@@ -281,85 +280,6 @@ def namespace_labels(
     if len(seen) > 1:
         raise _unclear(cluster, "one revision of istiod, or a default one", seen)
     return labels[seen[0]]
-
-
-def restricting(policies: Iterable[Configuration]) -> str:
-    """Names of the mesh's policies by which only what a policy allows is allowed; empty for none.
-
-    Source: Istio, Authorization Policy (allow policies; root namespace).
-
-    Args:
-        policies: AuthorizationPolicies of the root namespace.
-    """
-    everywhere = (each for each in policies if not (each.spec.keys() & {"selector", "targetRefs"}))
-    return ", ".join(
-        str(each) for each in everywhere if each.spec.get("action", "ALLOW") == "ALLOW"
-    )
-
-
-def forbidding(policies: Iterable[Configuration], namespace: str) -> str:
-    """Names of the mesh's policies that refuse requests within a namespace, which no other policy
-    can allow, as far as they depend on namespaces and tokens alone; empty for none.
-
-    Source: Istio, AuthorizationPolicy (action DENY; Source).
-
-    Args:
-        policies: AuthorizationPolicies of the root namespace.
-    """
-    return ", ".join(
-        str(each)
-        for each in policies
-        if each.spec.get("action") == "DENY"
-        and not each.spec.keys() & {"selector", "targetRef", "targetRefs"}
-        and any(_refuses(rule, namespace) for rule in each.spec.get("rules") or ())
-    )
-
-
-def _refuses(rule: Json, namespace: str) -> bool:
-    """Whether a rule is for certain about requests within a namespace that have no token."""
-    if rule.get("to") or rule.get("when"):
-        return False
-    sources = [each.get("source") or {} for each in rule.get("from") or ()]
-    return not sources or any(_is_source(each, namespace) for each in sources)
-
-
-def _is_source(source: Json, namespace: str) -> bool:
-    if not source or source.keys() - {"namespaces", "notNamespaces", "notRequestPrincipals"}:
-        return False
-    among = source.get("namespaces")
-    besides = source.get("notNamespaces") or ()
-    return (among is None or any(_is_like(namespace, each) for each in among)) and not any(
-        _is_like(namespace, each) for each in besides
-    )
-
-
-def _is_like(name: str, pattern: str) -> bool:
-    """Whether a pattern of Istio's policies, with `*` at one of its ends, is for a name."""
-    if pattern.endswith("*"):
-        return name.startswith(pattern[:-1])
-    return name.endswith(pattern[1:]) if pattern.startswith("*") else name == pattern
-
-
-def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
-    """Names of the mesh's Sidecars by which proxies of a namespace do not know its services; empty
-    for none.
-
-    Source: Istio, Sidecar (root namespace; egress hosts).
-
-    Args:
-        sidecars: of the root namespace.
-    """
-    return ", ".join(
-        str(each)
-        for each in sidecars
-        if (hosts := _egress(each))
-        and not any(host.partition("/")[0] in (".", "*", namespace) for host in hosts)
-    )
-
-
-def _egress(sidecar: Configuration) -> Sequence[str]:
-    listeners = sidecar.spec.get("egress") or ()
-    return [str(host) for each in listeners for host in each.get("hosts") or ()]
 
 
 @dataclass(frozen=True)
@@ -524,6 +444,7 @@ def _await(
     namespace: str,
     names: Sequence[str],
     injectors: Collection[str],
+    policies: NamespacePolicies,
 ) -> str:
     """What keeps the workloads from being ready; empty when they are.
 
@@ -534,6 +455,7 @@ def _await(
     begun = time.monotonic()
     while True:
         _require_not_stopped(order, kube.name)
+        policies.look()
         ready = [each.meta.name for each in kube.list(DEPLOYMENTS, namespace) if each.ready >= 1]
         if set(ready) >= set(names):
             return ""

@@ -1,0 +1,338 @@
+"""Policies that hold in a run's own namespace, and what is made there in spite of them.
+
+Those of the mesh's root namespace hold in all. Others are brought into each new namespace by the
+platform, some time after it was made; namespaces of its users have further ones that allow what
+they need, which a run's has not.
+Source: Istio, Authorization Policy; Sidecar; Kubernetes, Network Policies; Kyverno, Generate Rules.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import yaml
+
+from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
+from mesh_fixtures.kube import Configuration, KubeEditor, Resource
+from mesh_fixtures.kube.admission import Selector, refusal_in
+from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
+from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
+from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
+from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.root_configuration import configuration_of_root
+from mesh_fixtures.probe.traffic import requests
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.workloads import (
+    SERVICE,
+    connections_manifest,
+    permission_manifest,
+    scope_manifest,
+)
+
+GENERATED_SECONDS: Final = 6.0
+"""After which a platform has brought into a new namespace what it brings into each. Controllers
+that do so are told of it at once, and work through a queue."""
+
+PodLabels = Mapping[str, str]
+
+_OF_ISTIO: Final = (AUTHORIZATION_POLICIES, SIDECARS)
+_DIRECTIONS: Final = ("Ingress", "Egress")
+_PERMIT: Final = (
+    "permit it to the run (mesh-conformance rbac), or have no platform bring such policies into "
+    f"namespaces {PREFIX}*"
+)
+_TRIED: Final = 10
+"""Requests, of which every cluster's HelloWorld gets some."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is made in spite of policies.
+
+    Attributes:
+        items: objects of one kind.
+        allowed: what they are for.
+        by: names of the policies.
+    """
+
+    items: Sequence[Json]
+    allowed: str
+    by: str
+
+    @property
+    def kind(self) -> str:
+        return str(self.items[0]["kind"])
+
+    def __str__(self) -> str:
+        return f"{self.allowed} here in spite of {self.by}"
+
+
+class NamespacePolicies:
+    """The policies of a run's namespace, looked at again and again.
+
+    Args:
+        kube: knows the namespace as that of the samples.
+        pods: labels of the pods that are made there.
+        configures: whether an istiod takes its configuration from the cluster.
+    """
+
+    def __init__(
+        self, kube: KubeEditor, pods: Sequence[PodLabels], progress: Progress, *, configures: bool
+    ) -> None:
+        self._kube = kube
+        self._pods = pods
+        self._progress = progress
+        self._readable = [NETWORK_POLICIES, *(_OF_ISTIO if configures else ())]
+        self._of_root = {
+            each: configuration_of_root(kube, each) if configures else () for each in _OF_ISTIO
+        }
+        self._made: set[str] = set()
+        self._isolated = ""
+        self._settled_at = time.monotonic() + patient(GENERATED_SECONDS)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no more policies are to be expected, or none may be read."""
+        return not self._readable or time.monotonic() >= self._settled_at
+
+    def look(self) -> None:
+        """Make what is needed in spite of the policies that are there by now.
+
+        Raises:
+            LabError: nothing can be made in spite of one of them.
+            ProbeError: the API server cannot be asked.
+        """
+        authorization, sidecars = (
+            [*self._of_root[each], *self._listed(each)] for each in _OF_ISTIO
+        )
+        namespace = self._kube.sample_namespace
+        if by := forbidding(authorization, namespace, self._pods):
+            raise LabError(
+                wanted=f"requests within the namespace {namespace} that policies permit",
+                seen=f"{by}, which refuses them whatever another policy allows",
+                where=self._kube.name,
+                remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
+            )
+        for each in allowances(
+            restricting(authorization, self._pods),
+            narrowing(sidecars, namespace),
+            isolating(self._listed(NETWORK_POLICIES), self._pods),
+            self._kube.names.system_namespace,
+        ):
+            if each.kind not in self._made:
+                self._made.add(each.kind)
+                self._make(each)
+
+    def require_open(self, trouble: str) -> None:
+        """See to it that NetworkPolicies that nothing could be made against are in nobody's way,
+        as where the cluster's network enforces none.
+
+        Args:
+            trouble: what keeps the workloads from being ready; empty when they are.
+
+        Raises:
+            LabError: they are.
+        """
+        if not self._isolated:
+            return
+        seen = trouble or self._refusal()
+        if seen:
+            raise LabError(
+                wanted="HelloWorld to answer Sleep",
+                seen=f"{self._isolated}; {seen}",
+                where=f"{self._kube.name}, namespace {self._kube.sample_namespace}",
+                remedy=_PERMIT,
+            )
+
+    def _refusal(self) -> str:
+        try:
+            failures = requests(self._kube, _TRIED).failures
+        except ProbeError as error:
+            return error.seen
+        return str(failures[0]) if failures else ""
+
+    def _listed(self, kind: Resource[Configuration]) -> Sequence[Configuration]:
+        """Those of the namespace that the run has not made; none where they may not be read."""
+        if kind not in self._readable:
+            return ()
+        try:
+            listed = self._kube.list(kind, self._kube.sample_namespace)
+        except NotPermitted as error:
+            self._readable.remove(kind)
+            self._note(f"whether others bring a {kind.kind} here is not known: {error.seen}")
+            return ()
+        return [each for each in listed if each.name != SERVICE]
+
+    def _make(self, allowance: Allowance) -> None:
+        """Make what is needed, or say why not. Whether a NetworkPolicy is enforced, a cluster does
+        not say; Istio's policies are.
+        """
+        try:
+            for item in allowance.items:
+                self._kube.create(item, self._kube.sample_namespace)
+        except (NotAdmitted, NotPermitted) as error:
+            without = f"{allowance.by}, and no {allowance.kind} of the run: {error.seen}"
+            # That Istio's own webhook does not answer is the mesh's fault.
+            is_judged = isinstance(error, NotAdmitted) and is_of_mesh(refusal_in(error.seen), ())
+            if allowance.kind != NETWORK_POLICIES.kind and not is_judged:
+                raise LabError(
+                    wanted=f"{allowance.allowed} in the namespace {self._kube.sample_namespace}",
+                    seen=without,
+                    where=self._kube.name,
+                    remedy=_PERMIT,
+                ) from error
+            if allowance.kind == NETWORK_POLICIES.kind:
+                self._isolated = without
+            self._note(without)
+        else:
+            self._note(str(allowance))
+
+    def _note(self, text: str) -> None:
+        self._progress.note("sample", text, self._kube.name)
+
+
+def labels_of_pods(items: Iterable[Json]) -> Sequence[PodLabels]:
+    """Labels of the pods that Deployments among some objects make."""
+    return [
+        each["spec"]["template"]["metadata"].get("labels") or {}
+        for each in items
+        if each["kind"] == "Deployment"
+    ]
+
+
+def allowances(
+    restricted: str, narrowed: str, isolated: str, system_namespace: str
+) -> Sequence[Allowance]:
+    """What is made in spite of policies, each given by their names; empty for none.
+
+    Args:
+        restricted: by which only what a policy allows is allowed.
+        narrowed: by which proxies do not know the services of their namespace.
+        isolated: by which only connections that a policy allows are allowed.
+    """
+    wanted = (
+        (restricted, "requests are allowed", permission_manifest()),
+        (narrowed, "services are known", scope_manifest(system_namespace)),
+        (isolated, "connections are allowed", connections_manifest()),
+    )
+    return [
+        Allowance([*yaml.safe_load_all(text)], allowed, by) for by, allowed, text in wanted if by
+    ]
+
+
+def restricting(policies: Iterable[Configuration], pods: Sequence[PodLabels]) -> str:
+    """Names of the policies by which only what a policy allows is allowed; empty for none.
+
+    Source: Istio, Authorization Policy (allow policies; root namespace).
+
+    Args:
+        policies: AuthorizationPolicies of the root namespace and of the pods' own.
+    """
+    return ", ".join(
+        str(each)
+        for each in policies
+        if each.spec.get("action", "ALLOW") == "ALLOW" and _is_for(each, pods)
+    )
+
+
+def forbidding(policies: Iterable[Configuration], namespace: str, pods: Sequence[PodLabels]) -> str:
+    """Names of the policies that refuse requests within a namespace, which no other policy can
+    allow, as far as they depend on namespaces and tokens alone; empty for none.
+
+    Source: Istio, AuthorizationPolicy (action DENY; Source).
+
+    Args:
+        policies: as for `restricting`.
+    """
+    return ", ".join(
+        str(each)
+        for each in policies
+        if each.spec.get("action") == "DENY"
+        and _is_for(each, pods)
+        and any(_refuses(rule, namespace) for rule in each.spec.get("rules") or ())
+    )
+
+
+def _is_for(policy: Configuration, pods: Sequence[PodLabels]) -> bool:
+    """Whether an AuthorizationPolicy holds for one of the pods, by its selector."""
+    if policy.spec.keys() & {"targetRef", "targetRefs"}:
+        return False
+    selector = Selector.read(policy.spec.get("selector"))
+    return any(selector.matches(each) for each in pods)
+
+
+def _refuses(rule: Json, namespace: str) -> bool:
+    """Whether a rule is for certain about requests within a namespace that have no token."""
+    if rule.get("to") or rule.get("when"):
+        return False
+    sources = [each.get("source") or {} for each in rule.get("from") or ()]
+    return not sources or any(_is_source(each, namespace) for each in sources)
+
+
+def _is_source(source: Json, namespace: str) -> bool:
+    if not source or source.keys() - {"namespaces", "notNamespaces", "notRequestPrincipals"}:
+        return False
+    among = source.get("namespaces")
+    besides = source.get("notNamespaces") or ()
+    return (among is None or any(_is_like(namespace, each) for each in among)) and not any(
+        _is_like(namespace, each) for each in besides
+    )
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """Whether a pattern of Istio's policies, with `*` at one of its ends, is for a name."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return name.endswith(pattern[1:]) if pattern.startswith("*") else name == pattern
+
+
+def narrowing(sidecars: Iterable[Configuration], namespace: str) -> str:
+    """Names of the Sidecars by which proxies of a namespace do not know its services; empty for
+    none.
+
+    Source: Istio, Sidecar (root namespace; workloadSelector; egress hosts).
+
+    Args:
+        sidecars: of the root namespace, in whose place are those of the namespace itself.
+    """
+    for_all = [each for each in sidecars if not each.spec.get("workloadSelector")]
+    own = [each for each in for_all if each.namespace == namespace]
+    return ", ".join(
+        str(each)
+        for each in own or for_all
+        if (hosts := _egress(each))
+        and not any(host.partition("/")[0] in (".", "*", namespace) for host in hosts)
+    )
+
+
+def _egress(sidecar: Configuration) -> Sequence[str]:
+    listeners = sidecar.spec.get("egress") or ()
+    return [str(host) for each in listeners for host in each.get("hosts") or ()]
+
+
+def isolating(policies: Iterable[Configuration], pods: Sequence[PodLabels]) -> str:
+    """Names of the policies by which only connections that a policy allows are allowed; empty for
+    none.
+
+    Source: Kubernetes, Network Policies (the two sorts of pod isolation; default policies).
+
+    Args:
+        policies: NetworkPolicies of the pods' namespace.
+    """
+    return ", ".join(
+        str(each)
+        for each in policies
+        if any(Selector.read(each.spec.get("podSelector")).matches(labels) for labels in pods)
+        and any(_closes(each.spec, direction) for direction in _DIRECTIONS)
+    )
+
+
+def _closes(spec: Json, direction: str) -> bool:
+    """Whether a NetworkPolicy isolates its pods in a direction, and does not allow all there."""
+    rules = spec.get(direction.lower()) or ()
+    default = [each for each in _DIRECTIONS if each == "Ingress" or spec.get(each.lower())]
+    return direction in (spec.get("policyTypes") or default) and {} not in rules
