@@ -1,13 +1,17 @@
 """Certificate authorities: what a cluster's istiod signs with, and who accepts what it signs.
 
-Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation).
+Proxies verify each other by BoringSSL. The API server and the proxies' agents verify istiod, which
+signs its own certificate, by Go; which unlike the former looks at the path length of a root too.
+Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation); BoringSSL,
+`check_chain_extensions` and `X509_check_issued`; Go, crypto/x509 (Certificate.Verify).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
@@ -34,7 +38,14 @@ _CA_SERVER: Final = "ENABLE_CA_SERVER"
 _EXTERNAL_CA: Final = "EXTERNAL_CA"
 """Variable that names whom istiod passes requests for certificates on to."""
 
+_PROVIDER: Final = "PILOT_CERT_PROVIDER"
+_ITSELF: Final = "istiod"
+"""Variable that names who signs istiod's own certificate, and what it is unless it is set."""
+
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
+
+_MOST_PATHS: Final = 100
+"""That are looked at, of certificates that sign each other."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Certificate:
         key: SHA-256 of its public key, hex in lower case.
         subject: as in RFC 4514.
         is_authority: whether it may sign others.
+        signs: whether its key may be used for that: its key usage, if it says so, permits it.
+        path_length: how many authorities may be below it; None for any number.
     """
 
     fingerprint: str
@@ -55,6 +68,12 @@ class Certificate:
     is_authority: bool
     not_before: datetime
     not_after: datetime
+    signs: bool = True
+    path_length: int | None = None
+
+    @property
+    def is_self_issued(self) -> bool:
+        return self.subject == self.issuer
 
     @property
     def short(self) -> str:
@@ -140,7 +159,8 @@ def authority(kube: KubeClient) -> Authority | None:
         except NotPermitted:
             continue
         if secret is not None:
-            return read_authority(kube.source("secrets", kube.names.system_namespace, name), secret)
+            source = kube.source("secrets", kube.names.system_namespace, name)
+            return read_authority(source, secret, signs_istiod=_signs_itself(kube))
     return None
 
 
@@ -168,11 +188,20 @@ def _signs(kube: KubeClient) -> bool:
     return not passes_on or not all(passes_on)
 
 
-def read_authority(source: Source, secret: Secret, now: datetime | None = None) -> Authority:
+def _signs_itself(kube: KubeClient) -> bool:
+    """Whether istiod's own certificate is one that it has signed."""
+    containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
+    return all((each.env.get(_PROVIDER) or _ITSELF) == _ITSELF for each in containers)
+
+
+def read_authority(
+    source: Source, secret: Secret, now: datetime | None = None, *, signs_istiod: bool = True
+) -> Authority:
     """Read the secret: Istio's own form, that of `kubernetes.io/tls`, or the one that istiod made.
 
     Args:
         now: moment at which certificates must be valid; None for the present one.
+        signs_istiod: whether istiod's own certificate is below it too.
 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
@@ -185,7 +214,13 @@ def read_authority(source: Source, secret: Secret, now: datetime | None = None) 
     issuing = read_certificates(source, issuing_file, secret.data[issuing_file])[0]
     roots = read_certificates(source, root_file, secret.data[root_file])
     chain = read_certificates(source, chain_file, secret.data[chain_file])
-    defects = path_defects(issuing, chain, roots, now or datetime.now(UTC))
+    defects = path_defects(issuing, chain, roots, now or datetime.now(UTC), with_root=signs_istiod)
+    if not any(_is_same_authority(issuing, each) for each in (*chain, *roots)):
+        name = issuing.subject.rfc4514_string()
+        defects.append(
+            f"{chain_file} lacks {name}, the certificate of {issuing_file}: proxies show what is "
+            f"in {chain_file}, and nobody can verify what {name} has signed"
+        )
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
     material = TrustMaterial(issuing, tuple(chain), tuple(roots))
@@ -216,17 +251,32 @@ def certification_path(
     Args:
         chain: certificates that may be on the path, in any order.
     """
-    known = [*chain, *roots]
-    root_prints = {_fingerprint(root) for root in roots}
-    path = [issuing]
-    while _fingerprint(path[-1]) not in root_prints:
-        seen = {_fingerprint(each) for each in path}
-        issuers = [each for each in known if is_signed_by(path[-1], each)]
-        following = [each for each in issuers if _fingerprint(each) not in seen]
-        if not following:
-            break
-        path.append(min(following, key=lambda each: _fingerprint(each) not in root_prints))
-    return path
+    paths = _paths(issuing, chain, roots)
+    return next((path for path in paths if path[-1] in roots), paths[0])
+
+
+def _paths(
+    issuing: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> list[list[x509.Certificate]]:
+    """All ways up from an issuer, each to the first root; one that begins with more of the roots
+    stands before others.
+    """
+    known = list(dict.fromkeys([*roots, *chain]))
+
+    def upwards(path: list[x509.Certificate]) -> Iterator[list[x509.Certificate]]:
+        issuers = (
+            []
+            if path[-1] in roots
+            else [each for each in known if each not in path and is_signed_by(path[-1], each)]
+        )
+        for each in issuers:
+            yield from upwards([*path, each])
+        if not issuers:
+            yield path
+
+    return list(islice(upwards([issuing]), _MOST_PATHS))
 
 
 def path_defects(
@@ -234,27 +284,50 @@ def path_defects(
     chain: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     now: datetime,
+    *,
+    with_root: bool = False,
 ) -> list[str]:
-    """Why a path of issuers does not lead from a certificate authority up to a root.
+    """Why no path of issuers leads from a certificate authority up to a root.
 
     Args:
         chain: certificates that may be on the path, in any order.
+        with_root: whether the path length of the root counts.
 
     Returns:
-        One sentence for each defect; empty when all is well.
+        One sentence for each defect of the best path; empty when all is well.
     """
-    defects: list[str] = []
-    path = certification_path(issuing, chain, roots)
-    for described in map(describe, path):
-        if not described.is_authority:
-            defects.append(f"{described.subject} is no authority")
-        if not described.valid_at(now):
-            span = f"{described.not_before:%Y-%m-%d} to {described.not_after:%Y-%m-%d}"
-            defects.append(f"{described.subject} is valid from {span} only")
-    last = describe(path[-1])
-    if last.fingerprint not in {_fingerprint(root) for root in roots}:
-        defects.append(f"{last.subject} is not signed by a root or an entry of the chain")
-    return defects
+    return min(
+        (
+            list(_defects(path, path[-1] in roots, now, with_root=with_root))
+            for path in _paths(issuing, chain, roots)
+        ),
+        key=len,
+    )
+
+
+def _defects(
+    path: Sequence[x509.Certificate], is_rooted: bool, now: datetime, *, with_root: bool
+) -> Iterator[str]:
+    below: list[str] = []
+    described = [describe(each) for each in path]
+    for each in described:
+        if not each.is_authority:
+            yield f"{each.subject} is no authority"
+        if not each.signs:
+            yield f"the key usage of {each.subject} does not permit it to sign certificates"
+        counts = with_root or not is_rooted or each is not described[-1]
+        if counts and each.path_length is not None and len(below) > each.path_length:
+            yield (
+                f"{each.subject} permits {each.path_length} authorities below it "
+                f"(pathlen:{each.path_length}), and has {len(below)}: {', '.join(below)}"
+            )
+        if not each.valid_at(now):
+            span = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
+            yield f"{each.subject} is valid from {span} only"
+        if not each.is_self_issued:
+            below.append(each.subject)
+    if not is_rooted:
+        yield f"{described[-1].subject} is not signed by a root or an entry of the chain"
 
 
 def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -268,11 +341,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 def describe(certificate: x509.Certificate) -> Certificate:
     """What the requirements need of a certificate."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-        is_authority = constraints.value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        is_authority = False
+    is_authority, path_length = _basic_constraints(certificate)
     return Certificate(
         fingerprint=_fingerprint(certificate),
         key=_key_of(certificate),
@@ -281,7 +350,32 @@ def describe(certificate: x509.Certificate) -> Certificate:
         is_authority=is_authority,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        signs=_signs_by_usage(certificate),
+        path_length=path_length,
     )
+
+
+def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, int | None]:
+    """Whether a certificate is that of an authority, and how many may be below it."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False, None
+    return constraints.ca, constraints.path_length
+
+
+def _signs_by_usage(certificate: x509.Certificate) -> bool:
+    """Whether the key usage lets a key sign certificates, as it does where it says nothing."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    return usage.key_cert_sign
+
+
+def _is_same_authority(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether both verify the same signatures: by name and key."""
+    return one.subject == other.subject and _key_of(one) == _key_of(other)
 
 
 def _fingerprint(certificate: x509.Certificate) -> str:

@@ -2001,6 +2001,17 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
     assert found.roots[0].consequences == ("CONTROL-1",)
 
 
+def test_what_an_unsound_authority_has_signed_is_refused_by_those_who_call_the_injector() -> None:
+    broken, _ = recording_of("a webhook that cannot be called")
+    unsound = of("cluster2", authority=lambda known: replace(known, defects=("pathlen:0",)))
+    recording = unsound(broken)
+    failures = dict.fromkeys(("TRUST-1", "WORKLOAD-1"), (FINDING,))
+    found = diagnose(recording.scenario, recording.facts, failures)
+    assert found.ids == ("cacerts-unsound",)
+    assert "injection-failing" in [each.id for each in found.roots[0].followed_by]
+    assert found.roots[0].consequences == ("TRUST-1", "WORKLOAD-1")
+
+
 @pytest.mark.parametrize(
     ("change", "refuted"),
     [
