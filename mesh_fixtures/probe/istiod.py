@@ -85,6 +85,10 @@ class KnownClusters:
     def __str__(self) -> str:
         return ", ".join(map(str, self.clusters)) or "none"
 
+    def reading(self, cluster: str) -> str:
+        """`namespace/name` of the secret by which a cluster is read; empty unless it is synced."""
+        return next((one.secret for one in self.clusters if one.id == cluster and one.synced), "")
+
 
 def istiods(kube: KubeClient) -> tuple[Pod, ...]:
     """Pods of istiod in a cluster, whatever their state.

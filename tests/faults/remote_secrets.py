@@ -32,6 +32,9 @@ READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"
 STRAY: Final = "cluster9"
 """A cluster that no scenario has."""
 
+COPY: Final = "copy-of-a-remote-secret"
+"""Name of a second secret for one cluster."""
+
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _READER: Final = f"clusterrolebinding/istio-reader-clusterrole-{_SYSTEM}"
 
@@ -83,9 +86,61 @@ def revoked(target: Target) -> Iterator[None]:
         give(target, which, kept)
         yield
     finally:
-        step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
-        target.run_steps(target.installation, step)
+        renew(target, which)
         _start_again(target, which)
+
+
+@contextmanager
+def revoked_copy_first(target: Target) -> Iterator[None]:
+    """The first primary's istiod has found a copy with a revoked token before the secret with the
+    present one, of which it takes no notice.
+    """
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
+        _await_refusal(target, which.of, token_of(kept))
+        give(target, which, copied(kept))
+        target.until(
+            f"istiod to know of {which.of}",
+            which.installed_in,
+            remote_clusters,
+            lambda seen: any(one.id == which.of for each in seen for one in each.clusters),
+        )
+        renew(target, which)
+        yield
+    finally:
+        target.delete(which.installed_in, _SYSTEM, f"secret/{COPY}")
+        renew(target, which)
+        _start_again(target, which)
+
+
+@contextmanager
+def revoked_copy_unused(target: Target) -> Iterator[None]:
+    """The first primary holds a copy of a remote secret as it was before its token was revoked, and
+    its istiod uses the one with the present token.
+    """
+    which = _first(target)
+    kept = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    try:
+        target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
+        renew(target, which)
+        _await_refusal(target, which.of, token_of(kept))
+        give(target, which, copied(kept))
+        yield
+    finally:
+        target.delete(which.installed_in, _SYSTEM, f"secret/{COPY}")
+
+
+def copied(secret: Manifest) -> Manifest:
+    """The remote secret by another name."""
+    return {**secret, "metadata": {**secret["metadata"], "name": COPY}}
+
+
+def renew(target: Target, which: RemoteSecret) -> None:
+    """Make a remote secret with the present token, as the installation does."""
+    step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
+    target.run_steps(target.installation, step)
 
 
 @contextmanager

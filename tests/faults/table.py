@@ -173,7 +173,7 @@ _TRUST: Final = (
         topology=TWO_NETWORKS,
         inject=trust.refused(trust.below_a_root_for_leaves),
         fails=("TRUST-1", "WORKLOAD-1"),
-        unaffected=("CONTROL-1", "NETWORK-1"),
+        unaffected=("CONTROL-1", "DISCOVERY-1"),
         cause="cacerts-unsound",
     ),
     Fault(
@@ -182,7 +182,7 @@ _TRUST: Final = (
         topology=TWO_NETWORKS,
         inject=trust.refused(trust.absent_from_the_chain),
         fails=("TRUST-1", "WORKLOAD-1"),
-        unaffected=("CONTROL-1", "NETWORK-1"),
+        unaffected=("CONTROL-1", "DISCOVERY-1"),
         cause="cacerts-unsound",
     ),
     Fault(
@@ -264,6 +264,15 @@ _REMOTE_SECRETS: Final = (
         inject=remote_secrets.revoked,
         fails=("DISCOVERY-1",),
         unaffected=(*_CONTROL, *_PATHS),
+    ),
+    Fault(
+        id="remote-secret-dead-copy",
+        broken="cluster1 uses a copy of cluster2's remote secret whose token is revoked.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.revoked_copy_first,
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+        cause="remote-secret-unauthorized",
     ),
     Fault(
         id="remote-secret-unlabelled",

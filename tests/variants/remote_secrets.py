@@ -13,10 +13,12 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.scenario import RemoteSecret
 from tests.faults.remote_secrets import (
+    COPY,
     STRAY,
     by_credentials,
     give,
     of_nobody,
+    revoked_copy_unused,
     withdraw,
 )
 from tests.faults.table import TWO_NETWORKS
@@ -95,6 +97,13 @@ VARIANTS: Final = (
         mesh="The access of cluster1 to all other clusters is in one secret.",
         topology=_THREE_CLUSTERS,
         make=all_in_one,
+    ),
+    Variant(
+        id="remote-secret-dead-copy-unused",
+        mesh="Beside the remote secret of cluster2, cluster1 has an earlier one that is revoked.",
+        topology=TWO_NETWORKS,
+        make=revoked_copy_unused,
+        notes=(f"cluster2 denies everything to the account of {COPY}",),
     ),
     Variant(
         id="remote-secret-of-a-cluster-that-is-gone",

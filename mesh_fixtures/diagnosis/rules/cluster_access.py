@@ -13,7 +13,7 @@ from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
-from mesh_fixtures.probe.remote_secrets import LABEL
+from mesh_fixtures.probe.remote_secrets import LABEL, NAMES
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("DISCOVERY-1",)
@@ -276,14 +276,37 @@ def unauthorized(case: Case) -> Iterator[Cause]:
             yield Cause(
                 UNAUTHORIZED,
                 (name, secret.cluster),
-                f"the API server of {secret.leads_to} does not accept the token of the remote "
-                f"secret of {secret.cluster} in {name}",
+                f"the API server of {secret.leads_to} does not accept the token in {secret.name}, "
+                f"the remote secret of {secret.cluster} in {name}",
                 (
-                    Evidence(f"{secret.leads_to} answers 401 to the token", _secrets(case, name)),
+                    Evidence(
+                        f"{secret.name}: {secret.leads_to} answers 401 to its token",
+                        _secrets(case, name),
+                    ),
                     *_reading(case, facts, secret.cluster),
                 ),
-                f"the token was revoked: {_again(case, name, secret.cluster)}",
+                f"the token was revoked: {_in_place_of(case, facts, secret)}",
             )
+
+
+def _in_place_of(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> str:
+    """What to do about a secret that is of no use. As long as it is there, istiod takes no notice
+    of another one for the same cluster.
+    """
+    name, cluster = facts.name, secret.cluster
+    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    others = [
+        each.name
+        for each in facts.remote_secrets or ()
+        if each != secret and each.is_found and each.cluster == cluster and each.accepted
+    ]
+    if others:
+        return (
+            f"{delete}, and have istiod read {cluster} by {listed(others)}: kubectl "
+            f"--context={name} -n {case.system_namespace} rollout restart deployment istiod"
+        )
+    again = _again(case, name, cluster)
+    return again if secret.name == f"{NAMES}-{cluster}" else f"{delete}, and {again}"
 
 
 def unexpected(case: Case) -> Iterator[Cause]:
@@ -341,10 +364,18 @@ RULES = (
 
 
 def _present(case: Case) -> Iterator[tuple[str, ClusterFacts, RemoteSecret]]:
+    """Secrets that istiods find, but for those in whose place they use others."""
     for spec, facts in case.primaries:
         for secret in facts.remote_secrets or ():
-            if secret.is_found:
+            if secret.is_found and not _is_idle(facts, secret):
                 yield spec.name, facts, secret
+
+
+def _is_idle(facts: ClusterFacts, secret: RemoteSecret) -> bool:
+    """Whether istiods read the secret's cluster, each by another secret."""
+    asked = [each for each in facts.istiods or () if each.clusters is not None]
+    in_use = [each.secrets.get(secret.cluster, "") for each in asked]
+    return _is_read(facts, secret.cluster) and secret.is_idle(in_use)
 
 
 def _of(secret: RemoteSecret) -> frozenset[str]:
