@@ -3,14 +3,17 @@
 Proxies verify each other by BoringSSL. The API server and the proxies' agents verify istiod, which
 signs its own certificate, by Go; which unlike the former looks at the path length of a root too.
 Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation); BoringSSL,
-`check_chain_extensions` and `X509_check_issued`; Go, crypto/x509 (Certificate.Verify).
+`check_chain_extensions`, `X509_check_issued` and `NAME_CONSTRAINTS_check`; Go, crypto/x509
+(Certificate.Verify).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -23,7 +26,8 @@ from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, ROOT_CERTIFICATE
 from mesh_fixtures.kube import KubeClient, Secret, Source
 from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
-from mesh_fixtures.probe.istiod import CONTAINER, istiods
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
 
 SELF_SIGNED: Final = "istio-ca-secret"
 """Secret of the authority that istiod makes for itself when it is given none."""
@@ -59,6 +63,9 @@ class Certificate:
         is_authority: whether it may sign others.
         signs: whether its key may be used for that: its key usage, if it says so, permits it.
         path_length: how many authorities may be below it; None for any number.
+        permitted: hosts to one of which URIs below it are bound by its name constraints; one with a
+            leading dot stands for those within it. Empty for any.
+        excluded: hosts that URIs below it must not have.
     """
 
     fingerprint: str
@@ -70,6 +77,8 @@ class Certificate:
     not_after: datetime
     signs: bool = True
     path_length: int | None = None
+    permitted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     @property
     def is_self_issued(self) -> bool:
@@ -82,6 +91,20 @@ class Certificate:
 
     def valid_at(self, moment: datetime) -> bool:
         return self.not_before <= moment <= self.not_after
+
+    def forbids(self, host: str) -> bool:
+        """Whether its name constraints certainly rule out URIs of a host, which in SPIFFE ids is
+        the trust domain. Go takes a constraint without a dot for those within that host too, and
+        BoringSSL does not.
+        """
+        host = host.lower()
+        permitted, excluded = (
+            [each.lower() for each in those] for those in (self.permitted, self.excluded)
+        )
+        may_fit = any(not each or f".{host}".endswith(f".{each.lstrip('.')}") for each in permitted)
+        return (bool(permitted) and not may_fit) or any(
+            host == each or (each.startswith(".") and host.endswith(each)) for each in excluded
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +183,12 @@ def authority(kube: KubeClient) -> Authority | None:
             continue
         if secret is not None:
             source = kube.source("secrets", kube.names.system_namespace, name)
-            return read_authority(source, secret, signs_istiod=_signs_itself(kube))
+            return read_authority(
+                source,
+                secret,
+                signs_istiod=_signs_itself(kube),
+                trust_domain=partial(_trust_domain, kube),
+            )
     return None
 
 
@@ -194,14 +222,30 @@ def _signs_itself(kube: KubeClient) -> bool:
     return all((each.env.get(_PROVIDER) or _ITSELF) == _ITSELF for each in containers)
 
 
+def _trust_domain(kube: KubeClient) -> str:
+    """That of the workloads for which istiod signs; empty where no istiod says so."""
+    with suppress(ProbeError, ValueError, AttributeError):
+        for pod in istiods(kube):
+            if pod.serving:
+                return str(answer_in(debug(kube, pod, MESH_PATH).text).get("trustDomain") or "")
+    return ""
+
+
 def read_authority(
-    source: Source, secret: Secret, now: datetime | None = None, *, signs_istiod: bool = True
+    source: Source,
+    secret: Secret,
+    now: datetime | None = None,
+    *,
+    signs_istiod: bool = True,
+    trust_domain: Callable[[], str] = str,
 ) -> Authority:
     """Read the secret: Istio's own form, that of `kubernetes.io/tls`, or the one that istiod made.
 
     Args:
         now: moment at which certificates must be valid; None for the present one.
         signs_istiod: whether istiod's own certificate is below it too.
+        trust_domain: asks for that of the workloads, which matters where certificates have name
+            constraints; empty where it is not known.
 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
@@ -214,7 +258,16 @@ def read_authority(
     issuing = read_certificates(source, issuing_file, secret.data[issuing_file])[0]
     roots = read_certificates(source, root_file, secret.data[root_file])
     chain = read_certificates(source, chain_file, secret.data[chain_file])
-    defects = path_defects(issuing, chain, roots, now or datetime.now(UTC), with_root=signs_istiod)
+    described = map(describe, (issuing, *chain, *roots))
+    is_bound = any(each.permitted or each.excluded for each in described)
+    defects = path_defects(
+        issuing,
+        chain,
+        roots,
+        now or datetime.now(UTC),
+        with_root=signs_istiod,
+        trust_domains=[trust_domain()] if is_bound else (),
+    )
     if not any(_is_same_authority(issuing, each) for each in (*chain, *roots)):
         name = issuing.subject.rfc4514_string()
         defects.append(
@@ -286,23 +339,40 @@ def path_defects(
     now: datetime,
     *,
     with_root: bool = False,
+    trust_domains: Sequence[str] = (),
 ) -> list[str]:
     """Why no path of issuers leads from a certificate authority up to a root.
 
     Args:
         chain: certificates that may be on the path, in any order.
         with_root: whether the path length of the root counts.
+        trust_domains: of the workloads that the path is for; empty where one is not known.
 
     Returns:
         One sentence for each defect of the best path; empty when all is well.
     """
     return min(
         (
-            list(_defects(path, path[-1] in roots, now, with_root=with_root))
+            [
+                *_defects(path, path[-1] in roots, now, with_root=with_root),
+                *_forbidden(path, trust_domains),
+            ]
             for path in _paths(issuing, chain, roots)
         ),
         key=len,
     )
+
+
+def _forbidden(path: Iterable[x509.Certificate], trust_domains: Sequence[str]) -> Iterator[str]:
+    for each in map(describe, path):
+        for domain in filter(None, trust_domains):
+            if each.forbids(domain):
+                constraints = [f"permitted {name}" for name in each.permitted]
+                constraints += [f"excluded {name}" for name in each.excluded]
+                yield (
+                    f"the name constraints of {each.subject} forbid identities of the trust domain "
+                    f"{domain}: {', '.join(constraints)}"
+                )
 
 
 def _defects(
@@ -342,6 +412,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 def describe(certificate: x509.Certificate) -> Certificate:
     """What the requirements need of a certificate."""
     is_authority, path_length = _basic_constraints(certificate)
+    constraints = _name_constraints(certificate)
     return Certificate(
         fingerprint=_fingerprint(certificate),
         key=_key_of(certificate),
@@ -352,6 +423,8 @@ def describe(certificate: x509.Certificate) -> Certificate:
         not_after=certificate.not_valid_after_utc,
         signs=_signs_by_usage(certificate),
         path_length=path_length,
+        permitted=_hosts(constraints.permitted_subtrees) if constraints else (),
+        excluded=_hosts(constraints.excluded_subtrees) if constraints else (),
     )
 
 
@@ -362,6 +435,20 @@ def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, int | None]
     except (x509.ExtensionNotFound, ValueError):
         return False, None
     return constraints.ca, constraints.path_length
+
+
+def _name_constraints(certificate: x509.Certificate) -> x509.NameConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def _hosts(subtrees: Iterable[x509.GeneralName] | None) -> tuple[str, ...]:
+    """Hosts of URIs, out of names of all kinds."""
+    return tuple(
+        each.value for each in subtrees or () if isinstance(each, x509.UniformResourceIdentifier)
+    )
 
 
 def _signs_by_usage(certificate: x509.Certificate) -> bool:

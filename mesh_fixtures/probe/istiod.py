@@ -33,6 +33,7 @@ _PORT: Final = 15014
 _NOT_FOUND: Final = "404 page not found"
 """What `pilot-discovery request` prints, and calls a success."""
 
+MESH_PATH: Final = "/debug/mesh"
 METRICS_PATH: Final = "/metrics"
 _SIGNING_UNTIL: Final = "citadel_server_cert_chain_expiry_timestamp"
 """Metric of istiod: seconds since 1970 of the end of the certificate that it signs with."""

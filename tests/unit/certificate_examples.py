@@ -44,6 +44,7 @@ def make(
     key: ec.EllipticCurvePrivateKey | None = None,
     path_length: int | None = None,
     signs: bool | None = None,
+    constraints: x509.NameConstraints | None = None,
 ) -> Made:
     """An authority, or with URIs a leaf, whose subject is empty as those of Istio are.
 
@@ -52,6 +53,7 @@ def make(
         key: its own; None for a new one.
         path_length: how many authorities may be below it; None for any number.
         signs: whether its key usage permits it to sign certificates; None for none that is said.
+        constraints: of names below it; None for none.
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
     attributes = [] if uris else [x509.NameAttribute(NameOID.COMMON_NAME, name)]
@@ -69,12 +71,23 @@ def make(
             critical=True,
         )
     )
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=True)
     if signs is not None:
         builder = builder.add_extension(_usage(signs=signs), critical=True)
     if uris:
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
     return Made(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
+
+
+def bound(*, permitted: str | None = None, excluded: str | None = None) -> x509.NameConstraints:
+    """Name constraints for URIs of a host."""
+    permitted_subtrees, excluded_subtrees = (
+        None if host is None else [x509.UniformResourceIdentifier(host)]
+        for host in (permitted, excluded)
+    )
+    return x509.NameConstraints(permitted_subtrees, excluded_subtrees)
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from certificate_examples import NOW, Made, make, material
+from certificate_examples import NOW, Made, bound, make, material
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from fake_kube import pod, result
 from mesh_examples import SCENARIOS
@@ -150,6 +151,42 @@ def test_the_path_length_of_a_root_matters_only_for_what_go_verifies() -> None:
 )
 def test_the_key_usage_of_an_authority(signs: bool | None, defects: tuple[str, ...]) -> None:
     assert read(cacerts(make("issuing", ROOT, signs=signs), ROOT)).defects == defects
+
+
+@pytest.mark.parametrize(
+    ("permitted", "excluded", "is_sound"),
+    [
+        ("cluster.local", None, True),
+        ("Cluster.Local", None, True),
+        ("local", None, True),
+        (".local", None, True),
+        ("", None, True),
+        ("corp.example", None, False),
+        (".cluster.local.example", None, False),
+        (None, "corp.example", True),
+        (None, "local", True),
+        (None, ".local", False),
+        (None, "cluster.local", False),
+        ("cluster.local", "cluster.local", False),
+    ],
+)
+def test_names_that_an_authority_is_bound_to(
+    permitted: str | None, excluded: str | None, is_sound: bool
+) -> None:
+    constraints = bound(permitted=permitted, excluded=excluded)
+    root = make("root", constraints=constraints)
+    assert describe(root.certificate).forbids("cluster.local") is not is_sound
+    secret = Secret(Meta("cacerts", "istio-system"), cacerts(make("issuing", root), root))
+    seen = read_authority(result().source, secret, NOW, trust_domain=lambda: "cluster.local")
+    assert (seen.defects == ()) is is_sound
+    unknown = read_authority(result().source, secret, NOW)
+    assert unknown.defects == ()
+
+
+def test_name_constraints_of_other_kinds_say_nothing_of_identities() -> None:
+    constraints = x509.NameConstraints([x509.DNSName("corp.example")], None)
+    root = make("root", constraints=constraints)
+    assert not describe(root.certificate).forbids("cluster.local")
 
 
 def test_of_cross_signed_authorities_one_sound_path_suffices() -> None:

@@ -39,13 +39,12 @@ from mesh_fixtures.probe.envoy import (
 )
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import (
-    MESH_PATH,
     TrustDomains,
     accepts_any,
     identity,
     read_trust_domains,
 )
-from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, read_clusters
 from mesh_fixtures.probe.service_scopes import settings_in
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
