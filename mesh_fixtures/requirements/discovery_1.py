@@ -56,7 +56,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         used = [each for each in those if each not in idle]
         findings += _without_access(mesh.scenario, primary, used)
         notes += [*_expiring(primary, those), *_dead(primary, idle, known)]
-        notes += _twice(primary, known)
+        notes += [*_renamed(mesh.scenario, primary, used), *_twice(primary, known)]
     return Outcome.judged(
         findings,
         {
@@ -84,6 +84,21 @@ def _dead(
                 f"istiod reads {secret.cluster} by {', '.join(sorted(others))}, but may take "
                 f"{secret.name} once it is restarted: kubectl --context={primary} "
                 f"-n {secret.namespace} delete secret {secret.name}"
+            )
+
+
+def _renamed(scenario: Scenario, primary: str, secrets: Iterable[RemoteSecret]) -> Iterator[str]:
+    """Secrets by which an istiod reads a cluster under a name that is none of the mesh's too: it
+    holds its endpoints twice. Only who accepts the token is sure to be the one.
+    """
+    names = {each.name for each in scenario.clusters}
+    for secret in secrets:
+        if secret.cluster in scenario.others and secret.accepted and secret.leads_to in names:
+            yield (
+                f"{primary}: {secret.cluster}, which istiod reads by {secret.name}, is "
+                f"{secret.leads_to}: it holds the endpoints there twice, by two names of the "
+                f"cluster: kubectl --context={primary} -n {secret.namespace} delete secret "
+                f"{secret.name}"
             )
 
 

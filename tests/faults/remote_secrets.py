@@ -32,6 +32,9 @@ READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"
 STRAY: Final = "cluster9"
 """A cluster that no scenario has."""
 
+EARLIER: Final = "k2"
+"""A name that a cluster had before it was renamed."""
+
 COPY: Final = "copy-of-a-remote-secret"
 """Name of a second secret for one cluster."""
 
@@ -101,12 +104,7 @@ def revoked_copy_first(target: Target) -> Iterator[None]:
         target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
         _await_refusal(target, which.of, token_of(kept))
         give(target, which, copied(kept))
-        target.until(
-            f"istiod to know of {which.of}",
-            which.installed_in,
-            remote_clusters,
-            lambda seen: any(one.id == which.of for each in seen for one in each.clusters),
-        )
+        _await_known(target, which.installed_in, which.of)
         renew(target, which)
         yield
     finally:
@@ -130,6 +128,43 @@ def revoked_copy_unused(target: Target) -> Iterator[None]:
         yield
     finally:
         target.delete(which.installed_in, _SYSTEM, f"secret/{COPY}")
+
+
+@contextmanager
+def renamed(target: Target) -> Iterator[None]:
+    """The first primary's istiod reads another cluster by a name that it has no more."""
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        give(target, which, named_after(kept, EARLIER))
+        _await_known(target, which.installed_in, EARLIER)
+        yield
+    finally:
+        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+        give(target, which, kept)
+
+
+@contextmanager
+def twice(target: Target) -> Iterator[None]:
+    """The first primary's istiod reads another cluster by its name, and by one that it had."""
+    which = _first(target)
+    known = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    try:
+        give(target, which, named_after(known, EARLIER))
+        _await_known(target, which.installed_in, EARLIER)
+        yield
+    finally:
+        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+
+
+def _await_known(target: Target, primary: str, cluster: str) -> None:
+    """Wait until an istiod has a cluster among those that it reads, or tries to."""
+    target.until(
+        f"istiod to know of {cluster}",
+        primary,
+        remote_clusters,
+        lambda seen: any(one.id == cluster for each in seen for one in each.clusters),
+    )
 
 
 def copied(secret: Manifest) -> Manifest:
@@ -210,12 +245,7 @@ def of_nobody(target: Target) -> Iterator[None]:
     other = RemoteSecret(of=STRAY, installed_in=which.installed_in)
     try:
         give(target, other, unknown_authority(named_after(pointed_at(known, NOBODY), STRAY)))
-        target.until(
-            f"istiod to know of {STRAY}",
-            which.installed_in,
-            remote_clusters,
-            lambda seen: any(one.id == STRAY for each in seen for one in each.clusters),
-        )
+        _await_known(target, which.installed_in, STRAY)
         yield
     finally:
         target.delete(which.installed_in, _SYSTEM, f"secret/{object_name(STRAY)}")

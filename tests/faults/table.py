@@ -324,6 +324,15 @@ _REMOTE_SECRETS: Final = (
         cause="remote-secret-wrong-cluster",
     ),
     Fault(
+        id="remote-secret-of-earlier-name",
+        broken="cluster1's remote secret of cluster2 names it k2, as it was once called.",
+        topology=TWO_NETWORKS,
+        inject=remote_secrets.renamed,
+        fails=("DISCOVERY-1",),
+        unaffected=(*_CONTROL, *_PATHS),
+        cause="remote-secret-wrong-cluster",
+    ),
+    Fault(
         id="remote-secret-wrong-cluster",
         broken="cluster1's remote secret of cluster2 holds access to cluster1.",
         topology=TWO_NETWORKS,

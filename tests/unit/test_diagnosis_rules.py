@@ -2035,6 +2035,31 @@ def test_the_secret_that_is_dead_is_named(change: Change, remedy: str) -> None:
     assert remedy in found.roots[0].cause.remedy
 
 
+NAMED_K2 = {"name": "earlier", "cluster": "k2", "accepted": True}
+
+
+def test_a_cluster_that_is_read_by_another_name_only() -> None:
+    renamed = istiods("cluster1", clusters={"cluster1": "synced", "k2": "synced"})
+    found = diagnosed(both(secret(**NAMED_K2), renamed), "DISCOVERY-1")
+    assert found.ids == ("remote-secret-wrong-cluster",)
+    cause = found.roots[0].cause
+    assert "cluster1 reads cluster2 by another name than the mesh's, k2" in cause.statement
+    assert "delete secret earlier, and make it again" in cause.remedy
+    assert "--context=cluster2 --name=cluster2" in cause.remedy
+    assert "--context=k2" not in cause.remedy
+
+
+def test_a_cluster_that_is_read_by_another_name_too() -> None:
+    found = diagnosed(another(**NAMED_K2), "DISCOVERY-1")
+    assert found.ids == ("remote-secret-wrong-cluster",)
+    assert found.roots[0].cause.remedy.endswith("delete secret earlier")
+
+
+def test_whose_authority_several_clusters_share_need_not_be_one_of_them() -> None:
+    found = diagnosed(another(**{**NAMED_K2, "accepted": False}), "DISCOVERY-1")
+    assert "remote-secret-wrong-cluster" not in found.ids
+
+
 def test_a_dead_secret_that_is_not_in_use_is_no_cause() -> None:
     change = both(another(accepted=False), read_by(SECRET_OF_2))
     assert diagnosed(change, "DISCOVERY-1").ids == (UNKNOWN,)

@@ -143,6 +143,20 @@ def test_of_two_secrets_for_a_cluster_the_one_that_is_used_matters(
     assert any(noted in each for each in outcome.notes) is is_noted
 
 
+@pytest.mark.parametrize("accepted", [True, False, None])
+def test_a_cluster_that_is_read_by_an_earlier_name_too_is_noted(accepted: bool | None) -> None:
+    described = SCENARIOS["primary-remote"].model_copy(update={"others": ("k2",)})
+    own = known(("cluster1", "synced"), ("cluster2", "synced"), ("k2", "synced"))
+    earlier = replace(remote_secret(accepted=accepted), name="secret-k2", cluster="k2")
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: (own,), secrets=lambda kube, view: (remote_secret(), earlier)
+    )
+    outcome = checked(discovery_1, mesh(FakeView(described)), probes)
+    assert outcome.result == "met"
+    noted = "cluster1: k2, which istiod reads by secret-k2, is cluster2"
+    assert [each.startswith(noted) for each in outcome.notes] == [True] * (accepted is True)
+
+
 @pytest.mark.parametrize(
     ("hours", "noted"), [(None, False), (-1.0, False), (5.01, True), (24 * 365.0, False)]
 )

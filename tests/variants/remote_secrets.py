@@ -14,11 +14,13 @@ from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.scenario import RemoteSecret
 from tests.faults.remote_secrets import (
     COPY,
+    EARLIER,
     STRAY,
     by_credentials,
     give,
     of_nobody,
     revoked_copy_unused,
+    twice,
     withdraw,
 )
 from tests.faults.table import TWO_NETWORKS
@@ -104,6 +106,13 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=revoked_copy_unused,
         notes=(f"cluster2 denies everything to the account of {COPY}",),
+    ),
+    Variant(
+        id="remote-secret-of-earlier-name-too",
+        mesh="cluster1 reads cluster2 by its name, and by the one that it had once.",
+        topology=TWO_NETWORKS,
+        make=twice,
+        notes=(f"cluster1: {EARLIER}, which istiod reads by istio-remote-secret-{EARLIER}, is",),
     ),
     Variant(
         id="remote-secret-of-a-cluster-that-is-gone",

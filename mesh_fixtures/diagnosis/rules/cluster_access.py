@@ -200,7 +200,9 @@ def certificate_refused(case: Case) -> Iterator[Cause]:
 
 def wrong_cluster(case: Case) -> Iterator[Cause]:
     for name, facts, secret in _present(case):
-        if secret.leads_to and secret.leads_to != secret.cluster:
+        if _is_renamed(case, secret):
+            yield from _renamed(case, facts, secret)
+        elif _leads_elsewhere(case, secret):
             yield Cause(
                 WRONG_CLUSTER,
                 (name, secret.cluster),
@@ -217,6 +219,47 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
                 _again(case, name, secret.cluster),
                 about=Subject((name, secret.cluster, secret.leads_to)),
             )
+
+
+def _leads_elsewhere(case: Case, secret: RemoteSecret) -> bool:
+    """Whether a secret leads to another cluster of the mesh than it is named for. Where its own is
+    none that is known, the authority does not tell, which may be that of several API servers.
+    """
+    known = secret.cluster in {each.name for each in case.scenario.clusters}
+    return secret.leads_to not in ("", secret.cluster) and (known or secret.accepted is True)
+
+
+def _is_renamed(case: Case, secret: RemoteSecret) -> bool:
+    """Whether a secret leads to a cluster of the mesh by a name that is none of the mesh's."""
+    known = secret.cluster in {each.name for each in case.scenario.clusters}
+    return not known and _leads_elsewhere(case, secret)
+
+
+def _renamed(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> Iterator[Cause]:
+    """Access under a name that the cluster has no more, which is a mere note beside that under its
+    name.
+    """
+    name, cluster = facts.name, secret.leads_to
+    is_read = _is_read(facts, cluster)
+    if is_read and secret.cluster in case.scenario.others:
+        return
+    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    yield Cause(
+        WRONG_CLUSTER,
+        (name, cluster),
+        f"istiod of {name} reads {cluster} by another name than the mesh's, {secret.cluster}, as "
+        f"its remote secret {secret.name} has that name",
+        (
+            Evidence(
+                f"{secret.name} names {secret.cluster}, and the API server of {cluster} accepts "
+                "its token",
+                _secrets(case, name),
+            ),
+            *_reading(case, facts, cluster),
+        ),
+        delete if is_read else f"{delete}, and {_again(case, name, cluster)}",
+        about=Subject((name, secret.cluster, cluster)),
+    )
 
 
 def loopback_server(case: Case) -> Iterator[Cause]:
@@ -312,7 +355,7 @@ def _in_place_of(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> str:
 def unexpected(case: Case) -> Iterator[Cause]:
     wanted = {(each.installed_in, each.of) for each in case.scenario.remote_secrets}
     for name, _, secret in _present(case):
-        if (name, secret.cluster) in wanted or secret.leads_to not in ("", secret.cluster):
+        if (name, secret.cluster) in wanted or _leads_elsewhere(case, secret):
             continue
         if secret.cluster in case.scenario.others:
             continue
