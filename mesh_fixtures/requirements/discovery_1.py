@@ -56,7 +56,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         used = [each for each in those if each not in idle]
         findings += _without_access(mesh.scenario, primary, used)
         notes += [*_expiring(primary, those), *_dead(primary, idle, known)]
-        notes += [*_renamed(mesh.scenario, primary, used), *_twice(primary, known)]
+        notes += [*_renamed(mesh.scenario, primary, used, known), *_twice(primary, known)]
     return Outcome.judged(
         findings,
         {
@@ -87,13 +87,18 @@ def _dead(
             )
 
 
-def _renamed(scenario: Scenario, primary: str, secrets: Iterable[RemoteSecret]) -> Iterator[str]:
+def _renamed(
+    scenario: Scenario,
+    primary: str,
+    secrets: Iterable[RemoteSecret],
+    known: Iterable[KnownClusters],
+) -> Iterator[str]:
     """Secrets by which an istiod reads a cluster under a name that is none of the mesh's too: it
     holds its endpoints twice. Only who accepts the token is sure to be the one.
     """
-    names = {each.name for each in scenario.clusters}
+    read = {one.id for each in known for one in each.clusters if one.synced}
     for secret in secrets:
-        if secret.cluster in scenario.others and secret.accepted and secret.leads_to in names:
+        if secret.cluster in scenario.others and secret.accepted and secret.leads_to in read:
             yield (
                 f"{primary}: {secret.cluster}, which istiod reads by {secret.name}, is "
                 f"{secret.leads_to}: it holds the endpoints there twice, by two names of the "
