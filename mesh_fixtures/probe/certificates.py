@@ -313,9 +313,7 @@ def _paths(
     chain: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
 ) -> list[list[x509.Certificate]]:
-    """All ways up from an issuer, each to the first root; one that begins with more of the roots
-    stands before others.
-    """
+    """All ways up from an issuer, each as far as the first root on it; those by roots first."""
     known = list(dict.fromkeys([*roots, *chain]))
 
     def upwards(path: list[x509.Certificate]) -> Iterator[list[x509.Certificate]]:
