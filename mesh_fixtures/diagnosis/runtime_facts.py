@@ -6,7 +6,7 @@ They are part of `mesh_fixtures.diagnosis.facts`, from which everything else imp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mesh_fixtures.addresses import with_port
@@ -120,6 +120,7 @@ class Istiod:
             host's pattern, as the settings of the mesh say.
         selectors: of namespaces in all clusters, to none but which it looks; empty for all.
         auto_mtls: whether clients use mutual TLS where no DestinationRule says anything of it.
+        secrets: `namespace/name` of the secret by which it reads a cluster, by the cluster's id.
     """
 
     pod: str
@@ -134,6 +135,7 @@ class Istiod:
     trust_domains: TrustDomains | None = None
     selectors: tuple[Selector, ...] = ()
     auto_mtls: bool = True
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

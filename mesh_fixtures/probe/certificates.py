@@ -1,13 +1,20 @@
 """Certificate authorities: what a cluster's istiod signs with, and who accepts what it signs.
 
-Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation).
+Proxies verify each other by BoringSSL. The API server and the proxies' agents verify istiod, which
+signs its own certificate, by Go; which unlike the former looks at the path length of a root too.
+Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validation); BoringSSL,
+`check_chain_extensions`, `X509_check_issued` and `NAME_CONSTRAINTS_check`; Go, crypto/x509
+(Certificate.Verify).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
@@ -19,7 +26,8 @@ from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, ROOT_CERTIFICATE
 from mesh_fixtures.kube import KubeClient, Secret, Source
 from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
-from mesh_fixtures.probe.istiod import CONTAINER, istiods
+from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
 
 SELF_SIGNED: Final = "istio-ca-secret"
 """Secret of the authority that istiod makes for itself when it is given none."""
@@ -34,7 +42,14 @@ _CA_SERVER: Final = "ENABLE_CA_SERVER"
 _EXTERNAL_CA: Final = "EXTERNAL_CA"
 """Variable that names whom istiod passes requests for certificates on to."""
 
+_PROVIDER: Final = "PILOT_CERT_PROVIDER"
+_ITSELF: Final = "istiod"
+"""Variable that names who signs istiod's own certificate, and what it is unless it is set."""
+
 _KUBERNETES_FILES: Final = ("tls.crt", "tls.key", "ca.crt", "tls.crt")
+
+_MOST_PATHS: Final = 100
+"""That are looked at, of certificates that sign each other."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,11 @@ class Certificate:
         key: SHA-256 of its public key, hex in lower case.
         subject: as in RFC 4514.
         is_authority: whether it may sign others.
+        signs: whether its key may be used for that: its key usage, if it says so, permits it.
+        path_length: how many authorities may be below it; None for any number.
+        permitted: hosts to one of which URIs below it are bound by its name constraints; one with a
+            leading dot stands for those within it. Empty for any.
+        excluded: hosts that URIs below it must not have.
     """
 
     fingerprint: str
@@ -55,6 +75,14 @@ class Certificate:
     is_authority: bool
     not_before: datetime
     not_after: datetime
+    signs: bool = True
+    path_length: int | None = None
+    permitted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def is_self_issued(self) -> bool:
+        return self.subject == self.issuer
 
     @property
     def short(self) -> str:
@@ -63,6 +91,20 @@ class Certificate:
 
     def valid_at(self, moment: datetime) -> bool:
         return self.not_before <= moment <= self.not_after
+
+    def forbids(self, host: str) -> bool:
+        """Whether its name constraints certainly rule out URIs of a host, which in SPIFFE ids is
+        the trust domain. Go takes a constraint without a dot for those within that host too, and
+        BoringSSL does not.
+        """
+        host = host.lower()
+        permitted, excluded = (
+            [each.lower() for each in those] for those in (self.permitted, self.excluded)
+        )
+        may_fit = any(not each or f".{host}".endswith(f".{each.lstrip('.')}") for each in permitted)
+        return (bool(permitted) and not may_fit) or any(
+            host == each or (each.startswith(".") and host.endswith(each)) for each in excluded
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +183,13 @@ def authority(kube: KubeClient) -> Authority | None:
             continue
         if secret is not None:
             source = kube.source("secrets", kube.names.system_namespace, name)
-            return read_authority(source, secret, kube.now())
+            return read_authority(
+                source,
+                secret,
+                kube.now(),
+                signs_istiod=_signs_itself(kube),
+                trust_domain=partial(_trust_domain, kube),
+            )
     return None
 
 
@@ -169,11 +217,36 @@ def _signs(kube: KubeClient) -> bool:
     return not passes_on or not all(passes_on)
 
 
-def read_authority(source: Source, secret: Secret, now: datetime) -> Authority:
+def _signs_itself(kube: KubeClient) -> bool:
+    """Whether istiod's own certificate is one that it has signed."""
+    containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
+    return all((each.env.get(_PROVIDER) or _ITSELF) == _ITSELF for each in containers)
+
+
+def _trust_domain(kube: KubeClient) -> str:
+    """That of the workloads for which istiod signs; empty where no istiod says so."""
+    with suppress(ProbeError, ValueError, AttributeError):
+        for pod in istiods(kube):
+            if pod.serving:
+                return str(answer_in(debug(kube, pod, MESH_PATH).text).get("trustDomain") or "")
+    return ""
+
+
+def read_authority(
+    source: Source,
+    secret: Secret,
+    now: datetime,
+    *,
+    signs_istiod: bool = True,
+    trust_domain: Callable[[], str] = str,
+) -> Authority:
     """Read the secret: Istio's own form, that of `kubernetes.io/tls`, or the one that istiod made.
 
     Args:
         now: moment at which certificates must be valid.
+        signs_istiod: whether istiod's own certificate is below it too.
+        trust_domain: asks for that of the workloads, which matters where certificates have name
+            constraints; empty where it is not known.
 
     Raises:
         ProbeError: an entry is missing, or is no certificate or key.
@@ -189,7 +262,22 @@ def read_authority(source: Source, secret: Secret, now: datetime) -> Authority:
     # signs (Istio: security/pkg/pki/ca, BuildSecret; security/pkg/pki/util, Verify).
     pem = secret.data[chain_file]
     chain = read_certificates(source, chain_file, pem) if pem.strip() else []
-    defects = path_defects(issuing, chain, roots, now)
+    described = map(describe, (issuing, *chain, *roots))
+    is_bound = any(each.permitted or each.excluded for each in described)
+    defects = path_defects(
+        issuing,
+        chain,
+        roots,
+        now,
+        with_root=signs_istiod,
+        trust_domains=[trust_domain()] if is_bound else (),
+    )
+    if not any(_is_same_authority(issuing, each) for each in (*chain, *roots)):
+        name = issuing.subject.rfc4514_string()
+        defects.append(
+            f"{chain_file} lacks {name}, the certificate of {issuing_file}: proxies show what is "
+            f"in {chain_file}, and nobody can verify what {name} has signed"
+        )
     if _key_of_private(source, key_file, secret.data[key_file]) != _key_of(issuing):
         defects.append(f"{key_file} is not the key of {issuing_file}")
     material = TrustMaterial(issuing, tuple(chain), tuple(roots))
@@ -220,17 +308,30 @@ def certification_path(
     Args:
         chain: certificates that may be on the path, in any order.
     """
-    known = [*chain, *roots]
-    root_prints = {_fingerprint(root) for root in roots}
-    path = [issuing]
-    while _fingerprint(path[-1]) not in root_prints:
-        seen = {_fingerprint(each) for each in path}
-        issuers = [each for each in known if is_signed_by(path[-1], each)]
-        following = [each for each in issuers if _fingerprint(each) not in seen]
-        if not following:
-            break
-        path.append(min(following, key=lambda each: _fingerprint(each) not in root_prints))
-    return path
+    paths = _paths(issuing, chain, roots)
+    return next((path for path in paths if path[-1] in roots), paths[0])
+
+
+def _paths(
+    issuing: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> list[list[x509.Certificate]]:
+    """All ways up from an issuer, each as far as the first root on it; those by roots first."""
+    known = list(dict.fromkeys([*roots, *chain]))
+
+    def upwards(path: list[x509.Certificate]) -> Iterator[list[x509.Certificate]]:
+        issuers = (
+            []
+            if path[-1] in roots
+            else [each for each in known if each not in path and is_signed_by(path[-1], each)]
+        )
+        for each in issuers:
+            yield from upwards([*path, each])
+        if not issuers:
+            yield path
+
+    return list(islice(upwards([issuing]), _MOST_PATHS))
 
 
 def path_defects(
@@ -238,27 +339,67 @@ def path_defects(
     chain: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     now: datetime,
+    *,
+    with_root: bool = False,
+    trust_domains: Sequence[str] = (),
 ) -> list[str]:
-    """Why a path of issuers does not lead from a certificate authority up to a root.
+    """Why no path of issuers leads from a certificate authority up to a root.
 
     Args:
         chain: certificates that may be on the path, in any order.
+        with_root: whether the path length of the root counts.
+        trust_domains: of the workloads that the path is for; empty where one is not known.
 
     Returns:
-        One sentence for each defect; empty when all is well.
+        One sentence for each defect of the best path; empty when all is well.
     """
-    defects: list[str] = []
-    path = certification_path(issuing, chain, roots)
-    for described in map(describe, path):
-        if not described.is_authority:
-            defects.append(f"{described.subject} is no authority")
-        if not described.valid_at(now):
-            span = f"{described.not_before:%Y-%m-%d} to {described.not_after:%Y-%m-%d}"
-            defects.append(f"{described.subject} is valid from {span} only")
-    last = describe(path[-1])
-    if last.fingerprint not in {_fingerprint(root) for root in roots}:
-        defects.append(f"{last.subject} is not signed by a root or an entry of the chain")
-    return defects
+    return min(
+        (
+            [
+                *_defects(path, path[-1] in roots, now, with_root=with_root),
+                *_forbidden(path, trust_domains),
+            ]
+            for path in _paths(issuing, chain, roots)
+        ),
+        key=len,
+    )
+
+
+def _forbidden(path: Iterable[x509.Certificate], trust_domains: Sequence[str]) -> Iterator[str]:
+    for each in map(describe, path):
+        for domain in filter(None, trust_domains):
+            if each.forbids(domain):
+                constraints = [f"permitted {name}" for name in each.permitted]
+                constraints += [f"excluded {name}" for name in each.excluded]
+                yield (
+                    f"the name constraints of {each.subject} forbid identities of the trust domain "
+                    f"{domain}: {', '.join(constraints)}"
+                )
+
+
+def _defects(
+    path: Sequence[x509.Certificate], is_rooted: bool, now: datetime, *, with_root: bool
+) -> Iterator[str]:
+    below: list[str] = []
+    described = [describe(each) for each in path]
+    for each in described:
+        if not each.is_authority:
+            yield f"{each.subject} is no authority"
+        if not each.signs:
+            yield f"the key usage of {each.subject} does not permit it to sign certificates"
+        counts = with_root or not is_rooted or each is not described[-1]
+        if counts and each.path_length is not None and len(below) > each.path_length:
+            yield (
+                f"{each.subject} permits {each.path_length} authorities below it "
+                f"(pathlen:{each.path_length}), and has {len(below)}: {', '.join(below)}"
+            )
+        if not each.valid_at(now):
+            span = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
+            yield f"{each.subject} is valid from {span} only"
+        if not each.is_self_issued:
+            below.append(each.subject)
+    if not is_rooted:
+        yield f"{described[-1].subject} is not signed by a root or an entry of the chain"
 
 
 def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -272,11 +413,8 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 def describe(certificate: x509.Certificate) -> Certificate:
     """What the requirements need of a certificate."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-        is_authority = constraints.value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        is_authority = False
+    is_authority, path_length = _basic_constraints(certificate)
+    constraints = _name_constraints(certificate)
     return Certificate(
         fingerprint=_fingerprint(certificate),
         key=_key_of(certificate),
@@ -285,7 +423,48 @@ def describe(certificate: x509.Certificate) -> Certificate:
         is_authority=is_authority,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        signs=_signs_by_usage(certificate),
+        path_length=path_length,
+        permitted=_hosts(constraints.permitted_subtrees) if constraints else (),
+        excluded=_hosts(constraints.excluded_subtrees) if constraints else (),
     )
+
+
+def _basic_constraints(certificate: x509.Certificate) -> tuple[bool, int | None]:
+    """Whether a certificate is that of an authority, and how many may be below it."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False, None
+    return constraints.ca, constraints.path_length
+
+
+def _name_constraints(certificate: x509.Certificate) -> x509.NameConstraints | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def _hosts(subtrees: Iterable[x509.GeneralName] | None) -> tuple[str, ...]:
+    """Hosts of URIs, out of names of all kinds."""
+    return tuple(
+        each.value for each in subtrees or () if isinstance(each, x509.UniformResourceIdentifier)
+    )
+
+
+def _signs_by_usage(certificate: x509.Certificate) -> bool:
+    """Whether the key usage lets a key sign certificates, as it does where it says nothing."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    return usage.key_cert_sign
+
+
+def _is_same_authority(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether both verify the same signatures: by name and key."""
+    return one.subject == other.subject and _key_of(one) == _key_of(other)
 
 
 def _fingerprint(certificate: x509.Certificate) -> str:

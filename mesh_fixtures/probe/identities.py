@@ -27,7 +27,7 @@ from mesh_fixtures.probe.certificates import (
     read_certificates,
 )
 from mesh_fixtures.probe.envoy import PROXY, admin
-from mesh_fixtures.probe.istiod import CONTAINER, debug, istiods
+from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
 from mesh_fixtures.probe.proxies import Answers, ask_each
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
@@ -36,7 +36,6 @@ _SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
 _OWN, _ROOTS = "default", "ROOTCA"
 """Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS)."""
 
-MESH_PATH: Final = "/debug/mesh"
 _ANY_DOMAIN: Final = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
 _SCHEME: Final = "spiffe://"
 _SHOWN: Final = 200
@@ -226,7 +225,7 @@ def _identity(
     roots: list[x509.Certificate],
     now: datetime,
 ) -> Identity:
-    described = describe(leaf)
+    described, named = describe(leaf), spiffe_ids(leaf)
     issuing = next((each for each in (*chain, *roots) if is_signed_by(leaf, each)), None)
     defects = []
     if not described.valid_at(now):
@@ -235,11 +234,12 @@ def _identity(
     if issuing is None:
         defects.append(f"no certificate of its issuer, {described.issuer}")
     else:
-        defects += path_defects(issuing, chain, roots, now)
+        names = tuple(map(trust_domain_of, named))
+        defects += path_defects(issuing, chain, roots, now, trust_domains=names)
     return Identity(
         source=source,
         leaf=described,
-        spiffe_ids=spiffe_ids(leaf),
+        spiffe_ids=named,
         material=TrustMaterial(issuing, tuple(chain), tuple(roots)),
         defects=tuple(defects),
     )

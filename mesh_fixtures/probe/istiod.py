@@ -33,6 +33,7 @@ _PORT: Final = 15014
 _NOT_FOUND: Final = "404 page not found"
 """What `pilot-discovery request` prints, and calls a success."""
 
+MESH_PATH: Final = "/debug/mesh"
 METRICS_PATH: Final = "/metrics"
 _SIGNING_UNTIL: Final = "citadel_server_cert_chain_expiry_timestamp"
 """Metric of istiod: seconds since 1970 of the end of the certificate that it signs with."""
@@ -91,6 +92,10 @@ class KnownClusters:
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.clusters)) or "none"
+
+    def reading(self, cluster: str) -> str:
+        """`namespace/name` of the secret by which a cluster is read; empty unless it is synced."""
+        return next((one.secret for one in self.clusters if one.id == cluster and one.synced), "")
 
 
 def istiods(kube: KubeClient) -> tuple[Pod, ...]:

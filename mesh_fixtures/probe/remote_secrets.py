@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,18 @@ class RemoteSecret:
     def is_found(self) -> bool:
         """Whether istiod finds it."""
         return self.labelled and self.namespace == self.read_in
+
+    def is_idle(self, in_use: Collection[str]) -> bool:
+        """Whether istiods read its cluster by other secrets. Of several for one cluster, an istiod
+        uses the one that it found first, until that is deleted, or istiod is restarted (Istio:
+        pkg/kube/multicluster, `addRemoteConfig`).
+
+        Args:
+            in_use: `namespace/name` of the secret by which each istiod reads the cluster; empty
+                where it does not read it, or where that is not known.
+        """
+        own = f"{self.namespace}/{self.name}"
+        return bool(in_use) and all(each and each != own for each in in_use)
 
 
 def own_authorities(kube: KubeClient) -> frozenset[str]:

@@ -21,8 +21,7 @@ from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import admin, targets_by_cluster
-from mesh_fixtures.probe.identities import MESH_PATH
-from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.probe.istiod import MESH_PATH, debug, istiods
 from mesh_fixtures.probe.shards import PATH as SHARDS_PATH
 from mesh_fixtures.probe.shards import Addresses, read_addresses
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY

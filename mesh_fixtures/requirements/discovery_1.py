@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, remote_clusters
+from mesh_fixtures.probe.istiod import KnownClusters, remote_clusters
 from mesh_fixtures.probe.remote_secrets import RemoteSecret, found_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -31,12 +31,11 @@ class Probes:
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
-    again: dict[str, list[RemoteCluster]] = {}
+    seen: dict[str, tuple[KnownClusters, ...]] = {}
 
     def synced(kube: KubeClient) -> Settled[list[Finding]]:
         def look() -> list[Finding]:
-            known = probes.remote_clusters(kube)
-            again[kube.name] = [one for each in known for one in each.again]
+            known = seen[kube.name] = probes.remote_clusters(kube)
             return _judged(mesh.scenario, kube.name, known)
 
         return settle(
@@ -50,26 +49,69 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = mesh.view.each(synced, primaries)
     secrets = mesh.view.each(lambda kube: probes.secrets(kube, mesh.view), primaries)
     findings = [finding for settled in found.values() for finding in settled.value]
-    for primary, each in secrets.items():
-        findings += _without_access(mesh.scenario, primary, each)
+    notes: list[str] = []
+    for primary, those in secrets.items():
+        known = seen[primary]
+        idle = [each for each in those if _is_idle(each, known)]
+        used = [each for each in those if each not in idle]
+        findings += _without_access(mesh.scenario, primary, used)
+        notes += [*_expiring(primary, those), *_dead(primary, idle, known)]
+        notes += [*_renamed(mesh.scenario, primary, used, known), *_twice(primary, known)]
     return Outcome.judged(
         findings,
         {
             f"{cluster}.seconds_to_synced": round(settled.seconds, 3)
             for cluster, settled in found.items()
         },
-        [
-            *(note for primary, each in secrets.items() for note in _expiring(primary, each)),
-            *(note for primary, each in again.items() for note in _twice(primary, each)),
-        ],
+        notes,
     )
 
 
-def _twice(primary: str, again: Iterable[RemoteCluster]) -> Iterator[str]:
+def _is_idle(secret: RemoteSecret, known: Iterable[KnownClusters]) -> bool:
+    return secret.is_idle([each.reading(secret.cluster) for each in known])
+
+
+def _dead(
+    primary: str, idle: Iterable[RemoteSecret], known: Iterable[KnownClusters]
+) -> Iterator[str]:
+    """Secrets that are of no use and are not used, until an istiod that starts finds them first."""
+    for secret in idle:
+        if secret.accepted is False or secret.denied:
+            denied = ", ".join(secret.denied) or "everything"
+            others = {each.reading(secret.cluster).rpartition("/")[2] for each in known}
+            yield (
+                f"{primary}: {secret.leads_to} denies {denied} to the account of {secret.name}. "
+                f"istiod reads {secret.cluster} by {', '.join(sorted(others))}, but may take "
+                f"{secret.name} once it is restarted: kubectl --context={primary} "
+                f"-n {secret.namespace} delete secret {secret.name}"
+            )
+
+
+def _renamed(
+    scenario: Scenario,
+    primary: str,
+    secrets: Iterable[RemoteSecret],
+    known: Iterable[KnownClusters],
+) -> Iterator[str]:
+    """Secrets by which an istiod reads a cluster under a name that is none of the mesh's too: it
+    holds its endpoints twice. Only who accepts the token is sure to be the one.
+    """
+    read = {one.id for each in known for one in each.clusters if one.synced}
+    for secret in secrets:
+        if secret.cluster in scenario.others and secret.accepted and secret.leads_to in read:
+            yield (
+                f"{primary}: {secret.cluster}, which istiod reads by {secret.name}, is "
+                f"{secret.leads_to}: it holds the endpoints there twice, by two names of the "
+                f"cluster: kubectl --context={primary} -n {secret.namespace} delete secret "
+                f"{secret.name}"
+            )
+
+
+def _twice(primary: str, known: Iterable[KnownClusters]) -> Iterator[str]:
     """An external istiod that reads its configuration's cluster by two names: it works, and takes
     its memory twice.
     """
-    for name, secret in sorted({(each.id, each.secret) for each in again}):
+    for name, secret in sorted({(one.id, one.secret) for each in known for one in each.again}):
         yield (
             f"{primary}: istiod reads its own cluster a second time, as {name}, as the secret "
             f"{secret} has the label of remote secrets"

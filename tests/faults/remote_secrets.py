@@ -32,6 +32,12 @@ READER_TOKEN: Final = "istio-reader-service-account-istio-remote-secret-token"
 STRAY: Final = "cluster9"
 """A cluster that no scenario has."""
 
+EARLIER: Final = "k2"
+"""A name that a cluster had before it was renamed."""
+
+COPY: Final = "copy-of-a-remote-secret"
+"""Name of a second secret for one cluster."""
+
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _READER: Final = f"clusterrolebinding/istio-reader-clusterrole-{_SYSTEM}"
 
@@ -83,9 +89,93 @@ def revoked(target: Target) -> Iterator[None]:
         give(target, which, kept)
         yield
     finally:
-        step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
-        target.run_steps(target.installation, step)
+        renew(target, which)
         _start_again(target, which)
+
+
+@contextmanager
+def revoked_copy_first(target: Target) -> Iterator[None]:
+    """The first primary's istiod has found a copy with a revoked token before the secret with the
+    present one, of which it takes no notice.
+    """
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
+        _await_refusal(target, which.of, token_of(kept))
+        give(target, which, copied(kept))
+        _await_known(target, which.installed_in, which.of)
+        renew(target, which)
+        yield
+    finally:
+        target.delete(which.installed_in, _SYSTEM, f"secret/{COPY}")
+        renew(target, which)
+        _start_again(target, which)
+
+
+@contextmanager
+def revoked_copy_unused(target: Target) -> Iterator[None]:
+    """The first primary holds a copy of a remote secret as it was before its token was revoked, and
+    its istiod uses the one with the present token.
+    """
+    which = _first(target)
+    kept = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    try:
+        target.delete(which.of, _SYSTEM, f"secret/{READER_TOKEN}")
+        renew(target, which)
+        _await_refusal(target, which.of, token_of(kept))
+        give(target, which, copied(kept))
+        yield
+    finally:
+        target.delete(which.installed_in, _SYSTEM, f"secret/{COPY}")
+
+
+@contextmanager
+def renamed(target: Target) -> Iterator[None]:
+    """The first primary's istiod reads another cluster by a name that it has no more."""
+    which = _first(target)
+    kept = withdraw(target, which)
+    try:
+        give(target, which, named_after(kept, EARLIER))
+        _await_known(target, which.installed_in, EARLIER)
+        yield
+    finally:
+        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+        give(target, which, kept)
+
+
+@contextmanager
+def twice(target: Target) -> Iterator[None]:
+    """The first primary's istiod reads another cluster by its name, and by one that it had."""
+    which = _first(target)
+    known = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
+    try:
+        give(target, which, named_after(known, EARLIER))
+        _await_known(target, which.installed_in, EARLIER)
+        yield
+    finally:
+        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+
+
+def _await_known(target: Target, primary: str, cluster: str) -> None:
+    """Wait until an istiod has a cluster among those that it reads, or tries to."""
+    target.until(
+        f"istiod to know of {cluster}",
+        primary,
+        remote_clusters,
+        lambda seen: any(one.id == cluster for each in seen for one in each.clusters),
+    )
+
+
+def copied(secret: Manifest) -> Manifest:
+    """The remote secret by another name."""
+    return {**secret, "metadata": {**secret["metadata"], "name": COPY}}
+
+
+def renew(target: Target, which: RemoteSecret) -> None:
+    """Make a remote secret with the present token, as the installation does."""
+    step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
+    target.run_steps(target.installation, step)
 
 
 @contextmanager
@@ -155,12 +245,7 @@ def of_nobody(target: Target) -> Iterator[None]:
     other = RemoteSecret(of=STRAY, installed_in=which.installed_in)
     try:
         give(target, other, unknown_authority(named_after(pointed_at(known, NOBODY), STRAY)))
-        target.until(
-            f"istiod to know of {STRAY}",
-            which.installed_in,
-            remote_clusters,
-            lambda seen: any(one.id == STRAY for each in seen for one in each.clusters),
-        )
+        _await_known(target, which.installed_in, STRAY)
         yield
     finally:
         target.delete(which.installed_in, _SYSTEM, f"secret/{object_name(STRAY)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -20,6 +20,7 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
 from mesh_fixtures.probe.workloads import injection_of
 from tests.faults.control_planes import MESH, with_settings
+from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target
 
 ROOT_MAP: Final = "istio-ca-root-cert"
@@ -78,6 +79,29 @@ def not_yet_valid(target: Target) -> Iterator[None]:
     finally:
         replace_cacerts(target, cluster, given)
         target.restart(cluster, _ISTIOD)
+
+
+def refused(make: Callable[[], Mapping[str, bytes]]) -> Injection:
+    """The last primary's istiod starts with an authority by which nobody can verify what it signs,
+    its own certificate included, and pods of the workloads are replaced.
+
+    Args:
+        make: files of the authority.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        cluster = target.scenario.primaries[-1].name
+        given = target.read(cluster, _SYSTEM, "secret", CACERTS)
+        try:
+            _start(target, cluster, cacerts(make()))
+            target.replace_workloads(cluster)
+            yield
+        finally:
+            _start(target, cluster, given)
+            restart_proxies(target, cluster)
+
+    return inject
 
 
 @contextmanager
@@ -279,6 +303,29 @@ def _from_tomorrow() -> dict[str, bytes]:
         .sign(root.key, hashes.SHA256())
     )
     made = Credential(issuing, key)
+    return {
+        "ca-cert.pem": made.certificate_pem,
+        "ca-key.pem": made.key_pem,
+        _ROOTS: root.certificate_pem,
+        "cert-chain.pem": made.certificate_pem + root.certificate_pem,
+    }
+
+
+def below_a_root_for_leaves() -> dict[str, bytes]:
+    """Files of an authority whose root permits none below it, as that of an issuer which is to sign
+    the certificates of servers only.
+    """
+    return _below(authority(subject("Root CA"), rsa_key(), 10 * _DAY, path_length=0))
+
+
+def absent_from_the_chain() -> dict[str, bytes]:
+    """Files of an authority whose own certificate is not in the chain, which has the root only."""
+    root = authority(subject("Root CA"), rsa_key(), 10 * _DAY, path_length=1)
+    return {**_below(root), "cert-chain.pem": root.certificate_pem}
+
+
+def _below(root: Credential) -> dict[str, bytes]:
+    made = authority(subject("Intermediate CA"), rsa_key(), 5 * _DAY, issuer=root)
     return {
         "ca-cert.pem": made.certificate_pem,
         "ca-key.pem": made.key_pem,

@@ -42,12 +42,18 @@ def make(
     days: int = 30,
     authority: bool = True,
     key: ec.EllipticCurvePrivateKey | None = None,
+    path_length: int | None = None,
+    signs: bool | None = None,
+    constraints: x509.NameConstraints | None = None,
 ) -> Made:
     """An authority, or with URIs a leaf, whose subject is empty as those of Istio are.
 
     Args:
         days: after which it is no longer valid.
         key: its own; None for a new one.
+        path_length: how many authorities may be below it; None for any number.
+        signs: whether its key usage permits it to sign certificates; None for none that is said.
+        constraints: of names below it; None for none.
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
     attributes = [] if uris else [x509.NameAttribute(NameOID.COMMON_NAME, name)]
@@ -61,13 +67,41 @@ def make(
         .not_valid_before(NOW - timedelta(days=2))
         .not_valid_after(NOW + timedelta(days=days))
         .add_extension(
-            x509.BasicConstraints(ca=authority and not uris, path_length=None), critical=True
+            x509.BasicConstraints(ca=authority and not uris, path_length=path_length),
+            critical=True,
         )
     )
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=True)
+    if signs is not None:
+        builder = builder.add_extension(_usage(signs=signs), critical=True)
     if uris:
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
     return Made(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
+
+
+def bound(*, permitted: str | None = None, excluded: str | None = None) -> x509.NameConstraints:
+    """Name constraints for URIs of a host."""
+    permitted_subtrees, excluded_subtrees = (
+        None if host is None else [x509.UniformResourceIdentifier(host)]
+        for host in (permitted, excluded)
+    )
+    return x509.NameConstraints(permitted_subtrees, excluded_subtrees)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def material(issuing: Made | None, *roots: Made, chain: Sequence[Made] = ()) -> TrustMaterial:

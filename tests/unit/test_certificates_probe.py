@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from certificate_examples import NOW, Made, make, material
+from certificate_examples import NOW, Made, bound, make, material
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from fake_kube import pod, result
 from mesh_examples import SCENARIOS
@@ -24,9 +25,9 @@ from mesh_fixtures.probe.certificates import (
 )
 
 
-def read(data: Mapping[str, bytes]) -> Authority:
+def read(data: Mapping[str, bytes], *, signs_istiod: bool = True) -> Authority:
     secret = Secret(Meta("cacerts", "istio-system"), data)
-    return read_authority(result().source, secret, NOW)
+    return read_authority(result().source, secret, NOW, signs_istiod=signs_istiod)
 
 
 def cacerts(issuing: Made, root: Made, *between: Made, key: Made | None = None) -> dict[str, bytes]:
@@ -99,6 +100,131 @@ def test_expired() -> None:
 def test_no_authority() -> None:
     seen = read(cacerts(make("leaf", ROOT, authority=False), ROOT))
     assert seen.defects == ("CN=leaf is no authority",)
+
+
+ABOVE_NONE = make("root", path_length=0)
+ABOVE_ONE = make("root", path_length=1)
+BELOW_ROOT = make("subordinate", ROOT, path_length=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "defects"),
+    [
+        (
+            cacerts(make("issuing", ABOVE_NONE), ABOVE_NONE),
+            ("CN=root permits 0 authorities below it (pathlen:0), and has 1: CN=issuing",),
+        ),
+        (
+            cacerts(make("issuing", BELOW_ROOT), ROOT, BELOW_ROOT),
+            ("CN=subordinate permits 0 authorities below it (pathlen:0), and has 1: CN=issuing",),
+        ),
+        (cacerts(make("issuing", ABOVE_ONE, path_length=0), ABOVE_ONE), ()),
+        (cacerts(ABOVE_NONE, ABOVE_NONE), ()),
+        (cacerts(BELOW_ROOT, ROOT), ()),
+    ],
+)
+def test_how_many_authorities_may_be_below_one(
+    data: Mapping[str, bytes], defects: tuple[str, ...]
+) -> None:
+    assert read(data).defects == defects
+
+
+def test_self_issued_certificates_do_not_count_as_authorities_below_one() -> None:
+    renewed = make("root", ABOVE_ONE)
+    data = cacerts(make("issuing", renewed, path_length=0), ABOVE_ONE, renewed)
+    assert read(data).defects == ()
+
+
+def test_the_path_length_of_a_root_matters_only_for_what_go_verifies() -> None:
+    data = cacerts(make("issuing", ABOVE_NONE), ABOVE_NONE)
+    assert read(data, signs_istiod=False).defects == ()
+    below = cacerts(make("issuing", BELOW_ROOT), ROOT, BELOW_ROOT)
+    assert read(below, signs_istiod=False).defects != ()
+
+
+@pytest.mark.parametrize(
+    ("signs", "defects"),
+    [
+        (None, ()),
+        (True, ()),
+        (False, ("the key usage of CN=issuing does not permit it to sign certificates",)),
+    ],
+)
+def test_the_key_usage_of_an_authority(signs: bool | None, defects: tuple[str, ...]) -> None:
+    assert read(cacerts(make("issuing", ROOT, signs=signs), ROOT)).defects == defects
+
+
+@pytest.mark.parametrize(
+    ("permitted", "excluded", "is_sound"),
+    [
+        ("cluster.local", None, True),
+        ("Cluster.Local", None, True),
+        ("local", None, True),
+        (".local", None, True),
+        ("", None, True),
+        ("corp.example", None, False),
+        (".cluster.local.example", None, False),
+        (None, "corp.example", True),
+        (None, "local", True),
+        (None, ".local", False),
+        (None, "cluster.local", False),
+        ("cluster.local", "cluster.local", False),
+    ],
+)
+def test_names_that_an_authority_is_bound_to(
+    permitted: str | None, excluded: str | None, is_sound: bool
+) -> None:
+    constraints = bound(permitted=permitted, excluded=excluded)
+    root = make("root", constraints=constraints)
+    assert describe(root.certificate).forbids("cluster.local") is not is_sound
+    secret = Secret(Meta("cacerts", "istio-system"), cacerts(make("issuing", root), root))
+    seen = read_authority(result().source, secret, NOW, trust_domain=lambda: "cluster.local")
+    assert (seen.defects == ()) is is_sound
+    unknown = read_authority(result().source, secret, NOW)
+    assert unknown.defects == ()
+
+
+def test_name_constraints_of_other_kinds_say_nothing_of_identities() -> None:
+    constraints = x509.NameConstraints([x509.DNSName("corp.example")], None)
+    root = make("root", constraints=constraints)
+    assert not describe(root.certificate).forbids("cluster.local")
+
+
+def test_of_cross_signed_authorities_one_sound_path_suffices() -> None:
+    new = make("new root")
+    crossed = make("new root", ABOVE_NONE, key=new.key)
+    issuing = make("issuing", new)
+    data = cacerts(issuing, ABOVE_NONE, crossed)
+    assert len(read(data).defects) == 1
+    data["root-cert.pem"] += new.pem
+    assert read(data).defects == ()
+    expired = make("new root", days=-1, key=new.key)
+    data["root-cert.pem"] = expired.pem + new.pem
+    assert read(data).defects == ()
+
+
+def lacking(data: Mapping[str, bytes], chain: bytes) -> dict[str, bytes]:
+    return {**data, "cert-chain.pem": chain}
+
+
+@pytest.mark.parametrize(
+    ("chain", "is_sound"),
+    [
+        (ISSUING.pem, True),
+        (ROOT.pem + ISSUING.pem, True),
+        (ROOT.pem, False),
+        (make("intermediate", ROOT).pem, False),
+        (make("intermediate", ROOT, key=ISSUING.key).pem, True),
+    ],
+)
+def test_the_chain_has_what_istiod_signs_with(chain: bytes, is_sound: bool) -> None:
+    defects = read(lacking(cacerts(ISSUING, ROOT), chain)).defects
+    assert defects == () if is_sound else "cert-chain.pem lacks CN=intermediate" in defects[0]
+
+
+def test_a_root_that_istiod_signs_with_need_not_be_in_the_chain() -> None:
+    assert read(lacking(cacerts(ROOT, ROOT), OTHER.pem)).defects == ()
+    assert read(lacking(cacerts(ISSUING, ISSUING), ROOT.pem)).defects == ()
 
 
 def test_the_form_of_kubernetes() -> None:
@@ -180,10 +306,8 @@ def test_a_blank_chain_is_that_of_a_root_that_signs(blank: bytes) -> None:
     seen = read(generated)
     assert seen.defects == ()
     assert seen.material.path == (describe(ROOT.certificate),)
-    (defect,) = read(
-        {**cacerts(make("lowest", make("middle", ROOT)), ROOT), "cert-chain.pem": blank}
-    ).defects
-    assert defect == "CN=lowest is not signed by a root or an entry of the chain"
+    below = {**cacerts(make("lowest", make("middle", ROOT)), ROOT), "cert-chain.pem": blank}
+    assert "CN=lowest is not signed by a root or an entry of the chain" in read(below).defects
 
 
 def test_an_empty_secret() -> None:
@@ -253,6 +377,22 @@ def test_the_authority_that_istiod_signs_with_as_far_as_it_can_be_read(
 ) -> None:
     seen = authority(Secrets(found, **env).as_client())
     assert (seen.secret if seen else "") == secret
+
+
+@pytest.mark.parametrize(
+    ("env", "is_sound"),
+    [
+        ({}, False),
+        ({"PILOT_CERT_PROVIDER": "istiod"}, False),
+        ({"PILOT_CERT_PROVIDER": "k8s.io/x"}, True),
+    ],
+)
+def test_who_signs_istiods_own_certificate(env: Mapping[str, str], is_sound: bool) -> None:
+    data = cacerts(make("issuing", ABOVE_NONE), ABOVE_NONE)
+    given = Secret(Meta("cacerts", "istio-system"), data)
+    seen = authority(Secrets({"cacerts": given}, **env).as_client())
+    assert seen is not None
+    assert (not any("pathlen" in each for each in seen.defects)) is is_sound
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import yaml
 from fake_api_server import FakeApiServer
-from fake_kube import result
+from fake_kube import FakeKube, result
 from kube_client import client_of
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.contract import GUIDE_NAMES, EndedService, MeshNames
 from mesh_fixtures.diagnosis import facts, gather
 from mesh_fixtures.diagnosis.facts import ISTIOD_TLS
+from mesh_fixtures.diagnosis.gather import programs
 from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.gather.paths import Target, read_paths, usable
 from mesh_fixtures.errors import ProbeError
@@ -310,6 +313,28 @@ def test_api_servers_may_share_an_authority(
         ("cluster2", "cluster2"),
         ("unknown", "cluster1"),
     ]
+
+
+def test_istiods_say_by_which_secret_they_read_a_cluster() -> None:
+    answer = [
+        {"id": "cluster1", "syncStatus": "synced"},
+        {"id": "cluster2", "syncStatus": "timeout", "secretName": "istio-system/any"},
+    ]
+    kube = FakeKube(lambda argv: json.dumps(answer))
+    view = cast(
+        "MeshView", SimpleNamespace(kube={"cluster1": kube}, lab=SimpleNamespace(names=GUIDE_NAMES))
+    )
+    istiod = facts.Pod("istio-system", "istiod-1", {"app": "istiod"}, "10.1.0.2", "1/1", True)
+    clusters = {"cluster1": facts.ClusterFacts("cluster1", pods=(istiod,))}
+    asked = programs.queries(view, clusters)
+    key = ("istiod", "cluster1", "istiod-1", "clusters")
+    (seen,) = (
+        programs.with_answers(view, clusters, {key: asked[key].ask()})["cluster1"].istiods or ()
+    )
+    assert seen.clusters == {"cluster1": "synced", "cluster2": "timeout"}
+    assert seen.secrets == {"cluster2": "istio-system/any"}
+    (silent,) = programs.with_answers(view, clusters, {})["cluster1"].istiods or ()
+    assert silent.clusters is None
 
 
 @pytest.mark.parametrize(("refusals", "accepted"), [([], True), ([401], False), ([403], True)])

@@ -40,6 +40,7 @@ from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.clock import Clock
+from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -2078,6 +2079,84 @@ def test_a_service_that_has_the_label_alone_is_none_of_the_gateways() -> None:
     assert facts.gateway_pods == (gateway,)
     alone = replace(facts, services=(beyond,))
     assert (alone.gateway_services, alone.gateway_pods) == ((beyond,), (ingress,))
+
+
+def another(**fields: Any) -> Change:
+    """Another remote secret of cluster2 in cluster1."""
+
+    def added(known: tuple[RemoteSecret, ...]) -> tuple[RemoteSecret, ...]:
+        (first,) = known
+        return (first, replace(first, **{"name": "copy", **fields}))
+
+    return of("cluster1", remote_secrets=added)
+
+
+def read_by(name: str) -> Change:
+    return istiods("cluster1", secrets={"cluster2": f"istio-system/{name}"})
+
+
+DELETING = "kubectl --context=cluster1 -n istio-system delete secret copy"
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (both(another(accepted=False), read_by("copy")), f"{DELETING}, and have istiod read"),
+        (both(secret(name="copy", accepted=False), read_by("copy")), f"{DELETING}, and make it"),
+        (both(secret(accepted=False), read_by(SECRET_OF_2)), "the token was revoked: make it"),
+    ],
+)
+def test_the_secret_that_is_dead_is_named(change: Change, remedy: str) -> None:
+    found = diagnosed(change, "DISCOVERY-1")
+    assert found.ids == ("remote-secret-unauthorized",)
+    name = "copy" if "copy" in remedy else SECRET_OF_2
+    assert f"the token in {name}, " in found.roots[0].cause.statement
+    assert remedy in found.roots[0].cause.remedy
+
+
+NAMED_K2 = {"name": "earlier", "cluster": "k2", "accepted": True}
+
+
+def test_a_cluster_that_is_read_by_another_name_only() -> None:
+    renamed = istiods("cluster1", clusters={"cluster1": "synced", "k2": "synced"})
+    found = diagnosed(both(secret(**NAMED_K2), renamed), "DISCOVERY-1")
+    assert found.ids == ("remote-secret-wrong-cluster",)
+    cause = found.roots[0].cause
+    assert "cluster1 reads cluster2 by another name than the mesh's, k2" in cause.statement
+    assert "delete secret earlier, and make it again" in cause.remedy
+    assert "--context=cluster2 --name=cluster2" in cause.remedy
+    assert "--context=k2" not in cause.remedy
+
+
+def test_a_cluster_that_is_read_by_another_name_too() -> None:
+    found = diagnosed(another(**NAMED_K2), "DISCOVERY-1")
+    assert found.ids == ("remote-secret-wrong-cluster",)
+    assert found.roots[0].cause.remedy.endswith("delete secret earlier")
+
+
+def test_whose_authority_several_clusters_share_need_not_be_one_of_them() -> None:
+    found = diagnosed(another(**{**NAMED_K2, "accepted": False}), "DISCOVERY-1")
+    assert "remote-secret-wrong-cluster" not in found.ids
+
+
+def test_a_dead_secret_that_is_not_in_use_is_no_cause() -> None:
+    change = both(another(accepted=False), read_by(SECRET_OF_2))
+    assert diagnosed(change, "DISCOVERY-1").ids == (UNKNOWN,)
+
+
+def test_what_an_unsound_authority_has_signed_is_refused_by_those_who_call_the_injector() -> None:
+    broken, _ = recording_of("a webhook that cannot be called")
+    unsound = of(
+        "cluster2",
+        authority=lambda known: replace(known, defects=("pathlen:0",)),
+        root_bundles={"istio-system": (OTHER_ROOT,)},
+    )
+    recording = unsound(broken)
+    failures = dict.fromkeys(("TRUST-1", "WORKLOAD-1"), (FINDING,))
+    found = diagnose(recording.scenario, recording.facts, failures)
+    assert found.ids == ("cacerts-unsound",)
+    assert "injection-failing" in [each.id for each in found.roots[0].followed_by]
+    assert found.roots[0].consequences == ("TRUST-1", "WORKLOAD-1")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from certificate_examples import NOW, Made, make
+from certificate_examples import NOW, Made, bound, make
 from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
@@ -84,6 +84,22 @@ def test_a_leaf_that_the_root_itself_signed() -> None:
 )
 def test_defects(chain: Sequence[Made], roots: Sequence[Made], defect: str) -> None:
     assert defect in "; ".join(read(chain, roots).defects)
+
+
+def test_an_identity_that_the_name_constraints_of_an_authority_forbid() -> None:
+    root = make("root", constraints=bound(permitted="corp.example"))
+    issuing = make("intermediate", root)
+    (defect,) = read([make("", issuing, [SLEEP]), issuing], [root]).defects
+    assert defect == (
+        "the name constraints of CN=root forbid identities of the trust domain cluster.local: "
+        "permitted corp.example"
+    )
+
+
+def test_the_path_length_of_a_root_says_nothing_to_proxies() -> None:
+    root = make("root", path_length=0)
+    issuing = make("intermediate", root)
+    assert read([make("", issuing, [SLEEP]), issuing], [root]).defects == ()
 
 
 def test_a_name_that_another_key_signed_for_does_not_pass() -> None:

@@ -106,6 +106,57 @@ def test_access_that_ends_with_the_present_watches(secret: RemoteSecret, finding
     assert holds_unless(finding, outcome)
 
 
+def read_by(secret: str, *, status: str = "synced") -> KnownClusters:
+    """What an istiod says that reads cluster2 by a secret."""
+    own = RemoteCluster("cluster1", "", "synced", "istiod-1")
+    other = RemoteCluster("cluster2", secret, status, "istiod-1")
+    return KnownClusters(SOURCE, "istiod-1", (own, other))
+
+
+IN_USE, COPY = "istio-system/secret-2", "istio-system/copy-2"
+USELESS = "to let the account of secret-2 read what istiod needs, but saw cluster2 refuse its token"
+
+
+@pytest.mark.parametrize(
+    ("istiods", "finding", "is_noted"),
+    [
+        ((read_by(IN_USE),), USELESS, False),
+        ((read_by(COPY),), "", True),
+        ((read_by(COPY), read_by(IN_USE)), USELESS, False),
+        ((read_by(COPY), read_by(COPY)), "", True),
+        ((read_by(COPY, status="timeout"),), USELESS, False),
+        ((read_by(""),), USELESS, False),
+    ],
+)
+def test_of_two_secrets_for_a_cluster_the_one_that_is_used_matters(
+    istiods: tuple[KnownClusters, ...], finding: str, is_noted: bool
+) -> None:
+    dead = remote_secret(accepted=False)
+    given = (dead, replace(remote_secret(), name="copy-2"))
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: istiods, secrets=lambda kube, view: given
+    )
+    outcome = checked(discovery_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
+    assert finding in "; ".join(map(str, outcome.findings))
+    assert (outcome.result == "met") is not bool(finding)
+    noted = "cluster2 denies everything to the account of secret-2. istiod reads cluster2 by copy-2"
+    assert any(noted in each for each in outcome.notes) is is_noted
+
+
+@pytest.mark.parametrize("accepted", [True, False, None])
+def test_a_cluster_that_is_read_by_an_earlier_name_too_is_noted(accepted: bool | None) -> None:
+    described = SCENARIOS["primary-remote"].model_copy(update={"others": ("k2",)})
+    own = known(("cluster1", "synced"), ("cluster2", "synced"), ("k2", "synced"))
+    earlier = replace(remote_secret(accepted=accepted), name="secret-k2", cluster="k2")
+    probes = discovery_1.Probes(
+        remote_clusters=lambda kube: (own,), secrets=lambda kube, view: (remote_secret(), earlier)
+    )
+    outcome = checked(discovery_1, mesh(FakeView(described)), probes)
+    assert outcome.result == "met"
+    noted = "cluster1: k2, which istiod reads by secret-k2, is cluster2"
+    assert [each.startswith(noted) for each in outcome.notes] == [True] * (accepted is True)
+
+
 @pytest.mark.parametrize(
     ("hours", "noted"), [(None, False), (-1.0, False), (5.01, True), (24 * 365.0, False)]
 )

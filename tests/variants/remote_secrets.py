@@ -13,10 +13,14 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.scenario import RemoteSecret
 from tests.faults.remote_secrets import (
+    COPY,
+    EARLIER,
     STRAY,
     by_credentials,
     give,
     of_nobody,
+    revoked_copy_unused,
+    twice,
     withdraw,
 )
 from tests.faults.table import TWO_NETWORKS
@@ -95,6 +99,20 @@ VARIANTS: Final = (
         mesh="The access of cluster1 to all other clusters is in one secret.",
         topology=_THREE_CLUSTERS,
         make=all_in_one,
+    ),
+    Variant(
+        id="remote-secret-dead-copy-unused",
+        mesh="Beside the remote secret of cluster2, cluster1 has an earlier one that is revoked.",
+        topology=TWO_NETWORKS,
+        make=revoked_copy_unused,
+        notes=(f"cluster2 denies everything to the account of {COPY}",),
+    ),
+    Variant(
+        id="remote-secret-of-earlier-name-too",
+        mesh="cluster1 reads cluster2 by its name, and by the one that it had once.",
+        topology=TWO_NETWORKS,
+        make=twice,
+        notes=(f"cluster1: {EARLIER}, which istiod reads by istio-remote-secret-{EARLIER}, is",),
     ),
     Variant(
         id="remote-secret-of-a-cluster-that-is-gone",

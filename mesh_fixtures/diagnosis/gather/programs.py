@@ -39,13 +39,12 @@ from mesh_fixtures.probe.envoy import (
 )
 from mesh_fixtures.probe.gateways import NETWORKS_PATH, read_advertised
 from mesh_fixtures.probe.identities import (
-    MESH_PATH,
     TrustDomains,
     accepts_any,
     identity,
     read_trust_domains,
 )
-from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
+from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, read_clusters
 from mesh_fixtures.probe.service_scopes import settings_in
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
@@ -157,10 +156,13 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
     istiod = as_pod(pod)
     where = f"--context={kube.name}"
 
-    def clusters() -> Mapping[str, str]:
+    def clusters() -> dict[str, Mapping[str, str]]:
         answer = debug(kube, istiod, "/debug/clusterz")
         known = read_clusters(answer.source, pod.name, answer.text)
-        return {each.id: each.sync_status for each in known.clusters}
+        return {
+            "clusters": {each.id: each.sync_status for each in known.clusters},
+            "secrets": {each.id: each.secret for each in known.clusters if each.secret},
+        }
 
     def connected() -> tuple[tuple[str, ...], tuple[str, ...]]:
         answer = debug(kube, istiod, SYNC_PATH)
@@ -274,13 +276,13 @@ def _istiods(
         connected = answer("connected")
         yield facts.Istiod(
             pod=pod.name,
-            clusters=answer("clusters"),
             connected=connected[0] if connected else None,
             unsynced=connected[1] if connected else (),
             gateways=answer("gateways"),
             helloworld=answer("helloworld"),
             log=answer("log"),
             last_words=answer("last_words") or "",
+            **(answer("clusters") or {"clusters": None}),
             **(answer("mesh") or {}),
         )
 

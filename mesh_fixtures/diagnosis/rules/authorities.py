@@ -246,9 +246,14 @@ def in_two_forms(case: Case) -> Iterator[Cause]:
 
 
 def not_restarted(case: Case) -> Iterator[Cause]:
-    """Proxies keep what they verify their peers against until they ask again."""
+    """Proxies keep what they verify their peers against until they ask again; of an authority that
+    is unsound, they would get nothing of use.
+    """
     for spec, facts in case.clusters:
-        wanted = _signing(case, case.facts.clusters[case.scenario.control_plane_of(spec.name)])
+        in_charge = case.facts.clusters[case.scenario.control_plane_of(spec.name)]
+        if in_charge.authority is not None and in_charge.authority.defects:
+            continue
+        wanted = _signing(case, in_charge)
         stale = [
             each
             for each in facts.proxies or ()

@@ -13,7 +13,7 @@ from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
-from mesh_fixtures.probe.remote_secrets import LABEL
+from mesh_fixtures.probe.remote_secrets import LABEL, NAMES
 from mesh_fixtures.verdict.findings import Subject
 
 _BROKEN = ("DISCOVERY-1",)
@@ -200,7 +200,9 @@ def certificate_refused(case: Case) -> Iterator[Cause]:
 
 def wrong_cluster(case: Case) -> Iterator[Cause]:
     for name, facts, secret in _present(case):
-        if secret.leads_to and secret.leads_to != secret.cluster:
+        if _is_renamed(case, secret):
+            yield from _renamed(case, facts, secret)
+        elif _leads_elsewhere(case, secret):
             yield Cause(
                 WRONG_CLUSTER,
                 (name, secret.cluster),
@@ -217,6 +219,47 @@ def wrong_cluster(case: Case) -> Iterator[Cause]:
                 _again(case, name, secret.cluster),
                 about=Subject((name, secret.cluster, secret.leads_to)),
             )
+
+
+def _leads_elsewhere(case: Case, secret: RemoteSecret) -> bool:
+    """Whether a secret leads to another cluster of the mesh than it is named for. Where its own is
+    none that is known, the authority does not tell, which may be that of several API servers.
+    """
+    known = secret.cluster in {each.name for each in case.scenario.clusters}
+    return secret.leads_to not in ("", secret.cluster) and (known or secret.accepted is True)
+
+
+def _is_renamed(case: Case, secret: RemoteSecret) -> bool:
+    """Whether a secret leads to a cluster of the mesh by a name that is none of the mesh's."""
+    known = secret.cluster in {each.name for each in case.scenario.clusters}
+    return not known and _leads_elsewhere(case, secret)
+
+
+def _renamed(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> Iterator[Cause]:
+    """Access under a name that the cluster has no more, which is a mere note beside that under its
+    name.
+    """
+    name, cluster = facts.name, secret.leads_to
+    is_read = _is_read(facts, cluster)
+    if is_read and secret.cluster in case.scenario.others:
+        return
+    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    yield Cause(
+        WRONG_CLUSTER,
+        (name, cluster),
+        f"istiod of {name} reads {cluster} by another name than the mesh's, {secret.cluster}, as "
+        f"its remote secret {secret.name} has that name",
+        (
+            Evidence(
+                f"{secret.name} names {secret.cluster}, and the API server of {cluster} accepts "
+                "its token",
+                _secrets(case, name),
+            ),
+            *_reading(case, facts, cluster),
+        ),
+        delete if is_read else f"{delete}, and {_again(case, name, cluster)}",
+        about=Subject((name, secret.cluster, cluster)),
+    )
 
 
 def loopback_server(case: Case) -> Iterator[Cause]:
@@ -276,20 +319,43 @@ def unauthorized(case: Case) -> Iterator[Cause]:
             yield Cause(
                 UNAUTHORIZED,
                 (name, secret.cluster),
-                f"the API server of {secret.leads_to} does not accept the token of the remote "
-                f"secret of {secret.cluster} in {name}",
+                f"the API server of {secret.leads_to} does not accept the token in {secret.name}, "
+                f"the remote secret of {secret.cluster} in {name}",
                 (
-                    Evidence(f"{secret.leads_to} answers 401 to the token", _secrets(case, name)),
+                    Evidence(
+                        f"{secret.name}: {secret.leads_to} answers 401 to its token",
+                        _secrets(case, name),
+                    ),
                     *_reading(case, facts, secret.cluster),
                 ),
-                f"the token was revoked: {_again(case, name, secret.cluster)}",
+                f"the token was revoked: {_in_place_of(case, facts, secret)}",
             )
+
+
+def _in_place_of(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> str:
+    """What to do about a secret that is of no use. As long as it is there, istiod takes no notice
+    of another one for the same cluster.
+    """
+    name, cluster = facts.name, secret.cluster
+    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    others = [
+        each.name
+        for each in facts.remote_secrets or ()
+        if each != secret and each.is_found and each.cluster == cluster and each.accepted
+    ]
+    if others:
+        return (
+            f"{delete}, and have istiod read {cluster} by {listed(others)}: kubectl "
+            f"--context={name} -n {case.system_namespace} rollout restart deployment istiod"
+        )
+    again = _again(case, name, cluster)
+    return again if secret.name == f"{NAMES}-{cluster}" else f"{delete}, and {again}"
 
 
 def unexpected(case: Case) -> Iterator[Cause]:
     wanted = {(each.installed_in, each.of) for each in case.scenario.remote_secrets}
     for name, _, secret in _present(case):
-        if (name, secret.cluster) in wanted or secret.leads_to not in ("", secret.cluster):
+        if (name, secret.cluster) in wanted or _leads_elsewhere(case, secret):
             continue
         if secret.cluster in case.scenario.others:
             continue
@@ -341,10 +407,18 @@ RULES = (
 
 
 def _present(case: Case) -> Iterator[tuple[str, ClusterFacts, RemoteSecret]]:
+    """Secrets that istiods find, but for those in whose place they use others."""
     for spec, facts in case.primaries:
         for secret in facts.remote_secrets or ():
-            if secret.is_found:
+            if secret.is_found and not _is_idle(facts, secret):
                 yield spec.name, facts, secret
+
+
+def _is_idle(facts: ClusterFacts, secret: RemoteSecret) -> bool:
+    """Whether istiods read the secret's cluster, each by another secret."""
+    asked = [each for each in facts.istiods or () if each.clusters is not None]
+    in_use = [each.secrets.get(secret.cluster, "") for each in asked]
+    return _is_read(facts, secret.cluster) and secret.is_idle(in_use)
 
 
 def _of(secret: RemoteSecret) -> frozenset[str]:

@@ -23,6 +23,7 @@ FAILING = Kind(
     Layer.INJECTION,
     _BROKEN,
     (
+        "cacerts-unsound",
         *gateway_health.NOT_READY.follows,
         attachment.UNATTACHED.id,
         attachment.ADDRESS.id,
@@ -107,7 +108,9 @@ def failing(case: Case) -> Iterator[Cause]:
         ]
         if refused:
             yield Cause(
-                FAILING.following("istiod-not-running") if spec.is_primary else FAILING,
+                FAILING.following("istiod-not-running", "cacerts-unsound")
+                if spec.is_primary
+                else FAILING,
                 (spec.name, case.scenario.control_plane_of(spec.name)),
                 f"pods in {case.samples} of {spec.name} are not made, as the injection webhook "
                 f"cannot be called: {refused[0].message}",
