@@ -13,11 +13,14 @@ from typing import Final
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.diagnosis.runtime_facts import (
+    GATEWAY,
+    GATEWAY_POD,
     ISTIOD_TLS,
     Authority,
     Client,
     Endpoint,
     Exchanged,
+    Handshake,
     Istiod,
     Listening,
     NetworkGateway,
@@ -48,6 +51,8 @@ from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 __all__ = [
     "AUTO_PASSTHROUGH",
+    "GATEWAY",
+    "GATEWAY_POD",
     "ISTIOD_TLS",
     "NOT_STARTING",
     "Authority",
@@ -59,6 +64,7 @@ __all__ = [
     "Exchanged",
     "Facts",
     "Failed",
+    "Handshake",
     "Injector",
     "Istiod",
     "Labels",
@@ -249,6 +255,7 @@ class Service:
     Attributes:
         external: addresses or host names that its load balancer got, or its external name.
         cluster_ip: its address within the cluster; empty when it has none.
+        balancing: annotations by which a load balancer is told of protocols and certificates.
     """
 
     namespace: str
@@ -259,6 +266,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...] = ()
     cluster_ip: str = ""
+    balancing: Labels = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -287,6 +295,18 @@ class Service:
         """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
         number = self.labels.get(GATEWAY_PORT_LABEL, "")
         return int(number) if number.isdecimal() else SERVICES_PORT
+
+    @property
+    def gateway_target(self) -> int | None:
+        """The port at which its pods must listen for services, as a gateway; None where that has a
+        name, and where something in front of the Service has the port that is advertised.
+        """
+        port = self.port(self.gateway_port)
+        if port is None:
+            return None
+        if not port.target:
+            return self.gateway_port
+        return int(port.target) if port.target.isdecimal() else None
 
     def selects(self, namespace: str, labels: Labels) -> bool:
         """Whether it sends to pods of a namespace with these labels."""
@@ -502,6 +522,7 @@ class Facts:
         clusters: in the scenario's order.
         names: of the mesh.
         packet_sizes: paths that lose large packets.
+        handshakes: with gateways.
         traffic: by client, where requests were sent.
         served: of these requests, by pod of HelloWorld.
     """
@@ -512,6 +533,7 @@ class Facts:
     names: MeshNames = GUIDE_NAMES
     paths: tuple[Path, ...] = ()
     packet_sizes: tuple[PacketSizes, ...] = ()
+    handshakes: tuple[Handshake, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     served: tuple[Served, ...] = ()
     unread: tuple[Failed, ...] = ()

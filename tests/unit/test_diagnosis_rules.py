@@ -13,13 +13,16 @@ from diagnosis_recordings import recorded
 from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
+from mesh_fixtures.diagnosis.facts import GATEWAY as TO_GATEWAY
 from mesh_fixtures.diagnosis.facts import (
+    GATEWAY_POD,
     ISTIOD_TLS,
     Authority,
     Configuration,
     Deployment,
     Exchanged,
     Failed,
+    Handshake,
     Injector,
     Istiod,
     NetworkGateway,
@@ -368,6 +371,36 @@ def exchanged(**counts: int) -> Change:
     return change
 
 
+LOAD_BALANCER = {"presented": True, "subject": "CN=*.example.com", "issuer": "CN=Public CA"}
+WORKLOAD = {"presented": True, "workloads": ("spiffe://cluster.local/ns/sample/sa/helloworld",)}
+
+
+def in_front(*, http: int = 0, own_http: int = 0) -> Change:
+    """What HTTP answers at cluster2's gateway, and at its pod."""
+
+    def is_services(path: Path) -> bool:
+        return (path.kind, path.server, path.port) == (TO_GATEWAY, "cluster2", 15443)
+
+    values: dict[str, Any] = {**NOTHING, "attempts": 2, "open": 2, "message": "", "source": "curl"}
+    pod = Path("cluster2", "cluster2", GATEWAY_POD, "10.68.32.10", 15443, **values)
+    of_pod = replace(pod, http_status=own_http)
+    return both(of_mesh(paths=each(is_services, http_status=http)), of_mesh(paths=adding(of_pod)))
+
+
+def shown(address: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Change:
+    """Whose certificates clients see at cluster2's gateway.
+
+    Args:
+        pod: of the certificate at its pod; None where that could not be tried.
+    """
+    (known,) = recorded(MULTI).facts.clusters["cluster2"].gateway_addresses
+    seen = [Handshake("cluster1", "cluster2", TO_GATEWAY, known, 15443, "curl", **address)]
+    if pod is not None:
+        where = ("cluster2", "cluster2", GATEWAY_POD, "10.68.32.10", 15443)
+        seen.append(Handshake(*where, "curl", **pod))
+    return of_mesh(handshakes=tuple(seen))
+
+
 NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
 OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
@@ -692,6 +725,16 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         of("cluster2", gateways=each(lambda one: True, proxy_protocol=(15021, 15443))),
         "gateway-wants-proxy-protocol",
+    ),
+    "a gateway behind a load balancer that speaks HTTP": (
+        MULTI,
+        in_front(http=503),
+        "gateway-tls-not-passed-through",
+    ),
+    "a gateway behind a load balancer that ends TLS": (
+        MULTI,
+        shown(LOAD_BALANCER, WORKLOAD),
+        "gateway-tls-not-passed-through",
     ),
     "a gateway that a NetworkPolicy closes": (
         MULTI,
@@ -1383,6 +1426,28 @@ def test_namespaces_that_are_left_out_are_named(selector: Selector, left_out: st
     assert root.id == "namespace-not-selected"
     assert root.cause.clusters[0] == "cluster2"
     assert left_out in root.cause.statement
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"),
+    [
+        (shown(LOAD_BALANCER, {}), "certain"),
+        (shown(LOAD_BALANCER, None), "likely"),
+        (
+            both(shown(LOAD_BALANCER, None), of("cluster2", pods=each(GATEWAY, proxy=None))),
+            "certain",
+        ),
+    ],
+    ids=["its pod shows none", "its pod was not tried", "another pod is behind its Service"],
+)
+def test_what_ends_tls_is_told_from_the_gateway(change: Change, certainty: str) -> None:
+    alb = {"service.beta.kubernetes.io/aws-load-balancer-ssl-ports": "15443"}
+    annotated = of("cluster2", services=each(GATEWAY, balancing=alb))
+    found = diagnosed(both(change, annotated), "TRAFFIC-1")
+    (root,) = [each for each in found.roots if each.id == "gateway-tls-not-passed-through"]
+    assert root.certainty == certainty
+    assert "ends TLS by a certificate of CN=*.example.com" in root.cause.statement
+    assert any("ssl-ports: 15443" in each.seen for each in root.cause.evidence)
 
 
 def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
@@ -2179,6 +2244,17 @@ def test_what_stops_istiod_is_above_its_not_running() -> None:
             "authorization-ignored",
         ),
         (reading("*.networking.istio.io"), "authorization-ignored"),
+        *(
+            (change, "gateway-tls-not-passed-through")
+            for change in (
+                in_front(http=503, own_http=404),
+                both(in_front(http=503), shown(WORKLOAD, {})),
+                both(in_front(http=503), exchanged(connections=2, failed=1)),
+                shown(LOAD_BALANCER, LOAD_BALANCER),
+                shown(WORKLOAD, WORKLOAD),
+                shown({}, {}),
+            )
+        ),
         (
             both(reading(POLICIES), of("cluster1", deployments=each(named("istiod"), wanted=0))),
             "authorization-ignored",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -79,8 +80,14 @@ _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""
 
+_BALANCING: Final = re.compile("protocol|ssl|tls|cert")
+"""In names of annotations by which clouds' load balancers are told of protocols and certificates,
+e.g. `service.beta.kubernetes.io/aws-load-balancer-backend-protocol` (AWS),
+`.../do-loadbalancer-tls-ports` (DigitalOcean), `.../oci-load-balancer-ssl-ports` (Oracle)."""
+
 _OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
+_ANNOTATION_KEPT: Final = 120
 _WARNINGS_KEPT: Final = 20
 
 Named = TypeVar("Named", Pod, Deployment, Service)
@@ -324,6 +331,11 @@ def _service(service: Service) -> facts.Service:
         ports=service.ports,
         external=service.external,
         cluster_ip=service.cluster_ip,
+        balancing={
+            name: value[:_ANNOTATION_KEPT]
+            for name, value in service.meta.annotations.items()
+            if _BALANCING.search(name)
+        },
     )
 
 
