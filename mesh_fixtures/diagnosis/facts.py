@@ -349,6 +349,8 @@ class ClusterFacts:
             they are there.
         root_bundles: what proxies are given to verify istiod by, by namespace.
         remote_secrets: those that the cluster holds.
+        webhooks: those by which proxies are injected.
+        validators: those that look at Istio's configuration.
         pods: of the system namespace and of the samples. So for deployments, services and warnings.
         discovery: addresses behind the Service by which proxies find istiod.
         configuration: Istio's, of all namespaces.
@@ -371,6 +373,7 @@ class ClusterFacts:
     root_bundles: Mapping[str, tuple[Root, ...]] | None = None
     remote_secrets: tuple[RemoteSecret, ...] | None = None
     webhooks: tuple[WebhookConfiguration, ...] | None = None
+    validators: tuple[WebhookConfiguration, ...] | None = None
     nodes: tuple[Node, ...] | None = None
     pods: tuple[Pod, ...] | None = None
     deployments: tuple[Deployment, ...] | None = None

@@ -21,6 +21,7 @@ from tests.faults import (
     rotations,
     trust,
     underlay,
+    validation,
     workloads,
 )
 from tests.faults.fault import Fault, combined
@@ -58,6 +59,14 @@ _CONTROL_PLANES: Final = (
         inject=control_planes.crashing,
         fails=("CONTROL-1",),
         unaffected=("TRUST-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="validation-failing",
+        broken="The webhook that validates configuration in cluster2 names a missing Service.",
+        topology=TWO_NETWORKS,
+        inject=validation.at_a_missing_service,
+        fails=("CONTROL-4",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
     ),
     Fault(
         id="services-cluster-local",

@@ -41,7 +41,8 @@ from mesh_fixtures.diagnosis.facts import (
 from mesh_fixtures.diagnosis.rules import KINDS, connections
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
-from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.kube import Meta
+from mesh_fixtures.kube.admission import Selector, Webhook, WebhookConfiguration
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
 from mesh_fixtures.verdict.findings import Finding
@@ -401,6 +402,31 @@ def shown(address: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Change:
     return of_mesh(handshakes=tuple(seen))
 
 
+VALIDATION = "rev.validation.istio.io"
+VALIDATOR = WebhookConfiguration(
+    Meta("istio-validator-istio-system"),
+    (
+        Webhook(
+            VALIDATION,
+            path="/validate",
+            service="istio-system/istiod-x",
+            host="",
+            has_authority=False,
+            namespaces=Selector(),
+            objects=Selector(),
+            groups=("networking.istio.io",),
+        ),
+    ),
+)
+
+
+def unvalidated(reason: str) -> Change:
+    """The API server of cluster2 admits no rule."""
+    seen = f'failed calling webhook "{VALIDATION}": failed to call webhook: Post "u": {reason}'
+    finding = Finding("cluster2", "a rule to be admitted", seen)
+    return lambda recording: replace(recording, failures={"CONTROL-4": (finding,)})
+
+
 NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
 OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
@@ -725,6 +751,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         of("cluster2", gateways=each(lambda one: True, proxy_protocol=(15021, 15443))),
         "gateway-wants-proxy-protocol",
+    ),
+    "a validation webhook whose Service is gone": (
+        MULTI,
+        both(of("cluster2", validators=(VALIDATOR,)), unvalidated('service "istiod-x" not found')),
+        "validation-failing",
     ),
     "a gateway behind a load balancer that speaks HTTP": (
         MULTI,
@@ -1379,6 +1410,7 @@ def test_a_change_is_taken_for_its_cause(case: str) -> None:
     recording, cause = recording_of(case)
     found_against = (FINDING, replace(FINDING, cluster="cluster2"))
     failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, found_against)
+    failures |= recording.failures
     found = diagnose(recording.scenario, recording.facts, failures)
     assert cause in found.ids
     root = next(root for root in found.roots if root.id == cause)
@@ -1856,6 +1888,28 @@ def test_a_remote_may_find_istiod_elsewhere_than_at_a_gateway() -> None:
     served = to_istiod(ISTIOD_TLS, open=2, address="192.0.2.7")(cut_off)
     found = diagnose(served.scenario, served.facts, everything)
     assert not {*found.ids} & {"istiod-not-exposed", "gateway-not-listening"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ('service "istiod-x" not found', "delete validatingwebhookconfiguration istio-validator-"),
+        ("tls: x509: certificate signed by unknown authority", "has no caBundle"),
+        ("tls: x509: certificate has expired or is not yet valid", "renew istiod's certificate"),
+        ("dial tcp 10.1.2.3:443: connect: connection refused", "port 15017"),
+        ("context deadline exceeded", "port 15017"),
+    ],
+)
+def test_why_nobody_validates_is_said(reason: str, remedy: str) -> None:
+    known = both(of("cluster2", validators=(VALIDATOR,)), unvalidated(reason))(recorded(MULTI))
+    failures = {**known.failures, "TRAFFIC-3": ()}
+    (root,) = diagnose(known.scenario, known.facts, failures).roots
+    assert (root.id, root.certainty) == ("validation-failing", "certain")
+    assert root.cause.clusters == ("cluster2",)
+    assert reason in root.cause.statement
+    assert remedy in root.cause.remedy
+    assert root.consequences == ("CONTROL-4", "TRAFFIC-3")
+    assert any("no caBundle" in each.seen for each in root.cause.evidence)
 
 
 def test_on_one_network_what_takes_several_is_no_cause() -> None:

@@ -49,6 +49,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICE_EXPORTS,
     SERVICES,
+    VALIDATING_WEBHOOKS,
 )
 from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
 from mesh_fixtures.probe.envoy import PROXY
@@ -68,6 +69,7 @@ _ISTIO: Final = (
     *(resources.SIDECARS, resources.ENVOY_FILTERS),
     *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
 )
+_ISTIO_API: Final = resources.DESTINATION_RULES.group
 _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
@@ -147,6 +149,7 @@ def _queries(
             lambda kube: remote_secrets(kube, view, authorities),
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
+        ("validators", f"{where} validatingwebhookconfigurations", _validators),
         ("injectors", f"{where} configmaps -n {system}", _injectors),
         ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
         ("pods", f"{where} pods -A", of_mesh(PODS, _pod)),
@@ -226,6 +229,15 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
         replace(each, meta=Meta(each.meta.name))
         for each in kube.list(MUTATING_WEBHOOKS)
         if any(webhook.path.startswith("/inject") for webhook in each.webhooks)
+    )
+
+
+def _validators(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
+    """Those of Istio's configuration, with no more of their metadata than the name."""
+    return tuple(
+        replace(each, meta=Meta(each.meta.name))
+        for each in kube.list(VALIDATING_WEBHOOKS)
+        if any(_ISTIO_API in webhook.groups for webhook in each.webhooks)
     )
 
 
