@@ -194,7 +194,7 @@ def _not_passed_through(
         NOT_PASSED_THROUGH,
         (spec.name,),
         f"what is in front of {spec.name}'s east-west gateway does not pass TLS through to it: "
-        f"{target} {' and '.join(does)}, and the gateway does not",
+        f"{target} {' and '.join(does)}{', and the gateway does not' if is_told_apart else ''}",
         (
             *(Evidence(f"from {each.client}: {each}", each.source) for each in (*http, *tls)),
             *told,
