@@ -110,7 +110,9 @@ def not_passed_through(case: Case) -> Iterator[Cause]:
     workload's certificate at the address, and by a client whose connections to it open.
     """
     for spec, facts in case.clusters:
-        own_paths = case.facts.paths_of(GATEWAY_POD, server=spec.name)
+        own_paths = [
+            each for each in case.facts.paths_of(GATEWAY_POD, server=spec.name) if each.is_open
+        ]
         own_handshakes = _handshakes(case, spec, GATEWAY_POD)
         speaks_http = any(each.http_status for each in own_paths)
         ends_tls = any(each.is_by_no_workload for each in own_handshakes)
@@ -128,8 +130,8 @@ def not_passed_through(case: Case) -> Iterator[Cause]:
             http = [] if speaks_http else http
             tls = [each for each in seen if each.is_by_no_workload and not ends_tls]
             if http or tls:
-                is_told_apart = _is_told_apart(facts, own_paths if http else own_handshakes)
-                yield _not_passed_through(spec, facts, address, port, http, tls, is_told_apart)
+                own = [*(own_paths if http else ()), *(own_handshakes if tls else ())]
+                yield _not_passed_through(spec, facts, address, port, http, tls, own)
 
 
 def _ways(case: Case, spec: ClusterSpec) -> list[tuple[str, int]]:
@@ -161,11 +163,13 @@ def _handshakes(case: Case, spec: ClusterSpec, kind: str) -> list[Handshake]:
     return [each for each in case.facts.handshakes if (each.server, each.kind) == (spec.name, kind)]
 
 
-def _is_told_apart(facts: ClusterFacts, own: Sequence[Path | Handshake]) -> bool:
-    """Whether a gateway's pods were tried, or are known not to be behind its Service."""
+def _has_no_gateway(facts: ClusterFacts) -> bool:
+    """Whether pods without a proxy are behind the Services of a cluster's gateways, and no others:
+    load balancers that run in the cluster.
+    """
     services = [each for each in facts.gateway_services if each.network]
     behind = [pod for service in services for pod in facts.pods_of(service)]
-    return bool(own) or (bool(behind) and all(pod.proxy is None for pod in behind))
+    return bool(behind) and all(pod.proxy is None for pod in behind)
 
 
 def _not_passed_through(
@@ -175,8 +179,13 @@ def _not_passed_through(
     port: int,
     http: Sequence[Path],
     tls: Sequence[Handshake],
-    is_told_apart: bool,
+    own: Sequence[Path | Handshake],
 ) -> Cause:
+    """The cause.
+
+    Args:
+        own: what the gateway's pods did where they were tried.
+    """
     target = with_port(address, port)
     does = [
         *([f"answers HTTP ({http[0].http_status})"] if http else []),
@@ -194,16 +203,19 @@ def _not_passed_through(
         NOT_PASSED_THROUGH,
         (spec.name,),
         f"what is in front of {spec.name}'s east-west gateway does not pass TLS through to it: "
-        f"{target} {' and '.join(does)}{', and the gateway does not' if is_told_apart else ''}",
+        f"{target} {' and '.join(does)}{', and its pod does not' if own else ''}",
         (
-            *(Evidence(f"from {each.client}: {each}", each.source) for each in (*http, *tls)),
+            *(
+                Evidence(f"from {each.client}: {each}", each.source)
+                for each in (*http[:1], *tls[:1], *own[:1])
+            ),
             *told,
         ),
         f"have the load balancer of {target} pass TCP through at {port}, without HTTP and without "
         "a certificate (AWS: listeners of the protocol TCP, annotations "
         "service.beta.kubernetes.io/aws-load-balancer-backend-protocol: tcp and no "
         "aws-load-balancer-ssl-cert for this port)",
-        certainty="certain" if is_told_apart else "likely",
+        certainty="certain" if own or _has_no_gateway(facts) else "likely",
         about=Subject((spec.name,), addresses=(address,)),
     )
 
