@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -31,7 +32,7 @@ PODS = {"cluster1": "10.68.0.6", "cluster2": "10.68.32.10"}
 class Gateways:
     """What is at addresses; nothing accepts connections at others."""
 
-    certificates: dict[str, x509.Certificate | None]
+    certificates: Mapping[str, x509.Certificate | None]
     asked: list[tuple[str, str, int, str]] = field(default_factory=list)
 
     def attempt(

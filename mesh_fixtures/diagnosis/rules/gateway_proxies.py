@@ -191,6 +191,7 @@ def _not_passed_through(
         *([f"answers HTTP ({http[0].http_status})"] if http else []),
         *([f"ends TLS by a certificate of {tls[0].subject or 'nobody'}"] if tls else []),
     ]
+    seen: list[Path | Handshake] = [*http[:1], *tls[:1], *own[:1]]
     told = [
         Evidence(
             f"{service}: {name}: {value}",
@@ -205,10 +206,7 @@ def _not_passed_through(
         f"what is in front of {spec.name}'s east-west gateway does not pass TLS through to it: "
         f"{target} {' and '.join(does)}{', and its pod does not' if own else ''}",
         (
-            *(
-                Evidence(f"from {each.client}: {each}", each.source)
-                for each in (*http[:1], *tls[:1], *own[:1])
-            ),
+            *(Evidence(f"from {each.client}: {each}", each.source) for each in seen),
             *told,
         ),
         f"have the load balancer of {target} pass TCP through at {port}, without HTTP and without "
