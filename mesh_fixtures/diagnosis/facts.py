@@ -13,11 +13,14 @@ from typing import Final
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.diagnosis.runtime_facts import (
+    GATEWAY,
+    GATEWAY_POD,
     ISTIOD_TLS,
     Authority,
     Client,
     Endpoint,
     Exchanged,
+    Handshake,
     Istiod,
     Listening,
     NetworkGateway,
@@ -49,6 +52,8 @@ from mesh_fixtures.scenario import ISTIOD_PORTS
 
 __all__ = [
     "AUTO_PASSTHROUGH",
+    "GATEWAY",
+    "GATEWAY_POD",
     "ISTIOD_TLS",
     "NOT_STARTING",
     "Authority",
@@ -60,6 +65,7 @@ __all__ = [
     "Exchanged",
     "Facts",
     "Failed",
+    "Handshake",
     "Injector",
     "Istiod",
     "Labels",
@@ -252,6 +258,7 @@ class Service:
     Attributes:
         external: addresses or host names that its load balancer got, or its external name.
         cluster_ip: its address within the cluster; empty when it has none.
+        balancing: annotations by which a load balancer is told of protocols and certificates.
     """
 
     namespace: str
@@ -262,6 +269,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     external: tuple[str, ...] = ()
     cluster_ip: str = ""
+    balancing: Labels = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -289,6 +297,18 @@ class Service:
     def gateway_port(self) -> int:
         """The port at which istiod advertises it as a gateway (Istio: Resource Labels)."""
         return gateway_port(self.labels)
+
+    @property
+    def gateway_target(self) -> int | None:
+        """The port at which its pods must listen for services, as a gateway; None where that has a
+        name, and where something in front of the Service has the port that is advertised.
+        """
+        port = self.port(self.gateway_port)
+        if port is None:
+            return None
+        if not port.target:
+            return self.gateway_port
+        return int(port.target) if port.target.isdecimal() else None
 
     def selects(self, namespace: str, labels: Labels) -> bool:
         """Whether it sends to pods of a namespace with these labels."""
@@ -335,6 +355,8 @@ class ClusterFacts:
             they are there.
         root_bundles: what proxies are given to verify istiod by, by namespace.
         remote_secrets: those that the cluster holds.
+        webhooks: those by which proxies are injected.
+        validators: those that look at Istio's configuration.
         pods: of the system namespace and of the samples. So for deployments, services and warnings.
         discovery: addresses behind the Service by which proxies find istiod.
         configuration: Istio's, of all namespaces.
@@ -358,6 +380,7 @@ class ClusterFacts:
     root_bundles: Mapping[str, tuple[Root, ...]] | None = None
     remote_secrets: tuple[RemoteSecret, ...] | None = None
     webhooks: tuple[WebhookConfiguration, ...] | None = None
+    validators: tuple[WebhookConfiguration, ...] | None = None
     nodes: tuple[Node, ...] | None = None
     pods: tuple[Pod, ...] | None = None
     deployments: tuple[Deployment, ...] | None = None
@@ -517,6 +540,7 @@ class Facts:
         clusters: in the scenario's order.
         names: of the mesh.
         packet_sizes: paths that lose large packets.
+        handshakes: with gateways.
         traffic: by client, where requests were sent.
         served: of these requests, by pod of HelloWorld.
     """
@@ -527,6 +551,7 @@ class Facts:
     names: MeshNames = GUIDE_NAMES
     paths: tuple[Path, ...] = ()
     packet_sizes: tuple[PacketSizes, ...] = ()
+    handshakes: tuple[Handshake, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     served: tuple[Served, ...] = ()
     unread: tuple[Failed, ...] = ()

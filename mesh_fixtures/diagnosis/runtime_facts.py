@@ -16,6 +16,12 @@ from mesh_fixtures.probe.shards import ShardEndpoint
 ISTIOD_TLS: Final = "istiod-tls"
 """Kind of the paths by which proxies get to istiod's TLS."""
 
+GATEWAY: Final = "gateway"
+"""Kind of the paths to gateways' addresses."""
+
+GATEWAY_POD: Final = "gateway-pod"
+"""Kind of the paths to gateways' pods themselves, past whatever is in front of them."""
+
 
 @dataclass(frozen=True)
 class Root:
@@ -232,15 +238,16 @@ class Path:
     Attributes:
         client: cluster of the pod that tried.
         server: cluster that the address belongs to; empty when unknown.
-        kind: `pod`, `gateway` (of another cluster, or of the client's), `api-server`, `istiod`
-            (where proxies of the client's cluster look for it), `istiod-tls` (the same, open where
-            it agrees on TLS, refused where it ends the connection before) or `dns` (a name that
-            every cluster knows).
+        kind: `pod`, `gateway` (of another cluster, or of the client's), `gateway-pod` (of the
+            client's cluster), `api-server`, `istiod` (where proxies of the client's cluster look
+            for it), `istiod-tls` (the same, open where it agrees on TLS, refused where it ends the
+            connection before) or `dns` (a name that every cluster knows).
         address: an IP address or a host name.
         unresolved: how many failed as the name had no address.
         slow: of those that were open, how many took a second or more.
         resent: first packets that the pod sent again meanwhile, on all paths; None if unknown.
         message: why the last one that failed did.
+        http_status: of the last answer to one; 0 where none was answered by HTTP.
     """
 
     client: str
@@ -258,6 +265,7 @@ class Path:
     source: str
     resent: int | None = None
     unresolved: int = 0
+    http_status: int = 0
 
     @property
     def target(self) -> str:
@@ -289,7 +297,53 @@ class Path:
         }
         seen = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         how = " by TLS" if self.kind == ISTIOD_TLS else ""
-        return f"{self.attempts} connections to {self.target}{how}: {seen or 'none tried'}"
+        answer = f", HTTP {self.http_status}" if self.http_status else ""
+        return f"{self.attempts} connections to {self.target}{how}: {seen or 'none tried'}{answer}"
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """A handshake of TLS by which a plain client asks a gateway for HelloWorld as sidecars do, by
+    its SNI, without a certificate of its own.
+
+    Attributes:
+        client: cluster of the pod that tried.
+        server: cluster of the gateway.
+        kind: of the address, as of paths: `gateway` or `gateway-pod`.
+        presented: whether a server showed its certificate; what follows is of that.
+        subject: as in RFC 4514; empty for none.
+        issuer: likewise.
+        workloads: SPIFFE ids of whom it names.
+        source: how a person comes closest to it.
+    """
+
+    client: str
+    server: str
+    kind: str
+    address: str
+    port: int
+    source: str
+    presented: bool = False
+    subject: str = ""
+    issuer: str = ""
+    workloads: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        return with_port(self.address, self.port)
+
+    @property
+    def is_by_no_workload(self) -> bool:
+        """Whether a server has answered that is no workload of a mesh: their certificates have
+        SPIFFE ids, by which clients verify them (Istio: Secure naming).
+        """
+        return self.presented and not self.workloads
+
+    def __str__(self) -> str:
+        if not self.presented:
+            return f"{self.target} shows no certificate"
+        whose = ", ".join(self.workloads) or self.subject or "nobody"
+        return f"{self.target} shows a certificate of {whose} by {self.issuer}"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Admission: the webhooks that change pods when they are made, and who refuses objects, out of what
-an API server says when it does not admit one.
+"""Admission: the webhooks that change pods when they are made or look at other objects, and who
+refuses objects, out of what an API server says when it does not admit one.
 
-Source: Kubernetes, MutatingWebhookConfiguration v1; Dynamic Admission Control; Validating Admission
-Policy; Pod Security Admission; Resource Quotas; OpenShift, Security Context Constraints.
+Source: Kubernetes, MutatingWebhookConfiguration and ValidatingWebhookConfiguration v1; Dynamic
+Admission Control; Validating Admission Policy; Pod Security Admission; Resource Quotas; OpenShift,
+Security Context Constraints.
 """
 
 from __future__ import annotations
@@ -74,15 +75,17 @@ def _holds(labels: Mapping[str, str], key: str, operator: str, values: tuple[str
 
 @dataclass(frozen=True)
 class Webhook:
-    """A mutating webhook.
+    """A webhook.
 
     Attributes:
         path: of its URL or its Service.
         service: `namespace/name` of its Service; empty where it has a URL.
         host: of its URL, with the port; empty where it has a Service.
         has_authority: whether it knows what its server's certificate is signed by.
-        namespaces: selects the namespaces whose pods it sees.
-        objects: selects the pods that it sees.
+        namespaces: selects the namespaces whose objects it sees.
+        objects: selects the objects that it sees.
+        groups: of APIs whose objects it sees.
+        is_required: whether an object is refused where the webhook does not answer.
     """
 
     name: str
@@ -92,6 +95,8 @@ class Webhook:
     has_authority: bool
     namespaces: Selector
     objects: Selector
+    groups: tuple[str, ...] = ()
+    is_required: bool = True
 
     @classmethod
     def read(cls, item: Json) -> Webhook:
@@ -106,12 +111,18 @@ class Webhook:
             has_authority=bool(client.get("caBundle")),
             namespaces=Selector.read(item.get("namespaceSelector")),
             objects=Selector.read(item.get("objectSelector")),
+            groups=tuple(
+                dict.fromkeys(
+                    group for rule in item.get("rules") or () for group in rule.get("apiGroups", ())
+                )
+            ),
+            is_required=item.get("failurePolicy", "Fail") == "Fail",
         )
 
 
 @dataclass(frozen=True)
 class WebhookConfiguration:
-    """A MutatingWebhookConfiguration."""
+    """A MutatingWebhookConfiguration or ValidatingWebhookConfiguration."""
 
     meta: Meta
     webhooks: tuple[Webhook, ...]
@@ -127,6 +138,7 @@ WEBHOOK: Final = "webhook"
 POLICY: Final = "ValidatingAdmissionPolicy"
 CONSTRAINTS: Final = "SecurityContextConstraints"
 
+UNANSWERED: Final = "failed calling webhook"
 NO_DRY_RUN: Final = "does not support dry run"
 """What is said of a webhook that might do something although nothing is to be done."""
 
@@ -153,6 +165,11 @@ class Refusal:
     kind: str
     name: str
     message: str
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a webhook would have been asked, but could not be, or did not answer."""
+        return self.kind == WEBHOOK and UNANSWERED in self.message
 
     @property
     def by(self) -> str:

@@ -131,7 +131,9 @@ MUTATING_WEBHOOKS: Final = _webhooks(
     "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", WebhookConfiguration.read
 )
 VALIDATING_WEBHOOKS: Final = _webhooks(
-    "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", _as_it_is
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    WebhookConfiguration.read,
 )
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io/v1",

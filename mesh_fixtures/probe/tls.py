@@ -12,7 +12,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -62,6 +62,13 @@ _CLOSED: Final = "connection closed"
 _ALERT_PREFIX: Final = "alert "
 _ALERT: Final = re.compile(r"ALERT_(\w+)")
 _SHOWN: Final = 60
+_HANDSHAKE: Final = b"\x16"
+"""Type of a record."""
+
+_RECORD_HEADER: Final = 5
+_MESSAGE_HEADER: Final = 4
+_CERTIFICATES: Final = b"\x0b"
+"""Type of a message of a handshake."""
 
 Result = TypeVar("Result")
 
@@ -86,6 +93,7 @@ class TlsAttempt:
 
     Attributes:
         server: SPIFFE ids of the server's certificate; None when the handshake did not come to it.
+        certificate: the server's, also where the handshake failed after it.
         refusal: how it was refused, e.g. `alert unknown ca` or `connection closed`; empty when it
             was not, neither by an answer nor until the time was over.
         answer: the beginning of the server's response, apart from TLS itself.
@@ -95,6 +103,7 @@ class TlsAttempt:
     server: tuple[str, ...] | None
     refusal: str
     answer: str
+    certificate: x509.Certificate | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -185,7 +194,7 @@ def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> Tls
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = _context(hello).wrap_bio(incoming, outgoing, server_hostname=hello.server_name)
     received = b""
-    server: tuple[str, ...] | None = None
+    server: x509.Certificate | None = None
 
     def step(operation: Callable[[], Result]) -> Result:
         nonlocal received
@@ -204,7 +213,9 @@ def _speak_tls(pipe: Pipe, hello: Hello, request: bytes, deadline: float) -> Tls
                     raise _TimeOver from None
 
     def ended(refusal: str, answer: bytes = b"") -> TlsAttempt:
-        return TlsAttempt(pipe.source, server, refusal, _shown(answer))
+        ids = None if server is None else spiffe_ids(server)
+        shown = server or _certificate_in(received)
+        return TlsAttempt(pipe.source, ids, refusal, _shown(answer), shown)
 
     try:
         step(client.do_handshake)
@@ -239,9 +250,31 @@ def _context(hello: Hello) -> ssl.SSLContext:
     return context
 
 
-def _server(client: ssl.SSLObject) -> tuple[str, ...] | None:
+def _server(client: ssl.SSLObject) -> x509.Certificate | None:
     shown = client.getpeercert(binary_form=True)
-    return None if shown is None else spiffe_ids(x509.load_der_x509_certificate(shown))
+    return None if shown is None else x509.load_der_x509_certificate(shown)
+
+
+def _certificate_in(received: bytes) -> x509.Certificate | None:
+    """The server's certificate in what it sent of a handshake of TLS 1.2, in which a server that
+    wants a client's certificate refuses one without it before the handshake is done. In one of TLS
+    1.3, certificates are encrypted, and servers refuse later. Source: RFC 5246, 6.2.1 and 7.4.2.
+    """
+    messages = b""
+    while received[:1] == _HANDSHAKE and len(received) >= _RECORD_HEADER:
+        end = _RECORD_HEADER + int.from_bytes(received[3:_RECORD_HEADER])
+        messages += received[_RECORD_HEADER:end]
+        received = received[end:]
+    while len(messages) >= _MESSAGE_HEADER:
+        end = _MESSAGE_HEADER + int.from_bytes(messages[1:_MESSAGE_HEADER])
+        if messages[:1] == _CERTIFICATES:
+            first = messages[_MESSAGE_HEADER + 3 : end]  # after the length of them all
+            encoded = first[3 : 3 + int.from_bytes(first[:3])]
+            with suppress(ValueError):
+                return x509.load_der_x509_certificate(encoded)
+            return None
+        messages = messages[end:]
+    return None
 
 
 def _ending(pipe: Pipe) -> str:

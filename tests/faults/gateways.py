@@ -22,7 +22,7 @@ from tests.faults.target import Manifest, Target, references
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _POOL: Final = "ipaddresspools.metallb.io"
-_OTHER_BALANCER: Final = "mesh-conformance.example/by-hand"
+OTHER_BALANCER: Final = "mesh-conformance.example/by-hand"
 NOBODY: Final = "192.0.2.2"
 """An address that belongs to nobody (RFC 5737)."""
 
@@ -161,7 +161,7 @@ def unknown_host_name(target: Target) -> Iterator[None]:
     cluster = target.scenario.clusters[-1].name
     service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
     plain = unassigned(service)
-    named = {**plain, "spec": {**plain["spec"], "loadBalancerClass": _OTHER_BALANCER}}
+    named = {**plain, "spec": {**plain["spec"], "loadBalancerClass": OTHER_BALANCER}}
     status = {"status": {"loadBalancer": {"ingress": [{"hostname": NO_NAME}]}}}
     try:
         target.delete(cluster, _SYSTEM, f"service/{names.GATEWAY}")

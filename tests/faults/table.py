@@ -10,6 +10,7 @@ from tests.faults import (
     control_planes,
     gateways,
     lab_parts,
+    load_balancers,
     localities,
     mesh_configuration,
     networks,
@@ -20,6 +21,7 @@ from tests.faults import (
     rotations,
     trust,
     underlay,
+    validation,
     workloads,
 )
 from tests.faults.fault import Fault, combined
@@ -57,6 +59,14 @@ _CONTROL_PLANES: Final = (
         inject=control_planes.crashing,
         fails=("CONTROL-1",),
         unaffected=("TRUST-1", "DISCOVERY-1", *_PATHS),
+    ),
+    Fault(
+        id="validation-failing",
+        broken="The webhook that validates configuration in cluster2 names a missing Service.",
+        topology=TWO_NETWORKS,
+        inject=validation.at_a_missing_service,
+        fails=("CONTROL-4",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
     ),
     Fault(
         id="services-cluster-local",
@@ -538,6 +548,23 @@ _GATEWAYS: Final = (
         inject=gateways.wanting_proxy_protocol,
         fails=("TRAFFIC-1",),
         unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+    ),
+    Fault(
+        id="gateway-behind-http",
+        broken="A load balancer that speaks HTTP is in front of cluster2's gateway.",
+        topology=TWO_NETWORKS,
+        inject=load_balancers.in_front(load_balancers.speaking_http),
+        fails=("GATEWAY-1", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        cause="gateway-tls-not-passed-through",
+    ),
+    Fault(
+        id="gateway-tls-not-passed-through",
+        broken="A load balancer with a certificate of its own ends TLS before cluster2's gateway.",
+        topology=TWO_NETWORKS,
+        inject=load_balancers.in_front(load_balancers.ending_tls),
+        fails=("TRAFFIC-1",),
+        unaffected=(*_ACCESS, *_PATHS),
     ),
     Fault(
         id="gateway-network-view-wrong",

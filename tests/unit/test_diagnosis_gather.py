@@ -375,7 +375,7 @@ def test_credentials_are_found_in_a_kubeconfig() -> None:
 def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     def line(curl_exit: int, seconds: float, port: int, number: int, message: str = "") -> str:
         url = f"http://10.0.0.1:{port}/healthz/ready#{number}"
-        return f"{curl_exit} 1 {seconds:.6f} 0.000000 {url} {message}".rstrip()
+        return f"{curl_exit} 0 {seconds:.6f} 0.000000 {url} {message}".rstrip()
 
     printed = "\n".join(
         (
@@ -383,6 +383,7 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
             line(0, 1.02, 15021, 2),
             line(28, 0, 15021, 3, "Connection timed out after 3500 milliseconds"),
             line(52, 0.001, 15443, 1, "Empty reply from server"),
+            "0 503 0.001000 0.000000 http://10.0.0.1:15443/healthz/ready#3",
             line(7, 0, 15443, 2, "Failed to connect"),
             "a line that is none",
         )
@@ -393,7 +394,9 @@ def test_attempts_to_connect_are_counted_by_what_became_of_them() -> None:
     )
     status, services = read_paths("cluster1", SLEEP, targets, result(printed, stderr))
     assert (status.attempts, status.open, status.slow, status.timed_out) == (3, 2, 1, 1)
-    assert (services.attempts, services.open, services.refused) == (2, 1, 1)
+    assert (services.attempts, services.open, services.refused) == (3, 2, 1)
+    assert services.http_status == 503
+    assert str(services).endswith("HTTP 503")
     assert services.message == "Connection refused"
     assert "curl" in services.source
 

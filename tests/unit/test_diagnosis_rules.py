@@ -13,13 +13,16 @@ from diagnosis_recordings import recorded
 from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.diagnosis import UNKNOWN, Diagnosis, Recording, diagnose
 from mesh_fixtures.diagnosis.cause import Case
+from mesh_fixtures.diagnosis.facts import GATEWAY as TO_GATEWAY
 from mesh_fixtures.diagnosis.facts import (
+    GATEWAY_POD,
     ISTIOD_TLS,
     Authority,
     Configuration,
     Deployment,
     Exchanged,
     Failed,
+    Handshake,
     Injector,
     Istiod,
     NetworkGateway,
@@ -38,7 +41,8 @@ from mesh_fixtures.diagnosis.facts import (
 from mesh_fixtures.diagnosis.rules import KINDS, cluster_health, connections
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
-from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.kube import Meta
+from mesh_fixtures.kube.admission import Selector, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
@@ -389,6 +393,61 @@ def exchanged(**counts: int) -> Change:
     return change
 
 
+LOAD_BALANCER = {"presented": True, "subject": "CN=*.example.com", "issuer": "CN=Public CA"}
+WORKLOAD = {"presented": True, "workloads": ("spiffe://cluster.local/ns/sample/sa/helloworld",)}
+
+
+def in_front(*, http: int = 0, own_http: int = 0) -> Change:
+    """What HTTP answers at cluster2's gateway, and at its pod."""
+
+    def is_services(path: Path) -> bool:
+        return (path.kind, path.server, path.port) == (TO_GATEWAY, "cluster2", 15443)
+
+    values: dict[str, Any] = {**NOTHING, "attempts": 2, "open": 2, "message": "", "source": "curl"}
+    pod = Path("cluster2", "cluster2", GATEWAY_POD, "10.68.32.10", 15443, **values)
+    of_pod = replace(pod, http_status=own_http)
+    return both(of_mesh(paths=each(is_services, http_status=http)), of_mesh(paths=adding(of_pod)))
+
+
+def shown(address: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Change:
+    """Whose certificates clients see at cluster2's gateway.
+
+    Args:
+        pod: of the certificate at its pod; None where that could not be tried.
+    """
+    (known,) = recorded(MULTI).facts.clusters["cluster2"].gateway_addresses
+    seen = [Handshake("cluster1", "cluster2", TO_GATEWAY, known, 15443, "curl", **address)]
+    if pod is not None:
+        where = ("cluster2", "cluster2", GATEWAY_POD, "10.68.32.10", 15443)
+        seen.append(Handshake(*where, "curl", **pod))
+    return of_mesh(handshakes=tuple(seen))
+
+
+VALIDATION = "rev.validation.istio.io"
+VALIDATOR = WebhookConfiguration(
+    Meta("istio-validator-istio-system"),
+    (
+        Webhook(
+            VALIDATION,
+            path="/validate",
+            service="istio-system/istiod-x",
+            host="",
+            has_authority=False,
+            namespaces=Selector(),
+            objects=Selector(),
+            groups=("networking.istio.io",),
+        ),
+    ),
+)
+
+
+def unvalidated(reason: str) -> Change:
+    """The API server of cluster2 admits no rule."""
+    seen = f'failed calling webhook "{VALIDATION}": failed to call webhook: Post "u": {reason}'
+    finding = Finding("cluster2", "a rule to be admitted", seen)
+    return lambda recording: replace(recording, failures={"CONTROL-4": (finding,)})
+
+
 NOTHING = dict.fromkeys(("open", "slow", "refused", "timed_out", "unreachable", "unresolved"), 0)
 OWN_ERRORS = Served("cluster2", "helloworld-v2-1", "v2", 100, 4, 0, "stats")
 
@@ -715,6 +774,21 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         of("cluster2", gateways=each(lambda one: True, proxy_protocol=(15021, 15443))),
         "gateway-wants-proxy-protocol",
+    ),
+    "a validation webhook whose Service is gone": (
+        MULTI,
+        both(of("cluster2", validators=(VALIDATOR,)), unvalidated('service "istiod-x" not found')),
+        "validation-failing",
+    ),
+    "a gateway behind a load balancer that speaks HTTP": (
+        MULTI,
+        in_front(http=503),
+        "gateway-tls-not-passed-through",
+    ),
+    "a gateway behind a load balancer that ends TLS": (
+        MULTI,
+        shown(LOAD_BALANCER, WORKLOAD),
+        "gateway-tls-not-passed-through",
     ),
     "a gateway that a NetworkPolicy closes": (
         MULTI,
@@ -1359,6 +1433,7 @@ def test_a_change_is_taken_for_its_cause(case: str) -> None:
     recording, cause = recording_of(case)
     found_against = (FINDING, replace(FINDING, cluster="cluster2"))
     failures: dict[str, tuple[Finding, ...]] = dict.fromkeys(EVERYTHING, found_against)
+    failures |= recording.failures
     found = diagnose(recording.scenario, recording.facts, failures)
     assert cause in found.ids
     root = next(root for root in found.roots if root.id == cause)
@@ -1406,6 +1481,28 @@ def test_namespaces_that_are_left_out_are_named(selector: Selector, left_out: st
     assert root.id == "namespace-not-selected"
     assert root.cause.clusters[0] == "cluster2"
     assert left_out in root.cause.statement
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"),
+    [
+        (shown(LOAD_BALANCER, {}), "certain"),
+        (shown(LOAD_BALANCER, None), "likely"),
+        (
+            both(shown(LOAD_BALANCER, None), of("cluster2", pods=each(GATEWAY, proxy=None))),
+            "certain",
+        ),
+    ],
+    ids=["its pod shows none", "its pod was not tried", "another pod is behind its Service"],
+)
+def test_what_ends_tls_is_told_from_the_gateway(change: Change, certainty: str) -> None:
+    alb = {"service.beta.kubernetes.io/aws-load-balancer-ssl-ports": "15443"}
+    annotated = of("cluster2", services=each(GATEWAY, balancing=alb))
+    found = diagnosed(both(change, annotated), "TRAFFIC-1")
+    (root,) = [each for each in found.roots if each.id == "gateway-tls-not-passed-through"]
+    assert root.certainty == certainty
+    assert "ends TLS by a certificate of CN=*.example.com" in root.cause.statement
+    assert any("ssl-ports: 15443" in each.seen for each in root.cause.evidence)
 
 
 def test_an_address_that_no_gateway_has_is_told_from_one_that_is_down() -> None:
@@ -1855,6 +1952,28 @@ def test_a_remote_may_find_istiod_elsewhere_than_at_a_gateway() -> None:
     served = to_istiod(ISTIOD_TLS, open=2, address="192.0.2.7")(cut_off)
     found = diagnose(served.scenario, served.facts, everything)
     assert not {*found.ids} & {"istiod-not-exposed", "gateway-not-listening"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ('service "istiod-x" not found', "delete validatingwebhookconfiguration istio-validator-"),
+        ("tls: x509: certificate signed by unknown authority", "has no caBundle"),
+        ("tls: x509: certificate has expired or is not yet valid", "renew istiod's certificate"),
+        ("dial tcp 10.1.2.3:443: connect: connection refused", "port 15017"),
+        ("context deadline exceeded", "port 15017"),
+    ],
+)
+def test_why_nobody_validates_is_said(reason: str, remedy: str) -> None:
+    known = both(of("cluster2", validators=(VALIDATOR,)), unvalidated(reason))(recorded(MULTI))
+    failures = {**known.failures, "TRAFFIC-3": ()}
+    (root,) = diagnose(known.scenario, known.facts, failures).roots
+    assert (root.id, root.certainty) == ("validation-failing", "certain")
+    assert root.cause.clusters == ("cluster2",)
+    assert reason in root.cause.statement
+    assert remedy in root.cause.remedy
+    assert root.consequences == ("CONTROL-4", "TRAFFIC-3")
+    assert any("no caBundle" in each.seen for each in root.cause.evidence)
 
 
 def test_on_one_network_what_takes_several_is_no_cause() -> None:
@@ -2337,6 +2456,17 @@ def test_what_an_unsound_authority_has_signed_is_refused_by_those_who_call_the_i
             "authorization-ignored",
         ),
         (reading("*.networking.istio.io"), "authorization-ignored"),
+        *(
+            (change, "gateway-tls-not-passed-through")
+            for change in (
+                in_front(http=503, own_http=404),
+                both(in_front(http=503), shown(WORKLOAD, {})),
+                both(in_front(http=503), exchanged(connections=2, failed=1)),
+                shown(LOAD_BALANCER, LOAD_BALANCER),
+                shown(WORKLOAD, WORKLOAD),
+                shown({}, {}),
+            )
+        ),
         (
             both(reading(POLICIES), of("cluster1", deployments=each(named("istiod"), wanted=0))),
             "authorization-ignored",

@@ -154,6 +154,7 @@ def test_who_is_not_is_refused_by_tls(
     assert seen.is_refused
     assert seen.by_tls
     assert str(seen).startswith("alert ")
+    assert seen.certificate == x509.load_pem_x509_certificate(SERVER.chain)
 
 
 @pytest.mark.parametrize("certificate", [None, OUTSIDER], ids=["none", "foreign"])
@@ -190,6 +191,15 @@ def test_a_connection_that_stays_open_is_none(introduction: Hello | None) -> Non
 def test_words_in_plain_text_are_none(introduction: Hello | None) -> None:
     seen = tried(FakePipe(Scripted(says=b"HTTP/1.1 400 Bad Request\r\n\r\n")), introduction)
     assert (seen.is_refused, str(seen)) == (False, "the answer 'HTTP/1.1 400 Bad Request'")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"\x16\x03", b"\x16\x03\x03\x00\x08\x0b\x00\x00\x08\x00\x00\x05\x00"],
+    ids=["a header", "part of a certificate"],
+)
+def test_part_of_a_handshake_shows_no_certificate(says: bytes) -> None:
+    assert tried(FakePipe(Scripted(says=says)), hello()).certificate is None
 
 
 def test_where_nothing_accepts_connections_nothing_is_refused() -> None:

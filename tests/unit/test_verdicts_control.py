@@ -13,10 +13,11 @@ from mesh_examples import SCENARIOS
 from verdicts import SOURCE, FakeView, checked, holds_unless, mesh
 
 from mesh_fixtures.kube import Container, Deployment, Meta
+from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import ControlPlane, Workload, injection_of
-from mesh_fixtures.requirements import Outcome, control_1, discovery_1, workload_1
+from mesh_fixtures.requirements import Outcome, control_1, control_4, discovery_1, workload_1
 
 # CONTROL-1 ----------------------------------------------------------------------------------------
 
@@ -52,6 +53,53 @@ def test_replicas_that_are_missing_while_others_serve_are_noted() -> None:
     outcome = checked(control_1, mesh(FakeView(SCENARIOS["primary-remote"])), probes)
     assert outcome.result == "met"
     assert outcome.notes == ("cluster1: istio-system/istiod has 2 of 3 pods ready",)
+
+
+# CONTROL-4 ----------------------------------------------------------------------------------------
+
+NOT_ANSWERING = (
+    'Internal error occurred: failed calling webhook "validation.istio.io": failed to call '
+    'webhook: Post "https://istiod.istio-system.svc:443/validate": service "istiod" not found'
+)
+DENIED = 'admission webhook "validate.policies.example" denied the request: no such rules here'
+
+
+def trying(message: str, asked: list[str] | None = None) -> control_4.Probes:
+    """cluster1 refuses, if there is a message; others admit."""
+
+    def try_rule(view: Any, cluster: str) -> control_4.Tried:
+        (asked if asked is not None else []).append(cluster)
+        refused = message and cluster == "cluster1"
+        return control_4.Tried(SOURCE, refusal_in(message) if refused else None)
+
+    return control_4.Probes(try_rule=try_rule)
+
+
+@pytest.mark.parametrize(
+    ("message", "finding"),
+    [
+        ("", ""),
+        (NOT_ANSWERING, "cluster1: expected a DestinationRule to be admitted"),
+        (DENIED, ""),
+    ],
+)
+def test_configuration_that_can_be_changed(message: str, finding: str) -> None:
+    outcome = checked(control_4, mesh(FakeView(SCENARIOS["multi-primary"])), trying(message))
+    assert holds_unless(finding, outcome)
+    assert [DENIED in each for each in outcome.notes] == [True] * (message == DENIED)
+
+
+def test_only_clusters_with_the_meshs_configuration_are_tried() -> None:
+    asked: list[str] = []
+    checked(control_4, mesh(FakeView(SCENARIOS["primary-remote"])), trying("", asked))
+    assert asked == ["cluster1"]
+
+
+def test_a_webhook_of_others_that_does_not_answer_says_nothing_of_the_mesh() -> None:
+    message = NOT_ANSWERING.replace("validation.istio.io", "validate.policies.example")
+    for text, is_of_mesh in ((message, False), (NOT_ANSWERING, True)):
+        seen = control_4.Tried(SOURCE, refusal_in(text))
+        assert seen.is_unanswered == is_of_mesh
 
 
 # DISCOVERY-1 --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Final
 
 from mesh_fixtures.diagnosis.alike import gist
 from mesh_fixtures.diagnosis.facts import Exchanged, Facts, Served, Traffic
-from mesh_fixtures.diagnosis.gather import api_objects, paths, programs
+from mesh_fixtures.diagnosis.gather import api_objects, handshakes, paths, programs
 from mesh_fixtures.diagnosis.gather.batch import Batch
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.traffic import TrafficSample
@@ -33,7 +33,11 @@ def gather(view: MeshView) -> Facts:
     batch = Batch(patient(SECONDS))
     clusters = api_objects.read(batch, view)
     known = batch.all(programs.gateway_queries(view, clusters))
-    tried = paths.queries(view, clusters, programs.advertised(known))
+    advertised = programs.advertised(known)
+    tried = {
+        **paths.queries(view, clusters, advertised),
+        **handshakes.queries(view, clusters, advertised),
+    }
     answers = {**known, **batch.all({**tried, **programs.queries(view, clusters)})}
     return Facts(
         at=time.time(),
@@ -42,6 +46,7 @@ def gather(view: MeshView) -> Facts:
         clusters=programs.with_answers(view, clusters, answers),
         paths=paths.paths_in(answers),
         packet_sizes=paths.packet_sizes_in(answers),
+        handshakes=handshakes.handshakes_in(answers),
         unread=batch.failed,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -48,6 +49,7 @@ from mesh_fixtures.kube.resources import (
     PODS,
     SERVICE_EXPORTS,
     SERVICES,
+    VALIDATING_WEBHOOKS,
 )
 from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
 from mesh_fixtures.probe.envoy import PROXY
@@ -67,6 +69,7 @@ _ISTIO: Final = (
     *(resources.SIDECARS, resources.ENVOY_FILTERS),
     *(resources.PEER_AUTHENTICATIONS, resources.AUTHORIZATION_POLICIES),
 )
+_ISTIO_API: Final = resources.DESTINATION_RULES.group
 _OF_TOOLS: Final = (
     *("app.kubernetes.io/", "helm.sh/", "install.operator.istio.io/", "operator.istio.io/"),
     *("chart", "heritage", "release", "service.istio.io/"),
@@ -79,8 +82,14 @@ _CHART_LABEL: Final = "helm.sh/chart"
 _INJECTOR: Final = "istio-sidecar-injector"
 """How ConfigMaps with templates of injection are named; a revision may follow."""
 
+_BALANCING: Final = re.compile("protocol|ssl|tls|cert")
+"""In names of annotations by which clouds' load balancers are told of protocols and certificates,
+e.g. `service.beta.kubernetes.io/aws-load-balancer-backend-protocol` (AWS),
+`.../do-loadbalancer-tls-ports` (DigitalOcean), `.../oci-load-balancer-ssl-ports` (Oracle)."""
+
 _OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
+_ANNOTATION_KEPT: Final = 120
 _WARNINGS_KEPT: Final = 20
 
 Named = TypeVar("Named", Pod, Deployment, Service)
@@ -141,6 +150,7 @@ def _queries(
             lambda kube: remote_secrets(kube, view, authorities),
         ),
         ("webhooks", f"{where} mutatingwebhookconfigurations", _webhooks),
+        ("validators", f"{where} validatingwebhookconfigurations", _validators),
         ("injectors", f"{where} configmaps -n {system}", _injectors),
         ("nodes", f"{where} nodes --show-labels", lambda kube: kube.list(NODES)),
         ("pods", f"{where} pods -A", of_mesh(PODS, _pod)),
@@ -220,6 +230,15 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
         replace(each, meta=Meta(each.meta.name))
         for each in kube.list(MUTATING_WEBHOOKS)
         if any(webhook.path.startswith("/inject") for webhook in each.webhooks)
+    )
+
+
+def _validators(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
+    """Those of Istio's configuration, with no more of their metadata than the name."""
+    return tuple(
+        replace(each, meta=Meta(each.meta.name))
+        for each in kube.list(VALIDATING_WEBHOOKS)
+        if any(_ISTIO_API in webhook.groups for webhook in each.webhooks)
     )
 
 
@@ -326,6 +345,11 @@ def _service(service: Service) -> facts.Service:
         ports=service.ports,
         external=service.external,
         cluster_ip=service.cluster_ip,
+        balancing={
+            name: value[:_ANNOTATION_KEPT]
+            for name, value in service.meta.annotations.items()
+            if _BALANCING.search(name)
+        },
     )
 
 

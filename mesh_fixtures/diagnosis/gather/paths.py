@@ -8,8 +8,9 @@ count of first packets that it sent again tells them apart. Source: Linux, `TCPS
 /proc/net/netstat.
 
 Gateways are tried from their own cluster too, which tells a gateway that does not answer from what
-is on the way to it. istiod is tried from a pod that waits for it, where there is one with a client;
-that it agrees on TLS tells it from a gateway that accepts connections and ends them.
+is on the way to it, and so are their pods, past whatever is in front of them. istiod is tried from
+a pod that waits for it, where there is one with a client; that it agrees on TLS tells it from a
+gateway that accepts connections and ends them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from urllib.parse import urlsplit
 from mesh_fixtures.addresses import families, is_of, split_port, with_port
 from mesh_fixtures.diagnosis import facts
 from mesh_fixtures.diagnosis.facts import (
+    GATEWAY,
+    GATEWAY_POD,
     ISTIOD_TLS,
     ClusterFacts,
     NetworkGateway,
@@ -121,7 +124,7 @@ def queries(
     for name, kube in view.kube.items():
         cluster = clusters[name]
         samples = kube.sample_namespace
-        pod = _asking(cluster, samples)
+        pod = asking(cluster, samples)
         from_waiting = partial(_from_waiting, next(_waiting(cluster, samples), None))
         own = families((pod.ip, *pod.further_ips)) if pod else frozenset()
         targets = tuple(_targets(view.scenario, clusters, advertised, samples, name, own))
@@ -131,10 +134,10 @@ def queries(
             ("istiod", pod, from_waiting, tuple(_of_istiod(cluster, usual_discovery(kube.names)))),
             ("sizes", pod, _sized, tuple(_sized_targets(targets, name))),
         ]
-        for part, asking, ask, chosen in parts:
-            if asking is not None and chosen:
-                source = f"curl from {asking.namespace}/{asking.name} of {name}"
-                bound = partial(ask, kube, asking, tuple(dict.fromkeys(chosen)))
+        for part, client, ask, chosen in parts:
+            if client is not None and chosen:
+                source = f"curl from {client.namespace}/{client.name} of {name}"
+                bound = partial(ask, kube, client, tuple(dict.fromkeys(chosen)))
                 found["paths", name, part] = Query(name, source, bound)
     return found
 
@@ -155,14 +158,14 @@ def _answers(answers: Mapping[Key, Any]) -> Iterator[Path | PacketSizes]:
             yield from answer or ()
 
 
-def _asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
+def asking(cluster: ClusterFacts, samples: str) -> facts.Pod | None:
     """A pod that can ask: the plain client, else one whose proxy's container can."""
     able = [
         pod
         for pod in cluster.pods or ()
-        if pod.serving and (_is_plain(pod) or pod.proxy is not None)
+        if pod.serving and (is_plain(pod) or pod.proxy is not None)
     ]
-    able.sort(key=lambda pod: (not _is_plain(pod), pod.namespace != samples))
+    able.sort(key=lambda pod: (not is_plain(pod), pod.namespace != samples))
     return able[0] if able else None
 
 
@@ -174,12 +177,12 @@ def _waiting(cluster: ClusterFacts, samples: str) -> Iterator[facts.Pod]:
     return iter(sorted(waiting, key=lambda pod: pod.namespace != samples))
 
 
-def _is_plain(pod: facts.Pod) -> bool:
+def is_plain(pod: facts.Pod) -> bool:
     return pod.labels.get("app") == PLAIN_CLIENT
 
 
 def _container(pod: facts.Pod) -> str:
-    return PLAIN_CLIENT if _is_plain(pod) else PROXY
+    return PLAIN_CLIENT if is_plain(pod) else PROXY
 
 
 def _targets(
@@ -211,7 +214,9 @@ def _targets(
         attempts = FEW if server == client else MANY
         ways = [*gateway_ports(scenario, server, cluster, advertised)]
         for address, port in usable(ways, own):
-            yield Target("gateway", server, address, port, attempts)
+            yield Target(GATEWAY, server, address, port, attempts)
+        if server == client:
+            yield from gateway_pods(scenario, server, cluster)
     for secret in clusters[client].remote_secrets or ():
         url = urlsplit(secret.server)
         if url.hostname and secret.is_found:
@@ -251,6 +256,17 @@ def gateway_ports(
             first,
         ):
             yield each.address, each.port
+
+
+def gateway_pods(scenario: Scenario, server: str, cluster: ClusterFacts) -> Iterator[Target]:
+    """A cluster's gateways themselves, where they listen for services."""
+    if not scenario.is_multi_network:
+        return
+    for service in cluster.gateway_services:
+        for pod in cluster.pods_of(service):
+            port = service.gateway_target
+            if pod.serving and pod.proxy is not None and pod.ip and port is not None:
+                yield Target(GATEWAY_POD, server, pod.ip, port, FEW)
 
 
 def _of_istiod(cluster: ClusterFacts, usual: str) -> Iterator[Target]:
@@ -378,6 +394,7 @@ def _path(
 ) -> Path:
     counted = Counter(each.reach for each in attempts)
     messages = [each.message for each in attempts if each.reach is not Reach.OPEN]
+    answers = [each.http_status for each in attempts if each.http_status]
     where = f"kubectl --context={client} -n {pod.namespace} exec {pod.name} -c {_container(pod)}"
     return Path(
         client=client,
@@ -393,6 +410,7 @@ def _path(
         unresolved=counted[Reach.UNRESOLVED],
         slow=sum(each.reach is Reach.OPEN and each.seconds >= SLOW_SECONDS for each in attempts),
         resent=resent,
+        http_status=answers[-1] if answers else 0,
         message=messages[-1][:_MESSAGE_KEPT] if messages else "",
         source=f"{where} -- curl -kv -m {patient(SECONDS):g} '{target.url}#[1-{target.attempts}]'",
     )

@@ -32,6 +32,7 @@ from mesh_fixtures.diagnosis.rules import (
     sample_workloads,
     security_policies,
     sidecar_injection,
+    validation,
 )
 
 Rule = Callable[[Case], Iterator[Cause]]
@@ -41,6 +42,7 @@ _MODULES = (
     network_policies,
     connections,
     control_plane,
+    validation,
     authorities,
     gateway_health,
     gateway_exposure,

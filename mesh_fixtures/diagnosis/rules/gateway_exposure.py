@@ -125,7 +125,7 @@ def ports_of_gateway(case: Case) -> Iterator[Cause]:
                     )
                 continue
             heard = {number for each in facts.gateways or () for number in each.ports}
-            target = _target(service)
+            target = service.gateway_target
             known = target is not None and bool(port.target and heard)
             if known and (target in OWN_PORTS or target not in heard):
                 yield Cause(
@@ -380,21 +380,9 @@ def _is_advertised(case: Case, spec: ClusterSpec) -> bool:
     )
 
 
-def _target(service: Service) -> int | None:
-    """The port at which a gateway's pods must listen for services; None where it has a name, and
-    where something in front of the Service has the port that is advertised.
-    """
-    port = service.port(service.gateway_port)
-    if port is None:
-        return None
-    if not port.target:
-        return service.gateway_port
-    return int(port.target) if port.target.isdecimal() else None
-
-
 def _targets(facts: ClusterFacts) -> tuple[int, ...]:
     """Ports at which a cluster's gateways must listen for services."""
-    found = {_target(each) for each in facts.gateway_services if each.network}
+    found = {each.gateway_target for each in facts.gateway_services if each.network}
     return tuple(sorted(each for each in found if each is not None)) or (SERVICES_PORT,)
 
 

@@ -32,6 +32,7 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
     SIDECARS,
     STATEFUL_SETS,
+    VALIDATING_WEBHOOKS,
 )
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
@@ -114,6 +115,13 @@ RULES: Final = (
         "a namespace of the run's own, removed afterwards; reads the labels of istiod's",
     ),
     Rule("cluster", (MUTATING_WEBHOOKS,), ("list",), "which istiod injects proxies"),
+    Rule(
+        "cluster",
+        (VALIDATING_WEBHOOKS,),
+        ("list",),
+        "who validates Istio's configuration",
+        impact="what makes its validation fail",
+    ),
     Rule("cluster", (SERVICES,), ("list",), "which Services are gateways, in whatever namespace"),
     Rule(
         "cluster",
@@ -135,8 +143,8 @@ RULES: Final = (
         "own",
         (DESTINATION_RULES,),
         ("create",),
-        "where a gateway chooses between clusters or is counted on: a connection for each request; "
-        "weights of regions",
+        "a dry run: whether Istio's configuration is admitted; where a gateway chooses between "
+        "clusters or is counted on: a connection for each request; weights of regions",
     ),
     Rule(
         "own",

@@ -118,7 +118,7 @@ def remedy_for(refusal: Refusal) -> str:
         return f"{PODS_OPTION} FILE with a securityContext, or {LABEL_OPTION} {_ENFORCED}=baseline"
     if refusal.kind == QUOTA:
         return f"{PODS_OPTION} FILE with resources that the quota {refusal.name} has room for"
-    if refusal.kind == WEBHOOK and "failed calling" in refusal.message:
+    if refusal.is_unanswered:
         return f"see to it that the webhook {refusal.name} answers"
     if refusal.kind:
         return (

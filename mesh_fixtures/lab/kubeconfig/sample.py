@@ -322,7 +322,7 @@ def obstacle(
     if len(pods) < wanted and refused:
         refusal = refusal_in(refused[-1].message)
         if not refusals.is_of_mesh(refusal, injectors):
-            lasting = bool(refusal.kind) and "failed calling" not in refusal.message
+            lasting = bool(refusal.kind) and not refusal.is_unanswered
             return Obstacle(str(refused[-1]), refusals.remedy_for(refusal), lasting)
     return None
 
