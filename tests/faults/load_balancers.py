@@ -1,4 +1,4 @@
-"""Faults of load balancers in front of gateways that are no part of their clusters: these do not
+"""Load balancers in front of gateways that are no part of their clusters; by faults, they do not
 pass TLS through.
 
 Source: Envoy, static configuration (HTTP connection manager, TCP proxy, DownstreamTlsContext);
@@ -66,6 +66,18 @@ def in_front(filters: Callable[[], Filters]) -> Injection:
     return inject
 
 
+def passing_tcp() -> Filters:
+    """Passes all bytes on as they are, as a listener of the protocol TCP does, and as all of them
+    in front of gateways should.
+    """
+    proxy = {
+        "@type": f"{_ENVOY}.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": _NAME,
+        "cluster": _NAME,
+    }
+    return {"filters": [{"name": "tcp", "typed_config": proxy}]}
+
+
 def speaking_http() -> Filters:
     """Reads requests of HTTP, as a listener of the protocol HTTP does."""
     route = {"match": {"prefix": "/"}, "route": {"cluster": _NAME}}
@@ -100,19 +112,11 @@ def ending_tls() -> Filters:
         "certificate_chain": {"inline_string": server.certificate_pem.decode()},
         "private_key": {"inline_string": server.key_pem.decode()},
     }
-    proxy = {
-        "@type": f"{_ENVOY}.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": _NAME,
-        "cluster": _NAME,
-    }
     tls = {
         "@type": f"{_ENVOY}.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {"tls_certificates": [shown]},
     }
-    return {
-        "filters": [{"name": "tcp", "typed_config": proxy}],
-        "transport_socket": {"name": "tls", "typed_config": tls},
-    }
+    return {**passing_tcp(), "transport_socket": {"name": "tls", "typed_config": tls}}
 
 
 def _become(target: Target, cluster: str, service: Manifest, address: str) -> None:

@@ -21,6 +21,7 @@ from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
+from tests.faults import load_balancers
 from tests.faults.gateways import address_stale
 from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
@@ -470,6 +471,13 @@ VARIANTS: Final = (
         "knows.",
         topology=TWO_NETWORKS,
         make=behind_a_host_name,
+    ),
+    Variant(
+        id="gateway-behind-a-load-balancer",
+        mesh="cluster2's gateway has the address of a load balancer outside of its cluster, which "
+        "passes TCP through.",
+        topology=TWO_NETWORKS,
+        make=load_balancers.in_front(load_balancers.passing_tcp),
     ),
     Variant(
         id="gateway-at-another-port",
