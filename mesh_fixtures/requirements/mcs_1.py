@@ -436,17 +436,20 @@ def _targets(
     pods: Sequence[Backend],
     advertised: Mapping[str, Sequence[NetworkGateway]],
 ) -> Targets:
-    ways = gateways_for(mesh.scenario, client, advertised)
+    scenario, routed = mesh.scenario, mesh.view.lab.external
+    ways = gateways_for(scenario, client, advertised)
+    there = {
+        cluster: [pod for pod in pods if pod.cluster == cluster]
+        for cluster in mesh.view.data_planes
+    }
     return Targets(
         {
             cluster: frozenset(
                 target
-                for each in destinations(
-                    mesh.scenario, client, [pod for pod in pods if pod.cluster == cluster], ways
-                )
+                for each in destinations(scenario, client, those, ways, routed=routed)
                 for target in each.targets
             )
-            for cluster in mesh.view.data_planes
+            for cluster, those in there.items()
         }
     )
 

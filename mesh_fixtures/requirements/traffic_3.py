@@ -7,7 +7,7 @@ a gateway counts is then a request, and one of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +27,7 @@ from mesh_fixtures.requirements.second_service import SERVICE, fresh_connections
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.expectations import without_gateway
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.verdict.statistics import rounds_to_see_all
 
@@ -99,7 +100,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     )
     if missing is not None and not _prefers(mesh):
         return Outcome.inconclusive(missing)
-    pods = _gateway_pods(view, probes)
+    known = view.each(probes.advertised, [each.name for each in scenario.primaries])
+    routed = without_gateway(scenario, known) if view.lab.external else ()
+    pods = _gateway_pods(view, probes, known.values())
     with probes.fresh_connections(view):
         _await_service(probes, view, pods)
         before = view.each(lambda kube: _passed(probes, kube, pods[kube.name]))
@@ -109,21 +112,26 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings = [
         finding
         for network in scenario.mesh_networks
+        if network.name not in routed
         for finding in _judged(scenario, network.name, passed, sent)
     ]
+    notes = [f"{network} has no gateway for requests to pass through" for network in routed]
     figures = _figures(scenario, passed, sent)
     missing = None if findings else _missing(sent)
     if missing is not None:
         return Outcome.inconclusive(missing, figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, notes)
 
 
-def _gateway_pods(view: MeshView, probes: Probes) -> Mapping[str, tuple[Pod, ...]]:
+def _gateway_pods(
+    view: MeshView, probes: Probes, known: Iterable[Sequence[NetworkGateway]]
+) -> Mapping[str, tuple[Pod, ...]]:
     """Ready pods of gateways, by cluster: those that a label makes one, and those that istiods
     advertise for another reason, such as the mesh configuration's `meshNetworks`.
+
+    Args:
+        known: what each istiod advertises.
     """
-    primaries = [each.name for each in view.scenario.primaries]
-    known = view.each(probes.advertised, primaries).values()
     addresses = {each.address for those in known for each in those}
     found = view.each(lambda kube: probes.gateways(kube, addresses))
     return {cluster: _serving(those, addresses) for cluster, those in found.items()}

@@ -116,9 +116,9 @@ class _Mesh:
 
     def wanted(self, client: str) -> tuple[Destination, ...]:
         self._refresh()
-        scenario = self._view.scenario
+        scenario, routed = self._view.scenario, self._view.lab.external
         ways = gateways_for(scenario, client, self._advertised)
-        return destinations(scenario, client, self._pods, ways)
+        return destinations(scenario, client, self._pods, ways, routed=routed)
 
     def _refresh(self) -> None:
         view = self._view

@@ -40,9 +40,9 @@ def proxied(name: str) -> Pod:
     return replace(pod(name), containers=(Container("istio-proxy"),), service_account="sleep")
 
 
-def view() -> FakeView:
+def view(*, external: bool = False) -> FakeView:
     """Each cluster has one pod of HelloWorld and one of Sleep."""
-    seen = FakeView(MULTI)
+    seen = FakeView(MULTI, external=external)
     for name, kube in seen.kube.items():
         kube.list = lambda resource, namespace, selector, name=name: (
             proxied(f"helloworld-{name}"),
@@ -166,6 +166,8 @@ def check_security_2(
     changes: Mapping[str, TlsAttempt],
     addresses: Iterable[str] = ("10.0.0.1",),
     open_ports: Iterable[int] = (),
+    *,
+    external: bool = False,
 ) -> Outcome:
     usual = {"plaintext": REFUSED, "unknown_sni": REFUSED}
     usual |= {"no_certificate": ALERT, "foreign_certificate": ALERT}
@@ -198,7 +200,7 @@ def check_security_2(
     probes = security_2.Probes(
         advertised=lambda kube: known, attempt=attempt, connections=connections
     )
-    return checked(security_2, mesh(view()), probes)
+    return checked(security_2, mesh(view(external=external)), probes)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,9 @@ def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
 def test_without_a_gateway_nobody_is_refused() -> None:
     finding = "cluster2: expected a gateway of another network, to see whom it refuses, but saw"
     assert holds_unless(finding, check_security_2({}, ()))
+    existing = check_security_2({}, (), external=True)
+    assert existing.result == "met"
+    assert existing.notes == ("cluster2: its clients use no gateway",)
 
 
 # SECURITY-3 ---------------------------------------------------------------------------------------
@@ -289,6 +294,8 @@ def check_traffic_3(
     answering: Iterable[str] = EVERYWHERE,
     failures: int = 0,
     gateways: Callable[[str], tuple[Gateway, ...]] = lambda cluster: (gateway(cluster),),
+    *,
+    external: bool = False,
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time."""
     counts = {"cluster1": 100, "cluster2": 200}
@@ -314,7 +321,7 @@ def check_traffic_3(
         endpoints=endpoints,
     )
     before = {cluster: sample(cluster, EVERYWHERE) for cluster in counts}
-    outcome = checked(traffic_3, mesh(view(), traffic=before), probes)
+    outcome = checked(traffic_3, mesh(view(external=external), traffic=before), probes)
     assert max(rounds.values()) <= traffic_3.ROUNDS
     return outcome
 
@@ -350,6 +357,15 @@ def test_a_gateway_that_istiod_advertises_needs_no_label() -> None:
     (finding,) = outcome.findings
     assert finding.cluster == "cluster2"
     assert "but saw 0 in cluster2" in str(finding)
+
+
+def test_networks_without_a_gateway_are_reached_past_any() -> None:
+    passed = {"cluster1": 1, "cluster2": 0}
+    outcome = check_traffic_3(passed, external=True)
+    assert outcome.result == "met"
+    assert outcome.notes == ("network2 has no gateway for requests to pass through",)
+    assert check_traffic_3(passed).result == "unmet"
+    assert check_traffic_3({"cluster1": 0, "cluster2": 0}, external=True).result == "unmet"
 
 
 def test_a_pod_behind_two_services_counts_once() -> None:
