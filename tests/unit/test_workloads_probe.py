@@ -306,7 +306,9 @@ def test_what_istiod_advertises() -> None:
 def test_what_passes_services_on(
     modes: Sequence[str | None], refused: bool, passes: bool, tmp_path: Path
 ) -> None:
-    servers = [{"tls": {"mode": mode}} if mode else {"port": {}} for mode in modes]
+    servers: list[dict[str, Any]] = [
+        {"tls": {"mode": mode}} if mode else {"port": {}} for mode in modes
+    ]
     meta = {"name": "g", "namespace": "istio-system"}
     answers = {
         "/apis/networking.istio.io/v1/gateways": {
