@@ -187,6 +187,8 @@ def as_text(seen: CheckedMesh, seconds: float) -> Iterator[str]:
         yield f"{name} {outcome.result}"
         for line in (*outcome.findings, *([outcome.trouble] if outcome.trouble else [])):
             yield f"  {line}"
+        for note in outcome.notes:
+            yield f"  note: {note}"
     yield from explained(seen.diagnosis)
     yield f"{seen.scenario.id}: {seen.result}, {seconds:.1f} s"
 
@@ -216,6 +218,7 @@ def as_json(seen: CheckedMesh, seconds: float) -> Mapping[str, Any]:
                     for each in outcome.findings
                 ],
                 "trouble": str(outcome.trouble or ""),
+                "notes": list(outcome.notes),
             }
             for name, outcome in seen.outcomes.items()
         ],

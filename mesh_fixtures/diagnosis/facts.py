@@ -45,7 +45,7 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
-from mesh_fixtures.probe.gateways import gateway_port, is_for_ambient
+from mesh_fixtures.probe.gateways import AUTO_PASSTHROUGH, gateway_port, is_for_ambient
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS
@@ -89,9 +89,6 @@ __all__ = [
     "WaitingProxy",
     "WarningEvent",
 ]
-
-AUTO_PASSTHROUGH: Final = "AUTO_PASSTHROUGH"
-"""Mode of the TLS settings by which a Gateway passes services on by their SNI (Istio: Gateway)."""
 
 XDS_AUTHENTICATION: Final = "XDS_AUTH"
 """Variable of istiod's environment: whether it asks who wants configuration of it (Istio:

@@ -19,7 +19,7 @@ from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
-from mesh_fixtures.kube.resources import PODS, SERVICES
+from mesh_fixtures.kube.resources import GATEWAYS, PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import debug, istiods
@@ -29,6 +29,9 @@ from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
 
 NETWORKS_PATH: Final = "/debug/networkz"
 HBONE_PORT: Final = 15008
+
+AUTO_PASSTHROUGH: Final = "AUTO_PASSTHROUGH"
+"""Mode of the TLS settings by which a Gateway passes services on by their SNI (Istio: Gateway)."""
 
 _SHOWN: Final = 200
 
@@ -202,6 +205,21 @@ def gateway_port(labels: Mapping[str, str]) -> int:
     """
     number = labels.get(GATEWAY_PORT_LABEL, "")
     return int(number) if number.isdecimal() else SERVICES_PORT
+
+
+def passes_services_on(kube: KubeClient) -> bool:
+    """Whether a Gateway of Istio passes services on to other networks in a cluster; not where
+    Gateways may not be read.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    try:
+        found = kube.list(GATEWAYS)
+    except NotPermitted:
+        return False
+    servers = [server for each in found for server in each.spec.get("servers") or ()]
+    return any((each.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH for each in servers)
 
 
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mesh_fixtures.addresses import families, parsed
-from mesh_fixtures.kube import KubeClient
+from mesh_fixtures.kube import KubeClient, Pod
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, advertised, gateways
+from mesh_fixtures.probe.gateways import (
+    Gateway,
+    NetworkGateway,
+    advertised,
+    gateways,
+    passes_services_on,
+)
 from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
+    HELLOWORLD,
     PLAIN,
     SLEEP,
     Discovery,
     discovery,
     injection_of,
+    pod_addresses,
     usual_discovery,
 )
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import ISTIOD_PORTS, Scenario
 from mesh_fixtures.verdict.convergence import settle
-from mesh_fixtures.verdict.expectations import gateways_for, within_reach
+from mesh_fixtures.verdict.expectations import gateways_for, within_reach, without_gateway
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.workloads import PORT
 
 SETTLING_SECONDS: Final = 20.0
 """For new configuration to arrive at gateways, and for addresses to be announced."""
@@ -50,6 +60,10 @@ class _Way:
     for_services: bool = False
 
 
+def _servers(kube: KubeClient) -> Sequence[Pod]:
+    return kube.list(PODS, kube.sample_namespace, HELLOWORLD)
+
+
 @dataclass(frozen=True)
 class Probes:
     """How the mesh is observed."""
@@ -58,55 +72,111 @@ class Probes:
     gateways: Callable[[KubeClient], tuple[Gateway, ...]] = gateways
     discovery: Callable[[KubeClient, str], Discovery] = discovery
     connections: Callable[..., Iterable[Connection]] = connections
+    servers: Callable[[KubeClient], Sequence[Pod]] = _servers
+    addresses: Callable[[KubeClient], frozenset[str]] = pod_addresses
+    passes_services_on: Callable[[KubeClient], bool] = passes_services_on
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     settled = settle(
-        lambda: list(_looked(mesh, probes)),
-        lambda findings: not findings,
+        lambda: _looked(mesh, probes),
+        lambda seen: not seen.findings,
         deadline=mesh.patient(SETTLING_SECONDS),
         interval=0.5,
     )
-    return Outcome.judged(settled.value, {"seconds_to_reach": round(settled.seconds, 3)})
+    seen = settled.value
+    return Outcome.judged(
+        seen.findings, {"seconds_to_reach": round(settled.seconds, 3)}, seen.notes
+    )
 
 
-def _looked(mesh: ObservedMesh, probes: Probes) -> Iterator[Finding]:
+def _looked(mesh: ObservedMesh, probes: Probes) -> Outcome:
     view, scenario = mesh.view, mesh.scenario
     services = view.each(probes.gateways)
     known: Mapping[str, tuple[NetworkGateway, ...]] = {}
+    findings: list[Finding] = []
+    notes: list[str] = []
     if scenario.is_multi_network:
         known = view.each(probes.advertised, [each.name for each in scenario.primaries])
-        yield from _missing(scenario, known, services)
-        yield from _shared(known)
-    yield from _misplaced(view, services)
-    if not mesh.has_samples:
-        return
-    istiods = view.each(
-        lambda kube: _istiod_of(kube, probes), [each.name for each in scenario.remotes]
-    )
-    yield from _nowhere(scenario, istiods)
-    reached = view.each(lambda kube: list(_reached(scenario, probes, kube, known, istiods)))
-    for findings in reached.values():
-        yield from findings
+        for network in without_gateway(scenario, known):
+            note = _of_routed(mesh, probes, network, services) if view.lab.external else ""
+            notes += [note] if note else []
+            findings += [] if note else _missing(scenario, network, services)
+        findings += _shared(known)
+    findings += _misplaced(view, services)
+    if mesh.has_samples:
+        istiods = view.each(
+            lambda kube: _istiod_of(kube, probes), [each.name for each in scenario.remotes]
+        )
+        findings += _nowhere(scenario, istiods)
+        reached = view.each(lambda kube: list(_reached(scenario, probes, kube, known, istiods)))
+        findings += [finding for those in reached.values() for finding in those]
+    return Outcome.judged(findings, notes=notes)
 
 
 def _missing(
-    scenario: Scenario,
-    known: Mapping[str, tuple[NetworkGateway, ...]],
-    services: Mapping[str, tuple[Gateway, ...]],
+    scenario: Scenario, network: str, services: Mapping[str, tuple[Gateway, ...]]
 ) -> Iterator[Finding]:
-    """Networks into which no istiod of the mesh advertises a way."""
-    ways = {each.network for those in known.values() for each in those}
-    for network in scenario.mesh_networks:
-        if network.name in ways:
-            continue
-        for cluster in scenario.data_planes:
-            if cluster.network == network.name:
-                there = services[cluster.name]
-                source = there[0].source if there else None
-                expected = f"a gateway of {network.name} that istiod advertises"
-                seen = "; ".join(map(_labelled, there)) or "none"
-                yield Finding(cluster.name, expected, seen, source, Subject((cluster.name,)))
+    """The clusters of a network into which no istiod of the mesh advertises a way."""
+    for cluster in _clusters_on(scenario, network):
+        there = services[cluster]
+        source = there[0].source if there else None
+        expected = f"a gateway of {network} that istiod advertises"
+        seen = "; ".join(map(_labelled, there)) or "none"
+        yield Finding(cluster, expected, seen, source, Subject((cluster,)))
+
+
+def _clusters_on(scenario: Scenario, network: str) -> tuple[str, ...]:
+    return tuple(each.name for each in scenario.data_planes if each.network == network)
+
+
+def _of_routed(
+    mesh: ObservedMesh,
+    probes: Probes,
+    network: str,
+    services: Mapping[str, tuple[Gateway, ...]],
+) -> str:
+    """What is unusual about a network that needs no gateway, as clients on others reach its pods
+    directly, where istiod sends them then; empty where it needs one.
+
+    Without samples, that is known only of a network that is to have a gateway: by one that istiod
+    does not advertise, or by a Gateway that passes services on.
+    """
+    here = _clusters_on(mesh.scenario, network)
+    if mesh.has_samples:
+        routed = _are_reached(mesh.view, probes, here)
+        way = "clients on other networks reach its pods directly"
+        return f"istiod advertises no gateway of {network}: {way}" if routed else ""
+    in_charge = {mesh.scenario.control_plane_of(each) for each in here}
+    exposing = mesh.view.each(probes.passes_services_on, sorted({*here, *in_charge}))
+    if any(exposing.values()) or any(services[each] for each in here):
+        return ""
+    return (
+        f"{network} has no gateway: whether clients on other networks reach its pods directly, as "
+        "they have to, is known only with sample workloads"
+    )
+
+
+def _are_reached(view: MeshView, probes: Probes, servers: Collection[str]) -> bool:
+    """Whether plain clients of all other clusters reach HelloWorld's pods in each of these. What
+    answers at an address that a pod of the client's network has, too, may be that one.
+    """
+    running = view.each(probes.servers, servers)
+    targets = sorted({(pod.ip, PORT) for pods in running.values() for pod in pods if pod.serving})
+    if not all(any(pod.serving for pod in pods) for pods in running.values()):
+        return False
+    clients = [name for name in view.data_planes if name not in servers]
+    near = frozenset[str]().union(*view.each(probes.addresses, clients).values())
+    seconds = patient(CONNECT_SECONDS)
+
+    def reaches(kube: KubeClient) -> bool:
+        client = kube.pod_of(kube.sample_namespace, PLAIN)
+        seen = list(probes.connections(kube, client, targets, seconds=seconds))
+        return len(seen) == len(targets) and all(each.is_open for each in seen)
+
+    return near.isdisjoint(address for address, _ in targets) and all(
+        view.each(reaches, clients).values()
+    )
 
 
 def _labelled(gateway: Gateway) -> str:

@@ -450,12 +450,18 @@ def _targets(
     pods: Sequence[Backend],
     advertised: Mapping[str, Sequence[NetworkGateway]],
 ) -> Targets:
-    ways = gateways_for(mesh.scenario, client, advertised)
+    scenario, routed = mesh.scenario, mesh.view.lab.external
+    ways = gateways_for(scenario, client, advertised)
     kube = mesh.view.kube[client]
     own = families(kube.pod_of(kube.sample_namespace, SLEEP).addresses)
     found = {
         cluster: destinations(
-            mesh.scenario, client, [pod for pod in pods if pod.cluster == cluster], ways, own
+            scenario,
+            client,
+            [pod for pod in pods if pod.cluster == cluster],
+            ways,
+            own,
+            routed=routed,
         )
         for cluster in mesh.view.data_planes
     }

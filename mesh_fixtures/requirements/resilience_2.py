@@ -48,9 +48,10 @@ def judge(mesh: ObservedMesh) -> Outcome:
     names = [
         each.name for each in mesh.scenario.data_planes if mesh.scenario.needs_gateway(each.name)
     ]
+    there = mesh.view.each(gateways, names)
 
     def parts(disruption: Disruption) -> Iterator[Outcome]:
-        for cluster in names:
+        for cluster in [name for name in names if there[name]]:
             yield _restarted(mesh, disruption, cluster).judged()
             disruption.restore(cluster)
 

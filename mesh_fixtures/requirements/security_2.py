@@ -136,8 +136,10 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     found = parallel_map(
         lambda tried: _try(probes, view, tried, plain[tried.client], sleeps[tried.client]), tries
     )
+    lacking = list(_without_gateway(ways))
+    notes = [f"{each.cluster}: its clients use no gateway" for each in lacking]
     findings = [
-        *_without_gateway(ways),
+        *(() if view.lab.external else lacking),
         *_accepted(found),
         *_open(mesh.once(PrivatePorts(probes))),
     ]
@@ -145,7 +147,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     figures = _figures(found)
     if unseen is not None:
         return Outcome.inconclusive(unseen, figures)
-    return Outcome.judged(findings, figures)
+    return Outcome.judged(findings, figures, notes)
 
 
 def _figures(found: Mapping[Tried, TlsAttempt]) -> dict[str, Figure]:

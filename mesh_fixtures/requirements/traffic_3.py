@@ -11,7 +11,7 @@ can pass HelloWorld on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +32,7 @@ from mesh_fixtures.requirements.second_service import SERVICE, fresh_connections
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.client_endpoints import ClientEndpoints, client_endpoints, passing_on
 from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.expectations import without_gateway
 from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.verdict.statistics import rounds_to_see_all
 
@@ -128,7 +129,9 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     )
     if missing is not None and not _prefers(mesh):
         return Outcome.inconclusive(missing)
-    passing = _passing(view, probes)
+    known = view.each(probes.advertised, [each.name for each in scenario.primaries])
+    routed = without_gateway(scenario, known) if view.lab.external else ()
+    passing = _passing(view, probes, known.values())
     pods = passing.pods
     with probes.fresh_connections(view):
         _await_service(probes, view, pods)
@@ -143,22 +146,25 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     findings = [
         finding
         for network in scenario.mesh_networks
-        if network.name not in passing.unknown
+        if network.name not in (*routed, *passing.unknown)
         for finding in _judged(scenario, network.name, passed, sent)
     ]
+    notes = [f"{network} has no gateway for requests to pass through" for network in routed]
     figures = _figures(scenario, passed, sent)
     missing = None if findings else _missing(sent)
     if missing is not None:
         return Outcome.inconclusive(missing, figures)
-    return Outcome.judged(findings, figures, () if findings else passing.notes)
+    return Outcome.judged(findings, figures, [*notes, *(() if findings else passing.notes)])
 
 
-def _passing(view: MeshView, probes: Probes) -> Passing:
+def _passing(view: MeshView, probes: Probes, known: Iterable[Sequence[NetworkGateway]]) -> Passing:
     """Pods of gateways: of those that a label makes one, and of those that istiods advertise for
     another reason, such as the mesh configuration's `meshNetworks`.
+
+    Args:
+        known: what each istiod advertises.
     """
     scenario = view.scenario
-    known = view.each(probes.advertised, [each.name for each in scenario.primaries]).values()
     ways = {each.target: each for those in known for each in those}
     addresses = {each.address for each in ways.values()}
     services = view.each(lambda kube: probes.gateways(kube, addresses))

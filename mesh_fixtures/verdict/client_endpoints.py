@@ -117,9 +117,10 @@ class _Mesh:
     def wanted(self, client: str, addresses: Collection[str]) -> tuple[Destination, ...]:
         """What a client in a cluster must know that has these addresses of its own."""
         self._refresh()
-        scenario = self._view.scenario
+        scenario, routed = self._view.scenario, self._view.lab.external
         ways = gateways_for(scenario, client, self._advertised)
-        return destinations(scenario, client, self._pods, ways, families(addresses))
+        own = families(addresses)
+        return destinations(scenario, client, self._pods, ways, own, routed=routed)
 
     def _refresh(self) -> None:
         view = self._view

@@ -38,8 +38,8 @@ class Backend:
 class Destination:
     """Where a client's proxy can send a request, as far as the proxy itself can tell apart.
 
-    Pods on the client's network are told apart; behind another network's gateways are all the
-    pods of that network, and only their sum depends on the client.
+    Pods that it reaches directly are told apart; behind another network's gateways are all the pods
+    of that network, and only their sum depends on the client.
 
     Attributes:
         name: unique for a client, e.g. `v1`, or `v2 (network2)` behind gateways.
@@ -132,6 +132,18 @@ def gateways_for(
     )
 
 
+def without_gateway(
+    scenario: Scenario, advertised: Mapping[str, Sequence[NetworkGateway]]
+) -> tuple[str, ...]:
+    """Networks into which no istiod of the mesh advertises a way, in the scenario's order.
+
+    Args:
+        advertised: what the istiods of each primary advertise.
+    """
+    ways = {each.network for those in advertised.values() for each in those}
+    return tuple(each.name for each in scenario.mesh_networks if each.name not in ways)
+
+
 def within_reach(
     gateways: Sequence[NetworkGateway], families: Collection[int]
 ) -> tuple[NetworkGateway, ...]:
@@ -175,6 +187,8 @@ def destinations(
     pods: Sequence[Backend],
     gateways: Sequence[NetworkGateway],
     families: Collection[int],
+    *,
+    routed: bool = False,
 ) -> tuple[Destination, ...]:
     """Where the requests of a client in a cluster go, in the scenario's order.
 
@@ -185,12 +199,16 @@ def destinations(
         client: name of the client's cluster.
         gateways: of other networks, as `gateways_for`.
         families: versions of IP of the client's own addresses.
+        routed: whether pods of a network without a gateway may be reached directly, as istiod has
+            it (source: Istio, `EndpointsByNetworkFilter`).
     """
     found: list[Destination] = []
+    own = scenario.cluster(client).network
+    ways = {each.network for each in gateways}
     for network in [each.name for each in scenario.mesh_networks]:
         here = [pod for pod in pods if scenario.cluster(pod.cluster).network == network]
-        if network == scenario.cluster(client).network:
-            found += _direct(here)
+        if network == own or (routed and network not in ways):
+            found += _direct(here, cross_network=network != own)
         elif here:
             versions = frozenset(pod.version for pod in here)
             chosen = [_chosen(network, pod.cluster, gateways) for pod in here]
@@ -208,7 +226,7 @@ def destinations(
     return tuple(found)
 
 
-def _direct(pods: Iterable[Backend]) -> list[Destination]:
+def _direct(pods: Iterable[Backend], *, cross_network: bool) -> list[Destination]:
     by_version: dict[str, list[Backend]] = {}
     for pod in pods:
         by_version.setdefault(pod.version, []).append(pod)
@@ -218,6 +236,7 @@ def _direct(pods: Iterable[Backend]) -> list[Destination]:
             versions=frozenset({version}),
             instances=frozenset(pod.pod for pod in group),
             targets=frozenset(with_port(pod.address, PORT) for pod in group),
+            cross_network=cross_network,
         )
         for version, group in by_version.items()
     ]

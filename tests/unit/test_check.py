@@ -76,6 +76,16 @@ def test_for_people() -> None:
     assert lines[-1] == "multi-primary: unmet, 1.2 s"
 
 
+def test_what_is_unusual_is_said() -> None:
+    outcome = Outcome.judged([], notes=["no gateway"])
+    assert list(as_text(seen(gateway_1=outcome), 1.0))[:2] == [
+        "GATEWAY-1 met",
+        "  note: no gateway",
+    ]
+    (said,) = as_json(seen(gateway_1=outcome), 1.0)["requirements"]
+    assert said["notes"] == ["no gateway"]
+
+
 def test_for_programs() -> None:
     said = json.loads(json.dumps(as_json(seen(trust_1=MET, control_1=UNMET), 1.23456)))
     assert (said["kind"], said["topology"], said["result"]) == (
@@ -86,7 +96,7 @@ def test_for_programs() -> None:
     assert said["clusters"] == ["cluster1", "cluster2"]
     assert said["seconds"] == 1.235
     first, second = said["requirements"]
-    assert first == {"id": "TRUST-1", "result": "met", "findings": [], "trouble": ""}
+    assert first == {"id": "TRUST-1", "result": "met", "findings": [], "trouble": "", "notes": []}
     assert second["findings"] == [
         {
             "cluster": "cluster1",

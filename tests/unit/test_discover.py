@@ -306,6 +306,50 @@ def test_of_two_primaries_the_one_at_whose_gateway_istiod_is_found() -> None:
         infer([third])
 
 
+def beside_its_primary(**changes: object) -> list[Installation]:
+    """A remote of cluster1, which was not given, and a primary of the same mesh."""
+    primary, remote = installed(REMOTE)
+    other = replace(
+        primary,
+        cluster="cluster3",
+        uid="uid-3",
+        istiods={"istiod": "cluster3"},
+        gateways=frozenset({"gateway of cluster3"}),
+        reads=frozenset({"cluster1", "cluster2", "cluster3"}),
+        values=(Values(REMOTE.mesh_id, "cluster3", "network3"),),
+        network="network3",
+    )
+    return [replace(remote, **changes), other]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("discovery", [{"gateway of cluster1"}, set()])
+@pytest.mark.parametrize("annotated", [("cluster1",), ("cluster1", "cluster3")])
+def test_a_remote_whose_primary_was_not_given_is_put_under_no_other(
+    annotated: tuple[str, ...], discovery: set[str]
+) -> None:
+    found = beside_its_primary(control_planes=annotated, discovery=frozenset(discovery))
+    with pytest.raises(ScenarioError, match="its primary cluster1 was not given") as raised:
+        infer(found)
+    assert raised.value.where == "cluster2"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"discovery": frozenset({"gateway of cluster3"})},
+        {"control_planes": ("*",)},
+        {"control_planes": ()},
+        {"control_planes": ("cluster3",)},
+        {"control_planes": ("cluster9",)},
+    ],
+)
+def test_a_remote_of_which_nothing_says_that_its_primary_is_missing(
+    changes: dict[str, object],
+) -> None:
+    found = infer(beside_its_primary(**changes))
+    assert found.scenario.cluster("cluster2").primary == "cluster3"
+
+
 def test_clusters_that_were_not_given_are_named_and_not_described() -> None:
     found = infer(installed(TWO)[:1])
     assert found.scenario.others == ("cluster2",)

@@ -24,6 +24,7 @@ from mesh_fixtures.verdict.expectations import (
     gateways_for,
     judge_endpoints,
     within_reach,
+    without_gateway,
 )
 
 V4 = frozenset({4})
@@ -110,6 +111,24 @@ def test_a_network_without_a_gateway_is_missing() -> None:
     wanted = destinations(scenario, "cluster1", backends(scenario), (), V4)
     verdict = judge_endpoints(wanted, endpoints(("10.101.0.5:5000", 1), ("10.101.1.5:5000", 1)))
     assert str(verdict) == "missing a gateway for v2 (network2); unexpected 10.101.1.5:5000"
+
+
+def test_pods_of_a_network_without_a_gateway_may_be_reached_directly() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    pods, seen = backends(scenario), endpoints(("10.101.0.5:5000", 1), ("10.101.1.5:5000", 1))
+    here, there = destinations(scenario, "cluster1", pods, (), V4, routed=True)
+    assert str(judge_endpoints([here, there], seen)) == "complete"
+    assert (there.name, there.cross_network, here.cross_network) == ("v2", True, False)
+    way = gateway("cluster2", "172.18.1.100")
+    _, there = destinations(scenario, "cluster1", pods, [way], V4, routed=True)
+    assert reached(there) == ("v2 (network2)", ["172.18.1.100:15443"])
+
+
+def test_networks_into_which_no_istiod_advertises_a_way() -> None:
+    scenario = SCENARIOS["multi-primary-multi-network"]
+    way = gateway("cluster2", "172.18.1.100")
+    assert without_gateway(scenario, {"cluster1": [], "cluster2": [way]}) == ("network1",)
+    assert without_gateway(scenario, {}) == ("network1", "network2")
 
 
 def test_gateways_are_those_of_the_clients_own_istiod() -> None:

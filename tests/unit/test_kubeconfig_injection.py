@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.kube import Webhook, WebhookConfiguration
 from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
-from mesh_fixtures.lab.kubeconfig.survey import Injector, injectors
+from mesh_fixtures.lab.kubeconfig.survey import Injector, injectors, of_control_plane
 
 ENABLED = {"istio-injection": "enabled"}
 
@@ -39,6 +41,11 @@ def of_revision(name: str) -> Injector:
         ("istio-injection", "DoesNotExist", []),
     )
     return Injector(name, "", "", Webhook.read(selector))
+
+
+def of_istiod(istiod: str, *names: str) -> list[Injector]:
+    """Those of an istiod's revision and its tags."""
+    return [replace(of_revision(name), istiod=istiod) for name in names]
 
 
 def default() -> Injector:
@@ -78,6 +85,9 @@ EXCEPT_SYSTEM = Injector(
         ([], "", ENABLED),
         ([NEVER], "", ENABLED),
         ([EXCEPT_SYSTEM, of_revision("x")], "", {"istio.io/rev": "x"}),
+        (of_istiod("1-29-0", "1-29-0", "prod"), "", {"istio.io/rev": "1-29-0"}),
+        (of_istiod("1-29-0", "1-29-0", "prod"), "prod", {"istio.io/rev": "prod"}),
+        (of_istiod("1-29-0", "blue", "prod"), "", {"istio.io/rev": "blue"}),
     ],
 )
 def test_labels(found: list[Injector], revision: str, labels: dict[str, str]) -> None:
@@ -88,6 +98,7 @@ def test_labels(found: list[Injector], revision: str, labels: dict[str, str]) ->
     ("found", "revision", "seen"),
     [
         ([of_revision("a"), of_revision("b")], "", "seen: a, b"),
+        ([*of_istiod("a", "a", "prod"), *of_istiod("b", "b")], "", "seen: a, b, prod"),
         ([of_revision("a")], "b", "wanted the revision b\n  seen: a"),
         ([], "b", "no webhook that injects"),
     ],
@@ -136,3 +147,38 @@ def test_what_injects_nothing(path: str) -> None:
         "webhooks": [webhook(clientConfig={"service": service})],
     }
     assert list(injectors([WebhookConfiguration.read(configuration)])) == []
+
+
+def by(client: dict[str, object], istiod: str = "default") -> Injector:
+    return Injector(istiod, "", "", Webhook.read(webhook(clientConfig=client)), istiod)
+
+
+def by_service(namespace: str, istiod: str = "default") -> Injector:
+    return by({"service": {"name": "istiod", "namespace": namespace, "path": "/inject"}}, istiod)
+
+
+def by_url(host: str, istiod: str = "default") -> Injector:
+    return by({"url": f"https://{host}:15017/inject"}, istiod)
+
+
+HERE, OTHER = by_service("mesh-b", "mesh-b"), by_service("istio-system")
+REMOTE, OTHER_REMOTE = by_url("10.0.0.1"), by_url("10.0.0.2", "blue")
+
+
+@pytest.mark.parametrize(
+    ("found", "revisions", "addresses", "own"),
+    [
+        ([OTHER, HERE], ["mesh-b"], [], [HERE]),
+        ([by_service("mesh-b-2")], [], [], []),
+        ([REMOTE], [], [], [REMOTE]),
+        ([REMOTE, HERE], ["mesh-b"], [], [HERE]),
+        ([REMOTE], ["default"], [], [REMOTE]),
+        ([REMOTE, OTHER_REMOTE], [], ["10.0.0.2"], [OTHER_REMOTE]),
+        ([REMOTE, OTHER_REMOTE], [], ["10.0.0.9"], [REMOTE, OTHER_REMOTE]),
+        ([by_url("[fd00::1]"), REMOTE], [], ["fd00::1"], [by_url("[fd00::1]")]),
+    ],
+)
+def test_webhooks_of_other_meshes_are_left_out(
+    found: list[Injector], revisions: list[str], addresses: list[str], own: list[Injector]
+) -> None:
+    assert list(of_control_plane(found, "mesh-b", revisions, addresses)) == own

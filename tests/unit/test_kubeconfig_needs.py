@@ -27,15 +27,18 @@ LABELS = {"istio-injection": "enabled"}
 
 
 def injecting(namespace: str = "istio-system", revision: str = "default") -> dict[str, Any]:
+    by_revision = {"istio.io/rev": revision}
     return {
-        "metadata": {"name": "x", "labels": {"istio.io/rev": revision}},
+        "metadata": {"name": "x", "labels": by_revision},
         "webhooks": [
             {
                 "name": "namespace.sidecar-injector.istio.io",
                 "clientConfig": {
                     "service": {"name": "istiod", "namespace": namespace, "path": "/inject"}
                 },
-                "namespaceSelector": {"matchLabels": LABELS},
+                "namespaceSelector": {
+                    "matchLabels": LABELS if revision == "default" else by_revision
+                },
             }
         ],
     }
@@ -152,6 +155,23 @@ def test_of_several_control_planes_one_is_chosen(
     (found,) = problems(tmp_path, system_namespace="blue")
     assert found.seen == "one: blue, green; two: green"
     assert all(server.changes == [] for server in servers.values())
+
+
+def test_the_injector_of_another_mesh_does_not_count(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    own = injecting("mesh-b", "mesh-b")
+    configuration = mesh(SELECTED, name="istio-mesh-b")
+    for server in servers.values():
+        server.answers[WEBHOOKS] = {"items": [injecting("istio-system"), own]}
+        elsewhere = CONFIG_MAPS.replace("istio-system", "mesh-b")
+        server.answers[elsewhere] = {"items": [configuration]}
+    remedies = {each.remedy for each in problems(tmp_path, system_namespace="mesh-b")}
+    assert remedies == {"--mesh-namespace-label mesh=yes"}
+    options = SampleOptions(labels={"mesh": "yes"})
+    assert problems(tmp_path, options, "mesh-b") == []
+    for server in servers.values():
+        assert server.tried[-1][1]["metadata"]["labels"]["istio.io/rev"] == "mesh-b"
 
 
 def test_what_is_asked_of_a_control_plane_is_asked_where_it_is(

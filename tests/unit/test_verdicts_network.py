@@ -20,6 +20,7 @@ from mesh_fixtures.probe.network import Connection, Reach
 from mesh_fixtures.probe.workloads import Discovery
 from mesh_fixtures.requirements import Outcome, gateway_1, network_1
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.workloads import PORT
 
 # NETWORK-1 ----------------------------------------------------------------------------------------
 
@@ -146,6 +147,10 @@ def check_gateways(
     http_status: int = 0,
     unreachable: str = "",
     has_samples: bool = True,
+    external: bool = False,
+    serving: bool = True,
+    near: Iterable[str] = (),
+    exposing: bool = False,
 ) -> Outcome:
     those = {"cluster1": (gateway("cluster1", "10.0.0.1"),), "cluster2": second}
     if istiod is None:
@@ -164,9 +169,13 @@ def check_gateways(
         gateways=lambda kube: those[kube.name],
         discovery=lambda kube, address: istiod,
         connections=connections,
+        servers=lambda kube: (replace(pod("helloworld", ip=f"pod of {kube.name}"), ready=serving),),
+        addresses=lambda kube: frozenset(near),
+        passes_services_on=lambda kube: exposing,
     )
-    pool = AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
-    return checked(gateway_1, mesh(FakeView(scenario, pool), has_samples=has_samples), probes)
+    pool = None if external else AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
+    view = FakeView(scenario, pool, external=external)
+    return checked(gateway_1, mesh(view, has_samples=has_samples), probes)
 
 
 def at(*targets: tuple[str, int], selects: bool = False) -> Discovery:
@@ -229,3 +238,41 @@ def test_gateways(sound: dict[str, Any]) -> None:
 )
 def test_gateways_that_are_wrong(wrong: dict[str, Any], finding: str) -> None:
     assert finding in found(check_gateways(**wrong))
+
+
+WITHOUT: dict[str, Any] = {"known": KNOWN[:1], "second": (), "external": True}
+ROUTED = {*OPEN, PORT}
+
+
+@pytest.mark.parametrize(
+    ("seen", "note"),
+    [
+        ({"answering": ROUTED}, "istiod advertises no gateway of network2: clients on other netw"),
+        ({"answering": ROUTED, "second": (gateway("cluster2"),)}, "reach its pods directly"),
+        ({"has_samples": False}, "network2 has no gateway: whether clients on other networks rea"),
+    ],
+)
+def test_a_network_of_an_existing_mesh_needs_no_gateway_where_its_pods_are_routed(
+    seen: dict[str, Any], note: str
+) -> None:
+    outcome = check_gateways(**{**WITHOUT, **seen})
+    assert outcome.result == "met"
+    assert note in outcome.notes[0]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {},
+        {"answering": ROUTED, "serving": False},
+        {"answering": ROUTED, "near": ["pod of cluster2"]},
+        {"answering": ROUTED, "external": False},
+        {"has_samples": False, "exposing": True},
+        {"has_samples": False, "second": (gateway("cluster2"),)},
+        {"has_samples": False, "external": False},
+    ],
+)
+def test_a_network_whose_pods_nobody_reaches_needs_a_gateway(seen: dict[str, Any]) -> None:
+    outcome = check_gateways(**{**WITHOUT, **seen})
+    assert "cluster2: expected a gateway of network2 that istiod advertises" in found(outcome)
+    assert outcome.notes == ()

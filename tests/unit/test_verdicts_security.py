@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,9 +41,9 @@ def proxied(name: str) -> Pod:
     return replace(pod(name), containers=(Container("istio-proxy"),), service_account="sleep")
 
 
-def view() -> FakeView:
+def view(*, external: bool = False) -> FakeView:
     """Each cluster has one pod of HelloWorld and one of Sleep."""
-    seen = FakeView(MULTI)
+    seen = FakeView(MULTI, external=external)
     for name, kube in seen.kube.items():
         kube.list = lambda resource, namespace, selector, name=name: (
             proxied(f"helloworld-{name}"),
@@ -166,6 +167,8 @@ def check_security_2(
     changes: Mapping[str, TlsAttempt],
     addresses: Iterable[str] = ("10.0.0.1",),
     open_ports: Iterable[int] = (),
+    *,
+    external: bool = False,
 ) -> Outcome:
     usual = {"plaintext": REFUSED, "unknown_sni": REFUSED}
     usual |= {"no_certificate": ALERT, "foreign_certificate": ALERT}
@@ -198,7 +201,7 @@ def check_security_2(
     probes = security_2.Probes(
         advertised=lambda kube: known, attempt=attempt, connections=connections
     )
-    return checked(security_2, mesh(view()), probes)
+    return checked(security_2, mesh(view(external=external)), probes)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +253,9 @@ def test_a_certificate_that_nobody_looked_at_was_not_refused(what: str) -> None:
 def test_without_a_gateway_nobody_is_refused() -> None:
     finding = "cluster2: expected a gateway of another network, to see whom it refuses, but saw"
     assert holds_unless(finding, check_security_2({}, ()))
+    existing = check_security_2({}, (), external=True)
+    assert existing.result == "met"
+    assert existing.notes == ("cluster2: its clients use no gateway",)
 
 
 # SECURITY-3 ---------------------------------------------------------------------------------------
@@ -296,10 +302,14 @@ def check_traffic_3(
         gateway(cluster, f"192.0.2.{cluster[-1]}"),
     ),
     routers: Mapping[str, Iterable[str]] | None = None,
+    *,
+    advertising: Iterable[str] = ("cluster1", "cluster2"),
+    external: bool = False,
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time.
 
     Args:
+        advertising: clusters of whose gateways istiods know.
         routers: names of pods of gateways' proxies, by cluster; those that begin with `east` pass
             HelloWorld on, and nobody may ask those that begin with `hidden`.
     """
@@ -322,9 +332,8 @@ def check_traffic_3(
         return SimpleNamespace(source=SOURCE, endpoints=found)
 
     probes = traffic_3.Probes(
-        advertised=lambda kube: (
-            advertised("cluster1", "192.0.2.1"),
-            advertised("cluster2", "192.0.2.2"),
+        advertised=lambda kube: tuple(
+            advertised(each, f"192.0.2.{each[-1]}") for each in advertising
         ),
         gateways=lambda kube, addresses: gateways(kube.name),
         routers=lambda kube: tuple(map(proxied, (routers or {}).get(kube.name, ()))),
@@ -335,7 +344,7 @@ def check_traffic_3(
         endpoints=endpoints,
     )
     before = {cluster: sample(cluster, EVERYWHERE) for cluster in counts}
-    outcome = checked(traffic_3, mesh(view(), traffic=before), probes)
+    outcome = checked(traffic_3, mesh(view(external=external), traffic=before), probes)
     assert max(rounds.values()) <= traffic_3.ROUNDS
     return outcome
 
@@ -450,6 +459,16 @@ def test_pods_without_a_proxy_are_not_asked() -> None:
 
     routers = {"cluster1": ["east-1"], "cluster2": ["east-2"]}
     assert check_traffic_3(PASSED, gateways=gateways, routers=routers).result == "met"
+
+
+def test_networks_without_a_gateway_are_reached_past_any() -> None:
+    check = partial(check_traffic_3, advertising=("cluster1",))
+    passed = {"cluster1": 1, "cluster2": 0}
+    outcome = check(passed, external=True)
+    assert outcome.result == "met"
+    assert outcome.notes == ("network2 has no gateway for requests to pass through",)
+    assert check(passed).result == "unmet"
+    assert check({"cluster1": 0, "cluster2": 0}, external=True).result == "unmet"
 
 
 def test_a_pod_behind_two_services_counts_once() -> None:

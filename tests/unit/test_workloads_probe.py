@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from fake_api_server import FakeApiServer
 from fake_kube import pod, result
+from kube_client import client_of
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import NotPermitted, ProbeError
@@ -28,6 +31,7 @@ from mesh_fixtures.probe.gateways import (
     Gateway,
     gateways,
     is_gateway,
+    passes_services_on,
     read_advertised,
     read_ambient_networks,
     routers,
@@ -338,3 +342,28 @@ def test_what_istiod_advertises() -> None:
     assert read_ambient_networks([Answer(source, 200, text) for text in (answer, "null")]) == {"n4"}
     with pytest.raises(ProbeError, match="kubectl exec"):
         read_advertised(source, '[{"Network": "n2"}]')
+
+
+@pytest.mark.parametrize(
+    ("modes", "refused", "passes"),
+    [
+        (["PASSTHROUGH", None], False, False),
+        (["SIMPLE", "AUTO_PASSTHROUGH"], False, True),
+        ([], False, False),
+        (["AUTO_PASSTHROUGH"], True, False),
+    ],
+)
+def test_what_passes_services_on(
+    modes: Sequence[str | None], refused: bool, passes: bool, tmp_path: Path
+) -> None:
+    servers: list[dict[str, Any]] = [
+        {"tls": {"mode": mode}} if mode else {"port": {}} for mode in modes
+    ]
+    meta = {"name": "g", "namespace": "istio-system"}
+    answers = {
+        "/apis/networking.istio.io/v1/gateways": {
+            "items": [{"metadata": meta, "spec": {"servers": servers}}]
+        }
+    }
+    with client_of(FakeApiServer(answers, [403] if refused else []), tmp_path) as kube:
+        assert passes_services_on(kube) is passes

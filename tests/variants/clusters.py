@@ -9,17 +9,19 @@ from dataclasses import replace
 from typing import Final
 
 from mesh_fixtures.install import ids, names
+from mesh_fixtures.install.exposure import services_manifest
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
 from tests.faults import underlay
 from tests.faults.table import ONE_NETWORK, TWO_NETWORKS
-from tests.faults.target import Target
+from tests.faults.target import Target, references
 from tests.variants.reinstallation import (
     in_variables_of,
     installed_again,
     proxied,
     rewritten,
+    without_gateway,
 )
 from tests.variants.variant import Variant, as_it_is
 
@@ -91,6 +93,25 @@ def with_other_names(scenario: Scenario) -> Scenario:
     )
 
 
+@contextmanager
+def routed_without_gateways(target: Target) -> Iterator[None]:
+    """Pods are routed between the networks, as in peered ones; no cluster has a gateway, nor what
+    passes services on by one.
+    """
+    clusters = [each.name for each in target.scenario.clusters]
+    with underlay.not_isolated(target):
+        try:
+            for name in clusters:
+                target.delete(name, _SYSTEM, *references(services_manifest()))
+                without_gateway(target, name)
+            yield
+        finally:
+            steps = (ids.gateway, ids.gateway_address, ids.expose_services)
+            target.run_steps(
+                target.installation, *(each(name) for each in steps for name in clusters)
+            )
+
+
 VARIANTS: Final = (
     Variant(
         id="networks-without-a-name",
@@ -141,6 +162,18 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=underlay.not_isolated,
         notes=("NETWORK-1: pods of cluster1 reach those of cluster2 past its gateways",),
+        provider=underlay.PROVIDER,
+    ),
+    Variant(
+        id="routed-networks-without-gateways",
+        mesh="Each cluster is on a network of its own name without a gateway; pods are routed.",
+        topology=TWO_NETWORKS,
+        make=routed_without_gateways,
+        notes=(
+            "GATEWAY-1: istiod advertises no gateway of network1: clients on other networks reach",
+            "TRAFFIC-3: network2 has no gateway for requests to pass through",
+            "pods of cluster1 reach those of cluster2 past its gateways, too",
+        ),
         provider=underlay.PROVIDER,
     ),
     Variant(

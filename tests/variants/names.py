@@ -29,12 +29,12 @@ _OTHER: Final = "mesh-system"
 _OWNED: Final = "install.operator.istio.io/owning-resource"
 """Label of everything that istioctl installs."""
 
-_OF_CLUSTER: Final = (
+OF_CLUSTER: Final = (
     "mutatingwebhookconfigurations,validatingwebhookconfigurations,"
     "validatingadmissionpolicies,validatingadmissionpolicybindings,"
     "clusterroles,clusterrolebindings"
 )
-_REMOVAL_SECONDS: Final = 60.0
+REMOVAL_SECONDS: Final = 60.0
 """For all pods of a control plane and its gateway to end."""
 
 
@@ -86,9 +86,9 @@ def _install_anew(target: Target, of: Plan) -> None:
 def _uninstall(target: Target, cluster: str) -> None:
     """Remove a cluster's mesh, but for its workloads and for the kinds of Istio's objects."""
     gone = ("--ignore-not-found", "--wait=true")
-    target.kubectl(cluster, "delete", _OF_CLUSTER, "-l", _OWNED, *gone)
+    target.kubectl(cluster, "delete", OF_CLUSTER, "-l", _OWNED, *gone)
     spaces = (_SYSTEM, _OTHER)
-    target.kubectl(cluster, "delete", "namespace", *spaces, *gone, seconds=_REMOVAL_SECONDS)
+    target.kubectl(cluster, "delete", "namespace", *spaces, *gone, seconds=REMOVAL_SECONDS)
 
 
 VARIANTS: Final = (

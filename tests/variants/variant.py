@@ -26,7 +26,9 @@ class Variant:
         mesh: what is unusual about it, as a sentence.
         topology: id of the scenario that it is made of.
         make: makes it of a mesh that the guide's installation left, and restores that.
-        arguments: of `mesh-conformance verify`, which its owner would give.
+        system_namespace: that its owner names, where clusters have several control planes; empty
+            where there is no need to.
+        arguments: of `mesh-conformance verify`, which its owner would give besides.
         names: how its owner calls the clusters that he gives, by their names in the lab; all by
             these names when empty.
         fails: ids of extended requirements that are unmet all the same.
@@ -44,6 +46,7 @@ class Variant:
     mesh: str
     topology: str
     make: Injection = field(repr=False)
+    system_namespace: str = ""
     arguments: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     fails: tuple[str, ...] = ()

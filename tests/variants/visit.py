@@ -75,9 +75,11 @@ class Visit:
 
 def verify(visitor: Visitor, variant: Variant) -> Visit:
     """Verify a mesh with what its owner gives, and check it."""
-    done = visitor.command("verify", *variant.arguments)
+    named = variant.system_namespace
+    of_mesh = ("--system-namespace", named) if named else ()
+    done = visitor.command("verify", *of_mesh, *variant.arguments)
     results = _results(visitor.reports)
-    checked = visitor.command("check")
+    checked = visitor.command("check", *of_mesh)
     return Visit(
         done.returncode,
         done.stdout + done.stderr,

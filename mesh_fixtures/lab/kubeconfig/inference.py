@@ -149,13 +149,15 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
     remote's API server. Where the first of these leaves a doubt, the next one decides.
 
     Raises:
-        ScenarioError: nothing tells.
+        ScenarioError: nothing tells, or it was not given.
     """
     primaries = [each for each in found if each is not remote and is_primary(each, found)]
-    named = [each.cluster for each in primaries if each.cluster in remote.control_planes]
+    serving = [each.cluster for each in primaries if each.gateways & remote.discovery]
+    if not serving:
+        _require_primary_given(remote, found)
     evidence = (
-        [each.cluster for each in primaries if each.gateways & remote.discovery],
-        named,
+        serving,
+        [each.cluster for each in primaries if each.cluster in remote.control_planes],
         [each.cluster for each in primaries if remote.cluster in (each.reads or ())],
         [each.cluster for each in primaries],
     )
@@ -174,6 +176,25 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
     if in_charge == remote.cluster:
         return chosen, ()
     return chosen, tuple(_about_remote(remote, chosen, in_charge))
+
+
+def _require_primary_given(remote: Installation, found: Sequence[Installation]) -> None:
+    """See to it that no other cluster is taken for the primary of a remote whose annotation names
+    one that was not given: every primary of a mesh reads all of its clusters.
+
+    Raises:
+        ScenarioError: it is not there.
+    """
+    absent = [name for name in remote.control_planes if name in _others(found)]
+    if absent and _ANY not in remote.control_planes:
+        several = len(absent) > 1
+        raise ScenarioError(
+            wanted="the cluster whose istiod is in charge of it",
+            seen=f"its {'primaries' if several else 'primary'} {', '.join(absent)} "
+            f"{'were' if several else 'was'} not given",
+            where=remote.cluster,
+            remedy=f"give {' or '.join(absent)}, too, or leave {remote.cluster} out",
+        )
 
 
 def _about_remote(remote: Installation, primary: str, in_charge: str) -> Iterator[str]:

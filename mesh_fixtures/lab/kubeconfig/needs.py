@@ -23,14 +23,14 @@ from mesh_fixtures.errors import (
 )
 from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
-from mesh_fixtures.kube.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, SECRETS
+from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
-from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, Injector, injectors
+from mesh_fixtures.lab.kubeconfig.survey import Injector, mesh_injectors
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.istiod import DebugClosed, require_debug
@@ -136,7 +136,7 @@ def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Cluster
 
 
 def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
-    webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+    webhooks = mesh_injectors(kube)
     found = [*_secrets(kube, options), *_debug(kube)]
     try:
         chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)

@@ -33,7 +33,6 @@ from mesh_fixtures.kube.objects import Json, encoded
 from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     EVENTS,
-    MUTATING_WEBHOOKS,
     PODS,
     SECRETS,
 )
@@ -46,7 +45,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
     PullSecret,
     SampleOptions,
 )
-from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, REVISION_LABEL, Injector, injectors
+from mesh_fixtures.lab.kubeconfig.survey import REVISION_LABEL, Injector, mesh_injectors
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.peers import disclosing
 from mesh_fixtures.probe.root_configuration import client_tls
@@ -134,7 +133,7 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
     options = order.options
     name = own.name_of(order.lab)
     with KubeEditor(cluster, name, names=order.names) as kube:
-        webhooks = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+        webhooks = mesh_injectors(kube)
         labels = namespace_labels(cluster.name, webhooks, name, options.revision)
         _require_not_stopped(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
@@ -262,8 +261,9 @@ def namespace_labels(
 
     Args:
         cluster: name for errors.
-        revision: revision or tag that is asked for; empty for the default one, or for the only one
-            where none is the default.
+        injectors: of the mesh.
+        revision: revision or tag that is asked for; empty for the default one, or for that of the
+            only istiod where none is the default.
 
     Raises:
         LabError: several could be meant, or the one that is asked for is not there.
@@ -277,9 +277,10 @@ def namespace_labels(
         return labels[revision]
     if _is_seen(injectors, namespace, ENABLED) or not seen:
         return ENABLED
-    if len(seen) > 1:
+    istiods = {each.istiod or each.revision for each in injectors if each.revision in seen}
+    if len(istiods) > 1:
         raise _unclear(cluster, "one revision of istiod, or a default one", seen)
-    return labels[seen[0]]
+    return next((labels[name] for name in seen if name in istiods), labels[seen[0]])
 
 
 @dataclass(frozen=True)

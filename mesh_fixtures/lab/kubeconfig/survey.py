@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -87,7 +88,7 @@ class Installation:
         istiods: the cluster that each istiod's Deployment says it is in, by name of the Deployment.
         values: of each istiod's injection.
         trust_domain: of the mesh configuration; empty when there is none.
-        injectors: webhooks that inject proxies.
+        injectors: webhooks by which that control plane injects proxies.
         discovery: addresses at which its proxies find istiod.
         gateways: external addresses of its east-west gateways.
         reads: names of all clusters that its istiods read; None when none of them answered.
@@ -130,7 +131,7 @@ def installation(kube: KubeClient) -> Installation:
     """
     system = kube.names.system_namespace
     namespace = kube.get(NAMESPACES, "", system)
-    found = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+    found = mesh_injectors(kube)
     if namespace is None:
         return Installation(kube.name, system, injectors=found)
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
@@ -162,8 +163,52 @@ def _cluster_id(istiod: Deployment) -> str:
     return "" if container is None else container.env.get("CLUSTER_ID", "")
 
 
+def mesh_injectors(kube: KubeClient) -> tuple[Injector, ...]:
+    """The webhooks by which the mesh's control plane injects proxies in a cluster.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    system = kube.names.system_namespace
+    found = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+    if all(each.webhook.service for each in found):
+        return of_control_plane(found, system)
+    istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
+    revisions = frozenset(each.meta.labels.get(REVISION_LABEL, "") for each in istiods)
+    return of_control_plane(found, system, revisions, _discovery(kube, ()))
+
+
+def of_control_plane(
+    found: Iterable[Injector],
+    system_namespace: str,
+    revisions: Collection[str] = (),
+    addresses: Collection[str] = (),
+) -> tuple[Injector, ...]:
+    """The webhooks that call the istiod of a namespace. Other meshes may have some, too (Istio,
+    Install Multiple Istio Control Planes in a Single Cluster).
+
+    A URL names no namespace. It may lead to an istiod elsewhere that stands for one there: at the
+    address that a Service there has, or at any where none of the URLs has such an address.
+
+    Args:
+        revisions: of the istiods that run there; empty where it is a remote's.
+        addresses: behind the Services there that stand for istiod.
+    """
+    by_service: list[Injector] = []
+    by_url: list[Injector] = []
+    for each in found:
+        if not each.webhook.service:
+            by_url.append(each)
+        elif each.webhook.service.startswith(f"{system_namespace}/"):
+            by_service.append(each)
+    if revisions:
+        by_url = [each for each in by_url if each.istiod in revisions]
+    behind = [each for each in by_url if urlsplit(f"//{each.webhook.host}").hostname in addresses]
+    return (*by_service, *(behind or by_url))
+
+
 def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Injector]:
-    """The webhooks that inject proxies."""
+    """The webhooks that inject proxies, of all meshes."""
     for configuration in configurations:
         labels = configuration.meta.labels
         revision = labels.get(TAG_LABEL) or labels.get(REVISION_LABEL, "")
