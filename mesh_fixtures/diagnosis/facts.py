@@ -155,6 +155,8 @@ class Pod:
         ended: how it ended then.
         image: of istiod; empty for others.
         answers_dns: whether its DNS queries are answered beside its proxy.
+        served_elsewhere: whether its proxy gets certificates from an SDS server of its node, and
+            none from istiod.
     """
 
     namespace: str
@@ -172,6 +174,7 @@ class Pod:
     ended: str = ""
     image: str = ""
     answers_dns: bool = False
+    served_elsewhere: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")

@@ -211,6 +211,7 @@ class ProxyIdentity:
         below: certificates that its own is verified by: that one, and those above it.
         roots: what it verifies its peers against.
         lifetime: of its certificate, in seconds.
+        served_elsewhere: whether it gets that from an SDS server of its node, and not from istiod.
     """
 
     pod: str
@@ -219,6 +220,7 @@ class ProxyIdentity:
     below: tuple[Root, ...] = ()
     roots: tuple[Root, ...] = ()
     lifetime: float | None = None
+    served_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

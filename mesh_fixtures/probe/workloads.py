@@ -213,7 +213,45 @@ def injection_of(pod: Pod) -> Injection | None:
     )
 
 
+_RUN: Final = "/run/"
+_IDENTITY_FOLDERS: Final = tuple(
+    f"{_RUN}secrets/{name}" for name in ("workload-spiffe-uds", "workload-spiffe-credentials")
+)
+"""Where a proxy's agent looks for the socket of an SDS server and for files with certificates. Only
+where it finds neither, it asks an authority for certificates and serves them itself (Istio:
+pilot-agent, `checkSocket`, `CheckWorkloadCertificate`)."""
+
+_OTHER_SERVER: Final = "USE_EXTERNAL_WORKLOAD_SDS"
+_SOCKET: Final = "WORKLOAD_IDENTITY_SOCKET_FILE"
+_OWN_SOCKET: Final = "socket"
+"""Variables by which the agent does not serve certificates itself, the older one first, and the
+name of the socket by which it does (Istio: release notes, 45941 and 51979)."""
+
+
 def is_signed_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy gets its certificates from somebody else than its istiod."""
+    return asks_another_authority(pod) or is_served_elsewhere(pod)
+
+
+def is_served_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy gets certificates and roots from what its node provides, and does not
+    ask for them: from an SDS server such as SPIRE's, or from files (Istio: Integrations, SPIRE).
+    """
+    proxy = pod.container(PROXY)
+    if proxy is None:
+        return False
+    if proxy.env.get(_OTHER_SERVER, "").lower() == "true":
+        return True
+    if proxy.env.get(_SOCKET, _OWN_SOCKET) not in ("", _OWN_SOCKET):
+        return True
+    return any(
+        pod.volumes.get(volume, "emptyDir") != "emptyDir"
+        for path, volume in proxy.mounts.items()
+        if path.removeprefix("/var").rstrip("/") in _IDENTITY_FOLDERS
+    )
+
+
+def asks_another_authority(pod: Pod) -> bool:
     """Whether a pod's proxy is told to ask another authority than its istiod for certificates
     (Istio: global.caAddress).
     """

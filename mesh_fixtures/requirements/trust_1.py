@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh_fixtures.kube import KubeClient, Source
@@ -96,17 +96,26 @@ def _unsound(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
 
 
 def _alike(cluster: str, held: Held) -> Iterator[_Alike]:
-    groups: dict[tuple[tuple[str, ...], frozenset[str]], list[tuple[Proxy, Identity]]] = {}
+    groups: dict[Hashable, list[tuple[Proxy, Identity]]] = {}
     for proxy, seen in held:
-        path = tuple(each.fingerprint for each in seen.material.path)
-        roots = frozenset(each.fingerprint for each in seen.roots)
-        groups.setdefault((path, roots), []).append((proxy, seen))
+        groups.setdefault(_shown_and_trusted(seen.material), []).append((proxy, seen))
     for those in groups.values():
         names = "the proxies of " + ", ".join(str(proxy) for proxy, _ in those)
         one = those[0][1]
         yield _Alike(
             cluster, "every proxy" if len(groups) == 1 else names, one.material, one.source
         )
+
+
+def _shown_and_trusted(material: TrustMaterial) -> Hashable:
+    """What decides on how somebody is verified, and how it verifies others."""
+    by_domain = material.roots_by_domain.items()
+    return (
+        tuple(each.fingerprint for each in material.path),
+        material.trust_domain,
+        frozenset(material.roots),
+        frozenset((domain, frozenset(roots)) for domain, roots in by_domain),
+    )
 
 
 def _to_come(
@@ -135,10 +144,16 @@ def _refusals(groups: Sequence[_Alike]) -> Iterator[Finding]:
                 yield Finding(
                     verifying.cluster,
                     expected,
-                    _listed(map(describe, verifying.material.roots)),
+                    _trusted(verifying.material, shown.material.trust_domain),
                     verifying.source,
                     _of(shown.cluster, verifying.cluster),
                 )
+
+
+def _trusted(verifying: TrustMaterial, trust_domain: str) -> str:
+    """What peers of a trust domain are verified against."""
+    listed = _listed(map(describe, verifying.roots_for(trust_domain)))
+    return f"{listed or 'none'} for {trust_domain}" if verifying.roots_by_domain else listed
 
 
 def _top(path: Sequence[Certificate]) -> str:

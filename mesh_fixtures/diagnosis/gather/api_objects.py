@@ -57,6 +57,7 @@ from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
     discovery,
     injection_of,
+    is_served_elsewhere,
     redirections,
     usual_discovery,
 )
@@ -237,6 +238,7 @@ def _pod(pod: Pod) -> facts.Pod:
         redirections=redirections(pod) if pod.meta.labels.get("app") == "sleep" else (),
         host_network=pod.host_network,
         answers_dns=injected is not None and injected.answers_dns,
+        served_elsewhere=is_served_elsewhere(pod),
         proxy=None
         if injected is None
         else {

@@ -244,7 +244,7 @@ def _of_proxy(
         seen = identity(kube, asked)
         source = shown.format("secret")
         if seen is None:
-            return facts.ProxyIdentity(pod.name, source)
+            return facts.ProxyIdentity(pod.name, source, served_elsewhere=pod.served_elsewhere)
         return facts.ProxyIdentity(
             pod.name,
             source,
@@ -252,6 +252,7 @@ def _of_proxy(
             below=roots_of(seen.material.path),
             roots=roots_of(seen.roots),
             lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
+            served_elsewhere=pod.served_elsewhere,
         )
 
     yield "identity", shown.format("secret"), identified
