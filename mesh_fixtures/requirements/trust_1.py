@@ -15,6 +15,7 @@ from mesh_fixtures.probe.certificates import (
 )
 from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, trust_domains
 from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.workloads import may_be_served_elsewhere
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -30,6 +31,7 @@ class Probes:
     authority: Callable[[KubeClient], Authority | None] = authority
     identities: Callable[[KubeClient], Answers[Identity | None]] = identities
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
+    may_be_served_elsewhere: Callable[[KubeClient], bool] = may_be_served_elsewhere
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,23 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     }
     authorities = _authorities(mesh, probes)
     groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
+    notes = [*_shared(mesh, held)]
     if not mesh.has_samples:
         bare = {
             name: each
             for name, each in authorities.items()
             if each and not any(held[cluster] for cluster in _own(mesh.scenario, name))
         }
+        unknown = mesh.view.each(probes.may_be_served_elsewhere, bare)
+        notes += [_unknown(name) for name in bare if unknown[name]]
+        bare = {name: each for name, each in bare.items() if not unknown[name]}
         groups += _to_come(bare, mesh.view.each(probes.trust_domains, bare))
     findings = [*_unsound(authorities), *_refusals(groups)]
     figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
     unseen = [error for each in answers.values() if not each.answered for _, error in each.silent]
     if unseen and not findings:
         return Outcome.inconclusive(unseen[0], figures)
-    return Outcome.judged(findings, figures, _shared(mesh, held))
+    return Outcome.judged(findings, figures, notes)
 
 
 def judge_early(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -105,6 +111,13 @@ def _alike(cluster: str, held: Held) -> Iterator[_Alike]:
         yield _Alike(
             cluster, "every proxy" if len(groups) == 1 else names, one.material, one.source
         )
+
+
+def _unknown(cluster: str) -> str:
+    return (
+        f"proxies of {cluster} may get certificates from an SDS server of their node, by a "
+        "template of injection: what its istiod signs with says nothing of theirs"
+    )
 
 
 def _shown_and_trusted(material: TrustMaterial) -> Hashable:

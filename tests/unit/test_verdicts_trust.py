@@ -170,11 +170,28 @@ def test_authorities_stand_for_proxies_where_there_are_none(
         authority=lambda kube: signing[kube.name],
         identities=lambda kube: Answers(()),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local", roots=added),
+        may_be_served_elsewhere=lambda kube: False,
     )
     seen = mesh(FakeView(MULTI_PRIMARY))
     seen.has_samples = has_samples
     outcome = checked(trust_1, seen, probes)
     assert holds_unless("" if has_samples else finding, outcome)
+
+
+def test_authorities_stand_for_no_proxies_that_may_have_an_sds_server() -> None:
+    signing = {"cluster1": authority(ONE, A), "cluster2": authority(BELOW_B, B)}
+    probes = trust_1.Probes(
+        authority=lambda kube: signing[kube.name],
+        identities=lambda kube: Answers(()),
+        trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
+        may_be_served_elsewhere=lambda kube: kube.name == "cluster2",
+    )
+    seen = mesh(FakeView(MULTI_PRIMARY))
+    seen.has_samples = False
+    outcome = checked(trust_1, seen, probes)
+    assert outcome.result == "met"
+    (note,) = outcome.notes
+    assert note.startswith("proxies of cluster2 may get certificates from an SDS server")
 
 
 # TRUST-2 ------------------------------------------------------------------------------------------

@@ -3,16 +3,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from fake_kube import pod
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
-from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
     Answer,
+    ConfigMap,
     Container,
     Deployment,
     EndpointSlice,
@@ -37,6 +39,7 @@ from mesh_fixtures.probe.workloads import (
     injection_of,
     is_served_elsewhere,
     is_signed_elsewhere,
+    may_be_served_elsewhere,
     workloads,
 )
 
@@ -171,6 +174,57 @@ def test_whose_server_gives_a_proxy_its_certificate(
 ) -> None:
     seen = mounting(path, source, {"CA_ADDR": "istiod.istio-system.svc:15012", **environment})
     assert is_served_elsewhere(seen) == is_signed_elsewhere(seen) == elsewhere
+
+
+OWN_TEMPLATE = "spec:\n  volumes:\n  {{- if x }}\n  - csi:\n    name: workload-socket\n  {{- end }}"
+SPIRE_TEMPLATE = """
+spec:
+  volumes:
+  - name: workload-socket
+    csi: {driver: csi.spiffe.io, readOnly: true}
+"""
+ANOTHER_VOLUME = """
+spec:
+  containers:
+  - name: istio-proxy
+    volumeMounts:
+    - {name: sockets, mountPath: /run/secrets/workload-spiffe-uds}
+  volumes:
+  - name: sockets
+    hostPath: {path: /run/spire}
+"""
+
+
+@pytest.mark.parametrize(
+    ("templates", "may_be"),
+    [
+        ({"sidecar": OWN_TEMPLATE}, False),
+        ({"sidecar": OWN_TEMPLATE, "spire": SPIRE_TEMPLATE}, True),
+        ({"spire": ANOTHER_VOLUME}, True),
+        ({"own": "spec:\n  volumes:\n  - {name: workload-socket, emptyDir: {}}"}, False),
+        ({"own": "metadata: {}"}, False),
+        ({"own": "spec: []"}, False),
+        (None, False),
+    ],
+)
+def test_whether_templates_have_proxies_served_elsewhere(
+    templates: Mapping[str, str] | None, may_be: bool
+) -> None:
+    config = json.dumps({"defaultTemplates": ["sidecar"], "templates": templates})
+    maps = (
+        ConfigMap(Meta("istio", "istio-system"), {"config": json.dumps({"templates": 1})}),
+        ConfigMap(Meta("istio-sidecar-injector-canary", "istio-system"), {"config": config}),
+    )
+    kube = cast("Any", SimpleNamespace(names=GUIDE_NAMES, list=lambda kind, namespace: maps))
+    assert may_be_served_elsewhere(kube) == may_be
+
+
+def test_templates_that_may_not_be_read_say_nothing() -> None:
+    def refused(kind: object, namespace: str) -> None:
+        raise NotPermitted(wanted="ConfigMaps", seen="403", where="cluster1")
+
+    kube = cast("Any", SimpleNamespace(names=GUIDE_NAMES, list=refused))
+    assert not may_be_served_elsewhere(kube)
 
 
 def test_what_another_container_mounts_is_nothing_to_the_proxy() -> None:

@@ -55,6 +55,7 @@ from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
+    INJECTOR,
     discovery,
     injection_of,
     is_served_elsewhere,
@@ -77,9 +78,6 @@ _SETTINGS: Final = (
     *(MCS_DISCOVERY, MCS_HOST, MCS_CLUSTER_LOCAL),
 )
 _CHART_LABEL: Final = "helm.sh/chart"
-_INJECTOR: Final = "istio-sidecar-injector"
-"""How ConfigMaps with templates of injection are named; a revision may follow."""
-
 _OF_LAB: Final = ("kube-system", "metallb-system")
 _TEXT_KEPT: Final = 400
 _WARNINGS_KEPT: Final = 20
@@ -263,7 +261,7 @@ def _injectors(kube: KubeClient) -> tuple[facts.Injector, ...]:
             _tag(each.data.get("values", "")),
         )
         for each in kube.list(CONFIG_MAPS, kube.names.system_namespace)
-        if each.meta.name.startswith(_INJECTOR)
+        if each.meta.name.startswith(INJECTOR)
     )
 
 
