@@ -19,6 +19,7 @@ from tests.variants import (
     remote_secrets,
     routing,
     scopes,
+    spire,
     trust,
 )
 from tests.variants.variant import Variant
@@ -38,5 +39,6 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *remote_secrets.VARIANTS,
     *routing.VARIANTS,
     *scopes.VARIANTS,
+    *spire.VARIANTS,
     *trust.VARIANTS,
 )
