@@ -160,6 +160,8 @@ class Pod:
         ended: how it ended then.
         image: of istiod; empty for others.
         answers_dns: whether its DNS queries are answered beside its proxy.
+        served_elsewhere: whether its proxy gets certificates from an SDS server of its node, and
+            none from istiod.
     """
 
     namespace: str
@@ -178,6 +180,7 @@ class Pod:
     image: str = ""
     answers_dns: bool = False
     further_ips: tuple[str, ...] = ()
+    served_elsewhere: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")

@@ -220,6 +220,7 @@ class ProxyIdentity:
         roots: what it verifies its peers against.
         lifetime: of its certificate, in seconds.
         validity: from when to when its certificate is valid, in seconds since the epoch.
+        served_elsewhere: whether it gets that from an SDS server of its node, and not from istiod.
     """
 
     pod: str
@@ -229,6 +230,7 @@ class ProxyIdentity:
     roots: tuple[Root, ...] = ()
     lifetime: float | None = None
     validity: tuple[float, float] | None = None
+    served_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class Container:
         ended: how that run ended, e.g. `Error, exit code 1`, with its last words where it left
             some; empty for none.
         arguments: to its command.
+        mounts: names of the pod's volumes, by where they are in its file system.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Container:
     ended: str = ""
     arguments: tuple[str, ...] = ()
     image_id: str = ""
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Pod:
         starting: init containers that end.
         pull_secrets: names of the secrets by which its images are pulled.
         further_ips: those of the other family.
+        volumes: where the content of each comes from, as the API calls it: `emptyDir`, `csi`.
     """
 
     meta: Meta
@@ -126,6 +129,7 @@ class Pod:
     starting: tuple[Container, ...] = ()
     pull_secrets: tuple[str, ...] = ()
     further_ips: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -184,7 +188,12 @@ class Pod:
             starting=tuple(_container(each, statuses) for each in initial if each not in sidecars),
             pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
             further_ips=tuple(each["ip"] for each in status.get("podIPs") or ())[1:],
+            volumes={each["name"]: _kind_of(each) for each in spec.get("volumes") or ()},
         )
+
+
+def _kind_of(volume: Json) -> str:
+    return next((key for key in volume if key != "name"), "emptyDir")
 
 
 def _named(containers: Iterable[Container], name: str) -> Container | None:
@@ -214,6 +223,7 @@ def _container(spec: Json, statuses: Mapping[str, Json]) -> Container:
         running="running" in (status.get("state") or {}),
         ended=_ended(last),
         arguments=tuple(spec.get("args") or ()),
+        mounts={each["mountPath"]: each["name"] for each in spec.get("volumeMounts") or ()},
     )
 
 

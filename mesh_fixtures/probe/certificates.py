@@ -9,9 +9,9 @@ Source: Istio, Plug in CA Certificates; RFC 5280, 6 (Certification Path Validati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -115,27 +115,38 @@ class TrustMaterial:
         issuing: certificate whose key made the signatures; None where it is not known.
         chain: shown together with what was signed, in any order.
         roots: what others are verified against.
+        trust_domain: of what was signed; empty where it is not known.
+        roots_by_domain: those of the roots that peers of a trust domain are verified against, where
+            that depends on it; empty where each root is trusted for all of them.
     """
 
     issuing: x509.Certificate | None
     chain: tuple[x509.Certificate, ...]
     roots: tuple[x509.Certificate, ...]
+    trust_domain: str = ""
+    roots_by_domain: Mapping[str, tuple[x509.Certificate, ...]] = field(default_factory=dict)
 
     @property
     def path(self) -> tuple[Certificate, ...]:
         """From the issuing certificate upwards, as far as it is known here."""
         if self.issuing is None:
             return ()
-        found = certification_path(self.issuing, self.chain, self.roots)
+        found = certification_path(self.issuing, self.chain, self.roots_for(self.trust_domain))
         return tuple(map(describe, found))
 
+    def roots_for(self, trust_domain: str) -> tuple[x509.Certificate, ...]:
+        """What peers of a trust domain are verified against; all roots for one that is unknown."""
+        if not self.roots_by_domain or not trust_domain:
+            return self.roots
+        return self.roots_by_domain.get(trust_domain, ())
+
     def accepts(self, other: TrustMaterial) -> bool:
-        """Whether a path leads from the other's issuing certificate to one of these roots."""
+        """Whether a path leads from the other's issuing certificate to a root for its domain."""
         if other.issuing is None:
             return False
-        prints = {_fingerprint(root) for root in self.roots}
-        *_, last = certification_path(other.issuing, other.chain, self.roots)
-        return _fingerprint(last) in prints
+        roots = self.roots_for(other.trust_domain)
+        *_, last = certification_path(other.issuing, other.chain, roots)
+        return _fingerprint(last) in {_fingerprint(root) for root in roots}
 
 
 @dataclass(frozen=True)

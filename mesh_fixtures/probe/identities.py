@@ -1,7 +1,8 @@
 """The certificates by which proxies identify themselves, and what they verify others against.
 
 Envoy shows the chain, and never the key. Source: Istio, Identity and certificate management;
-Envoy, Administration interface (`/config_dump`); SPIFFE, X.509-SVID; Istio, Trust Domain Migration.
+Envoy, Administration interface (`/config_dump`), SPIFFECertValidatorConfig; SPIFFE, X.509-SVID;
+Istio, Trust Domain Migration; Istio, Integrations, SPIRE.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,10 +35,14 @@ DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 
 _SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
 _OWN, _ROOTS = "default", "ROOTCA"
-"""Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS)."""
+"""Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS), or an SDS server in
+its place, as SPIRE's.
+"""
 
 _ANY_DOMAIN: Final = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
 _SCHEME: Final = "spiffe://"
+_ANY: Final = ""
+"""Instead of a trust domain, where what verifies its peers does not depend on it."""
 _SHOWN: Final = 200
 
 Json = Mapping[str, Any]
@@ -202,8 +207,9 @@ def read_identity(source: Source, dump: Any, now: datetime) -> Identity | None:
     """
     try:
         secrets = {each["name"]: each.get("secret", {}) for each in dump.get("configs", ())}
-        own = _bytes(secrets.get(_OWN, {}), "tls_certificate", "certificate_chain")
-        trusted = _bytes(secrets.get(_ROOTS, {}), "validation_context", "trusted_ca")
+        chain_of = secrets.get(_OWN, {}).get("tls_certificate", {})
+        own = _content(chain_of.get("certificate_chain", {}))
+        trusted = _trusted(secrets.get(_ROOTS, {}).get("validation_context", {}))
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise ProbeError(
             wanted="the certificates of a proxy",
@@ -214,18 +220,43 @@ def read_identity(source: Source, dump: Any, now: datetime) -> Identity | None:
     if not own or not trusted:
         return None
     leaf, *chain = read_certificates(source, _OWN, own)
-    roots = read_certificates(source, _ROOTS, trusted)
+    roots = {name: tuple(read_certificates(source, _ROOTS, pem)) for name, pem in trusted.items()}
     return _identity(source, leaf, chain, roots, now)
+
+
+def _trusted(context: Json) -> Mapping[str, bytes]:
+    """Roots as PEM, by the trust domain whose peers they verify; by an empty one, where each root
+    verifies peers of all. Envoy does not use the latter beside the former.
+    """
+    validator = (context.get("custom_validator_config") or {}).get("typed_config") or {}
+    if "trust_domains" in validator:
+        found = {
+            each["name"]: _content(each.get("trust_bundle", {}))
+            for each in validator["trust_domains"]
+        }
+    else:
+        found = {_ANY: _content(context.get("trusted_ca", {}))}
+    return {name: pem for name, pem in found.items() if pem}
 
 
 def _identity(
     source: Source,
     leaf: x509.Certificate,
-    chain: list[x509.Certificate],
-    roots: list[x509.Certificate],
+    chain: Sequence[x509.Certificate],
+    roots_by_domain: Mapping[str, tuple[x509.Certificate, ...]],
     now: datetime,
 ) -> Identity:
     described, named = describe(leaf), spiffe_ids(leaf)
+    domain = trust_domain_of(named[0]) if named else ""
+    all_roots = tuple(dict.fromkeys(each for those in roots_by_domain.values() for each in those))
+    known = TrustMaterial(
+        issuing=None,
+        chain=tuple(chain),
+        roots=all_roots,
+        trust_domain=domain,
+        roots_by_domain={} if _ANY in roots_by_domain else roots_by_domain,
+    )
+    roots = known.roots_for(domain)
     issuing = next((each for each in (*chain, *roots) if is_signed_by(leaf, each)), None)
     defects = []
     if not described.valid_at(now):
@@ -240,7 +271,7 @@ def _identity(
         source=source,
         leaf=described,
         spiffe_ids=named,
-        material=TrustMaterial(issuing, tuple(chain), tuple(roots)),
+        material=replace(known, issuing=issuing),
         defects=tuple(defects),
     )
 
@@ -255,5 +286,7 @@ def spiffe_ids(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _bytes(secret: Json, kind: str, entry: str) -> bytes:
-    return base64.b64decode(secret.get(kind, {}).get(entry, {}).get("inline_bytes", ""))
+def _content(source: Json) -> bytes:
+    """What is in a DataSource of Envoy; empty where that is a file or a variable."""
+    text: str = source.get("inline_string", "")
+    return text.encode() or base64.b64decode(source.get("inline_bytes", ""))

@@ -5,16 +5,19 @@ Source: Istio, Installing the Sidecar; the injected container's arguments and va
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import yaml
 
 from mesh_fixtures.addresses import split_port
 from mesh_fixtures.contract import SYSTEM_NAMESPACE, MeshNames
 from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.install.names import DNS_CAPTURE, NETWORK_VIEW
 from mesh_fixtures.kube import Deployment, KubeClient, Pod, Source
-from mesh_fixtures.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
+from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES
 from mesh_fixtures.probe.envoy import PROXY, configuration
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
@@ -213,7 +216,89 @@ def injection_of(pod: Pod) -> Injection | None:
     )
 
 
+_RUN: Final = "/run/"
+_IDENTITY_FOLDERS: Final = tuple(
+    f"{_RUN}secrets/{name}" for name in ("workload-spiffe-uds", "workload-spiffe-credentials")
+)
+"""Where a proxy's agent looks for the socket of an SDS server and for files with certificates. Only
+where it finds neither, it asks an authority for certificates and serves them itself (Istio:
+pilot-agent, `checkSocket`, `CheckWorkloadCertificate`)."""
+
+_SOCKET_VOLUME: Final = "workload-socket"
+"""What Istio's own template mounts there."""
+
+INJECTOR: Final = "istio-sidecar-injector"
+"""How ConfigMaps with templates of injection are named; a revision may follow."""
+
+_OTHER_SERVER: Final = "USE_EXTERNAL_WORKLOAD_SDS"
+_SOCKET: Final = "WORKLOAD_IDENTITY_SOCKET_FILE"
+_OWN_SOCKET: Final = "socket"
+"""Variables by which the agent does not serve certificates itself, the older one first, and the
+name of the socket by which it does (Istio: release notes, 45941 and 51979)."""
+
+
 def is_signed_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy gets its certificates from somebody else than its istiod."""
+    return asks_another_authority(pod) or is_served_elsewhere(pod)
+
+
+def is_served_elsewhere(pod: Pod) -> bool:
+    """Whether a pod's proxy gets certificates and roots from what its node provides, and does not
+    ask for them: from an SDS server such as SPIRE's, or from files (Istio: Integrations, SPIRE).
+    """
+    proxy = pod.container(PROXY)
+    if proxy is None:
+        return False
+    if proxy.env.get(_OTHER_SERVER, "").lower() == "true":
+        return True
+    if proxy.env.get(_SOCKET, _OWN_SOCKET) not in ("", _OWN_SOCKET):
+        return True
+    return any(
+        pod.volumes.get(volume, "emptyDir") != "emptyDir"
+        for path, volume in proxy.mounts.items()
+        if path.removeprefix("/var").rstrip("/") in _IDENTITY_FOLDERS
+    )
+
+
+def may_be_served_elsewhere(kube: KubeClient) -> bool:
+    """Whether a cluster's istiod has a template of injection by which proxies get certificates as
+    `is_served_elsewhere` says; not where templates may not be read.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    try:
+        found = kube.list(CONFIG_MAPS, kube.names.system_namespace)
+    except NotPermitted:
+        return False
+    return any(
+        _serves_elsewhere(template)
+        for each in found
+        if each.meta.name.startswith(INJECTOR)
+        for template in _templates(each.data.get("config", ""))
+    )
+
+
+def _templates(configuration: str) -> Iterator[str]:
+    try:
+        yield from map(str, (yaml.safe_load(configuration).get("templates") or {}).values())
+    except (yaml.YAMLError, AttributeError):
+        return
+
+
+def _serves_elsewhere(template: str) -> bool:
+    """Whether a template changes the volume of Istio's own, or mounts another in its place. Istio's
+    own is text that becomes YAML only when somebody is injected, and is not read here.
+    """
+    try:
+        spec = yaml.safe_load(template)["spec"]
+        pod = Pod.read({"metadata": {"name": INJECTOR}, "spec": spec})
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return False
+    return is_served_elsewhere(pod) or pod.volumes.get(_SOCKET_VOLUME, "emptyDir") != "emptyDir"
+
+
+def asks_another_authority(pod: Pod) -> bool:
     """Whether a pod's proxy is told to ask another authority than its istiod for certificates
     (Istio: global.caAddress).
     """

@@ -49,7 +49,7 @@ from mesh_fixtures.probe.identities import Identity, identities
 from mesh_fixtures.probe.istiod import SELECTOR, istiods, signing_until
 from mesh_fixtures.probe.proxies import Answers
 from mesh_fixtures.probe.traffic import Failure
-from mesh_fixtures.probe.workloads import SLEEP
+from mesh_fixtures.probe.workloads import SLEEP, is_signed_elsewhere
 from mesh_fixtures.requirements import trust_1, trust_2
 from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -186,6 +186,10 @@ def own_authorities(mesh: ObservedMesh) -> Files:
     made = working_folder(lab) / FOLDER / ROOT_CERTIFICATE
     if lab.external or not made.exists():
         raise _refused(mesh, "certificate authorities that were made elsewhere")
+    for cluster in mesh.view.data_planes:
+        kube = mesh.view.kube[cluster]
+        if any(map(is_signed_elsewhere, kube.list(PODS, kube.sample_namespace, SLEEP))):
+            raise _refused(mesh, f"proxies in {cluster} whose certificates istiod does not sign")
     found: dict[str, dict[str, bytes]] = {}
     for cluster, kube in mesh.view.kube.items():
         secret = kube.get(SECRETS, kube.names.system_namespace, CACERTS)

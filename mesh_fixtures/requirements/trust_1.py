@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh_fixtures.kube import KubeClient, Source
@@ -15,6 +15,7 @@ from mesh_fixtures.probe.certificates import (
 )
 from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, trust_domains
 from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.workloads import may_be_served_elsewhere
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
@@ -30,6 +31,7 @@ class Probes:
     authority: Callable[[KubeClient], Authority | None] = authority
     identities: Callable[[KubeClient], Answers[Identity | None]] = identities
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
+    may_be_served_elsewhere: Callable[[KubeClient], bool] = may_be_served_elsewhere
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,23 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     }
     authorities = _authorities(mesh, probes)
     groups = [group for cluster, those in held.items() for group in _alike(cluster, those)]
+    notes = [*_shared(mesh, held)]
     if not mesh.has_samples:
         bare = {
             name: each
             for name, each in authorities.items()
             if each and not any(held[cluster] for cluster in _own(mesh.scenario, name))
         }
+        unknown = mesh.view.each(probes.may_be_served_elsewhere, bare)
+        notes += [_unknown(name) for name in bare if unknown[name]]
+        bare = {name: each for name, each in bare.items() if not unknown[name]}
         groups += _to_come(bare, mesh.view.each(probes.trust_domains, bare))
     findings = [*_unsound(authorities), *_refusals(groups)]
     figures: dict[str, Figure] = {f"{cluster}.proxies": len(each) for cluster, each in held.items()}
     unseen = [error for each in answers.values() if not each.answered for _, error in each.silent]
     if unseen and not findings:
         return Outcome.inconclusive(unseen[0], figures)
-    return Outcome.judged(findings, figures, _shared(mesh, held))
+    return Outcome.judged(findings, figures, notes)
 
 
 def judge_early(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -96,17 +102,33 @@ def _unsound(authorities: Mapping[str, Authority | None]) -> Iterator[Finding]:
 
 
 def _alike(cluster: str, held: Held) -> Iterator[_Alike]:
-    groups: dict[tuple[tuple[str, ...], frozenset[str]], list[tuple[Proxy, Identity]]] = {}
+    groups: dict[Hashable, list[tuple[Proxy, Identity]]] = {}
     for proxy, seen in held:
-        path = tuple(each.fingerprint for each in seen.material.path)
-        roots = frozenset(each.fingerprint for each in seen.roots)
-        groups.setdefault((path, roots), []).append((proxy, seen))
+        groups.setdefault(_shown_and_trusted(seen.material), []).append((proxy, seen))
     for those in groups.values():
         names = "the proxies of " + ", ".join(str(proxy) for proxy, _ in those)
         one = those[0][1]
         yield _Alike(
             cluster, "every proxy" if len(groups) == 1 else names, one.material, one.source
         )
+
+
+def _unknown(cluster: str) -> str:
+    return (
+        f"proxies of {cluster} may get certificates from an SDS server of their node, by a "
+        "template of injection: what its istiod signs with says nothing of theirs"
+    )
+
+
+def _shown_and_trusted(material: TrustMaterial) -> Hashable:
+    """What decides on how somebody is verified, and how it verifies others."""
+    by_domain = material.roots_by_domain.items()
+    return (
+        tuple(each.fingerprint for each in material.path),
+        material.trust_domain,
+        frozenset(material.roots),
+        frozenset((domain, frozenset(roots)) for domain, roots in by_domain),
+    )
 
 
 def _to_come(
@@ -135,10 +157,16 @@ def _refusals(groups: Sequence[_Alike]) -> Iterator[Finding]:
                 yield Finding(
                     verifying.cluster,
                     expected,
-                    _listed(map(describe, verifying.material.roots)),
+                    _trusted(verifying.material, shown.material.trust_domain),
                     verifying.source,
                     _of(shown.cluster, verifying.cluster),
                 )
+
+
+def _trusted(verifying: TrustMaterial, trust_domain: str) -> str:
+    """What peers of a trust domain are verified against."""
+    listed = _listed(map(describe, verifying.roots_for(trust_domain)))
+    return f"{listed or 'none'} for {trust_domain}" if verifying.roots_by_domain else listed
 
 
 def _top(path: Sequence[Certificate]) -> str:

@@ -2061,6 +2061,47 @@ def test_what_cannot_be_signed_with_is_neither_unused_nor_of_another_root() -> N
     assert not {*found.ids} & {"different-roots", "cacerts-unused", "proxies-not-restarted"}
 
 
+def served_elsewhere(cluster: str, *, but: str = "") -> Change:
+    """A cluster whose proxies have an SDS server of their node, but for those of a name."""
+
+    def chosen(name: str) -> bool:
+        return not but or not name.startswith(but)
+
+    return of(
+        cluster,
+        pods=each(lambda one: one.proxy is not None and chosen(one.name), served_elsewhere=True),
+        proxies=each(lambda one: chosen(one.pod), served_elsewhere=True),
+    )
+
+
+def named_causes(found: Diagnosis) -> set[str]:
+    """Ids of root causes, and of what follows from them."""
+    return {*found.ids, *(each.id for root in found.roots for each in root.followed_by)}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,)), "different-roots"),
+        (CASES["no cacerts, and another root"][1], "cacerts-missing"),
+        (of("cluster2", root_bundles={"istio-system": (OTHER_ROOT,)}), "cacerts-unused"),
+        (of("cluster2", proxies=each(is_any, roots=(OTHER_ROOT,))), "proxies-not-restarted"),
+        (of("cluster2", proxies=each(is_any, lifetime=128.0)), "certificates-short-lived"),
+    ],
+)
+def test_an_authority_that_signs_for_no_proxy_is_no_cause(change: Change, kind: str) -> None:
+    failed = ("TRUST-1", "TRUST-2", "RESILIENCE-3")
+    assert kind in named_causes(diagnosed(change, *failed))
+    spire = both(change, served_elsewhere("cluster2"))
+    assert kind not in named_causes(diagnosed(spire, *failed))
+
+
+def test_an_authority_that_signs_for_some_proxies_is_a_cause() -> None:
+    change = signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,))
+    some = both(change, served_elsewhere("cluster2", but="sleep"))
+    assert "different-roots" in diagnosed(some, "TRUST-1", "TRUST-2").ids
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from certificate_examples import NOW, Made, bound, make
+from certificate_examples import NOW, Made, bound, make, material
 from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
@@ -44,6 +44,9 @@ def dump(chain: Sequence[Made], roots: Sequence[Made]) -> Any:
             {"name": "ROOTCA", "secret": {"name": "ROOTCA", **trusted}},
         ]
     }
+
+
+UNNAMED: Any = {"custom_validator_config": {"typed_config": {"trust_domains": [{}]}}}
 
 
 def read(chain: Sequence[Made], roots: Sequence[Made] = (ROOT,)) -> Identity:
@@ -109,6 +112,65 @@ def test_a_name_that_another_key_signed_for_does_not_pass() -> None:
     assert seen.defects == ("no certificate of its issuer, CN=intermediate",)
 
 
+def validated(
+    chain: Sequence[Made], domains: Mapping[str, Sequence[Made]], *, as_text: bool = False
+) -> Any:
+    """What Envoy answers where SPIRE's agent serves its secrets."""
+
+    def bundle(made: Sequence[Made]) -> dict[str, str]:
+        pem = b"".join(each.pem for each in made)
+        if as_text:
+            return {"inline_string": pem.decode()}
+        return {"inline_bytes": base64.b64encode(pem).decode()}
+
+    found = dump(chain, [make("unused")])
+    by_domain = [{"name": name, "trust_bundle": bundle(made)} for name, made in domains.items()]
+    found["configs"][1]["secret"]["validation_context"] |= {
+        "custom_validator_config": {
+            "name": "envoy.tls.cert_validator.spiffe",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+                "SPIFFECertValidatorConfig",
+                "trust_domains": by_domain,
+            },
+        }
+    }
+    return found
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_roots_for_the_peers_of_each_trust_domain(as_text: bool) -> None:
+    next_root, partner = make("next root"), make("partner")
+    domains = {"cluster.local": [ROOT, next_root], "partner.example": [partner], "empty": []}
+    answer = validated([LEAF, INTERMEDIATE], domains, as_text=as_text)
+    seen = read_identity(result().source, answer, NOW)
+    assert seen is not None
+    assert seen.defects == ()
+    assert [root.subject for root in seen.roots] == ["CN=root", "CN=next root", "CN=partner"]
+    known = seen.material
+    assert known.trust_domain == "cluster.local"
+    assert known.roots_for("cluster.local") == (ROOT.certificate, next_root.certificate)
+    assert known.roots_for("partner.example") == (partner.certificate,)
+    assert known.roots_for("empty") == known.roots_for("nobody.example") == ()
+    assert known.accepts(material(INTERMEDIATE, ROOT))
+    peer = material(partner, partner)
+    assert known.accepts(replace(peer, trust_domain="partner.example"))
+    assert not known.accepts(replace(peer, trust_domain="cluster.local"))
+
+
+def test_a_root_for_another_trust_domain_verifies_nobody_of_ones_own() -> None:
+    answer = validated([LEAF, INTERMEDIATE], {"partner.example": [ROOT]})
+    seen = read_identity(result().source, answer, NOW)
+    assert seen is not None
+    assert "CN=intermediate is not signed by a root" in "; ".join(seen.defects)
+
+
+def test_no_root_for_any_trust_domain_is_no_identity() -> None:
+    domains: Sequence[Mapping[str, Sequence[Made]]] = ({}, {"cluster.local": []})
+    for each in domains:
+        assert read_identity(result().source, validated([LEAF, INTERMEDIATE], each), NOW) is None
+
+
 @pytest.mark.parametrize("kept", [[], ["default"], ["ROOTCA"]])
 def test_no_identity_without_certificate_or_root(kept: list[str]) -> None:
     whole = dump([LEAF, INTERMEDIATE], [ROOT])
@@ -121,6 +183,7 @@ def test_no_identity_without_certificate_or_root(kept: list[str]) -> None:
     [
         {"configs": [{}]},
         [],
+        {"configs": [{"name": "ROOTCA", "secret": {"validation_context": UNNAMED}}]},
         {
             "configs": [
                 {"name": name, "secret": {kind: {entry: {"inline_bytes": "bm8="}}}}

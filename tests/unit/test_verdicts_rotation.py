@@ -24,7 +24,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.certificates import CLUSTER_FILES, make_certificates, make_root
 from mesh_fixtures.install.certificates import write_certificates as write
 from mesh_fixtures.install.executor import working_folder
-from mesh_fixtures.kube import Meta, Pod, Secret
+from mesh_fixtures.kube import Container, Meta, Pod, Secret
 from mesh_fixtures.kube.resources import DEPLOYMENTS, SECRETS, STATEFUL_SETS
 from mesh_fixtures.probe.certificates import Certificate, read_authority
 from mesh_fixtures.probe.continuous import Stream, TimedRequest
@@ -470,6 +470,17 @@ def test_the_mesh_moves_to_another_root_and_back(world: World) -> None:
     assert not any("plain-client" in each for each in world.done)
     assert "new_root.clients.cluster2.cluster2.first_failures" in outcome.figures
     assert "seconds_to_return" in outcome.figures
+
+
+def test_no_rotation_where_istiod_does_not_sign_for_proxies(world: World) -> None:
+    proxy = Container("istio-proxy", mounts={"/run/secrets/workload-spiffe-uds": "workload-socket"})
+    served = fresh("sleep-1", containers=(proxy,), volumes={"workload-socket": "csi"})
+    seen = world.mesh
+    kube: Any = seen.view.kube["cluster2"]
+    kube.list = lambda resource, namespace, selector: [served]
+    with pytest.raises(ProbeError, match="proxies in cluster2 whose certificates istiod does not"):
+        rotation_1.judge(seen)
+    assert world.done == []
 
 
 def test_istiod_is_not_restarted_for_renewed_intermediates(

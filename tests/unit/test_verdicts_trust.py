@@ -170,11 +170,28 @@ def test_authorities_stand_for_proxies_where_there_are_none(
         authority=lambda kube: signing[kube.name],
         identities=lambda kube: Answers(()),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local", roots=added),
+        may_be_served_elsewhere=lambda kube: False,
     )
     seen = mesh(FakeView(MULTI_PRIMARY))
     seen.has_samples = has_samples
     outcome = checked(trust_1, seen, probes)
     assert holds_unless("" if has_samples else finding, outcome)
+
+
+def test_authorities_stand_for_no_proxies_that_may_have_an_sds_server() -> None:
+    signing = {"cluster1": authority(ONE, A), "cluster2": authority(BELOW_B, B)}
+    probes = trust_1.Probes(
+        authority=lambda kube: signing[kube.name],
+        identities=lambda kube: Answers(()),
+        trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
+        may_be_served_elsewhere=lambda kube: kube.name == "cluster2",
+    )
+    seen = mesh(FakeView(MULTI_PRIMARY))
+    seen.has_samples = False
+    outcome = checked(trust_1, seen, probes)
+    assert outcome.result == "met"
+    (note,) = outcome.notes
+    assert note.startswith("proxies of cluster2 may get certificates from an SDS server")
 
 
 # TRUST-2 ------------------------------------------------------------------------------------------
@@ -284,6 +301,70 @@ def test_what_istiod_could_sign_with_is_nothing_to_proxies_that_ask_another_auth
     assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "met"
     probes = replace(probes, identities=lambda kube: Answers(((proxy(kube.name), GOOD),)))
     assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "unmet"
+
+
+def served_by_spire(cluster: str) -> Proxy:
+    """A proxy that has the socket of an SDS server of its node, and is told where istiod is."""
+    known = proxy(cluster)
+    mounts = {"/var/run/secrets/workload-spiffe-uds": "workload-socket"}
+    address = {"CA_ADDR": "istiod.istio-system.svc:15012"}
+    container = Container("istio-proxy", env=address, mounts=mounts)
+    volumes = {"workload-socket": "csi"}
+    return replace(known, pod=replace(known.pod, containers=(container,), volumes=volumes))
+
+
+@pytest.mark.parametrize(
+    ("spiffe", "finding"),
+    [
+        (SLEEP, ""),
+        ("spiffe://cluster.local/workload/sleep", "but saw spiffe://cluster.local/workload/sleep"),
+        ("spiffe://spire.example/ns/sample/sa/sleep", "but saw spiffe://spire.example/ns/sample"),
+    ],
+)
+def test_certificates_of_an_sds_server_are_nothing_to_the_authority_that_istiod_made(
+    spiffe: str, finding: str
+) -> None:
+    held = replace(GOOD, spiffe_ids=(spiffe,))
+    probes = trust_2.Probes(
+        authority=lambda kube: replace(authority(BELOW_B, B), secret="istio-ca-secret"),
+        identities=lambda kube: Answers(((served_by_spire(kube.name), held),)),
+        trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
+    )
+    assert holds_unless(finding, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))
+
+
+def federated(own: str, issuing: Made, bundles: Mapping[str, tuple[Made, ...]]) -> Identity:
+    """What a proxy holds that verifies peers of each trust domain against other roots."""
+    by_domain = {name: tuple(each.certificate for each in made) for name, made in bundles.items()}
+    roots = tuple(dict.fromkeys(each for those in by_domain.values() for each in those))
+    held = replace(material(issuing), roots=roots, trust_domain=own, roots_by_domain=by_domain)
+    return Identity(SOURCE, LEAF, (f"spiffe://{own}/ns/sample/sa/sleep",), held, ())
+
+
+BOTH_DOMAINS = {"one.example": (A,), "two.example": (B,)}
+
+
+@pytest.mark.parametrize(
+    ("first", "finding"),
+    [
+        (federated("one.example", ONE, BOTH_DOMAINS), ""),
+        (federated("one.example", ONE, {**BOTH_DOMAINS, "two.example": (A, B)}), ""),
+        (
+            federated("one.example", ONE, {"one.example": (A,)}),
+            "every proxy of cluster2 holds its certificate, but saw none for two.example",
+        ),
+        (
+            federated("one.example", ONE, {"one.example": (A, B), "two.example": (A,)}),
+            f"but saw {named(A)} for two.example",
+        ),
+    ],
+    ids=without_fingerprints,
+)
+def test_peers_are_verified_by_the_roots_of_their_trust_domain(
+    first: Identity, finding: str
+) -> None:
+    second = federated("two.example", BELOW_B, BOTH_DOMAINS)
+    assert holds_unless(finding, check_trust_1(second, first))
 
 
 OLD = "spiffe://old.example/ns/sample/sa/sleep"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
     Answer,
+    ConfigMap,
     Container,
     Deployment,
     EndpointSlice,
@@ -41,7 +43,9 @@ from mesh_fixtures.probe.workloads import (
     control_plane,
     discovery,
     injection_of,
+    is_served_elsewhere,
     is_signed_elsewhere,
+    may_be_served_elsewhere,
     workloads,
 )
 
@@ -129,6 +133,112 @@ def test_who_signs_a_proxys_certificate(address: str, elsewhere: bool) -> None:
     environment = {"PROXY_CONFIG": configuration, **({"CA_ADDR": address} if address else {})}
     assert is_signed_elsewhere(injected(environment)) == elsewhere
     assert not is_signed_elsewhere(pod("plain-1"))
+
+
+UDS = "/var/run/secrets/workload-spiffe-uds"
+FILES = "/var/run/secrets/workload-spiffe-credentials"
+
+
+def mounting(
+    path: str, source: dict[str, Any], environment: Mapping[str, str] | None = None
+) -> Pod:
+    """A pod whose proxy has a volume at a path, and Istio's own at another, as its API has it."""
+    variables = [{"name": name, "value": value} for name, value in (environment or {}).items()]
+    mounts = [
+        {"name": "given", "mountPath": path},
+        {"name": "istio-token", "mountPath": "/var/run/secrets/tokens"},
+    ]
+    proxy = {"name": "istio-proxy", "env": variables, "volumeMounts": mounts}
+    volumes = [{"name": "given", **source}, {"name": "istio-token", "projected": {"sources": []}}]
+    spec = {"containers": [proxy, {"name": "sleep"}], "volumes": volumes}
+    return Pod.read({"metadata": {"name": "sleep-1", "namespace": "sample"}, "spec": spec})
+
+
+CSI = {"csi": {"driver": "csi.spiffe.io", "readOnly": True}}
+ON_NODE = {"hostPath": {"path": "/run/spire/agent"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "environment", "elsewhere"),
+    [
+        (UDS, {"emptyDir": {}}, {}, False),
+        (UDS, {}, {}, False),
+        (UDS, CSI, {}, True),
+        (UDS, ON_NODE, {}, True),
+        ("/run/secrets/workload-spiffe-uds/", CSI, {}, True),
+        (FILES, {"csi": {"driver": "workloadcertificates.security.cloud.google.com"}}, {}, True),
+        (FILES, {"emptyDir": {}}, {}, False),
+        ("/var/run/secrets/other", CSI, {}, False),
+        (UDS, {"emptyDir": {}}, {"WORKLOAD_IDENTITY_SOCKET_FILE": "socket"}, False),
+        (UDS, {"emptyDir": {}}, {"WORKLOAD_IDENTITY_SOCKET_FILE": "spire-agent.sock"}, True),
+        (UDS, {"emptyDir": {}}, {"USE_EXTERNAL_WORKLOAD_SDS": "true"}, True),
+        (UDS, {"emptyDir": {}}, {"USE_EXTERNAL_WORKLOAD_SDS": "false"}, False),
+    ],
+)
+def test_whose_server_gives_a_proxy_its_certificate(
+    path: str, source: dict[str, Any], environment: dict[str, str], elsewhere: bool
+) -> None:
+    seen = mounting(path, source, {"CA_ADDR": "istiod.istio-system.svc:15012", **environment})
+    assert is_served_elsewhere(seen) == is_signed_elsewhere(seen) == elsewhere
+
+
+OWN_TEMPLATE = "spec:\n  volumes:\n  {{- if x }}\n  - csi:\n    name: workload-socket\n  {{- end }}"
+SPIRE_TEMPLATE = """
+spec:
+  volumes:
+  - name: workload-socket
+    csi: {driver: csi.spiffe.io, readOnly: true}
+"""
+ANOTHER_VOLUME = """
+spec:
+  containers:
+  - name: istio-proxy
+    volumeMounts:
+    - {name: sockets, mountPath: /run/secrets/workload-spiffe-uds}
+  volumes:
+  - name: sockets
+    hostPath: {path: /run/spire}
+"""
+
+
+@pytest.mark.parametrize(
+    ("templates", "may_be"),
+    [
+        ({"sidecar": OWN_TEMPLATE}, False),
+        ({"sidecar": OWN_TEMPLATE, "spire": SPIRE_TEMPLATE}, True),
+        ({"spire": ANOTHER_VOLUME}, True),
+        ({"own": "spec:\n  volumes:\n  - {name: workload-socket, emptyDir: {}}"}, False),
+        ({"own": "metadata: {}"}, False),
+        ({"own": "spec: []"}, False),
+        (None, False),
+    ],
+)
+def test_whether_templates_have_proxies_served_elsewhere(
+    templates: Mapping[str, str] | None, may_be: bool
+) -> None:
+    config = json.dumps({"defaultTemplates": ["sidecar"], "templates": templates})
+    maps = (
+        ConfigMap(Meta("istio", "istio-system"), {"config": json.dumps({"templates": 1})}),
+        ConfigMap(Meta("istio-sidecar-injector-canary", "istio-system"), {"config": config}),
+    )
+    kube = cast("Any", SimpleNamespace(names=GUIDE_NAMES, list=lambda kind, namespace: maps))
+    assert may_be_served_elsewhere(kube) == may_be
+
+
+def test_templates_that_may_not_be_read_say_nothing() -> None:
+    def refused(kind: object, namespace: str) -> None:
+        raise NotPermitted(wanted="ConfigMaps", seen="403", where="cluster1")
+
+    kube = cast("Any", SimpleNamespace(names=GUIDE_NAMES, list=refused))
+    assert not may_be_served_elsewhere(kube)
+
+
+def test_what_another_container_mounts_is_nothing_to_the_proxy() -> None:
+    seen = mounting(UDS, CSI)
+    moved = [replace(each, mounts={}) for each in seen.containers]
+    other = replace(moved[1], mounts={UDS: "given"})
+    assert not is_served_elsewhere(replace(seen, containers=(moved[0], other)))
+    assert not is_served_elsewhere(pod("plain-1"))
 
 
 def test_workloads_without_those_that_go_away() -> None:

@@ -22,6 +22,7 @@ from tests.variants import (
     revisions,
     routing,
     scopes,
+    spire,
     trust,
 )
 from tests.variants.variant import Variant
@@ -44,5 +45,6 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *revisions.VARIANTS,
     *routing.VARIANTS,
     *scopes.VARIANTS,
+    *spire.VARIANTS,
     *trust.VARIANTS,
 )

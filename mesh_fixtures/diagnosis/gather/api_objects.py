@@ -57,8 +57,10 @@ from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
+    INJECTOR,
     discovery,
     injection_of,
+    is_served_elsewhere,
     redirections,
     usual_discovery,
 )
@@ -79,9 +81,6 @@ _SETTINGS: Final = (
     *(MCS_DISCOVERY, MCS_HOST, MCS_CLUSTER_LOCAL),
 )
 _CHART_LABEL: Final = "helm.sh/chart"
-_INJECTOR: Final = "istio-sidecar-injector"
-"""How ConfigMaps with templates of injection are named; a revision may follow."""
-
 _BALANCING: Final = re.compile("protocol|ssl|tls|cert")
 """In names of annotations by which clouds' load balancers are told of protocols and certificates,
 e.g. `service.beta.kubernetes.io/aws-load-balancer-backend-protocol` (AWS),
@@ -258,6 +257,7 @@ def _pod(pod: Pod) -> facts.Pod:
         redirections=redirections(pod) if pod.meta.labels.get("app") == "sleep" else (),
         host_network=pod.host_network,
         answers_dns=injected is not None and injected.answers_dns,
+        served_elsewhere=is_served_elsewhere(pod),
         proxy=None
         if injected is None
         else {
@@ -282,7 +282,7 @@ def _injectors(kube: KubeClient) -> tuple[facts.Injector, ...]:
             _tag(each.data.get("values", "")),
         )
         for each in kube.list(CONFIG_MAPS, kube.names.system_namespace)
-        if each.meta.name.startswith(_INJECTOR)
+        if each.meta.name.startswith(INJECTOR)
     )
 
 

@@ -246,7 +246,7 @@ def _of_proxy(
         seen = identity(kube, asked)
         source = shown.format("secret")
         if seen is None:
-            return facts.ProxyIdentity(pod.name, source)
+            return facts.ProxyIdentity(pod.name, source, served_elsewhere=pod.served_elsewhere)
         return facts.ProxyIdentity(
             pod.name,
             source,
@@ -255,6 +255,7 @@ def _of_proxy(
             roots=roots_of(seen.roots),
             lifetime=(seen.leaf.not_after - seen.leaf.not_before).total_seconds(),
             validity=(seen.leaf.not_before.timestamp(), seen.leaf.not_after.timestamp()),
+            served_elsewhere=pod.served_elsewhere,
         )
 
     yield "identity", shown.format("secret"), identified

@@ -57,7 +57,9 @@ def different_roots(case: Case) -> Iterator[Cause]:
     given = {
         spec.name: authority
         for spec, facts in case.primaries
-        if (authority := _usable(facts)) is not None and authority.present
+        if (authority := _usable(facts)) is not None
+        and authority.present
+        and _signs_for_proxies(case, spec.name)
     }
     unverified = [
         (signer, verifier)
@@ -128,14 +130,14 @@ def _proxies_accept(case: Case, cluster: str, below: Sequence[Root]) -> bool:
         for spec, facts in case.clusters
         if case.scenario.control_plane_of(spec.name) == cluster
         for each in facts.proxies or ()
-        if each.roots
+        if each.roots and not each.served_elsewhere
     ]
     return bool(held) and all(_accept(roots, below) for roots in held)
 
 
 def missing(case: Case) -> Iterator[Cause]:
     """No authority is given, and the one that signs in its place is not trusted elsewhere."""
-    primaries = list(case.primaries)
+    primaries = [(s, known) for s, known in case.primaries if _signs_for_proxies(case, s.name)]
     for spec, facts in primaries:
         if facts.authority is None or facts.authority.present:
             continue
@@ -200,7 +202,7 @@ def unsound(case: Case) -> Iterator[Cause]:
 def unused(case: Case) -> Iterator[Cause]:
     """The secret is read when istiod starts; later on, only another intermediate is taken over."""
     for spec, facts in case.primaries:
-        if _is_unused(case, facts):
+        if _is_unused(case, facts) and _signs_for_proxies(case, spec.name):
             signs, wanted = _bundle(case, facts), facts.authority.roots if facts.authority else ()
             yield Cause(
                 CACERTS_UNUSED,
@@ -257,7 +259,10 @@ def not_restarted(case: Case) -> Iterator[Cause]:
         stale = [
             each
             for each in facts.proxies or ()
-            if each.roots and wanted and not _accept(each.roots, wanted)
+            if each.roots
+            and not each.served_elsewhere
+            and wanted
+            and not _accept(each.roots, wanted)
         ]
         if stale:
             yield Cause(
@@ -364,7 +369,9 @@ def short_lived(case: Case) -> Iterator[Cause]:
         short = {
             proxy.pod: (proxy.lifetime - DATED_BACK_SECONDS, proxy.source)
             for proxy in facts.proxies or ()
-            if proxy.lifetime is not None and proxy.lifetime - DATED_BACK_SECONDS < SHORT_SECONDS
+            if proxy.lifetime is not None
+            and not proxy.served_elsewhere
+            and proxy.lifetime - DATED_BACK_SECONDS < SHORT_SECONDS
         }
         if short:
             least = min(seconds for seconds, _ in short.values())
@@ -394,6 +401,20 @@ RULES = (
     bundle_missing,
     short_lived,
 )
+
+
+def _signs_for_proxies(case: Case, primary: str) -> bool:
+    """Whether a primary's istiod signs certificates of proxies, as far as it is known: not where
+    all of its proxies get theirs from SDS servers of their nodes, as with SPIRE.
+    """
+    proxied = [
+        pod
+        for spec, facts in case.clusters
+        if case.scenario.control_plane_of(spec.name) == primary
+        for pod in (*facts.pods_in(case.samples, {}), *facts.gateway_pods)
+        if pod.proxy is not None
+    ]
+    return not proxied or not all(pod.served_elsewhere for pod in proxied)
 
 
 def _usable(facts: ClusterFacts) -> Authority | None:
