@@ -20,6 +20,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Exchanged,
     Istiod,
     Listening,
+    LostServices,
     NetworkGateway,
     PacketSizes,
     Path,
@@ -63,6 +64,7 @@ __all__ = [
     "Istiod",
     "Labels",
     "Listening",
+    "LostServices",
     "Namespace",
     "NetworkGateway",
     "Node",
@@ -504,6 +506,7 @@ class Facts:
         packet_sizes: paths that lose large packets.
         traffic: by client, where requests were sent.
         served: of these requests, by pod of HelloWorld.
+        lost: services that istiods hold nothing of, at one look.
     """
 
     at: float
@@ -514,6 +517,7 @@ class Facts:
     packet_sizes: tuple[PacketSizes, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     served: tuple[Served, ...] = ()
+    lost: tuple[LostServices, ...] = ()
     unread: tuple[Failed, ...] = ()
 
     def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:

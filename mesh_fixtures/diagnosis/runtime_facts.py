@@ -88,6 +88,23 @@ class SliceAddresses:
 
 
 @dataclass(frozen=True)
+class LostServices:
+    """Services of a cluster of which an istiod holds no address, although it should.
+
+    Attributes:
+        reader: the istiod's cluster.
+        istiod: name of its pod.
+        services: each `namespace/name`.
+    """
+
+    reader: str
+    istiod: str
+    cluster: str
+    services: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
 class TrustDomains:
     """In which trust domain an istiod names workloads, and those that its proxies accept.
 

@@ -34,7 +34,8 @@ def gather(view: MeshView) -> Facts:
     clusters = api_objects.read(batch, view)
     known = batch.all(programs.gateway_queries(view, clusters))
     tried = paths.queries(view, clusters, programs.advertised(known))
-    answers = {**known, **batch.all({**tried, **programs.queries(view, clusters)})}
+    asked = {**tried, **programs.queries(view, clusters), **programs.lost_queries(view)}
+    answers = {**known, **batch.all(asked)}
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
@@ -42,6 +43,7 @@ def gather(view: MeshView) -> Facts:
         clusters=programs.with_answers(view, clusters, answers),
         paths=paths.paths_in(answers),
         packet_sizes=paths.packet_sizes_in(answers),
+        lost=programs.lost(answers),
         unread=batch.failed,
     )
 

@@ -121,6 +121,13 @@ RULES: Final = (
         "which regions the clusters are in",
         impact="LOCALITY-2",
     ),
+    Rule(
+        "cluster",
+        (ENDPOINT_SLICES,),
+        ("list",),
+        "which services of a cluster without an istiod have pods",
+        impact="what istiods hold of the services of remotes (DISCOVERY-3)",
+    ),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
