@@ -22,6 +22,7 @@ from mesh_fixtures.diagnosis.facts import (
     Failed,
     Injector,
     Istiod,
+    LostServices,
     NetworkGateway,
     PacketSizes,
     Part,
@@ -41,7 +42,7 @@ from mesh_fixtures.install.names import GATEWAY_PORT_LABEL
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import NO_INJECTION
 
 MULTI = "healthy-multi-primary-multi-network"
@@ -58,6 +59,7 @@ PATIENT = {
     ]
 }
 FINDING = Finding("cluster1", "something", "something else")
+LOST = (LostServices("cluster1", "istiod-1", "cluster2", ("shop/cart", "shop/till"), "asked"),)
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
 
 
@@ -608,6 +610,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of("cluster2", helloworld=SliceAddresses("sample", ("10.68.32.15",))),
             istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
         ),
+        "endpoints-stale",
+    ),
+    "no endpoint of other services though synced": (
+        MULTI,
+        of_mesh(lost=LOST),
         "endpoints-stale",
     ),
     "a remote secret named for another cluster, of which istiod holds endpoints": (
@@ -1478,6 +1485,32 @@ def test_endpoints_are_stale_for_certain_where_remote_secrets_are_known(
     )
     (root,) = diagnosed(stale, "DISCOVERY-2").roots
     assert (root.id, root.certainty) == ("endpoints-stale", certainty)
+
+
+@pytest.mark.parametrize(
+    ("change", "certainty"), [({}, "certain"), ({"remote_secrets": None}, "likely")]
+)
+def test_services_are_lost_for_a_requirement_that_misses_them(
+    change: dict[str, Any], certainty: str
+) -> None:
+    recording = both(of_mesh(lost=LOST), of("cluster1", **change))(recorded(MULTI))
+    missed = Finding("cluster1", "endpoints", "none", about=Subject(("cluster2",)))
+    found = diagnose(recording.scenario, recording.facts, {"DISCOVERY-3": (missed,)})
+    (root,) = found.roots
+    assert (root.id, root.certainty, root.consequences) == (
+        "endpoints-stale",
+        certainty,
+        ("DISCOVERY-3",),
+    )
+    for each in ("cluster1", "cluster2", "2 services: shop/cart, shop/till"):
+        assert each in root.cause.statement
+    elsewhere = replace(missed, cluster="cluster2", about=Subject(("cluster1",)))
+    found = diagnose(recording.scenario, recording.facts, {"DISCOVERY-3": (elsewhere,)})
+    assert found.ids == (UNKNOWN,)
+
+
+def test_services_that_are_missed_at_one_look_explain_nothing_else() -> None:
+    assert diagnosed(of_mesh(lost=LOST), "DISCOVERY-2").ids == (UNKNOWN,)
 
 
 def test_a_label_is_missed_for_pods_without_a_proxy_though_injection_tells_of_the_others() -> None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    Certainty,
+    Evidence,
+    Kind,
+    Layer,
+    Reach,
+    get,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod, LostServices
 from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED, WRONG_CLUSTER
 from mesh_fixtures.probe.lost_services import in_short
@@ -117,8 +127,7 @@ def _stale(
             ),
         ),
         _restart(case, primary),
-        # a remote secret that leads elsewhere looks the same
-        certainty="likely" if reader.remote_secrets is None and not is_own else "certain",
+        certainty="certain" if is_own else _certainty(reader),
     )
 
 
@@ -146,7 +155,13 @@ def _lost(case: Case, each: LostServices) -> Cause:
             ),
         ),
         _restart(case, each.reader),
+        certainty=_certainty(case.facts.clusters[each.reader]),
     )
+
+
+def _certainty(reader: ClusterFacts) -> Certainty:
+    """A remote secret that leads elsewhere looks the same."""
+    return "likely" if reader.remote_secrets is None else "certain"
 
 
 def _slices_of(cluster: str, service: str) -> str:
