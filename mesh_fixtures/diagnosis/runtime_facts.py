@@ -137,6 +137,7 @@ class Istiod:
             host's pattern, as the settings of the mesh say.
         selectors: of namespaces in all clusters, to none but which it looks; empty for all.
         auto_mtls: whether clients use mutual TLS where no DestinationRule says anything of it.
+        exported_to: namespaces that services without exportTo are known in.
     """
 
     pod: str
@@ -151,6 +152,7 @@ class Istiod:
     trust_domains: TrustDomains | None = None
     selectors: tuple[Selector, ...] = ()
     auto_mtls: bool = True
+    exported_to: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

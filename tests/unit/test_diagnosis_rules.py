@@ -987,6 +987,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "cluster-local-differs",
     ),
+    "services that one istiod keeps to their namespace": (
+        MULTI,
+        both(istiods("cluster1", exported_to=("*",)), istiods("cluster2", exported_to=(".",))),
+        "service-export-differs",
+    ),
     "a client that resolves names by Kubernetes alone": (
         MULTI,
         both(with_dns_proxying, of("cluster2", pods=each(SLEEP, answers_dns=False))),
@@ -1858,6 +1863,11 @@ def test_what_is_local_by_default_differs_from_nothing(
     one, other = istiods("cluster1", cluster_local={}), istiods("cluster2", cluster_local=settings)
     differs = diagnosed(both(one, other), "SCOPE-1").ids
     assert ("cluster-local-differs" in differs) == found
+
+
+def test_services_that_all_istiods_keep_to_their_namespace_are_no_cause() -> None:
+    alike = both(istiods("cluster1", exported_to=(".",)), istiods("cluster2", exported_to=(".",)))
+    assert diagnosed(alike, "SCOPE-1").ids == (UNKNOWN,)
 
 
 def test_who_shall_not_have_dns_proxying_needs_none() -> None:

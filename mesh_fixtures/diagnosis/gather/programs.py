@@ -47,7 +47,7 @@ from mesh_fixtures.probe.identities import (
     read_trust_domains,
 )
 from mesh_fixtures.probe.istiod import CONTAINER, debug, read_clusters
-from mesh_fixtures.probe.service_scopes import settings_in
+from mesh_fixtures.probe.service_scopes import exported_to, settings_in
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import SYNC_PATH, read_clients
@@ -213,6 +213,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             "cluster_local": settings_in(configuration),
             "trust_domains": _accepted(domains),
             "selectors": selectors,
+            "exported_to": exported_to(configuration),
             "auto_mtls": configuration.get("enableAutoMtls") is not False,
         }
 
