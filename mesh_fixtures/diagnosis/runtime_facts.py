@@ -94,7 +94,7 @@ class LostServices:
     Attributes:
         reader: the istiod's cluster.
         istiod: name of its pod.
-        services: each `namespace/name`.
+        services: each `namespace/name`; those that are not the mesh's come first.
     """
 
     reader: str

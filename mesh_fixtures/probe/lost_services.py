@@ -44,7 +44,7 @@ _EXPORT_TO: Final = "networking.istio.io/exportTo"
 _NOWHERE: Final = "~"
 """Namespace in `_EXPORT_TO` for nobody; istiod does not follow such a service's EndpointSlices."""
 
-_OF_KUBERNETES: Final = "kube-system/"
+_OF_KUBERNETES: Final = "kube-system"
 _AT_A_TIME: Final = 8
 _SHOWN: Final = 3
 
@@ -278,9 +278,19 @@ def expected(view: MeshView, lost: Iterable[LostServices]) -> tuple[LostServices
     return tuple(found)
 
 
+def in_order(services: Iterable[str], system_namespace: str) -> tuple[str, ...]:
+    """Services by name: those of Kubernetes and of the mesh itself come last.
+
+    Args:
+        system_namespace: of the mesh's control plane.
+    """
+    last = (_OF_KUBERNETES, system_namespace)
+    return tuple(sorted(services, key=lambda name: (_namespace(name) in last, name)))
+
+
 def in_short(services: Iterable[str]) -> str:
-    """How many services, and the names of some: first those that people have made."""
-    names = sorted(services, key=lambda name: (name.startswith(_OF_KUBERNETES), name))
+    """How many services, and the names of the first."""
+    names = list(services)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{len(names)} service{'s' * (len(names) > 1)}: {', '.join(names[:_SHOWN])}{more}"
 

@@ -15,6 +15,7 @@ from mesh_fixtures.probe.lost_services import (
     Look,
     LostServices,
     expected,
+    in_order,
     in_short,
     judged_in,
     look,
@@ -51,7 +52,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     if lost:
         lost = _lasting(view, lost, probes)
     return Outcome.judged(
-        map(_finding, lost),
+        [_finding(each, view.kube[each.reader].names.system_namespace) for each in lost],
         {
             f"{reader}.services_of_other_clusters": sum(
                 len(first.has.get(cluster) or {}) for cluster in judged_in(scenario, reader)
@@ -78,11 +79,12 @@ def _lasting(
     return probes.expected(view, settled.value)
 
 
-def _finding(lost: LostServices) -> Finding:
+def _finding(lost: LostServices, system_namespace: str) -> Finding:
+    services = in_short(in_order(lost.services, system_namespace))
     return Finding(
         lost.reader,
         f"{lost.istiod} to hold endpoints of every service of {lost.cluster}",
-        f"none of {in_short(lost.services)}, which have pods that take traffic there",
+        f"none of {services}, which pods take traffic for there",
         lost.source,
         Subject((lost.cluster,)),
     )

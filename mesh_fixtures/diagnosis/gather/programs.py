@@ -129,7 +129,11 @@ def _lost(view: MeshView) -> tuple[facts.LostServices, ...]:
     found = lost_services.missing(view.scenario, lost_services.look(view))
     return tuple(
         facts.LostServices(
-            each.reader, each.istiod, each.cluster, tuple(each.services), each.source.asked
+            each.reader,
+            each.istiod,
+            each.cluster,
+            lost_services.in_order(each.services, view.lab.names.system_namespace),
+            each.source.asked,
         )
         for each in lost_services.expected(view, found)
     )
