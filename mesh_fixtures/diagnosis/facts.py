@@ -23,6 +23,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
     Handshake,
     Istiod,
     Listening,
+    LostServices,
     NetworkGateway,
     PacketSizes,
     Path,
@@ -70,6 +71,7 @@ __all__ = [
     "Istiod",
     "Labels",
     "Listening",
+    "LostServices",
     "Namespace",
     "NetworkGateway",
     "Node",
@@ -543,6 +545,7 @@ class Facts:
         handshakes: with gateways.
         traffic: by client, where requests were sent.
         served: of these requests, by pod of HelloWorld.
+        lost: services that istiods hold nothing of, at one look.
     """
 
     at: float
@@ -554,6 +557,7 @@ class Facts:
     handshakes: tuple[Handshake, ...] = ()
     traffic: tuple[Traffic, ...] = ()
     served: tuple[Served, ...] = ()
+    lost: tuple[LostServices, ...] = ()
     unread: tuple[Failed, ...] = ()
 
     def paths_of(self, kind: str, client: str = "", server: str = "") -> tuple[Path, ...]:

@@ -94,6 +94,23 @@ class SliceAddresses:
 
 
 @dataclass(frozen=True)
+class LostServices:
+    """Services of a cluster of which an istiod holds no address, although it should.
+
+    Attributes:
+        reader: the istiod's cluster.
+        istiod: name of its pod.
+        services: each `namespace/name`; those that are not the mesh's come first.
+    """
+
+    reader: str
+    istiod: str
+    cluster: str
+    services: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
 class TrustDomains:
     """In which trust domain an istiod names workloads, and those that its proxies accept.
 
@@ -127,6 +144,7 @@ class Istiod:
         selectors: of namespaces in all clusters, to none but which it looks; empty for all.
         auto_mtls: whether clients use mutual TLS where no DestinationRule says anything of it.
         secrets: `namespace/name` of the secret by which it reads a cluster, by the cluster's id.
+        exported_to: namespaces that services without exportTo are known in.
     """
 
     pod: str
@@ -142,6 +160,7 @@ class Istiod:
     selectors: tuple[Selector, ...] = ()
     auto_mtls: bool = True
     secrets: Mapping[str, str] = field(default_factory=dict)
+    exported_to: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -505,24 +505,30 @@ class EndpointSlice:
     Attributes:
         addresses: those that are ready.
         not_ready: the others.
+        pods: of those that are ready, pods'.
     """
 
     meta: Meta
     addresses: tuple[str, ...]
     ports: tuple[int, ...] = ()
     not_ready: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, item: Json) -> EndpointSlice:
         by_readiness: dict[bool, list[str]] = {True: [], False: []}
+        pods: list[str] = []
         for each in item.get("endpoints") or ():
             is_ready = (each.get("conditions") or {}).get("ready") is not False
             by_readiness[is_ready] += each["addresses"]
+            if is_ready and (each.get("targetRef") or {}).get("kind") == "Pod":
+                pods += each["addresses"]
         return cls(
             meta=Meta.read(item),
             addresses=tuple(by_readiness[True]),
             ports=tuple(each["port"] for each in item.get("ports") or () if each.get("port")),
             not_ready=tuple(by_readiness[False]),
+            pods=tuple(pods),
         )
 
 

@@ -1,10 +1,12 @@
-"""Which hosts istiods keep within each cluster, and which endpoints of them proxies hold.
+"""Which hosts istiods keep within each cluster, which endpoints of them proxies hold, and to whom
+services are known that do not say it themselves.
 
 A host that the mesh configuration declares local to clusters has for clients in a cluster only the
 endpoints of that cluster. istiod decides so for the proxies that it configures. Some hosts are
 local by default: those of kube-system, `kubernetes.default`, and istiod itself.
 Source: Istio, Multi-cluster Traffic Management (Keeping traffic in-cluster); Global Mesh Options
-(ServiceSettings); `pilot/pkg/model` (ClusterLocalHosts); Envoy, Administration interface.
+(ServiceSettings, defaultServiceExportTo); `pilot/pkg/model` (ClusterLocalHosts); Envoy,
+Administration interface.
 """
 
 from __future__ import annotations
@@ -30,6 +32,19 @@ _SHOWN: Final = 200
 _OUTBOUND: Final = re.compile(r"outbound\|\d+\|[^|]*\|(.+)|outbound_\.\d+_\.[^.]*_\.(.+)")
 """Names of Envoy clusters by which sidecars reach a host, and by which gateways pass it on."""
 
+EVERYWHERE: Final = ("*",)
+"""Namespaces that services are exported to, where nothing says otherwise."""
+
+_EXPORTS: Final[Mapping[str, str]] = {
+    "*": "everywhere",
+    ".": "in their own namespace",
+    "~": "nowhere",
+}
+"""Whether services are known, by a namespace of `exportTo` (Istio: Global Mesh Options)."""
+
+EXPORT_OBJECT: Final = "MeshConfig//defaultServiceExportTo"
+"""What findings and causes say that they are about, where it is that setting."""
+
 Settings = Mapping[str, bool]
 """Whether a host is local to clusters, by its name or pattern (`*`, `*.kube-system.svc...`)."""
 
@@ -44,6 +59,7 @@ class ServiceScopes:
         configured: by the mesh configuration.
         settings: those, and the defaults.
         addresses: of all endpoints that it holds, by host and cluster.
+        exported_to: namespaces that services without exportTo are known in.
     """
 
     source: Source
@@ -51,6 +67,7 @@ class ServiceScopes:
     configured: Settings
     settings: Settings
     addresses: Addresses
+    exported_to: tuple[str, ...] = EVERYWHERE
 
     def keeps(self, host: str) -> bool:
         """Whether a host, or each that a pattern is for, is local to clusters."""
@@ -91,6 +108,23 @@ def settings_in(mesh: Any) -> Settings:
         for each in mesh.get("serviceSettings") or ()
         for host in each.get("hosts") or ()
     }
+
+
+def exported_to(mesh: Any) -> tuple[str, ...]:
+    """Namespaces that a mesh configuration exports services to that do not say it themselves.
+
+    Source: Istio, Global Mesh Options, defaultServiceExportTo.
+
+    Raises:
+        AttributeError, TypeError: it is none.
+    """
+    return tuple(sorted({str(each) for each in mesh.get("defaultServiceExportTo") or EVERYWHERE}))
+
+
+def known_where(namespaces: Iterable[str]) -> str:
+    """Where services are known that are exported to some namespaces, in words."""
+    each = [_EXPORTS.get(name, f"in {name}") for name in namespaces]
+    return " and ".join(each)
 
 
 def differing(
@@ -177,6 +211,7 @@ def read_scopes(
     try:
         configuration = answer_in(mesh)
         configured = settings_in(configuration)
+        exported = exported_to(configuration)
         proxies = configuration.get("defaultConfig") or {}
         discovery = str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
     except (ValueError, AttributeError, TypeError) as error:
@@ -187,7 +222,7 @@ def read_scopes(
             remedy=f"by hand: {source.asked}",
         ) from error
     settings = with_defaults(configured, cluster_domain, discovery)
-    return ServiceScopes(source, istiod, configured, settings, addresses)
+    return ServiceScopes(source, istiod, configured, settings, addresses, exported)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ PATH: Final = "/debug/endpointShardz"
 Addresses = Mapping[str, Mapping[str, frozenset[str]]]
 """Addresses of endpoints, by host and by the id of the cluster that they were read from."""
 
-_SERVICE_LABEL: Final = "kubernetes.io/service-name"
+SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _SHOWN: Final = 200
 
 
@@ -148,7 +148,7 @@ def read_shards(source: Source, istiod: str, namespace: str, host: str, answer: 
     Raises:
         ProbeError: it is none.
     """
-    with _readable(source, answer):
+    with readable(source, answer):
         services: Mapping[str, Any] = answer_in(answer) or {}
         held = services.get(host, {}).get(namespace, {}).get("Shards") or {}
         return Shards(source, istiod, tuple(_endpoints(held)))
@@ -161,7 +161,7 @@ def read_networks(source: Source, istiod: str, answer: str) -> HeldNetworks:
         ProbeError: it is none.
     """
     counts: dict[str, Counter[str]] = {}
-    with _readable(source, answer):
+    with readable(source, answer):
         services: Mapping[str, Any] = answer_in(answer) or {}
         for by_namespace in services.values():
             for service in by_namespace.values():
@@ -177,7 +177,7 @@ def read_addresses(source: Source, answer: str) -> Addresses:
         ProbeError: it is none.
     """
     found: dict[str, dict[str, set[str]]] = {}
-    with _readable(source, answer):
+    with readable(source, answer):
         services: Mapping[str, Any] = answer_in(answer) or {}
         for host, by_namespace in services.items():
             for service in by_namespace.values():
@@ -191,7 +191,12 @@ def read_addresses(source: Source, answer: str) -> Addresses:
 
 
 @contextmanager
-def _readable(source: Source, answer: str) -> Iterator[None]:
+def readable(source: Source, answer: str) -> Iterator[None]:
+    """A block that reads an istiod's answer.
+
+    Raises:
+        ProbeError: it is not what it should be.
+    """
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -209,7 +214,7 @@ def slices(kube: KubeClient) -> Slices:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    selector, namespace = f"{_SERVICE_LABEL}={SERVICE}", kube.sample_namespace
+    selector, namespace = f"{SERVICE_LABEL}={SERVICE}", kube.sample_namespace
     found = kube.list(ENDPOINT_SLICES, namespace, selector)
     return Slices(
         kube.source("endpointslices", namespace, f"-l {selector}"),

@@ -1,8 +1,10 @@
-"""SCOPE-1: hosts that the mesh configuration keeps within each cluster do not leave it.
+"""SCOPE-1: hosts that the mesh configuration keeps within each cluster do not leave it, and all
+primaries mean the same hosts.
 
 What is local is what istiods say, so that any mesh is judged by the configuration that it has. An
 istiod decides for the clients that it configures; where others decide otherwise, the host is left
-out of their clusters' scope. In an existing mesh, that may be on purpose.
+out of their clusters' scope. In an existing mesh, that may be on purpose. The same holds for
+services that do not say to which namespaces they are exported. HelloWorld says it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised
 from mesh_fixtures.probe.proxies import Answers, ask_each
 from mesh_fixtures.probe.service_scopes import (
+    EVERYWHERE,
+    EXPORT_OBJECT,
     HeldHosts,
     ServiceScopes,
     Settings,
@@ -27,6 +31,7 @@ from mesh_fixtures.probe.service_scopes import (
     held_hosts,
     host_object,
     keeps,
+    known_where,
     service_scopes,
 )
 from mesh_fixtures.probe.traffic import TrafficSample
@@ -143,8 +148,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         interval=0.5,
     )
     seen = settled.value
-    findings, notes = [*seen.outside], []
-    for finding in _differing(scenario, seen.scopes):
+    findings, notes = [*seen.outside], [*_restricted(scenario, seen.scopes)]
+    for finding in (*_differing(scenario, seen.scopes), *_exporting(scenario, seen.scopes)):
         if mesh.view.lab.external:
             notes.append(f"{finding.cluster}: {finding.seen}")
         else:
@@ -215,7 +220,7 @@ def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:
 
 def _differing(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[Finding]:
     """Hosts that some control planes keep within clusters and others do not."""
-    primaries = {scenario.control_plane_of(name): each.istiods[0] for name, each in scopes.items()}
+    primaries = _primaries(scenario, scopes)
     settings = {name: each.settings for name, each in primaries.items()}
     patterns = {pattern for each in primaries.values() for pattern in each.configured}
     for pattern, decided in differing(settings, patterns).items():
@@ -230,6 +235,39 @@ def _differing(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[Find
                     primaries[name].source,
                     Subject((name,), objects=(host_object(pattern),)),
                 )
+
+
+def _primaries(scenario: Scenario, scopes: Mapping[str, Scope]) -> Mapping[str, ServiceScopes]:
+    """What an istiod of each control plane says."""
+    return {scenario.control_plane_of(name): each.istiods[0] for name, each in scopes.items()}
+
+
+def _exporting(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[Finding]:
+    """Control planes by which services without exportTo are known elsewhere than by the first."""
+    (first, reference), *others = _primaries(scenario, scopes).items()
+    for name, each in others:
+        if each.exported_to != reference.exported_to:
+            yield Finding(
+                name,
+                f"its istiod to export services without exportTo as that of {first} does",
+                f"its istiod takes services without exportTo to be known "
+                f"{known_where(each.exported_to)}, that of {first} "
+                f"{known_where(reference.exported_to)} (defaultServiceExportTo)",
+                each.source,
+                Subject((name,), objects=(EXPORT_OBJECT,)),
+            )
+
+
+def _restricted(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[str]:
+    """Gateways pass on services that their own namespace knows."""
+    passed = ", also for gateways to pass them on" if scenario.is_multi_network else ""
+    for name, each in _primaries(scenario, scopes).items():
+        if EVERYWHERE[0] not in each.exported_to:
+            yield (
+                f"{name}: services without the annotation networking.istio.io/exportTo are known "
+                f"{known_where(each.exported_to)}, by defaultServiceExportTo: to be known "
+                f"elsewhere, they need it{passed}"
+            )
 
 
 def _deciding(settings: Settings, pattern: str) -> str:
@@ -260,7 +298,8 @@ REQUIREMENT = Requirement(
     level="extended",
     title=(
         "Hosts that the mesh configuration keeps within each cluster (clusterLocal) have no "
-        "endpoints of other clusters in any proxy, and are answered in the client's cluster only."
+        "endpoints of other clusters in any proxy, and are answered in the client's cluster only; "
+        "primaries agree on them, and on where services are known by default."
     ),
     judge=judge,
     section="Multi-cluster Traffic Management: Keeping traffic in-cluster",

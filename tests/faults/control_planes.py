@@ -74,6 +74,11 @@ def cluster_local(*hosts: str, everywhere: bool = False) -> Injection:
     each primary.
     """
     settings = {"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": [*hosts]}]}
+    return configured(settings, everywhere=everywhere)
+
+
+def configured(settings: Mapping[str, Any], *, everywhere: bool = False) -> Injection:
+    """The mesh configuration of the last primary has other settings, or that of each primary."""
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:

@@ -94,6 +94,14 @@ _CONTROL_PLANES: Final = (
         unaffected=(*_KNOWN, "TRAFFIC-1"),
     ),
     Fault(
+        id="service-export-differs",
+        broken="Only the mesh configuration of cluster2 keeps services to their namespaces.",
+        topology=TWO_NETWORKS,
+        inject=control_planes.configured({"defaultServiceExportTo": ["."]}),
+        fails=("SCOPE-1",),
+        unaffected=(*_KNOWN, "TRAFFIC-1"),
+    ),
+    Fault(
         id="dns-proxying-off",
         broken="An annotation leaves Sleep of cluster2 out of DNS proxying.",
         topology=DNS_PROXYING,

@@ -25,6 +25,7 @@ from mesh_fixtures.diagnosis.facts import (
     Handshake,
     Injector,
     Istiod,
+    LostServices,
     NetworkGateway,
     PacketSizes,
     Part,
@@ -47,7 +48,7 @@ from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.requirements import REQUIREMENTS
-from mesh_fixtures.verdict.findings import Finding
+from mesh_fixtures.verdict.findings import Finding, Subject
 from mesh_fixtures.workloads import NO_INJECTION
 
 MULTI = "healthy-multi-primary-multi-network"
@@ -64,6 +65,7 @@ PATIENT = {
     ]
 }
 FINDING = Finding("cluster1", "something", "something else")
+LOST = (LostServices("cluster1", "istiod-1", "cluster2", ("shop/cart", "shop/till"), "asked"),)
 EVERYTHING = tuple(each.id for each in REQUIREMENTS)
 
 
@@ -692,6 +694,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "endpoints-stale",
     ),
+    "no endpoint of other services though synced": (
+        MULTI,
+        of_mesh(lost=LOST),
+        "endpoints-stale",
+    ),
     "a remote secret named for another cluster, of which istiod holds endpoints": (
         MULTI,
         both(
@@ -1076,6 +1083,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
             istiods("cluster2", cluster_local={"*.payments.svc.cluster.local": True}),
         ),
         "cluster-local-differs",
+    ),
+    "services that one istiod keeps to their namespace": (
+        MULTI,
+        both(istiods("cluster1", exported_to=("*",)), istiods("cluster2", exported_to=(".",))),
+        "service-export-differs",
     ),
     "a client that resolves names by Kubernetes alone": (
         MULTI,
@@ -1600,6 +1612,32 @@ def test_endpoints_are_stale_for_certain_where_remote_secrets_are_known(
     assert (root.id, root.certainty) == ("endpoints-stale", certainty)
 
 
+@pytest.mark.parametrize(
+    ("change", "certainty"), [({}, "certain"), ({"remote_secrets": None}, "likely")]
+)
+def test_services_are_lost_for_a_requirement_that_misses_them(
+    change: dict[str, Any], certainty: str
+) -> None:
+    recording = both(of_mesh(lost=LOST), of("cluster1", **change))(recorded(MULTI))
+    missed = Finding("cluster1", "endpoints", "none", about=Subject(("cluster2",)))
+    found = diagnose(recording.scenario, recording.facts, {"DISCOVERY-3": (missed,)})
+    (root,) = found.roots
+    assert (root.id, root.certainty, root.consequences) == (
+        "endpoints-stale",
+        certainty,
+        ("DISCOVERY-3",),
+    )
+    for each in ("cluster1", "cluster2", "2 services: shop/cart, shop/till"):
+        assert each in root.cause.statement
+    elsewhere = replace(missed, cluster="cluster2", about=Subject(("cluster1",)))
+    found = diagnose(recording.scenario, recording.facts, {"DISCOVERY-3": (elsewhere,)})
+    assert found.ids == (UNKNOWN,)
+
+
+def test_services_that_are_missed_at_one_look_explain_nothing_else() -> None:
+    assert diagnosed(of_mesh(lost=LOST), "DISCOVERY-2").ids == (UNKNOWN,)
+
+
 def test_a_label_is_missed_for_pods_without_a_proxy_though_injection_tells_of_the_others() -> None:
     change = of("cluster2", namespaces=each(SYSTEM, labels=minus(NETWORK_LABEL)))
     recording = change(recorded(MULTI))
@@ -2008,6 +2046,11 @@ def test_what_is_local_by_default_differs_from_nothing(
     one, other = istiods("cluster1", cluster_local={}), istiods("cluster2", cluster_local=settings)
     differs = diagnosed(both(one, other), "SCOPE-1").ids
     assert ("cluster-local-differs" in differs) == found
+
+
+def test_services_that_all_istiods_keep_to_their_namespace_are_no_cause() -> None:
+    alike = both(istiods("cluster1", exported_to=(".",)), istiods("cluster2", exported_to=(".",)))
+    assert diagnosed(alike, "SCOPE-1").ids == (UNKNOWN,)
 
 
 def test_who_shall_not_have_dns_proxying_needs_none() -> None:

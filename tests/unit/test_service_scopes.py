@@ -118,6 +118,7 @@ def test_what_an_istiod_says() -> None:
     assert found.keeps(HOST)
     assert found.keeps("istiod-new.mesh.svc.cluster.local")
     assert not found.keeps(ISTIOD)
+    assert found.exported_to == ("*",)
     with pytest.raises(ProbeError, match="mesh configuration"):
         read_scopes(SOURCE, "istiod-1", DOMAIN, "404 page not found", addresses)
 

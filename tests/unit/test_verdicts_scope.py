@@ -176,6 +176,52 @@ def test_an_existing_mesh_may_have_it_so_on_purpose() -> None:
     assert note.startswith("cluster1: its istiod does not keep * within each cluster, that of")
 
 
+def exporting(*namespaces: str) -> ServiceScopes:
+    return replace(istiod(), exported_to=namespaces)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_services_that_primaries_export_differently(external: bool) -> None:
+    istiods = {"cluster1": istiod(), "cluster2": exporting(".")}
+    outcome = check_scope(istiods, {}, TWO_NETWORKS, external=external)
+    note, *more = outcome.notes
+    assert note == (
+        "cluster2: services without the annotation networking.istio.io/exportTo are known in their "
+        "own namespace, by defaultServiceExportTo: to be known elsewhere, they need it, also for "
+        "gateways to pass them on"
+    )
+    if external:
+        assert outcome.result == "met"
+        assert more[0].startswith(
+            "cluster2: its istiod takes services without exportTo to be known"
+        )
+    else:
+        assert holds_unless(
+            "cluster2: expected its istiod to export services without exportTo as that of cluster1 "
+            "does, but saw its istiod takes services without exportTo to be known in their own "
+            "namespace, that of cluster1 everywhere (defaultServiceExportTo)",
+            outcome,
+        )
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "where"),
+    [
+        ((".",), "in their own namespace"),
+        (("~",), "nowhere"),
+        ((".", "shop"), "in their own names"),
+    ],
+)
+def test_services_that_are_shared_one_by_one_are_noted(
+    namespaces: tuple[str, ...], where: str
+) -> None:
+    istiods = {"cluster1": exporting(*namespaces), "cluster2": exporting(*namespaces)}
+    outcome = check_scope(istiods, {})
+    assert outcome.result == "met"
+    assert len(outcome.notes) == 2
+    assert f"exportTo are known {where}" in outcome.notes[0]
+
+
 def test_what_is_not_seen_is_not_judged() -> None:
     assert check_scope(BOTH, LOCAL, silent="cluster2").result == "inconclusive"
     assert check_scope({"cluster1": istiod()}, LOCAL).result == "inconclusive"

@@ -34,11 +34,13 @@ def gather(view: MeshView) -> Facts:
     clusters = api_objects.read(batch, view)
     known = batch.all(programs.gateway_queries(view, clusters))
     advertised = programs.advertised(known)
-    tried = {
+    asked = {
         **paths.queries(view, clusters, advertised),
         **handshakes.queries(view, clusters, advertised),
+        **programs.queries(view, clusters),
+        **programs.lost_queries(view),
     }
-    answers = {**known, **batch.all({**tried, **programs.queries(view, clusters)})}
+    answers = {**known, **batch.all(asked)}
     return Facts(
         at=time.time(),
         sample_namespace=view.lab.sample_namespace,
@@ -47,6 +49,7 @@ def gather(view: MeshView) -> Facts:
         paths=paths.paths_in(answers),
         packet_sizes=paths.packet_sizes_in(answers),
         handshakes=handshakes.handshakes_in(answers),
+        lost=programs.lost(answers),
         unread=batch.failed,
     )
 

@@ -24,6 +24,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.probe import lost_services
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import (
     PROXY,
@@ -45,7 +46,7 @@ from mesh_fixtures.probe.identities import (
     read_trust_domains,
 )
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, read_clusters
-from mesh_fixtures.probe.service_scopes import settings_in
+from mesh_fixtures.probe.service_scopes import exported_to, settings_in
 from mesh_fixtures.probe.shards import shards_of, slices
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.xds import SYNC_PATH, read_clients
@@ -106,6 +107,35 @@ def queries(view: MeshView, clusters: Mapping[str, ClusterFacts]) -> dict[Key, Q
                 source = _log_of(kube, pod)
                 found["waiting", name, pod.name] = Query(name, source, partial(_waits, kube, pod))
     return found
+
+
+def lost_queries(view: MeshView) -> dict[Key, Query[Any]]:
+    """Which services istiods have lost."""
+    scenario = view.scenario
+    if not any(lost_services.judged_in(scenario, each.name) for each in scenario.primaries):
+        return {}
+    asking = scenario.primaries[0].name
+    source = "pilot-discovery request GET /debug/endpointShardz in each istiod"
+    return {("lost", asking): Query(asking, source, partial(_lost, view))}
+
+
+def lost(answers: Mapping[Key, Any]) -> tuple[facts.LostServices, ...]:
+    """Services that an istiod holds nothing of."""
+    return next((answer or () for key, answer in answers.items() if key[0] == "lost"), ())
+
+
+def _lost(view: MeshView) -> tuple[facts.LostServices, ...]:
+    found = lost_services.missing(view.scenario, lost_services.look(view))
+    return tuple(
+        facts.LostServices(
+            each.reader,
+            each.istiod,
+            each.cluster,
+            lost_services.in_order(each.services, view.lab.names.system_namespace),
+            each.source.asked,
+        )
+        for each in lost_services.expected(view, found)
+    )
 
 
 def with_answers(
@@ -189,6 +219,7 @@ def _of_istiod(kube: KubeClient, pod: facts.Pod) -> Iterator[tuple[str, str, Cal
             "cluster_local": settings_in(configuration),
             "trust_domains": _accepted(domains),
             "selectors": selectors,
+            "exported_to": exported_to(configuration),
             "auto_mtls": configuration.get("enableAutoMtls") is not False,
         }
 

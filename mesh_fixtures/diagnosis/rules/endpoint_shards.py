@@ -1,5 +1,5 @@
-"""What istiods hold of HelloWorld in clusters that they say they read, against what these have; and
-what these have, against their pods.
+"""What istiods hold of HelloWorld, and of other services, in clusters that they say they read,
+against what these have; and what these have, against their pods.
 
 Source: Istio, `/debug/endpointShardz` and `/debug/clusterz`; Kubernetes, EndpointSlice.
 """
@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    Certainty,
+    Evidence,
+    Kind,
+    Layer,
+    Reach,
+    get,
+    listed,
+)
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod, LostServices
 from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED, WRONG_CLUSTER
-from mesh_fixtures.probe.shards import difference
+from mesh_fixtures.probe.lost_services import in_short
+from mesh_fixtures.probe.shards import PATH, difference
 
 STALE = Kind(
     "endpoints-stale",
@@ -27,6 +38,9 @@ NO_POD = Kind(
     ("DISCOVERY-2", "TRAFFIC-1", "RESILIENCE-1", "RESILIENCE-4"),
 )
 
+_OF_ALL_SERVICES = "DISCOVERY-3"
+"""The requirement that services of others than a run's fail."""
+
 _SHOW = "endpointslices -l kubernetes.io/service-name=helloworld"
 
 
@@ -40,6 +54,14 @@ def stale(case: Case) -> Iterator[Cause]:
                 has = case.facts.clusters.get(cluster)
                 if state == SYNCED and has is not None:
                     yield from _stale(case, facts, istiod, has)
+
+
+def lost(case: Case) -> Iterator[Cause]:
+    """Services of which istiod holds nothing in a cluster that it says is synced, and that a
+    requirement has missed for longer than endpoints take to arrive.
+    """
+    if _OF_ALL_SERVICES in case.failures:
+        yield from (_lost(case, each) for each in case.facts.lost)
 
 
 def without_pod(case: Case) -> Iterator[Cause]:
@@ -70,7 +92,7 @@ def without_pod(case: Case) -> Iterator[Cause]:
             )
 
 
-RULES = (stale, without_pod)
+RULES = (stale, lost, without_pod)
 
 
 def _stale(
@@ -84,7 +106,6 @@ def _stale(
     if not differs:
         return
     is_own = cluster.name == primary
-    request = f"kubectl --context={primary} -n {case.system_namespace} exec {istiod.pod} -- "
     yield Cause(
         replace(STALE, reach=Reach.INVOLVED) if is_own else STALE,
         (primary,) if is_own else (primary, cluster.name),
@@ -93,7 +114,8 @@ def _stale(
         (
             Evidence(
                 f"{istiod.pod} holds {listed(sorted(held), 'nothing')} of {cluster.name}",
-                f"{request}pilot-discovery request GET /debug/endpointShardz",
+                f"kubectl --context={primary} -n {case.system_namespace} exec {istiod.pod} -- "
+                f"pilot-discovery request GET {PATH}",
             ),
             Evidence(
                 f"EndpointSlices of {cluster.name}: {listed(slices.ready, 'nothing')} ready",
@@ -104,8 +126,53 @@ def _stale(
                 f"istioctl --context={primary} remote-clusters",
             ),
         ),
+        _restart(case, primary),
+        certainty="certain" if is_own else _certainty(reader),
+    )
+
+
+def _lost(case: Case, each: LostServices) -> Cause:
+    return Cause(
+        replace(STALE, breaks=(_OF_ALL_SERVICES,)),
+        (each.reader, each.cluster),
+        f"istiod of {each.reader} says that {each.cluster} is synced, and holds no endpoint there "
+        f"of {in_short(each.services)}: its clients do not reach these pods",
+        (
+            Evidence(
+                f"{each.istiod} holds nothing of {each.cluster} for {in_short(each.services)}",
+                each.source,
+            ),
+            *(
+                Evidence(
+                    f"{service} has pods in {each.cluster} that take traffic",
+                    _slices_of(each.cluster, service),
+                )
+                for service in each.services[:1]
+            ),
+            Evidence(
+                f"{each.istiod}: {each.cluster} {SYNCED}",
+                f"istioctl --context={each.reader} remote-clusters",
+            ),
+        ),
+        _restart(case, each.reader),
+        certainty=_certainty(case.facts.clusters[each.reader]),
+    )
+
+
+def _certainty(reader: ClusterFacts) -> Certainty:
+    """A remote secret that leads elsewhere looks the same."""
+    return "likely" if reader.remote_secrets is None else "certain"
+
+
+def _slices_of(cluster: str, service: str) -> str:
+    namespace, _, name = service.partition("/")
+    return get(cluster, f"endpointslices -l kubernetes.io/service-name={name}", namespace)
+
+
+def _restart(case: Case, primary: str) -> str:
+    return (
         f"restart istiod of {primary}: kubectl --context={primary} -n {case.system_namespace} "
-        "rollout restart deployment/istiod; then look for its version among Istio's issues",
-        # a remote secret that leads elsewhere looks the same
-        certainty="likely" if reader.remote_secrets is None and not is_own else "certain",
+        "rollout restart deployment/istiod; then look for its version among Istio's issues: builds "
+        "without the fixes of istio/istio #60612, #60920 and #61043 lose endpoints when remote "
+        "secrets are rotated"
     )

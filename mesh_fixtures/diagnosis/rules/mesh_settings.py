@@ -1,8 +1,9 @@
 """Settings of the mesh as a whole by which its clusters do not share their services, or not all
 namespaces are in it.
 
-Source: Istio, Global Mesh Options (ServiceSettings, discoverySelectors); Multi-cluster Traffic
-Management (clusterLocal). An istiod applies its own settings to the proxies that it configures.
+Source: Istio, Global Mesh Options (ServiceSettings, discoverySelectors, defaultServiceExportTo);
+Multi-cluster Traffic Management (clusterLocal). An istiod applies its own settings to the proxies
+that it configures.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from mesh_fixtures.addresses import target_host
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
 from mesh_fixtures.probe.service_scopes import (
+    EXPORT_OBJECT,
     deciding,
     differing,
     host_object,
     keeps,
+    known_where,
     with_defaults,
 )
 from mesh_fixtures.verdict.findings import Subject
@@ -24,6 +27,8 @@ from mesh_fixtures.verdict.findings import Subject
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
 SCOPES_DIFFER = Kind("cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=Reach.INVOLVED)
+
+EXPORTS_DIFFER = Kind("service-export-differs", Layer.ROUTING, ("SCOPE-1",), reach=Reach.INVOLVED)
 
 NOT_SELECTED = Kind(
     "namespace-not-selected",
@@ -170,7 +175,39 @@ def scopes_differ(case: Case) -> Iterator[Cause]:
         )
 
 
-RULES = (cluster_local, scopes_differ, not_selected)
+def exports_differ(case: Case) -> Iterator[Cause]:
+    """Primaries do not agree on where services are known that do not say it themselves."""
+    istiods = {
+        spec.name: each
+        for spec, facts in case.primaries
+        for each in (facts.istiods or ())
+        if each.exported_to is not None
+    }
+    exported = {name: each.exported_to or () for name, each in istiods.items()}
+    if len({*exported.values()}) < 2:
+        return
+    (first, reference), *others = exported.items()
+    yield Cause(
+        EXPORTS_DIFFER,
+        tuple(name for name, each in others if each != reference),
+        "services without exportTo are known "
+        + ", ".join(f"{known_where(each)} by istiod of {name}" for name, each in exported.items())
+        + ": clients and gateways of one know what those of the other do not",
+        tuple(
+            Evidence(
+                f"{name}: defaultServiceExportTo {', '.join(each)}",
+                asked_mesh(case, name, istiods[name]),
+            )
+            for name, each in exported.items()
+        ),
+        "give the mesh configuration of all primaries the same meshConfig.defaultServiceExportTo, "
+        f"as that of {first} has it or as the others; or annotate what is to be known elsewhere "
+        'with networking.istio.io/exportTo: "*"',
+        about=Subject(objects=(EXPORT_OBJECT,)),
+    )
+
+
+RULES = (cluster_local, scopes_differ, exports_differ, not_selected)
 
 
 def _in_words(settings: Mapping[str, bool], pattern: str) -> str:

@@ -138,6 +138,13 @@ RULES: Final = (
         "whether a network without a gateway is to have one",
         impact="that a network lacks its gateway, by check alone,",
     ),
+    Rule(
+        "cluster",
+        (ENDPOINT_SLICES,),
+        ("list",),
+        "which services of a cluster without an istiod have pods",
+        impact="what istiods hold of the services of remotes (DISCOVERY-3)",
+    ),
     Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("create",), "HelloWorld and Sleep"),
     Rule("own", (DEPLOYMENTS,), ("create", "list"), "HelloWorld and Sleep"),
     Rule(
