@@ -189,6 +189,7 @@ def test_what_does_not_prove_to_be_the_server_is_refused(
         assert not those.server.asked
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @each_use
 def test_a_server_that_goes_by_another_name_or_is_not_verified(tmp_path: Path, use: Use) -> None:
     root = certificate("kubernetes")
