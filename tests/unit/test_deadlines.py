@@ -61,7 +61,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "diagnosis/root_causes.py": {"_RECENT_SECONDS": "an age"},
     "diagnosis/rules/cluster_health.py": {"BACKDATED_SECONDS": "between clocks"},
     "diagnosis/rules/authorities.py": {
-        "DATED_BACK_SECONDS": "a lifetime",
+        "BACKDATED_SECONDS": "a lifetime",
         "SHORT_SECONDS": "a lifetime",
     },
     "install/executor.py": {"CLIENT_SECONDS": "multiplied by the factor itself"},

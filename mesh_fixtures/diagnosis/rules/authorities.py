@@ -15,6 +15,7 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, ge
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.kube.clock import BACKDATED_SECONDS
 from mesh_fixtures.verdict.findings import Subject
 
 _BOTH = ("TRUST-1", "TRUST-2")
@@ -35,9 +36,6 @@ BUNDLE_MISSING = Kind(
 
 TRUST_DOMAINS = Kind("trust-domains-differ", Layer.TRUST, ("TRUST-2",))
 SHORT = Kind("certificates-short-lived", Layer.TRUST, ("RESILIENCE-3",), alone=True)
-
-DATED_BACK_SECONDS: Final = 120.0
-"""By which istiod dates certificates back, for clocks that are late."""
 
 SHORT_SECONDS: Final = 900.0
 """Less than it takes to bring an istiod back by hand. Istio's default is a day."""
@@ -367,11 +365,11 @@ def short_lived(case: Case) -> Iterator[Cause]:
     """Certificates of proxies that expire so soon that the mesh cannot do without istiod."""
     for spec, facts in case.clusters:
         short = {
-            proxy.pod: (proxy.lifetime - DATED_BACK_SECONDS, proxy.source)
+            proxy.pod: (proxy.lifetime - BACKDATED_SECONDS, proxy.source)
             for proxy in facts.proxies or ()
             if proxy.lifetime is not None
             and not proxy.served_elsewhere
-            and proxy.lifetime - DATED_BACK_SECONDS < SHORT_SECONDS
+            and proxy.lifetime - BACKDATED_SECONDS < SHORT_SECONDS
         }
         if short:
             least = min(seconds for seconds, _ in short.values())
