@@ -353,12 +353,7 @@ def test_a_remote_of_which_nothing_says_that_its_primary_is_missing(
 def test_clusters_that_were_not_given_are_named_and_not_described() -> None:
     found = infer(installed(TWO)[:1])
     assert found.scenario.others == ("cluster2",)
-    assert found.notes == (
-        (
-            "cluster2 belongs to the mesh, as istiod of cluster1 reads it; it was not given and is "
-            "not judged"
-        ),
-    )
+    assert found.notes == ("istiod of cluster1 reads cluster2: no cluster of this name was given",)
     assert not TWO.describes_same(found.scenario)
 
 

@@ -183,7 +183,7 @@ VARIANTS: Final = (
         topology=_THREE_CLUSTERS,
         make=as_it_is,
         names={"cluster1": "cluster1", "cluster3": "cluster3"},
-        notes=("cluster2 belongs to the mesh", "it was not given and is not judged"),
+        notes=("reads cluster2: no cluster of this name was given",),
     ),
     Variant(
         id="names-that-no-lab-could-give",

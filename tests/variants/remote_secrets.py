@@ -119,6 +119,6 @@ VARIANTS: Final = (
         mesh="cluster1 holds a remote secret of a cluster that nobody has any more.",
         topology=TWO_NETWORKS,
         make=of_nobody,
-        notes=(f"{STRAY} belongs to the mesh",),
+        notes=(f"reads {STRAY}: no cluster of this name was given",),
     ),
 )

@@ -377,10 +377,7 @@ def _others(found: Sequence[Installation]) -> dict[str, list[str]]:
 
 def _about_others(others: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for name, readers in others.items():
-        yield (
-            f"{name} belongs to the mesh, as istiod of {', '.join(readers)} reads it; it was not "
-            "given and is not judged"
-        )
+        yield f"istiod of {', '.join(readers)} reads {name}: no cluster of this name was given"
 
 
 def _mesh(found: Sequence[Installation]) -> tuple[str, tuple[str, ...]]:
