@@ -149,7 +149,7 @@ def _signed(
         .not_valid_before(begin)
         .not_valid_after(begin + lifetime)
         .add_extension(constraints, critical=True)
-        .add_extension(_key_usage(signs=constraints.ca), critical=True)
+        .add_extension(key_usage(signs=constraints.ca), critical=True)
     )
     if constraints.ca:
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -170,7 +170,8 @@ def _signed(
     return Credential(builder.sign(signer, hashes.SHA256()), key)
 
 
-def _key_usage(*, signs: bool) -> x509.KeyUsage:
+def key_usage(*, signs: bool) -> x509.KeyUsage:
+    """What the key of an authority is for, or that of anybody else (RFC 5280, 4.2.1.3)."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

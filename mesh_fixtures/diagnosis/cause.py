@@ -14,7 +14,7 @@ from enum import Enum, IntEnum, auto
 from typing import Final, Literal
 
 from mesh_fixtures import workloads
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Namespace, NetworkGateway
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Facts, Istiod, Namespace, NetworkGateway
 from mesh_fixtures.guide import cause_entry
 from mesh_fixtures.scenario import ClusterSpec, Scenario
 from mesh_fixtures.verdict.findings import Finding, Subject
@@ -252,6 +252,14 @@ def get(cluster: str, what: str, namespace: str = "") -> str:
     """The command that shows objects."""
     where = f" -n {namespace}" if namespace else ""
     return f"kubectl --context={cluster}{where} get {what}"
+
+
+def asked(case: Case, cluster: str, istiod: Istiod, path: str) -> str:
+    """The command that shows what an istiod's debug interface answers."""
+    return (
+        f"kubectl --context={cluster} -n {case.system_namespace} exec {istiod.pod} -- "
+        f"pilot-discovery request GET {path}"
+    )
 
 
 def listed(values: Iterable[object], none: str = "none") -> str:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.certificates import CACERTS, CLUSTER_FILES, ROOT_CERTIFICATE
-from mesh_fixtures.kube import KubeClient, Secret, Source
+from mesh_fixtures.kube import Container, KubeClient, Pod, Secret, Source
 from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
@@ -185,7 +185,9 @@ def authority(kube: KubeClient) -> Authority | None:
     Raises:
         ProbeError: the API server cannot be asked, or the secret cannot be used.
     """
-    if not _signs(kube):
+    pods = istiods(kube)
+    containers = [each for pod in pods if (each := pod.container(CONTAINER)) is not None]
+    if not _signs(containers):
         return None
     for name in (CACERTS, SELF_SIGNED):
         try:
@@ -198,8 +200,8 @@ def authority(kube: KubeClient) -> Authority | None:
                 source,
                 secret,
                 kube.now(),
-                signs_istiod=_signs_itself(kube),
-                trust_domain=partial(_trust_domain, kube),
+                signs_istiod=_signs_itself(containers),
+                trust_domain=partial(_trust_domain, kube, pods),
             )
     return None
 
@@ -218,9 +220,8 @@ def root_bundle(kube: KubeClient, namespace: str) -> tuple[Certificate, ...] | N
     return tuple(map(describe, read_certificates(source, ROOT_CERTIFICATE, pem)))
 
 
-def _signs(kube: KubeClient) -> bool:
-    """Whether the cluster's istiod is an authority, as it is unless its pods say otherwise."""
-    containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
+def _signs(containers: Sequence[Container]) -> bool:
+    """Whether istiod is an authority, as it is unless its containers say otherwise."""
     passes_on = [
         each.env.get(_CA_SERVER, "true").lower() == "false" or bool(each.env.get(_EXTERNAL_CA))
         for each in containers
@@ -228,16 +229,15 @@ def _signs(kube: KubeClient) -> bool:
     return not passes_on or not all(passes_on)
 
 
-def _signs_itself(kube: KubeClient) -> bool:
+def _signs_itself(containers: Iterable[Container]) -> bool:
     """Whether istiod's own certificate is one that it has signed."""
-    containers = [each for pod in istiods(kube) if (each := pod.container(CONTAINER)) is not None]
     return all((each.env.get(_PROVIDER) or _ITSELF) == _ITSELF for each in containers)
 
 
-def _trust_domain(kube: KubeClient) -> str:
+def _trust_domain(kube: KubeClient, pods: Iterable[Pod]) -> str:
     """That of the workloads for which istiod signs; empty where no istiod says so."""
     with suppress(ProbeError, ValueError, AttributeError):
-        for pod in istiods(kube):
+        for pod in pods:
             if pod.serving:
                 return str(answer_in(debug(kube, pod, MESH_PATH).text).get("trustDomain") or "")
     return ""

@@ -8,13 +8,15 @@ Source: Istio, istioctl remote-clusters; pilot-discovery request.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 
 OWN_KUBECONFIG: Final = "istio-kubeconfig"
@@ -47,6 +49,9 @@ pilot/pkg/xds, AddDebugHandlers, DebugGen)."""
 
 _CLUSTERS_PATH: Final = "/debug/clusterz"
 _SHOWN: Final = 200
+
+
+Value = TypeVar("Value")
 
 
 class DebugClosed(ProbeError):
@@ -105,6 +110,17 @@ def istiods(kube: KubeClient) -> tuple[Pod, ...]:
         ProbeError: the API server cannot be asked.
     """
     return kube.list(PODS, kube.names.system_namespace, SELECTOR)
+
+
+def of_each(kube: KubeClient, ask: Callable[[Pod], Value]) -> tuple[Value, ...]:
+    """What each ready istiod in a cluster says, asked at the same time; empty without any istiod.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+        Exception: as `ask`.
+    """
+    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
+    return tuple(parallel_map(lambda name: ask(pods[name]), pods).values())
 
 
 def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:

@@ -14,7 +14,7 @@ Source: Istio, `pilot/pkg/model` (EndpointShards), `pilot/pkg/serviceregistry/ku
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,8 +24,8 @@ from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.istiod import MESH_PATH, debug, istiods, remote_clusters
-from mesh_fixtures.probe.shards import PATH, SERVICE_LABEL, readable
+from mesh_fixtures.probe.istiod import MESH_PATH, debug, istiods, of_each, remote_clusters
+from mesh_fixtures.probe.shards import PATH, SERVICE_LABEL, addresses_of, readable, shards_in
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
 
@@ -114,13 +114,12 @@ def held_services(kube: KubeClient) -> tuple[HeldServices, ...]:
     Raises:
         ProbeError: one of them did not answer, or not as istiod does.
     """
-    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
 
-    def asked(name: str) -> HeldServices:
-        answer = debug(kube, pods[name], PATH)
-        return read_services(answer.source, name, answer.text)
+    def asked(istiod: Pod) -> HeldServices:
+        answer = debug(kube, istiod, PATH)
+        return read_services(answer.source, istiod.name, answer.text)
 
-    return tuple(parallel_map(asked, pods).values())
+    return of_each(kube, asked)
 
 
 def read_services(source: Source, istiod: str, answer: str) -> HeldServices:
@@ -132,29 +131,23 @@ def read_services(source: Source, istiod: str, answer: str) -> HeldServices:
     addresses: dict[str, dict[str, frozenset[str]]] = {}
     serving: dict[str, set[str]] = {}
     with readable(source, answer):
-        hosts: Mapping[str, Any] = answer_in(answer) or {}
-        for host, by_namespace in hosts.items():
+        for host, namespace, shards in shards_in(answer):
             name, _, domain = host.partition(".")
-            for namespace, shards in by_namespace.items():
-                if not domain.startswith(f"{namespace}.svc."):
-                    continue  # a ServiceEntry's
-                if domain == f"{namespace}.svc.clusterset.local":
-                    continue  # known where the service is imported
-                service = f"{namespace}/{name}"
-                for shard, endpoints in (shards.get("Shards") or {}).items():
-                    provider, _, cluster = shard.partition("/")
-                    if provider == _KUBERNETES and endpoints:
-                        addresses.setdefault(cluster, {})[service] = frozenset(_in(endpoints))
-                        if any(map(_is_serving_pod, endpoints)):
-                            serving.setdefault(cluster, set()).add(service)
+            if not domain.startswith(f"{namespace}.svc."):
+                continue  # a ServiceEntry's
+            if domain == f"{namespace}.svc.clusterset.local":
+                continue  # known where the service is imported
+            service = f"{namespace}/{name}"
+            for shard, endpoints in shards.items():
+                provider, _, cluster = shard.partition("/")
+                if provider == _KUBERNETES and endpoints:
+                    held = frozenset[str]().union(*map(addresses_of, endpoints))
+                    addresses.setdefault(cluster, {})[service] = held
+                    if any(map(_is_serving_pod, endpoints)):
+                        serving.setdefault(cluster, set()).add(service)
     return HeldServices(
         source, istiod, addresses, {name: frozenset(each) for name, each in serving.items()}
     )
-
-
-def _in(endpoints: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for each in endpoints:
-        yield from each.get("Addresses") or [each.get("Address", "")]
 
 
 def _is_serving_pod(endpoint: Mapping[str, Any]) -> bool:

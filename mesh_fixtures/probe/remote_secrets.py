@@ -89,6 +89,10 @@ class RemoteSecret:
         """Whether istiod finds it."""
         return self.labelled and self.namespace == self.read_in
 
+    def deletion(self, primary: str) -> str:
+        """The command that deletes it in the cluster that holds it."""
+        return f"kubectl --context={primary} -n {self.namespace} delete secret {self.name}"
+
     def is_idle(self, in_use: Collection[str]) -> bool:
         """Whether istiods read its cluster by other secrets. Of several for one cluster, an istiod
         uses the one that it found first, until that is deleted, or istiod is restarted (Istio:

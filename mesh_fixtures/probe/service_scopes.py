@@ -20,10 +20,9 @@ from urllib.parse import quote
 from mesh_fixtures.addresses import target_host
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import admin, targets_by_cluster
-from mesh_fixtures.probe.istiod import MESH_PATH, debug, istiods
+from mesh_fixtures.probe.istiod import MESH_PATH, debug, of_each
 from mesh_fixtures.probe.shards import PATH as SHARDS_PATH
 from mesh_fixtures.probe.shards import Addresses, read_addresses
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY
@@ -185,8 +184,7 @@ def service_scopes(kube: KubeClient) -> tuple[ServiceScopes, ...]:
     Raises:
         ProbeError: one of them did not answer, or not as istiod does.
     """
-    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
-    return tuple(parallel_map(lambda name: _asked(kube, pods[name]), pods).values())
+    return of_each(kube, lambda pod: _asked(kube, pod))
 
 
 def _asked(kube: KubeClient, pod: Pod) -> ServiceScopes:

@@ -9,7 +9,7 @@ EndpointSlice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,10 +17,9 @@ from typing import Any, Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES
-from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import host_of
-from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.probe.istiod import debug, of_each
 from mesh_fixtures.workloads import SERVICE
 
 PATH: Final = "/debug/endpointShardz"
@@ -103,8 +102,7 @@ def shards(kube: KubeClient) -> tuple[Shards, ...]:
     Raises:
         ProbeError: one of them did not answer, or not as istiod does.
     """
-    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
-    return tuple(parallel_map(lambda name: shards_of(kube, pods[name]), pods).values())
+    return of_each(kube, lambda pod: shards_of(kube, pod))
 
 
 def held_networks(kube: KubeClient) -> tuple[HeldNetworks, ...]:
@@ -117,13 +115,12 @@ def held_networks(kube: KubeClient) -> tuple[HeldNetworks, ...]:
     Raises:
         ProbeError: one of them did not answer, or not as istiod does.
     """
-    pods = {pod.name: pod for pod in istiods(kube) if pod.serving}
 
-    def asked(name: str) -> HeldNetworks:
-        answer = debug(kube, pods[name], PATH)
-        return read_networks(answer.source, name, answer.text)
+    def asked(istiod: Pod) -> HeldNetworks:
+        answer = debug(kube, istiod, PATH)
+        return read_networks(answer.source, istiod.name, answer.text)
 
-    return tuple(parallel_map(asked, pods).values())
+    return of_each(kube, asked)
 
 
 def shards_of(kube: KubeClient, istiod: Pod) -> Shards:
@@ -162,11 +159,9 @@ def read_networks(source: Source, istiod: str, answer: str) -> HeldNetworks:
     """
     counts: dict[str, Counter[str]] = {}
     with readable(source, answer):
-        services: Mapping[str, Any] = answer_in(answer) or {}
-        for by_namespace in services.values():
-            for service in by_namespace.values():
-                for each in _endpoints(service.get("Shards") or {}):
-                    counts.setdefault(each.cluster, Counter())[each.network] += 1
+        for _, _, held in shards_in(answer):
+            for each in _endpoints(held):
+                counts.setdefault(each.cluster, Counter())[each.network] += 1
     return HeldNetworks(source, istiod, counts)
 
 
@@ -178,16 +173,30 @@ def read_addresses(source: Source, answer: str) -> Addresses:
     """
     found: dict[str, dict[str, set[str]]] = {}
     with readable(source, answer):
-        services: Mapping[str, Any] = answer_in(answer) or {}
-        for host, by_namespace in services.items():
-            for service in by_namespace.values():
-                for each in _endpoints(service.get("Shards") or {}):
-                    clusters = found.setdefault(host, {})
-                    clusters.setdefault(each.cluster, set()).add(each.address)
+        for host, _, held in shards_in(answer):
+            for each in _endpoints(held):
+                found.setdefault(host, {}).setdefault(each.cluster, set()).add(each.address)
     return {
         host: {cluster: frozenset(addresses) for cluster, addresses in clusters.items()}
         for host, clusters in found.items()
     }
+
+
+def shards_in(answer: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Host, namespace and shards of each service in an istiod's answer to `PATH`.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is none; `readable` says so.
+    """
+    services: Mapping[str, Any] = answer_in(answer) or {}
+    for host, by_namespace in services.items():
+        for namespace, service in by_namespace.items():
+            yield host, namespace, service.get("Shards") or {}
+
+
+def addresses_of(endpoint: Mapping[str, Any]) -> Sequence[str]:
+    """Addresses of an endpoint of a shard, of all families."""
+    return endpoint.get("Addresses") or [endpoint.get("Address", "")]
 
 
 @contextmanager
@@ -239,7 +248,7 @@ def difference(held: Iterable[str], ready: Iterable[str], not_ready: Iterable[st
 def _endpoints(held: Mapping[str, Any]) -> Iterator[ShardEndpoint]:
     for shard, endpoints in sorted(held.items()):
         for each in endpoints or ():
-            for address in each.get("Addresses") or [each.get("Address", "")]:
+            for address in addresses_of(each):
                 yield ShardEndpoint(
                     cluster=shard.partition("/")[2],  # after the kind of registry
                     address=address,

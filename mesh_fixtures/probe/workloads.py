@@ -21,6 +21,7 @@ from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS, ENDPOINT_SLIC
 from mesh_fixtures.probe.envoy import PROXY, configuration
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
+from mesh_fixtures.probe.shards import SERVICE_LABEL
 from mesh_fixtures.workloads import PLAIN_CLIENT
 from mesh_fixtures.workloads import STATEFUL as STATEFUL_APP
 
@@ -31,11 +32,29 @@ STATEFUL: Final = f"app={STATEFUL_APP}"
 PLAIN: Final = f"app={PLAIN_CLIENT}"
 """The client that has no proxy."""
 
-_SERVICE_LABEL: Final = "kubernetes.io/service-name"
-
 DEFAULT_DISCOVERY: Final = f"istiod.{SYSTEM_NAMESPACE}.svc:15012"
 """Where a proxy looks for istiod when its configuration does not say, whatever the mesh's names
 (Istio: ProxyConfig)."""
+
+_RUN: Final = "/run/"
+_IDENTITY_FOLDERS: Final = tuple(
+    f"{_RUN}secrets/{name}" for name in ("workload-spiffe-uds", "workload-spiffe-credentials")
+)
+"""Where a proxy's agent looks for the socket of an SDS server and for files with certificates. Only
+where it finds neither, it asks an authority for certificates and serves them itself (Istio:
+pilot-agent, `checkSocket`, `CheckWorkloadCertificate`)."""
+
+_SOCKET_VOLUME: Final = "workload-socket"
+"""What Istio's own template mounts there."""
+
+TEMPLATES: Final = "istio-sidecar-injector"
+"""How ConfigMaps with templates of injection are named; a revision may follow."""
+
+_OTHER_SERVER: Final = "USE_EXTERNAL_WORKLOAD_SDS"
+_SOCKET: Final = "WORKLOAD_IDENTITY_SOCKET_FILE"
+_OWN_SOCKET: Final = "socket"
+"""Variables by which the agent does not serve certificates itself, the older one first, and the
+name of the socket by which it does (Istio: release notes, 45941 and 51979)."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +201,7 @@ def discovery(kube: KubeClient, address: str) -> Discovery:
     namespace = namespace or kube.names.system_namespace
     source = kube.source("services,endpointslices", namespace, name)
     service = kube.get(SERVICES, namespace, name)
-    slices = kube.list(ENDPOINT_SLICES, namespace, f"{_SERVICE_LABEL}={name}")
+    slices = kube.list(ENDPOINT_SLICES, namespace, f"{SERVICE_LABEL}={name}")
     targets = {(each, number) for one in slices for each in one.addresses for number in one.ports}
     if service is not None and service.kind == "ExternalName":
         targets |= {(each, int(port)) for each in service.external}
@@ -214,27 +233,6 @@ def injection_of(pod: Pod) -> Injection | None:
         answers_dns=proxy.env.get(DNS_CAPTURE, "").lower() == "true",
         network_view=proxy.env.get(NETWORK_VIEW, ""),
     )
-
-
-_RUN: Final = "/run/"
-_IDENTITY_FOLDERS: Final = tuple(
-    f"{_RUN}secrets/{name}" for name in ("workload-spiffe-uds", "workload-spiffe-credentials")
-)
-"""Where a proxy's agent looks for the socket of an SDS server and for files with certificates. Only
-where it finds neither, it asks an authority for certificates and serves them itself (Istio:
-pilot-agent, `checkSocket`, `CheckWorkloadCertificate`)."""
-
-_SOCKET_VOLUME: Final = "workload-socket"
-"""What Istio's own template mounts there."""
-
-INJECTOR: Final = "istio-sidecar-injector"
-"""How ConfigMaps with templates of injection are named; a revision may follow."""
-
-_OTHER_SERVER: Final = "USE_EXTERNAL_WORKLOAD_SDS"
-_SOCKET: Final = "WORKLOAD_IDENTITY_SOCKET_FILE"
-_OWN_SOCKET: Final = "socket"
-"""Variables by which the agent does not serve certificates itself, the older one first, and the
-name of the socket by which it does (Istio: release notes, 45941 and 51979)."""
 
 
 def is_signed_elsewhere(pod: Pod) -> bool:
@@ -274,7 +272,7 @@ def may_be_served_elsewhere(kube: KubeClient) -> bool:
     return any(
         _serves_elsewhere(template)
         for each in found
-        if each.meta.name.startswith(INJECTOR)
+        if each.meta.name.startswith(TEMPLATES)
         for template in _templates(each.data.get("config", ""))
     )
 
@@ -292,7 +290,7 @@ def _serves_elsewhere(template: str) -> bool:
     """
     try:
         spec = yaml.safe_load(template)["spec"]
-        pod = Pod.read({"metadata": {"name": INJECTOR}, "spec": spec})
+        pod = Pod.read({"metadata": {"name": TEMPLATES}, "spec": spec})
     except (yaml.YAMLError, AttributeError, KeyError, TypeError):
         return False
     return is_served_elsewhere(pod) or pod.volumes.get(_SOCKET_VOLUME, "emptyDir") != "emptyDir"

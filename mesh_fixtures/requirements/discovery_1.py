@@ -82,8 +82,7 @@ def _dead(
             yield (
                 f"{primary}: {secret.leads_to} denies {denied} to the account of {secret.name}. "
                 f"istiod reads {secret.cluster} by {', '.join(sorted(others))}, but may take "
-                f"{secret.name} once it is restarted: kubectl --context={primary} "
-                f"-n {secret.namespace} delete secret {secret.name}"
+                f"{secret.name} once it is restarted: {secret.deletion(primary)}"
             )
 
 
@@ -102,8 +101,7 @@ def _renamed(
             yield (
                 f"{primary}: {secret.cluster}, which istiod reads by {secret.name}, is "
                 f"{secret.leads_to}: it holds the endpoints there twice, by two names of the "
-                f"cluster: kubectl --context={primary} -n {secret.namespace} delete secret "
-                f"{secret.name}"
+                f"cluster: {secret.deletion(primary)}"
             )
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mesh_fixtures.certificates import key_usage
 from mesh_fixtures.probe.certificates import TrustMaterial
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -74,7 +75,7 @@ def make(
     if constraints is not None:
         builder = builder.add_extension(constraints, critical=True)
     if signs is not None:
-        builder = builder.add_extension(_usage(signs=signs), critical=True)
+        builder = builder.add_extension(key_usage(signs=signs), critical=True)
     if uris:
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
@@ -88,20 +89,6 @@ def bound(*, permitted: str | None = None, excluded: str | None = None) -> x509.
         for host in (permitted, excluded)
     )
     return x509.NameConstraints(permitted_subtrees, excluded_subtrees)
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def material(issuing: Made | None, *roots: Made, chain: Sequence[Made] = ()) -> TrustMaterial:

@@ -160,6 +160,12 @@ def configured(kind: str, name: str, spec: Any, namespace: str = "sample") -> An
     return adding(Configuration(kind, namespace, name, spec))
 
 
+def routed(host: str, *http: Mapping[str, Any], namespace: str = "sample") -> Change:
+    """A VirtualService of cluster1 for a host."""
+    spec = {"hosts": [host], "http": [*http]}
+    return of("cluster1", configuration=configured("VirtualService", "x", spec, namespace))
+
+
 def isolated(cluster: str, namespace: str, *ingress: Any) -> Change:
     """A cluster with a NetworkPolicy for all pods of a namespace."""
     spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [*ingress]}
@@ -1207,32 +1213,15 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "requests that are answered by a route of the whole mesh": (
         MULTI,
-        of(
-            "cluster1",
-            configuration=configured(
-                "VirtualService",
-                "x",
-                {"hosts": ["*.local"], "http": [{"directResponse": {"status": 404}}]},
-                "istio-system",
-            ),
-        ),
+        routed("*.local", {"directResponse": {"status": 404}}, namespace="istio-system"),
         "routed-elsewhere",
     ),
     "requests that are routed to another service": (
         MULTI,
-        of(
-            "cluster1",
-            configuration=configured(
-                "VirtualService",
-                "x",
-                {
-                    "hosts": ["helloworld"],
-                    "http": [
-                        {"match": [{"headers": {"x": {"exact": "y"}}}], "redirect": {"uri": "/"}},
-                        {"route": [{"destination": {"host": "shop"}}]},
-                    ],
-                },
-            ),
+        routed(
+            "helloworld",
+            {"match": [{"headers": {"x": {"exact": "y"}}}], "redirect": {"uri": "/"}},
+            {"route": [{"destination": {"host": "shop"}}]},
         ),
         "routed-elsewhere",
     ),
@@ -1283,29 +1272,12 @@ CASES: dict[str, tuple[str, Change, str]] = {
     ),
     "weights of a route": (
         MULTI,
-        of(
-            "cluster1",
-            configuration=configured(
-                "VirtualService",
-                "x",
-                {
-                    "hosts": ["helloworld"],
-                    "http": [{"route": [{"destination": {"subset": "v1"}, "weight": 90}]}],
-                },
-            ),
-        ),
+        routed("helloworld", {"route": [{"destination": {"subset": "v1"}, "weight": 90}]}),
         "weighted-route",
     ),
     "a fault in a route": (
         MULTI,
-        of(
-            "cluster1",
-            configuration=configured(
-                "VirtualService",
-                "x",
-                {"hosts": ["*.local"], "http": [{"fault": {"abort": {"httpStatus": 503}}}]},
-            ),
-        ),
+        routed("*.local", {"fault": {"abort": {"httpStatus": 503}}}),
         "route-fault",
     ),
     "a sidecar that leaves HelloWorld out": (

@@ -76,10 +76,7 @@ WITHIN_REGIONS: Final[Manifest] = {
 @contextmanager
 def kept_to_one(target: Target) -> Iterator[None]:
     """All clients keep to one server of each service."""
-    primaries = [each.name for each in target.scenario.primaries]
-    with applied(target, primaries, KEPT_TO_ONE, namespace=names.SYSTEM_NAMESPACE):
-        for cluster in primaries:
-            _await_balancing(target, cluster, Balancing(by_hash=True))
+    with _preferring(target, KEPT_TO_ONE, Balancing(by_hash=True)):
         yield
 
 
@@ -95,12 +92,19 @@ def within_regions(target: Target) -> Iterator[None]:
 @contextmanager
 def warmed_up(target: Target) -> Iterator[None]:
     """All clients warm new servers up, and the last cluster's become ready later than others."""
+    last = target.scenario.clusters[-1].name
+    with _preferring(target, WARMED_UP, Balancing(by_age=True)), _held_back(target, last):
+        yield
+
+
+@contextmanager
+def _preferring(target: Target, rule: Manifest, balancing: Balancing) -> Iterator[None]:
+    """A rule for all services by which clients choose servers otherwise than usual."""
     primaries = [each.name for each in target.scenario.primaries]
-    with applied(target, primaries, WARMED_UP, namespace=names.SYSTEM_NAMESPACE):
+    with applied(target, primaries, rule, namespace=names.SYSTEM_NAMESPACE):
         for cluster in primaries:
-            _await_balancing(target, cluster, Balancing(by_age=True))
-        with _held_back(target, target.scenario.clusters[-1].name):
-            yield
+            _await_balancing(target, cluster, balancing)
+        yield
 
 
 @contextmanager

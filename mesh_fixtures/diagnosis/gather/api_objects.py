@@ -57,7 +57,7 @@ from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import (
-    INJECTOR,
+    TEMPLATES,
     discovery,
     injection_of,
     is_served_elsewhere,
@@ -282,7 +282,7 @@ def _injectors(kube: KubeClient) -> tuple[facts.Injector, ...]:
             _tag(each.data.get("values", "")),
         )
         for each in kube.list(CONFIG_MAPS, kube.names.system_namespace)
-        if each.meta.name.startswith(INJECTOR)
+        if each.meta.name.startswith(TEMPLATES)
     )
 
 

@@ -29,7 +29,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.identities import spiffe_ids
+from mesh_fixtures.probe.identities import spiffe_ids, trust_domain_of
 from mesh_fixtures.probe.tls import Hello, attempt
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import ISTIOD_PORTS, STATUS_PORT
@@ -39,7 +39,6 @@ SECONDS: Final = 3.5
 """For a handshake, and what comes of it."""
 
 _NOT_OF_SERVICES: Final = (STATUS_PORT, *ISTIOD_PORTS)
-_SPIFFE: Final = "spiffe://"
 _REQUEST: Final = b"HEAD / HTTP/1.0\r\n\r\n"
 """Has whoever ends TLS answer at once."""
 
@@ -113,8 +112,6 @@ def _tried(kube: KubeClient, pod: facts.Pod, target: Target) -> Handshake | None
             presented=True,
             subject=seen.certificate.subject.rfc4514_string(),
             issuer=seen.certificate.issuer.rfc4514_string(),
-            workloads=tuple(
-                each for each in spiffe_ids(seen.certificate) if each.startswith(_SPIFFE)
-            ),
+            workloads=tuple(filter(trust_domain_of, spiffe_ids(seen.certificate))),
         )
     return None

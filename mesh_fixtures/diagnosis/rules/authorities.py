@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, asked, get, listed
 from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.kube.clock import BACKDATED_SECONDS
+from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.verdict.findings import Subject
 
 _BOTH = ("TRUST-1", "TRUST-2")
@@ -303,8 +304,7 @@ def trust_domains(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     f"istiod of {verifier}: trustDomain and aliases {own}",
-                    f"kubectl --context={verifier} -n {case.system_namespace} exec {istiod.pod} -- "
-                    "pilot-discovery request GET /debug/mesh",
+                    asked(case, verifier, istiod, MESH_PATH),
                 ),
                 *(
                     Evidence(f"istiod of {signer}: trustDomain {own}")

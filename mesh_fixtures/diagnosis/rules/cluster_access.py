@@ -225,14 +225,19 @@ def _leads_elsewhere(case: Case, secret: RemoteSecret) -> bool:
     """Whether a secret leads to another cluster of the mesh than it is named for. Where its own is
     none that is known, the authority does not tell, which may be that of several API servers.
     """
-    known = secret.cluster in {each.name for each in case.scenario.clusters}
-    return secret.leads_to not in ("", secret.cluster) and (known or secret.accepted is True)
+    return secret.leads_to not in ("", secret.cluster) and (
+        _is_of_mesh(case, secret.cluster) or secret.accepted is True
+    )
 
 
 def _is_renamed(case: Case, secret: RemoteSecret) -> bool:
     """Whether a secret leads to a cluster of the mesh by a name that is none of the mesh's."""
-    known = secret.cluster in {each.name for each in case.scenario.clusters}
-    return not known and _leads_elsewhere(case, secret)
+    return not _is_of_mesh(case, secret.cluster) and _leads_elsewhere(case, secret)
+
+
+def _is_of_mesh(case: Case, name: str) -> bool:
+    """Whether a cluster of the mesh has a name."""
+    return any(each.name == name for each in case.scenario.clusters)
 
 
 def _renamed(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> Iterator[Cause]:
@@ -243,7 +248,7 @@ def _renamed(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> Iterator[
     is_read = _is_read(facts, cluster)
     if is_read and secret.cluster in case.scenario.others:
         return
-    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    delete = secret.deletion(name)
     yield Cause(
         WRONG_CLUSTER,
         (name, cluster),
@@ -337,7 +342,7 @@ def _in_place_of(case: Case, facts: ClusterFacts, secret: RemoteSecret) -> str:
     of another one for the same cluster.
     """
     name, cluster = facts.name, secret.cluster
-    delete = f"kubectl --context={name} -n {secret.namespace} delete secret {secret.name}"
+    delete = secret.deletion(name)
     others = [
         each.name
         for each in facts.remote_secrets or ()
@@ -364,7 +369,7 @@ def unexpected(case: Case) -> Iterator[Cause]:
             (name,),
             f"{name} holds a remote secret of {secret.cluster}, which its istiod must not read",
             (Evidence(f"{secret.name}: server {secret.server}", _secrets(case, name)),),
-            f"kubectl --context={name} -n {case.system_namespace} delete secret {secret.name}",
+            secret.deletion(name),
         )
 
 

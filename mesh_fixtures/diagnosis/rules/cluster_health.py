@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Part
+from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Part
 from mesh_fixtures.kube import Clock
 from mesh_fixtures.kube.clock import BACKDATED_SECONDS, THIS, spoken
 from mesh_fixtures.patience import patient
@@ -167,7 +167,7 @@ def _gateways_answer(case: Case, facts: ClusterFacts) -> bool:
     """Whether every gateway has an address, and is reached at it from another cluster: then the
     load balancer does what it is there for.
     """
-    reached = {path.address for path in case.facts.paths_of("gateway") if path.is_open}
+    reached = {path.address for path in case.facts.paths_of(GATEWAY) if path.is_open}
     services = facts.gateway_services
     return bool(services) and all(
         service.external and reached.issuperset(service.external) for service in services

@@ -8,7 +8,7 @@ from itertools import combinations, product
 
 from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, Pod, Traffic
+from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Path, Pod, Traffic
 from mesh_fixtures.diagnosis.rules.network_policies import CLOSED
 
 OVERLAP = Kind(
@@ -209,7 +209,7 @@ def large_packets(case: Case) -> Iterator[Cause]:
 
 def gateway_resets(case: Case) -> Iterator[Cause]:
     """Gateways that refuse or cut some connections, and serve others."""
-    for path in case.facts.paths_of("gateway"):
+    for path in case.facts.paths_of(GATEWAY):
         if path.client != path.server and path.refused and path.is_open:
             yield _resets(path.client, path.server, str(path), path.source, path.message)
     for traffic in case.facts.traffic:

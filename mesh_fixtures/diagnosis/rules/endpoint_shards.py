@@ -17,13 +17,15 @@ from mesh_fixtures.diagnosis.cause import (
     Kind,
     Layer,
     Reach,
+    asked,
     get,
     listed,
 )
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod, LostServices
 from mesh_fixtures.diagnosis.rules.cluster_access import SYNCED, WRONG_CLUSTER
 from mesh_fixtures.probe.lost_services import in_short
-from mesh_fixtures.probe.shards import PATH, difference
+from mesh_fixtures.probe.shards import PATH, SERVICE_LABEL, difference
+from mesh_fixtures.workloads import SERVICE
 
 STALE = Kind(
     "endpoints-stale",
@@ -40,8 +42,6 @@ NO_POD = Kind(
 
 _OF_ALL_SERVICES = "DISCOVERY-3"
 """The requirement that services of others than a run's fail."""
-
-_SHOW = "endpointslices -l kubernetes.io/service-name=helloworld"
 
 
 def stale(case: Case) -> Iterator[Cause]:
@@ -80,7 +80,7 @@ def without_pod(case: Case) -> Iterator[Cause]:
                 (
                     Evidence(
                         f"ready: {listed(facts.helloworld.ready)}",
-                        get(spec.name, _SHOW, case.samples),
+                        _slices_of(spec.name, f"{case.samples}/{SERVICE}"),
                     ),
                     Evidence(
                         f"pods: {listed(sorted(addresses - {''}))}",
@@ -114,12 +114,11 @@ def _stale(
         (
             Evidence(
                 f"{istiod.pod} holds {listed(sorted(held), 'nothing')} of {cluster.name}",
-                f"kubectl --context={primary} -n {case.system_namespace} exec {istiod.pod} -- "
-                f"pilot-discovery request GET {PATH}",
+                asked(case, primary, istiod, PATH),
             ),
             Evidence(
                 f"EndpointSlices of {cluster.name}: {listed(slices.ready, 'nothing')} ready",
-                get(cluster.name, _SHOW, slices.namespace),
+                _slices_of(cluster.name, f"{slices.namespace}/{SERVICE}"),
             ),
             Evidence(
                 f"{istiod.pod}: {cluster.name} {SYNCED}",
@@ -166,7 +165,7 @@ def _certainty(reader: ClusterFacts) -> Certainty:
 
 def _slices_of(cluster: str, service: str) -> str:
     namespace, _, name = service.partition("/")
-    return get(cluster, f"endpointslices -l kubernetes.io/service-name={name}", namespace)
+    return get(cluster, f"endpointslices -l {SERVICE_LABEL}={name}", namespace)
 
 
 def _restart(case: Case, primary: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
     AUTO_PASSTHROUGH,
+    GATEWAY,
     ISTIOD_TLS,
     ClusterFacts,
     Configuration,
@@ -168,7 +169,7 @@ def host_name_of_gateway(case: Case) -> Iterator[Cause]:
                     ),
                     *(
                         Evidence(f"from {path.client}: {path} {path.message}".rstrip(), path.source)
-                        for path in case.facts.paths_of("gateway", server=spec.name)
+                        for path in case.facts.paths_of(GATEWAY, server=spec.name)
                         if path.address in service.external and path.unresolved
                     ),
                     *(

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Deployment, Path, Service
+from mesh_fixtures.diagnosis.facts import (
+    GATEWAY,
+    ClusterFacts,
+    Configuration,
+    Deployment,
+    Path,
+    Service,
+)
 from mesh_fixtures.diagnosis.rules import cluster_health, network_policies
 from mesh_fixtures.diagnosis.rules.attachment import is_address
 from mesh_fixtures.install import ids
@@ -119,7 +126,7 @@ def missing(case: Case) -> Iterator[Cause]:
 def _answers(case: Case, service: Service) -> bool:
     """Whether an address of a Service is reached, by whatever is behind it."""
     return any(
-        path.is_open and path.address in service.external for path in case.facts.paths_of("gateway")
+        path.is_open and path.address in service.external for path in case.facts.paths_of(GATEWAY)
     )
 
 
@@ -297,7 +304,7 @@ def unreachable(case: Case) -> Iterator[Cause]:
     """
     for spec, _ in _needed(case):
         tried: dict[str, list[Path]] = {}
-        for path in case.facts.paths_of("gateway", server=spec.name):
+        for path in case.facts.paths_of(GATEWAY, server=spec.name):
             if path.unresolved < path.attempts:
                 tried.setdefault(path.address, []).append(path)
         for address, paths in tried.items():

@@ -96,12 +96,7 @@ def proxy_protocol(case: Case) -> Iterator[Cause]:
 
 def _is_connected_to(case: Case, facts: ClusterFacts) -> bool:
     """Whether a client has opened a connection to one of a cluster's gateways."""
-    return any(
-        each.connections - each.failed > 0
-        for traffic in case.facts.traffic
-        for each in traffic.endpoints
-        if target_host(each.target) in facts.gateway_addresses
-    )
+    return any(target_host(each) in facts.gateway_addresses for each in _opened(case))
 
 
 def not_passed_through(case: Case) -> Iterator[Cause]:
@@ -120,7 +115,7 @@ def not_passed_through(case: Case) -> Iterator[Cause]:
             seen = [
                 each for each in _handshakes(case, spec, GATEWAY) if _is_at(each, address, port)
             ]
-            if any(each.workloads for each in seen) or _opens(case, with_port(address, port)):
+            if any(each.workloads for each in seen) or with_port(address, port) in _opened(case):
                 continue
             http = [
                 path
@@ -149,12 +144,13 @@ def _is_at(seen: Path | Handshake, address: str, port: int) -> bool:
     return (seen.address, seen.port) == (address, port)
 
 
-def _opens(case: Case, target: str) -> bool:
-    """Whether a client's proxy has opened a connection to an address and port."""
-    return any(
-        each.target == target and each.connections > each.failed
+def _opened(case: Case) -> frozenset[str]:
+    """Addresses with ports to which a client's proxy has opened a connection."""
+    return frozenset(
+        each.target
         for traffic in case.facts.traffic
         for each in traffic.endpoints
+        if each.connections > each.failed
     )
 
 

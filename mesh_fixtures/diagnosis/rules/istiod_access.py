@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Path
+from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Path
 from mesh_fixtures.diagnosis.rules import (
     cluster_health,
     gateway_exposure,
@@ -87,7 +87,7 @@ def unreachable(case: Case) -> Iterator[Cause]:
         target = listed([each.target for each in chosen])
         elsewhere = [
             each
-            for each in case.facts.paths_of("gateway", primary, primary)
+            for each in case.facts.paths_of(GATEWAY, primary, primary)
             if each.is_open and each.target in {one.target for one in closed}
         ]
         between = f", where {primary} itself reaches it" if elsewhere else ""

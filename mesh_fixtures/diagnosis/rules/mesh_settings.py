@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from mesh_fixtures.addresses import target_host
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, listed
+from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, asked, listed
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
+from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.probe.service_scopes import (
     EXPORT_OBJECT,
     deciding,
@@ -65,7 +66,7 @@ def not_selected(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     f"discoverySelectors: {wanted}",
-                    asked_mesh(case, spec.name, selecting),
+                    asked(case, spec.name, selecting, MESH_PATH),
                 ),
                 *(
                     Evidence(
@@ -124,7 +125,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             )
             if not governed:
                 continue
-            source = asked_mesh(case, spec.name, istiod)
+            source = asked(case, spec.name, istiod, MESH_PATH)
             yield Cause(
                 CLUSTER_LOCAL,
                 (spec.name,),
@@ -165,7 +166,7 @@ def scopes_differ(case: Case) -> Iterator[Cause]:
             tuple(
                 Evidence(
                     f"{name}: serviceSettings: {_in_words(settings[name], pattern)}",
-                    asked_mesh(case, name, istiods[name]),
+                    asked(case, name, istiods[name], MESH_PATH),
                 )
                 for name in decided
             ),
@@ -196,7 +197,7 @@ def exports_differ(case: Case) -> Iterator[Cause]:
         tuple(
             Evidence(
                 f"{name}: defaultServiceExportTo {', '.join(each)}",
-                asked_mesh(case, name, istiods[name]),
+                asked(case, name, istiods[name], MESH_PATH),
             )
             for name, each in exported.items()
         ),
@@ -214,13 +215,6 @@ def _in_words(settings: Mapping[str, bool], pattern: str) -> str:
     by = deciding(settings, pattern)
     local = str(keeps(settings, pattern)).lower()
     return f"clusterLocal {local} for hosts {by}" if by else f"nothing for {pattern}"
-
-
-def asked_mesh(case: Case, cluster: str, istiod: Istiod) -> str:
-    return (
-        f"kubectl --context={cluster} -n {case.system_namespace} exec {istiod.pod} -- "
-        "pilot-discovery request GET /debug/mesh"
-    )
 
 
 def _knows_others(case: Case, cluster: str) -> bool:

@@ -7,11 +7,18 @@ Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, evidence, get, listed
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Path, Pod
-from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.diagnosis.facts import (
+    GATEWAY,
+    ISTIOD_TLS,
+    ClusterFacts,
+    Configuration,
+    Path,
+    Pod,
+)
+from mesh_fixtures.kube.pod_isolation import Direction, isolates, rules
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
@@ -22,10 +29,8 @@ CLOSED: Final = Kind(
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
 )
 
-Direction = Literal["Ingress", "Egress"]
-
 _PEERS: Final[Mapping[Direction, str]] = {"Ingress": "from", "Egress": "to"}
-_WAYS: Final = ("pod", "gateway", "istiod", "istiod-tls")
+_WAYS: Final = ("pod", GATEWAY, "istiod", ISTIOD_TLS)
 
 
 def closed(case: Case) -> Iterator[Cause]:
@@ -37,7 +42,7 @@ def closed(case: Case) -> Iterator[Cause]:
     for path in case.facts.paths:
         if path.kind not in _WAYS or not path.is_closed or path.client == path.server:
             continue
-        if path.kind == "gateway" and path.port == STATUS_PORT:
+        if path.kind == GATEWAY and path.port == STATUS_PORT:
             continue  # nobody but load balancers needs it
         for cluster, direction, policies in _closing(case, path):
             known |= {str(each): each for each in policies}
@@ -106,20 +111,12 @@ def closing(
     isolating = [
         each
         for each in policies
-        if each.namespace == pod.namespace
-        and direction in _types(each.spec)
-        and Selector.read(each.spec.get("podSelector")).matches(pod.labels)
+        if each.namespace == pod.namespace and isolates(each, pod.labels, direction)
     ]
-    rules = [rule for each in isolating for rule in each.spec.get(direction.lower()) or ()]
-    if any(_may_let(rule, _PEERS[direction], port) for rule in rules):
+    given = [rule for each in isolating for rule in rules(each, direction)]
+    if any(_may_let(rule, _PEERS[direction], port) for rule in given):
         return ()
     return isolating
-
-
-def _types(spec: Mapping[str, Any]) -> Sequence[str]:
-    """What a policy is for; for what leaves pods only where it says something of that."""
-    given: Sequence[str] = spec.get("policyTypes") or ()
-    return given or ("Ingress", *(("Egress",) if spec.get("egress") else ()))
 
 
 def _may_let(rule: Mapping[str, Any], peers: str, port: int) -> bool:
@@ -143,6 +140,6 @@ def _is_for(given: Mapping[str, Any], port: int) -> bool:
 
 def _shown(cluster: str, policy: Configuration, direction: Direction) -> Evidence:
     return Evidence(
-        f"{policy}: {direction.lower()} {policy.spec.get(direction.lower()) or 'nothing'}",
+        f"{policy}: {direction.lower()} {rules(policy, direction) or 'nothing'}",
         get(cluster, f"networkpolicy {policy.name} -o yaml", policy.namespace),
     )

@@ -13,7 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    Evidence,
+    Kind,
+    Layer,
+    Reach,
+    asked,
+    get,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import (
     IGNORED_RESOURCES,
     INCLUDED_RESOURCES,
@@ -24,10 +34,10 @@ from mesh_fixtures.diagnosis.facts import (
     Listening,
     Pod,
 )
-from mesh_fixtures.diagnosis.rules.mesh_settings import asked_mesh
 from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES
+from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.verdict.authorization import OWN
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
@@ -135,7 +145,7 @@ def auto_mtls_off(case: Case) -> Iterator[Cause]:
             (
                 Evidence(
                     "enableAutoMtls: false",
-                    asked_mesh(case, spec.name, istiod),
+                    asked(case, spec.name, istiod, MESH_PATH),
                 ),
                 Evidence(
                     f"DestinationRules: {listed(list(facts.configured('DestinationRule')))}",

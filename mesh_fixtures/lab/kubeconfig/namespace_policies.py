@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import yaml
@@ -19,6 +20,7 @@ from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import Configuration, KubeEditor, Resource
 from mesh_fixtures.kube.admission import Selector, refusal_in
 from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.pod_isolation import DIRECTIONS, isolates, rules
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
@@ -40,7 +42,6 @@ that do so are told of it at once, and work through a queue."""
 PodLabels = Mapping[str, str]
 
 _OF_ISTIO: Final = (AUTHORIZATION_POLICIES, SIDECARS)
-_DIRECTIONS: Final = ("Ingress", "Egress")
 _PERMIT: Final = (
     "permit it to the run (mesh-conformance rbac), or have no platform bring such policies into "
     f"namespaces {PREFIX}*"
@@ -326,13 +327,8 @@ def isolating(policies: Iterable[Configuration], pods: Sequence[PodLabels]) -> s
     return ", ".join(
         str(each)
         for each in policies
-        if any(Selector.read(each.spec.get("podSelector")).matches(labels) for labels in pods)
-        and any(_closes(each.spec, direction) for direction in _DIRECTIONS)
+        if any(
+            isolates(each, labels, direction) and {} not in rules(each, direction)
+            for labels, direction in product(pods, DIRECTIONS)
+        )
     )
-
-
-def _closes(spec: Json, direction: str) -> bool:
-    """Whether a NetworkPolicy isolates its pods in a direction, and does not allow all there."""
-    rules = spec.get(direction.lower()) or ()
-    default = [each for each in _DIRECTIONS if each == "Ingress" or spec.get(each.lower())]
-    return direction in (spec.get("policyTypes") or default) and {} not in rules
