@@ -25,18 +25,16 @@ from tests.faults import (
     workloads,
 )
 from tests.faults.fault import Fault, combined
-
-ONE_NETWORK: Final = "multi-primary"
-TWO_NETWORKS: Final = "multi-primary-multi-network"
-REMOTE: Final = "primary-remote-multi-network"
-TWO_REGIONS: Final = "two-regions"
-EXTERNAL: Final = "external-control-plane"
-
-DNS_PROXYING: Final = "dns-proxying"
-
-MCS: Final = "multi-primary-multi-network-mcs"
-
-TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, MCS, TWO_REGIONS, EXTERNAL)
+from tests.faults.topologies import (
+    DNS_PROXYING,
+    EXTERNAL,
+    MCS,
+    ONE_NETWORK,
+    REMOTE,
+    TWO_NETWORKS,
+    TWO_REGIONS,
+)
+from tests.variants.spire import unfederated
 
 _CONTROL: Final = ("TRUST-1", "CONTROL-1")
 _ACCESS: Final = (*_CONTROL, "DISCOVERY-1")
@@ -176,6 +174,15 @@ _TRUST: Final = (
         fails=("TRUST-1", "TRAFFIC-1"),
         unaffected=("CONTROL-1", "DISCOVERY-1", *_PATHS),
         cause="different-roots",
+    ),
+    Fault(
+        id="trust-bundles-differ",
+        broken="Each cluster has SPIRE with a root of its own, and the two are not federated.",
+        topology=TWO_NETWORKS,
+        inject=unfederated,
+        fails=("TRUST-1", "TRAFFIC-1"),
+        unaffected=("TRUST-2", "CONTROL-1", "DISCOVERY-1", *_PATHS),
+        provider="netns",
     ),
     Fault(
         id="cacerts-unsound",

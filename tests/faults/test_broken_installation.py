@@ -20,8 +20,7 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.progress import Event, Progress
 from mesh_fixtures.session.labs import RUN
-from tests.faults.table import REMOTE
-from tests.faults.topologies import on
+from tests.faults.topologies import REMOTE, on
 
 READINESS_SECONDS: Final = 25
 """For the gateway of the remote, whose pods are never made."""

@@ -11,8 +11,8 @@ import pytest
 from mesh_fixtures.artifacts import build, catalog, istio, versions
 from tests.faults import broken_upgrades
 from tests.faults.separate_run import SeparateRun, verified
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.test_lossy_istio import COMMIT
+from tests.faults.topologies import TWO_NETWORKS
 
 _SECONDS: Final = 2400
 

@@ -11,7 +11,7 @@ import pytest
 from mesh_fixtures.install.names import GATEWAY
 from tests.faults import gateway_api
 from tests.faults.separate_run import verified
-from tests.faults.table import TWO_NETWORKS
+from tests.faults.topologies import TWO_NETWORKS
 
 _SECONDS: Final = 900
 

@@ -12,7 +12,7 @@ import pytest
 from mesh_fixtures.artifacts import build, catalog, istio
 from tests.faults import lost_services
 from tests.faults.separate_run import SeparateRun, verified
-from tests.faults.table import TWO_NETWORKS
+from tests.faults.topologies import TWO_NETWORKS
 
 COMMIT: Final = "b01690e6db7d"
 """istio/istio of April 2026, without the fixes of #60612, #60920 and #61043."""

@@ -6,8 +6,7 @@ import pytest
 
 from mesh_fixtures.requirements import observable
 from tests.faults.healthy import HealthyMesh
-from tests.faults.table import TOPOLOGIES
-from tests.faults.topologies import on
+from tests.faults.topologies import TOPOLOGIES, on
 
 
 @pytest.mark.timeout(420)

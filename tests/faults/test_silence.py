@@ -9,8 +9,7 @@ import pytest
 from mesh_fixtures.diagnosis import explained
 from tests.faults.healthy import HealthyMesh
 from tests.faults.lab_parts import held_up
-from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import on
+from tests.faults.topologies import TWO_NETWORKS, on
 from tests.faults.trial import check, root_causes
 from tests.faults.underlay import PROVIDER
 

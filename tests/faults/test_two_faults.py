@@ -12,8 +12,7 @@ from mesh_fixtures.requirements import ObservedMesh, Outcome
 from mesh_fixtures.verdict.convergence import settle
 from tests.faults import control_planes, policies
 from tests.faults.healthy import HealthyMesh
-from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import on
+from tests.faults.topologies import TWO_NETWORKS, on
 from tests.faults.trial import DETECTION_SECONDS, check, root_causes
 
 _KNOWN_BY_CLIENTS: Final = "DISCOVERY-2"

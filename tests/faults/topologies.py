@@ -10,6 +10,18 @@ import pytest
 from mesh_fixtures.scenario import load_more, load_scenarios
 from mesh_fixtures.session.selection import Chosen
 
+ONE_NETWORK: Final = "multi-primary"
+TWO_NETWORKS: Final = "multi-primary-multi-network"
+REMOTE: Final = "primary-remote-multi-network"
+TWO_REGIONS: Final = "two-regions"
+EXTERNAL: Final = "external-control-plane"
+
+DNS_PROXYING: Final = "dns-proxying"
+
+MCS: Final = "multi-primary-multi-network-mcs"
+
+TOPOLOGIES: Final = (REMOTE, TWO_NETWORKS, ONE_NETWORK, DNS_PROXYING, MCS, TWO_REGIONS, EXTERNAL)
+
 _ROOT: Final = Path(__file__).parents[2]
 _FOLDERS: Final = ("scenarios", "scenarios/more", "tests/variants/scenarios")
 

@@ -253,6 +253,19 @@ def signing_below(root: Root, *, trusting: tuple[Root, ...]) -> Change:
     )
 
 
+def served_elsewhere(cluster: str, *, but: str = "") -> Change:
+    """A cluster whose proxies have an SDS server of their node, but for those of a name."""
+
+    def chosen(name: str) -> bool:
+        return not but or not name.startswith(but)
+
+    return of(
+        cluster,
+        pods=each(lambda one: one.proxy is not None and chosen(one.name), served_elsewhere=True),
+        proxies=each(lambda one: chosen(one.pod), served_elsewhere=True),
+    )
+
+
 def secret(**fields: Any) -> Change:
     """The remote secret of cluster2 in cluster1, changed."""
     return of("cluster1", remote_secrets=each(named(SECRET_OF_2), **fields))
@@ -531,6 +544,15 @@ CASES: dict[str, tuple[str, Change, str]] = {
             of("cluster2", proxies=each(is_any, roots=(OTHER_ROOT,), below=(OTHER_ROOT,))),
         ),
         "cacerts-missing",
+    ),
+    "SPIRE servers that are not federated": (
+        MULTI,
+        both(
+            signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,)),
+            served_elsewhere("cluster1"),
+            served_elsewhere("cluster2"),
+        ),
+        "trust-bundles-differ",
     ),
     "another root": (MULTI, signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,)), "different-roots"),
     "a root that one cluster lacks": (
@@ -2076,19 +2098,6 @@ def test_what_cannot_be_signed_with_is_neither_unused_nor_of_another_root() -> N
     assert not {*found.ids} & {"different-roots", "cacerts-unused", "proxies-not-restarted"}
 
 
-def served_elsewhere(cluster: str, *, but: str = "") -> Change:
-    """A cluster whose proxies have an SDS server of their node, but for those of a name."""
-
-    def chosen(name: str) -> bool:
-        return not but or not name.startswith(but)
-
-    return of(
-        cluster,
-        pods=each(lambda one: one.proxy is not None and chosen(one.name), served_elsewhere=True),
-        proxies=each(lambda one: chosen(one.pod), served_elsewhere=True),
-    )
-
-
 def named_causes(found: Diagnosis) -> set[str]:
     """Ids of root causes, and of what follows from them."""
     return {*found.ids, *(each.id for root in found.roots for each in root.followed_by)}
@@ -2109,6 +2118,32 @@ def test_an_authority_that_signs_for_no_proxy_is_no_cause(change: Change, kind: 
     assert kind in named_causes(diagnosed(change, *failed))
     spire = both(change, served_elsewhere("cluster2"))
     assert kind not in named_causes(diagnosed(spire, *failed))
+
+
+def test_one_of_two_authorities_of_proxies_may_be_spire() -> None:
+    change = both(
+        signing_below(OTHER_ROOT, trusting=(COMMON_ROOT, OTHER_ROOT)), served_elsewhere("cluster2")
+    )
+    (root,) = diagnosed(change, "TRUST-1").roots
+    assert root.id == "trust-bundles-differ"
+    assert root.cause.statement == (
+        f"proxies of cluster1 do not trust {OTHER_ROOT}, below which proxies of cluster2 have "
+        f"their certificates: they trust {COMMON_ROOT}"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of("cluster2", proxies=each(is_any, roots=(OTHER_ROOT, COMMON_ROOT))),
+        of("cluster2", proxies=each(is_any, below=(OTHER_ROOT,))),
+        of("cluster2", proxies=each(is_any, below=(), roots=())),
+    ],
+    ids=["more roots", "path to no root", "no certificates"],
+)
+def test_trust_bundles_differ_only_where_a_root_is_missing(change: Change) -> None:
+    spire = both(change, served_elsewhere("cluster1"), served_elsewhere("cluster2"))
+    assert "trust-bundles-differ" not in named_causes(diagnosed(spire, "TRUST-1"))
 
 
 def test_an_authority_that_signs_for_some_proxies_is_a_cause() -> None:

@@ -10,7 +10,8 @@ from mesh_fixtures import providers
 from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.requirements import applicable
 from tests.faults.fault import Fault
-from tests.faults.table import FAULTS, TOPOLOGIES, by_id
+from tests.faults.table import FAULTS, by_id
+from tests.faults.topologies import TOPOLOGIES
 from tests.faults.topologies import SCENARIOS
 
 EACH = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)

@@ -14,8 +14,8 @@ from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
 from tests.faults import underlay
-from tests.faults.table import ONE_NETWORK, TWO_NETWORKS
 from tests.faults.target import Target, references
+from tests.faults.topologies import ONE_NETWORK, TWO_NETWORKS
 from tests.variants.reinstallation import (
     in_variables_of,
     installed_again,

@@ -21,8 +21,8 @@ from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.patience import patient
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.images import programs_added
 from tests.variants.proxies import injected_with, load_proxy_with
 from tests.variants.variant import Variant

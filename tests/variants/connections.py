@@ -19,8 +19,8 @@ from tests.faults import mesh_configuration
 from tests.faults.control_planes import MESH
 from tests.faults.fault import Injection
 from tests.faults.policies import applied, policy
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE

@@ -20,8 +20,8 @@ from mesh_fixtures.install.step import Plan
 from mesh_fixtures.kube.resources import SERVICES
 from mesh_fixtures.scenario import ISTIOD_PORTS
 from tests.faults.control_planes import MESH, with_variable, without_native_sidecars
-from tests.faults.table import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target, references
+from tests.faults.topologies import EXTERNAL, REMOTE, TWO_NETWORKS
 from tests.variants.reinstallation import proxied, without_gateway
 from tests.variants.variant import Variant, as_it_is
 

@@ -22,8 +22,8 @@ from pyroute2 import IPRoute, netns
 
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.lab.netns.network import router_namespace
-from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import REMOTE, TWO_NETWORKS
 from tests.faults.underlay import PROVIDER
 from tests.variants.variant import Variant
 

@@ -13,8 +13,8 @@ from mesh_fixtures.install import names
 from mesh_fixtures.probe.gateways import advertised
 from mesh_fixtures.scenario import SERVICES_PORT
 from tests.faults import mesh_configuration, underlay
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.gateways import (
     await_address,
     further_namespace,

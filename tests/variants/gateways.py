@@ -23,8 +23,8 @@ from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults import load_balancers
 from tests.faults.gateways import address_stale
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target, reference, references
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE

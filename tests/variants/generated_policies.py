@@ -18,8 +18,8 @@ from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
 from tests.faults.policies import policy
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.faults.underlay import PROVIDER, pods_closed
 from tests.variants.variant import Variant
 

@@ -19,8 +19,8 @@ from mesh_fixtures.install.executor import run_in_lab
 from mesh_fixtures.install.method import merged
 from mesh_fixtures.install.step import Plan, Step
 from mesh_fixtures.parallel import parallel_map
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.reinstallation import rewritten
 from tests.variants.variant import Variant, as_it_is
 

@@ -21,8 +21,8 @@ from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.workloads import helloworld_image
 from tests.faults.control_planes import MESH, with_settings
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE

@@ -10,8 +10,8 @@ from mesh_fixtures.artifacts.images import PAUSE
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
 from tests.faults.policies import policy
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.gateways import further_namespace
 from tests.variants.variant import Variant
 

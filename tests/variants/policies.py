@@ -13,8 +13,8 @@ from typing import Final
 from mesh_fixtures.install import names
 from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
-from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import REMOTE, TWO_NETWORKS
 from tests.variants.gateways import further_namespace
 from tests.variants.variant import Variant
 

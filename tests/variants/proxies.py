@@ -15,8 +15,8 @@ from mesh_fixtures.artifacts.images import PAUSE
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab import image_archives
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.images import whiteouts, with_layer
 from tests.variants.reinstallation import proxied
 from tests.variants.variant import Variant

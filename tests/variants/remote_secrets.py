@@ -23,8 +23,8 @@ from tests.faults.remote_secrets import (
     twice,
     withdraw,
 )
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _THREE_CLUSTERS: Final = "three-clusters-two-networks"

@@ -17,8 +17,8 @@ from mesh_fixtures.install.method import Istioctl
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.parallel import parallel_map
 from tests.faults.control_planes import MESH, with_settings
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.names import OF_CLUSTER, REMOVAL_SECONDS, moved
 from tests.variants.variant import Variant
 

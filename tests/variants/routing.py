@@ -13,8 +13,8 @@ from mesh_fixtures.probe.envoy import Balancing, balancing, endpoints, helloworl
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
-from tests.faults.table import TWO_NETWORKS, TWO_REGIONS
 from tests.faults.target import Manifest, Target, reference
+from tests.faults.topologies import TWO_NETWORKS, TWO_REGIONS
 from tests.variants.variant import Variant, as_it_is
 
 NEAREST_FIRST: Final[Manifest] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults.control_planes import cluster_local, exporting_everything
-from tests.faults.table import DNS_PROXYING, MCS, TWO_NETWORKS
+from tests.faults.topologies import DNS_PROXYING, MCS, TWO_NETWORKS
 from tests.variants.variant import Variant, as_it_is
 
 _KEPT: Final = "*.sample.svc.cluster.local"

@@ -30,8 +30,8 @@ from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES, PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.identities import DEFAULT_TRUST_DOMAIN
-from tests.faults.table import TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import TWO_NETWORKS
 from tests.faults.trust import restart_proxies, signing
 from tests.variants.images import programs_added
 from tests.variants.proxies import injected_with, load_proxy_with
@@ -300,15 +300,34 @@ def served_by_spire(target: Target) -> Iterator[None]:
     """Proxies of the first cluster verify peers by trust domain, those of others as Istio's do, and
     each istiod has an authority that it made for itself.
     """
+    root = _root("SPIRE Root CA")
+    clusters = [each.name for each in target.scenario.clusters]
+    with _served(target, dict.fromkeys(clusters, root)):
+        yield
+
+
+@contextmanager
+def unfederated(target: Target) -> Iterator[None]:
+    """The same, but the servers have nothing in common, and do not know of each other."""
+    with _served(target, {each.name: _root(each.name) for each in target.scenario.clusters}):
+        yield
+
+
+def _root(name: str) -> Credential:
+    return authority(subject(name), rsa_key(), _LIFETIME, path_length=1)
+
+
+@contextmanager
+def _served(target: Target, roots: Mapping[str, Credential]) -> Iterator[None]:
+    """Proxies have certificates of their clusters' SPIRE, which signs below one of these roots."""
     built = Cache(cache_root()).ensure([part()], target.progress)["spire"].folder
     programs = {f"usr/local/bin/{name}": built / name for name in _PROGRAMS}
     load_proxy_with(target, _IMAGE, programs_added(programs))
-    root = authority(subject("SPIRE Root CA"), rsa_key(), _LIFETIME, path_length=1)
-    clusters = [each.name for each in target.scenario.clusters]
+    clusters = [*roots]
     bundles = {name: AS_ISTIO if at else BY_TRUST_DOMAIN for at, name in enumerate(clusters)}
     with ExitStack() as restoring:
         for cluster in clusters:
-            restoring.enter_context(_spire(target, cluster, root, bundles[cluster]))
+            restoring.enter_context(_spire(target, cluster, roots[cluster], bundles[cluster]))
         restoring.callback(parallel_map, lambda name: restart_proxies(target, name), clusters)
         restoring.enter_context(injected_with(target, with_socket_of_node))
         for cluster in clusters:

@@ -7,8 +7,7 @@ import pytest
 from mesh_fixtures.requirements import ObservedMesh, by_id
 from tests.faults.healthy import HealthyMesh
 from tests.faults.session import REQUESTS
-from tests.faults.table import TWO_NETWORKS
-from tests.faults.topologies import on
+from tests.faults.topologies import TWO_NETWORKS, on
 from tests.variants.routing import nearest_first
 
 

@@ -15,8 +15,8 @@ from mesh_fixtures.install import names
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.identities import DEFAULT_TRUST_DOMAIN
-from tests.faults.table import REMOTE, TWO_NETWORKS
 from tests.faults.target import Manifest, Target
+from tests.faults.topologies import REMOTE, TWO_NETWORKS
 from tests.faults.trust import (
     TRUST_DOMAIN,
     another_authority,

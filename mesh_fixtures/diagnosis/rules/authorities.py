@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, asked, get, listed
-from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, Root
+from mesh_fixtures.diagnosis.facts import Authority, ClusterFacts, ProxyIdentity, Root
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.kube.clock import BACKDATED_SECONDS
@@ -27,6 +27,7 @@ CACERTS_UNUSED = Kind("cacerts-unused", Layer.TRUST, _BOTH, follows=("cacerts-mi
 NOT_RESTARTED = Kind(
     "proxies-not-restarted", Layer.TRUST, _BOTH, follows=("cacerts-unused", "cacerts-missing")
 )
+BUNDLES = Kind("trust-bundles-differ", Layer.TRUST, ("TRUST-1",))
 IN_TWO_FORMS = Kind("cacerts-in-two-forms", Layer.TRUST, ("ROTATION-1", "ROTATION-2"))
 BUNDLE_MISSING = Kind(
     "root-bundle-missing",
@@ -278,6 +279,48 @@ def not_restarted(case: Case) -> Iterator[Cause]:
             )
 
 
+def trust_bundles(case: Case) -> Iterator[Cause]:
+    """Proxies that are given certificates by SDS servers of their nodes, and peers that do not
+    trust those, or are not trusted by them; of each, its certificate's path to a root is known.
+    """
+    held = [
+        (spec.name, proxy)
+        for spec, facts in case.clusters
+        for proxy in facts.proxies or ()
+        if _accept(proxy.roots, proxy.below)
+    ]
+    refused: dict[tuple[str, str], tuple[ProxyIdentity, ProxyIdentity]] = {}
+    for verifier, verifying in held:
+        for signer, shown in held:
+            is_elsewhere = verifying.served_elsewhere or shown.served_elsewhere
+            if is_elsewhere and not _accept(verifying.roots, shown.below):
+                refused.setdefault((verifier, signer), (verifying, shown))
+    if not refused:
+        return
+    concerned = tuple(dict.fromkeys(name for pair in refused for name in pair))
+    yield Cause(
+        BUNDLES,
+        concerned,
+        "; ".join(
+            f"proxies of {verifier} do not trust {shown.below[-1]}, below which proxies of "
+            f"{signer} have their certificates: they trust {listed(verifying.roots)}"
+            for (verifier, signer), (verifying, shown) in refused.items()
+        ),
+        tuple(
+            Evidence(
+                f"{proxy.pod} of {cluster} trusts {listed(proxy.roots)}, and has its certificate "
+                f"below {proxy.below[-1]}",
+                proxy.source,
+            )
+            for pair, proxies in refused.items()
+            for cluster, proxy in zip(pair, proxies, strict=True)
+        ),
+        f"give the authorities of {_and(concerned)} one upstream root, or federate them: what "
+        "signs for the proxies of one hands out the roots of the others as trusted too (with "
+        "SPIRE, federatesWith and spire-server bundle set)",
+    )
+
+
 def trust_domains(case: Case) -> Iterator[Cause]:
     """Primaries whose proxies refuse the identities that another one gives."""
     known = {
@@ -395,6 +438,7 @@ RULES = (
     unused,
     in_two_forms,
     not_restarted,
+    trust_bundles,
     trust_domains,
     bundle_missing,
     short_lived,
