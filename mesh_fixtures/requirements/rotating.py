@@ -16,40 +16,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Final
 
-from cryptography import x509
-
-from mesh_fixtures.certificates import Credential
-from mesh_fixtures.contract import SAMPLE_NAMESPACE
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.certificates import (
-    CACERTS,
-    CLUSTER_FILES,
-    FOLDER,
-    ROOT_CERTIFICATE,
-    kept_root,
-    make_certificates,
-    make_root,
-)
-from mesh_fixtures.install.executor import working_folder
-from mesh_fixtures.kube import KubeClient, Pod, Resource
+from mesh_fixtures.install.certificates import CACERTS
+from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.objects import encoded
-from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SECRETS, STATEFUL_SETS
+from mesh_fixtures.kube.resources import PODS, SECRETS
 from mesh_fixtures.patience import patient, whole
-from mesh_fixtures.probe.certificates import (
-    ROOT_BUNDLE,
-    Certificate,
-    describe,
-    root_bundle,
-)
+from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, root_bundle
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
-from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.identities import Identity, identities
-from mesh_fixtures.probe.istiod import SELECTOR, istiods, signing_until
+from mesh_fixtures.probe.istiod import istiods, signing_until
 from mesh_fixtures.probe.proxies import Answers
 from mesh_fixtures.probe.traffic import Failure
-from mesh_fixtures.probe.workloads import SLEEP, is_signed_elsewhere
 from mesh_fixtures.requirements import trust_1, trust_2
 from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -66,11 +46,12 @@ from mesh_fixtures.requirements.resilience_traffic import (
     overdue,
     watch,
 )
+from mesh_fixtures.requirements.restarted_workloads import RESTARTED, Workload, left, workloads
+from mesh_fixtures.requirements.rotation_stages import Files, Stage
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.continuity import Aftermath, aftermath
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
-from mesh_fixtures.workloads import NO_INJECTION
 
 TAKEN_OVER_SECONDS: Final = 120.0
 """Until every istiod signs with what it was given. Where it is not started anew, the kubelet brings
@@ -90,140 +71,12 @@ sake of a certificate then, and none at all while nothing but authorities and ot
 TRUST: Final = (trust_1.REQUIREMENT, trust_2.REQUIREMENT)
 """What must hold at any time."""
 
-RESTARTED: Final = "mesh-conformance.dev/authorities"
-"""Annotation of pods that were restarted for a stage."""
-
 _REFUSALS: Final = ("TLS_error", "CERTIFICATE_VERIFY_FAILED", "UNKNOWN_CA")
 """In what Envoy answers for a peer with which no TLS connection comes about (source: Envoy,
 transport failure reason)."""
 
 _INTERVAL: Final = 0.5
 _MOST_SECONDS: Final = int(TAKEN_OVER_SECONDS + RESTARTED_SECONDS + 4 * SLOWEST_SECONDS) + 60
-
-Files = Mapping[str, Mapping[str, bytes]]
-"""What `cacerts` holds, by cluster and by name."""
-
-
-# Stages ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Certificate authorities that all clusters have for a while.
-
-    Attributes:
-        name: begins names of figures, and marks pods that were restarted for it.
-        title: what is done, as in "while ...".
-        files: of every cluster.
-        starts_anew: whether istiod is to be started anew, as it must be for another root.
-    """
-
-    name: str
-    title: str
-    files: Files = field(repr=False)
-    starts_anew: bool = True
-
-    def roots(self, cluster: str) -> frozenset[str]:
-        """Fingerprints of the roots that a cluster hands out."""
-        return frozenset(each.fingerprint for each in self.read(cluster, ROOT_CERTIFICATE))
-
-    def issuing(self, cluster: str) -> Certificate:
-        """What a cluster signs with."""
-        return self.read(cluster, CLUSTER_FILES[0])[0]
-
-    def read(self, cluster: str, name: str) -> tuple[Certificate, ...]:
-        """Certificates of a file."""
-        return _certificates(self.files[cluster][name])
-
-
-def _certificates(pem: bytes) -> tuple[Certificate, ...]:
-    return tuple(map(describe, x509.load_pem_x509_certificates(pem)))
-
-
-def to_another_root(scenario: Scenario, given: Files) -> tuple[Stage, ...]:
-    """From a root to a new one: both are trusted before anything is signed below the new one, and
-    nothing is signed below the old one any more before that is not trusted.
-    """
-    new = _per_cluster(given, make_certificates(scenario, make_root(scenario)))
-    both = {
-        name: files[ROOT_CERTIFICATE] + new[name][ROOT_CERTIFICATE] for name, files in given.items()
-    }
-    return (
-        Stage("both_roots", "both roots are trusted", _with_roots(given, both)),
-        Stage("new_intermediates", "the new root's intermediates sign", _with_roots(new, both)),
-        Stage("new_root", "the new root is trusted only", new),
-    )
-
-
-def to_other_intermediates(scenario: Scenario, given: Files, root: Credential) -> tuple[Stage, ...]:
-    """Intermediates renewed below the same root, which istiod takes over while it runs."""
-    new = _per_cluster(given, make_certificates(scenario, root))
-    kept = {name: files[ROOT_CERTIFICATE] for name, files in given.items()}
-    title = "renewed intermediates sign"
-    return (Stage("renewed", title, _with_roots(new, kept), starts_anew=False),)
-
-
-def _per_cluster(given: Files, made: Mapping[str, bytes]) -> Files:
-    return {
-        cluster: {name: made[f"{cluster}/{name}"] for name in CLUSTER_FILES} for cluster in given
-    }
-
-
-def _with_roots(files: Files, roots: Mapping[str, bytes]) -> Files:
-    return {name: {**each, ROOT_CERTIFICATE: roots[name]} for name, each in files.items()}
-
-
-# What is ours ------------------------------------------------------------------------------------
-
-
-def own_authorities(mesh: ObservedMesh) -> Files:
-    """What `cacerts` of each cluster holds, where it is what was made for this lab.
-
-    Raises:
-        ProbeError: it is not, so that it must not be touched.
-    """
-    lab = mesh.view.lab
-    made = working_folder(lab) / FOLDER / ROOT_CERTIFICATE
-    if lab.external or not made.exists():
-        raise _refused(mesh, "certificate authorities that were made elsewhere")
-    for cluster in mesh.view.data_planes:
-        kube = mesh.view.kube[cluster]
-        if any(map(is_signed_elsewhere, kube.list(PODS, kube.sample_namespace, SLEEP))):
-            raise _refused(mesh, f"proxies in {cluster} whose certificates istiod does not sign")
-    found: dict[str, dict[str, bytes]] = {}
-    for cluster, kube in mesh.view.kube.items():
-        secret = kube.get(SECRETS, kube.names.system_namespace, CACERTS)
-        if secret is None and not mesh.scenario.cluster(cluster).is_primary:
-            continue
-        held = secret.data if secret else {}
-        if held.get(ROOT_CERTIFICATE) != made.read_bytes() or not {*CLUSTER_FILES} <= {*held}:
-            raise _refused(mesh, f"{CACERTS} of {cluster} with other contents")
-        found[cluster] = {name: held[name] for name in CLUSTER_FILES}
-    return found
-
-
-def own_root(mesh: ObservedMesh) -> Credential:
-    """The root that was made for this lab.
-
-    Raises:
-        ProbeError: its key was not kept.
-    """
-    try:
-        root = kept_root(working_folder(mesh.view.lab))
-    except (OSError, ValueError) as error:
-        raise _refused(mesh, str(error)) from error
-    if root is None:
-        raise _refused(mesh, "a root whose key was not kept")
-    return root
-
-
-def _refused(mesh: ObservedMesh, seen: str) -> ProbeError:
-    return ProbeError(
-        wanted=f"{CACERTS} that were made for this lab: nobody else's are replaced",
-        seen=seen,
-        where=f"{mesh.scenario.id} ({mesh.view.lab.id})",
-        remedy="verify it in a new lab",
-    )
 
 
 # What becomes of it -------------------------------------------------------------------------------
@@ -369,108 +222,6 @@ def rotated(mesh: ObservedMesh, given: Files, stages: Iterable[Stage]) -> Outcom
         yield rotation.returned()
 
     return judged_while(mesh, "authorities", parts)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What makes pods of the mesh.
-
-    Attributes:
-        selected: labels by which it knows its pods.
-        labels: of its pods.
-        containers: names of those that its pods have anyway, whatever is injected.
-        stage: that they are to be restarted for; empty for none.
-        wanted: how many there are to be.
-    """
-
-    resource: Resource[Any]
-    namespace: str
-    name: str
-    selected: Mapping[str, str]
-    labels: Mapping[str, str]
-    containers: frozenset[str]
-    stage: str
-    wanted: int
-
-    @property
-    def selector(self) -> str:
-        """Of its pods, as `kubectl -l` takes it."""
-        return ",".join(f"{name}={value}" for name, value in self.selected.items())
-
-    @property
-    def is_istiod(self) -> bool:
-        return self._has(SELECTOR)
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether it is not beside istiod, as gateways are: only labs of our own are rotated."""
-        return self.namespace == SAMPLE_NAMESPACE
-
-    @property
-    def is_client(self) -> bool:
-        return self._has(SLEEP)
-
-    @property
-    def has_proxy(self) -> bool:
-        """Whether a proxy is injected, or is there as istioctl's own gateways have it."""
-        return PROXY in self.containers or not NO_INJECTION.items() <= self.labels.items()
-
-    def _has(self, label: str) -> bool:
-        name, _, value = label.partition("=")
-        return self.labels.get(name) == value
-
-    @property
-    def reference(self) -> str:
-        """As in `Subject.objects`."""
-        return f"{self.resource.kind}/{self.namespace}/{self.name}"
-
-    def __str__(self) -> str:
-        return f"{self.resource.kind} {self.namespace}/{self.name}"
-
-
-def workloads(kube: KubeClient) -> tuple[Workload, ...]:
-    """Istiod, and all of a cluster's mesh that has a proxy.
-
-    Raises:
-        ProbeError: the API server cannot be asked.
-    """
-    found = (
-        read_workload(resource, item)
-        for namespace in (kube.names.system_namespace, kube.sample_namespace)
-        for resource in (DEPLOYMENTS, STATEFUL_SETS)
-        for item in kube.items(resource, namespace)
-    )
-    return tuple(each for each in found if each.is_istiod or each.has_proxy)
-
-
-def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
-    """Read a Deployment or a StatefulSet."""
-    meta, spec = item["metadata"], item["spec"]
-    of_pods = spec["template"].get("metadata", {})
-    containers = spec["template"].get("spec", {}).get("containers") or ()
-    annotations = of_pods.get("annotations") or {}
-    return Workload(
-        resource,
-        meta["namespace"],
-        meta["name"],
-        spec["selector"].get("matchLabels") or {},
-        of_pods.get("labels") or {},
-        frozenset(each["name"] for each in containers),
-        annotations.get(RESTARTED, ""),
-        int(spec.get("replicas", 1)),
-    )
-
-
-def left(workload: Workload, pods: Iterable[Pod], stage: str) -> str:
-    """What keeps a workload from having been restarted for a stage; empty for nothing."""
-    there = [each for each in pods if each.phase not in ("Succeeded", "Failed")]
-    good = [
-        each for each in there if each.serving and each.meta.annotations.get(RESTARTED, "") == stage
-    ]
-    if len(good) == len(there) and len(good) >= workload.wanted:
-        return ""
-    others = [f"{each.name} {each.state}" for each in there if each not in good]
-    return f"{len(good)} of {workload.wanted} pods are new; {', '.join(others) or 'no other'}"
 
 
 class _Rotation:

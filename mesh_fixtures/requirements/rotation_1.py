@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.requirements.rotating import own_authorities, rotated, to_another_root
+from mesh_fixtures.requirements.rotating import rotated
+from mesh_fixtures.requirements.rotation_stages import own_authorities, to_another_root
 
 
 def judge(mesh: ObservedMesh) -> Outcome:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
-from mesh_fixtures.requirements.rotating import (
+from mesh_fixtures.requirements.rotating import rotated
+from mesh_fixtures.requirements.rotation_stages import (
     own_authorities,
     own_root,
-    rotated,
     to_other_intermediates,
 )
 

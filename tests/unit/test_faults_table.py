@@ -11,8 +11,7 @@ from mesh_fixtures.diagnosis.rules import KINDS
 from mesh_fixtures.requirements import applicable
 from tests.faults.fault import Fault
 from tests.faults.table import FAULTS, by_id
-from tests.faults.topologies import TOPOLOGIES
-from tests.faults.topologies import SCENARIOS
+from tests.faults.topologies import SCENARIOS, TOPOLOGIES
 
 EACH = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 

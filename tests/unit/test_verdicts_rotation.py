@@ -31,21 +31,23 @@ from mesh_fixtures.probe.continuous import Stream, TimedRequest
 from mesh_fixtures.probe.identities import Identity
 from mesh_fixtures.probe.proxies import Answers, Proxy
 from mesh_fixtures.probe.traffic import Answer, Failure
-from mesh_fixtures.requirements import ObservedMesh, Outcome, rotating, rotation_1, rotation_2
-from mesh_fixtures.requirements.rotating import (
-    REPLACED_SECONDS,
-    RESTARTED,
-    Change,
+from mesh_fixtures.requirements import (
+    ObservedMesh,
+    Outcome,
+    rotating,
+    rotation_1,
+    rotation_2,
+    rotation_stages,
+)
+from mesh_fixtures.requirements.restarted_workloads import RESTARTED, left, read_workload
+from mesh_fixtures.requirements.rotating import REPLACED_SECONDS, Change, moved, trusting
+from mesh_fixtures.requirements.rotation_stages import (
     Files,
     Stage,
-    left,
-    moved,
     own_authorities,
     own_root,
-    read_workload,
     to_another_root,
     to_other_intermediates,
-    trusting,
 )
 from mesh_fixtures.verdict.findings import Finding
 from mesh_fixtures.workloads import NO_INJECTION
@@ -486,7 +488,7 @@ def test_no_rotation_where_istiod_does_not_sign_for_proxies(world: World) -> Non
 def test_istiod_is_not_restarted_for_renewed_intermediates(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotating, "kept_root", lambda folder: ROOT)
+    monkeypatch.setattr(rotation_stages, "kept_root", lambda folder: ROOT)
     outcome = rotation_2.judge(world.mesh)
     assert outcome.result == "met", said(outcome)
     assert not any("istiod" in each for each in world.done)
@@ -508,7 +510,7 @@ def test_a_cluster_that_does_not_follow_ends_it_and_all_is_as_before(world: Worl
 def test_istiod_that_goes_on_with_an_intermediate_is_found(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotating, "kept_root", lambda folder: ROOT)
+    monkeypatch.setattr(rotation_stages, "kept_root", lambda folder: ROOT)
     monkeypatch.setattr(rotating, "signing_until", lambda kube, _: None)
     stage, mesh = RENEWED, world.mesh
     given = own_authorities(mesh)
