@@ -22,6 +22,7 @@ from mesh_fixtures.lab.kubeconfig.survey import (
     Injector,
     Installation,
     Values,
+    configurations_in,
     discovery_addresses,
     injection_values,
     regions,
@@ -444,7 +445,7 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
         ConfigMap(Meta("istio-canary"), {"mesh": mesh}),
         ConfigMap(Meta("other"), {"mesh": "{}"}),
     ]
-    assert list(discovery_addresses(maps)) == [address]
+    assert list(discovery_addresses(configurations_in(maps))) == [address]
 
 
 @pytest.mark.parametrize(
@@ -453,7 +454,7 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
 )
 def test_the_trust_domain(mesh: str, domain: str) -> None:
     maps = [ConfigMap(Meta("istio-ca-root-cert"), {}), ConfigMap(Meta("istio"), {"mesh": mesh})]
-    assert trust_domain(maps) == domain
+    assert trust_domain(configurations_in(maps)) == domain
 
 
 def test_the_ambient_mode_beside_sidecars_is_noted() -> None:

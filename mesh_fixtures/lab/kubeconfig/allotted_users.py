@@ -1,5 +1,5 @@
-"""The users that a cluster allots to each of its namespaces, as OpenShift does: by default, pods of a
-namespace run as one of them, and are refused as anybody else.
+"""The users that a cluster allots to each of its namespaces, as OpenShift does: by default, pods of
+a namespace run as one of them, and are refused as anybody else.
 
 Source: OpenShift, Managing security context constraints (pre-allocated security context constraints
 values; MustRunAsRange).

@@ -28,7 +28,7 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
-from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
+from mesh_fixtures.probe.istiod import CONTAINER, mesh_configurations, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.mcs import MCSSettings
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
@@ -137,6 +137,7 @@ def installation(kube: KubeClient) -> Installation:
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
     maps = kube.list(CONFIG_MAPS, system)
     istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
+    meshes = _meshes(kube, maps)
     return Installation(
         cluster=kube.name,
         system_namespace=system,
@@ -145,14 +146,14 @@ def installation(kube: KubeClient) -> Installation:
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
         istiods={each.meta.name: _cluster_id(each) for each in istiods},
         values=tuple(injection_values(maps)),
-        trust_domain=trust_domain(maps),
+        trust_domain=trust_domain(meshes),
         injectors=found,
-        discovery=_discovery(kube, tuple(discovery_addresses(maps)) if istiods else ()),
+        discovery=_discovery(kube, tuple(discovery_addresses(meshes)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
         ambient=_ambient(kube),
         ambient_networks=_answer_of(ambient_networks, kube) or frozenset(),
-        dns_proxying=bool(istiods) and dns_proxying(maps),
+        dns_proxying=bool(istiods) and dns_proxying(meshes),
         mcs=mcs_groups(istiods),
         regions=regions(kube),
     )
@@ -234,20 +235,20 @@ def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
             )
 
 
-def trust_domain(maps: Iterable[ConfigMap]) -> str:
-    """The mesh configuration's trust domain, by which a mesh without an id is called."""
-    return next((str(each.get("trustDomain") or "") for each in _configurations(maps)), "")
+def trust_domain(meshes: Iterable[Mapping[str, Any]]) -> str:
+    """The first mesh configuration's trust domain, by which a mesh without an id is called."""
+    return next((str(each.get("trustDomain") or "") for each in meshes), "")
 
 
 def root_namespace(maps: Iterable[ConfigMap]) -> str:
     """The mesh configuration's root namespace; Istio's default where it does not say."""
-    found = (str(each.get("rootNamespace") or "") for each in _configurations(maps))
+    found = (str(each.get("rootNamespace") or "") for each in configurations_in(maps))
     return next(found, "") or SYSTEM_NAMESPACE
 
 
-def dns_proxying(maps: Iterable[ConfigMap]) -> bool:
+def dns_proxying(meshes: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a mesh configuration has proxies answer DNS queries (Istio: DNS Proxying)."""
-    proxies = (_mapping(each.get("defaultConfig")) for each in _configurations(maps))
+    proxies = (_mapping(each.get("defaultConfig")) for each in meshes)
     metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
     return any(str(each.get(DNS_CAPTURE)).lower() == "true" for each in metadata)
 
@@ -261,14 +262,22 @@ def mcs_groups(istiods: Iterable[Deployment]) -> frozenset[str]:
     return frozenset(each.group for each in settings if each.discovery)
 
 
-def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:
+def discovery_addresses(meshes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Where istiods send the proxies that they inject, by their mesh configurations."""
-    for each in _configurations(maps):
+    for each in meshes:
         proxies = _mapping(each.get("defaultConfig"))
         yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
 
 
-def _configurations(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
+def _meshes(kube: KubeClient, maps: Iterable[ConfigMap]) -> Sequence[Mapping[str, Any]]:
+    """Mesh configurations of a cluster's istiods: as they say, and where they do not answer as
+    their ConfigMaps do.
+    """
+    found = _answer_of(mesh_configurations, kube)
+    return [each.content for each in found] if found else [*configurations_in(maps)]
+
+
+def configurations_in(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
     """Mesh configurations: of the default revision first, if there is one."""
     for each in maps:
         if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
