@@ -45,7 +45,16 @@ TAG_LABEL: Final = "istio.io/tag"
 _SERVICE: Final = re.compile(r"istiod(-.+)?")
 _VALUES: Final = re.compile(r"istio-sidecar-injector(-.+)?")
 _MESH: Final = re.compile(r"istio(-.+)?")
-_PATH: Final = re.compile(r"/inject((?:/[^/]+/[^/]+)*)/?")
+_PATH: Final = re.compile(r"(?:/[^/]+)*?/inject((?:/[^/]+/[^/]+)*)/?")
+"""Of a webhook that injects: a provider may have others before it, as Google does (Istio: chart
+istiod, istiodRemote.injectionURL)."""
+
+_PEERING: Final = ("ENABLE_PEERING_DISCOVERY", "DISABLE_LEGACY_MULTICLUSTER")
+"""Variables by which an istiod knows other clusters' services from the istiods there, or by no
+remote secret (Solo's builds of pilot-discovery)."""
+
+_TRUE: Final = ("1", "t", "true")
+"""What stands for yes, in lower case (Go: strconv.ParseBool)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class Installation:
         discovery: addresses at which its proxies find istiod.
         gateways: external addresses of its east-west gateways.
         reads: names of all clusters that its istiods read; None when none of them answered.
+        peers: whether its istiods may know other clusters' services without reading these.
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
         dns_proxying: whether the mesh configuration has proxies answer DNS queries.
@@ -111,6 +121,7 @@ class Installation:
     discovery: frozenset[str] = frozenset()
     gateways: frozenset[str] = frozenset()
     reads: frozenset[str] | None = None
+    peers: bool = False
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
     dns_proxying: bool = False
@@ -151,6 +162,7 @@ def installation(kube: KubeClient) -> Installation:
         discovery=_discovery(kube, tuple(discovery_addresses(meshes)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
+        peers=any(map(_peers, istiods)),
         ambient=_ambient(kube),
         ambient_networks=_answer_of(ambient_networks, kube) or frozenset(),
         dns_proxying=bool(istiods) and dns_proxying(meshes),
@@ -160,8 +172,17 @@ def installation(kube: KubeClient) -> Installation:
 
 
 def _cluster_id(istiod: Deployment) -> str:
+    return _environment(istiod).get("CLUSTER_ID", "")
+
+
+def _peers(istiod: Deployment) -> bool:
+    environment = _environment(istiod)
+    return any(environment.get(name, "").lower() in _TRUE for name in _PEERING)
+
+
+def _environment(istiod: Deployment) -> Mapping[str, str]:
     container = istiod.container(CONTAINER)
-    return "" if container is None else container.env.get("CLUSTER_ID", "")
+    return {} if container is None else container.env
 
 
 def mesh_injectors(kube: KubeClient) -> tuple[Injector, ...]:
