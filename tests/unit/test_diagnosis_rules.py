@@ -2111,6 +2111,15 @@ def test_an_authority_that_signs_for_no_proxy_is_no_cause(change: Change, kind: 
     assert kind not in named_causes(diagnosed(spire, *failed))
 
 
+def test_pods_that_have_the_root_from_elsewhere_wait_for_no_bundle() -> None:
+    missing = of(
+        "cluster2",
+        root_bundles={},
+        pods=each(HELLOWORLD, serving=False, state="1/2 Running", wants_bundle=False),
+    )
+    assert "root-bundle-missing" not in named_causes(diagnosed(missing, "WORKLOAD-1"))
+
+
 def test_an_authority_that_signs_for_some_proxies_is_a_cause() -> None:
     change = signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,))
     some = both(change, served_elsewhere("cluster2", but="sleep"))

@@ -258,6 +258,7 @@ def _pod(pod: Pod) -> facts.Pod:
         host_network=pod.host_network,
         answers_dns=injected is not None and injected.answers_dns,
         served_elsewhere=is_served_elsewhere(pod),
+        wants_bundle=ROOT_BUNDLE in pod.config_maps,
         proxy=None
         if injected is None
         else {
