@@ -226,7 +226,7 @@ def unattached(case: Case) -> Iterator[Cause]:
                 f"{'; '.join(each.seen for each in missing)}",
                 missing,
                 f"see istiod's log: kubectl --context={primary} -n {case.system_namespace} logs "
-                "deployment/istiod",
+                "-l app=istiod --tail=-1",
                 certainty="likely",
                 step=ids.attached(spec.name),
                 about=Subject((spec.name,)),
