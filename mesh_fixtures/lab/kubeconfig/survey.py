@@ -30,7 +30,7 @@ from mesh_fixtures.kube.resources import (
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
 from mesh_fixtures.probe.istiod import CONTAINER, mesh_configurations, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
-from mesh_fixtures.probe.mcs import MCSSettings
+from mesh_fixtures.probe.mcs import MCSSettings, is_on
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
@@ -52,9 +52,6 @@ istiod, istiodRemote.injectionURL)."""
 _PEERING: Final = ("ENABLE_PEERING_DISCOVERY", "DISABLE_LEGACY_MULTICLUSTER")
 """Variables by which an istiod knows other clusters' services from the istiods there, or by no
 remote secret (Solo's builds of pilot-discovery)."""
-
-_TRUE: Final = ("1", "t", "true")
-"""What stands for yes, in lower case (Go: strconv.ParseBool)."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def _cluster_id(istiod: Deployment) -> str:
 
 def _peers(istiod: Deployment) -> bool:
     environment = _environment(istiod)
-    return any(environment.get(name, "").lower() in _TRUE for name in _PEERING)
+    return any(is_on(environment, name) for name in _PEERING)
 
 
 def _environment(istiod: Deployment) -> Mapping[str, str]:
