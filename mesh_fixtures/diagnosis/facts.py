@@ -164,6 +164,7 @@ class Pod:
         answers_dns: whether its DNS queries are answered beside its proxy.
         served_elsewhere: whether its proxy gets certificates from an SDS server of its node, and
             none from istiod.
+        wants_bundle: whether it starts only where istiod has put its usual ConfigMap with roots.
     """
 
     namespace: str
@@ -183,6 +184,7 @@ class Pod:
     answers_dns: bool = False
     further_ips: tuple[str, ...] = ()
     served_elsewhere: bool = False
+    wants_bundle: bool = True
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}" + (f" ({self.trouble})" if self.trouble else "")

@@ -115,6 +115,7 @@ class Pod:
         pull_secrets: names of the secrets by which its images are pulled.
         further_ips: those of the other family.
         volumes: where the content of each comes from, as the API calls it: `emptyDir`, `csi`.
+        config_maps: names of those without which it does not start, as its volumes have them.
     """
 
     meta: Meta
@@ -130,6 +131,7 @@ class Pod:
     pull_secrets: tuple[str, ...] = ()
     further_ips: tuple[str, ...] = ()
     volumes: Mapping[str, str] = field(default_factory=dict)
+    config_maps: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -189,6 +191,11 @@ class Pod:
             pull_secrets=tuple(each["name"] for each in spec.get("imagePullSecrets") or ()),
             further_ips=tuple(each["ip"] for each in status.get("podIPs") or ())[1:],
             volumes={each["name"]: _kind_of(each) for each in spec.get("volumes") or ()},
+            config_maps=frozenset(
+                mounted["name"]
+                for each in spec.get("volumes") or ()
+                if (mounted := each.get("configMap")) and not mounted.get("optional")
+            ),
         )
 
 

@@ -8,12 +8,13 @@ Source: Istio, istioctl remote-clusters; pilot-discovery request.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import REVISION_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
@@ -52,6 +53,10 @@ _SHOWN: Final = 200
 
 
 Value = TypeVar("Value")
+
+
+DEFAULT_REVISION: Final = "default"
+"""What an istiod that is no revision is labelled as one with (Istio: chart istiod)."""
 
 
 class DebugClosed(ProbeError):
@@ -156,6 +161,43 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     if result.stdout.startswith(_NOT_FOUND):
         raise _closed(result.source, path)
     return Answer(result.source, HTTPStatus.OK, result.stdout)
+
+
+@dataclass(frozen=True)
+class MeshConfiguration:
+    """What an istiod goes by, of all that it reads it from: its ConfigMap, a file, and another
+    ConfigMap, whose name is the owner's choice (Istio: Global Mesh Options; `SHARED_MESH_CONFIG`).
+
+    Attributes:
+        revision: of the istiod.
+    """
+
+    revision: str
+    content: Mapping[str, Any]
+
+
+def mesh_configurations(kube: KubeClient) -> tuple[MeshConfiguration, ...]:
+    """That of each ready istiod in a cluster, of the default revision first; empty without any.
+
+    Raises:
+        ProbeError: one of them did not answer, or not as istiod does.
+    """
+    found = of_each(kube, lambda pod: _mesh_configuration(kube, pod))
+    return tuple(sorted(found, key=lambda each: (each.revision != DEFAULT_REVISION, each.revision)))
+
+
+def _mesh_configuration(kube: KubeClient, pod: Pod) -> MeshConfiguration:
+    answer = debug(kube, pod, MESH_PATH)
+    revision = pod.meta.labels.get(REVISION_LABEL) or DEFAULT_REVISION
+    try:
+        return MeshConfiguration(revision, {**answer_in(answer.text)})
+    except (ValueError, TypeError) as error:
+        raise ProbeError(
+            wanted="istiod's mesh configuration",
+            seen=answer.text[:_SHOWN] or "nothing",
+            where=f"{answer.source.cluster} {answer.source.subject}",
+            remedy=f"by hand: {answer.source.asked}",
+        ) from error
 
 
 def signing_until(kube: KubeClient, pod: Pod) -> float | None:

@@ -46,18 +46,19 @@ class MCSSettings:
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> MCSSettings:
         """Of the variables of an istiod; each but the last two counts only with the one before."""
-        discovery = _is_on(environment, MCS_DISCOVERY)
-        host = discovery and _is_on(environment, MCS_HOST)
+        discovery = is_on(environment, MCS_DISCOVERY)
+        host = discovery and is_on(environment, MCS_HOST)
         return cls(
             discovery,
             host,
-            host and _is_on(environment, MCS_CLUSTER_LOCAL),
-            _is_on(environment, _AUTO_EXPORT),
+            host and is_on(environment, MCS_CLUSTER_LOCAL),
+            is_on(environment, _AUTO_EXPORT),
             environment.get(_GROUP) or SERVICE_EXPORTS.group,
         )
 
 
-def _is_on(environment: Mapping[str, str], name: str) -> bool:
+def is_on(environment: Mapping[str, str], name: str) -> bool:
+    """Whether a variable of an istiod says yes."""
     return environment.get(name, "").lower() in _TRUE
 
 

@@ -119,6 +119,26 @@ def test_a_cluster_that_holds_nothing_has_empty_facts(tmp_path: Path) -> None:
     assert cluster.client is None
 
 
+def injecting(name: str, namespace: str, path: str) -> dict[str, Any]:
+    service = {"name": name, "namespace": namespace, "path": path}
+    return {
+        "metadata": {"name": name},
+        "webhooks": [{"name": name, "clientConfig": {"service": service}}],
+    }
+
+
+def test_injectors_are_those_of_the_mesh(tmp_path: Path) -> None:
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    configurations = [
+        injecting("istiod", "istio-system", "/inject"),
+        injecting("istiod-openshift-gateway", "openshift-ingress", "/inject"),
+        injecting("datadog", "monitoring", "/injectconfig"),
+    ]
+    with view_of(FakeApiServer({path: {"items": configurations}}), tmp_path) as view:
+        webhooks = gather(view).clusters["cluster1"].webhooks or ()
+    assert [each.meta.name for each in webhooks] == ["istiod"]
+
+
 def test_parts_of_a_lab_are_its_pods_and_its_nodes_processes(tmp_path: Path) -> None:
     at = "2026-01-02T03:04:05Z"
     status = {

@@ -2146,6 +2146,23 @@ def test_trust_bundles_differ_only_where_a_root_is_missing(change: Change) -> No
     assert "trust-bundles-differ" not in named_causes(diagnosed(spire, "TRUST-1"))
 
 
+def test_pods_that_have_the_root_from_elsewhere_wait_for_no_bundle() -> None:
+    missing = of(
+        "cluster2",
+        root_bundles={},
+        pods=each(HELLOWORLD, serving=False, state="1/2 Running", wants_bundle=False),
+    )
+    assert "root-bundle-missing" not in named_causes(diagnosed(missing, "WORKLOAD-1"))
+
+
+def test_a_remote_without_the_usual_bundle_may_have_another() -> None:
+    elsewhere = each(lambda one: one.proxy is not None, wants_bundle=False)
+    attached = both(of("cluster1", pods=elsewhere), of("cluster2", pods=elsewhere, root_bundles={}))
+    changed = attached(recorded(REMOTE))
+    found = diagnose(changed.scenario, changed.facts, {"CONTROL-2": (FINDING,)})
+    assert "remote-not-attached" not in named_causes(found)
+
+
 def test_an_authority_that_signs_for_some_proxies_is_a_cause() -> None:
     change = signing_below(OTHER_ROOT, trusting=(OTHER_ROOT,))
     some = both(change, served_elsewhere("cluster2", but="sleep"))

@@ -22,6 +22,7 @@ from mesh_fixtures.lab.kubeconfig.survey import (
     Injector,
     Installation,
     Values,
+    configurations_in,
     discovery_addresses,
     injection_values,
     regions,
@@ -444,7 +445,7 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
         ConfigMap(Meta("istio-canary"), {"mesh": mesh}),
         ConfigMap(Meta("other"), {"mesh": "{}"}),
     ]
-    assert list(discovery_addresses(maps)) == [address]
+    assert list(discovery_addresses(configurations_in(maps))) == [address]
 
 
 @pytest.mark.parametrize(
@@ -453,13 +454,41 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
 )
 def test_the_trust_domain(mesh: str, domain: str) -> None:
     maps = [ConfigMap(Meta("istio-ca-root-cert"), {}), ConfigMap(Meta("istio"), {"mesh": mesh})]
-    assert trust_domain(maps) == domain
+    assert trust_domain(configurations_in(maps)) == domain
 
 
 def test_the_ambient_mode_beside_sidecars_is_noted() -> None:
     found = [replace(each, ambient={"ztunnel": 2, "waypoint": 1}) for each in installed(TWO)]
     notes = infer(found).notes
     assert "cluster1: the ambient mode beside sidecars (1 waypoint, 2 ztunnel) is not" in str(notes)
+
+
+@pytest.mark.parametrize("scenario", [TWO, SCENARIOS["multi-primary"]])
+def test_istiods_that_know_other_clusters_by_peering_are_refused(scenario: Scenario) -> None:
+    alone = [
+        replace(each, peers=True, reads=frozenset({each.cluster})) for each in installed(scenario)
+    ]
+    with pytest.raises(ScenarioError, match="peering, as of Solo's builds") as raised:
+        infer(alone)
+    assert raised.value.where == "cluster1, cluster2"
+    reading = [replace(each, peers=True) for each in installed(scenario)]
+    silent = [replace(each, reads=None) for each in alone]
+    for found in (reading, silent):
+        assert infer(found).scenario.describes_same(infer(installed(scenario)).scenario)
+    assert infer(alone[:1]).scenario.others == ()
+
+
+def test_a_control_plane_that_a_provider_runs_is_told() -> None:
+    url = "https://meshconfig.example/v1/projects/p/webhooks/inject/ISTIO_META_X/y"
+    webhook = Webhook.read({"name": "w", "clientConfig": {"url": url}})
+    injected = (Injector("asm-managed", "", "", webhook, "asm-managed"),)
+    found = [
+        Installation(each.cluster, uid=each.uid, injectors=injected) for each in installed(TWO)
+    ]
+    with pytest.raises(ScenarioError, match="runs in none of the clusters") as raised:
+        infer(found)
+    assert "meshconfig.example" in raised.value.seen
+    assert "managed Cloud Service Mesh" in raised.value.remedy
 
 
 def test_networks_that_are_joined_for_the_ambient_mode_alone_are_refused() -> None:

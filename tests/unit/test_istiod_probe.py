@@ -7,8 +7,10 @@ import pytest
 from fake_kube import FakeKube, Said, pod, result
 
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.kube import Pod
 from mesh_fixtures.probe.istiod import (
     DebugClosed,
+    mesh_configurations,
     read_clusters,
     remote_clusters,
     require_debug,
@@ -100,3 +102,21 @@ def test_a_port_that_refuses_is_a_probe_error() -> None:
     kube = FakeKube(lambda asked: response, [pod("istiod-1", "istio-system")], forwards=True)
     with pytest.raises(ProbeError, match=r"HTTP 401 who are you\?"):
         remote_clusters(kube.as_client())
+
+
+def test_mesh_configurations_are_of_the_default_revision_first() -> None:
+    def istiod(name: str, **labels: str) -> Pod:
+        return pod(name, "istio-system", app="istiod", **labels)
+
+    pods = [istiod("a", **{"istio.io/rev": "canary"}), istiod("b")]
+    kube = FakeKube(lambda argv: 'warn\n{"trustDomain": "x"}', pods)
+    found = mesh_configurations(kube.as_client())
+    assert [each.revision for each in found] == ["default", "canary"]
+    assert [each.content for each in found] == [{"trustDomain": "x"}] * 2
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "null", '"text"'])
+def test_no_mesh_configuration_is_a_probe_error(answer: str) -> None:
+    kube = FakeKube(lambda argv: answer, [pod("istiod-1", "istio-system", app="istiod")])
+    with pytest.raises(ProbeError, match="/debug/mesh"):
+        mesh_configurations(kube.as_client())

@@ -59,6 +59,21 @@ def test_what_istio_init_needs_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ('capabilities.add: Invalid value: "NET_ADMIN": capability may not be added', "istio-cni"),
+        ("runAsUser: Invalid value: 1337: must be in the ranges: [1000, 1999]", "global.platform"),
+        ("runAsUser: Invalid value: 7: must be in the ranges: [1337, 1999]", "--mesh-pod-overr"),
+    ],
+)
+def test_what_proxies_need_where_users_are_allotted_is_told(error: str, told: str) -> None:
+    message = f"unable to validate against any security context constraint: [provider a: {error}]"
+    remedy = remedy_for(refusal_in(message))
+    assert told in remedy
+    assert "oc adm policy add-scc-to-group" in remedy
+
+
+@pytest.mark.parametrize(
     ("status", "message", "kind"),
     [
         (403, MESSAGES["ValidatingAdmissionPolicy limits"], NotAdmitted),

@@ -120,6 +120,13 @@ def test_what_is_not_clear_is_asked(found: list[Injector], revision: str, seen: 
             "10.0.0.9:15017",
         ),
         (
+            {"url": "https://a.example/v1/projects/inject/webhooks/inject/cluster/c/net/n"},
+            "c",
+            "n",
+            "a.example",
+        ),
+        ({"url": "https://a.example/v1/inject/ISTIO_META_X/a.example:443"}, "", "", "a.example"),
+        (
             {"service": {"name": "i", "namespace": "s", "path": "/inject/net/n2/cluster/c2"}},
             "c2",
             "n2",
@@ -139,7 +146,9 @@ def test_what_the_path_says(
     assert seen.revision == "t"
 
 
-@pytest.mark.parametrize("path", ["/validate", "/injection", "", "/inject/cluster"])
+@pytest.mark.parametrize(
+    "path", ["/validate", "/injection", "", "/inject/cluster", "/v1/inject/cluster"]
+)
 def test_what_injects_nothing(path: str) -> None:
     service = {"name": "other", "namespace": "s", "path": path}
     configuration = {

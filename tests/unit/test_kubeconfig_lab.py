@@ -31,9 +31,9 @@ from mesh_fixtures.kube import (
 from mesh_fixtures.kube import transport as transports
 from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
-from mesh_fixtures.lab.kubeconfig import namespace, namespace_policies, sample
+from mesh_fixtures.lab.kubeconfig import allotted_users, namespace, namespace_policies, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
-from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides
+from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, SampleOptions
 from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
@@ -407,6 +407,29 @@ def test_policies_that_a_platform_brings_leave_the_workloads_alone(servers: Serv
     ]
     assert made == [[[{}]], []]
     assert any(f"NetworkPolicy {lab.sample_namespace}/default-deny" in each.detail for each in said)
+    lab.close()
+
+
+def test_pods_run_as_a_user_that_the_cluster_allots_to_their_namespace(servers: Servers) -> None:
+    users = {allotted_users.ANNOTATION: "1000680000/10000"}
+    system = {"metadata": {"name": "istio-system", "annotations": users}}
+    for server, _ in servers.values():
+        server.answers["/api/v1/namespaces/istio-system"] = system
+    lab = KubeconfigProvider(
+        [each for _, each in servers.values()],
+        sample_images("h", "s"),
+        SampleOptions(annotations=users),
+    ).open(SCENARIO, Progress("test"))
+    lab.wait_ready()
+    lab.deploy_sample()
+    for server, _ in servers.values():
+        pods = [
+            body["spec"]["template"]["spec"]
+            for _, _, body in server.changes
+            if body["kind"] == "Deployment"
+        ]
+        contexts = [each["containers"][0]["securityContext"] for each in pods]
+        assert [each["runAsUser"] for each in contexts] == [1000680000] * 3
     lab.close()
 
 

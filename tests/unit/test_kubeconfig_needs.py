@@ -55,6 +55,14 @@ def cluster(*selectors: dict[str, Any]) -> FakeApiServer:
     )
 
 
+def istiod_pod() -> dict[str, Any]:
+    return {
+        "metadata": {"name": "istiod-1", "namespace": "istio-system"},
+        "spec": {"containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[dict[str, FakeApiServer]]:
     """Two clusters without problems; their kubeconfigs are in folders of their names."""
@@ -116,18 +124,33 @@ def test_a_namespace_that_is_not_selected(
 def test_an_istiod_without_a_debug_interface(
     servers: dict[str, FakeApiServer], tmp_path: Path, answer: str, missing: list[str]
 ) -> None:
-    istiod = {
-        "metadata": {"name": "istiod-1", "namespace": "istio-system"},
-        "spec": {"containers": []},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
-    }
     two = servers["two"]
-    two.answers["/api/v1/namespaces/istio-system/pods"] = {"items": [istiod]}
+    two.answers["/api/v1/namespaces/istio-system/pods"] = {"items": [istiod_pod()]}
     succeeded = json.dumps({"status": "Success"}).encode()
     two.frames = [(STDOUT, answer.encode()), (ERROR, succeeded)] if answer else []
     found = problems(tmp_path)
     assert [each.missing.partition(" (two ")[0] for each in found] == missing
     assert all("ENABLE_DEBUG_ON_HTTP=false" in each.remedy for each in found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ('{"discoverySelectors": [{"matchLabels": {"team": "mesh"}}]}', "team=mesh"),
+        ('{"trustDomain": "cluster.local"}', None),
+        ("[]", "by-config-map=yes"),
+    ],
+)
+def test_what_istiod_says_of_its_configuration_counts_wherever_it_has_it_from(
+    servers: dict[str, FakeApiServer], tmp_path: Path, answer: str, wanted: str | None
+) -> None:
+    two = servers["two"]
+    two.answers[CONFIG_MAPS] = {"items": [mesh({"matchLabels": {"by-config-map": "yes"}})]}
+    two.answers["/api/v1/namespaces/istio-system/pods"] = {"items": [istiod_pod()]}
+    succeeded = json.dumps({"status": "Success"}).encode()
+    two.frames = [(STDOUT, answer.encode()), (ERROR, succeeded)]
+    remedies = [each.remedy for each in problems(tmp_path)]
+    assert remedies == ([f"--mesh-namespace-label {wanted}"] if wanted else [])
 
 
 def test_a_control_plane_elsewhere(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:

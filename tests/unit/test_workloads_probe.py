@@ -182,6 +182,16 @@ def test_whose_server_gives_a_proxy_its_certificate(
     assert is_served_elsewhere(seen) == is_signed_elsewhere(seen) == elsewhere
 
 
+def test_config_maps_without_which_a_pod_does_not_start() -> None:
+    volumes = [
+        {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert"}},
+        {"name": "istio-ca-crl", "configMap": {"name": "istio-ca-crl", "optional": True}},
+        {"name": "istio-token", "projected": {"sources": []}},
+    ]
+    seen = Pod.read({"metadata": {"name": "p"}, "spec": {"containers": [], "volumes": volumes}})
+    assert seen.config_maps == {"istio-ca-root-cert"}
+
+
 OWN_TEMPLATE = "spec:\n  volumes:\n  {{- if x }}\n  - csi:\n    name: workload-socket\n  {{- end }}"
 SPIRE_TEMPLATE = """
 spec:

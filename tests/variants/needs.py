@@ -7,7 +7,7 @@ Istio, MeshConfig (discoverySelectors).
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -72,6 +72,17 @@ def careful_policy(target: Target) -> Iterator[None]:
         ),
         "object.spec.securityContext.runAsNonRoot == true": "a pod wants to be no root",
     }
+    with wanting(target, wanted):
+        yield
+
+
+@contextmanager
+def wanting(target: Target, wanted: Mapping[str, str]) -> Iterator[None]:
+    """Each cluster has a policy for the pods of runs.
+
+    Args:
+        wanted: what is said where an expression does not hold for a pod, by expression.
+    """
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",

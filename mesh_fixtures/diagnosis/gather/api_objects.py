@@ -51,6 +51,7 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
+from mesh_fixtures.lab.kubeconfig.survey import mesh_injectors
 from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
@@ -224,11 +225,19 @@ def _namespaces(wanted: tuple[str, ...], kube: KubeClient) -> tuple[facts.Namesp
 
 
 def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
-    """Those of injection, with no more of their metadata than the name."""
+    """Those by which the mesh injects proxies, with no more of their metadata than the name. Others
+    inject what is theirs, at paths like Istio's, too (Datadog: `/injectconfig`), as does another
+    control plane.
+    """
+    own = [each.webhook for each in mesh_injectors(kube)]
     return tuple(
-        replace(each, meta=Meta(each.meta.name))
+        replace(
+            each,
+            meta=Meta(each.meta.name),
+            webhooks=tuple(webhook for webhook in each.webhooks if webhook in own),
+        )
         for each in kube.list(MUTATING_WEBHOOKS)
-        if any(webhook.path.startswith("/inject") for webhook in each.webhooks)
+        if any(webhook in own for webhook in each.webhooks)
     )
 
 
@@ -258,6 +267,7 @@ def _pod(pod: Pod) -> facts.Pod:
         host_network=pod.host_network,
         answers_dns=injected is not None and injected.answers_dns,
         served_elsewhere=is_served_elsewhere(pod),
+        wants_bundle=ROOT_BUNDLE in pod.config_maps,
         proxy=None
         if injected is None
         else {

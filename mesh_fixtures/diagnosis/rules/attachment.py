@@ -226,7 +226,7 @@ def unattached(case: Case) -> Iterator[Cause]:
                 f"{'; '.join(each.seen for each in missing)}",
                 missing,
                 f"see istiod's log: kubectl --context={primary} -n {case.system_namespace} logs "
-                "deployment/istiod",
+                "-l app=istiod --tail=-1",
                 certainty="likely",
                 step=ids.attached(spec.name),
                 about=Subject((spec.name,)),
@@ -244,16 +244,29 @@ def _missing(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evi
             yield Evidence(seen, _webhooks(spec.name))
             break
     is_known = facts.root_bundles is not None and case.system(facts) is not None
-    if is_known and not (facts.root_bundles or {}).get(case.system_namespace):
+    if (
+        is_known
+        and _is_bundle_usual(case, spec, facts)
+        and not (facts.root_bundles or {}).get(case.system_namespace)
+    ):
         seen = f"{case.system_namespace} of {spec.name} has no configmap {_BUNDLE}"
         yield Evidence(seen, get(spec.name, "configmaps", case.system_namespace))
+
+
+def _is_bundle_usual(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool:
+    """Whether proxies of a remote's istiod start by the usual ConfigMap with its root, as far as
+    pods with a proxy show.
+    """
+    owner = case.facts.clusters.get(case.scenario.control_plane_of(spec.name))
+    pods = [*(facts.pods or ()), *((owner.pods or ()) if owner else ())]
+    proxied = [each for each in pods if each.proxy is not None]
+    return not proxied or any(each.wants_bundle for each in proxied)
 
 
 def _injectors(facts: ClusterFacts) -> Iterator[tuple[str, Webhook]]:
     for configuration in facts.webhooks or ():
         for webhook in configuration.webhooks:
-            if webhook.path.startswith(_INJECT):
-                yield configuration.meta.name, webhook
+            yield configuration.meta.name, webhook
 
 
 def _secrets_of(case: Case, primary: str, cluster: str) -> list[RemoteSecret]:

@@ -362,10 +362,16 @@ def trust_domains(case: Case) -> Iterator[Cause]:
 
 
 def bundle_missing(case: Case) -> Iterator[Cause]:
-    """Pods that wait for the root that istiod hands out to each namespace."""
+    """Pods that wait for the root that istiod hands out to each namespace: not where it does so in
+    a ConfigMap of another name, or in none (Istio: global.trustBundleName; cluster trust bundles).
+    """
     for spec, facts in case.clusters:
         known = facts.root_bundles
-        waiting = [each for each in facts.pods_in(case.samples, {}) if not each.serving]
+        waiting = [
+            each
+            for each in facts.pods_in(case.samples, {})
+            if each.wants_bundle and not each.serving
+        ]
         if known is None or case.samples in known or facts.namespace(case.samples) is None:
             continue
         if waiting and (spec.is_primary or case.system_namespace in known):

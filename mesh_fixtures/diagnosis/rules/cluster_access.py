@@ -487,4 +487,4 @@ def _remote_clusters(cluster: str) -> str:
 
 
 def _log(case: Case, cluster: str) -> str:
-    return f"kubectl --context={cluster} -n {case.system_namespace} logs deployment/istiod"
+    return f"kubectl --context={cluster} -n {case.system_namespace} logs -l app=istiod --tail=-1"

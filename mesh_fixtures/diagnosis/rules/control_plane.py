@@ -67,7 +67,7 @@ def not_running(case: Case) -> Iterator[Cause]:
                 ),
             ),
             f"scale it up: kubectl --context={spec.name} -n {case.system_namespace} scale "
-            "deployment/istiod --replicas=1"
+            f"deployment/{found[0].name} --replicas=1"
             if found and not wanted
             else f"install it (step {ids.istiod(spec.name)} of the plan), or fix what its pods "
             "and events say",

@@ -171,7 +171,7 @@ def _slices_of(cluster: str, service: str) -> str:
 def _restart(case: Case, primary: str) -> str:
     return (
         f"restart istiod of {primary}: kubectl --context={primary} -n {case.system_namespace} "
-        "rollout restart deployment/istiod; then look for its version among Istio's issues: builds "
-        "without the fixes of istio/istio #60612, #60920 and #61043 lose endpoints when remote "
-        "secrets are rotated"
+        "rollout restart deployment -l app=istiod; then look for its version among Istio's issues: "
+        "builds without the fixes of istio/istio #60612, #60920 and #61043 lose endpoints when "
+        "remote secrets are rotated"
     )

@@ -64,7 +64,7 @@ def dns(case: Case) -> Iterator[Cause]:
                 ),
                 f"see whether DNS of {spec.name} runs and is reached: kubectl "
                 f"--context={spec.name} -n kube-system get pods,endpointslices -l "
-                "k8s-app=kube-dns",
+                "k8s-app=kube-dns (OpenShift: -n openshift-dns get pods,endpointslices)",
             )
 
 

@@ -207,21 +207,13 @@ RULES = (off, failing, template, without_dns)
 def _is_injector(facts: ClusterFacts, message: str) -> bool:
     """Whether a message names a webhook of injection; any, where none could be read."""
     names = [
-        webhook.name
-        for configuration in facts.webhooks or ()
-        for webhook in configuration.webhooks
-        if webhook.path.startswith("/inject")
+        webhook.name for configuration in facts.webhooks or () for webhook in configuration.webhooks
     ]
-    return not names or any(f'"{each}"' in message for each in names)
+    return facts.webhooks is None or any(f'"{each}"' in message for each in names)
 
 
 def _injectors(facts: ClusterFacts) -> Iterator[Webhook]:
-    return (
-        webhook
-        for configuration in facts.webhooks or ()
-        for webhook in configuration.webhooks
-        if webhook.path.startswith("/inject")
-    )
+    return (webhook for configuration in facts.webhooks or () for webhook in configuration.webhooks)
 
 
 def _deciding_labels(labels: Mapping[str, str]) -> str:

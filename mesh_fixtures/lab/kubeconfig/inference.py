@@ -69,6 +69,7 @@ def infer(
                 "locality": regions.get(each.cluster),
             }
         )
+    _require_remote_secrets(found)
     joined = {str(each["network"]) for each in clusters if each["role"] != "external"}
     _require_sidecars(found, joined)
     others = _others(found)
@@ -152,6 +153,7 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
         ScenarioError: nothing tells, or it was not given.
     """
     primaries = [each for each in found if each is not remote and is_primary(each, found)]
+    _require_istiod(remote, primaries)
     serving = [each.cluster for each in primaries if each.gateways & remote.discovery]
     if not serving:
         _require_primary_given(remote, found)
@@ -167,7 +169,7 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
         raise ScenarioError(
             wanted="one cluster whose istiod is in charge of it",
             seen=f"{CONTROL_PLANE_ANNOTATION} says {annotated}; istiod runs in "
-            f"{', '.join(each.cluster for each in primaries) or 'none of the clusters'}",
+            f"{', '.join(each.cluster for each in primaries)}",
             where=remote.cluster,
             remedy="give all clusters of the mesh by the mesh's names, or write the scenario",
         )
@@ -176,6 +178,25 @@ def primary_of(remote: Installation, found: Sequence[Installation]) -> tuple[str
     if in_charge == remote.cluster:
         return chosen, ()
     return chosen, tuple(_about_remote(remote, chosen, in_charge))
+
+
+def _require_istiod(remote: Installation, primaries: Sequence[Installation]) -> None:
+    """See to it that there is a control plane to ask, as where a provider runs it.
+
+    Raises:
+        ScenarioError: it is in none of the clusters.
+    """
+    if not primaries:
+        called = {each.webhook.host or each.webhook.service for each in remote.injectors}
+        by = f", and proxies are injected by {', '.join(sorted(called))}" if called - {""} else ""
+        raise ScenarioError(
+            wanted="an istiod that configures its proxies, in one of the clusters",
+            seen=f"istiod runs in none of the clusters{by}",
+            where=remote.cluster,
+            remedy="give the cluster that istiod is in, too; a control plane that a provider runs "
+            "elsewhere, such as that of Google's managed Cloud Service Mesh, is not verified, as "
+            "it cannot be asked what it knows",
+        )
 
 
 def _require_primary_given(remote: Installation, found: Sequence[Installation]) -> None:
@@ -329,6 +350,31 @@ def _regions(found: Sequence[Installation]) -> dict[str, str]:
         return {}
     single = {cluster: min(those) for cluster, those in regions.items()}
     return single if len(set(single.values())) > 1 else {}
+
+
+def _require_remote_secrets(found: Sequence[Installation]) -> None:
+    """See to it that istiods that may know clusters' services otherwise read these clusters.
+
+    Raises:
+        ScenarioError: one of them reads no other cluster.
+    """
+    names = {each.cluster for each in found}
+    peering = [
+        each.cluster
+        for each in found
+        if each.peers
+        and each.reads is not None
+        and names - {each.cluster}
+        and not each.reads & (names - {each.cluster})
+    ]
+    if peering:
+        raise ScenarioError(
+            wanted="istiods that read the other clusters, by remote secrets",
+            seen="istiods that read none, and know services of other clusters by peering",
+            where=", ".join(peering),
+            remedy="peering, as of Solo's builds of Istio, is not verified: services of other "
+            "clusters are known only where they are made global, by other names and gateways",
+        )
 
 
 def _require_sidecars(found: Sequence[Installation], networks: set[str]) -> None:

@@ -33,14 +33,18 @@ from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import Injector, mesh_injectors
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.istiod import DebugClosed, require_debug
+from mesh_fixtures.probe.istiod import (
+    DEFAULT_REVISION,
+    DebugClosed,
+    mesh_configurations,
+    require_debug,
+)
 
 ANSWER_SECONDS: Final = 8.0
 """For an API server to say its version."""
 
 _TRIED_NAME: Final = f"{PREFIX}tried"
 _MESH: Final = "istio"
-_DEFAULT: Final = "default"
 _DATAPLANE: Final = "istio.io/dataplane-mode"
 _AMBIENT: Final = "ambient"
 
@@ -162,11 +166,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
             )
         )
     revision = injecting[0].istiod if injecting else ""
-    return ClusterNeeds(
-        tuple(found),
-        labels,
-        selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision),
-    )
+    return ClusterNeeds(tuple(found), labels, _selectors(kube, revision))
 
 
 def _sees(injector: Injector, labels: Mapping[str, str]) -> bool:
@@ -230,21 +230,42 @@ def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
             )
 
 
+def _selectors(kube: KubeEditor, revision: str) -> tuple[Selector, ...]:
+    """The namespaces that an istiod looks at: as it says, and where none answers as its ConfigMap
+    does; empty for all.
+
+    Args:
+        revision: of istiod; empty for any.
+    """
+    try:
+        found = mesh_configurations(kube)
+    except ProbeError:
+        found = ()
+    if not found:
+        return selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision)
+    return _selectors_in(
+        next((each for each in found if each.revision == revision), found[0]).content
+    )
+
+
 def selectors_of(maps: Iterable[ConfigMap], revision: str = "") -> tuple[Selector, ...]:
-    """The namespaces that an istiod looks at, by its mesh configuration; empty for all.
+    """The namespaces that an istiod looks at, by its ConfigMap; empty for all.
 
     Args:
         maps: ConfigMaps of the control plane's namespace.
         revision: of istiod; empty for the default one.
     """
-    name = _MESH if revision in ("", _DEFAULT) else f"{_MESH}-{revision}"
+    name = _MESH if revision in ("", DEFAULT_REVISION) else f"{_MESH}-{revision}"
     text = next((each.data.get("mesh", "") for each in maps if each.meta.name == name), "")
     try:
         content: Any = yaml.safe_load(text)
     except yaml.YAMLError:
         return ()
-    given = content.get("discoverySelectors") if isinstance(content, dict) else None
-    return tuple(Selector.read(each) for each in given or ())
+    return _selectors_in(content) if isinstance(content, dict) else ()
+
+
+def _selectors_in(mesh: Mapping[str, Any]) -> tuple[Selector, ...]:
+    return tuple(Selector.read(each) for each in mesh.get("discoverySelectors") or ())
 
 
 def _label_for(selectors: Sequence[Selector]) -> str:

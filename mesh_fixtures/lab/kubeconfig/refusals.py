@@ -1,7 +1,8 @@
 """Whether a cluster admits what a run makes there, tried by server-side dry runs; and what to do
 where it refuses.
 
-Source: Kubernetes, API concepts (Dry-run); Istio, Install Istio with the Istio CNI node agent.
+Source: Kubernetes, API concepts (Dry-run); Istio, Install Istio with the Istio CNI node agent;
+OpenShift, Managing security context constraints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted
 from mesh_fixtures.kube import KubeEditor, Pod
 from mesh_fixtures.kube.admission import (
+    CONSTRAINTS,
     NO_DRY_RUN,
     POD_SECURITY,
     QUOTA,
@@ -33,6 +35,10 @@ _ISTIOS: Final = ".istio.io"
 
 _ENFORCED: Final = "pod-security.kubernetes.io/enforce"
 _NEEDS_CNI: Final = ("istio-init", "NET_ADMIN")
+_PROXYS_USER: Final = "Invalid value: 1337:"
+"""What is said of the user that proxies run as, unless istiod takes one of their namespace (Istio:
+`GetProxyIDs`)."""
+
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -116,6 +122,8 @@ def remedy_for(refusal: Refusal) -> str:
                 f"{LABEL_OPTION} {_ENFORCED}=privileged, or install istio-cni"
             )
         return f"{PODS_OPTION} FILE with a securityContext, or {LABEL_OPTION} {_ENFORCED}=baseline"
+    if refusal.kind == CONSTRAINTS:
+        return _remedy_for_constraints(refusal.message)
     if refusal.kind == QUOTA:
         return f"{PODS_OPTION} FILE with resources that the quota {refusal.name} has room for"
     if refusal.is_unanswered:
@@ -127,6 +135,25 @@ def remedy_for(refusal: Refusal) -> str:
             f"exempt the namespaces {PREFIX}*"
         )
     return f"{PODS_OPTION} FILE says more of the pods"
+
+
+def _remedy_for_constraints(message: str) -> str:
+    """What to do where no SecurityContextConstraints that the pods' account may use allow them."""
+    permit = (
+        f"permit accounts of namespaces {PREFIX}* to use SecurityContextConstraints that allow it "
+        "(oc adm policy add-scc-to-group NAME system:serviceaccounts)"
+    )
+    if any(each in message for each in _NEEDS_CNI):
+        return (
+            "istio-init needs NET_ADMIN where Istio is installed without its CNI plugin: install "
+            f"istio-cni, or {permit}"
+        )
+    if _PROXYS_USER in message:
+        return (
+            "have istiod choose the proxies' user as OpenShift wants it (global.platform="
+            f"openshift), or {permit}"
+        )
+    return f"{PODS_OPTION} FILE with a securityContext that is allowed, or {permit}"
 
 
 def is_of_mesh(refusal: Refusal, injectors: Collection[str]) -> bool:

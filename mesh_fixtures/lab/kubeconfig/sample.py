@@ -38,6 +38,7 @@ from mesh_fixtures.kube.resources import (
 )
 from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig import refusals
+from mesh_fixtures.lab.kubeconfig.allotted_users import allotted_user
 from mesh_fixtures.lab.kubeconfig.namespace_policies import NamespacePolicies, labels_of_pods
 from mesh_fixtures.lab.kubeconfig.overrides import (
     AS_THEY_ARE,
@@ -141,8 +142,9 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         domain = order.names.cluster_domain
         has_rule = order.scenario.has_choice_behind_gateway
         tls = client_tls(kube, host(name, cluster_domain=domain)) if has_rule else {}
+        user = allotted_user(kube, name, lambda: _require_not_stopped(order, cluster.name))
         made = manifests(
-            order.scenario, cluster.name, order.images, name, options.pods, domain, tls
+            order.scenario, cluster.name, order.images, name, options.pods, domain, tls, user
         )
         configures = cluster.name in order.scenario.config_clusters
         policies = NamespacePolicies(kube, labels_of_pods(made), progress, configures=configures)
@@ -164,7 +166,8 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
             deployments = [each["metadata"]["name"] for each in made if _is_deployment(each)]
             trouble = _await(order, kube, name, deployments, injecting, policies)
         # They come last, so that they take no room that a quota has for the others.
-        for item in with_host_names(order.scenario, cluster.name, order.images, options.pods):
+        named = with_host_names(order.scenario, cluster.name, order.images, options.pods, user)
+        for item in named:
             _create_if_possible(kube, name, item, progress, (NotAdmitted, NotPermitted))
         while not policies.settled:
             _require_not_stopped(order, cluster.name)
@@ -183,11 +186,13 @@ def manifests(
     pods: PodOverrides = AS_THEY_ARE,
     cluster_domain: str = CLUSTER_DOMAIN,
     tls: Mapping[str, Any] = MappingProxyType({}),
+    user: int | None = None,
 ) -> Sequence[Json]:
     """What a cluster gets, in the order of making.
 
     Args:
         tls: as `client_tls` of HelloWorld, where a rule of its own is made.
+        user: that pods run as; None for the usual one.
     """
     spec = scenario.cluster(cluster)
     dual_stack = scenario.is_dual_stack
@@ -199,7 +204,7 @@ def manifests(
         texts.append(named_services_manifest(position, dual_stack=dual_stack))
     texts += [helloworld_manifest(spec.helloworld, images), sleep_manifest(images)]
     items = [item for text in texts for item in yaml.safe_load_all(text)]
-    return [pods.applied(_fitting(item)) if _is_deployment(item) else item for item in items]
+    return [pods.applied(_fitting(item, user)) if _is_deployment(item) else item for item in items]
 
 
 def disclosed(item: Json, pods: Mapping[str, Pod]) -> Json:
@@ -221,25 +226,39 @@ def disclosed(item: Json, pods: Mapping[str, Pod]) -> Json:
 
 
 def with_host_names(
-    scenario: Scenario, cluster: str, images: ImageSet, pods: PodOverrides = AS_THEY_ARE
+    scenario: Scenario,
+    cluster: str,
+    images: ImageSet,
+    pods: PodOverrides = AS_THEY_ARE,
+    user: int | None = None,
 ) -> Sequence[Json]:
-    """What a cluster gets, too, where proxies answer DNS queries; nothing else depends on it."""
+    """What a cluster gets, too, where proxies answer DNS queries; nothing else depends on it.
+
+    Args:
+        user: as for `manifests`.
+    """
     if not scenario.dns_proxying:
         return ()
     version = scenario.cluster(cluster).helloworld
     text = stateful_manifest(scenario.position(cluster), version, images)
-    return [pods.applied(_fitting(item)) for item in yaml.safe_load_all(text)]
+    return [pods.applied(_fitting(item, user)) for item in yaml.safe_load_all(text)]
 
 
-def _fitting(item: Json) -> Json:
-    """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed, and
-    are on nodes that run their images.
+def _fitting(item: Json, user: int | None) -> Json:
+    """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed, are
+    on nodes that run their images, and run as a user of their namespace where it has its own.
     """
     template = item["spec"]["template"]
+    own = {} if user is None else {"runAsUser": user}
+    containers = [
+        {**each, "securityContext": {**each["securityContext"], **own}}
+        for each in template["spec"]["containers"]
+    ]
     pod = {
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "nodeSelector": ON_LINUX,
         **template["spec"],
+        "containers": containers,
     }
     return {**item, "spec": {**item["spec"], "template": {**template, "spec": pod}}}
 

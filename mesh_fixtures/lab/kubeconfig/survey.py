@@ -28,9 +28,9 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
-from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
+from mesh_fixtures.probe.istiod import CONTAINER, mesh_configurations, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
-from mesh_fixtures.probe.mcs import MCSSettings
+from mesh_fixtures.probe.mcs import MCSSettings, is_on
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
@@ -45,7 +45,13 @@ TAG_LABEL: Final = "istio.io/tag"
 _SERVICE: Final = re.compile(r"istiod(-.+)?")
 _VALUES: Final = re.compile(r"istio-sidecar-injector(-.+)?")
 _MESH: Final = re.compile(r"istio(-.+)?")
-_PATH: Final = re.compile(r"/inject((?:/[^/]+/[^/]+)*)/?")
+_PATH: Final = re.compile(r"(?:/[^/]+)*?/inject((?:/[^/]+/[^/]+)*)/?")
+"""Of a webhook that injects: a provider may have others before it, as Google does (Istio: chart
+istiod, istiodRemote.injectionURL)."""
+
+_PEERING: Final = ("ENABLE_PEERING_DISCOVERY", "DISABLE_LEGACY_MULTICLUSTER")
+"""Variables by which an istiod knows other clusters' services from the istiods there, or by no
+remote secret (Solo's builds of pilot-discovery)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Installation:
         discovery: addresses at which its proxies find istiod.
         gateways: external addresses of its east-west gateways.
         reads: names of all clusters that its istiods read; None when none of them answered.
+        peers: whether its istiods may know other clusters' services without reading these.
         ambient: number of proxies of the ambient mode that its istiods configure, by their kind.
         ambient_networks: as `ambient_networks` of its istiods.
         dns_proxying: whether the mesh configuration has proxies answer DNS queries.
@@ -111,6 +118,7 @@ class Installation:
     discovery: frozenset[str] = frozenset()
     gateways: frozenset[str] = frozenset()
     reads: frozenset[str] | None = None
+    peers: bool = False
     ambient: Mapping[str, int] = field(default_factory=dict)
     ambient_networks: frozenset[str] = frozenset()
     dns_proxying: bool = False
@@ -137,6 +145,7 @@ def installation(kube: KubeClient) -> Installation:
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
     maps = kube.list(CONFIG_MAPS, system)
     istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
+    meshes = _meshes(kube, maps)
     return Installation(
         cluster=kube.name,
         system_namespace=system,
@@ -145,22 +154,32 @@ def installation(kube: KubeClient) -> Installation:
         control_planes=tuple(each.strip() for each in annotation.split(",") if each.strip()),
         istiods={each.meta.name: _cluster_id(each) for each in istiods},
         values=tuple(injection_values(maps)),
-        trust_domain=trust_domain(maps),
+        trust_domain=trust_domain(meshes),
         injectors=found,
-        discovery=_discovery(kube, tuple(discovery_addresses(maps)) if istiods else ()),
+        discovery=_discovery(kube, tuple(discovery_addresses(meshes)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
+        peers=any(map(_peers, istiods)),
         ambient=_ambient(kube),
         ambient_networks=_answer_of(ambient_networks, kube) or frozenset(),
-        dns_proxying=bool(istiods) and dns_proxying(maps),
+        dns_proxying=bool(istiods) and dns_proxying(meshes),
         mcs=mcs_groups(istiods),
         regions=regions(kube),
     )
 
 
 def _cluster_id(istiod: Deployment) -> str:
+    return _environment(istiod).get("CLUSTER_ID", "")
+
+
+def _peers(istiod: Deployment) -> bool:
+    environment = _environment(istiod)
+    return any(is_on(environment, name) for name in _PEERING)
+
+
+def _environment(istiod: Deployment) -> Mapping[str, str]:
     container = istiod.container(CONTAINER)
-    return "" if container is None else container.env.get("CLUSTER_ID", "")
+    return {} if container is None else container.env
 
 
 def mesh_injectors(kube: KubeClient) -> tuple[Injector, ...]:
@@ -234,20 +253,20 @@ def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
             )
 
 
-def trust_domain(maps: Iterable[ConfigMap]) -> str:
-    """The mesh configuration's trust domain, by which a mesh without an id is called."""
-    return next((str(each.get("trustDomain") or "") for each in _configurations(maps)), "")
+def trust_domain(meshes: Iterable[Mapping[str, Any]]) -> str:
+    """The first mesh configuration's trust domain, by which a mesh without an id is called."""
+    return next((str(each.get("trustDomain") or "") for each in meshes), "")
 
 
 def root_namespace(maps: Iterable[ConfigMap]) -> str:
     """The mesh configuration's root namespace; Istio's default where it does not say."""
-    found = (str(each.get("rootNamespace") or "") for each in _configurations(maps))
+    found = (str(each.get("rootNamespace") or "") for each in configurations_in(maps))
     return next(found, "") or SYSTEM_NAMESPACE
 
 
-def dns_proxying(maps: Iterable[ConfigMap]) -> bool:
+def dns_proxying(meshes: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a mesh configuration has proxies answer DNS queries (Istio: DNS Proxying)."""
-    proxies = (_mapping(each.get("defaultConfig")) for each in _configurations(maps))
+    proxies = (_mapping(each.get("defaultConfig")) for each in meshes)
     metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
     return any(str(each.get(DNS_CAPTURE)).lower() == "true" for each in metadata)
 
@@ -261,14 +280,22 @@ def mcs_groups(istiods: Iterable[Deployment]) -> frozenset[str]:
     return frozenset(each.group for each in settings if each.discovery)
 
 
-def discovery_addresses(maps: Iterable[ConfigMap]) -> Iterator[str]:
+def discovery_addresses(meshes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Where istiods send the proxies that they inject, by their mesh configurations."""
-    for each in _configurations(maps):
+    for each in meshes:
         proxies = _mapping(each.get("defaultConfig"))
         yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
 
 
-def _configurations(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
+def _meshes(kube: KubeClient, maps: Iterable[ConfigMap]) -> Sequence[Mapping[str, Any]]:
+    """Mesh configurations of a cluster's istiods: as they say, and where they do not answer as
+    their ConfigMaps do.
+    """
+    found = _answer_of(mesh_configurations, kube)
+    return [each.content for each in found] if found else [*configurations_in(maps)]
+
+
+def configurations_in(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
     """Mesh configurations: of the default revision first, if there is one."""
     for each in maps:
         if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
