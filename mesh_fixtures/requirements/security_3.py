@@ -12,7 +12,12 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Hello, TlsAttempt, attempt
-from mesh_fixtures.probe.untrusted import signing_request, untrusted_client, untrusted_token
+from mesh_fixtures.probe.untrusted import (
+    UntrustedClient,
+    signing_request,
+    untrusted_client,
+    untrusted_token,
+)
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP, injection_of, usual_discovery
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -47,7 +52,7 @@ class AttemptResult:
 class Probes:
     """How the mesh is observed."""
 
-    call: Callable[[KubeClient, Pod, str, str, bytes | None, str], GrpcAnswer] = call
+    call: Callable[..., GrpcAnswer] = call
     attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], TlsAttempt] = attempt
 
 
@@ -112,23 +117,31 @@ def _called(
     target: str,
     request: bytes | None,
     token: str = "",
+    certificate: UntrustedClient | None = None,
 ) -> AttemptResult:
     """Without a request for a certificate, a stream of configuration is asked for. istiod looks at
     who calls before it reads what is asked on a stream, so that nothing need be.
     """
     method = CONFIGURATION if request is None else CERTIFICATES
-    answer = probes.call(kube, client, target, method, request, token)
+    answer = probes.call(kube, client, target, method, request, token, certificate)
     return AttemptResult(answer.source, answer.is_refused, str(answer))
 
 
 def _connected(
     probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str
 ) -> AttemptResult:
-    """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
+    """istiod refuses the certificate as soon as it sees it. Where the connection stays, something
+    in front of istiod may have ended TLS and looked at no certificate, as a Gateway of the mode
+    SIMPLE does (source: Istio, Install Istio with an External Control Plane): whether anybody is
+    served for the certificate's sake is seen by asking for configuration with it.
+    """
     host, port = split_port(target)
-    hello = Hello(host, protocols=("h2",), certificate=untrusted_client(claimed))
+    untrusted = untrusted_client(claimed)
+    hello = Hello(host, protocols=("h2",), certificate=untrusted)
     seen = probes.attempt(kube, client, host, int(port), b"", hello)
-    return AttemptResult(seen.source, seen.is_refused, str(seen))
+    if seen.is_refused:
+        return AttemptResult(seen.source, seen.is_refused, str(seen))
+    return _called(probes, kube, client, target, None, certificate=untrusted)
 
 
 def _certificate_request(spiffe_id: str) -> bytes:

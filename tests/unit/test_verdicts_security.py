@@ -268,24 +268,28 @@ def test_without_a_gateway_nobody_is_refused() -> None:
         ("nothing", "cluster1: expected a request for a certificate without a token to be refused"),
         ("token", "a request for a certificate with a forged token to be refused by istiod"),
         ("stream", "a request for configuration without token and certificate to be refused"),
-        (
-            "certificate",
-            "from an untrusted root to be refused by istiod at istiod",
-        ),
+        ("certificate", "from an untrusted root to be refused by istiod at istiod"),
+        ("connection", ""),
+        ("silence", ""),
     ],
 )
 def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
-    def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
+    def call(
+        kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str, certificate: Any
+    ) -> Any:
         assert target == "istiod.istio-system.svc:15012"
         assert (message is None) == method.endswith("/StreamAggregatedResources")
         way = "stream" if message is None else "token" if token else "nothing"
+        way = "certificate" if certificate else way
         return GrpcAnswer(SOURCE, 0 if way == taken else 16, "")
 
     def attempt(kube: Any, sleep: Pod, host: str, port: int, request: bytes, hello: Any) -> Any:
         assert (host, port) == ("istiod.istio-system.svc", 15012)
         assert hello.certificate is not None
         settings = TlsAttempt(SOURCE, (), "", "\x00\x00\x12\x04")
-        return settings if taken == "certificate" else ALERT
+        silence = TlsAttempt(SOURCE, (), "", "")
+        taken_as = {"certificate": settings, "connection": settings, "silence": silence}
+        return taken_as.get(taken, ALERT)
 
     probes = security_3.Probes(call=call, attempt=attempt)
     assert holds_unless(finding, checked(security_3, mesh(view()), probes))
