@@ -20,8 +20,10 @@ REFUSED: Final = frozenset({7, 12, 16})
 """PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED: the server does not serve who called, or
 nobody (source: gRPC, Status codes)."""
 
-UNKNOWN: Final = frozenset({2, 4, 13, 14})
-"""UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE: trouble that says nothing about who called."""
+UNKNOWN: Final = frozenset({2, 4, 8, 13, 14})
+"""UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE: trouble that says nothing
+about who called. An istiod to which many connect at once turns streams away before it asks who they
+are of (source: Istio, `pilot/pkg/xds/ads.go`, WaitForRequestLimit)."""
 
 SECONDS: Final = 6.0
 

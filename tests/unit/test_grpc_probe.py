@@ -40,6 +40,7 @@ def test_answers(headers: str, refused: bool, shown: str) -> None:
         ("", "curl: (7) Failed to connect", 7),
         ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "", 0),
         ("HTTP/2 200\r\ngrpc-status: 14\r\n\r\n", "", 0),
+        ("HTTP/2 200\r\ngrpc-status: 8\r\ngrpc-message: request rate limit exceeded\r\n", "", 0),
     ],
 )
 def test_trouble_says_nothing_about_who_called(stdout: str, stderr: str, status: int) -> None:
