@@ -1,4 +1,9 @@
-"""SECURITY-3: clients that istiod refuses."""
+"""SECURITY-3: clients that istiod refuses where proxies find it: at 15012, or what leads there.
+
+At 15010, within its cluster, it speaks without TLS, and asks nobody who he is unless it has
+`XDS_AUTH_PLAINTEXT` (source: Istio, Ports used by Istio; `pkg/security`, Authenticate). That holds
+for every istiod as it comes, and is not judged.
+"""
 
 from __future__ import annotations
 
@@ -164,8 +169,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-3",
     level="extended",
     title=(
-        "istiod issues neither certificates nor configuration to workloads without a valid "
-        "token or certificate, whether in its cluster or at its gateway."
+        "Where proxies find it, in its cluster or at its gateway, istiod issues neither "
+        "certificates nor configuration to workloads without a valid token or certificate."
     ),
     judge=judge,
     section="Security: Identity and certificate management",
