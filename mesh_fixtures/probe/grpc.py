@@ -31,8 +31,8 @@ _MARGIN_SECONDS: Final = 10
 _SHOWN: Final = 200
 _STATUS: Final = re.compile(r"^grpc-status: *(\d+)\s*$", re.MULTILINE | re.IGNORECASE)
 _MESSAGE: Final = re.compile(r"^grpc-message: *(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
-# A body comes by the standard input, since a command line holds no zero bytes; a certificate and its
-# key by further descriptors, as the container may have no file system to write to.
+# A body comes by the standard input, since a command line holds no zero bytes; a certificate and
+# its key by further descriptors, as the container may have no file system to write to.
 _SCRIPT: Final = """
 body=$1 chain=$2 key=$3
 shift 3

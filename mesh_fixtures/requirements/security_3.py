@@ -135,10 +135,10 @@ def _called(
 def _connected(
     probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str
 ) -> AttemptResult:
-    """istiod refuses the certificate as soon as it sees it. Where the connection stays, something
-    in front of istiod may have ended TLS and looked at no certificate, as a Gateway of the mode
-    SIMPLE does (source: Istio, Install Istio with an External Control Plane): whether anybody is
-    served for the certificate's sake is seen by asking for configuration with it.
+    """An istiod refuses the certificate as soon as it sees it. Where the connection stays,
+    something in front of it may have ended TLS and looked at no certificate, as a Gateway of the
+    mode SIMPLE does (source: Istio, Install Istio with an External Control Plane): whether anybody
+    is served for the certificate's sake is seen by asking for configuration with it.
     """
     host, port = split_port(target)
     untrusted = untrusted_client(claimed)
