@@ -309,10 +309,13 @@ def check_traffic_3(
     *,
     advertising: Iterable[str] = ("cluster1", "cluster2"),
     external: bool = False,
+    by_gateways: int | None = 1,
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time.
 
     Args:
+        by_gateways: requests that a connection serves by their rule; None where they do not know
+            the service.
         advertising: clusters of whose gateways istiods know.
         routers: names of pods of gateways' proxies, by cluster; those that begin with `east` pass
             HelloWorld on, and nobody may ask those that begin with `hidden`.
@@ -329,7 +332,9 @@ def check_traffic_3(
     def requests_per_connection(kube: Any, proxy: Pod, cluster: str) -> int | None:
         if proxy.name.startswith("hidden"):
             raise NotPermitted(wanted="an answer", seen="403", where=kube.name)
-        return None if proxy.name.startswith("users") else 1
+        if cluster.startswith("outbound|"):
+            return 1
+        return None if proxy.name.startswith("users") else by_gateways
 
     def endpoints(kube: Any, gateway: Pod, cluster: str) -> Any:
         found = (SimpleNamespace(connections=counts[kube.name]),)
@@ -375,6 +380,16 @@ def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding
 
 
 PASSED = {"cluster1": 1, "cluster2": 1}
+
+
+@pytest.mark.parametrize(
+    ("by_gateways", "result"), [(10, "met"), (0, "met"), (None, "inconclusive")]
+)
+def test_gateways_may_have_a_rule_of_their_own_namespace(
+    by_gateways: int | None, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic_3, "SETTLING_SECONDS", 0.0)
+    assert check_traffic_3(PASSED, by_gateways=by_gateways).result == result
 
 
 def unlabelled(made: Gateway) -> Gateway:
