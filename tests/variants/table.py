@@ -13,6 +13,7 @@ from tests.variants import (
     gateway_addresses,
     gateways,
     generated_policies,
+    hardened,
     names,
     needs,
     neighbours,
@@ -23,6 +24,7 @@ from tests.variants import (
     routing,
     scopes,
     spire,
+    terminated,
     trust,
 )
 from tests.variants.variant import Variant
@@ -36,6 +38,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *gateway_addresses.VARIANTS,
     *gateways.VARIANTS,
     *generated_policies.VARIANTS,
+    *hardened.VARIANTS,
     *names.VARIANTS,
     *needs.VARIANTS,
     *neighbours.VARIANTS,
@@ -46,5 +49,6 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *routing.VARIANTS,
     *scopes.VARIANTS,
     *spire.VARIANTS,
+    *terminated.VARIANTS,
     *trust.VARIANTS,
 )
