@@ -26,6 +26,8 @@ HEADER: Final = "x-mesh-conformance-authz"
 _LISTENER: Final = "config_dump?resource=dynamic_listeners&name_regex=%5EvirtualInbound%24"
 _RBAC: Final = ".filters.http.rbac.v3.RBAC"
 _ALLOW, _DENY = "ALLOW", "DENY"
+_NEVER: Final = [{"not_rule": {"any": True}}]
+"""What istiod makes of a policy without rules (source: Istio, `pilot/pkg/security/authz`)."""
 _RULE: Final = re.compile(r"ns\[(.*)\]-policy\[(.*)\]-rule\[\d+\]")
 _MARGIN_SECONDS: Final = 15
 _SHOWN: Final = 200
@@ -52,15 +54,18 @@ class Enforced:
         allowing: policies that allow something, each `namespace/name`.
         denying: those that deny something.
         text: all that they say, as JSON.
+        empty: those without a rule, by which nothing is allowed or denied that no other one allows
+            or denies (Istio: Authorization Policy, allow-nothing).
     """
 
     source: Source
     allowing: frozenset[str]
     denying: frozenset[str]
     text: str
+    empty: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        return ", ".join(sorted(self.allowing | self.denying)) or "no policy"
+        return ", ".join(sorted(self.allowing | self.denying | self.empty)) or "no policy"
 
 
 def enforced(kube: KubeClient, pod: Pod) -> Enforced:
@@ -84,12 +89,14 @@ def read_enforced(source: Source, dump: Any) -> Enforced:
         ProbeError: it is not what Envoy answers.
     """
     by_action: dict[str, set[str]] = {}
+    empty: set[str] = set()
     texts: list[str] = []
     try:
         for rules in _rules(dump):
             # Envoy leaves out the action that is its default
             known = by_action.setdefault(rules.get("action", _ALLOW), set())
-            known.update(map(_policy, rules.get("policies", {})))
+            for rule, held in rules.get("policies", {}).items():
+                (empty if held.get("permissions") == _NEVER else known).add(_policy(rule))
             texts.append(json.dumps(rules, sort_keys=True))
     except (KeyError, TypeError, AttributeError) as error:
         raise ProbeError(
@@ -99,7 +106,7 @@ def read_enforced(source: Source, dump: Any) -> Enforced:
             remedy=f"by hand: {source.asked}",
         ) from error
     allowing, denying = (frozenset(by_action.get(each, ())) for each in (_ALLOW, _DENY))
-    return Enforced(source, allowing, denying, "\n".join(texts))
+    return Enforced(source, allowing, denying, "\n".join(texts), frozenset(empty))
 
 
 def _rules(dump: Any) -> Iterator[Mapping[str, Any]]:

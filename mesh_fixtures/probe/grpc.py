@@ -13,14 +13,17 @@ from typing import Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.untrusted import UntrustedClient
 from mesh_fixtures.workloads import PLAIN_CLIENT
 
 REFUSED: Final = frozenset({7, 12, 16})
 """PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED: the server does not serve who called, or
 nobody (source: gRPC, Status codes)."""
 
-UNKNOWN: Final = frozenset({2, 4, 13, 14})
-"""UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE: trouble that says nothing about who called."""
+UNKNOWN: Final = frozenset({2, 4, 8, 13, 14})
+"""UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE: trouble that says nothing
+about who called. An istiod to which many connect at once turns streams away before it asks who they
+are of (source: Istio, `pilot/pkg/xds/ads.go`, WaitForRequestLimit)."""
 
 SECONDS: Final = 6.0
 
@@ -28,14 +31,20 @@ _MARGIN_SECONDS: Final = 10
 _SHOWN: Final = 200
 _STATUS: Final = re.compile(r"^grpc-status: *(\d+)\s*$", re.MULTILINE | re.IGNORECASE)
 _MESSAGE: Final = re.compile(r"^grpc-message: *(.*?)\s*$", re.MULTILINE | re.IGNORECASE)
-# A body comes by the standard input, since a command line holds no zero bytes.
+# A body comes by the standard input, since a command line holds no zero bytes; a certificate and
+# its key by further descriptors, as the container may have no file system to write to.
 _SCRIPT: Final = """
-body=$1
-shift
+body=$1 chain=$2 key=$3
+shift 3
+[ -z "$chain" ] || set -- --cert /dev/fd/3 --key /dev/fd/4 "$@"
 if [ -n "$body" ]
 then printf %s "$body" | base64 -d | curl "$@" --data-binary @-
 else curl "$@"
-fi
+fi 3<<CHAIN 4<<KEY
+$chain
+CHAIN
+$key
+KEY
 """
 
 
@@ -68,6 +77,7 @@ def call(
     method: str,
     message: bytes | None,
     token: str = "",
+    certificate: UntrustedClient | None = None,
 ) -> GrpcAnswer:
     """Call a method from a plain client, over TLS, whoever the server is.
 
@@ -76,6 +86,7 @@ def call(
         method: `package.Service/Method`.
         message: the only one that is sent, as protobuf; None for none.
         token: bearer token.
+        certificate: what the client shows of itself; None for nothing.
 
     Raises:
         ProbeError: the pod could not call, or as `read_answer`.
@@ -91,7 +102,11 @@ def call(
         *("--dump-header", "-", "--output", "/dev/null", url),
     )
     where = (pod.meta.namespace, pod.name, PLAIN_CLIENT)
-    argv = ("sh", "-c", _SCRIPT, "call", base64.b64encode(framed).decode(), *credentials, *curl)
+    shown = ("", "")
+    if certificate is not None:
+        shown = (certificate.chain.decode(), certificate.key.decode())
+    body = base64.b64encode(framed).decode()
+    argv = ("sh", "-c", _SCRIPT, "call", body, *shown, *credentials, *curl)
     result = kube.exec(*where, argv, timeout=seconds + patient(_MARGIN_SECONDS))
     return read_answer(replace(result, source=exec_source(kube.name, *where, ("curl", *curl))))
 

@@ -141,12 +141,13 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     trial = _Trial(view, probes, pods, view.each(lambda kube: _client(probes, kube)))
     broad = trial.allowing_otherwise()
     made = policies(trial.tried, trial.token, by_allowing=not broad)
+    wanted = trial.names(made)
     with probes.fresh_connections(view, SERVICE):
         with probes.applied(view, made):
             probes.client_endpoints(view, patient(probes.settling_seconds), SERVICE)
-            begun = trial.settled(lambda held: not [*without(held, trial.token)])
+            begun = trial.settled(lambda held: not [*without(held, wanted)])
             asked = trial.ask()
-        findings = [*without(begun.value, trial.token), *judged(asked, [*view.data_planes])]
+        findings = [*without(begun.value, wanted), *judged(asked, [*view.data_planes])]
         figures = _figures(asked, begun.seconds)
         if not findings and not view.lab.external:
             after = trial.afterwards()
@@ -226,6 +227,10 @@ class _Trial:
         left = f"{self._namespace}/{OWN}"
         external = self._view.lab.external
         return sorted(name for name in names if external or not name.startswith(left))
+
+    def names(self, made: Sequence[Json]) -> frozenset[str]:
+        """Of policies, as `Enforced` has them."""
+        return frozenset(f"{self._namespace}/{each['metadata']['name']}" for each in made)
 
     def settled(self, accept: Callable[[Held], bool]) -> Settled[Held]:
         """What they enforce once it is as it must be, or was waited for long enough."""

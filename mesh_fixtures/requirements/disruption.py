@@ -184,10 +184,18 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
         what: is taken down, as in `Disruption.restore`.
 
     Raises:
-        ProbeError: the mesh is not sound to begin with; nothing was done to it.
+        ProbeError: the mesh is an existing one, which people use and no lab can restore, or is not
+            sound to begin with; nothing was done to it.
         LabError: it is not sound at the end. Nothing more can be learnt from it then, as
             `mesh.taint` says to everybody; whoever comes later gets the same error.
     """
+    if mesh.view.lab.external:
+        raise ProbeError(
+            wanted=f"a mesh of a lab, to take parts of down ({what})",
+            seen="an existing mesh",
+            where=mesh.scenario.id,
+            remedy="verify it in a lab of the same topology",
+        )
     disruption = Disruption(mesh)
     require_sound(mesh, "to take parts of down")
     try:

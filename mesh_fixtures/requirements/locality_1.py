@@ -34,6 +34,7 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
+    WAITING_SECONDS,
     begin,
     combined,
     figures,
@@ -109,9 +110,9 @@ RETURN_SECONDS: Final = 30.0
 """From the end of its errors until clients use a HelloWorld again: the time for which they had
 given it up, 5 s for each time in a row, and what a change of configuration takes."""
 
-ERRORED_SECONDS: Final = 5
+ERRORED_SECONDS: Final = WAITING_SECONDS
 """Error budget of clients whose own region fails: so many errored seconds until they have gone over
-to another. One request that waits in vain touches 3. Other clients' budget is no error at all."""
+to another, as one request may wait in vain. Other clients' budget is no error at all."""
 
 NOWHERE: Final = "127.0.0.1:9"
 """The discard service, which no pod has."""

@@ -18,6 +18,7 @@ from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     SLOWEST_SECONDS,
+    WAITING_SECONDS,
     begin,
     figures,
     judged,
@@ -35,11 +36,10 @@ RESTART_SECONDS: Final = 30.0
 Old pods may pass traffic on for their termination grace of 30 s (Kubernetes' default), and new ones
 start within that where their images are."""
 
-ERRORED_SECONDS: Final = 5
+ERRORED_SECONDS: Final = WAITING_SECONDS
 """Error budget of a client whose requests go through the gateway: so many errored seconds more than
-it takes until a new pod is ready. One request that waits in vain touches 3; connections that old
-pods pass on are cut off once, when those end. On a slow machine, where requests are given longer,
-one that waits in vain touches more. Other clients' budget is no error at all."""
+it takes until a new pod is ready. One request may wait in vain that began when it was; connections
+that old pods pass on are cut off once, when those end. Other clients' budget is no error at all."""
 
 _MOST_SECONDS: Final = int(3 * SLOWEST_SECONDS + 2 * RESTART_SECONDS) + 30
 

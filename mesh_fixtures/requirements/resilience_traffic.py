@@ -9,6 +9,7 @@ from typing import Final
 from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
+from mesh_fixtures.probe.traffic import REQUEST_SECONDS
 from mesh_fixtures.requirements.disruption import Disruption, disrupting
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Trouble
@@ -30,6 +31,10 @@ API server, for istiod's watch of it, and for the proxies."""
 
 SLOWEST_SECONDS: Final = 10.0
 """For `CLEAN_REQUESTS` requests in a row, which take less than a second where nothing is wrong."""
+
+WAITING_SECONDS: Final = int(REQUEST_SECONDS) + 1
+"""Errored seconds that one request touches which waits in vain: as many as it is given, and the one
+in which it ends. Whoever may meet what is about to end has at least these as its budget."""
 
 PAUSE_SECONDS: Final = 1.0
 """What a client may take from a request to the next: it sleeps for 0.05 s and starts a process,

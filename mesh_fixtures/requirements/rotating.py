@@ -37,6 +37,7 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome
 from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
+    WAITING_SECONDS,
     begin,
     combined,
     figures,
@@ -62,7 +63,7 @@ RESTARTED_SECONDS: Final = 90.0
 """Until all pods of a Deployment are new ones: they start within seconds where their images are,
 and the old ones have a termination grace of 30 s (Kubernetes' default)."""
 
-REPLACED_SECONDS: Final = 5
+REPLACED_SECONDS: Final = WAITING_SECONDS
 """Error budget of a client, in errored seconds, while gateways and HelloWorld are replaced: whoever
 is about to use an old one when it ends may fail, as in an upgrade. Not one request may fail for the
 sake of a certificate then, and none at all while nothing but authorities and other clients change.

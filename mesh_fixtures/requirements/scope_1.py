@@ -89,6 +89,17 @@ class Scope:
         hosts = {host for each in self.istiods for host in each.addresses}
         return tuple(host for host in sorted(hosts) if self.keeps(host) and self._others(host))
 
+    def unknown_to(self, held: Answers[HeldHosts]) -> tuple[str, ...]:
+        """Those of `exposed` that the mesh configuration names, and of which none of these proxies
+        knows anything: a Sidecar or `exportTo` may leave them out.
+        """
+        known = {host for _, hosts in held.answered for host in hosts.targets}
+        return tuple(
+            host
+            for host in self.exposed
+            if host not in known and any(keeps(each.configured, host) for each in self.istiods)
+        )
+
     def outside(self, host: str, targets: Collection[str]) -> tuple[str, ...]:
         """Which endpoints of a host are of other clusters, with the cluster's name."""
         own, others = self._own(host), self._others(host)
@@ -148,7 +159,8 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
         interval=0.5,
     )
     seen = settled.value
-    findings, notes = [*seen.outside], [*_restricted(scenario, seen.scopes)]
+    findings = [*seen.outside]
+    notes = [*_restricted(scenario, seen.scopes), *_not_looked_at(seen)]
     for finding in (*_differing(scenario, seen.scopes), *_exporting(scenario, seen.scopes)):
         if mesh.view.lab.external:
             notes.append(f"{finding.cluster}: {finding.seen}")
@@ -267,6 +279,16 @@ def _restricted(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[str
                 f"{name}: services without the annotation networking.istio.io/exportTo are known "
                 f"{known_where(each.exported_to)}, by defaultServiceExportTo: to be known "
                 f"elsewhere, they need it{passed}"
+            )
+
+
+def _not_looked_at(seen: HeldScopes) -> Iterator[str]:
+    for cluster, scope in seen.scopes.items():
+        if hosts := scope.unknown_to(seen.held[cluster]):
+            more = f" and {len(hosts) - _SHOWN} more" if len(hosts) > _SHOWN else ""
+            yield (
+                f"{cluster}: no proxy of the run and no gateway knows {', '.join(hosts[:_SHOWN])}"
+                f"{more}: whether other proxies keep that within the cluster is not verified"
             )
 
 

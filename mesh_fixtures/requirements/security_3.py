@@ -1,4 +1,9 @@
-"""SECURITY-3: clients that istiod refuses."""
+"""SECURITY-3: clients that istiod refuses where proxies find it: at 15012, or what leads there.
+
+At 15010, within its cluster, it speaks without TLS, and asks nobody who he is unless it has
+`XDS_AUTH_PLAINTEXT` (source: Istio, Ports used by Istio; `pkg/security`, Authenticate). That holds
+for every istiod as it comes, and is not judged.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,12 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.grpc import GrpcAnswer, call
 from mesh_fixtures.probe.identities import spiffe_id
 from mesh_fixtures.probe.tls import Hello, TlsAttempt, attempt
-from mesh_fixtures.probe.untrusted import signing_request, untrusted_client, untrusted_token
+from mesh_fixtures.probe.untrusted import (
+    UntrustedClient,
+    signing_request,
+    untrusted_client,
+    untrusted_token,
+)
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.probe.workloads import PLAIN, SLEEP, injection_of, usual_discovery
 from mesh_fixtures.requirements.observed import ObservedMesh
@@ -47,7 +57,7 @@ class AttemptResult:
 class Probes:
     """How the mesh is observed."""
 
-    call: Callable[[KubeClient, Pod, str, str, bytes | None, str], GrpcAnswer] = call
+    call: Callable[..., GrpcAnswer] = call
     attempt: Callable[[KubeClient, Pod, str, int, bytes, Hello | None], TlsAttempt] = attempt
 
 
@@ -112,23 +122,31 @@ def _called(
     target: str,
     request: bytes | None,
     token: str = "",
+    certificate: UntrustedClient | None = None,
 ) -> AttemptResult:
     """Without a request for a certificate, a stream of configuration is asked for. istiod looks at
     who calls before it reads what is asked on a stream, so that nothing need be.
     """
     method = CONFIGURATION if request is None else CERTIFICATES
-    answer = probes.call(kube, client, target, method, request, token)
+    answer = probes.call(kube, client, target, method, request, token, certificate)
     return AttemptResult(answer.source, answer.is_refused, str(answer))
 
 
 def _connected(
     probes: Probes, kube: KubeClient, client: Pod, target: str, claimed: str
 ) -> AttemptResult:
-    """A server of HTTP/2 speaks first, so that an answer means that the certificate was taken."""
+    """An istiod refuses the certificate as soon as it sees it. Where the connection stays,
+    something in front of it may have ended TLS and looked at no certificate, as a Gateway of the
+    mode SIMPLE does (source: Istio, Install Istio with an External Control Plane): whether anybody
+    is served for the certificate's sake is seen by asking for configuration with it.
+    """
     host, port = split_port(target)
-    hello = Hello(host, protocols=("h2",), certificate=untrusted_client(claimed))
+    untrusted = untrusted_client(claimed)
+    hello = Hello(host, protocols=("h2",), certificate=untrusted)
     seen = probes.attempt(kube, client, host, int(port), b"", hello)
-    return AttemptResult(seen.source, seen.is_refused, str(seen))
+    if seen.is_refused:
+        return AttemptResult(seen.source, seen.is_refused, str(seen))
+    return _called(probes, kube, client, target, None, certificate=untrusted)
 
 
 def _certificate_request(spiffe_id: str) -> bytes:
@@ -151,8 +169,8 @@ REQUIREMENT = Requirement(
     id="SECURITY-3",
     level="extended",
     title=(
-        "istiod issues neither certificates nor configuration to workloads without a valid "
-        "token or certificate, whether in its cluster or at its gateway."
+        "Where proxies find it, in its cluster or at its gateway, istiod issues neither "
+        "certificates nor configuration to workloads without a valid token or certificate."
     ),
     judge=judge,
     section="Security: Identity and certificate management",

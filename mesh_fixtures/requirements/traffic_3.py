@@ -226,7 +226,13 @@ def _prefers(mesh: ObservedMesh) -> bool:
 
 
 def _await_service(probes: Probes, view: MeshView, gateways: Mapping[str, tuple[Pod, ...]]) -> None:
-    """Wait until clients and gateways know the service and have endpoints of it.
+    """Wait until clients and gateways know the service with its rule, and have endpoints of it.
+    Until then they replace what they have of it, and begin to count anew.
+
+    For gateways, a rule of their own namespace that matches any service comes before that of the
+    service's; so does one that the root namespace keeps to itself (source: Istio,
+    `pilot/pkg/model/push_context.go`, destinationRule). They are known to have nothing to replace
+    any more when that has not changed for as long as the rule may take.
 
     Args:
         gateways: their ready pods, by cluster.
@@ -235,13 +241,17 @@ def _await_service(probes: Probes, view: MeshView, gateways: Mapping[str, tuple[
         ProbeError: they do not.
     """
     settled = settle(
-        lambda: view.each(lambda kube: _is_known(probes, kube, gateways[kube.name])),
-        lambda known: all(known.values()),
+        lambda: view.each(lambda kube: _per_connection(probes, kube, gateways[kube.name])),
+        lambda known: all({each.client, *each.gateways} == {1} for each in known.values()),
         deadline=patient(SETTLING_SECONDS),
         interval=0.2,
     )
-    if not settled.accepted:
-        missing = [cluster for cluster, known in settled.value.items() if not known]
+    missing = [
+        cluster
+        for cluster, each in settled.value.items()
+        if each.client != 1 or None in each.gateways
+    ]
+    if missing:
         raise ProbeError(
             wanted=f"the service {SERVICE} to be known to Sleep's proxy and to gateways",
             seen=f"not all of them know it after {settled.seconds:.0f} s",
@@ -251,14 +261,25 @@ def _await_service(probes: Probes, view: MeshView, gateways: Mapping[str, tuple[
     probes.client_endpoints(view, patient(SETTLING_SECONDS), SERVICE)
 
 
-def _is_known(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> bool:
-    """Whether proxies have the service with its rule. Until then they replace what they have of it,
-    and begin to count anew.
+@dataclass(frozen=True)
+class PerConnection:
+    """How many requests of the service a connection serves, by the proxies of a cluster: 1 by the
+    service's own rule, 0 for any number, None of proxies that do not know the service.
     """
-    namespace = kube.sample_namespace
-    asked = [(kube.pod_of(namespace, SLEEP), helloworld(kube, SERVICE))]
-    asked += [(gateway, passing_on(kube, SERVICE)) for gateway in gateways]
-    return all(probes.requests_per_connection(kube, pod, cluster) == 1 for pod, cluster in asked)
+
+    client: int | None
+    gateways: tuple[int | None, ...]
+
+
+def _per_connection(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> PerConnection:
+    sleep = kube.pod_of(kube.sample_namespace, SLEEP)
+    return PerConnection(
+        probes.requests_per_connection(kube, sleep, helloworld(kube, SERVICE)),
+        tuple(
+            probes.requests_per_connection(kube, gateway, passing_on(kube, SERVICE))
+            for gateway in gateways
+        ),
+    )
 
 
 def _passed(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> Passed:

@@ -34,6 +34,7 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import (
     CONVERGENCE_SECONDS,
     SLOWEST_SECONDS,
+    WAITING_SECONDS,
     combined,
     figures,
     judged,
@@ -52,8 +53,8 @@ and what the kubelet needs."""
 
 ERRORED_SECONDS: Final[Mapping[Kind, int]] = {
     "control-plane": 0,
-    "gateway": 5,
-    "servers": 5,
+    "gateway": WAITING_SECONDS,
+    "servers": WAITING_SECONDS,
     "clients": 0,
     "removal": 0,
 }

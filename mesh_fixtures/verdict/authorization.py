@@ -10,7 +10,7 @@ migration: a policy that names one of a control plane's trust domains means all 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -294,14 +294,17 @@ def _listed(seen: Sequence[str]) -> str:
     return "; ".join((*seen[:_SHOWN], *([f"and {more} more"] if more > 0 else [])))
 
 
-def without(held: Mapping[tuple[str, str], Enforced], token: str) -> Iterator[Finding]:
-    """Servers whose proxies do not enforce a run's policies.
+def without(
+    held: Mapping[tuple[str, str], Enforced], policies: Collection[str]
+) -> Iterator[Finding]:
+    """Servers whose proxies do not enforce all of a run's policies: each is an object of its own,
+    and may come with another push than the one before.
 
     Args:
         held: by cluster and pod.
-        token: as for `restrictions`.
+        policies: each `namespace/name`.
     """
     for (cluster, pod), each in held.items():
-        if token not in each.text:
+        if not {*policies} <= each.allowing | each.denying:
             expected = f"the proxy of {pod} to enforce the AuthorizationPolicies of its namespace"
             yield Finding(cluster, expected, str(each), each.source, Subject((cluster,)))

@@ -63,6 +63,18 @@ def test_policies_of_the_port_by_what_they_do() -> None:
     assert "elsewhere" not in found.text
 
 
+def test_a_policy_without_rules_allows_nothing() -> None:
+    nothing = rules(None, "istio-system/allow-nothing", "sample/helloworld")
+    (rule, _) = policies = nothing["typed_config"]["rules"]["policies"]
+    policies[rule] = {
+        "permissions": [{"not_rule": {"any": True}}],
+        "principals": [{"not_id": {"any": True}}],
+    }
+    found = seen(dump(chain(5000, nothing)))
+    assert (found.allowing, found.empty) == ({"sample/helloworld"}, {"istio-system/allow-nothing"})
+    assert str(found) == "istio-system/allow-nothing, sample/helloworld"
+
+
 def test_a_proxy_without_policies() -> None:
     for answer in (dump(chain(5000)), json.dumps({"configs": []}), json.dumps({})):
         found = seen(answer)

@@ -9,9 +9,12 @@ from fake_kube import result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_fixtures import patience
+from mesh_fixtures.patience import Patience, patient, whole
 from mesh_fixtures.probe.continuous import TimedRequest
 from mesh_fixtures.probe.envoy import Endpoint, Endpoints
-from mesh_fixtures.probe.traffic import Answer, Failure
+from mesh_fixtures.probe.traffic import REQUEST_SECONDS, Answer, Failure
+from mesh_fixtures.requirements.resilience_traffic import WAITING_SECONDS
 from mesh_fixtures.verdict.continuity import (
     CLEAN_REQUESTS,
     aftermath,
@@ -115,6 +118,17 @@ def test_an_errored_second_begins_with_the_change(
     begun: float, seconds: float, touched: int
 ) -> None:
     assert aftermath([request(begun, ok=False, seconds=seconds)], 10).errored_seconds == touched
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 2.0, 8.0])
+@pytest.mark.parametrize("begun", [10.0, 10.5, 10.97])
+def test_budgets_are_not_spent_by_one_request_that_waits_in_vain(
+    begun: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_current", Patience(factor, "test"))
+    given = patient(REQUEST_SECONDS) + 0.002  # which curl takes to end it
+    seen = aftermath([request(begun, ok=False, seconds=given)], 10)
+    assert seen.errored_seconds <= whole(WAITING_SECONDS)
 
 
 @given(streams())

@@ -33,17 +33,24 @@ class World:
     Attributes:
         refusals: how many changes are refused first.
         heals: whether it is sound again when its Deployment wants what it did.
+        external: whether it is an existing mesh.
     """
 
     folder: Path
     wants: int = 1
     refusals: int = 0
     heals: bool = True
+    external: bool = False
     done: list[str] = field(default_factory=list)
     harmed: bool = False
 
     def mesh(self) -> ObservedMesh:
-        lab = SimpleNamespace(id="mesh-1", folder=self.folder, clusters={"cluster1": None})
+        lab = SimpleNamespace(
+            id="mesh-1",
+            folder=self.folder,
+            clusters={"cluster1": None},
+            external=self.external,
+        )
         view = SimpleNamespace(lab=lab, scenario=SCENARIO)
         return ObservedMesh(cast("MeshView", view), requests=70)
 
@@ -100,6 +107,15 @@ def raising(error: BaseException) -> Callable[[Disruption], object]:
 
 def refuse() -> None:
     raise ProbeError(wanted="a change", seen="refused", where="cluster1")
+
+
+def test_nothing_of_an_existing_mesh_is_taken_down(world: World) -> None:
+    """Whatever a requirement says of itself."""
+    world.external = True
+    with pytest.raises(ProbeError, match="an existing mesh"):
+        disrupt(world.mesh())
+    assert not world.done
+    assert not is_disrupted(world.folder)
 
 
 def test_what_was_taken_down_is_brought_back_last_first(world: World) -> None:

@@ -51,6 +51,7 @@ class Mesh:
         lasting: clusters whose servers go on to enforce what was deleted.
         bare: clusters whose servers have no proxy.
         failing: status of answers in place of cluster2's.
+        late: how often cluster2's servers are asked until they have more than the first policy.
     """
 
     scenario: Any = MULTI
@@ -64,6 +65,7 @@ class Mesh:
     lasting: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
     failing: int = 0
+    late: int = 0
     external: bool = False
     applied: Sequence[Any] = ()
     ever: Sequence[Any] = ()
@@ -78,6 +80,8 @@ class Mesh:
     def held(self, cluster: str) -> Sequence[Any]:
         if cluster in self.ignoring:
             return ()
+        if cluster == "cluster2" and self.late:
+            return self.applied[:1]
         return self.ever if cluster in self.lasting else self.applied
 
     def identity(self, kube: Any, client: Pod) -> Any:
@@ -85,6 +89,8 @@ class Mesh:
 
     def enforced(self, kube: Any, server: Pod) -> Enforced:
         held = self.held(kube.name)
+        if held and kube.name == "cluster2":
+            self.late = max(self.late - 1, 0)
         of = {
             action: frozenset(
                 f"sample/{each['metadata']['name']}"
@@ -140,7 +146,7 @@ class Mesh:
             applied=self.apply,
             client_endpoints=lambda view, seconds, service: {},
             marked_requests=self.requests,
-            settling_seconds=0.0,
+            settling_seconds=2.0 if self.late else 0.0,
         )
         return checked(authz_1, mesh(view), probes)
 
@@ -190,6 +196,10 @@ def test_where_all_is_allowed_by_another_policy_only_denials_are_tried() -> None
     assert outcome.result == "met"
     assert "AuthorizationPolicy istio-system/everybody allows requests" in outcome.notes[0]
     assert [each["spec"]["action"] for each in seen.ever] == ["DENY"]
+
+
+def test_policies_that_come_one_after_the_other_are_all_waited_for() -> None:
+    assert Mesh(late=2).check().result == "met"
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,10 @@ def failover(
         ([BEFORE, AWAY, (40, ("far", "again")), (END, ("again",))], ""),
         ([BEFORE, (26, ("near",)), AWAY, (END, ("again",))], "of another region, 15 s after"),
         ([BEFORE, (26, (FAILED,)), AWAY, (END, ("again",))], "no healthy upstream"),
-        ([BEFORE, (DOWN + 8, (FAILED, "far")), AWAY, (END, ("again",))], "at most 5 errored"),
+        (
+            [BEFORE, (DOWN + 8, (FAILED, "far")), AWAY, (END, ("again",))],
+            f"at most {ERRORED_SECONDS} errored",
+        ),
         ([BEFORE, AWAY, (60, ("far",)), (END, ("again",))], "of region1 again, 15 s after"),
         ([BEFORE, AWAY, (END, ("far", "again"))], "of region1 again, 15 s after"),
     ],

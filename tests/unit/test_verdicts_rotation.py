@@ -174,7 +174,12 @@ def test_a_change_without_an_error_holds_and_is_measured() -> None:
     [
         (0.1, 0, RESET, "expected no error, when both roots are trusted"),
         (0.1, REPLACED_SECONDS, RESET, ""),
-        (REPLACED_SECONDS + 1, REPLACED_SECONDS, RESET, "at most 5 errored seconds"),
+        (
+            REPLACED_SECONDS + 1,
+            REPLACED_SECONDS,
+            RESET,
+            f"at most {REPLACED_SECONDS} errored seconds",
+        ),
         (0.1, REPLACED_SECONDS, REFUSED, "no peer to be refused for its certificate"),
     ],
 )

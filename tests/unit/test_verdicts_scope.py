@@ -137,6 +137,24 @@ def traffic(**counts: int) -> Mapping[str, TrafficSample]:
     }
 
 
+def test_hosts_of_which_no_proxy_knows_anything_are_noted() -> None:
+    """A Sidecar of the whole mesh may leave out the namespaces that the configuration is about."""
+    istiods = {"cluster1": istiod(every=True), "cluster2": istiod(every=True)}
+    held: dict[str, dict[str, set[str]]] = {"cluster1": {HOST: {"10.1.0.5:5000"}}, "cluster2": {}}
+    outcome = check_scope(istiods, held, traffic=traffic(v1=9, v2=9), external=True)
+    assert outcome.result == "met"
+    assert [each for each in outcome.notes if "no proxy" in each] == [
+        (
+            f"{name}: no proxy of the run and no gateway knows {hosts}: whether other proxies keep "
+            "that within the cluster is not verified"
+        )
+        for name, hosts in (("cluster1", DNS), ("cluster2", ", ".join(sorted(ADDRESSES))))
+    ]
+    known = {name: {host: set[str]() for host in ADDRESSES} for name in istiods}
+    outcome = check_scope(istiods, known, traffic=traffic(v1=9, v2=9), external=True)
+    assert not any("no proxy" in each for each in outcome.notes)
+
+
 def test_answers_of_other_clusters() -> None:
     held = {"cluster1": {HOST: {"10.1.0.5:5000"}}}
     outcome = check_scope(KEPT, held, traffic=traffic(v1=9, v2=9))
@@ -170,7 +188,8 @@ def test_control_planes_that_decide_otherwise() -> None:
 
 
 def test_an_existing_mesh_may_have_it_so_on_purpose() -> None:
-    outcome = check_scope(DIFFERENT, {}, external=True)
+    held = {"cluster2": {host: set[str]() for host in ADDRESSES}}
+    outcome = check_scope(DIFFERENT, held, external=True)
     assert outcome.result == "met"
     (note,) = outcome.notes
     assert note.startswith("cluster1: its istiod does not keep * within each cluster, that of")

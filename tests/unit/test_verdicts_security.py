@@ -268,24 +268,28 @@ def test_without_a_gateway_nobody_is_refused() -> None:
         ("nothing", "cluster1: expected a request for a certificate without a token to be refused"),
         ("token", "a request for a certificate with a forged token to be refused by istiod"),
         ("stream", "a request for configuration without token and certificate to be refused"),
-        (
-            "certificate",
-            "from an untrusted root to be refused by istiod at istiod",
-        ),
+        ("certificate", "from an untrusted root to be refused by istiod at istiod"),
+        ("connection", ""),
+        ("silence", ""),
     ],
 )
 def test_untrusted_clients_at_istiod(taken: str, finding: str) -> None:
-    def call(kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str) -> Any:
+    def call(
+        kube: Any, sleep: Pod, target: str, method: str, message: Any, token: str, certificate: Any
+    ) -> Any:
         assert target == "istiod.istio-system.svc:15012"
         assert (message is None) == method.endswith("/StreamAggregatedResources")
         way = "stream" if message is None else "token" if token else "nothing"
+        way = "certificate" if certificate else way
         return GrpcAnswer(SOURCE, 0 if way == taken else 16, "")
 
     def attempt(kube: Any, sleep: Pod, host: str, port: int, request: bytes, hello: Any) -> Any:
         assert (host, port) == ("istiod.istio-system.svc", 15012)
         assert hello.certificate is not None
         settings = TlsAttempt(SOURCE, (), "", "\x00\x00\x12\x04")
-        return settings if taken == "certificate" else ALERT
+        silence = TlsAttempt(SOURCE, (), "", "")
+        taken_as = {"certificate": settings, "connection": settings, "silence": silence}
+        return taken_as.get(taken, ALERT)
 
     probes = security_3.Probes(call=call, attempt=attempt)
     assert holds_unless(finding, checked(security_3, mesh(view()), probes))
@@ -305,10 +309,13 @@ def check_traffic_3(
     *,
     advertising: Iterable[str] = ("cluster1", "cluster2"),
     external: bool = False,
+    by_gateways: int | None = 1,
 ) -> Outcome:
     """What comes of it where each client gets these answers at a time.
 
     Args:
+        by_gateways: requests that a connection serves by their rule; None where they do not know
+            the service.
         advertising: clusters of whose gateways istiods know.
         routers: names of pods of gateways' proxies, by cluster; those that begin with `east` pass
             HelloWorld on, and nobody may ask those that begin with `hidden`.
@@ -325,7 +332,9 @@ def check_traffic_3(
     def requests_per_connection(kube: Any, proxy: Pod, cluster: str) -> int | None:
         if proxy.name.startswith("hidden"):
             raise NotPermitted(wanted="an answer", seen="403", where=kube.name)
-        return None if proxy.name.startswith("users") else 1
+        if cluster.startswith("outbound|"):
+            return 1
+        return None if proxy.name.startswith("users") else by_gateways
 
     def endpoints(kube: Any, gateway: Pod, cluster: str) -> Any:
         found = (SimpleNamespace(connections=counts[kube.name]),)
@@ -371,6 +380,16 @@ def test_what_gateways_pass_on(passed: Mapping[str, int], failures: int, finding
 
 
 PASSED = {"cluster1": 1, "cluster2": 1}
+
+
+@pytest.mark.parametrize(
+    ("by_gateways", "result"), [(10, "met"), (0, "met"), (None, "inconclusive")]
+)
+def test_gateways_may_have_a_rule_of_their_own_namespace(
+    by_gateways: int | None, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic_3, "SETTLING_SECONDS", 0.0)
+    assert check_traffic_3(PASSED, by_gateways=by_gateways).result == result
 
 
 def unlabelled(made: Gateway) -> Gateway:

@@ -130,7 +130,8 @@ def test_a_gateway_has_a_budget_for_those_who_use_it() -> None:
     past = passed("gateway", stream("cluster1", short), stream("cluster2")).judged()
     assert "cluster1: expected at most 0 errored seconds" in said(past)
     over = passed("gateway", stream("cluster1"), stream("cluster2", long)).judged()
-    assert "cluster2: expected at most 5 errored seconds" in said(over)
+    allowed = ERRORED_SECONDS["gateway"]
+    assert f"cluster2: expected at most {allowed} errored seconds" in said(over)
 
 
 def test_no_error_comes_long_after_the_replaced_pods_are_gone() -> None:

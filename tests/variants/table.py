@@ -14,6 +14,7 @@ from tests.variants import (
     gateway_addresses,
     gateways,
     generated_policies,
+    hardened,
     names,
     needs,
     neighbours,
@@ -24,6 +25,7 @@ from tests.variants import (
     routing,
     scopes,
     spire,
+    terminated,
     trust,
 )
 from tests.variants.variant import Variant
@@ -38,6 +40,7 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *gateway_addresses.VARIANTS,
     *gateways.VARIANTS,
     *generated_policies.VARIANTS,
+    *hardened.VARIANTS,
     *names.VARIANTS,
     *needs.VARIANTS,
     *neighbours.VARIANTS,
@@ -48,5 +51,6 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     *routing.VARIANTS,
     *scopes.VARIANTS,
     *spire.VARIANTS,
+    *terminated.VARIANTS,
     *trust.VARIANTS,
 )
