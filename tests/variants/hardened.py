@@ -14,8 +14,8 @@ from typing import Final
 from mesh_fixtures.install import names
 from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
-from tests.faults.table import DNS_PROXYING, MCS, TWO_REGIONS
 from tests.faults.target import Target
+from tests.faults.topologies import DNS_PROXYING, MCS, TWO_REGIONS
 from tests.variants.policies import (
     ALLOW_NOTHING,
     CONTROL_PLANE_ONLY,

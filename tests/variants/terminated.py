@@ -27,8 +27,8 @@ from mesh_fixtures.install.external import INGRESS
 from mesh_fixtures.kube.objects import encoded
 from mesh_fixtures.kube.resources import SERVICES
 from tests.faults.policies import policy
-from tests.faults.table import EXTERNAL
 from tests.faults.target import Manifest, Target, reference
+from tests.faults.topologies import EXTERNAL
 from tests.variants.variant import Variant
 
 _GATEWAY: Final = "external-istiod-gw"
