@@ -28,6 +28,7 @@ from mesh_fixtures.kube import Container, KubeClient, Pod, Secret, Source
 from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
+from mesh_fixtures.probe.variables import is_on
 
 SELF_SIGNED: Final = "istio-ca-secret"
 """Secret of the authority that istiod makes for itself when it is given none."""
@@ -223,7 +224,7 @@ def root_bundle(kube: KubeClient, namespace: str) -> tuple[Certificate, ...] | N
 def _signs(containers: Sequence[Container]) -> bool:
     """Whether istiod is an authority, as it is unless its containers say otherwise."""
     passes_on = [
-        each.env.get(_CA_SERVER, "true").lower() == "false" or bool(each.env.get(_EXTERNAL_CA))
+        not is_on(each.env, _CA_SERVER, by_default=True) or bool(each.env.get(_EXTERNAL_CA))
         for each in containers
     ]
     return not passes_on or not all(passes_on)

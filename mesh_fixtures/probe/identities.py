@@ -30,6 +30,7 @@ from mesh_fixtures.probe.certificates import (
 from mesh_fixtures.probe.envoy import PROXY, admin
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
 from mesh_fixtures.probe.proxies import Answers, ask_each
+from mesh_fixtures.probe.variables import is_on
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 
@@ -139,8 +140,7 @@ def trust_domains(kube: KubeClient) -> TrustDomains | None:
 def accepts_any(istiod: Pod) -> bool:
     """Whether an istiod has its proxies accept peers of any trust domain."""
     container = istiod.container(CONTAINER)
-    setting = "" if container is None else container.env.get(_ANY_DOMAIN, "")
-    return setting.lower() == "true"
+    return container is not None and is_on(container.env, _ANY_DOMAIN)
 
 
 def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False) -> TrustDomains:

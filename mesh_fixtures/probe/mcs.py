@@ -13,14 +13,13 @@ from mesh_fixtures.install.names import MCS_CLUSTER_LOCAL, MCS_DISCOVERY, MCS_HO
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.probe.istiod import CONTAINER, istiods
+from mesh_fixtures.probe.variables import is_on
 
 CLUSTER_SET: Final = "clusterset.local"
 """Domain of services' names in the cluster set (KEP-1645), which Istio has no setting for."""
 
 _AUTO_EXPORT: Final = "ENABLE_MCS_AUTO_EXPORT"
 _GROUP: Final = "MCS_API_GROUP"
-_TRUE: Final = ("1", "t", "true")
-"""What stands for yes, in lower case (Go: strconv.ParseBool)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,6 @@ class MCSSettings:
             is_on(environment, _AUTO_EXPORT),
             environment.get(_GROUP) or SERVICE_EXPORTS.group,
         )
-
-
-def is_on(environment: Mapping[str, str], name: str) -> bool:
-    """Whether a variable of an istiod says yes."""
-    return environment.get(name, "").lower() in _TRUE
 
 
 def mcs_settings(kube: KubeClient) -> Mapping[str, MCSSettings]:

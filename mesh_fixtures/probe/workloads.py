@@ -22,6 +22,7 @@ from mesh_fixtures.probe.envoy import PROXY, configuration
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.istiod import istiods
 from mesh_fixtures.probe.shards import SERVICE_LABEL
+from mesh_fixtures.probe.variables import is_on
 from mesh_fixtures.workloads import PLAIN_CLIENT
 from mesh_fixtures.workloads import STATEFUL as STATEFUL_APP
 
@@ -230,7 +231,7 @@ def injection_of(pod: Pod) -> Injection | None:
         network=proxy.env.get("ISTIO_META_NETWORK", ""),
         mesh_id=proxy.env.get("ISTIO_META_MESH_ID", ""),
         discovery=str(configuration(pod).get("discoveryAddress") or DEFAULT_DISCOVERY),
-        answers_dns=proxy.env.get(DNS_CAPTURE, "").lower() == "true",
+        answers_dns=is_on(proxy.env, DNS_CAPTURE),
         network_view=proxy.env.get(NETWORK_VIEW, ""),
     )
 
@@ -247,7 +248,7 @@ def is_served_elsewhere(pod: Pod) -> bool:
     proxy = pod.container(PROXY)
     if proxy is None:
         return False
-    if proxy.env.get(_OTHER_SERVER, "").lower() == "true":
+    if is_on(proxy.env, _OTHER_SERVER):
         return True
     if proxy.env.get(_SOCKET, _OWN_SOCKET) not in ("", _OWN_SOCKET):
         return True

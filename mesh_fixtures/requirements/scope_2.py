@@ -26,6 +26,7 @@ from mesh_fixtures.probe.istiod import CONTAINER, istiods
 from mesh_fixtures.probe.name_lookups import AskedNames, ask_names
 from mesh_fixtures.probe.service_scopes import ServiceScopes, service_scopes
 from mesh_fixtures.probe.traffic import Answer, Failure
+from mesh_fixtures.probe.variables import is_on
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP, STATEFUL, redirections
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
@@ -45,7 +46,7 @@ def shares_headless(kube: KubeClient) -> bool:
     clusters (Istio: pilot-discovery).
     """
     pods = [each.container(CONTAINER) for each in istiods(kube) if each.serving]
-    return all(each is None or each.env.get(_SWITCH, "").lower() != "false" for each in pods)
+    return all(each is None or is_on(each.env, _SWITCH, by_default=True) for each in pods)
 
 
 def redirected(kube: KubeClient) -> str:

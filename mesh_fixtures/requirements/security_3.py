@@ -41,6 +41,10 @@ TRIED: Final = {
     "configuration_with_foreign_certificate": "a client certificate from an untrusted root",
 }
 
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
+"""By which a client begins a connection, with no settings: who takes it answers (source: RFC 9113,
+3.4 and 6.5)."""
+
 _LIFETIME_SECONDS: Final = 3600
 
 
@@ -143,7 +147,7 @@ def _connected(
     host, port = split_port(target)
     untrusted = untrusted_client(claimed)
     hello = Hello(host, protocols=("h2",), certificate=untrusted)
-    seen = probes.attempt(kube, client, host, int(port), b"", hello)
+    seen = probes.attempt(kube, client, host, int(port), _PREFACE, hello)
     if seen.is_refused:
         return AttemptResult(seen.source, seen.is_refused, str(seen))
     return _called(probes, kube, client, target, None, certificate=untrusted)

@@ -30,7 +30,8 @@ from mesh_fixtures.kube.resources import (
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
 from mesh_fixtures.probe.istiod import CONTAINER, mesh_configurations, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
-from mesh_fixtures.probe.mcs import MCSSettings, is_on
+from mesh_fixtures.probe.mcs import MCSSettings
+from mesh_fixtures.probe.variables import is_on
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
@@ -268,7 +269,7 @@ def dns_proxying(meshes: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a mesh configuration has proxies answer DNS queries (Istio: DNS Proxying)."""
     proxies = (_mapping(each.get("defaultConfig")) for each in meshes)
     metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
-    return any(str(each.get(DNS_CAPTURE)).lower() == "true" for each in metadata)
+    return any(is_on({DNS_CAPTURE: str(each.get(DNS_CAPTURE))}, DNS_CAPTURE) for each in metadata)
 
 
 def mcs_groups(istiods: Iterable[Deployment]) -> frozenset[str]:
