@@ -38,6 +38,7 @@ _WARMING: Final = ("least_request_lb_config", "round_robin_lb_config")
 _ALL: Final = {"value": 100}
 """Percent of requests; a message of 0 has no value (protobuf: JSON mapping)."""
 _PROXY_PROTOCOL: Final = "envoy.filters.listener.proxy_protocol"
+_DRAINING: Final = r"^listener_manager\.total_filter_chains_draining$"
 _DENIED: Final = r"(^|\.)rbac\.denied$"
 _SHOWN: Final = 200
 
@@ -349,7 +350,25 @@ def denied(kube: KubeClient, pod: Pod) -> int:
     Raises:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
-    source, answer = admin(kube, pod, f"stats?format=json&filter={quote(_DENIED, safe='')}")
+    return _sum(kube, pod, _DENIED)
+
+
+def draining(kube: KubeClient, pod: Pod) -> int:
+    """Parts of a pod's listeners that its proxy is about to remove since their configuration has
+    changed. It ends the connections to them within its drain time, and may end one on which a
+    request has just been sent.
+
+    Source: Envoy, Draining; Listener manager (statistics), which Istio keeps in any case.
+
+    Raises:
+        ProbeError: as `denied`.
+    """
+    return _sum(kube, pod, _DRAINING)
+
+
+def _sum(kube: KubeClient, pod: Pod, names: str) -> int:
+    """Of a proxy's statistics of some names, by a regular expression."""
+    source, answer = admin(kube, pod, f"stats?format=json&filter={quote(names, safe='')}")
     try:
         counters = [each for each in answer.get("stats", ()) if "name" in each]
         return sum(int(each["value"]) for each in counters)

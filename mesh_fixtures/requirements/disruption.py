@@ -10,8 +10,13 @@ from typing import Final
 from mesh_fixtures import records
 from mesh_fixtures.errors import LabError, ProbeError
 from mesh_fixtures.interruption import interruption
-from mesh_fixtures.kube import Deployment, KubeEditor
+from mesh_fixtures.kube import Deployment, KubeClient, KubeEditor
+from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.envoy import PROXY, draining
+from mesh_fixtures.probe.view import MeshView
+from mesh_fixtures.probe.workloads import HELLOWORLD
 from mesh_fixtures.requirements import (
     control_1,
     control_2,
@@ -30,6 +35,10 @@ RESTORE_SECONDS: Final = 90.0
 lost its istiod asks for it again after at most 30 s (Envoy's back-off), and istiod gives a remote
 cluster as long to become synced (PILOT_REMOTE_CLUSTER_TIMEOUT)."""
 
+DRAINED_SECONDS: Final = 60.0
+"""Until proxies of servers have removed what their configuration has replaced: 45 s later (Istio:
+proxy's `drainDuration`)."""
+
 SOUND: Final[tuple[Requirement, ...]] = (
     control_1.REQUIREMENT,
     workload_1.REQUIREMENT,
@@ -42,6 +51,7 @@ SOUND: Final[tuple[Requirement, ...]] = (
 """What must hold before anything is taken down, and again afterwards."""
 
 _SHOWN: Final = 5
+_INTERVAL: Final = 0.5
 
 
 class Disruption:
@@ -198,6 +208,7 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
         )
     disruption = Disruption(mesh)
     require_sound(mesh, "to take parts of down")
+    await_drained(mesh.view)
     try:
         try:
             yield disruption
@@ -215,6 +226,26 @@ def disrupting(mesh: ObservedMesh, what: str) -> Iterator[Disruption]:
         raise
     finally:
         disruption.close()
+
+
+def await_drained(view: MeshView) -> None:
+    """Wait until servers keep all connections that clients hold, but for no longer than they take:
+    policies that were made or deleted a moment ago have them end those from before, under requests.
+
+    Raises:
+        ProbeError: a cluster or a proxy cannot be asked.
+    """
+    settle(
+        lambda: view.each(_draining),
+        lambda found: not any(found.values()),
+        deadline=patient(DRAINED_SECONDS),
+        interval=_INTERVAL,
+    )
+
+
+def _draining(kube: KubeClient) -> int:
+    pods = kube.list(PODS, kube.sample_namespace, HELLOWORLD)
+    return sum(draining(kube, pod) for pod in pods if pod.serving and pod.container(PROXY))
 
 
 def require_sound(mesh: ObservedMesh, purpose: str) -> None:

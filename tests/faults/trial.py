@@ -12,6 +12,7 @@ from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.traffic import TrafficSample
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Result, by_id
+from mesh_fixtures.requirements.disruption import await_drained
 from mesh_fixtures.requirements.observed import sampled
 from mesh_fixtures.verdict.convergence import settle
 
@@ -28,6 +29,7 @@ TRAFFIC_SECONDS: Final = 15
 """How long a mesh that may be broken is waited for. Who watches it asks again."""
 
 _INTERVAL: Final = 0.5
+_MAKING_POLICIES: Final = frozenset({"AUTHZ-1"})
 _OF_TRAFFIC: Final = frozenset({"TRAFFIC-1", "TRAFFIC-2"})
 
 Outcomes = Mapping[str, Outcome]
@@ -93,7 +95,8 @@ def detect(
     """Look at a broken mesh until all requirements that must be unmet are, and then at others.
 
     Where one of the former is disruptive, it is looked at by itself, and the others before: a
-    broken mesh need not recover from it.
+    broken mesh need not recover from it. Where one makes policies, the others are looked at when
+    servers have come to an end with what these replaced.
 
     Args:
         seconds: after which they are not waited for any longer; None for
@@ -109,6 +112,8 @@ def detect(
         mesh.forget()
         return Detection({**outcomes, **before.outcomes}, time.monotonic() - begun)
     seen = _watch(mesh, fails, "unmet", seconds)
+    if not _MAKING_POLICIES.isdisjoint(fails):
+        await_drained(mesh.view)
     return Detection({**seen.outcomes, **check(mesh, unaffected)}, seen.seconds)
 
 

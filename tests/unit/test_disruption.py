@@ -14,7 +14,7 @@ import pytest
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.errors import LabError, ProbeError
-from mesh_fixtures.kube import Deployment, Meta
+from mesh_fixtures.kube import Container, Deployment, Meta, Pod
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.records import is_disrupted
 from mesh_fixtures.requirements import ObservedMesh, Outcome, Requirement, disruption
@@ -34,6 +34,8 @@ class World:
         refusals: how many changes are refused first.
         heals: whether it is sound again when its Deployment wants what it did.
         external: whether it is an existing mesh.
+        draining: what is still to be removed by its server's proxy, one time it is asked after the
+            other; nothing in the end.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class World:
     refusals: int = 0
     heals: bool = True
     external: bool = False
+    draining: list[int] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     harmed: bool = False
 
@@ -51,7 +54,12 @@ class World:
             clusters={"cluster1": None},
             external=self.external,
         )
-        view = SimpleNamespace(lab=lab, scenario=SCENARIO)
+        containers = (Container("istio-proxy", ""),)
+        server = Pod(Meta("helloworld"), "", "Running", False, True, containers)
+        kube = SimpleNamespace(sample_namespace="sample", list=lambda *_: [server])
+        view = SimpleNamespace(
+            lab=lab, scenario=SCENARIO, each=lambda probe: {"cluster1": probe(kube)}
+        )
         return ObservedMesh(cast("MeshView", view), requests=70)
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
@@ -86,6 +94,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(disruption, "SOUND", (requirement,))
     monkeypatch.setattr(disruption, "KubeEditor", Editor)
     monkeypatch.setattr(disruption, "RESTORE_SECONDS", 0.0)
+    monkeypatch.setattr(disruption, "draining", lambda *_: (world.draining or [0]).pop(0))
+    monkeypatch.setattr(disruption, "_INTERVAL", 0.0)
     return world
 
 
@@ -107,6 +117,21 @@ def raising(error: BaseException) -> Callable[[Disruption], object]:
 
 def refuse() -> None:
     raise ProbeError(wanted="a change", seen="refused", where="cluster1")
+
+
+def test_connections_from_before_other_policies_are_gone_first(world: World) -> None:
+    world.draining = [7, 7, 0, 9]
+    with disrupting(world.mesh(), "helloworld"):
+        assert world.draining == [9]
+
+
+def test_connections_that_servers_do_not_end_are_waited_for_no_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disruption, "DRAINED_SECONDS", 0.0)
+    world.draining = [7, 7]
+    with disrupting(world.mesh(), "helloworld"):
+        assert world.draining == [7]
 
 
 def test_nothing_of_an_existing_mesh_is_taken_down(world: World) -> None:

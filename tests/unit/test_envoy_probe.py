@@ -18,6 +18,7 @@ from mesh_fixtures.probe.envoy import (
     balancing,
     configuration,
     denied,
+    draining,
     endpoints,
     listeners,
     read_endpoints,
@@ -240,6 +241,12 @@ def test_what_policies_made_a_proxy_refuse_is_counted() -> None:
     assert denied(kube.as_client(), pod("gateway-1")) == 5
     with pytest.raises(ProbeError, match="admin interface"):
         denied(answering(stats={"stats": [{"name": "x"}]}).as_client(), pod("gateway-1"))
+
+
+def test_what_a_proxy_is_about_to_remove_is_counted() -> None:
+    name = "listener_manager.total_filter_chains_draining"
+    kube = answering(stats={"stats": [{"name": name, "value": 7}]})
+    assert draining(kube.as_client(), pod("helloworld-1")) == 7
 
 
 def test_listeners() -> None:
