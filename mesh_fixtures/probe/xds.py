@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from math import inf
 from typing import Any, Final
 
 from mesh_fixtures.errors import ProbeError
@@ -63,12 +65,14 @@ class XdsClients:
 
     Attributes:
         istiod: name of the pod.
+        age: of the pod, in seconds; infinite where it is not known.
     """
 
     source: Source
     cluster: str
     istiod: str
     clients: Mapping[str, XdsClient]
+    age: float = inf
 
 
 def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
@@ -83,7 +87,15 @@ def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
 def _asked(kube: KubeClient, pod: Pod) -> XdsClients:
     answer = debug(kube, pod, SYNC_PATH)
     clients = read_clients(answer.source, answer.text)
-    return XdsClients(answer.source, kube.name, pod.name, clients)
+    return XdsClients(answer.source, kube.name, pod.name, clients, _age(kube, pod))
+
+
+def _age(kube: KubeClient, pod: Pod) -> float:
+    try:
+        created = datetime.fromisoformat(pod.meta.created)
+    except ValueError:
+        return inf
+    return (kube.now() - created).total_seconds()
 
 
 def read_clients(source: Source, answer: str) -> Mapping[str, XdsClient]:

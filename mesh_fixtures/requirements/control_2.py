@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from mesh_fixtures.kube import KubeClient, Meta, Pod
+from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.proxies import Proxy, proxies
 from mesh_fixtures.probe.xds import (
     AMBIENT,
@@ -20,11 +22,15 @@ from mesh_fixtures.probe.xds import (
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
-from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.verdict.convergence import Settled, settle
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 SYNC_SECONDS: Final = 15.0
 """For new configuration to arrive, and to be accepted."""
+
+RECONNECTED_SECONDS: Final = 40.0
+"""For proxies to be connected to an istiod that was started in place of another one: they ask for
+it again after 30 s at most (Envoy's back-off)."""
 
 _REQUESTED_IF_NEEDED: Final = frozenset({"EDS", "RDS"})
 """Kinds that a proxy does not request while none of its listeners or clusters needs them. Those of
@@ -52,11 +58,13 @@ class _Look:
     Attributes:
         nothing: findings that are about no proxy.
         differences: against those proxies that were not in sync at any time so far.
+        youngest: age of the istiod that was started last, in seconds.
     """
 
     proxies: Mapping[str, int]
     nothing: tuple[Finding, ...]
     differences: Differences
+    youngest: float
 
     @property
     def findings(self) -> Iterator[Finding]:
@@ -67,7 +75,8 @@ class _Look:
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     """Each proxy must be in sync at some time: where something changes all the time, there need not
-    be a moment at which all are.
+    be a moment at which all are. Who looks for a moment only waits where istiod has just been
+    started, as by an upgrade, until proxies have turned to it.
     """
     view, scenario = mesh.view, mesh.scenario
     primaries = [cluster.name for cluster in scenario.primaries]
@@ -92,14 +101,16 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
             {cluster: len(those) for cluster, those in found.items()},
             tuple(_nothing_to_judge(found if mesh.has_samples else {}, istiods)),
             {proxy: seen for proxy, seen in differences.items() if proxy not in synced},
+            min((each.age for asked in istiods.values() for each in asked), default=inf),
         )
 
-    settled = settle(
-        look,
-        lambda seen: not [*seen.findings],
-        deadline=mesh.patient(SYNC_SECONDS),
-        interval=0.5,
-    )
+    def settled_within(seconds: float) -> Settled[_Look]:
+        return settle(look, lambda seen: not [*seen.findings], deadline=seconds, interval=0.5)
+
+    settled = settled_within(mesh.patient(SYNC_SECONDS))
+    reconnected = patient(RECONNECTED_SECONDS - settled.value.youngest)
+    if not mesh.has_samples and not settled.accepted and reconnected > 0:
+        settled = settled_within(reconnected)
     return Outcome.judged(
         settled.value.findings,
         {

@@ -153,6 +153,20 @@ def test_without_samples_gateways_must_be_connected() -> None:
     assert holds_unless("cluster2: expected the proxy of sample/sleep-cluster2 to be", outcome)
 
 
+@pytest.mark.parametrize(("age", "result"), [(3.0, "met"), (41.0, "unmet")])
+def test_without_samples_proxies_are_waited_for_after_a_start_of_istiod(
+    age: float, result: str
+) -> None:
+    looks = iter([istiod("cluster1", OWN), istiod("cluster1", OWN, REMOTE)])
+    probes = control_2.Probes(
+        proxies=lambda kube: (SLEEPS[kube.name],),
+        xds_clients=lambda kube: tuple(replace(each, age=age) for each in next(looks)),
+    )
+    seen = mesh(FakeView(PRIMARY_REMOTE), has_samples=False)
+    seen.patient = lambda seconds: 0.0
+    assert checked(control_2, seen, probes).result == result
+
+
 def test_each_proxy_is_in_sync_at_some_time() -> None:
     """In a mesh of constant change there need not be a moment at which all are."""
     stale = {name: client(name, EDS="stale") for name in SLEEPS}

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -80,3 +83,13 @@ def test_asks_each_ready_istiod() -> None:
     assert (asked.cluster, asked.istiod) == ("cluster1", "istiod-1")
     assert asked.clients.keys() == {"sleep-1.sample"}
     assert [each[-1] for each in kube.asked] == ["/debug/syncz"]
+    assert asked.age == inf
+
+
+def test_an_istiod_is_as_old_as_its_pod() -> None:
+    started = pod("istiod-1", "istio-system")
+    created = datetime.now(UTC) - timedelta(seconds=7)
+    meta = replace(started.meta, created=created.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    kube = FakeKube(lambda argv: "[]", [replace(started, meta=meta)])
+    (asked,) = xds_clients(kube.as_client())
+    assert 7 <= asked.age < 10
