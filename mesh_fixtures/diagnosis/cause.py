@@ -262,6 +262,11 @@ def asked(case: Case, cluster: str, istiod: Istiod, path: str) -> str:
     )
 
 
+def log_of_istiods(case: Case, cluster: str) -> str:
+    """The command that shows what istiods of a cluster have logged, whatever they are called."""
+    return f"kubectl --context={cluster} -n {case.system_namespace} logs -l app=istiod --tail=-1"
+
+
 def listed(values: Iterable[object], none: str = "none") -> str:
     """Values in order, in a line."""
     return ", ".join(map(str, values)) or none

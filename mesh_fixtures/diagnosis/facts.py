@@ -37,7 +37,7 @@ from mesh_fixtures.diagnosis.runtime_facts import (
 )
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.install.names import NETWORK_LABEL
-from mesh_fixtures.kube.admission import WebhookConfiguration
+from mesh_fixtures.kube.admission import Webhook, WebhookConfiguration
 from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.kube.objects import (
     Configuration,
@@ -427,6 +427,15 @@ class ClusterFacts:
             each
             for each in self.pods or ()
             if each.namespace == namespace and labels.items() <= each.labels.items()
+        )
+
+    @property
+    def injection_webhooks(self) -> tuple[tuple[str, Webhook], ...]:
+        """The webhooks of `webhooks`, each with the name of its configuration."""
+        return tuple(
+            (configuration.meta.name, webhook)
+            for configuration in self.webhooks or ()
+            for webhook in configuration.webhooks
         )
 
     @property

@@ -81,6 +81,9 @@ class Certificate:
     permitted: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.subject} {self.short}"
+
     @property
     def is_self_issued(self) -> bool:
         return self.subject == self.issuer

@@ -10,7 +10,7 @@ Source: Istio, Install Multi-Primary on different networks; Resource Labels; Glo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import GATEWAYS, PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in
 from mesh_fixtures.probe.envoy import PROXY
-from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.probe.istiod import debug, of_each
 from mesh_fixtures.probe.workloads import injection_of
 from mesh_fixtures.probe.xds import ROUTER
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT
@@ -267,8 +267,8 @@ def read_ambient_networks(answers: Iterable[Answer]) -> frozenset[str]:
     return frozenset(each.network for each in found) - reached
 
 
-def _answers(kube: KubeClient) -> Iterator[Answer]:
-    return (debug(kube, pod, NETWORKS_PATH) for pod in istiods(kube) if pod.serving)
+def _answers(kube: KubeClient) -> tuple[Answer, ...]:
+    return of_each(kube, lambda pod: debug(kube, pod, NETWORKS_PATH))
 
 
 def _read(source: Source, answer: str) -> tuple[NetworkGateway, ...]:

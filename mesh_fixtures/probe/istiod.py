@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import REVISION_LABEL
+from mesh_fixtures.install.names import DEFAULT_REVISION, REVISION_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
@@ -53,10 +53,6 @@ _SHOWN: Final = 200
 
 
 Value = TypeVar("Value")
-
-
-DEFAULT_REVISION: Final = "default"
-"""What an istiod that is no revision is labelled as one with (Istio: chart istiod)."""
 
 
 class DebugClosed(ProbeError):
@@ -134,7 +130,7 @@ def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
     Raises:
         ProbeError: one of them did not answer.
     """
-    return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
+    return of_each(kube, lambda pod: _asked(kube, pod))
 
 
 def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:

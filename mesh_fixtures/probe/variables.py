@@ -12,7 +12,7 @@ _YES: Final = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 _NO: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 
 
-def is_on(variables: Mapping[str, str], name: str, *, by_default: bool = False) -> bool:
+def is_on(variables: Mapping[str, object], name: str, *, by_default: bool = False) -> bool:
     """Whether a variable says yes; what holds by default where it says neither yes nor no."""
-    setting = variables.get(name, "")
+    setting = str(variables.get(name, ""))
     return setting in _YES or (by_default and setting not in _NO)

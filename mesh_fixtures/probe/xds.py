@@ -15,7 +15,7 @@ from typing import Any, Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.istiod import debug, istiods
+from mesh_fixtures.probe.istiod import debug, of_each
 
 SYNCED: Final = "synced"
 NOT_SENT: Final = "not sent"
@@ -81,7 +81,7 @@ def xds_clients(kube: KubeClient) -> tuple[XdsClients, ...]:
     Raises:
         ProbeError: one of them did not answer, or not as istiod does.
     """
-    return tuple(_asked(kube, pod) for pod in istiods(kube) if pod.serving)
+    return of_each(kube, lambda pod: _asked(kube, pod))
 
 
 def _asked(kube: KubeClient, pod: Pod) -> XdsClients:

@@ -179,14 +179,14 @@ def moved(
     for cluster, those in held.items():
         primary = scenario.control_plane_of(cluster)
         roots, issuing = stage.roots(primary), stage.issuing(primary)
-        wanted = f"{_named(issuing)} and trust {len(roots)} roots, when {stage.title}"
+        wanted = f"{issuing} and trust {len(roots)} roots, when {stage.title}"
         for proxy, seen in those.answered:
             own = None if seen is None else seen.issuing
             trusted = () if seen is None else seen.roots
             has_moved = own is not None and own.fingerprint == issuing.fingerprint
             if not has_moved or {each.fingerprint for each in trusted} != roots:
                 expected = f"the proxy of {proxy} to hold a certificate of {wanted}"
-                below = "no certificate" if own is None else f"one of {_named(own)}"
+                below = "no certificate" if own is None else f"one of {own}"
                 what = f"{below}, and trust in {_listed(trusted)}"
                 findings.append(_finding(cluster, expected, what))
     silent = [error for those in held.values() for _, error in those.silent]
@@ -197,12 +197,8 @@ def _finding(cluster: str, expected: str, seen: str) -> Finding:
     return Finding(cluster, expected, seen, about=Subject((cluster,)))
 
 
-def _named(each: Certificate) -> str:
-    return f"{each.subject} {each.short}"
-
-
 def _listed(certificates: Iterable[Certificate]) -> str:
-    return ", ".join(map(_named, certificates)) or "none"
+    return ", ".join(map(str, certificates)) or "none"
 
 
 # What is done ------------------------------------------------------------------------------------
@@ -387,7 +383,7 @@ class _Rotation:
                 ends = "unknown" if until is None else f"{datetime.fromtimestamp(until, UTC)}"
                 return (
                     f"{pod.name} sign with a certificate that ends at {ends}, and not with "
-                    f"{_named(issuing)}, which ends at {issuing.not_after}"
+                    f"{issuing}, which ends at {issuing.not_after}"
                 )
         return ""
 

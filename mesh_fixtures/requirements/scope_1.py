@@ -220,11 +220,10 @@ def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:
         for host, targets in sorted(hosts.targets.items()):
             found = scope.outside(host, targets) if scope.keeps(host) else ()
             if found:
-                more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
                 yield Finding(
                     scope.cluster,
                     f"no endpoint of {host} but those of {scope.cluster} in the proxy of {proxy}",
-                    ", ".join(found[:_SHOWN]) + more,
+                    _first(found),
                     hosts.source,
                     Subject((scope.cluster,), objects=(host_object(host),)),
                 )
@@ -285,11 +284,15 @@ def _restricted(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[str
 def _not_looked_at(seen: HeldScopes) -> Iterator[str]:
     for cluster, scope in seen.scopes.items():
         if hosts := scope.unknown_to(seen.held[cluster]):
-            more = f" and {len(hosts) - _SHOWN} more" if len(hosts) > _SHOWN else ""
             yield (
-                f"{cluster}: no proxy of the run and no gateway knows {', '.join(hosts[:_SHOWN])}"
-                f"{more}: whether other proxies keep that within the cluster is not verified"
+                f"{cluster}: no proxy of the run and no gateway knows {_first(hosts)}: whether "
+                "other proxies keep that within the cluster is not verified"
             )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _deciding(settings: Settings, pattern: str) -> str:

@@ -172,7 +172,7 @@ def _trusted(verifying: TrustMaterial, trust_domain: str) -> str:
 def _top(path: Sequence[Certificate]) -> str:
     """The root of a path; where it does not lead to one, the issuer that is missing."""
     last = path[-1]
-    return _named(last) if last.subject == last.issuer else last.issuer
+    return str(last) if last.is_self_issued else last.issuer
 
 
 def _shared(mesh: ObservedMesh, held: Mapping[str, Held]) -> Iterator[str]:
@@ -189,11 +189,7 @@ def _shared(mesh: ObservedMesh, held: Mapping[str, Held]) -> Iterator[str]:
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
-    return ", ".join(map(_named, certificates))
-
-
-def _named(each: Certificate) -> str:
-    return f"{each.subject} {each.short}"
+    return ", ".join(map(str, certificates))
 
 
 def _of(*clusters: str) -> Subject:

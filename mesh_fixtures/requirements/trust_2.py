@@ -119,7 +119,7 @@ def _signed_by_others(held: Held, signing: Authority) -> Iterator[Finding]:
     def issuer(seen: Identity) -> str:
         if seen.issuing is None or signing.material.accepts(seen.material):
             return ""
-        return f"ones by {_named(seen.issuing)}"
+        return f"ones by {seen.issuing}"
 
     wanted = f"below the roots of {signing.secret}, {_listed(signing.roots)}"
     return _differing(held, issuer, lambda names: f"{names} to hold certificates {wanted}")
@@ -129,7 +129,7 @@ def _trusting_others(held: Held, signing: Authority) -> Iterator[Finding]:
     def roots(seen: Identity) -> str:
         return "" if seen.material.accepts(signing.material) else _listed(seen.roots)
 
-    wanted = f"what istiod signs with, {_named(signing.issuing)}"
+    wanted = f"what istiod signs with, {signing.issuing}"
     return _differing(held, roots, lambda names: f"{names} to trust {wanted}")
 
 
@@ -160,11 +160,7 @@ def _differing(
 
 
 def _listed(certificates: Iterable[Certificate]) -> str:
-    return ", ".join(map(_named, certificates))
-
-
-def _named(certificate: Certificate) -> str:
-    return f"{certificate.subject} {certificate.short}"
+    return ", ".join(map(str, certificates))
 
 
 def _of(proxy: Proxy, *others: str) -> Subject:

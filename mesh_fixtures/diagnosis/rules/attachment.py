@@ -8,12 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mesh_fixtures.addresses import parsed
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    Evidence,
+    Kind,
+    Layer,
+    get,
+    listed,
+    log_of_istiods,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, RemoteSecret
 from mesh_fixtures.diagnosis.rules import cluster_access
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION
-from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -138,7 +146,7 @@ def injection_path(case: Case) -> Iterator[Cause]:
         wanted = f"{_INJECT}/cluster/{spec.name}/net/{spec.network}"
         if _are_placed_right(case, spec, facts):
             continue
-        for configuration, webhook in _injectors(facts):
+        for configuration, webhook in facts.injection_webhooks:
             if webhook.path.rstrip("/") != wanted:
                 yield Cause(
                     PATH,
@@ -225,8 +233,7 @@ def unattached(case: Case) -> Iterator[Cause]:
                 f"istiod of {primary} has not taken charge of {spec.name}: "
                 f"{'; '.join(each.seen for each in missing)}",
                 missing,
-                f"see istiod's log: kubectl --context={primary} -n {case.system_namespace} logs "
-                "-l app=istiod --tail=-1",
+                f"see istiod's log: {log_of_istiods(case, primary)}",
                 certainty="likely",
                 step=ids.attached(spec.name),
                 about=Subject((spec.name,)),
@@ -238,7 +245,7 @@ RULES = (annotation, injection_path, discovery_address, unattached)
 
 def _missing(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> Iterator[Evidence]:
     """What an istiod in charge would have given to a remote."""
-    for configuration, webhook in _injectors(facts):
+    for configuration, webhook in facts.injection_webhooks:
         if not webhook.has_authority:
             seen = f"webhook {configuration} of {spec.name} has no caBundle"
             yield Evidence(seen, _webhooks(spec.name))
@@ -261,12 +268,6 @@ def _is_bundle_usual(case: Case, spec: ClusterSpec, facts: ClusterFacts) -> bool
     pods = [*(facts.pods or ()), *((owner.pods or ()) if owner else ())]
     proxied = [each for each in pods if each.proxy is not None]
     return not proxied or any(each.wants_bundle for each in proxied)
-
-
-def _injectors(facts: ClusterFacts) -> Iterator[tuple[str, Webhook]]:
-    for configuration in facts.webhooks or ():
-        for webhook in configuration.webhooks:
-            yield configuration.meta.name, webhook
 
 
 def _secrets_of(case: Case, primary: str, cluster: str) -> list[RemoteSecret]:

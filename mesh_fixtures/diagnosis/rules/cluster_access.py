@@ -10,7 +10,17 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mesh_fixtures.addresses import with_port
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    Evidence,
+    Kind,
+    Layer,
+    Reach,
+    get,
+    listed,
+    log_of_istiods,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Path, RemoteSecret
 from mesh_fixtures.install import ids
 from mesh_fixtures.probe.remote_secrets import LABEL, NAMES
@@ -181,7 +191,7 @@ def certificate_refused(case: Case) -> Iterator[Cause]:
             f"istiod of {name} does not accept the certificate of {secret.cluster}'s API server at "
             f"{secret.server}: {why}",
             (
-                *(Evidence(line, _log(case, name)) for line in reasons[-2:]),
+                *(Evidence(line, log_of_istiods(case, name)) for line in reasons[-2:]),
                 *(
                     [
                         Evidence(
@@ -389,9 +399,12 @@ def not_read(case: Case) -> Iterator[Cause]:
                 f"{state}",
                 (
                     Evidence(f"{wanted.of}: {state}", _remote_clusters(wanted.installed_in)),
-                    *(Evidence(line, _log(case, wanted.installed_in)) for line in lines[-2:]),
+                    *(
+                        Evidence(line, log_of_istiods(case, wanted.installed_in))
+                        for line in lines[-2:]
+                    ),
                 ),
-                f"see istiod's log: {_log(case, wanted.installed_in)}",
+                f"see istiod's log: {log_of_istiods(case, wanted.installed_in)}",
                 certainty="likely",
                 step=ids.remote_secret(of=wanted.of, installed_in=wanted.installed_in),
             )
@@ -444,7 +457,7 @@ def _reading(case: Case, facts: ClusterFacts, cluster: str) -> Iterator[Evidence
         if state != SYNCED:
             yield Evidence(f"istiod: {cluster} {state}", _remote_clusters(facts.name))
         for line in [each for each in istiod.log or () if cluster in each][-1:]:
-            yield Evidence(f"istiod's log: {line}", _log(case, facts.name))
+            yield Evidence(f"istiod's log: {line}", log_of_istiods(case, facts.name))
 
 
 def _tried(paths: list[Path]) -> Iterator[Evidence]:
@@ -484,7 +497,3 @@ def _secrets(case: Case, cluster: str) -> str:
 
 def _remote_clusters(cluster: str) -> str:
     return f"istioctl --context={cluster} remote-clusters"
-
-
-def _log(case: Case, cluster: str) -> str:
-    return f"kubectl --context={cluster} -n {case.system_namespace} logs -l app=istiod --tail=-1"

@@ -12,7 +12,6 @@ from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Re
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
-from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT, injection_label
 
@@ -82,7 +81,7 @@ def off(case: Case) -> Iterator[Cause]:
 
 def _why(case: Case, facts: ClusterFacts, labels: dict[str, str], pod: Pod) -> tuple[str, str]:
     """Why a pod has no proxy, and what to do."""
-    injectors = list(_injectors(facts))
+    injectors = [webhook for _, webhook in facts.injection_webhooks]
     if facts.webhooks is not None and not injectors:
         return "there is no injection webhook", f"install istiod or the remote in {facts.name}"
     if pod.labels.get("sidecar.istio.io/inject") == "false":
@@ -206,14 +205,9 @@ RULES = (off, failing, template, without_dns)
 
 def _is_injector(facts: ClusterFacts, message: str) -> bool:
     """Whether a message names a webhook of injection; any, where none could be read."""
-    names = [
-        webhook.name for configuration in facts.webhooks or () for webhook in configuration.webhooks
-    ]
-    return facts.webhooks is None or any(f'"{each}"' in message for each in names)
-
-
-def _injectors(facts: ClusterFacts) -> Iterator[Webhook]:
-    return (webhook for configuration in facts.webhooks or () for webhook in configuration.webhooks)
+    return facts.webhooks is None or any(
+        f'"{webhook.name}"' in message for _, webhook in facts.injection_webhooks
+    )
 
 
 def _deciding_labels(labels: Mapping[str, str]) -> str:

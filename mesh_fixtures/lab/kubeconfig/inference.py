@@ -362,10 +362,10 @@ def _require_remote_secrets(found: Sequence[Installation]) -> None:
     peering = [
         each.cluster
         for each in found
-        if each.peers
+        if len(names) > 1
+        and each.peers
         and each.reads is not None
-        and names - {each.cluster}
-        and not each.reads & (names - {each.cluster})
+        and each.reads & names <= {each.cluster}
     ]
     if peering:
         raise ScenarioError(

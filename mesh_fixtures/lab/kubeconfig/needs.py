@@ -33,12 +33,8 @@ from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
 from mesh_fixtures.lab.kubeconfig.survey import Injector, mesh_injectors
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.istiod import (
-    DEFAULT_REVISION,
-    DebugClosed,
-    mesh_configurations,
-    require_debug,
-)
+from mesh_fixtures.probe.istiod import DebugClosed, mesh_configurations, require_debug
+from mesh_fixtures.scenario import DEFAULT_REVISION
 
 ANSWER_SECONDS: Final = 8.0
 """For an API server to say its version."""

@@ -269,7 +269,7 @@ def dns_proxying(meshes: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a mesh configuration has proxies answer DNS queries (Istio: DNS Proxying)."""
     proxies = (_mapping(each.get("defaultConfig")) for each in meshes)
     metadata = (_mapping(each.get("proxyMetadata")) for each in proxies)
-    return any(is_on({DNS_CAPTURE: str(each.get(DNS_CAPTURE))}, DNS_CAPTURE) for each in metadata)
+    return any(is_on(each, DNS_CAPTURE) for each in metadata)
 
 
 def mcs_groups(istiods: Iterable[Deployment]) -> frozenset[str]:
