@@ -16,6 +16,7 @@ NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
 REVISION_LABEL: Final = "istio.io/rev"
+TAG_LABEL: Final = "istio.io/tag"
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"
 """Variable of a proxy by which it answers DNS queries of its pod (Istio: DNS Proxying)."""
 

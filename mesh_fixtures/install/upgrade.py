@@ -37,7 +37,6 @@ TAG: Final = "stable"
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEFAULT: Final = names.DEFAULT_REVISION
 _CLIENTS: Final = "sleep"
-_TAG_LABEL: Final = "istio.io/tag"
 _INJECTION: Final = "istio-injection"
 _ROLLOUT_SECONDS: Final = 90
 _CHART_SECONDS: Final = 60
@@ -433,7 +432,7 @@ class _Steps:
         )
 
     def _tagged(self, cluster: str) -> Step:
-        served = names.webhook_served(cluster, f"{_TAG_LABEL}={TAG}", _WEBHOOK_SECONDS)
+        served = names.webhook_served(cluster, f"{names.TAG_LABEL}={TAG}", _WEBHOOK_SECONDS)
         return _step(
             f"tag/{cluster}",
             cluster,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from mesh_fixtures.addresses import split_port, with_port
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.workloads import PORT, SERVICE, host
 
 PROXY: Final = "istio-proxy"
@@ -40,7 +40,7 @@ _ALL: Final = {"value": 100}
 _PROXY_PROTOCOL: Final = "envoy.filters.listener.proxy_protocol"
 _DRAINING: Final = r"^listener_manager\.total_filter_chains_draining$"
 _DENIED: Final = r"(^|\.)rbac\.denied$"
-_SHOWN: Final = 200
+_ANSWER: Final = "an answer of the proxy's admin interface"
 
 Json = Mapping[str, Any]
 Value = TypeVar("Value")
@@ -273,11 +273,9 @@ def _configured(
     mask = ",".join(f"cluster.{each}" for each in fields)
     path = f"config_dump?resource=dynamic_active_clusters&name_regex={pattern}&mask={mask}"
     source, answer = admin(kube, pod, path)
-    try:
+    with readable(source, answer, _ANSWER):
         found = [each["cluster"] for each in answer.get("configs", ())]
         return read(found[0]) if found else None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def counters(clusters: Any) -> dict[str, Counters]:
@@ -309,13 +307,11 @@ def listeners(kube: KubeClient, pod: Pod) -> Listeners:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
     source, answer = admin(kube, pod, "listeners?format=json")
-    try:
+    with readable(source, answer, _ANSWER):
         found = [
             Listener(each["name"], *_socket(each["local_address"]))
             for each in answer.get("listener_statuses", ())
         ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
     return Listeners(source, tuple(sorted(found, key=lambda each: (each.port, each.name))))
 
 
@@ -328,7 +324,7 @@ def wanting_proxy_protocol(kube: KubeClient, pod: Pod) -> frozenset[int]:
         ProbeError: the proxy did not answer, or not as Envoy does.
     """
     source, answer = admin(kube, pod, "config_dump?resource=dynamic_listeners")
-    try:
+    with readable(source, answer, _ANSWER):
         found = [
             each.get("active_state", {}).get("listener", {}) for each in answer.get("configs", ())
         ]
@@ -337,8 +333,6 @@ def wanting_proxy_protocol(kube: KubeClient, pod: Pod) -> frozenset[int]:
             for each in found
             if any(f["name"] == _PROXY_PROTOCOL for f in each.get("listener_filters", ()))
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def denied(kube: KubeClient, pod: Pod) -> int:
@@ -369,11 +363,9 @@ def draining(kube: KubeClient, pod: Pod) -> int:
 def _sum(kube: KubeClient, pod: Pod, names: str) -> int:
     """Of a proxy's statistics of some names, by a regular expression."""
     source, answer = admin(kube, pod, f"stats?format=json&filter={quote(names, safe='')}")
-    try:
+    with readable(source, answer, _ANSWER):
         counters = [each for each in answer.get("stats", ()) if "name" in each]
         return sum(int(each["value"]) for each in counters)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unreadable(source, f"{error!r} in {str(answer)[:_SHOWN]}") from error
 
 
 def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
@@ -383,10 +375,8 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
         ProbeError: no answer, or none in JSON.
     """
     source, text = _asked(kube, pod, path)
-    try:
+    with readable(source, text, _ANSWER):
         return source, answer_in(text)
-    except ValueError as error:
-        raise _unreadable(source, text[:_SHOWN] or "nothing") from error
 
 
 def configuration(pod: Pod) -> Json:
@@ -423,13 +413,11 @@ def read_endpoints(source: Source, cluster: str, clusters: Any) -> Endpoints:
     Raises:
         ProbeError: it is not what Envoy answers.
     """
-    try:
+    with readable(source, clusters, _ANSWER):
         statuses = [
             each for each in clusters.get("cluster_statuses", ()) if each["name"] == cluster
         ]
         found = [_endpoint(host) for each in statuses for host in each.get("host_statuses", ())]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(source, f"{error!r} in {str(clusters)[:_SHOWN]}") from error
     found.sort(key=lambda each: (each.priority, each.address, each.port))
     return Endpoints(source, bool(statuses), tuple(found))
 
@@ -443,7 +431,7 @@ def targets_by_cluster(source: Source, clusters: Any) -> Mapping[str, frozenset[
     Raises:
         ProbeError: it is not what Envoy answers.
     """
-    try:
+    with readable(source, clusters, _ANSWER):
         return {
             each["name"]: frozenset(
                 with_port(address, port)
@@ -453,8 +441,6 @@ def targets_by_cluster(source: Source, clusters: Any) -> Mapping[str, frozenset[
             )
             for each in clusters.get("cluster_statuses", ())
         }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(source, f"{error!r} in {str(clusters)[:_SHOWN]}") from error
 
 
 def _endpoint(host: Json) -> Endpoint:
@@ -496,7 +482,7 @@ def _socket(address: Json) -> tuple[str, int]:
 
 def _unreadable(source: Source, seen: str) -> ProbeError:
     return ProbeError(
-        wanted="an answer of the proxy's admin interface",
+        wanted=_ANSWER,
         seen=seen,
         where=f"{source.cluster} {source.subject}",
         remedy=f"by hand: {source.asked}",

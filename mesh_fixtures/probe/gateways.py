@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.contract import MeshNames
-from mesh_fixtures.errors import NotPermitted, ProbeError
+from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import GATEWAYS, PODS, SERVICES
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import debug, of_each
 from mesh_fixtures.probe.workloads import injection_of
@@ -32,8 +32,6 @@ HBONE_PORT: Final = 15008
 
 AUTO_PASSTHROUGH: Final = "AUTO_PASSTHROUGH"
 """Mode of the TLS settings by which a Gateway passes services on by their SNI (Istio: Gateway)."""
-
-_SHOWN: Final = 200
 
 
 @dataclass(frozen=True)
@@ -273,7 +271,7 @@ def _answers(kube: KubeClient) -> tuple[Answer, ...]:
 
 def _read(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
     """All that lead anywhere; those of the ambient mode alone have no port for sidecars."""
-    try:
+    with readable(source, answer, "the gateways of networks that istiod advertises"):
         entries: Iterable[Mapping[str, Any]] = answer_in(answer) or ()
         return tuple(
             NetworkGateway(
@@ -286,10 +284,3 @@ def _read(source: Source, answer: str) -> tuple[NetworkGateway, ...]:
             for each in entries
             if each["Port"] or each.get("HBONEPort")
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProbeError(
-            wanted="the gateways of networks that istiod advertises",
-            seen=f"{error!r} in {answer[:_SHOWN] or 'nothing'}",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: {source.asked}",
-        ) from error

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.certificates import (
     Certificate,
     TrustMaterial,
@@ -29,6 +29,7 @@ from mesh_fixtures.probe.certificates import (
 )
 from mesh_fixtures.probe.envoy import PROXY, admin
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
+from mesh_fixtures.probe.mesh_configuration import WANTED
 from mesh_fixtures.probe.proxies import Answers, ask_each
 from mesh_fixtures.probe.variables import is_on
 
@@ -149,7 +150,7 @@ def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False
     Raises:
         ProbeError: it is none.
     """
-    try:
+    with readable(source, answer, WANTED):
         configuration = answer_in(answer)
         others = configuration.get("caCertificates") or ()
         return TrustDomains(
@@ -160,13 +161,6 @@ def read_trust_domains(source: Source, answer: str, *, accepts_any: bool = False
             tuple(_roots(source, others)),
             accepts_any,
         )
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ProbeError(
-            wanted="istiod's mesh configuration",
-            seen=answer[:_SHOWN] or "nothing",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: {source.asked}",
-        ) from error
 
 
 def _roots(source: Source, added: Sequence[Json]) -> Iterator[x509.Certificate]:

@@ -8,17 +8,16 @@ Source: Istio, istioctl remote-clusters; pilot-discovery request.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.install.names import DEFAULT_REVISION, REVISION_LABEL
 from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 
 OWN_KUBECONFIG: Final = "istio-kubeconfig"
 """Secret by which an external istiod reads the cluster that it has its configuration from. istioctl
@@ -159,43 +158,6 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
     return Answer(result.source, HTTPStatus.OK, result.stdout)
 
 
-@dataclass(frozen=True)
-class MeshConfiguration:
-    """What an istiod goes by, of all that it reads it from: its ConfigMap, a file, and another
-    ConfigMap, whose name is the owner's choice (Istio: Global Mesh Options; `SHARED_MESH_CONFIG`).
-
-    Attributes:
-        revision: of the istiod.
-    """
-
-    revision: str
-    content: Mapping[str, Any]
-
-
-def mesh_configurations(kube: KubeClient) -> tuple[MeshConfiguration, ...]:
-    """That of each ready istiod in a cluster, of the default revision first; empty without any.
-
-    Raises:
-        ProbeError: one of them did not answer, or not as istiod does.
-    """
-    found = of_each(kube, lambda pod: _mesh_configuration(kube, pod))
-    return tuple(sorted(found, key=lambda each: (each.revision != DEFAULT_REVISION, each.revision)))
-
-
-def _mesh_configuration(kube: KubeClient, pod: Pod) -> MeshConfiguration:
-    answer = debug(kube, pod, MESH_PATH)
-    revision = pod.meta.labels.get(REVISION_LABEL) or DEFAULT_REVISION
-    try:
-        return MeshConfiguration(revision, {**answer_in(answer.text)})
-    except (ValueError, TypeError) as error:
-        raise ProbeError(
-            wanted="istiod's mesh configuration",
-            seen=answer.text[:_SHOWN] or "nothing",
-            where=f"{answer.source.cluster} {answer.source.subject}",
-            remedy=f"by hand: {answer.source.asked}",
-        ) from error
-
-
 def signing_until(kube: KubeClient, pod: Pod) -> float | None:
     """When the certificate ends that an istiod signs with by now, in seconds since 1970; None
     where it does not say.
@@ -259,25 +221,15 @@ def read_clusters(source: Source, istiod: str, answer: str) -> KnownClusters:
     Raises:
         ProbeError: it is none.
     """
-    try:
+    by_hand = f"istioctl --context={source.cluster} remote-clusters"
+    with readable(source, answer, "the list of clusters that istiod reads", by_hand):
         known: list[dict[str, Any]] = answer_in(answer)
         clusters = [
             RemoteCluster(each["id"], each.get("secretName", ""), each["syncStatus"], istiod)
             for each in known
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(source, answer[:_SHOWN] or "nothing") from error
     own = [each for each in clusters if each.secret.rpartition("/")[2] == OWN_KUBECONFIG]
     others = [each for each in clusters if each not in own]
     return KnownClusters(
         source, istiod, tuple(sorted(others, key=lambda each: each.id)), tuple(own)
-    )
-
-
-def _unreadable(source: Source, seen: str) -> ProbeError:
-    return ProbeError(
-        wanted="the list of clusters that istiod reads",
-        seen=seen,
-        where=f"{source.cluster} {source.subject}",
-        remedy=f"by hand: istioctl --context={source.cluster} remote-clusters",
     )

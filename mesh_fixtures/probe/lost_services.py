@@ -23,9 +23,10 @@ from mesh_fixtures.kube import EndpointSlice, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.istiod import MESH_PATH, debug, istiods, of_each, remote_clusters
-from mesh_fixtures.probe.shards import PATH, SERVICE_LABEL, addresses_of, readable, shards_in
+from mesh_fixtures.probe.answers import readable
+from mesh_fixtures.probe.istiod import debug, istiods, of_each, remote_clusters
+from mesh_fixtures.probe.mesh_configuration import mesh_configuration
+from mesh_fixtures.probe.shards import HELD, PATH, SERVICE_LABEL, addresses_of, shards_in
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
 
@@ -130,7 +131,7 @@ def read_services(source: Source, istiod: str, answer: str) -> HeldServices:
     """
     addresses: dict[str, dict[str, frozenset[str]]] = {}
     serving: dict[str, set[str]] = {}
-    with readable(source, answer):
+    with readable(source, answer, HELD):
         for host, namespace, shards in shards_in(answer):
             name, _, domain = host.partition(".")
             if not domain.startswith(f"{namespace}.svc."):
@@ -308,10 +309,7 @@ def is_followed(service: Service) -> bool:
 
 def _selectors(kube: KubeClient, istiod: str) -> tuple[Selector, ...]:
     pods: dict[str, Pod] = {pod.name: pod for pod in istiods(kube)}
-    answer = debug(kube, pods[istiod], MESH_PATH)
-    with readable(answer.source, answer.text):
-        configuration = answer_in(answer.text)
-        return tuple(map(Selector.read, configuration.get("discoverySelectors") or ()))
+    return mesh_configuration(kube, pods[istiod]).selectors
 
 
 def _selected(

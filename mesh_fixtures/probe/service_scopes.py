@@ -18,16 +18,15 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mesh_fixtures.addresses import target_host
-from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.envoy import admin, targets_by_cluster
 from mesh_fixtures.probe.istiod import MESH_PATH, debug, of_each
+from mesh_fixtures.probe.mesh_configuration import WANTED
 from mesh_fixtures.probe.shards import PATH as SHARDS_PATH
 from mesh_fixtures.probe.shards import Addresses, read_addresses
 from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY
 
-_SHOWN: Final = 200
 _OUTBOUND: Final = re.compile(r"outbound\|\d+\|[^|]*\|(.+)|outbound_\.\d+_\.[^.]*_\.(.+)")
 """Names of Envoy clusters by which sidecars reach a host, and by which gateways pass it on."""
 
@@ -206,19 +205,12 @@ def read_scopes(
     Raises:
         ProbeError: it is none.
     """
-    try:
+    with readable(source, mesh, WANTED):
         configuration = answer_in(mesh)
         configured = settings_in(configuration)
         exported = exported_to(configuration)
         proxies = configuration.get("defaultConfig") or {}
         discovery = str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ProbeError(
-            wanted="istiod's mesh configuration",
-            seen=mesh[:_SHOWN] or "nothing",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: {source.asked}",
-        ) from error
     settings = with_defaults(configured, cluster_domain, discovery)
     return ServiceScopes(source, istiod, configured, settings, addresses, exported)
 

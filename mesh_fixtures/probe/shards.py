@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.istiod import debug, of_each
 from mesh_fixtures.workloads import SERVICE
 
 PATH: Final = "/debug/endpointShardz"
+HELD: Final = "the endpoints that istiod holds"
 
 Addresses = Mapping[str, Mapping[str, frozenset[str]]]
 """Addresses of endpoints, by host and by the id of the cluster that they were read from."""
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
-_SHOWN: Final = 200
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def read_shards(source: Source, istiod: str, namespace: str, host: str, answer: 
     Raises:
         ProbeError: it is none.
     """
-    with readable(source, answer):
+    with readable(source, answer, HELD):
         services: Mapping[str, Any] = answer_in(answer) or {}
         held = services.get(host, {}).get(namespace, {}).get("Shards") or {}
         return Shards(source, istiod, tuple(_endpoints(held)))
@@ -158,7 +156,7 @@ def read_networks(source: Source, istiod: str, answer: str) -> HeldNetworks:
         ProbeError: it is none.
     """
     counts: dict[str, Counter[str]] = {}
-    with readable(source, answer):
+    with readable(source, answer, HELD):
         for _, _, held in shards_in(answer):
             for each in _endpoints(held):
                 counts.setdefault(each.cluster, Counter())[each.network] += 1
@@ -172,7 +170,7 @@ def read_addresses(source: Source, answer: str) -> Addresses:
         ProbeError: it is none.
     """
     found: dict[str, dict[str, set[str]]] = {}
-    with readable(source, answer):
+    with readable(source, answer, HELD):
         for host, _, held in shards_in(answer):
             for each in _endpoints(held):
                 found.setdefault(host, {}).setdefault(each.cluster, set()).add(each.address)
@@ -197,24 +195,6 @@ def shards_in(answer: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 def addresses_of(endpoint: Mapping[str, Any]) -> Sequence[str]:
     """Addresses of an endpoint of a shard, of all families."""
     return endpoint.get("Addresses") or [endpoint.get("Address", "")]
-
-
-@contextmanager
-def readable(source: Source, answer: str) -> Iterator[None]:
-    """A block that reads an istiod's answer.
-
-    Raises:
-        ProbeError: it is not what it should be.
-    """
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProbeError(
-            wanted="the endpoints that istiod holds",
-            seen=f"{error!r} in {answer[:_SHOWN]}",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: {source.asked}",
-        ) from error
 
 
 def slices(kube: KubeClient) -> Slices:

@@ -12,9 +12,8 @@ from datetime import datetime
 from math import inf
 from typing import Any, Final
 
-from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
-from mesh_fixtures.probe.answers import answer_in
+from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.istiod import debug, of_each
 
 SYNCED: Final = "synced"
@@ -104,7 +103,8 @@ def read_clients(source: Source, answer: str) -> Mapping[str, XdsClient]:
     Raises:
         ProbeError: it is none.
     """
-    try:
+    by_hand = f"istioctl --context={source.cluster} proxy-status"
+    with readable(source, answer, "the proxies that istiod configures", by_hand):
         statuses: Iterable[Json] = answer_in(answer)
         return {
             each["proxy"]: XdsClient(
@@ -115,13 +115,6 @@ def read_clients(source: Source, answer: str) -> Mapping[str, XdsClient]:
             )
             for each in statuses
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProbeError(
-            wanted="the proxies that istiod configures",
-            seen=f"{error!r} in {answer[:_SHOWN]}",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: istioctl --context={source.cluster} proxy-status",
-        ) from error
 
 
 def _state(status: Json, name: str, type_url: str) -> str:

@@ -19,15 +19,15 @@ from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.lab.addressing import assign_addresses
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.survey import (
-    Injector,
     Installation,
     Values,
-    configurations_in,
     discovery_addresses,
     injection_values,
     regions,
     trust_domain,
 )
+from mesh_fixtures.probe.injectors import Injector
+from mesh_fixtures.probe.mesh_configuration import configurations_in
 from mesh_fixtures.scenario import Scenario, as_yaml, load_scenario
 
 TWO = SCENARIOS["multi-primary-multi-network"]
@@ -445,7 +445,7 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
         ConfigMap(Meta("istio-canary"), {"mesh": mesh}),
         ConfigMap(Meta("other"), {"mesh": "{}"}),
     ]
-    assert list(discovery_addresses(configurations_in(maps))) == [address]
+    assert list(discovery_addresses(each.content for each in configurations_in(maps))) == [address]
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_where_proxies_are_sent(mesh: str, address: str) -> None:
 )
 def test_the_trust_domain(mesh: str, domain: str) -> None:
     maps = [ConfigMap(Meta("istio-ca-root-cert"), {}), ConfigMap(Meta("istio"), {"mesh": mesh})]
-    assert trust_domain(configurations_in(maps)) == domain
+    assert trust_domain(each.content for each in configurations_in(maps)) == domain
 
 
 def test_the_ambient_mode_beside_sidecars_is_noted() -> None:

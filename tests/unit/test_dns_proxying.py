@@ -15,7 +15,8 @@ from mesh_fixtures.errors import ProbeError, ScenarioError
 from mesh_fixtures.install import ids
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.kube import ConfigMap, Meta
-from mesh_fixtures.lab.kubeconfig.survey import configurations_in, dns_proxying
+from mesh_fixtures.lab.kubeconfig.survey import dns_proxying
+from mesh_fixtures.probe.mesh_configuration import configurations_in
 from mesh_fixtures.probe.name_lookups import ask_names, read_names
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.scenario import as_yaml, load_scenario
@@ -98,7 +99,7 @@ def test_each_cluster_gets_what_others_know_by_name_only() -> None:
 )
 def test_it_is_found_in_the_mesh_configuration(mesh: str, proxying: bool) -> None:
     maps = [ConfigMap(Meta("other"), {"mesh": "a"}), ConfigMap(Meta("istio"), {"mesh": mesh})]
-    assert dns_proxying(configurations_in(maps)) == proxying
+    assert dns_proxying(each.content for each in configurations_in(maps)) == proxying
 
 
 # What Sleep gets ----------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ from mesh_fixtures.install.upgrade import require_no_revision
 from mesh_fixtures.kube import Configuration
 from mesh_fixtures.kube.admission import Webhook
 from mesh_fixtures.lab.kubeconfig.inference import infer
-from mesh_fixtures.lab.kubeconfig.survey import Injector, Installation, Values
+from mesh_fixtures.lab.kubeconfig.survey import Installation, Values
 from mesh_fixtures.options import BY_HELM, InstallMethods
 from mesh_fixtures.probe.certificates import TrustMaterial
+from mesh_fixtures.probe.injectors import Injector
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, read_clusters
 from mesh_fixtures.probe.proxies import Answers
 from mesh_fixtures.probe.workloads import ControlPlane

@@ -10,12 +10,12 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
 from mesh_fixtures.probe.istiod import (
     DebugClosed,
-    mesh_configurations,
     read_clusters,
     remote_clusters,
     require_debug,
     signing_until,
 )
+from mesh_fixtures.probe.mesh_configuration import mesh_configurations
 
 ANSWER = json.dumps(
     [

@@ -9,7 +9,7 @@ import pytest
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.kube import Webhook, WebhookConfiguration
 from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
-from mesh_fixtures.lab.kubeconfig.survey import Injector, injectors, of_control_plane
+from mesh_fixtures.probe.injectors import Injector, injectors, of_control_plane
 
 ENABLED = {"istio-injection": "enabled"}
 

@@ -19,6 +19,7 @@ from mesh_fixtures.lab.kubeconfig import needs
 from mesh_fixtures.lab.kubeconfig.needs import ClusterNeeds, selectors_of, unselected
 from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, PullSecret, SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference
+from mesh_fixtures.probe.mesh_configuration import configurations_in
 
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIG_MAPS = "/api/v1/namespaces/istio-system/configmaps"
@@ -331,11 +332,11 @@ def test_the_revisions_own_configuration_counts(revision: str, count: int) -> No
     from mesh_fixtures.kube import ConfigMap
 
     maps = [mesh(), mesh(SELECTED, name="istio-canary"), mesh(SELECTED, name="istio-other")]
-    assert len(selectors_of(map(ConfigMap.read, maps), revision)) == count
+    assert len(selectors_of([*configurations_in(map(ConfigMap.read, maps))], revision)) == count
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "[]", "discoverySelectors: null"])
 def test_a_configuration_that_says_nothing(text: str) -> None:
     from mesh_fixtures.kube import ConfigMap, Meta
 
-    assert selectors_of([ConfigMap(Meta("istio"), {"mesh": text})]) == ()
+    assert selectors_of([*configurations_in([ConfigMap(Meta("istio"), {"mesh": text})])]) == ()

@@ -35,6 +35,7 @@ from mesh_fixtures.kube import (
     Pod,
     Resource,
     Service,
+    Webhook,
     WebhookConfiguration,
     resources,
 )
@@ -42,7 +43,6 @@ from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     EVENTS,
-    MUTATING_WEBHOOKS,
     NAMESPACES,
     NETWORK_POLICIES,
     NODES,
@@ -51,9 +51,9 @@ from mesh_fixtures.kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
-from mesh_fixtures.lab.kubeconfig.survey import mesh_injectors
 from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, authority, root_bundle
 from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.injectors import mesh_injectors
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import own_authorities, remote_secrets
 from mesh_fixtures.probe.view import MeshView
@@ -229,16 +229,10 @@ def _webhooks(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:
     inject what is theirs, at paths like Istio's, too (Datadog: `/injectconfig`), as does another
     control plane.
     """
-    own = [each.webhook for each in mesh_injectors(kube)]
-    return tuple(
-        replace(
-            each,
-            meta=Meta(each.meta.name),
-            webhooks=tuple(webhook for webhook in each.webhooks if webhook in own),
-        )
-        for each in kube.list(MUTATING_WEBHOOKS)
-        if any(webhook in own for webhook in each.webhooks)
-    )
+    found: dict[str, list[Webhook]] = {}
+    for each in mesh_injectors(kube):
+        found.setdefault(each.configuration, []).append(each.webhook)
+    return tuple(WebhookConfiguration(Meta(name), tuple(own)) for name, own in found.items())
 
 
 def _validators(kube: KubeClient) -> tuple[WebhookConfiguration, ...]:

@@ -22,8 +22,9 @@ from mesh_fixtures.contract import (
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.kube import Deployment, KubeClient
 from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS, MUTATING_WEBHOOKS, SERVICES
-from mesh_fixtures.lab.kubeconfig.survey import INJECTOR, injectors, root_namespace
+from mesh_fixtures.lab.kubeconfig.survey import root_namespace
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.probe.injectors import INJECTOR, injectors
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from mesh_fixtures.contract import Cluster, MeshNames, Problem
 from mesh_fixtures.errors import (
@@ -21,26 +19,26 @@ from mesh_fixtures.errors import (
     ProbeError,
     ScenarioError,
 )
-from mesh_fixtures.kube import Access, ConfigMap, KubeClient, KubeEditor
+from mesh_fixtures.kube import Access, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
-from mesh_fixtures.kube.resources import CONFIG_MAPS, SECRETS
+from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
-from mesh_fixtures.lab.kubeconfig.survey import Injector, mesh_injectors
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.istiod import DebugClosed, mesh_configurations, require_debug
+from mesh_fixtures.probe.injectors import Injector, mesh_injectors
+from mesh_fixtures.probe.istiod import DebugClosed, require_debug
+from mesh_fixtures.probe.mesh_configuration import MeshConfiguration, known_configurations
 from mesh_fixtures.scenario import DEFAULT_REVISION
 
 ANSWER_SECONDS: Final = 8.0
 """For an API server to say its version."""
 
 _TRIED_NAME: Final = f"{PREFIX}tried"
-_MESH: Final = "istio"
 _DATAPLANE: Final = "istio.io/dataplane-mode"
 _AMBIENT: Final = "ambient"
 
@@ -162,7 +160,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
             )
         )
     revision = injecting[0].istiod if injecting else ""
-    return ClusterNeeds(tuple(found), labels, _selectors(kube, revision))
+    return ClusterNeeds(tuple(found), labels, selectors_of(known_configurations(kube), revision))
 
 
 def _sees(injector: Injector, labels: Mapping[str, str]) -> bool:
@@ -226,42 +224,18 @@ def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
             )
 
 
-def _selectors(kube: KubeEditor, revision: str) -> tuple[Selector, ...]:
-    """The namespaces that an istiod looks at: as it says, and where none answers as its ConfigMap
-    does; empty for all.
+def selectors_of(
+    configurations: Sequence[MeshConfiguration], revision: str = ""
+) -> tuple[Selector, ...]:
+    """The namespaces that an istiod looks at; empty for all.
 
     Args:
-        revision: of istiod; empty for any.
-    """
-    try:
-        found = mesh_configurations(kube)
-    except ProbeError:
-        found = ()
-    if not found:
-        return selectors_of(kube.list(CONFIG_MAPS, kube.names.system_namespace), revision)
-    return _selectors_in(
-        next((each for each in found if each.revision == revision), found[0]).content
-    )
-
-
-def selectors_of(maps: Iterable[ConfigMap], revision: str = "") -> tuple[Selector, ...]:
-    """The namespaces that an istiod looks at, by its ConfigMap; empty for all.
-
-    Args:
-        maps: ConfigMaps of the control plane's namespace.
+        configurations: of a cluster's istiods.
         revision: of istiod; empty for the default one.
     """
-    name = _MESH if revision in ("", DEFAULT_REVISION) else f"{_MESH}-{revision}"
-    text = next((each.data.get("mesh", "") for each in maps if each.meta.name == name), "")
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return ()
-    return _selectors_in(content) if isinstance(content, dict) else ()
-
-
-def _selectors_in(mesh: Mapping[str, Any]) -> tuple[Selector, ...]:
-    return tuple(Selector.read(each) for each in mesh.get("discoverySelectors") or ())
+    wanted = revision or DEFAULT_REVISION
+    own = [each for each in configurations if each.revision == wanted]
+    return next((each.selectors for each in (*own, *configurations)), ())
 
 
 def _label_for(selectors: Sequence[Selector]) -> str:

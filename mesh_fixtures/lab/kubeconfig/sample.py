@@ -19,7 +19,7 @@ from mesh_fixtures.contract import CLUSTER_DOMAIN, GUIDE_NAMES, Cluster, MeshNam
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.install.method import merged
-from mesh_fixtures.install.names import PROXY_CONFIG
+from mesh_fixtures.install.names import PROXY_CONFIG, REVISION_LABEL
 from mesh_fixtures.journal import Journal
 from mesh_fixtures.kube import (
     Container,
@@ -46,8 +46,8 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
     PullSecret,
     SampleOptions,
 )
-from mesh_fixtures.lab.kubeconfig.survey import REVISION_LABEL, Injector, mesh_injectors
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.injectors import Injector, mesh_injectors
 from mesh_fixtures.probe.peers import disclosing
 from mesh_fixtures.probe.root_configuration import client_tls
 from mesh_fixtures.progress import Progress

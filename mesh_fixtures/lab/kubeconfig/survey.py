@@ -8,69 +8,36 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
-
-import yaml
 
 from mesh_fixtures.contract import SYSTEM_NAMESPACE
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import CONTROL_PLANE_ANNOTATION, DNS_CAPTURE, NETWORK_LABEL
-from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient, Webhook, WebhookConfiguration
+from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
-    MUTATING_WEBHOOKS,
     NAMESPACES,
     NODES,
-    SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
-from mesh_fixtures.probe.istiod import CONTAINER, mesh_configurations, remote_clusters
+from mesh_fixtures.probe.injectors import Injector, addresses_behind, mesh_injectors
+from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.mcs import MCSSettings
+from mesh_fixtures.probe.mesh_configuration import configurations_in, known_configurations
 from mesh_fixtures.probe.variables import is_on
-from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY, discovery
+from mesh_fixtures.probe.workloads import DEFAULT_DISCOVERY
 from mesh_fixtures.probe.xds import AMBIENT, xds_clients
 
 Value = TypeVar("Value")
 
-INJECTOR: Final = "app=sidecar-injector"
-"""Label of the webhooks by which istiod injects proxies."""
-
-REVISION_LABEL: Final = "istio.io/rev"
-TAG_LABEL: Final = "istio.io/tag"
-
-_SERVICE: Final = re.compile(r"istiod(-.+)?")
 _VALUES: Final = re.compile(r"istio-sidecar-injector(-.+)?")
-_MESH: Final = re.compile(r"istio(-.+)?")
-_PATH: Final = re.compile(r"(?:/[^/]+)*?/inject((?:/[^/]+/[^/]+)*)/?")
-"""Of a webhook that injects: a provider may have others before it, as Google does (Istio: chart
-istiod, istiodRemote.injectionURL)."""
-
 _PEERING: Final = ("ENABLE_PEERING_DISCOVERY", "DISABLE_LEGACY_MULTICLUSTER")
 """Variables by which an istiod knows other clusters' services from the istiods there, or by no
 remote secret (Solo's builds of pilot-discovery)."""
-
-
-@dataclass(frozen=True)
-class Injector:
-    """A webhook that injects proxies.
-
-    Attributes:
-        revision: label by which namespaces choose it: its istiod's revision, or a tag.
-        cluster: what its path says of the pods' cluster; empty where istiod says it.
-        network: likewise.
-        istiod: its istiod's revision, also where `revision` is a tag.
-    """
-
-    revision: str
-    cluster: str
-    network: str
-    webhook: Webhook
-    istiod: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +113,7 @@ def installation(kube: KubeClient) -> Installation:
     annotation = namespace.meta.annotations.get(CONTROL_PLANE_ANNOTATION, "")
     maps = kube.list(CONFIG_MAPS, system)
     istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
-    meshes = _meshes(kube, maps)
+    meshes = [each.content for each in known_configurations(kube)]
     return Installation(
         cluster=kube.name,
         system_namespace=system,
@@ -157,7 +124,7 @@ def installation(kube: KubeClient) -> Installation:
         values=tuple(injection_values(maps)),
         trust_domain=trust_domain(meshes),
         injectors=found,
-        discovery=_discovery(kube, tuple(discovery_addresses(meshes)) if istiods else ()),
+        discovery=addresses_behind(kube, tuple(discovery_addresses(meshes)) if istiods else ()),
         gateways=frozenset(each for one in gateways(kube) for each in one.addresses),
         reads=_reads(kube),
         peers=any(map(_peers, istiods)),
@@ -183,64 +150,6 @@ def _environment(istiod: Deployment) -> Mapping[str, str]:
     return {} if container is None else container.env
 
 
-def mesh_injectors(kube: KubeClient) -> tuple[Injector, ...]:
-    """The webhooks by which the mesh's control plane injects proxies in a cluster.
-
-    Raises:
-        ProbeError: the API server cannot be asked.
-    """
-    system = kube.names.system_namespace
-    found = tuple(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
-    if all(each.webhook.service for each in found):
-        return of_control_plane(found, system)
-    istiods = kube.list(DEPLOYMENTS, system, ISTIOD)
-    revisions = frozenset(each.meta.labels.get(REVISION_LABEL, "") for each in istiods)
-    return of_control_plane(found, system, revisions, _discovery(kube, ()))
-
-
-def of_control_plane(
-    found: Iterable[Injector],
-    system_namespace: str,
-    revisions: Collection[str] = (),
-    addresses: Collection[str] = (),
-) -> tuple[Injector, ...]:
-    """The webhooks that call the istiod of a namespace. Other meshes may have some, too (Istio,
-    Install Multiple Istio Control Planes in a Single Cluster).
-
-    A URL names no namespace. It may lead to an istiod elsewhere that stands for one there: at the
-    address that a Service there has, or at any where none of the URLs has such an address.
-
-    Args:
-        revisions: of the istiods that run there; empty where it is a remote's.
-        addresses: behind the Services there that stand for istiod.
-    """
-    by_service: list[Injector] = []
-    by_url: list[Injector] = []
-    for each in found:
-        if not each.webhook.service:
-            by_url.append(each)
-        elif each.webhook.service.startswith(f"{system_namespace}/"):
-            by_service.append(each)
-    if revisions:
-        by_url = [each for each in by_url if each.istiod in revisions]
-    behind = [each for each in by_url if urlsplit(f"//{each.webhook.host}").hostname in addresses]
-    return (*by_service, *(behind or by_url))
-
-
-def injectors(configurations: Iterable[WebhookConfiguration]) -> Iterator[Injector]:
-    """The webhooks that inject proxies, of all meshes."""
-    for configuration in configurations:
-        labels = configuration.meta.labels
-        revision = labels.get(TAG_LABEL) or labels.get(REVISION_LABEL, "")
-        for webhook in configuration.webhooks:
-            match = _PATH.fullmatch(webhook.path)
-            if match is not None:
-                words = match[1].split("/")[1:]
-                values = dict(zip(words[::2], words[1::2], strict=True))
-                cluster, network = values.get("cluster", ""), values.get("net", "")
-                yield Injector(revision, cluster, network, webhook, labels.get(REVISION_LABEL, ""))
-
-
 def injection_values(maps: Iterable[ConfigMap]) -> Iterator[Values]:
     """What istiods inject with, by their ConfigMaps."""
     for each in maps:
@@ -261,7 +170,7 @@ def trust_domain(meshes: Iterable[Mapping[str, Any]]) -> str:
 
 def root_namespace(maps: Iterable[ConfigMap]) -> str:
     """The mesh configuration's root namespace; Istio's default where it does not say."""
-    found = (str(each.get("rootNamespace") or "") for each in configurations_in(maps))
+    found = (str(each.content.get("rootNamespace") or "") for each in configurations_in(maps))
     return next(found, "") or SYSTEM_NAMESPACE
 
 
@@ -286,32 +195,6 @@ def discovery_addresses(meshes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for each in meshes:
         proxies = _mapping(each.get("defaultConfig"))
         yield str(proxies.get("discoveryAddress") or DEFAULT_DISCOVERY)
-
-
-def _meshes(kube: KubeClient, maps: Iterable[ConfigMap]) -> Sequence[Mapping[str, Any]]:
-    """Mesh configurations of a cluster's istiods: as they say, and where they do not answer as
-    their ConfigMaps do.
-    """
-    found = _answer_of(mesh_configurations, kube)
-    return [each.content for each in found] if found else [*configurations_in(maps)]
-
-
-def configurations_in(maps: Iterable[ConfigMap]) -> Iterator[Mapping[str, Any]]:
-    """Mesh configurations: of the default revision first, if there is one."""
-    for each in maps:
-        if _MESH.fullmatch(each.meta.name) and "mesh" in each.data:
-            yield _mapping(_yaml(each.data["mesh"]))
-
-
-def _discovery(kube: KubeClient, configured: Sequence[str]) -> frozenset[str]:
-    """What is behind those addresses; without any, behind all Services that stand for istiod."""
-    if not configured:
-        system = kube.names.system_namespace
-        services = kube.list(SERVICES, system)
-        names = [each.meta.name for each in services if _SERVICE.fullmatch(each.meta.name)]
-        configured = [f"{name}.{system}.svc:15012" for name in names]
-    found = [discovery(kube, each) for each in configured]
-    return frozenset(address for each in found for address in each.addresses)
 
 
 def _answer_of(ask: Callable[[KubeClient], Value], kube: KubeClient) -> Value | None:
@@ -349,13 +232,6 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return None
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
         return None
 
 
