@@ -40,6 +40,7 @@ from mesh_fixtures.verdict.expectations import (
     gateways_for,
 )
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.verdict.statistics import rounds_to_see_all
 from mesh_fixtures.workloads import PORT, host
 
 SETTLING_SECONDS: Final = 20.0
@@ -47,7 +48,8 @@ SETTLING_SECONDS: Final = 20.0
 
 LEAST_ROUNDS: Final = 6
 MOST_ROUNDS: Final = 24
-"""Of requests: each of two servers of equal weight is missed by all with 1 in 8 million."""
+"""Of requests: each of two servers of equal weight is missed by all with 1 in 8 million. Where more
+have to answer, there are more rounds."""
 
 _NOT_RESOLVED: Final = 6  # of curl
 
@@ -510,12 +512,17 @@ def _ask_all(mesh: ObservedMesh, probes: Probes, seen: SeenNames) -> tuple[list[
         cluster: [each for each in names if each.host in seen.asked[cluster].answers]
         for cluster, names in seen.names.items()
     }
-    missed = {
-        (cluster, name): _used(seen, cluster, name) - {seen.answered(cluster, name)}
+    used = {
+        (cluster, name): _used(seen, cluster, name)
         for cluster, names in wanted.items()
         for name in names
     }
-    for count in range(2, MOST_ROUNDS + 1):
+    missed = {
+        (cluster, name): those - {seen.answered(cluster, name)}
+        for (cluster, name), those in used.items()
+    }
+    most = rounds_to_see_all(max(map(len, used.values()), default=0), 1, MOST_ROUNDS)
+    for count in range(2, most + 1):
         asked = mesh.view.each(
             lambda kube: probes.ask(kube, [each.host for each in wanted[kube.name]])
         )
@@ -537,13 +544,13 @@ def _ask_all(mesh: ObservedMesh, probes: Probes, seen: SeenNames) -> tuple[list[
         Finding(
             cluster,
             f"answers of {' and '.join(sorted(name.must))} by {name.host}, {name.exported}",
-            f"none of {' and '.join(sorted(left))} among {MOST_ROUNDS}",
+            f"none of {' and '.join(sorted(left))} among {most}",
             seen.asked[cluster].source,
             Subject(tuple(sorted(left))),
         )
         for (cluster, name), left in missed.items()
         if left
-    ], MOST_ROUNDS
+    ], most
 
 
 def _used(seen: SeenNames, cluster: str, name: ExportedName) -> frozenset[str]:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from kube_client import client_of
 from mesh_examples import SCENARIOS, meshes
 
+from mesh_fixtures.contract import GUIDE_NAMES, Cluster
 from mesh_fixtures.errors import NotInstalled, ScenarioError
 from mesh_fixtures.kube import ConfigMap, Meta, Webhook
 from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.lab.addressing import assign_addresses
+from mesh_fixtures.lab.kubeconfig import discovery
 from mesh_fixtures.lab.kubeconfig.inference import DISCOVERED, infer, require_given_by_name
 from mesh_fixtures.lab.kubeconfig.survey import (
     Installation,
@@ -476,6 +478,30 @@ def test_istiods_that_know_other_clusters_by_peering_are_refused(scenario: Scena
     for found in (reading, silent):
         assert infer(found).scenario.describes_same(infer(installed(scenario)).scenario)
     assert infer(alone[:1]).scenario.others == ()
+
+
+def test_what_is_not_verified_is_refused_for_a_scenario_that_is_given_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clusters = [
+        Cluster(name=each.name, network=each.network, kubeconfig=Path("none"))
+        for each in TWO.clusters
+    ]
+
+    def require(found: list[Installation]) -> None:
+        monkeypatch.setattr(discovery, "installations", lambda *_: found)
+        discovery.require_installed(TWO, clusters, GUIDE_NAMES, [])
+
+    sound = installed(TWO)
+    require(sound)
+    peering = [replace(each, peers=True, reads=frozenset({each.cluster})) for each in sound]
+    with pytest.raises(ScenarioError, match="peering"):
+        require(peering)
+    ambient = frozenset(each.name for each in TWO.networks)
+    with pytest.raises(ScenarioError, match="for the ambient mode"):
+        require([replace(each, ambient_networks=ambient) for each in sound])
+    with pytest.raises(NotInstalled):
+        require([Installation(each.cluster) for each in sound])
 
 
 def test_a_control_plane_that_a_provider_runs_is_told() -> None:

@@ -358,6 +358,16 @@ def test_in_an_existing_mesh_each_istiod_decides_for_its_clients() -> None:
     assert any("istiod-1 does not have ENABLE_MCS_HOST=true" in each for each in outcome.notes)
 
 
+@pytest.mark.parametrize(("scenario", "most"), [(TWO, mcs_1.MOST_ROUNDS), (THREE, 37)])
+def test_the_more_servers_the_more_rounds_until_one_counts_as_missed(
+    scenario: Scenario, most: int
+) -> None:
+    silent = {("cluster1", NAME_2): answer_of("cluster1")}
+    outcome, _ = check(scenario, OFF, external=True, answers=silent)
+    assert {each.seen.rpartition(" ")[2] for each in outcome.findings} == {str(most)}
+    assert outcome.figures["rounds"] == most
+
+
 def test_an_existing_mesh_without_names_in_the_cluster_set() -> None:
     outcome, servers = check(settings=DISCOVERY, external=True)
     assert outcome.result == "met"

@@ -192,6 +192,14 @@ def test_what_must_hold_after_an_upgrade() -> None:
     assert "cluster2: expected TRAFFIC-1: after: Upgrade the control plane" in said(outcome)
 
 
+def test_an_upgrade_after_which_something_could_not_be_seen_is_inconclusive() -> None:
+    unseen = Outcome.inconclusive(ProbeError(wanted="an answer", seen="none", where="cluster2"))
+    last = passed(seen=WHOLE, core={"TRAFFIC-1": unseen})
+    assert performed(NEW, (passed(), last), None).judged({}).result == "inconclusive"
+    with_finding = passed(seen=WHOLE, core={"TRAFFIC-1": unseen, "TRAFFIC-2": UNMET})
+    assert performed(NEW, (with_finding,), None).judged({}).result == "unmet"
+
+
 def test_a_step_that_fails_is_a_finding_beside_what_was_seen_before() -> None:
     failed = Finding("cluster2", "step new-istiod/cluster2 of the upgrade to succeed", "exit 1")
     bad = passed("control-plane", stream("cluster1", (6.0, 6.1)), stream("cluster2"))

@@ -7,11 +7,16 @@ from collections.abc import Collection, Iterable, Sequence
 from mesh_fixtures.contract import Cluster, Discovered, MeshNames
 from mesh_fixtures.errors import NotInstalled
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.lab.kubeconfig.inference import infer, require_given_by_name
+from mesh_fixtures.lab.kubeconfig.inference import (
+    infer,
+    require_given_by_name,
+    require_verifiable,
+)
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.survey import Installation, installation
 from mesh_fixtures.parallel import parallel_map
+from mesh_fixtures.scenario import Scenario
 
 
 def discover(
@@ -58,17 +63,22 @@ def installations(
 
 
 def require_installed(
-    clusters: Collection[Cluster], names: MeshNames, references: Iterable[Reference]
+    scenario: Scenario,
+    clusters: Collection[Cluster],
+    names: MeshNames,
+    references: Iterable[Reference],
 ) -> None:
     """See to it that there is a mesh to verify; one that is broken is for requirements to judge.
 
     Args:
+        scenario: that the mesh is to be verified by.
         references: the clusters' kubeconfigs as they were given, for messages.
 
     Raises:
         ProbeError: a cluster cannot be asked.
         NotInstalled: there is nothing of Istio in any of them.
-        ScenarioError: each of several clusters goes by the mesh's name of another one.
+        ScenarioError: each of several clusters goes by the mesh's name of another one; or as
+            `require_verifiable`.
     """
     found = installations(clusters, names)
     require_given_by_name(found, _texts(references))
@@ -79,6 +89,7 @@ def require_installed(
             where=", ".join(cluster.name for cluster in clusters),
             remedy="install the mesh first; this run installs nothing",
         )
+    require_verifiable(found, [each.name for each in scenario.mesh_networks])
 
 
 def _texts(references: Iterable[Reference]) -> dict[str, str]:

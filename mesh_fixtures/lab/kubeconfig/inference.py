@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -69,9 +69,8 @@ def infer(
                 "locality": regions.get(each.cluster),
             }
         )
-    _require_remote_secrets(found)
     joined = {str(each["network"]) for each in clusters if each["role"] != "external"}
-    _require_sidecars(found, joined)
+    require_verifiable(found, joined)
     others = _others(found)
     notes += [*_about_others(others), *_about_ambient(found)]
     notes += _about_exports(found)
@@ -352,6 +351,20 @@ def _regions(found: Sequence[Installation]) -> dict[str, str]:
     return single if len(set(single.values())) > 1 else {}
 
 
+def require_verifiable(found: Sequence[Installation], networks: Collection[str]) -> None:
+    """See to it that clusters are joined by what requirements are about.
+
+    Args:
+        networks: that the mesh joins.
+
+    Raises:
+        ScenarioError: istiods know other clusters otherwise, or networks are joined for the ambient
+            mode alone.
+    """
+    _require_remote_secrets(found)
+    _require_sidecars(found, networks)
+
+
 def _require_remote_secrets(found: Sequence[Installation]) -> None:
     """See to it that istiods that may know clusters' services otherwise read these clusters.
 
@@ -377,14 +390,14 @@ def _require_remote_secrets(found: Sequence[Installation]) -> None:
         )
 
 
-def _require_sidecars(found: Sequence[Installation], networks: set[str]) -> None:
+def _require_sidecars(found: Sequence[Installation], networks: Collection[str]) -> None:
     """See to it that the networks are joined for sidecars, which ambient's gateways are not for.
 
     Raises:
         ScenarioError: they are joined for the ambient mode alone.
     """
-    ambient = networks & {name for each in found for name in each.ambient_networks}
-    if len(networks) > 1 and ambient == networks:
+    ambient = {*networks} & {name for each in found for name in each.ambient_networks}
+    if len(networks) > 1 and ambient == {*networks}:
         raise ScenarioError(
             wanted="a mesh whose networks are joined for sidecars",
             seen=f"gateways of {', '.join(sorted(ambient))} for the ambient mode (HBONE) only",

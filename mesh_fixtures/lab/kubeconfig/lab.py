@@ -83,7 +83,7 @@ class KubeconfigLab(RecordedLab):
 
     def require_installed(self) -> None:
         clusters = list(self._clusters.values())
-        discovery.require_installed(clusters, self._names, self._references)
+        discovery.require_installed(self.scenario, clusters, self._names, self._references)
 
     def deploy_sample(self) -> None:
         """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.
