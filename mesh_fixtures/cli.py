@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import cast
 
 from mesh_fixtures import __version__, options, patience
-from mesh_fixtures.commands import Command, chosen_patience, read_options_file, tell
+from mesh_fixtures.commands import Subcommand, chosen_patience, read_options_file, tell
 from mesh_fixtures.errors import (
     MeshConformanceError,
     OptionsError,
@@ -60,7 +60,7 @@ def execute(parser: ArgumentParser, arguments: Sequence[str] | None) -> int:
     """Parse arguments and do what they ask for.
 
     Args:
-        parser: sets `run` to that of a `Command`, and `prog` to its name in messages.
+        parser: sets `run` to that of a `Subcommand`, and `prog` to its name in messages.
 
     Returns:
         As `main`.
@@ -136,9 +136,9 @@ def _run(parsed: Namespace, sink: Sink) -> int:
         return FAILED
 
 
-def _module(name: str) -> Command:
+def _module(name: str) -> Subcommand:
     return cast(
-        "Command", importlib.import_module(f"mesh_fixtures.commands.{name.replace('-', '_')}")
+        "Subcommand", importlib.import_module(f"mesh_fixtures.commands.{name.replace('-', '_')}")
     )
 
 

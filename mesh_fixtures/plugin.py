@@ -19,7 +19,7 @@ from mesh_fixtures.session import hookspecs, known_failures, outcomes, selection
 from mesh_fixtures.session.labs import (
     RUN,
     Mesh,
-    Run,
+    PytestRun,
     Sample,
     is_infrastructure,
     open_lab,
@@ -76,17 +76,17 @@ def pytest_configure(config: pytest.Config) -> None:
         from mesh_fixtures.session.exchange import Exchange
 
         exchange = Exchange(Path(worker["mesh_exchange"]))
-        config.stash[RUN] = Run(settings, step_times, retries, exchange.sink, exchange)
+        config.stash[RUN] = PytestRun(settings, step_times, retries, exchange.sink, exchange)
         return
     terminal = TerminalProgress(config, step_times, retries)
-    config.stash[RUN] = Run(settings, step_times, retries, terminal.sink)
+    config.stash[RUN] = PytestRun(settings, step_times, retries, terminal.sink)
     config.pluginmanager.register(terminal, "mesh-terminal")
     config.pluginmanager.register(Reporting(config), "mesh-reporting")
     if _distributes(config):
-        from mesh_fixtures.session.distribution import Distribution
+        from mesh_fixtures.session.distribution import DistributionPlugin
 
         with usage_errors():
-            distribution = Distribution(config, check_machine)
+            distribution = DistributionPlugin(config, check_machine)
         config.pluginmanager.register(distribution, "mesh-distribution")
 
 
@@ -299,7 +299,7 @@ def check_machine(config: pytest.Config) -> None:
         reporter.write_line(f"discovered: {note}", yellow=True)
 
 
-def _require_installable(run: Run) -> None:
+def _require_installable(run: PytestRun) -> None:
     if run.settings.external:
         return
     from mesh_fixtures import flow

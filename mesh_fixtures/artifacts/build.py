@@ -29,7 +29,7 @@ from mesh_fixtures.artifacts import (
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
-from mesh_fixtures.artifacts.istio_source import Release, fitted_to
+from mesh_fixtures.artifacts.istio_source import IstioRelease, fitted_to
 from mesh_fixtures.artifacts.part_source import (
     BUILT,
     GO,
@@ -202,7 +202,7 @@ def ensure_artifacts(
 def ensure_with_release(
     progress: Progress,
     kubernetes: str,
-    release: Release,
+    release: IstioRelease,
     digests: Mapping[str, str],
     registries: Registries,
     source: PartSource = BUILT,

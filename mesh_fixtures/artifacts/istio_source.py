@@ -124,7 +124,7 @@ class IstioSource:
             return described
         return fitted_to(described, kept.labels_of(proxy_in(names)))
 
-    def gather_release(self, progress: Progress, *, machines_own: bool = False) -> Release:
+    def gather_release(self, progress: Progress, *, machines_own: bool = False) -> IstioRelease:
         """Find or fetch istioctl and charts, and what they install.
 
         Args:
@@ -141,7 +141,7 @@ class IstioSource:
         if self.charts is None:
             self._require_one_release(described.istio_version, str(istioctl), progress)
             names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
-            return Release(istioctl, described, names)
+            return IstioRelease(istioctl, described, names)
         helm = gather_helm(
             self.charts,
             described,
@@ -153,7 +153,7 @@ class IstioSource:
         described = replace(described, istio_version=helm.charts.istio_version)
         self._require_one_release(described.istio_version, self.charts, progress)
         names = released.chart_images(helm.program, helm.charts, self.hub, self.tag, self.variant)
-        return Release(istioctl, described, names, helm)
+        return IstioRelease(istioctl, described, names, helm)
 
     def _problems_of_release(self) -> list[Problem]:
         """Of an istioctl whose release is known before it is fetched."""
@@ -224,7 +224,7 @@ class IstioSource:
 
 
 @dataclass(frozen=True)
-class Release:
+class IstioRelease:
     """A build of Istio that was made elsewhere.
 
     Attributes:

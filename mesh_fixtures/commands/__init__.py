@@ -28,7 +28,7 @@ FILE: Final = "options_file"
 """Of parsed arguments: what the options file says."""
 
 
-class Command(Protocol):
+class Subcommand(Protocol):
     """What each module of this package offers."""
 
     SUMMARY: str

@@ -50,7 +50,7 @@ class Layer(IntEnum):
     UNEXPLAINED = 13
 
 
-class Reach(Enum):
+class CauseScope(Enum):
     """Which findings a cause in some clusters can explain. A finding that does not say what it is
     about may be about anything; see `explains`.
     """
@@ -71,12 +71,12 @@ class Reach(Enum):
     """Those about the other clusters, which the istiod of the first does not know rightly."""
 
 
-_USUAL_REACH: Final[Mapping[Layer, Reach]] = {
-    Layer.GATEWAY: Reach.SERVERS,
-    Layer.EXPOSURE: Reach.SERVERS,
-    Layer.ACCESS: Reach.READING,
-    Layer.WORKLOAD: Reach.SERVERS,
-    Layer.ROUTING: Reach.CLIENTS,
+_USUAL_REACH: Final[Mapping[Layer, CauseScope]] = {
+    Layer.GATEWAY: CauseScope.SERVERS,
+    Layer.EXPOSURE: CauseScope.SERVERS,
+    Layer.ACCESS: CauseScope.READING,
+    Layer.WORKLOAD: CauseScope.SERVERS,
+    Layer.ROUTING: CauseScope.CLIENTS,
 }
 
 
@@ -98,11 +98,11 @@ class Kind:
     breaks: tuple[str, ...]
     follows: tuple[str, ...] = ()
     alone: bool = False
-    reach: Reach | None = None
+    reach: CauseScope | None = None
 
     @property
-    def reaching(self) -> Reach:
-        return self.reach or _USUAL_REACH.get(self.layer, Reach.INVOLVED)
+    def reaching(self) -> CauseScope:
+        return self.reach or _USUAL_REACH.get(self.layer, CauseScope.INVOLVED)
 
     def following(self, *ids: str) -> Kind:
         """The same kind, where of all causes that it can follow from only these are possible."""
@@ -381,15 +381,15 @@ def _is_reached(cause: Cause, finding: Finding, scenario: Scenario) -> bool:
     concerned = {*cause.concerned}
     anywhere = not servers
     match cause.kind.reaching:
-        case Reach.SERVERS:
+        case CauseScope.SERVERS:
             return anywhere or bool(concerned & servers)
-        case Reach.CLIENTS:
+        case CauseScope.CLIENTS:
             return bool(concerned & clients)
-        case Reach.INVOLVED:
+        case CauseScope.INVOLVED:
             return anywhere or bool(concerned & (clients | servers))
-        case Reach.BETWEEN:
+        case CauseScope.BETWEEN:
             return bool(concerned & clients) if anywhere else concerned <= clients | servers
-        case Reach.READING:
+        case CauseScope.READING:
             return _is_read(cause, finding, scenario)
 
 

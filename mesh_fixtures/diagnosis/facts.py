@@ -41,7 +41,7 @@ from mesh_fixtures.kube.admission import Webhook, WebhookConfiguration
 from mesh_fixtures.kube.clock import Clock
 from mesh_fixtures.kube.objects import (
     Configuration,
-    Node,
+    KubeNode,
     ServicePort,
     are_selected,
     is_external,
@@ -69,12 +69,12 @@ __all__ = [
     "Handshake",
     "Injector",
     "Istiod",
+    "KubeNode",
     "Labels",
     "Listening",
     "LostServices",
     "Namespace",
     "NetworkGateway",
-    "Node",
     "PacketSizes",
     "Part",
     "Path",
@@ -385,7 +385,7 @@ class ClusterFacts:
     remote_secrets: tuple[RemoteSecret, ...] | None = None
     webhooks: tuple[WebhookConfiguration, ...] | None = None
     validators: tuple[WebhookConfiguration, ...] | None = None
-    nodes: tuple[Node, ...] | None = None
+    nodes: tuple[KubeNode, ...] | None = None
     pods: tuple[Pod, ...] | None = None
     deployments: tuple[Deployment, ...] | None = None
     services: tuple[Service, ...] | None = None

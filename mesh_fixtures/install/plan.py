@@ -20,7 +20,7 @@ from mesh_fixtures.install.gateway_api import GatewayApi
 from mesh_fixtures.install.method import GatewayMethod, Helm, Istioctl, Method
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.options import BY_HELM, BY_ISTIOCTL, GATEWAY_API, HELM, InstallMethods
-from mesh_fixtures.scenario import RemoteSecret, Scenario
+from mesh_fixtures.scenario import RemoteSecretSpec, Scenario
 
 TRUST_SECTION: Final = "Configure Trust"
 ENDPOINT_DISCOVERY_SECTION: Final = "Enable Endpoint Discovery"
@@ -416,7 +416,7 @@ def _remote_secrets(scenario: Scenario, istioctl: str) -> tuple[Step, ...]:
 
 
 def _remote_secret(
-    scenario: Scenario, secret: RemoteSecret, after: tuple[str, ...], istioctl: str
+    scenario: Scenario, secret: RemoteSecretSpec, after: tuple[str, ...], istioctl: str
 ) -> Step:
     of, installed_in = secret.of, secret.installed_in
     server = names.reference(names.api_server_variable(of))

@@ -10,9 +10,9 @@ from mesh_fixtures.kube.objects import (
     Deployment,
     EndpointSlice,
     Event,
+    KubeNode,
     Meta,
     Namespace,
-    Node,
     Pod,
     Secret,
     Service,
@@ -21,13 +21,12 @@ from mesh_fixtures.kube.objects import (
     ServicePort,
 )
 from mesh_fixtures.kube.resources import Access, Resource
-from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.source import ExecResult, HttpAnswer, Source
 from mesh_fixtures.kube.streams import Pipe
 from mesh_fixtures.kube.transport import exec_source
 
 __all__ = [
     "Access",
-    "Answer",
     "Clock",
     "ConfigMap",
     "Configuration",
@@ -36,11 +35,12 @@ __all__ = [
     "EndpointSlice",
     "Event",
     "ExecResult",
+    "HttpAnswer",
     "KubeClient",
     "KubeEditor",
+    "KubeNode",
     "Meta",
     "Namespace",
-    "Node",
     "Pipe",
     "Pod",
     "Resource",

@@ -19,7 +19,7 @@ from mesh_fixtures.kube.resources import (
     Resource,
     resource_of,
 )
-from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.source import ExecResult, HttpAnswer, Source
 from mesh_fixtures.kube.streams import Pipe
 from mesh_fixtures.kube.transport import (
     CONFLICT,
@@ -238,7 +238,7 @@ class KubeClient:
         seconds = patient(EXEC_SECONDS) if timeout is None else timeout
         return self._transport.exec(namespace, pod, container, argv, seconds, follow)
 
-    def ask(self, namespace: str, pod: str, port: int, path: str) -> Answer:
+    def ask(self, namespace: str, pod: str, port: int, path: str) -> HttpAnswer:
         """What a port of a pod answers to a GET; it may listen on the loopback address only.
 
         Raises:

@@ -283,7 +283,7 @@ def _annotated(meta: Json) -> str:
 
 
 @dataclass(frozen=True)
-class Node:
+class KubeNode:
     """A node and its place, of which localities are made.
 
     Attributes:
@@ -298,7 +298,7 @@ class Node:
     pod_ranges: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, item: Json) -> Node:
+    def read(cls, item: Json) -> KubeNode:
         meta = Meta.read(item)
         return cls(
             name=meta.name,

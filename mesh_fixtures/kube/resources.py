@@ -19,8 +19,8 @@ from mesh_fixtures.kube.objects import (
     EndpointSlice,
     Event,
     Json,
+    KubeNode,
     Namespace,
-    Node,
     Pod,
     Secret,
     Service,
@@ -111,7 +111,7 @@ def _metallb(kind: str, plural: str) -> Resource[Json]:
 
 
 NAMESPACES: Final = Resource("v1", "Namespace", "namespaces", Namespace.read, namespaced=False)
-NODES: Final = Resource("v1", "Node", "nodes", Node.read, namespaced=False)
+NODES: Final = Resource("v1", "Node", "nodes", KubeNode.read, namespaced=False)
 PODS: Final = _core("Pod", "pods", Pod.read)
 SERVICES: Final = _core("Service", "services", Service.read)
 SERVICE_ACCOUNTS: Final = _core("ServiceAccount", "serviceaccounts", _as_it_is)

@@ -44,7 +44,7 @@ class ExecResult:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What a program in a pod answered to a request by HTTP.
 
     Attributes:

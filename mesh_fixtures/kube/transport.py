@@ -23,7 +23,7 @@ from mesh_fixtures.kube.admission import refusal_in
 from mesh_fixtures.kube.clock import Clock, read_clock
 from mesh_fixtures.kube.connections import connected_client, open_websocket, read_configuration
 from mesh_fixtures.kube.resources import PODS
-from mesh_fixtures.kube.source import Answer, ExecResult, Source
+from mesh_fixtures.kube.source import ExecResult, HttpAnswer, Source
 from mesh_fixtures.kube.streams import CLOSE_SECONDS, Channels, Pipe, get_forwarded
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
@@ -288,7 +288,7 @@ class Transport:
             seconds=time.monotonic() - begun,
         )
 
-    def ask(self, namespace: str, pod: str, port: int, path: str, timeout: float) -> Answer:
+    def ask(self, namespace: str, pod: str, port: int, path: str, timeout: float) -> HttpAnswer:
         """What a port of a pod answers to a GET; it may listen on the loopback address only.
 
         Args:
@@ -309,7 +309,7 @@ class Transport:
             if _status_of(error) == FORBIDDEN:
                 raise _not_permitted(source, _reason(error)) from error
             raise _failed(source, f"an answer to: {source.asked}", _reason(error)) from error
-        return Answer(source, status, _text(body))
+        return HttpAnswer(source, status, _text(body))
 
     def _forward(self, namespace: str, pod: str, port: int, timeout: float) -> Any:
         """A connection to a port of a pod."""

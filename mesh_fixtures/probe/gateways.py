@@ -18,7 +18,7 @@ from mesh_fixtures.addresses import target_host, with_port
 from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
-from mesh_fixtures.kube import Answer, KubeClient, Pod, Service, Source
+from mesh_fixtures.kube import HttpAnswer, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.resources import GATEWAYS, PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.envoy import PROXY
@@ -254,7 +254,7 @@ def ambient_networks(kube: KubeClient) -> frozenset[str]:
     return read_ambient_networks(_answers(kube))
 
 
-def read_ambient_networks(answers: Iterable[Answer]) -> frozenset[str]:
+def read_ambient_networks(answers: Iterable[HttpAnswer]) -> frozenset[str]:
     """Read istiods' answers to `/debug/networkz`.
 
     Raises:
@@ -265,7 +265,7 @@ def read_ambient_networks(answers: Iterable[Answer]) -> frozenset[str]:
     return frozenset(each.network for each in found) - reached
 
 
-def _answers(kube: KubeClient) -> tuple[Answer, ...]:
+def _answers(kube: KubeClient) -> tuple[HttpAnswer, ...]:
     return of_each(kube, lambda pod: debug(kube, pod, NETWORKS_PATH))
 
 

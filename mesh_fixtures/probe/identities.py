@@ -30,7 +30,7 @@ from mesh_fixtures.probe.certificates import (
 from mesh_fixtures.probe.envoy import PROXY, admin
 from mesh_fixtures.probe.istiod import CONTAINER, MESH_PATH, debug, istiods
 from mesh_fixtures.probe.mesh_configuration import WANTED
-from mesh_fixtures.probe.proxies import Answers, ask_each
+from mesh_fixtures.probe.proxies import ProxyAnswers, ask_each
 from mesh_fixtures.probe.variables import is_on
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
@@ -87,7 +87,7 @@ def identity(kube: KubeClient, pod: Pod) -> Identity | None:
     return read_identity(source, answer, kube.now())
 
 
-def identities(kube: KubeClient) -> Answers[Identity | None]:
+def identities(kube: KubeClient) -> ProxyAnswers[Identity | None]:
     """What each ready proxy of a cluster identifies itself by.
 
     Raises:

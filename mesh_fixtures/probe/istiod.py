@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Answer, KubeClient, Pod, Source
+from mesh_fixtures.kube import HttpAnswer, KubeClient, Pod, Source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.answers import answer_in, readable
@@ -132,7 +132,7 @@ def remote_clusters(kube: KubeClient) -> tuple[KnownClusters, ...]:
     return of_each(kube, lambda pod: _asked(kube, pod))
 
 
-def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
+def debug(kube: KubeClient, pod: Pod, path: str) -> HttpAnswer:
     """What an istiod's debug interface answers to a GET.
 
     Args:
@@ -155,7 +155,7 @@ def debug(kube: KubeClient, pod: Pod, path: str) -> Answer:
         raise _silent(result.source, path, result.stderr.strip() or f"exit {result.exit_status}")
     if result.stdout.startswith(_NOT_FOUND):
         raise _closed(result.source, path)
-    return Answer(result.source, HTTPStatus.OK, result.stdout)
+    return HttpAnswer(result.source, HTTPStatus.OK, result.stdout)
 
 
 def signing_until(kube: KubeClient, pod: Pod) -> float | None:

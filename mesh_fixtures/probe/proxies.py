@@ -54,7 +54,7 @@ class NodeMetadata:
 
 
 @dataclass(frozen=True)
-class Answers(Generic[Value]):
+class ProxyAnswers(Generic[Value]):
     """What proxies answered, each by itself.
 
     Attributes:
@@ -91,7 +91,7 @@ def _has_started(pod: Pod) -> bool:
     return container is not None and container.running and not pod.terminating
 
 
-def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> Answers[Value]:
+def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> ProxyAnswers[Value]:
     """What each ready proxy of a cluster answers; all are asked at the same time.
 
     Raises:
@@ -112,7 +112,7 @@ def ask_each(kube: KubeClient, ask: Callable[[KubeClient, Pod], Value]) -> Answe
             silent.append((ready[name], seen))
         else:
             answered.append((ready[name], seen))
-    return Answers(tuple(answered), tuple(silent))
+    return ProxyAnswers(tuple(answered), tuple(silent))
 
 
 def node_metadata(kube: KubeClient, pod: Pod) -> NodeMetadata:

@@ -6,11 +6,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Event as Signal
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final, TextIO
 
-from mesh_fixtures.progress.events import Event
+from mesh_fixtures.progress.events import ProgressEvent
 
 if TYPE_CHECKING:
     from mesh_fixtures.progress.live import LiveLines
@@ -70,10 +69,10 @@ class Display:
         self._running: dict[tuple[str, str, str], RunningPhase] = {}
         self._last_line = time.time()
         self._silence = _FIRST_REMINDER
-        self._closed = Signal()
+        self._closed = Event()
         self._thread: Thread | None = None
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         with self._lock:
             begun = self._begun.setdefault(event.subject, event.at)
             key = (event.subject, event.cluster, event.phase)
@@ -99,7 +98,7 @@ class Display:
         if self._live is not None:
             self._live.close()
 
-    def _is_shown(self, event: Event) -> bool:
+    def _is_shown(self, event: ProgressEvent) -> bool:
         if event.outcome == "command":
             return self._verbose
         if event.outcome == "done":
@@ -152,7 +151,7 @@ def title(phase: str, cluster: str) -> str:
     return " ".join(part for part in (cluster, phase.removesuffix(f"/{cluster}")) if part)
 
 
-def render(event: Event, elapsed: float) -> str:
+def render(event: ProgressEvent, elapsed: float) -> str:
     """One line about an event: topology, time since its start, cluster, phase, outcome."""
     what = title(event.phase, event.cluster)
     if event.outcome == "note":

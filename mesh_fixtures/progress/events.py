@@ -21,7 +21,7 @@ PARTS: Final[tuple[Part, ...]] = get_args(Part)
 
 
 @dataclass(frozen=True)
-class Event:
+class ProgressEvent:
     """One thing that happened.
 
     Attributes:
@@ -48,17 +48,17 @@ class Event:
         return asdict(self)
 
 
-Sink = Callable[[Event], None]
+Sink = Callable[[ProgressEvent], None]
 
 
-def discard(event: Event) -> None:
+def discard(event: ProgressEvent) -> None:
     """Sink for work that nobody watches."""
 
 
 def both(*sinks: Sink) -> Sink:
     """A sink that passes each event to all of these, in order."""
 
-    def fan_out(event: Event) -> None:
+    def fan_out(event: ProgressEvent) -> None:
         for sink in sinks:
             sink(event)
 
@@ -104,5 +104,7 @@ class Progress:
     def _tell(
         self, phase: str, cluster: str, outcome: Outcome, detail: str, seconds: float = 0.0
     ) -> None:
-        event = Event(self.subject, phase, cluster, outcome, detail, seconds, part=self.part)
+        event = ProgressEvent(
+            self.subject, phase, cluster, outcome, detail, seconds, part=self.part
+        )
         self.sink(event)

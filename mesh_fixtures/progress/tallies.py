@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.progress.events import PARTS, Event, Part
+from mesh_fixtures.progress.events import PARTS, Part, ProgressEvent
 
 if TYPE_CHECKING:
     from mesh_fixtures.retries import Retry
@@ -44,7 +44,7 @@ class StepTimes:
         self._span: dict[str, tuple[float, float]] = {}
         self._running: dict[str, dict[tuple[str, str], float]] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         with self._lock:
             first, _ = self._span.get(event.subject, (event.at, event.at))
             self._span[event.subject] = (first, event.at)
@@ -153,7 +153,7 @@ class RetryCounts:
         self._lock = Lock()
         self._counted: dict[str, Counter[Retry]] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if event.outcome == "retried":
             from mesh_fixtures.retries import Retry
 

@@ -38,7 +38,7 @@ _OF_THE_CLUSTER: Final = ("--context=", "--readiness-timeout=", "--kubeclient-ti
 
 
 @dataclass(frozen=True)
-class Recording:
+class InstallRecording:
     """What was done, in its order.
 
     Attributes:
@@ -54,7 +54,7 @@ class Recording:
         return gzip.compress(json.dumps(content).encode(), compresslevel=1, mtime=0)
 
     @classmethod
-    def load(cls, key: str, content: bytes) -> Recording:
+    def load(cls, key: str, content: bytes) -> InstallRecording:
         """Of what `dump` made.
 
         Raises:
@@ -65,7 +65,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Installation:
+class InstallCall:
     """A call of istioctl that installs something.
 
     Attributes:
@@ -76,12 +76,12 @@ class Installation:
 
     argv: tuple[str, ...]
     files: Mapping[str, str]
-    before: tuple[Recording, ...] = ()
+    before: tuple[InstallRecording, ...] = ()
 
     @classmethod
     def read(
-        cls, argv: Sequence[str], folder: Path, before: Sequence[Recording] = ()
-    ) -> Installation:
+        cls, argv: Sequence[str], folder: Path, before: Sequence[InstallRecording] = ()
+    ) -> InstallCall:
         """Of its arguments, and the files that these name.
 
         Args:
@@ -112,18 +112,18 @@ def recordings_folder() -> Path:
     return cache_root().parent / "recordings"
 
 
-def kept(key: str) -> Recording | None:
+def kept(key: str) -> InstallRecording | None:
     """The recording of that key; None where there is none, or it is damaged."""
     file = recordings_folder() / f"{key}.gz"
     try:
-        recording = Recording.load(key, file.read_bytes())
+        recording = InstallRecording.load(key, file.read_bytes())
         os.utime(file)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return recording
 
 
-def keep(recording: Recording) -> None:
+def keep(recording: InstallRecording) -> None:
     """Write a recording down for later runs, and remove those that were not used for a while. It is
     done without where it cannot be written.
     """
@@ -139,13 +139,13 @@ def keep(recording: Recording) -> None:
 
 
 def record(
-    installation: Installation,
+    installation: InstallCall,
     key: str,
     version: Json,
     context: CommandContext,
     running: RunningProgram,
     log: IO[bytes],
-) -> Recording | None:
+) -> InstallRecording | None:
     """What istioctl does to a new cluster.
 
     Args:
@@ -178,7 +178,7 @@ def record(
             where=f"{context.programs.get(program, program)}",
             remedy="install by istioctl itself: --mesh-apply istioctl",
         )
-    return Recording(key, tuple(cluster.events))
+    return InstallRecording(key, tuple(cluster.events))
 
 
 def context_of(argv: Sequence[str]) -> str:

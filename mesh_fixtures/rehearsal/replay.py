@@ -17,7 +17,7 @@ from mesh_fixtures.kube.source import Source
 from mesh_fixtures.kube.transport import APPLY, OPERATIONS, Refused, Transport, refusal_of_change
 from mesh_fixtures.rehearsal import recording
 from mesh_fixtures.rehearsal.late_waits import LATE
-from mesh_fixtures.rehearsal.recording import Installation, Recording, context_of
+from mesh_fixtures.rehearsal.recording import InstallCall, InstallRecording, context_of
 from mesh_fixtures.rehearsal.stand_in import AUTHORITY, MUTATING, Apply, Event, Place, Wait
 from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
@@ -40,7 +40,7 @@ class Replay:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._done: dict[str, tuple[Recording, ...]] = {}
+        self._done: dict[str, tuple[InstallRecording, ...]] = {}
         self._lock = threading.Lock()
 
     def takes(self, command: Command) -> bool:
@@ -53,7 +53,7 @@ class Replay:
         begun = time.monotonic()
         name = context_of(command.argv)
         before = self._done.get(name, ())
-        installation = Installation.read(command.argv, context.folder, before)
+        installation = InstallCall.read(command.argv, context.folder, before)
         transport = Transport(name, self._lab.clusters[name].kubeconfig)
         try:
             made = self._recording(installation, transport, context, running, log)
@@ -75,12 +75,12 @@ class Replay:
 
     def _recording(
         self,
-        installation: Installation,
+        installation: InstallCall,
         transport: Transport,
         context: CommandContext,
         running: RunningProgram,
         log: IO[bytes],
-    ) -> Recording | None:
+    ) -> InstallRecording | None:
         program = context.programs[installation.argv[0]]
         source = _source(transport, "version", "version")
         version = transport.read(source, "/version", {})
@@ -106,7 +106,7 @@ class _Player:
     def __init__(
         self,
         transport: Transport,
-        known: Sequence[Recording],
+        known: Sequence[InstallRecording],
         running: RunningProgram,
         seconds: float,
         log: IO[bytes],

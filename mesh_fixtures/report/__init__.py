@@ -12,7 +12,7 @@ files. After a change of a schema, `python -m mesh_fixtures.report.schema` write
 """
 
 from mesh_fixtures.errors import ReportError
-from mesh_fixtures.report.building import Seen, build, cause_report
+from mesh_fixtures.report.building import SeenTopology, build, cause_report
 from mesh_fixtures.report.document import read, write
 from mesh_fixtures.report.model import SUFFIX, Report, file_name
 
@@ -20,7 +20,7 @@ __all__ = [
     "SUFFIX",
     "Report",
     "ReportError",
-    "Seen",
+    "SeenTopology",
     "build",
     "cause_report",
     "file_name",

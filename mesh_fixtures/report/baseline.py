@@ -35,7 +35,7 @@ from typing import Annotated, Final, Literal, TypeGuard
 from pydantic import Field, model_validator
 
 from mesh_fixtures.errors import ReportError
-from mesh_fixtures.report.document import API_VERSION, Document, Part
+from mesh_fixtures.report.document import API_VERSION, Document, DocumentPart
 from mesh_fixtures.report.merging import Combined, Key
 from mesh_fixtures.report.model import Figure, Known, RequirementId
 
@@ -44,7 +44,7 @@ Number = int | float
 Accepted = Literal["met", "not applicable", "not run", "unmet"]
 
 
-class Tolerance(Part):
+class Tolerance(DocumentPart):
     """How much worse a figure may be than in the baseline: by the larger of both.
 
     Attributes:
@@ -99,7 +99,7 @@ def tolerance_of_latencies(relative: float) -> Tolerance:
     return Tolerance(figures=_LATENCIES, absolute=_LEAST_MILLISECONDS, relative=relative)
 
 
-class Expectation(Part):
+class Expectation(DocumentPart):
     """What a requirement has to be as good as.
 
     Attributes:
@@ -116,7 +116,7 @@ class Expectation(Part):
         return self
 
 
-class KnownFailure(Part):
+class KnownFailure(DocumentPart):
     """A requirement that may fail for a while, and why.
 
     Attributes:
@@ -149,7 +149,7 @@ class KnownFailure(Part):
         return f"{self.reason} (until {self.expires})"
 
 
-class TopologyBaseline(Part):
+class TopologyBaseline(DocumentPart):
     """A topology that must have been verified.
 
     Attributes:

@@ -43,7 +43,7 @@ _LATENCY: Final = re.compile(r"(.+?)\.latency_(answers|p\d+_ms)\.(local|cross-ne
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenTopology:
     """What a run has seen of one topology.
 
     Attributes:
@@ -66,7 +66,7 @@ class Seen:
         return [each for each in self.checked if each.id == requirement]
 
 
-def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
+def build(seen: SeenTopology, requirements: Iterable[Requirement]) -> Report:
     """The report of a topology.
 
     Args:
@@ -93,7 +93,7 @@ def build(seen: Seen, requirements: Iterable[Requirement]) -> Report:
     )
 
 
-def _requirement(requirement: Requirement, seen: Seen) -> RequirementReport:
+def _requirement(requirement: Requirement, seen: SeenTopology) -> RequirementReport:
     missing = requirement.missing_features(seen.scenario)
     if missing:
         reason = f"it lacks {' and '.join(missing)}"

@@ -29,7 +29,7 @@ _SHOWN: Final = 3
 Model = TypeVar("Model", bound="Document")
 
 
-class Part(BaseModel):
+class DocumentPart(BaseModel):
     """Something in a document. Keys are the names in camel case, and unknown ones are refused."""
 
     model_config = ConfigDict(
@@ -41,7 +41,7 @@ class Part(BaseModel):
     )
 
 
-class Document(Part):
+class Document(DocumentPart):
     """A whole document."""
 
     def as_yaml(self) -> str:

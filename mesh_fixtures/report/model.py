@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from mesh_fixtures.report.document import API_VERSION, Document, Part
+from mesh_fixtures.report.document import API_VERSION, Document, DocumentPart
 from mesh_fixtures.retries import Retry
 from mesh_fixtures.scenario import Scenario
 
@@ -58,7 +58,7 @@ RequirementId = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9]*(-[A-Z
 FileNamePart = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
-class Topology(Part):
+class Topology(DocumentPart):
     """The scenario.
 
     Attributes:
@@ -90,7 +90,7 @@ class Topology(Part):
         return self
 
 
-class Implementation(Part):
+class Implementation(DocumentPart):
     """Whose mesh was verified, as those say who did. What is empty is not known.
 
     Attributes:
@@ -118,7 +118,7 @@ class Implementation(Part):
         return ", ".join(filter(None, (self.organization, named)))
 
 
-class Provider(Part):
+class Provider(DocumentPart):
     """What made the clusters.
 
     Attributes:
@@ -135,7 +135,7 @@ class Provider(Part):
     gateways: str = ""
 
 
-class Versions(Part):
+class Versions(DocumentPart):
     """Versions of what was verified. Empty where it is not known; several, as where clusters
     differ, are separated by commas.
 
@@ -158,7 +158,7 @@ class Versions(Part):
     proxy_image: str = ""
 
 
-class Retried(Part):
+class Retried(DocumentPart):
     """A question that was asked again: see `mesh_fixtures.retries.Retry`.
 
     Attributes:
@@ -174,7 +174,7 @@ class Retried(Part):
         return Retry(self.where, self.wanted, self.seen).line(self.times)
 
 
-class Run(Part):
+class Run(DocumentPart):
     """When, and with which options.
 
     Attributes:
@@ -220,7 +220,7 @@ class Run(Part):
         return "" if self.patience == 1 else f"{self.patience:g} ({self.patience_reason})"
 
 
-class Found(Part):
+class Found(DocumentPart):
     """A difference between what must hold and what was seen.
 
     Attributes:
@@ -237,7 +237,7 @@ class Found(Part):
         return f"{self.cluster}: expected {self.expected}, but saw {self.seen}"
 
 
-class Known(Part):
+class Known(DocumentPart):
     """That a requirement is known to fail: see `mesh_fixtures.report.baseline.KnownFailure`.
 
     Attributes:
@@ -257,7 +257,7 @@ class Known(Part):
         return f"known failure until {self.expires}: {self.reason}"
 
 
-class RequirementReport(Part):
+class RequirementReport(DocumentPart):
     """What came of one requirement: of a test, as its worker sends it, of a run, as it is reported,
     and of several runs, as the gate compares them.
 
@@ -308,14 +308,14 @@ class RequirementReport(Part):
         return self.reason.strip().partition("\n")[0]
 
 
-class Observation(Part):
+class Observation(DocumentPart):
     """Something that was seen, and the command that shows it again where there is one."""
 
     seen: str
     source: str = ""
 
 
-class CauseReport(Part):
+class CauseReport(DocumentPart):
     """Why requirements, or a step of the installation, failed.
 
     Attributes:
@@ -335,7 +335,7 @@ class CauseReport(Part):
     followed_by: tuple[str, ...] = ()
 
 
-class Answers(Part):
+class Answers(DocumentPart):
     """Answers from one destination: a version, or versions behind a gateway.
 
     Attributes:
@@ -356,7 +356,7 @@ class Answers(Part):
         return self.low <= self.count <= self.high
 
 
-class Distribution(Part):
+class Distribution(DocumentPart):
     """Who answered the requests from one cluster.
 
     Attributes:
@@ -370,7 +370,7 @@ class Distribution(Part):
     answers: tuple[Answers, ...]
 
 
-class Latency(Part):
+class Latency(DocumentPart):
     """How long answers took, as the client measured it, in milliseconds.
 
     Attributes:
@@ -391,7 +391,7 @@ class Latency(Part):
     p99_ms: Annotated[float, Field(ge=0)]
 
 
-class StepReport(Part):
+class StepReport(DocumentPart):
     """A phase of the run.
 
     Attributes:
@@ -407,7 +407,7 @@ class StepReport(Part):
     outcome: Literal["done", "failed", "unfinished"] = "done"
 
 
-class Statistics(Part):
+class Statistics(DocumentPart):
     """Numbers of requirements: passed are met, failed unmet, skipped not run."""
 
     passed: int = 0
@@ -417,7 +417,7 @@ class Statistics(Part):
     not_applicable: int = 0
 
 
-class LevelReport(Part):
+class LevelReport(DocumentPart):
     """What came of all requirements of a level."""
 
     result: LevelResult

@@ -10,7 +10,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.names import NETWORK_LABEL
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy, ask_each, node_metadata
+from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ProxyAnswers, ask_each, node_metadata
 from mesh_fixtures.probe.shards import HeldNetworks, held_networks
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -22,7 +22,7 @@ _NO_MATTER: Final = (
 )
 
 
-def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
+def nodes(kube: KubeClient) -> ProxyAnswers[NodeMetadata]:
     return ask_each(kube, node_metadata)
 
 
@@ -30,7 +30,7 @@ def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
 class Probes:
     """How the mesh is observed."""
 
-    nodes: Callable[[KubeClient], Answers[NodeMetadata]] = nodes
+    nodes: Callable[[KubeClient], ProxyAnswers[NodeMetadata]] = nodes
     networks: Callable[[KubeClient], tuple[HeldNetworks, ...]] = held_networks
 
 

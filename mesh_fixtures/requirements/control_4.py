@@ -33,7 +33,7 @@ _NAME: Final = "mesh-conformance-dry-run"
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedRule:
     """What an API server says of a rule that would be made.
 
     Attributes:
@@ -50,7 +50,7 @@ class Tried:
         return refusal is not None and refusal.is_unanswered and is_of_mesh(refusal, ())
 
 
-def try_rule(view: MeshView, cluster: str) -> Tried:
+def try_rule(view: MeshView, cluster: str) -> TriedRule:
     """Have an API server admit a DestinationRule in the workloads' namespace, and make nothing.
 
     Raises:
@@ -73,15 +73,15 @@ def try_rule(view: MeshView, cluster: str) -> Tried:
             refusal = refusal_in(error.seen)
             if refusal.is_unanswered and not is_of_mesh(refusal, ()):
                 raise
-            return Tried(source, refusal)
-    return Tried(source, None)
+            return TriedRule(source, refusal)
+    return TriedRule(source, None)
 
 
 @dataclass(frozen=True)
 class Probes:
     """How the mesh is tried."""
 
-    try_rule: Callable[[MeshView, str], Tried] = try_rule
+    try_rule: Callable[[MeshView, str], TriedRule] = try_rule
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -96,7 +96,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(_judged(settled.value), notes=_refused(settled.value))
 
 
-def _judged(tried: Mapping[str, Tried]) -> Iterator[Finding]:
+def _judged(tried: Mapping[str, TriedRule]) -> Iterator[Finding]:
     for cluster, each in tried.items():
         if each.refusal is not None and each.is_unanswered:
             expected = "a DestinationRule to be admitted, or to be refused by who has looked at it"
@@ -104,7 +104,7 @@ def _judged(tried: Mapping[str, Tried]) -> Iterator[Finding]:
             yield Finding(cluster, expected, seen, each.source, Subject((cluster,)))
 
 
-def _refused(tried: Mapping[str, Tried]) -> Iterator[str]:
+def _refused(tried: Mapping[str, TriedRule]) -> Iterator[str]:
     for cluster, each in tried.items():
         if each.refusal is None or each.is_unanswered or NO_DRY_RUN in each.refusal.message:
             continue

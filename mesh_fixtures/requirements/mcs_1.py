@@ -149,7 +149,7 @@ def _joined(targets: Mapping[str, frozenset[str]], clusters: Collection[str]) ->
 
 
 @dataclass(frozen=True)
-class SeenNames:
+class SeenExportedNames:
     """What clients knew and got, by their cluster.
 
     Attributes:
@@ -420,7 +420,7 @@ def _look(
     probes: Probes,
     expected: Mapping[str, MCSSettings],
     services: ExportedServices,
-) -> SeenNames:
+) -> SeenExportedNames:
     view, scenario = mesh.view, mesh.scenario
     exported = view.each(lambda kube: probes.exporting(kube, [*services.names.values()]))
     exporting = {
@@ -435,7 +435,7 @@ def _look(
     held = view.each(lambda kube: probes.held(kube, [each.host for each in names[kube.name]]))
     asked = view.each(lambda kube: probes.ask(kube, [each.host for each in names[kube.name]]))
     instances = {each.pod: each.cluster for each in pods}
-    return SeenNames(
+    return SeenExportedNames(
         names,
         targets,
         held,
@@ -497,7 +497,7 @@ def _is_unresolved(name: str, answer: Answer | Failure) -> bool:
     )
 
 
-def _unresolved(seen: SeenNames) -> Iterator[str]:
+def _unresolved(seen: SeenExportedNames) -> Iterator[str]:
     for cluster, names in seen.names.items():
         if any(each.host not in seen.asked[cluster].answers for each in names):
             yield (
@@ -506,7 +506,9 @@ def _unresolved(seen: SeenNames) -> Iterator[str]:
             )
 
 
-def _ask_all(mesh: ObservedMesh, probes: Probes, seen: SeenNames) -> tuple[list[Finding], int]:
+def _ask_all(
+    mesh: ObservedMesh, probes: Probes, seen: SeenExportedNames
+) -> tuple[list[Finding], int]:
     """What was not answered as it must be in many rounds of requests, and how many these were."""
     wanted = {
         cluster: [each for each in names if each.host in seen.asked[cluster].answers]
@@ -553,7 +555,7 @@ def _ask_all(mesh: ObservedMesh, probes: Probes, seen: SeenNames) -> tuple[list[
     ], most
 
 
-def _used(seen: SeenNames, cluster: str, name: ExportedName) -> frozenset[str]:
+def _used(seen: SeenExportedNames, cluster: str, name: ExportedName) -> frozenset[str]:
     """Clusters that have to answer a client, but those that its proxy holds in reserve."""
     used = {each.target for each in seen.held[cluster][name.host].in_use}
     return frozenset(each for each in name.must if seen.targets[cluster].of((each,)) & used)

@@ -31,7 +31,7 @@ class Probes:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedConnections:
     """What became of attempts to reach HelloWorld's pods past the mesh.
 
     Attributes:
@@ -49,7 +49,7 @@ class Tries:
 
     probes: Probes
 
-    def __call__(self, mesh: ObservedMesh) -> Tried:
+    def __call__(self, mesh: ObservedMesh) -> TriedConnections:
         view, same_network = mesh.view, mesh.scenario.same_network
         names = view.data_planes
         servers = view.each(lambda kube: kube.pod_of(kube.sample_namespace, HELLOWORLD))
@@ -69,7 +69,7 @@ class Tries:
             for server in names
             for address in _tried(servers[server], mesh.scenario)
         ]
-        return Tried(servers, parallel_map(tried, ways))
+        return TriedConnections(servers, parallel_map(tried, ways))
 
 
 def _tried(pod: Pod, scenario: Scenario) -> tuple[str, ...]:

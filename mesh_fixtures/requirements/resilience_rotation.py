@@ -26,7 +26,7 @@ from mesh_fixtures.requirements.disruption import Disruption
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome
 from mesh_fixtures.requirements.resilience_traffic import now
-from mesh_fixtures.scenario import RemoteSecret
+from mesh_fixtures.scenario import RemoteSecretSpec
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding
 
@@ -52,7 +52,7 @@ class Rotation:
         token: name of the Secret for that account's new token.
     """
 
-    which: RemoteSecret
+    which: RemoteSecretSpec
     secret: Meta
     kubeconfig: bytes = field(repr=False)
     account: tuple[str, str]
@@ -63,7 +63,7 @@ class Rotation:
         return dataclasses.replace(self, token=_token_name(self.account[1]))
 
 
-def planned(mesh: ObservedMesh, which: RemoteSecret) -> Rotation:
+def planned(mesh: ObservedMesh, which: RemoteSecretSpec) -> Rotation:
     """How a remote secret is rotated; nothing is done yet.
 
     Raises:

@@ -22,7 +22,7 @@ RESTARTED: Final = "mesh-conformance.dev/authorities"
 
 
 @dataclass(frozen=True)
-class Workload:
+class RestartedWorkload:
     """What makes pods of the mesh.
 
     Attributes:
@@ -78,7 +78,7 @@ class Workload:
         return f"{self.resource.kind} {self.namespace}/{self.name}"
 
 
-def workloads(kube: KubeClient) -> tuple[Workload, ...]:
+def workloads(kube: KubeClient) -> tuple[RestartedWorkload, ...]:
     """Istiod, and all of a cluster's mesh that has a proxy.
 
     Raises:
@@ -93,13 +93,13 @@ def workloads(kube: KubeClient) -> tuple[Workload, ...]:
     return tuple(each for each in found if each.is_istiod or each.has_proxy)
 
 
-def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
+def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> RestartedWorkload:
     """Read a Deployment or a StatefulSet."""
     meta, spec = item["metadata"], item["spec"]
     of_pods = spec["template"].get("metadata", {})
     containers = spec["template"].get("spec", {}).get("containers") or ()
     annotations = of_pods.get("annotations") or {}
-    return Workload(
+    return RestartedWorkload(
         resource,
         meta["namespace"],
         meta["name"],
@@ -111,7 +111,7 @@ def read_workload(resource: Resource[Any], item: Mapping[str, Any]) -> Workload:
     )
 
 
-def left(workload: Workload, pods: Iterable[Pod], stage: str) -> str:
+def left(workload: RestartedWorkload, pods: Iterable[Pod], stage: str) -> str:
     """What keeps a workload from having been restarted for a stage; empty for nothing."""
     there = [each for each in pods if each.phase not in ("Succeeded", "Failed")]
     good = [

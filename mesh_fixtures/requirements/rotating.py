@@ -28,7 +28,7 @@ from mesh_fixtures.probe.certificates import ROOT_BUNDLE, Certificate, root_bund
 from mesh_fixtures.probe.continuous import ContinuousTraffic, Stream, TimedRequest
 from mesh_fixtures.probe.identities import Identity, identities
 from mesh_fixtures.probe.istiod import istiods, signing_until
-from mesh_fixtures.probe.proxies import Answers
+from mesh_fixtures.probe.proxies import ProxyAnswers
 from mesh_fixtures.probe.traffic import Failure
 from mesh_fixtures.requirements import trust_1, trust_2
 from mesh_fixtures.requirements.disruption import Disruption
@@ -47,7 +47,12 @@ from mesh_fixtures.requirements.resilience_traffic import (
     overdue,
     watch,
 )
-from mesh_fixtures.requirements.restarted_workloads import RESTARTED, Workload, left, workloads
+from mesh_fixtures.requirements.restarted_workloads import (
+    RESTARTED,
+    RestartedWorkload,
+    left,
+    workloads,
+)
 from mesh_fixtures.requirements.rotation_stages import Files, Stage
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.continuity import Aftermath, aftermath
@@ -84,7 +89,7 @@ _MOST_SECONDS: Final = int(TAKEN_OVER_SECONDS + RESTARTED_SECONDS + 4 * SLOWEST_
 
 
 @dataclass(frozen=True)
-class Change:
+class StagePart:
     """A part of a stage, and the requests meanwhile.
 
     Attributes:
@@ -168,7 +173,7 @@ def trusting(change: str, outcomes: Mapping[str, Outcome]) -> Outcome:
 
 
 def moved(
-    stage: Stage, scenario: Scenario, held: Mapping[str, Answers[Identity | None]]
+    stage: Stage, scenario: Scenario, held: Mapping[str, ProxyAnswers[Identity | None]]
 ) -> Outcome:
     """Judge whether all proxies hold what a stage is about, so that the next one may begin.
 
@@ -256,7 +261,9 @@ class _Rotation:
         """Restart HelloWorld in all clusters."""
         return self._replaced(stage, "servers", lambda each: each.is_sample)
 
-    def _replaced(self, stage: Stage, what: str, which: Callable[[Workload], bool]) -> Outcome:
+    def _replaced(
+        self, stage: Stage, what: str, which: Callable[[RestartedWorkload], bool]
+    ) -> Outcome:
         """Restart what requests go through, but for clients."""
         clusters = self._view.kube
         change = self._changed(
@@ -299,7 +306,7 @@ class _Rotation:
         *,
         budget: int = 0,
         afterwards: float = 0.0,
-    ) -> Change:
+    ) -> StagePart:
         """Change something while clients send requests.
 
         Args:
@@ -314,7 +321,7 @@ class _Rotation:
             missing = change()
             ended = now()
             watch(traffic, ended, afterwards + patient(SLOWEST_SECONDS))
-            return Change(name, title, begun, ended, missing, budget, traffic.stop())
+            return StagePart(name, title, begun, ended, missing, budget, traffic.stop())
 
     def _traffic(self, clusters: Iterable[str]) -> ContinuousTraffic:
         return ContinuousTraffic(self._view, seconds=whole(_MOST_SECONDS), clusters=clusters)
@@ -325,7 +332,7 @@ class _Rotation:
             watch(traffic, -inf, patient(SLOWEST_SECONDS))
             return traffic.stop()
 
-    def _judged(self, change: Change) -> Outcome:
+    def _judged(self, change: StagePart) -> Outcome:
         """Judge a change, and the mesh after it."""
         self._mesh.forget()
         found = {each.id: each.check(self._mesh) for each in TRUST}
@@ -388,7 +395,7 @@ class _Rotation:
         return ""
 
     def _restart(
-        self, stage: str, clusters: Iterable[str], which: Callable[[Workload], bool]
+        self, stage: str, clusters: Iterable[str], which: Callable[[RestartedWorkload], bool]
     ) -> tuple[Finding, ...]:
         """Restart workloads, and wait until all their pods are new.
 
@@ -418,8 +425,8 @@ class _Rotation:
         )
 
     def _mark(
-        self, cluster: str, stage: str, which: Callable[[Workload], bool]
-    ) -> tuple[Workload, ...]:
+        self, cluster: str, stage: str, which: Callable[[RestartedWorkload], bool]
+    ) -> tuple[RestartedWorkload, ...]:
         """Have workloads of a cluster restart their pods, as `kubectl rollout restart` does."""
         found = tuple(each for each in workloads(self._view.kube[cluster]) if which(each))
         for each in found:
@@ -446,8 +453,8 @@ class _Rotation:
 
 
 def _left(
-    kube: KubeClient, marked: Iterable[Workload], stage: str
-) -> tuple[tuple[Workload, str], ...]:
+    kube: KubeClient, marked: Iterable[RestartedWorkload], stage: str
+) -> tuple[tuple[RestartedWorkload, str], ...]:
     """What keeps workloads from having been restarted, of those that were not."""
     found = [
         (each, left(each, kube.list(PODS, each.namespace, each.selector), stage)) for each in marked

@@ -19,7 +19,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised
-from mesh_fixtures.probe.proxies import Answers, ask_each
+from mesh_fixtures.probe.proxies import ProxyAnswers, ask_each
 from mesh_fixtures.probe.service_scopes import (
     EVERYWHERE,
     EXPORT_OBJECT,
@@ -47,7 +47,7 @@ SETTLING_SECONDS: Final = 15.0
 _SHOWN: Final = 3
 
 
-def held(kube: KubeClient, patterns: Collection[str]) -> Answers[HeldHosts]:
+def held(kube: KubeClient, patterns: Collection[str]) -> ProxyAnswers[HeldHosts]:
     return ask_each(kube, partial(held_hosts, patterns=patterns))
 
 
@@ -56,7 +56,7 @@ class Probes:
     """How the mesh is observed."""
 
     scopes: Callable[[KubeClient], tuple[ServiceScopes, ...]] = service_scopes
-    held: Callable[[KubeClient, Collection[str]], Answers[HeldHosts]] = held
+    held: Callable[[KubeClient, Collection[str]], ProxyAnswers[HeldHosts]] = held
     advertised: Callable[[KubeClient], tuple[NetworkGateway, ...]] = advertised
 
 
@@ -89,7 +89,7 @@ class Scope:
         hosts = {host for each in self.istiods for host in each.addresses}
         return tuple(host for host in sorted(hosts) if self.keeps(host) and self._others(host))
 
-    def unknown_to(self, held: Answers[HeldHosts]) -> tuple[str, ...]:
+    def unknown_to(self, held: ProxyAnswers[HeldHosts]) -> tuple[str, ...]:
         """Those of `exposed` that the mesh configuration names, and of which none of these proxies
         knows anything: a Sidecar or `exportTo` may leave them out.
         """
@@ -130,7 +130,7 @@ class HeldScopes:
     """What istiods and proxies held at about the same time."""
 
     scopes: Mapping[str, Scope]
-    held: Mapping[str, Answers[HeldHosts]]
+    held: Mapping[str, ProxyAnswers[HeldHosts]]
 
     def endpoints(self, cluster: str) -> int:
         """How many endpoints of hosts that are to be kept the proxies of a cluster hold, in all."""
@@ -215,7 +215,7 @@ def _look(mesh: ObservedMesh, probes: Probes) -> HeldScopes:
     return HeldScopes(scopes, view.each(lambda kube: probes.held(kube, scopes[kube.name].patterns)))
 
 
-def _outside(scope: Scope, held: Answers[HeldHosts]) -> Iterator[Finding]:
+def _outside(scope: Scope, held: ProxyAnswers[HeldHosts]) -> Iterator[Finding]:
     for proxy, hosts in held.answered:
         for host, targets in sorted(hosts.targets.items()):
             found = scope.outside(host, targets) if scope.keeps(host) else ()

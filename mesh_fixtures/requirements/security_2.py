@@ -44,7 +44,7 @@ PASSED_ON: Final = frozenset({"no_certificate", "foreign_certificate"})
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedGateway:
     """An attempt on a gateway from another network.
 
     Attributes:
@@ -129,7 +129,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     plain = view.each(lambda kube: kube.pod_of(kube.sample_namespace, PLAIN))
     ways = mesh.once(Ways(probes))
     tries = [
-        Tried(client, way.cluster or way.network, way.address, way.port, what)
+        TriedGateway(client, way.cluster or way.network, way.address, way.port, what)
         for client, way in _clients(ways)
         for what in TRIED
     ]
@@ -150,7 +150,7 @@ def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
     return Outcome.judged(findings, figures, notes)
 
 
-def _figures(found: Mapping[Tried, TlsAttempt]) -> dict[str, Figure]:
+def _figures(found: Mapping[TriedGateway, TlsAttempt]) -> dict[str, Figure]:
     """What became of each attempt; with the address where a cluster has several gateways."""
     targets: dict[str, set[str]] = {}
     for each in found:
@@ -163,7 +163,9 @@ def _figures(found: Mapping[Tried, TlsAttempt]) -> dict[str, Figure]:
     return figures
 
 
-def _try(probes: Probes, view: MeshView, tried: Tried, client: Pod, sleep: Pod) -> TlsAttempt:
+def _try(
+    probes: Probes, view: MeshView, tried: TriedGateway, client: Pod, sleep: Pod
+) -> TlsAttempt:
     """From a client; Sleep is whom an untrusted certificate claims to be."""
     kube = view.kube[tried.client]
     namespace = kube.sample_namespace
@@ -187,7 +189,7 @@ def _without_gateway(ways: Mapping[str, Sequence[NetworkGateway]]) -> Iterator[F
             yield Finding(client, expected, "none", about=Subject(clients=(client,)))
 
 
-def _accepted(found: Mapping[Tried, TlsAttempt]) -> Iterator[Finding]:
+def _accepted(found: Mapping[TriedGateway, TlsAttempt]) -> Iterator[Finding]:
     for tried, seen in found.items():
         expected = (
             f"{TRIED[tried.what]} to be refused by {with_port(tried.address, tried.port)}, "
@@ -212,7 +214,7 @@ def _open(tried: Mapping[str, Sequence[tuple[NetworkGateway, Connection]]]) -> I
                 yield Finding(client, expected, shown, seen.source, about)
 
 
-def _unseen(found: Mapping[Tried, TlsAttempt]) -> ProbeError | None:
+def _unseen(found: Mapping[TriedGateway, TlsAttempt]) -> ProbeError | None:
     """Set where a connection ended before anybody could have looked at the certificate."""
     for tried, seen in found.items():
         if tried.what in PASSED_ON and not seen.by_tls:

@@ -6,7 +6,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
 from mesh_fixtures.requirements.resilience_traffic import combined
-from mesh_fixtures.requirements.upgrading import Passed, upgraded
+from mesh_fixtures.requirements.upgrading import PassedPhase, upgraded
 
 
 def judge(mesh: ObservedMesh) -> Outcome:
@@ -22,11 +22,11 @@ def judge(mesh: ObservedMesh) -> Outcome:
     return combined(each.skewed() for each in between)
 
 
-def _is_mixed(passed: Passed) -> bool:
+def _is_mixed(passed: PassedPhase) -> bool:
     return len({version for each in passed.seen.versions.values() for version in each.all}) > 1
 
 
-def _versions(passed: Passed) -> str:
+def _versions(passed: PassedPhase) -> str:
     seen = [f"{cluster} {each}" for cluster, each in passed.seen.versions.items()]
     return f"after {passed.phase.title}: {', '.join(seen)}"
 

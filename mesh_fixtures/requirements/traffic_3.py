@@ -65,7 +65,7 @@ class SentRequests:
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedConnections:
     """Connections to HelloWorld that the gateways of one cluster opened.
 
     Attributes:
@@ -75,8 +75,8 @@ class Passed:
     connections: int
     source: Source | None
 
-    def since(self, before: Passed) -> Passed:
-        return Passed(self.connections - before.connections, self.source)
+    def since(self, before: PassedConnections) -> PassedConnections:
+        return PassedConnections(self.connections - before.connections, self.source)
 
 
 @dataclass(frozen=True)
@@ -282,11 +282,11 @@ def _per_connection(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...])
     )
 
 
-def _passed(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> Passed:
+def _passed(probes: Probes, kube: KubeClient, gateways: tuple[Pod, ...]) -> PassedConnections:
     by_sni = passing_on(kube, SERVICE)
     found = [probes.endpoints(kube, gateway, by_sni) for gateway in gateways]
     total = sum(each.connections for held in found for each in held.endpoints)
-    return Passed(total, found[0].source if found else None)
+    return PassedConnections(total, found[0].source if found else None)
 
 
 def _networks(view: MeshView) -> Mapping[str, str]:
@@ -356,7 +356,10 @@ def _crossing(
 
 
 def _judged(
-    scenario: Scenario, network: str, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
+    scenario: Scenario,
+    network: str,
+    passed: Mapping[str, PassedConnections],
+    sent: Mapping[str, SentRequests],
 ) -> Iterator[Finding]:
     answered, failed = _crossing(scenario, network, sent)
     here = [cluster.name for cluster in scenario.data_planes if cluster.network == network]
@@ -389,7 +392,7 @@ def _missing(sent: Mapping[str, SentRequests]) -> ProbeError | None:
 
 
 def _figures(
-    scenario: Scenario, passed: Mapping[str, Passed], sent: Mapping[str, SentRequests]
+    scenario: Scenario, passed: Mapping[str, PassedConnections], sent: Mapping[str, SentRequests]
 ) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for network in scenario.mesh_networks:

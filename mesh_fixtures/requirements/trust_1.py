@@ -14,7 +14,7 @@ from mesh_fixtures.probe.certificates import (
     describe,
 )
 from mesh_fixtures.probe.identities import Identity, TrustDomains, identities, trust_domains
-from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 from mesh_fixtures.probe.workloads import may_be_served_elsewhere
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
@@ -29,7 +29,7 @@ class Probes:
     """How the mesh is observed."""
 
     authority: Callable[[KubeClient], Authority | None] = authority
-    identities: Callable[[KubeClient], Answers[Identity | None]] = identities
+    identities: Callable[[KubeClient], ProxyAnswers[Identity | None]] = identities
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
     may_be_served_elsewhere: Callable[[KubeClient], bool] = may_be_served_elsewhere
 

@@ -17,7 +17,7 @@ from mesh_fixtures.probe.identities import (
     trust_domain_of,
     trust_domains,
 )
-from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 from mesh_fixtures.probe.workloads import is_signed_elsewhere
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Outcome, Requirement
@@ -31,7 +31,7 @@ class Probes:
     """How the mesh is observed."""
 
     authority: Callable[[KubeClient], Authority | None] = authority
-    identities: Callable[[KubeClient], Answers[Identity | None]] = identities
+    identities: Callable[[KubeClient], ProxyAnswers[Identity | None]] = identities
     trust_domains: Callable[[KubeClient], TrustDomains | None] = trust_domains
     clock: Callable[[KubeClient], Clock | None] = attrgetter("clock")
 

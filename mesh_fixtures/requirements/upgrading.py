@@ -77,7 +77,7 @@ _FIRST_REQUESTS_SECONDS: Final = int(SLOWEST_SECONDS) + 60
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenMesh:
     """A mesh after a phase.
 
     Attributes:
@@ -92,7 +92,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedPhase:
     """A phase, and the requests meanwhile.
 
     Attributes:
@@ -113,7 +113,7 @@ class Passed:
     shares: Mapping[str, Fraction]
     streams: Mapping[str, Stream]
     first: Mapping[str, Stream]
-    seen: Seen
+    seen: SeenMesh
 
     @property
     def name(self) -> str:
@@ -202,7 +202,7 @@ class Performed:
 
     wanted: str
     gateways: Mapping[str, frozenset[str]]
-    passed: tuple[Passed, ...]
+    passed: tuple[PassedPhase, ...]
     failed: Finding | None
 
     def judged(self, figures: Mapping[str, Figure]) -> Outcome:
@@ -327,7 +327,7 @@ def _performed(
     require_sound(mesh, "to upgrade")
     records.mark_upgraded(mesh.view.lab.folder)
     before = mesh.view.each(_gateways)
-    passed: list[Passed] = []
+    passed: list[PassedPhase] = []
     try:
         for phase in phases:
             passed.append(_passed(mesh, order, phase))
@@ -350,7 +350,7 @@ def _half_way(mesh: ObservedMesh, error: MeshConformanceError) -> LabError:
     )
 
 
-def _passed(mesh: ObservedMesh, order: Upgrade, phase: Phase) -> Passed:
+def _passed(mesh: ObservedMesh, order: Upgrade, phase: Phase) -> PassedPhase:
     lab = mesh.view.lab
     kube = mesh.view.kube[phase.cluster]
     restarted = [phase.cluster] if phase.kind == "clients" else []
@@ -375,7 +375,7 @@ def _passed(mesh: ObservedMesh, order: Upgrade, phase: Phase) -> Passed:
     mesh.forget()
     first = _first_requests(mesh, restarted) if restarted else {}
     seen = _seen(mesh)
-    return Passed(phase, begun, done - begun, ended, gone.value, shares, streams, first, seen)
+    return PassedPhase(phase, begun, done - begun, ended, gone.value, shares, streams, first, seen)
 
 
 def _going(kube: KubeClient) -> tuple[str, ...]:
@@ -407,9 +407,9 @@ def _first_requests(mesh: ObservedMesh, clusters: list[str]) -> Mapping[str, Str
         return traffic.stop()
 
 
-def _seen(mesh: ObservedMesh) -> Seen:
+def _seen(mesh: ObservedMesh) -> SeenMesh:
     found = parallel_map(lambda each: each.check(mesh), core(mesh.scenario))
     versions, there = mesh.view.each(istio_versions), mesh.view.each(_gateways)
     mesh.forget()
     outcomes = {requirement.id: outcome for requirement, outcome in found.items()}
-    return Seen(versions, there, outcomes)
+    return SeenMesh(versions, there, outcomes)

@@ -23,7 +23,7 @@ from mesh_fixtures.scenario.model import (
     ClusterSpec,
     IpFamily,
     NetworkSpec,
-    RemoteSecret,
+    RemoteSecretSpec,
     Role,
     Scenario,
 )
@@ -44,7 +44,7 @@ __all__ = [
     "ClusterSpec",
     "IpFamily",
     "NetworkSpec",
-    "RemoteSecret",
+    "RemoteSecretSpec",
     "Role",
     "Scenario",
     "as_yaml",

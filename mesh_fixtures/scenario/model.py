@@ -166,7 +166,7 @@ class ClusterSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class RemoteSecret:
+class RemoteSecretSpec:
     """Access to the API server of cluster `of`, for the istiod in cluster `installed_in`."""
 
     of: str
@@ -352,12 +352,12 @@ class Scenario(_Spec):
         return self.cluster(one).network == self.cluster(other).network
 
     @property
-    def remote_secrets(self) -> tuple[RemoteSecret, ...]:
+    def remote_secrets(self) -> tuple[RemoteSecretSpec, ...]:
         """One for each primary and each other cluster of the mesh that it does not read as its own
         (guide: Enable Endpoint Discovery).
         """
         return tuple(
-            RemoteSecret(of=cluster.name, installed_in=primary.name)
+            RemoteSecretSpec(of=cluster.name, installed_in=primary.name)
             for primary in self.primaries
             for cluster in self.data_planes
             if cluster.name != self.config_cluster_of(primary.name)

@@ -69,7 +69,7 @@ REMOVAL_SECONDS: Final = 60.0
 """What workers get to remove their labs when the run is interrupted."""
 
 
-class Distribution:
+class DistributionPlugin:
     """Plugin of the controller process.
 
     Args:

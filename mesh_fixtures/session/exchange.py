@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Event as Signal
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, cast
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.ownership import Owner, state_folder
-from mesh_fixtures.progress import Event, Sink
+from mesh_fixtures.progress import ProgressEvent, Sink
 
 _POLL = 0.2
 _EVENTS = "events.jsonl"
@@ -88,7 +87,7 @@ class Exchange:
     def sink(self) -> Sink:
         """Appends each event for the controller to read; none when nobody reads any more."""
 
-        def append(event: Event) -> None:
+        def append(event: ProgressEvent) -> None:
             line = json.dumps(event.as_json()) + "\n"
             with (
                 suppress(FileNotFoundError),
@@ -187,7 +186,7 @@ class Follower:
         self._path = exchange.folder / _EVENTS
         self._sink = sink
         self._position = 0
-        self._closed = Signal()
+        self._closed = Event()
         self._thread = Thread(target=self._follow, name="mesh-follower", daemon=True)
         self._thread.start()
 
@@ -212,4 +211,4 @@ class Follower:
         self._position += len(whole) + len(newline)
         for line in whole.splitlines():
             fields = cast("dict[str, Any]", json.loads(line))
-            self._sink(Event(**fields))
+            self._sink(ProgressEvent(**fields))

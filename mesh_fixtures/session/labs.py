@@ -58,7 +58,7 @@ class Sample(Mesh):
 
 
 @dataclass
-class Run:
+class PytestRun:
     """State of one pytest process.
 
     Attributes:
@@ -114,7 +114,7 @@ class Run:
         return Progress(scenario.id, self.sink)
 
 
-RUN: pytest.StashKey[Run] = pytest.StashKey()
+RUN: pytest.StashKey[PytestRun] = pytest.StashKey()
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def usage_errors() -> Iterator[None]:
 
 
 @contextmanager
-def open_lab(run: Run, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
+def open_lab(run: PytestRun, provider: Provider, scenario: Scenario) -> Iterator[Lab]:
     """A lab for one scenario, removed or kept when the last test that needs it has run."""
     from mesh_fixtures.retries import reporting_to
 

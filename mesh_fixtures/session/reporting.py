@@ -149,7 +149,7 @@ class Reporting:
         self._warning = otlp.deliver(samples, settings.metrics, settings.otlp)
 
     def _report(self, topology: str, exitstatus: int) -> Report:
-        from mesh_fixtures.report import Seen, build
+        from mesh_fixtures.report import SeenTopology, build
         from mesh_fixtures.report.model import CauseReport, Implementation, Retried, Run, Versions
         from mesh_fixtures.requirements import known
 
@@ -165,7 +165,7 @@ class Reporting:
         if left:
             why = interrupted or "it was stopped"
             interrupted = f"{why} before {left} of {len(verifying)} tests of requirements"
-        seen = Seen(
+        seen = SeenTopology(
             scenario=self._run.scenarios[topology],
             provider=self._provider(),
             versions=Versions(harness=__version__, **self._run.versions.get(topology, {})),

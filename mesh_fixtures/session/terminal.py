@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mesh_fixtures.progress import Event, both
+from mesh_fixtures.progress import ProgressEvent, both
 from mesh_fixtures.progress.display import Display, takes_live_lines
 from mesh_fixtures.progress.tallies import RetryCounts, StepTimes
 from mesh_fixtures.session import outcomes
@@ -80,7 +80,7 @@ class TerminalProgress:
         reporter._tw._file = live.passing(file)
         return live
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: ProgressEvent) -> None:
         if self._display is not None:
             self._display(event)
 

@@ -22,7 +22,7 @@ QUANTILES: Final = (50, 90, 99)
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencySample:
     """Answers of one version over one way.
 
     Attributes:
@@ -35,7 +35,9 @@ class Latency:
     milliseconds: Mapping[int, float]
 
 
-def latencies(wanted: Iterable[Destination], answers: Iterable[Answer]) -> tuple[Latency, ...]:
+def latencies(
+    wanted: Iterable[Destination], answers: Iterable[Answer]
+) -> tuple[LatencySample, ...]:
     """The latencies of a client's requests, by path and version: local ones first.
 
     Args:
@@ -52,7 +54,7 @@ def latencies(wanted: Iterable[Destination], answers: Iterable[Answer]) -> tuple
         if path := path_of.get(answer.instance):
             seconds.setdefault((path, answer.version), []).append(answer.seconds)
     return tuple(
-        Latency(
+        LatencySample(
             version=version,
             path=path,
             answers=len(times),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mesh_fixtures.kube import Node
+from mesh_fixtures.kube import KubeNode
 from mesh_fixtures.kube.objects import REGION_LABEL
 from mesh_fixtures.kube.resources import NODES
 from tests.faults.target import Target
@@ -27,7 +27,7 @@ def nodes_without_region(target: Target) -> Iterator[None]:
                 _label(target, cluster, [node], f"{REGION_LABEL}={node.region}")
 
 
-def _label(target: Target, cluster: str, nodes: Sequence[Node], change: str) -> None:
+def _label(target: Target, cluster: str, nodes: Sequence[KubeNode], change: str) -> None:
     names = [each.name for each in nodes]
     target.kubectl(cluster, "label", "--overwrite", "nodes", *names, change)
     target.restart_workloads(cluster)

@@ -16,7 +16,7 @@ from mesh_fixtures.install import ids, names
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
 from mesh_fixtures.probe.remote_secrets import LABEL
-from mesh_fixtures.scenario import RemoteSecret
+from mesh_fixtures.scenario import RemoteSecretSpec
 from tests.faults.fault import Injection
 from tests.faults.target import Manifest, Target, applicable_again
 
@@ -140,7 +140,7 @@ def renamed(target: Target) -> Iterator[None]:
         _await_known(target, which.installed_in, EARLIER)
         yield
     finally:
-        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+        withdraw(target, RemoteSecretSpec(of=EARLIER, installed_in=which.installed_in))
         give(target, which, kept)
 
 
@@ -154,7 +154,7 @@ def twice(target: Target) -> Iterator[None]:
         _await_known(target, which.installed_in, EARLIER)
         yield
     finally:
-        withdraw(target, RemoteSecret(of=EARLIER, installed_in=which.installed_in))
+        withdraw(target, RemoteSecretSpec(of=EARLIER, installed_in=which.installed_in))
 
 
 def _await_known(target: Target, primary: str, cluster: str) -> None:
@@ -172,7 +172,7 @@ def copied(secret: Manifest) -> Manifest:
     return {**secret, "metadata": {**secret["metadata"], "name": COPY}}
 
 
-def renew(target: Target, which: RemoteSecret) -> None:
+def renew(target: Target, which: RemoteSecretSpec) -> None:
     """Make a remote secret with the present token, as the installation does."""
     step = ids.remote_secret(of=which.of, installed_in=which.installed_in)
     target.run_steps(target.installation, step)
@@ -242,7 +242,7 @@ def of_nobody(target: Target) -> Iterator[None]:
     """The first primary holds a remote secret of a cluster that is not of the mesh."""
     which = _first(target)
     known = target.read(which.installed_in, _SYSTEM, "secret", object_name(which.of))
-    other = RemoteSecret(of=STRAY, installed_in=which.installed_in)
+    other = RemoteSecretSpec(of=STRAY, installed_in=which.installed_in)
     try:
         give(target, other, unknown_authority(named_after(pointed_at(known, NOBODY), STRAY)))
         _await_known(target, which.installed_in, STRAY)
@@ -301,7 +301,7 @@ def unknown_authority(secret: Manifest) -> Manifest:
     return _changed(secret, change)
 
 
-def withdraw(target: Target, which: RemoteSecret) -> Manifest:
+def withdraw(target: Target, which: RemoteSecretSpec) -> Manifest:
     """Remove a remote secret, which is returned, and wait until its istiod has let go of what it
     read by it.
     """
@@ -318,12 +318,12 @@ def withdraw(target: Target, which: RemoteSecret) -> Manifest:
     return secret
 
 
-def give(target: Target, which: RemoteSecret, secret: Manifest) -> None:
+def give(target: Target, which: RemoteSecretSpec, secret: Manifest) -> None:
     """Install a remote secret, whatever is in it."""
     target.apply(which.installed_in, target.system_namespace, secret)
 
 
-def _start_again(target: Target, which: RemoteSecret) -> None:
+def _start_again(target: Target, which: RemoteSecretSpec) -> None:
     """Restart the istiod that reads a secret which it could not use before.
 
     It reads the repaired one without that; but of the cluster that it never read, an istiod of 1.32
@@ -387,11 +387,11 @@ def _changed(secret: Manifest, change: Callable[[dict[str, Any]], None]) -> Mani
     return {**secret, "data": {cluster: content}}
 
 
-def _first(target: Target) -> RemoteSecret:
+def _first(target: Target) -> RemoteSecretSpec:
     return target.scenario.remote_secrets[0]
 
 
-def _pair(target: Target) -> tuple[RemoteSecret, RemoteSecret]:
+def _pair(target: Target) -> tuple[RemoteSecretSpec, RemoteSecretSpec]:
     """The first remote secret, and the one for the opposite direction."""
     one = _first(target)
-    return one, RemoteSecret(of=one.installed_in, installed_in=one.of)
+    return one, RemoteSecretSpec(of=one.installed_in, installed_in=one.of)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mesh_fixtures.install import ids, names
 from mesh_fixtures.probe.istiod import remote_clusters
-from mesh_fixtures.scenario import RemoteSecret, Scenario
+from mesh_fixtures.scenario import RemoteSecretSpec, Scenario
 from tests.faults import remote_secrets
 from tests.faults.fault import Injection
 from tests.faults.gateways import unassigned
@@ -133,7 +133,7 @@ def named_outside(service: Manifest, host: str) -> Manifest:
 def _attach(target: Target, remote: str, *, in_charge: str) -> None:
     """Let the primary's istiod read a remote's secret as if for the first time."""
     primary, system = target.scenario.control_plane_of(remote), target.system_namespace
-    which = RemoteSecret(of=remote, installed_in=primary)
+    which = RemoteSecretSpec(of=remote, installed_in=primary)
     secret = remote_secrets.withdraw(target, which)
     setting = f"{names.CONTROL_PLANE_ANNOTATION}={in_charge}"
     target.kubectl(

@@ -18,7 +18,7 @@ from mesh_fixtures.install.certificates import write_certificates
 from mesh_fixtures.install.executor import run_in_lab, working_folder
 from mesh_fixtures.install.plan import plan
 from mesh_fixtures.install.step import Plan
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 from mesh_fixtures.session.labs import RUN
 from tests.faults.topologies import REMOTE, on
 
@@ -39,7 +39,7 @@ def test_istiod_not_exposed(
     complete = plan(mesh_lab.scenario, mesh_lab.images)
     done: set[str] = set()
 
-    def note(event: Event) -> None:
+    def note(event: ProgressEvent) -> None:
         if event.outcome == "done":
             done.add(event.phase)
         pytestconfig.stash[RUN].sink(event)

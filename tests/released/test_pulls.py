@@ -11,7 +11,7 @@ import pytest
 from mesh_fixtures import cli
 from mesh_fixtures.artifacts import images, pulling
 from mesh_fixtures.artifacts.pulling import PullError, Registries
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 from tests.released import registry
 from tests.released.conftest import TAG, Parts
 from tests.released.faulty import Answer, Front, Taint, of_blobs, of_manifests
@@ -43,7 +43,7 @@ def there(folder: Path) -> list[str]:
 class Notes(list[str]):
     """Remarks of progress."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if event.outcome == "note":
             self.append(event.detail)
 

@@ -9,8 +9,8 @@ from typing import cast
 
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.kube import (
-    Answer,
     ExecResult,
+    HttpAnswer,
     KubeClient,
     Meta,
     Pod,
@@ -67,12 +67,14 @@ class FakeKube:
         source = exec_source(self.name, namespace, pod, container, argv)
         return ExecResult(source, status, stdout, stderr, 0.1)
 
-    def ask(self, namespace: str, pod: str, port: int, path: str) -> Answer:
+    def ask(self, namespace: str, pod: str, port: int, path: str) -> HttpAnswer:
         asked = (str(port), path)
         self.asked.append(asked)
         said = self.answer(asked)
         status, text, _ = (200, said, "") if isinstance(said, str) else said
-        return Answer(Source(self.name, f"{namespace}/{pod}:{port}", f"curl {path}"), status, text)
+        return HttpAnswer(
+            Source(self.name, f"{namespace}/{pod}:{port}", f"curl {path}"), status, text
+        )
 
     def as_client(self) -> KubeClient:
         return cast("KubeClient", self)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS
 
-from mesh_fixtures.report import Report, Seen, build
+from mesh_fixtures.report import Report, SeenTopology, build
 from mesh_fixtures.report.model import (
     CauseReport,
     Figure,
@@ -94,7 +94,8 @@ def report(
     """A report of the given results; what is not given is met.
 
     Args:
-        more: attributes of `Seen`, or `istio`, `provider`, `interrupted`, `errors`, `retries`.
+        more: attributes of `SeenTopology`, or `istio`, `provider`, `interrupted`, `errors`,
+            `retries`.
     """
     given = results or {}
     checked = [
@@ -129,7 +130,7 @@ def found(result: Result | None) -> tuple[Found, ...]:
     return (Found(cluster="cluster1", expected="v1, v2", seen="v2 <i>", source="kubectl exec"),)
 
 
-def seen(scenario: Scenario, checked: Iterable[RequirementReport], **more: object) -> Seen:
+def seen(scenario: Scenario, checked: Iterable[RequirementReport], **more: object) -> SeenTopology:
     values = {
         "selected": frozenset(each.id for each in REQUIREMENTS),
         "causes": (),
@@ -149,7 +150,7 @@ def seen(scenario: Scenario, checked: Iterable[RequirementReport], **more: objec
         patience_reason="--mesh-patience",
         bundle="any-diagnostics.tar.gz",
     )
-    return Seen(
+    return SeenTopology(
         scenario=scenario,
         provider=Provider(name=str(provider), chosen="auto: root on Linux", install="istioctl"),
         versions=Versions(harness="0.1.0", istio=str(istio), kubernetes="1.36.3", images="built"),

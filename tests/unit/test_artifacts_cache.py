@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts.cache import Cache
 from mesh_fixtures.artifacts.folders import remove, size_of
 from mesh_fixtures.artifacts.parts import Part, Work, keys_of
 from mesh_fixtures.errors import ArtifactError
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 
 
 def fill(work: Work) -> None:
@@ -73,7 +73,7 @@ def test_failed_build_leaves_nothing_and_is_named(tmp_path: Path) -> None:
         raise ArtifactError(wanted="a build", seen="it broke", where="here")
 
     parts = [part("good"), part("bad", "good", build=fail), part("after", "bad")]
-    events: list[Event] = []
+    events: list[ProgressEvent] = []
     with pytest.raises(ArtifactError, match="it broke"):
         Cache(tmp_path).ensure(parts, Progress("artifacts", events.append))
     assert set(Cache(tmp_path).find(parts)) == {"good"}
@@ -167,7 +167,7 @@ def test_waiting_says_for_whom_and_ends(tmp_path: Path) -> None:
     key = keys_of(parts)["a"]
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / f"{key}.owner").write_text("process 4711\n")
-    events: list[Event] = []
+    events: list[ProgressEvent] = []
     lock = FileLock(tmp_path / "a" / f"{key}.lock")
     with lock, pytest.raises(ArtifactError, match="still building"):
         Cache(tmp_path, deadline=0.6).ensure(parts, Progress("x", events.append))

@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts.part_source import released_part
 from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.install.method import primary_operator
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 from mesh_fixtures.scenario import load_scenario
 from tests.parts.site import Site, serving
 
@@ -155,7 +155,7 @@ def test_the_release_is_compared_before_istioctl_is_fetched() -> None:
 def test_images_of_another_patch_are_noted(
     tag: str, noted: bool, istioctl: Callable[[str], Path]
 ) -> None:
-    events: list[Event] = []
+    events: list[ProgressEvent] = []
     source = IstioSource("released", istioctl=str(istioctl(VERSION)), tag=tag)
     source.gather_release(Progress("test", events.append))
     assert [tag in each.detail for each in events] == [True] * noted

@@ -11,7 +11,7 @@ import pytest
 
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.ownership import Owner, started_at
-from mesh_fixtures.progress import Event
+from mesh_fixtures.progress import ProgressEvent
 from mesh_fixtures.session.exchange import Exchange, exchanges_folder, remove_abandoned
 
 
@@ -79,7 +79,7 @@ def test_a_worker_may_outlive_the_folder() -> None:
     exchange = Exchange.create()
     with exchange.holding_lab():
         exchange.remove()
-        exchange.sink(Event("one", "teardown", "", "done"))
+        exchange.sink(ProgressEvent("one", "teardown", "", "done"))
     assert not exchange.folder.exists()
 
 

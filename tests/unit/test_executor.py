@@ -21,7 +21,7 @@ from mesh_fixtures.errors import StepFailed
 from mesh_fixtures.install.executor import OUT_OF_TIME, Performer, is_repeatable, run
 from mesh_fixtures.install.step import Command, Plan, Step
 from mesh_fixtures.ownership import started_at
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
 Run = Callable[..., None]
@@ -58,12 +58,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def events() -> list[Event]:
+def events() -> list[ProgressEvent]:
     return []
 
 
 @pytest.fixture
-def execute(folder: Path, events: list[Event]) -> Run:
+def execute(folder: Path, events: list[ProgressEvent]) -> Run:
     def execute(
         *steps: Step,
         variables: Mapping[str, str] | None = None,
@@ -217,7 +217,7 @@ def test_logs_hold_output_but_not_what_is_piped(execute: Run, folder: Path) -> N
     assert (folder / "logs" / "x.y.log").read_text() == "warning\nstored\n"
 
 
-def test_independent_steps_run_at_the_same_time(execute: Run, events: list[Event]) -> None:
+def test_independent_steps_run_at_the_same_time(execute: Run, events: list[ProgressEvent]) -> None:
     meet = "touch {0}; for i in $(seq 500); do [ -e {1} ] && exit 0; sleep 0.02; done; exit 1"
     execute(step("a", sh(meet.format("A", "B"))), step("b", sh(meet.format("B", "A"))))
     assert {event.phase for event in events if event.outcome == "done"} == {"a", "b"}
@@ -242,7 +242,9 @@ def test_needs_come_first(execute: Run, folder: Path) -> None:
     assert (folder / "order").read_text().split() == ["a", "b", "c"]
 
 
-def test_progress_tells_of_each_step_and_its_time(execute: Run, events: list[Event]) -> None:
+def test_progress_tells_of_each_step_and_its_time(
+    execute: Run, events: list[ProgressEvent]
+) -> None:
     execute(step("b", sh("true"), needs=("a",)), step("a", sh("sleep 0.2")))
     phases = [(event.phase, event.cluster, event.outcome) for event in events]
     outcomes = ("started", "command", "done")
@@ -428,7 +430,7 @@ def test_nothing_is_left_of_a_step_that_succeeds(execute: Run, folder: Path) -> 
 
 
 def test_a_failure_ends_the_others_and_starts_no_more(
-    execute: Run, folder: Path, events: list[Event]
+    execute: Run, folder: Path, events: list[ProgressEvent]
 ) -> None:
     with pytest.raises(StepFailed) as caught:
         execute(
@@ -486,7 +488,7 @@ def test_an_interrupt_ends_every_child(execute: Run, folder: Path) -> None:
 
 
 def test_a_sink_that_fails_ends_the_run(folder: Path) -> None:
-    def sink(event: Event) -> None:
+    def sink(event: ProgressEvent) -> None:
         if event.phase == "bad":
             raise RuntimeError("cannot write")
 
@@ -495,6 +497,6 @@ def test_a_sink_that_fails_ends_the_run(folder: Path) -> None:
         run(plan, CommandContext(folder, dict(os.environ), {}), {}, Progress("any", sink))
 
 
-def test_an_empty_plan(execute: Run, events: list[Event]) -> None:
+def test_an_empty_plan(execute: Run, events: list[ProgressEvent]) -> None:
     execute()
     assert not events

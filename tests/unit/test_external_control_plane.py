@@ -33,11 +33,11 @@ from mesh_fixtures.options import BY_HELM, InstallMethods
 from mesh_fixtures.probe.certificates import TrustMaterial
 from mesh_fixtures.probe.injectors import Injector
 from mesh_fixtures.probe.istiod import KnownClusters, RemoteCluster, read_clusters
-from mesh_fixtures.probe.proxies import Answers
+from mesh_fixtures.probe.proxies import ProxyAnswers
 from mesh_fixtures.probe.workloads import ControlPlane
 from mesh_fixtures.report.html.drawing import links, topology_svg
 from mesh_fixtures.requirements import control_1, discovery_1, trust_1
-from mesh_fixtures.scenario import RemoteSecret, Scenario, load_scenario
+from mesh_fixtures.scenario import RemoteSecretSpec, Scenario, load_scenario
 from mesh_fixtures.workloads import check_plan, workload_plan
 
 EXTERNAL = MORE["external-control-plane"]
@@ -85,7 +85,7 @@ def test_pods_of_the_mesh_are_in_its_remotes_alone() -> None:
 def test_the_first_remote_has_the_configuration() -> None:
     assert EXTERNAL.config_clusters == ("cluster1",)
     assert EXTERNAL.read_by("external") == ("cluster1", "cluster2")
-    assert EXTERNAL.remote_secrets == (RemoteSecret(of="cluster2", installed_in="external"),)
+    assert EXTERNAL.remote_secrets == (RemoteSecretSpec(of="cluster2", installed_in="external"),)
     assert EXTERNAL.exposes_services("cluster1")
     assert not EXTERNAL.exposes_services("cluster2")
 
@@ -344,7 +344,9 @@ def test_its_authority_needs_no_proxies_beside_it() -> None:
     signing: Any = SimpleNamespace(
         secret="cacerts", defects=(), source=SOURCE, material=TrustMaterial(None, (), ())
     )
-    probes = trust_1.Probes(lambda kube: signing, lambda kube: Answers((), ()), lambda kube: None)
+    probes = trust_1.Probes(
+        lambda kube: signing, lambda kube: ProxyAnswers((), ()), lambda kube: None
+    )
     looked = mesh(FakeView(EXTERNAL), has_samples=False)
     assert checked(trust_1, looked, probes).result == "met"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mesh_fixtures import providers
-from mesh_fixtures.artifacts.istio_source import IstioSource, Release
+from mesh_fixtures.artifacts.istio_source import IstioRelease, IstioSource
 from mesh_fixtures.contract import Tools
 from mesh_fixtures.errors import LabError, MachineError
 from mesh_fixtures.images import ImageSet
@@ -314,7 +314,7 @@ def parts_of_release(tag: str) -> Parts:
         images=images,
         metallb=[],
         images_of_host=(*names, "sleep:1"),
-        release=Release(Path("istioctl"), images, names),
+        release=IstioRelease(Path("istioctl"), images, names),
     )
 
 

@@ -8,7 +8,7 @@ from fake_api_server import FakeApiServer
 from kube_client import PODS_PATH, client_of, cluster, pod
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Container, KubeClient, Node, ServicePort, resources, transport
+from mesh_fixtures.kube import Container, KubeClient, KubeNode, ServicePort, resources, transport
 from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -137,7 +137,7 @@ def test_other_objects(tmp_path: Path) -> None:
         (slices,) = kube.list(ENDPOINT_SLICES, "s", "kubernetes.io/service-name=x")
     assert (deployment.wanted, deployment.ready) == (2, 0)
     assert deployment.container("discovery") == Container("discovery", "pilot", {"A": "1"})
-    assert node == Node("n", "r1", "z1", ready=True, pod_ranges=("10.1.0.0/24",))
+    assert node == KubeNode("n", "r1", "z1", ready=True, pod_ranges=("10.1.0.0/24",))
     assert (balanced.external, balanced.ports) == (("10.0.0.9",), (ServicePort(80, "", ""),))
     assert named.external == ("gw.example",)
     assert slices.addresses == ("10.0.0.9",)

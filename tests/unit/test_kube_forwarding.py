@@ -7,7 +7,7 @@ from fake_api_server import FakeApiServer
 from kube_client import PODS_PATH, client_of
 
 from mesh_fixtures.errors import NotPermitted, ProbeError
-from mesh_fixtures.kube import Answer
+from mesh_fixtures.kube import HttpAnswer
 
 DATA, ERROR = 0, 1
 PORT = b"\xa6\x3a"
@@ -16,7 +16,7 @@ PORT = b"\xa6\x3a"
 BEGUN = [(DATA, PORT), (ERROR, PORT)]
 
 
-def asked(folder: Path, *frames: tuple[int, bytes], refused: int = 0) -> Answer:
+def asked(folder: Path, *frames: tuple[int, bytes], refused: int = 0) -> HttpAnswer:
     server = FakeApiServer(frames=[*BEGUN, *frames], refusals=[refused] if refused else [])
     with client_of(server, folder) as kube:
         answer = kube.ask("sample", "sleep-1", 15014, "/debug/syncz?a=b&c=d")

@@ -37,8 +37,8 @@ from mesh_fixtures.lab.kubeconfig.overrides import PodOverrides, SampleOptions
 from mesh_fixtures.lab.kubeconfig.provider import KubeconfigProvider, sample_images
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 from mesh_fixtures.probe.envoy import CONFIGURATION, PROXY
-from mesh_fixtures.progress import Event as ProgressEvent
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.progress import ProgressEvent as ProgressEvent
 
 SCENARIO = SCENARIOS["multi-primary"]
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from plugin_stub import QUICK, Behaviour, conftest, recorded
 from terminal_screen import TerminalScreen
 
-from mesh_fixtures.progress import Event
+from mesh_fixtures.progress import ProgressEvent
 from mesh_fixtures.progress.display import Display, RunningPhase
 from mesh_fixtures.progress.live import LiveLines
 
@@ -150,10 +150,10 @@ def test_a_phase_that_succeeds_leaves_no_line(screen: TerminalScreen) -> None:
     lines: list[str] = []
     display = Display(lines.append, others.live)
     for outcome in ("started", "done"):
-        display(Event("one", "istiod", "cluster1", outcome, at=time.time()))
-    display(Event("one", "gateway", "cluster1", "started", at=0.0))
-    display(Event("one", "gateway", "cluster1", "command", "kubectl apply", at=0.0))
-    display(Event("one", "gateway", "cluster1", "failed", "no answer", 2.0, at=2.0))
+        display(ProgressEvent("one", "istiod", "cluster1", outcome, at=time.time()))
+    display(ProgressEvent("one", "gateway", "cluster1", "started", at=0.0))
+    display(ProgressEvent("one", "gateway", "cluster1", "command", "kubectl apply", at=0.0))
+    display(ProgressEvent("one", "gateway", "cluster1", "failed", "no answer", 2.0, at=2.0))
     display.close()
     screen.read_all()
     assert screen.now == ""
@@ -164,7 +164,11 @@ def test_a_phase_that_succeeds_leaves_no_line(screen: TerminalScreen) -> None:
 def test_commands_are_shown_on_request() -> None:
     lines: list[str] = []
     display = Display(lines.append, verbose=True)
-    display(Event("one", "gateway/cluster1", "cluster1", "command", "kubectl apply -f x", at=0.0))
+    display(
+        ProgressEvent(
+            "one", "gateway/cluster1", "cluster1", "command", "kubectl apply -f x", at=0.0
+        )
+    )
     display.close()
     assert lines == ["[one +0.0s] cluster1 gateway: $ kubectl apply -f x"]
 

@@ -22,7 +22,7 @@ from mesh_fixtures.lab.kubeconfig.namespace_policies import (
     narrowing,
     restricting,
 )
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 
 ROOT = "istio-system"
 OWN = "mesh-run"
@@ -173,7 +173,7 @@ class Platform:
             self.there.setdefault(each.kind, []).append(each)
 
     def policies(self, notes: Notes, *, configures: bool = True) -> NamespacePolicies:
-        def note(event: Event) -> None:
+        def note(event: ProgressEvent) -> None:
             notes.append(event.detail)
 
         progress = Progress("test", note)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh_fixtures.progress import Event
+from mesh_fixtures.progress import ProgressEvent
 from mesh_fixtures.progress.tallies import StepTime, StepTimes
 
 
 def times(*events: Any) -> StepTimes:
     found = StepTimes()
     for phase, cluster, outcome, at, seconds in events:
-        found(Event("one", phase, cluster, outcome, seconds=seconds, at=at))
+        found(ProgressEvent("one", phase, cluster, outcome, seconds=seconds, at=at))
     return found
 
 
@@ -51,12 +51,12 @@ def test_parts_count_the_time_in_which_any_of_their_steps_ran() -> None:
         ("istiod", "cluster1", "mesh", 112.0, 7.0),
         ("teardown", "", "removal", 120.0, 2.0),
     )
-    found(Event("one", "boot", "cluster1", "started", at=100.0))
+    found(ProgressEvent("one", "boot", "cluster1", "started", at=100.0))
     for phase, cluster, part, at, seconds in progress:
-        event = Event("one", phase, cluster, "done", seconds=seconds, at=at, part=part)  # type: ignore[arg-type]
+        event = ProgressEvent("one", phase, cluster, "done", seconds=seconds, at=at, part=part)  # type: ignore[arg-type]
         found(event)
     assert found.parts("one") == {"clusters": 5.0, "mesh": 7.0, "removal": 2.0, "": 6.0}
-    found(Event("second", "mesh", "", "done", seconds=1.0, at=130.0, part="mesh"))
+    found(ProgressEvent("second", "mesh", "", "done", seconds=1.0, at=130.0, part="mesh"))
     assert found.summary() == [
         "        clusters    mesh   tests  removal   total",
         "one          5.0     7.0     6.0      2.0    20.0",

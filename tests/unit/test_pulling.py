@@ -16,7 +16,7 @@ from mesh_fixtures.commands.images import table
 from mesh_fixtures.contract import Provider
 from mesh_fixtures.errors import ArtifactError, MachineError
 from mesh_fixtures.images import NodeImage
-from mesh_fixtures.progress import Event, Progress
+from mesh_fixtures.progress import Progress, ProgressEvent
 from mesh_fixtures.providers import registry
 
 NAMES = ("hub.example/istio/pilot:1", "hub.example/istio/proxyv2:1")
@@ -65,7 +65,7 @@ def asked(tmp_path: Path) -> list[str]:
 class Notes(list[str]):
     """Remarks of progress."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if event.outcome == "note":
             self.append(event.detail)
 

@@ -31,7 +31,7 @@ from mesh_fixtures.install.step import Command
 from mesh_fixtures.kube import transport
 from mesh_fixtures.rehearsal import recording
 from mesh_fixtures.rehearsal.late_waits import INGRESS, LATE, with_late_waits
-from mesh_fixtures.rehearsal.recording import Installation, Recording
+from mesh_fixtures.rehearsal.recording import InstallCall, InstallRecording
 from mesh_fixtures.rehearsal.replay import Replay
 from mesh_fixtures.rehearsal.stand_in import (
     AUTHORITY,
@@ -270,7 +270,7 @@ def test_differences_make_one_of_the_other(before: dict[str, Any], after: dict[s
     assert not tuple(differences(after, changed))
 
 
-RECORDING = Recording(
+RECORDING = InstallRecording(
     "key",
     (
         applied(DEFINITION, {"kind": "CustomResourceDefinition", "metadata": {"name": "x"}}),
@@ -311,7 +311,7 @@ def test_recordings_that_nobody_uses_are_removed(folder: Path) -> None:
     recording.keep(RECORDING)
     long_ago = time.time() - recording.STALE_SECONDS - 60
     os.utime(folder / "key.gz", (long_ago, long_ago))
-    recording.keep(Recording("other", ()))
+    recording.keep(InstallRecording("other", ()))
     assert [file.name for file in folder.iterdir()] == ["other.gz"]
 
 
@@ -395,10 +395,10 @@ class Istioctl:
             )
         )
 
-    def record(self) -> tuple[Recording | None, str]:
+    def record(self) -> tuple[InstallRecording | None, str]:
         """What it does, and what it says."""
         log = self.folder / "log"
-        installation = Installation.read(self.command().argv, self.folder)
+        installation = InstallCall.read(self.command().argv, self.folder)
         with log.open("w+b") as opened:
             made = recording.record(
                 installation, "key", VERSION, self.context, RunningProgram(), opened
@@ -451,9 +451,9 @@ def test_what_a_recording_depends_on_is_in_its_key(istioctl: Istioctl, tmp_path:
     other = tmp_path / "other"
     shutil.copy(istioctl.program, other)
     argv = ("istioctl", "install", "--context=a", "-f", "cluster1.yaml", "--readiness-timeout=9s")
-    made = Installation(argv, {"cluster1.yaml": "a"})
+    made = InstallCall(argv, {"cluster1.yaml": "a"})
     key = made.key(istioctl.program, VERSION)
-    same = Installation(
+    same = InstallCall(
         (*("istioctl", "install", "--context=b", "-f", "cluster1.yaml"), "--kubeclient-timeout=1s"),
         {"cluster1.yaml": "a"},
     )
@@ -463,9 +463,9 @@ def test_what_a_recording_depends_on_is_in_its_key(istioctl: Istioctl, tmp_path:
         key,
         made.key(other.with_name("changed"), VERSION),
         made.key(other, {"gitVersion": "v1.36.4"}),
-        Installation((*argv, "--revision=x"), made.files).key(other, VERSION),
-        Installation(argv, {"cluster1.yaml": "b"}).key(other, VERSION),
-        Installation(argv, made.files, (RECORDING,)).key(other, VERSION),
+        InstallCall((*argv, "--revision=x"), made.files).key(other, VERSION),
+        InstallCall(argv, {"cluster1.yaml": "b"}).key(other, VERSION),
+        InstallCall(argv, made.files, (RECORDING,)).key(other, VERSION),
     }
     assert len(keys) == 6
 

@@ -11,7 +11,7 @@ from mesh_fixtures.scenario import (
     FEATURES,
     ClusterSpec,
     NetworkSpec,
-    RemoteSecret,
+    RemoteSecretSpec,
     Scenario,
 )
 
@@ -19,7 +19,7 @@ from mesh_fixtures.scenario import (
 @given(meshes())
 def test_each_primary_holds_a_secret_of_every_other_cluster(scenario: Scenario) -> None:
     expected = {
-        RemoteSecret(of=other.name, installed_in=primary.name)
+        RemoteSecretSpec(of=other.name, installed_in=primary.name)
         for primary in scenario.primaries
         for other in scenario.clusters
         if other != primary
@@ -216,10 +216,10 @@ def test_the_guides_topologies_by_revision_differ_in_nothing_else(guides: str) -
 def test_a_primary_with_a_remote_beside_another_primary() -> None:
     scenario = MORE["primary-remote-and-primary"]
     assert set(scenario.remote_secrets) == {
-        RemoteSecret(of="cluster2", installed_in="cluster1"),
-        RemoteSecret(of="cluster3", installed_in="cluster1"),
-        RemoteSecret(of="cluster1", installed_in="cluster3"),
-        RemoteSecret(of="cluster2", installed_in="cluster3"),
+        RemoteSecretSpec(of="cluster2", installed_in="cluster1"),
+        RemoteSecretSpec(of="cluster3", installed_in="cluster1"),
+        RemoteSecretSpec(of="cluster1", installed_in="cluster3"),
+        RemoteSecretSpec(of="cluster2", installed_in="cluster3"),
     }
     ports = {each.name: scenario.gateway_ports(each.name) for each in scenario.clusters}
     both = {15443, 15012, 15017}
@@ -247,7 +247,7 @@ def test_four_networks_have_nothing_in_common() -> None:
 
 def test_primary_remote_across_networks() -> None:
     scenario = SCENARIOS["primary-remote-multi-network"]
-    assert scenario.remote_secrets == (RemoteSecret(of="cluster2", installed_in="cluster1"),)
+    assert scenario.remote_secrets == (RemoteSecretSpec(of="cluster2", installed_in="cluster1"),)
     assert scenario.gateway_ports("cluster1") == {15443, 15012, 15017}
     assert scenario.gateway_ports("cluster2") == {15443}
     assert scenario.exposes_services("cluster1")

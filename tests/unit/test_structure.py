@@ -39,6 +39,13 @@ FLOORS: Final = (
 know each other. The package itself is "".
 """
 
+SHARED_NAMES: Final = {"Probes", "Provider"}
+"""Of classes: how each requirement observes a mesh, and what makes clusters, which a report has by
+that name, too."""
+
+FACTS: Final = {"mesh_fixtures.diagnosis.facts", "mesh_fixtures.diagnosis.runtime_facts"}
+"""What a recording keeps of objects has the names of these."""
+
 FLOOR: Final = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 
@@ -160,6 +167,16 @@ def test_modules_of_a_part_do_not_go_round_in_circles() -> None:
         if each.at_start and part_of(each.importing) == part_of(each.imported):
             edges.setdefault(each.importing, set()).add(each.imported)
     assert circles(edges) == []
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    found: dict[str, set[str]] = {}
+    for module, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, set()).add(module)
+    twice = {name: those - FACTS for name, those in found.items() if len(those - FACTS) > 1}
+    assert twice.keys() == SHARED_NAMES, twice
 
 
 def test_what_these_tests_rely_on() -> None:

@@ -67,10 +67,10 @@ DENIED = 'admission webhook "validate.policies.example" denied the request: no s
 def trying(message: str, asked: list[str] | None = None) -> control_4.Probes:
     """cluster1 refuses, if there is a message; others admit."""
 
-    def try_rule(view: Any, cluster: str) -> control_4.Tried:
+    def try_rule(view: Any, cluster: str) -> control_4.TriedRule:
         (asked if asked is not None else []).append(cluster)
         refused = message and cluster == "cluster1"
-        return control_4.Tried(SOURCE, refusal_in(message) if refused else None)
+        return control_4.TriedRule(SOURCE, refusal_in(message) if refused else None)
 
     return control_4.Probes(try_rule=try_rule)
 
@@ -98,7 +98,7 @@ def test_only_clusters_with_the_meshs_configuration_are_tried() -> None:
 def test_a_webhook_of_others_that_does_not_answer_says_nothing_of_the_mesh() -> None:
     message = NOT_ANSWERING.replace("validation.istio.io", "validate.policies.example")
     for text, is_of_mesh in ((message, False), (NOT_ANSWERING, True)):
-        seen = control_4.Tried(SOURCE, refusal_in(text))
+        seen = control_4.TriedRule(SOURCE, refusal_in(text))
         assert seen.is_unanswered == is_of_mesh
 
 

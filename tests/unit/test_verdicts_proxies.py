@@ -14,7 +14,7 @@ from verdicts import SOURCE, FakeView, checked, found, holds_unless, mesh
 
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container, KubeClient, Pod
-from mesh_fixtures.probe.proxies import Answers, NodeMetadata, Proxy
+from mesh_fixtures.probe.proxies import NodeMetadata, Proxy, ProxyAnswers
 from mesh_fixtures.probe.shards import HeldNetworks
 from mesh_fixtures.probe.xds import NOT_SENT, ROUTER, SYNCED, XdsClient, XdsClients
 from mesh_fixtures.requirements import Outcome, control_2, control_3
@@ -204,14 +204,16 @@ def test_a_proxy_that_is_never_in_sync_is_named() -> None:
 def test_what_proxies_belong_to(metadata: tuple[str, str, str], finding: str) -> None:
     seen = {"cluster1": ("cluster1", "network1", "mesh1"), "cluster2": metadata}
     probes = control_3.Probes(
-        nodes=lambda kube: Answers(((SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),))
+        nodes=lambda kube: ProxyAnswers(
+            ((SLEEPS[kube.name], NodeMetadata(SOURCE, *seen[kube.name])),)
+        )
     )
     assert holds_unless(finding, checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes))
 
 
 def test_on_one_network_proxies_need_not_name_it() -> None:
     probes = control_3.Probes(
-        nodes=lambda kube: Answers(
+        nodes=lambda kube: ProxyAnswers(
             ((SLEEPS[kube.name], NodeMetadata(SOURCE, kube.name, "", "mesh1")),)
         )
     )
@@ -221,11 +223,11 @@ def test_on_one_network_proxies_need_not_name_it() -> None:
 def test_a_silent_proxy_leaves_it_open() -> None:
     error = ProbeError(wanted="an answer", seen="none", where="cluster2")
 
-    def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
+    def nodes(kube: KubeClient) -> ProxyAnswers[NodeMetadata]:
         proxy, network = SLEEPS[kube.name], f"network{kube.name[-1]}"
         metadata = NodeMetadata(SOURCE, kube.name, network, "mesh1")
         silent = ((proxy, error),) if kube.name == "cluster2" else ()
-        return Answers(((proxy, metadata),), silent)
+        return ProxyAnswers(((proxy, metadata),), silent)
 
     outcome = checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), control_3.Probes(nodes=nodes))
     assert outcome.trouble is error
@@ -247,9 +249,9 @@ def test_what_pods_without_a_proxy_belong_to(
 ) -> None:
     networks = {each.name: each.network for each in scenario.clusters}
 
-    def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
+    def nodes(kube: KubeClient) -> ProxyAnswers[NodeMetadata]:
         metadata = NodeMetadata(SOURCE, kube.name, networks[kube.name], scenario.mesh_id)
-        return Answers(((SLEEPS[kube.name], metadata),))
+        return ProxyAnswers(((SLEEPS[kube.name], metadata),))
 
     def held(kube: KubeClient) -> tuple[HeldNetworks, ...]:
         counts = {name: Counter([network]) for name, network in networks.items()}
@@ -260,10 +262,10 @@ def test_what_pods_without_a_proxy_belong_to(
     assert holds_unless(finding, checked(control_3, seen, probes))
 
 
-def of_their_networks(kube: KubeClient) -> Answers[NodeMetadata]:
+def of_their_networks(kube: KubeClient) -> ProxyAnswers[NodeMetadata]:
     spec = PRIMARY_REMOTE.cluster(kube.name)
     metadata = NodeMetadata(SOURCE, kube.name, spec.network, PRIMARY_REMOTE.mesh_id)
-    return Answers(((SLEEPS[kube.name], metadata),))
+    return ProxyAnswers(((SLEEPS[kube.name], metadata),))
 
 
 def test_a_network_that_istiod_knows_needs_no_label() -> None:
@@ -283,10 +285,10 @@ def test_a_network_that_istiod_knows_needs_no_label() -> None:
 
 
 def test_clusters_of_an_existing_mesh_may_differ_in_its_id() -> None:
-    def nodes(kube: KubeClient) -> Answers[NodeMetadata]:
+    def nodes(kube: KubeClient) -> ProxyAnswers[NodeMetadata]:
         network = PRIMARY_REMOTE.cluster(kube.name).network
         metadata = NodeMetadata(SOURCE, kube.name, network, f"mesh-of-{kube.name}")
-        return Answers(((SLEEPS[kube.name], metadata),))
+        return ProxyAnswers(((SLEEPS[kube.name], metadata),))
 
     probes = control_3.Probes(nodes=nodes)
     existing = checked(control_3, mesh(FakeView(PRIMARY_REMOTE, external=True)), probes)
@@ -297,6 +299,6 @@ def test_clusters_of_an_existing_mesh_may_differ_in_its_id() -> None:
 
 
 def test_no_proxy_is_nothing_that_holds() -> None:
-    probes = control_3.Probes(nodes=lambda kube: Answers(()))
+    probes = control_3.Probes(nodes=lambda kube: ProxyAnswers(()))
     outcome = checked(control_3, mesh(FakeView(PRIMARY_REMOTE)), probes)
     assert holds_unless("cluster1: expected a ready proxy, but saw none", outcome)

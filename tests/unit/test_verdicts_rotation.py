@@ -29,7 +29,7 @@ from mesh_fixtures.kube.resources import DEPLOYMENTS, SECRETS, STATEFUL_SETS
 from mesh_fixtures.probe.certificates import Certificate, read_authority
 from mesh_fixtures.probe.continuous import Stream, TimedRequest
 from mesh_fixtures.probe.identities import Identity
-from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.requirements import (
     ObservedMesh,
@@ -40,7 +40,7 @@ from mesh_fixtures.requirements import (
     rotation_stages,
 )
 from mesh_fixtures.requirements.restarted_workloads import RESTARTED, left, read_workload
-from mesh_fixtures.requirements.rotating import REPLACED_SECONDS, Change, moved, trusting
+from mesh_fixtures.requirements.rotating import REPLACED_SECONDS, StagePart, moved, trusting
 from mesh_fixtures.requirements.rotation_stages import (
     Files,
     Stage,
@@ -148,7 +148,7 @@ def change(
     missing: tuple[Finding, ...] = (),
     first: Iterable[Stream] = (),
 ) -> Outcome:
-    return Change(
+    return StagePart(
         "both_roots.servers",
         "both roots are trusted",
         BEGUN,
@@ -232,11 +232,11 @@ def holding(stage: Stage, cluster: str, roots: Stage | None = None) -> Identity:
     return Identity(SOURCE, stage.issuing(cluster), ("spiffe://a",), material, ())
 
 
-Held = Mapping[str, Answers[Identity | None]]
+Held = Mapping[str, ProxyAnswers[Identity | None]]
 
 
 def held(**by_cluster: Identity | None) -> Held:
-    return {name: Answers(((proxy(name), seen),)) for name, seen in by_cluster.items()}
+    return {name: ProxyAnswers(((proxy(name), seen),)) for name, seen in by_cluster.items()}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_all_proxies_hold_what_a_stage_is_about(second: Identity | None, seen: s
 def test_a_remote_has_its_primary_and_a_silent_proxy_says_nothing() -> None:
     one = holding(NEW, "cluster1")
     assert moved(NEW, REMOTE, held(cluster1=one, cluster2=one)).result == "met"
-    silent: Held = {"cluster1": Answers((), ((proxy("cluster1"), TROUBLE),))}
+    silent: Held = {"cluster1": ProxyAnswers((), ((proxy("cluster1"), TROUBLE),))}
     assert moved(NEW, SCENARIO, silent).trouble is TROUBLE
 
 

@@ -14,7 +14,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, found, holds_unless,
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
 from mesh_fixtures.probe.name_lookups import AskedNames
-from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 from mesh_fixtures.probe.service_scopes import HeldHosts, ServiceScopes, with_defaults
 from mesh_fixtures.probe.traffic import Answer, Failure, TrafficSample
 from mesh_fixtures.probe.workloads import HELLOWORLD
@@ -59,11 +59,11 @@ def check_scope(
 ) -> Outcome:
     error = ProbeError(wanted="an answer", seen="none", where=silent)
 
-    def answers(kube: Any, patterns: object) -> Answers[HeldHosts]:
+    def answers(kube: Any, patterns: object) -> ProxyAnswers[HeldHosts]:
         if kube.name == silent:
-            return Answers((), ((proxy(kube.name), error),))
+            return ProxyAnswers((), ((proxy(kube.name), error),))
         targets = {host: frozenset(each) for host, each in held.get(kube.name, {}).items()}
-        return Answers(((proxy(kube.name), HeldHosts(SOURCE, targets)),))
+        return ProxyAnswers(((proxy(kube.name), HeldHosts(SOURCE, targets)),))
 
     probes = scope_1.Probes(
         scopes=lambda kube: (istiods[kube.name],) if kube.name in istiods else (),

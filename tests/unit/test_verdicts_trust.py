@@ -17,7 +17,7 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Clock, Container, KubeClient
 from mesh_fixtures.probe.certificates import Authority, describe
 from mesh_fixtures.probe.identities import Identity, TrustDomains
-from mesh_fixtures.probe.proxies import Answers, Proxy
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 from mesh_fixtures.requirements import Outcome, trust_1, trust_2
 from mesh_fixtures.scenario import Scenario
 
@@ -65,7 +65,7 @@ def check_trust_1(
     held = {"cluster1": first, "cluster2": second}
     probes = trust_1.Probes(
         authority=lambda kube: (signing or {}).get(kube.name),
-        identities=lambda kube: Answers(((proxy(kube.name), held[kube.name]),)),
+        identities=lambda kube: ProxyAnswers(((proxy(kube.name), held[kube.name]),)),
     )
     return checked(trust_1, mesh(FakeView(MULTI_PRIMARY)), probes)
 
@@ -109,7 +109,7 @@ def test_proxies_of_one_cluster_need_not_be_alike() -> None:
     here = ((proxy("cluster1"), holding(BELOW_B, B)), (proxy("cluster1", "old"), GOOD))
     held = {"cluster1": here, "cluster2": ((proxy("cluster2"), holding(TWO, A, B)),)}
     probes = trust_1.Probes(
-        authority=lambda kube: None, identities=lambda kube: Answers(held[kube.name])
+        authority=lambda kube: None, identities=lambda kube: ProxyAnswers(held[kube.name])
     )
     seen = found(checked(trust_1, mesh(FakeView(MULTI_PRIMARY)), probes))
     assert "cluster1: expected the proxies of sample/old-cluster1 to trust CN=B" in seen
@@ -143,9 +143,9 @@ def test_an_intermediate_of_two_clusters_is_a_note() -> None:
 def test_a_proxy_that_does_not_answer_hides_no_other(
     others: tuple[tuple[Proxy, Identity], ...], result: str
 ) -> None:
-    answers: Mapping[str, Answers[Identity | None]] = {
-        "cluster1": Answers(((proxy("cluster1"), GOOD),)),
-        "cluster2": Answers(others, ((proxy("cluster2"), NO_ANSWER),)),
+    answers: Mapping[str, ProxyAnswers[Identity | None]] = {
+        "cluster1": ProxyAnswers(((proxy("cluster1"), GOOD),)),
+        "cluster2": ProxyAnswers(others, ((proxy("cluster2"), NO_ANSWER),)),
     }
     probes = trust_1.Probes(authority=lambda kube: None, identities=lambda kube: answers[kube.name])
     outcome = checked(trust_1, mesh(FakeView(MULTI_PRIMARY)), probes)
@@ -168,7 +168,7 @@ def test_authorities_stand_for_proxies_where_there_are_none(
     signing = {"cluster1": authority(ONE, A), "cluster2": authority(BELOW_B, B)}
     probes = trust_1.Probes(
         authority=lambda kube: signing[kube.name],
-        identities=lambda kube: Answers(()),
+        identities=lambda kube: ProxyAnswers(()),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local", roots=added),
         may_be_served_elsewhere=lambda kube: False,
     )
@@ -182,7 +182,7 @@ def test_authorities_stand_for_no_proxies_that_may_have_an_sds_server() -> None:
     signing = {"cluster1": authority(ONE, A), "cluster2": authority(BELOW_B, B)}
     probes = trust_1.Probes(
         authority=lambda kube: signing[kube.name],
-        identities=lambda kube: Answers(()),
+        identities=lambda kube: ProxyAnswers(()),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
         may_be_served_elsewhere=lambda kube: kube.name == "cluster2",
     )
@@ -208,7 +208,7 @@ def check_trust_2(
     named = TrustDomains(SOURCE, "cluster.local")
     probes = trust_2.Probes(
         authority=lambda kube: (signing or {}).get(kube.name),
-        identities=lambda kube: Answers(((proxy(kube.name), held[kube.name]),)),
+        identities=lambda kube: ProxyAnswers(((proxy(kube.name), held[kube.name]),)),
         trust_domains=lambda kube: (domains or {}).get(kube.name, named),
     )
     return checked(trust_2, mesh(FakeView(scenario)), probes)
@@ -231,7 +231,7 @@ def test_a_machine_with_another_time_than_all_clusters_is_noted(
     clocks = dict(zip(("cluster1", "cluster2"), ahead, strict=True))
     probes = trust_2.Probes(
         authority=lambda kube: None,
-        identities=lambda kube: Answers(((proxy(kube.name), GOOD),)),
+        identities=lambda kube: ProxyAnswers(((proxy(kube.name), GOOD),)),
         trust_domains=lambda kube: None,
         clock=lambda kube: None if (by := clocks[kube.name]) is None else Clock(by, 0.6),
     )
@@ -295,11 +295,11 @@ def test_what_istiod_could_sign_with_is_nothing_to_proxies_that_ask_another_auth
 
     probes = trust_2.Probes(
         authority=lambda kube: authority(BELOW_B, B),
-        identities=lambda kube: Answers(((asking(kube.name), GOOD),)),
+        identities=lambda kube: ProxyAnswers(((asking(kube.name), GOOD),)),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
     )
     assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "met"
-    probes = replace(probes, identities=lambda kube: Answers(((proxy(kube.name), GOOD),)))
+    probes = replace(probes, identities=lambda kube: ProxyAnswers(((proxy(kube.name), GOOD),)))
     assert checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes).result == "unmet"
 
 
@@ -327,7 +327,7 @@ def test_certificates_of_an_sds_server_are_nothing_to_the_authority_that_istiod_
     held = replace(GOOD, spiffe_ids=(spiffe,))
     probes = trust_2.Probes(
         authority=lambda kube: replace(authority(BELOW_B, B), secret="istio-ca-secret"),
-        identities=lambda kube: Answers(((served_by_spire(kube.name), held),)),
+        identities=lambda kube: ProxyAnswers(((served_by_spire(kube.name), held),)),
         trust_domains=lambda kube: TrustDomains(SOURCE, "cluster.local"),
     )
     assert holds_unless(finding, checked(trust_2, mesh(FakeView(MULTI_PRIMARY)), probes))
@@ -418,7 +418,7 @@ def test_trust_domains_are_those_of_the_mesh_configuration(
 def test_no_proxy_is_nothing_that_holds() -> None:
     probes = trust_2.Probes(
         authority=lambda kube: None,
-        identities=lambda kube: Answers(()),
+        identities=lambda kube: ProxyAnswers(()),
         trust_domains=lambda kube: None,
     )
     outcome = checked(trust_2, mesh(FakeView(PRIMARY_REMOTE)), probes)
@@ -427,10 +427,10 @@ def test_no_proxy_is_nothing_that_holds() -> None:
 
 @pytest.mark.parametrize(("first", "result"), [(GOOD, "inconclusive"), (None, "unmet")])
 def test_one_that_does_not_answer_hides_no_finding(first: Identity | None, result: str) -> None:
-    def identities(kube: KubeClient) -> Answers[Identity | None]:
+    def identities(kube: KubeClient) -> ProxyAnswers[Identity | None]:
         if kube.name == "cluster1":
-            return Answers(((proxy("cluster1"), first),))
-        return Answers((), ((proxy("cluster2"), NO_ANSWER),))
+            return ProxyAnswers(((proxy("cluster1"), first),))
+        return ProxyAnswers((), ((proxy("cluster2"), NO_ANSWER),))
 
     probes = trust_2.Probes(
         authority=lambda kube: None, identities=identities, trust_domains=lambda kube: None

@@ -23,9 +23,9 @@ from mesh_fixtures.requirements import REQUIREMENTS, ObservedMesh, Outcome, by_i
 from mesh_fixtures.requirements.upgrading import (
     ENDING_SECONDS,
     ERRORED_SECONDS,
-    Passed,
+    PassedPhase,
     Performed,
-    Seen,
+    SeenMesh,
     core,
 )
 from mesh_fixtures.verdict.findings import Finding
@@ -78,8 +78,8 @@ def passed(
     seen: Mapping[str, IstioVersions] = HALF,
     core: Mapping[str, Outcome] | None = None,
     **others: Any,
-) -> Passed:
-    return Passed(
+) -> PassedPhase:
+    return PassedPhase(
         phase=phase(kind),
         begun=BEGUN,
         seconds=DONE - BEGUN,
@@ -88,11 +88,11 @@ def passed(
         shares=others.get("shares", {"cluster1": Fraction(0), "cluster2": Fraction(1, 2)}),
         streams={each.cluster: each for each in streams or map(stream, CLUSTERS)},
         first=others.get("first", {}),
-        seen=Seen(seen, others.get("gateways", GATEWAYS), core or {"TRAFFIC-1": MET}),
+        seen=SeenMesh(seen, others.get("gateways", GATEWAYS), core or {"TRAFFIC-1": MET}),
     )
 
 
-def performed(wanted: str, phases: tuple[Passed, ...], failed: Finding | None) -> Performed:
+def performed(wanted: str, phases: tuple[PassedPhase, ...], failed: Finding | None) -> Performed:
     return Performed(wanted, GATEWAYS, phases, failed)
 
 

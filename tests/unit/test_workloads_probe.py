@@ -16,11 +16,11 @@ from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import NotPermitted, ProbeError
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import (
-    Answer,
     ConfigMap,
     Container,
     Deployment,
     EndpointSlice,
+    HttpAnswer,
     KubeClient,
     Meta,
     Pod,
@@ -459,7 +459,9 @@ def test_what_istiod_advertises() -> None:
     found = read_advertised(source, answer)
     assert [str(each) for each in found] == ["192.0.2.2:31443 (n2 in c2)", "192.0.2.3:443 (n3)"]
     assert read_advertised(source, "null") == ()
-    assert read_ambient_networks([Answer(source, 200, text) for text in (answer, "null")]) == {"n4"}
+    assert read_ambient_networks([HttpAnswer(source, 200, text) for text in (answer, "null")]) == {
+        "n4"
+    }
     with pytest.raises(ProbeError, match="kubectl exec"):
         read_advertised(source, '[{"Network": "n2"}]')
 

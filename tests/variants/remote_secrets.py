@@ -11,7 +11,7 @@ import yaml
 from mesh_fixtures.install import ids
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.istiod import remote_clusters
-from mesh_fixtures.scenario import RemoteSecret
+from mesh_fixtures.scenario import RemoteSecretSpec
 from tests.faults.remote_secrets import (
     COPY,
     EARLIER,
@@ -73,7 +73,7 @@ def together(secrets: list[Manifest]) -> dict[str, Any]:
     return {**secrets[0], "metadata": meta, "data": data}
 
 
-def _await_read(target: Target, which: RemoteSecret) -> None:
+def _await_read(target: Target, which: RemoteSecretSpec) -> None:
     def read(kube: KubeClient) -> list[bool]:
         return [
             one.synced

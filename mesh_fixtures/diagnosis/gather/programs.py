@@ -21,7 +21,7 @@ from mesh_fixtures.diagnosis.gather.api_objects import roots_of
 from mesh_fixtures.diagnosis.gather.batch import Query
 from mesh_fixtures.diagnosis.redaction import redacted
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import Answer, KubeClient, Meta, Pod
+from mesh_fixtures.kube import HttpAnswer, KubeClient, Meta, Pod
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.probe import lost_services
@@ -343,7 +343,7 @@ def _answered(what: str, cluster: str, answers: Mapping[Key, Any]) -> tuple[Any,
     )
 
 
-def _network_gateways(answer: Answer) -> tuple[facts.NetworkGateway, ...]:
+def _network_gateways(answer: HttpAnswer) -> tuple[facts.NetworkGateway, ...]:
     return tuple(
         facts.NetworkGateway(each.network, each.cluster, each.address, each.port)
         for each in read_advertised(answer.source, answer.text)

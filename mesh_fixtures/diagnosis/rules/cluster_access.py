@@ -13,10 +13,10 @@ from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
+    CauseScope,
     Evidence,
     Kind,
     Layer,
-    Reach,
     get,
     listed,
     log_of_istiods,
@@ -37,7 +37,7 @@ NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
 REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
 FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
 CERTIFICATE = Kind("remote-secret-certificate-refused", Layer.ACCESS, _BROKEN)
-UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=Reach.INVOLVED)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=CauseScope.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
     Layer.ACCESS,

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from itertools import combinations, product
 
 from mesh_fixtures.addresses import target_host, with_port
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get
+from mesh_fixtures.diagnosis.cause import Case, Cause, CauseScope, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Path, Pod, Traffic
 from mesh_fixtures.diagnosis.rules.network_policies import CLOSED
 
@@ -15,40 +15,40 @@ OVERLAP = Kind(
     "pod-addresses-overlap",
     Layer.UNDERLAY,
     ("NETWORK-1", "TRAFFIC-1"),
-    reach=Reach.BETWEEN,
+    reach=CauseScope.BETWEEN,
 )
 ROUTE_MISSING = Kind(
     "pod-route-missing",
     Layer.UNDERLAY,
     ("NETWORK-1",),
     (CLOSED.id, OVERLAP.id),
-    reach=Reach.BETWEEN,
+    reach=CauseScope.BETWEEN,
 )
 NOT_ISOLATED = Kind(
     "networks-not-isolated",
     Layer.UNDERLAY,
     ("NETWORK-1", "TRAFFIC-3"),
     alone=True,
-    reach=Reach.BETWEEN,
+    reach=CauseScope.BETWEEN,
 )
 LOSS = Kind(
     "packet-loss",
     Layer.UNDERLAY,
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"),
-    reach=Reach.BETWEEN,
+    reach=CauseScope.BETWEEN,
 )
 SIZES = Kind(
     "large-packets-lost",
     Layer.UNDERLAY,
     ("TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
-    reach=Reach.BETWEEN,
+    reach=CauseScope.BETWEEN,
 )
 RESETS = Kind(
     "gateway-connection-resets",
     Layer.CONNECTIONS,
     ("TRAFFIC-1", "GATEWAY-1"),
     (LOSS.id, SIZES.id),
-    reach=Reach.SERVERS,
+    reach=CauseScope.SERVERS,
 )
 
 _HEADERS = 40

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    CauseScope,
+    Evidence,
+    Kind,
+    Layer,
+    get,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
 from mesh_fixtures.diagnosis.rules.mesh_settings import CLUSTER_LOCAL
 from mesh_fixtures.install.names import MCS_CLUSTER_LOCAL, MCS_DISCOVERY, MCS_HOST
@@ -16,10 +25,10 @@ from mesh_fixtures.probe.mcs import MCSSettings
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import SERVICE
 
-OFF = Kind("mcs-off", Layer.ROUTING, ("MCS-1",), reach=Reach.INVOLVED)
+OFF = Kind("mcs-off", Layer.ROUTING, ("MCS-1",), reach=CauseScope.INVOLVED)
 
 NOT_EXPORTED = Kind(
-    "service-not-exported", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"), reach=Reach.SERVERS
+    "service-not-exported", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseScope.SERVERS
 )
 
 

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from mesh_fixtures.addresses import target_host
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, asked, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    CauseScope,
+    Evidence,
+    Kind,
+    Layer,
+    asked,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
 from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.probe.service_scopes import (
@@ -27,9 +36,13 @@ from mesh_fixtures.verdict.findings import Subject
 
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
-SCOPES_DIFFER = Kind("cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=Reach.INVOLVED)
+SCOPES_DIFFER = Kind(
+    "cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseScope.INVOLVED
+)
 
-EXPORTS_DIFFER = Kind("service-export-differs", Layer.ROUTING, ("SCOPE-1",), reach=Reach.INVOLVED)
+EXPORTS_DIFFER = Kind(
+    "service-export-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseScope.INVOLVED
+)
 
 NOT_SELECTED = Kind(
     "namespace-not-selected",

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mesh_fixtures.diagnosis.alike import distinct, gist
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    CauseScope,
+    Evidence,
+    Kind,
+    Layer,
+    get,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import (
     NOT_STARTING,
     ClusterFacts,
@@ -22,7 +31,7 @@ from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import NO_INJECTION, PORT
 
 SERVICE_MISSING = Kind(
-    "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=Reach.INVOLVED
+    "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseScope.INVOLVED
 )
 SELECTOR = Kind("service-selector-mismatch", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 PORT_NAME = Kind(

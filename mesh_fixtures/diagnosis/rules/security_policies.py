@@ -16,10 +16,10 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
+    CauseScope,
     Evidence,
     Kind,
     Layer,
-    Reach,
     asked,
     get,
     listed,
@@ -45,12 +45,12 @@ from mesh_fixtures.workloads import PORT
 _UNKNOWN_CLIENTS = ("SECURITY-1", "AUTHZ-1")
 _PLAIN = (*_UNKNOWN_CLIENTS, "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
 MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
-CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=Reach.CLIENTS)
-DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=Reach.SERVERS)
+CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=CauseScope.CLIENTS)
+DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=CauseScope.SERVERS)
 ISTIOD_DENIED = Kind(
-    "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=Reach.CLIENTS
+    "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=CauseScope.CLIENTS
 )
-IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=Reach.SERVERS)
+IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=CauseScope.SERVERS)
 
 _DISABLE = "DISABLE"
 _ALLOW = "ALLOW"

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mesh_fixtures.diagnosis.alike import distinct
-from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, Reach, get, listed
+from mesh_fixtures.diagnosis.cause import (
+    Case,
+    Cause,
+    CauseScope,
+    Evidence,
+    Kind,
+    Layer,
+    get,
+    listed,
+)
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
@@ -37,7 +46,7 @@ FAILING = Kind(
 
 TEMPLATE = Kind("injection-template-mismatch", Layer.INJECTION, _BROKEN)
 
-NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=Reach.CLIENTS)
+NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=CauseScope.CLIENTS)
 
 _CALLING = "failed calling webhook"
 _TEMPLATE = "failed to run injection template"

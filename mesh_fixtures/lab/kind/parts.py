@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts import catalog, gobuild, releases
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.definitions import digest_with
 from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
-from mesh_fixtures.artifacts.istio_source import IstioSource, Release, fitted_to
+from mesh_fixtures.artifacts.istio_source import IstioRelease, IstioSource, fitted_to
 from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
@@ -72,7 +72,7 @@ class Parts:
     helm: HelmInstall | None = None
     archives: tuple[Path, ...] = ()
     images_of_host: tuple[str, ...] = ()
-    release: Release | None = None
+    release: IstioRelease | None = None
     earlier: Earlier | None = None
     methods: InstallMethods = BY_ISTIOCTL
     definitions: Mapping[str, Path] = field(default_factory=dict)
