@@ -216,6 +216,7 @@ def lacking(data: Mapping[str, bytes], chain: bytes) -> dict[str, bytes]:
         (make("intermediate", ROOT).pem, False),
         (make("intermediate", ROOT, key=ISSUING.key).pem, True),
     ],
+    ids=("its own", "with the root", "the root alone", "another's", "its own renewed"),
 )
 def test_the_chain_has_what_istiod_signs_with(chain: bytes, is_sound: bool) -> None:
     defects = read(lacking(cacerts(ISSUING, ROOT), chain)).defects
