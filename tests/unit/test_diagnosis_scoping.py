@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from diagnosis_changes import KNOWING_NOTHING, MULTI, configured, of, unanswered
 from diagnosis_recordings import recorded
 from hypothesis import given
 from hypothesis import strategies as st
 from mesh_examples import SCENARIOS
-from test_diagnosis_rules import KNOWING_NOTHING, MULTI, configured, of, unanswered
 
 from mesh_fixtures.diagnosis import UNKNOWN, diagnose
 from mesh_fixtures.diagnosis.cause import Cause, CauseScope, Evidence, Kind, Layer, explains
