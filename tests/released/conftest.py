@@ -24,10 +24,12 @@ class Parts:
     Attributes:
         archive: of the project's images without Istio's: small ones.
         image_pull: the program.
+        registry: likewise.
     """
 
     archive: Path
     image_pull: Path
+    registry: Path
 
 
 @pytest.fixture(scope="session")
@@ -40,14 +42,13 @@ def parts() -> Parts:
         [part for name, part in wanted.items() if name in needed], progress
     )
     archive = built[images.WITHOUT_ISTIO].folder / images.ARCHIVE
-    return Parts(archive, pulling.ensure_program(progress))
+    return Parts(archive, pulling.ensure_program(progress), registry.program(progress))
 
 
 @pytest.fixture(scope="session")
 def serving(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with small images under the names of a release's."""
-    program = registry.program(Progress("released"))
-    with registry.running(program, tmp_path_factory.mktemp("registry")) as found:
+    with registry.running(parts.registry, tmp_path_factory.mktemp("registry")) as found:
         found.push(parts.archive, PUSHED)
         yield found
 

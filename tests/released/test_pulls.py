@@ -12,7 +12,6 @@ from mesh_fixtures import cli
 from mesh_fixtures.artifacts import images, pulling
 from mesh_fixtures.artifacts.pulling import PullError, Registries
 from mesh_fixtures.progress import Progress, ProgressEvent
-from tests.released import registry
 from tests.released.conftest import TAG, Parts
 from tests.released.faulty import Answer, Front, Taint, of_blobs, of_manifests
 from tests.released.registry import (
@@ -211,7 +210,7 @@ def test_a_tag_that_moves_and_a_registry_that_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "registry").mkdir()
-    with running(registry.program(PROGRESS), tmp_path / "registry") as own:
+    with running(parts.registry, tmp_path / "registry") as own:
         monkeypatch.setenv("DOCKER_CONFIG", str(own.docker_config))
         wanted = (f"{own.host}/istio/pilot:{TAG}",)
         registries = Registries(str(own.ca))
