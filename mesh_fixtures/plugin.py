@@ -136,8 +136,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         selection.asks_for(metafunc, selection.ANY_REQUIREMENT)
         and metafunc.definition.get_closest_marker("requirement") is None
     ):
-        _register_requirements(metafunc.config)
-        metafunc.parametrize(selection.ANY_REQUIREMENT, selection.requirements(), indirect=True)
+        metafunc.parametrize(
+            selection.ANY_REQUIREMENT, _requirements(metafunc.config), indirect=True
+        )
 
 
 def _parameters(metafunc: pytest.Metafunc) -> list[object]:
@@ -150,6 +151,14 @@ def _parameters(metafunc: pytest.Metafunc) -> list[object]:
     except pytest.UsageError as error:
         run.usage_error = str(error)
         return []
+
+
+def _requirements(config: pytest.Config) -> list[object]:
+    """None once the run is refused: their modules take longer to import than all else."""
+    if config.stash[RUN].usage_error:
+        return []
+    _register_requirements(config)
+    return selection.requirements()
 
 
 def _register_requirements(config: pytest.Config) -> None:
