@@ -50,7 +50,7 @@ class Layer(IntEnum):
     UNEXPLAINED = 13
 
 
-class CauseScope(Enum):
+class CauseReach(Enum):
     """Which findings a cause in some clusters can explain. A finding that does not say what it is
     about may be about anything; see `explains`.
     """
@@ -71,12 +71,12 @@ class CauseScope(Enum):
     """Those about the other clusters, which the istiod of the first does not know rightly."""
 
 
-_USUAL_REACH: Final[Mapping[Layer, CauseScope]] = {
-    Layer.GATEWAY: CauseScope.SERVERS,
-    Layer.EXPOSURE: CauseScope.SERVERS,
-    Layer.ACCESS: CauseScope.READING,
-    Layer.WORKLOAD: CauseScope.SERVERS,
-    Layer.ROUTING: CauseScope.CLIENTS,
+_USUAL_REACH: Final[Mapping[Layer, CauseReach]] = {
+    Layer.GATEWAY: CauseReach.SERVERS,
+    Layer.EXPOSURE: CauseReach.SERVERS,
+    Layer.ACCESS: CauseReach.READING,
+    Layer.WORKLOAD: CauseReach.SERVERS,
+    Layer.ROUTING: CauseReach.CLIENTS,
 }
 
 
@@ -98,11 +98,11 @@ class Kind:
     breaks: tuple[str, ...]
     follows: tuple[str, ...] = ()
     alone: bool = False
-    reach: CauseScope | None = None
+    reach: CauseReach | None = None
 
     @property
-    def reaching(self) -> CauseScope:
-        return self.reach or _USUAL_REACH.get(self.layer, CauseScope.INVOLVED)
+    def reaching(self) -> CauseReach:
+        return self.reach or _USUAL_REACH.get(self.layer, CauseReach.INVOLVED)
 
     def following(self, *ids: str) -> Kind:
         """The same kind, where of all causes that it can follow from only these are possible."""
@@ -381,15 +381,15 @@ def _is_reached(cause: Cause, finding: Finding, scenario: Scenario) -> bool:
     concerned = {*cause.concerned}
     anywhere = not servers
     match cause.kind.reaching:
-        case CauseScope.SERVERS:
+        case CauseReach.SERVERS:
             return anywhere or bool(concerned & servers)
-        case CauseScope.CLIENTS:
+        case CauseReach.CLIENTS:
             return bool(concerned & clients)
-        case CauseScope.INVOLVED:
+        case CauseReach.INVOLVED:
             return anywhere or bool(concerned & (clients | servers))
-        case CauseScope.BETWEEN:
+        case CauseReach.BETWEEN:
             return bool(concerned & clients) if anywhere else concerned <= clients | servers
-        case CauseScope.READING:
+        case CauseReach.READING:
             return _is_read(cause, finding, scenario)
 
 

@@ -8,7 +8,6 @@ Istio, Trust Domain Migration; Istio, Integrations, SPIRE.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,7 +15,6 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.certificates import (
@@ -45,7 +43,6 @@ _ANY_DOMAIN: Final = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
 _SCHEME: Final = "spiffe://"
 _ANY: Final = ""
 """Instead of a trust domain, where what verifies its peers does not depend on it."""
-_SHOWN: Final = 200
 
 Json = Mapping[str, Any]
 
@@ -199,18 +196,12 @@ def read_identity(source: Source, dump: Any, now: datetime) -> Identity | None:
     Raises:
         ProbeError: it is not what Envoy answers, or certificates cannot be read.
     """
-    try:
+    by_hand = f"istioctl --context={source.cluster} proxy-config secret"
+    with readable(source, dump, "the certificates of a proxy", by_hand):
         secrets = {each["name"]: each.get("secret", {}) for each in dump.get("configs", ())}
         chain_of = secrets.get(_OWN, {}).get("tls_certificate", {})
         own = _content(chain_of.get("certificate_chain", {}))
         trusted = _trusted(secrets.get(_ROOTS, {}).get("validation_context", {}))
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise ProbeError(
-            wanted="the certificates of a proxy",
-            seen=f"{error!r} in {str(dump)[:_SHOWN]}",
-            where=f"{source.cluster} {source.subject}",
-            remedy=f"by hand: istioctl --context={source.cluster} proxy-config secret",
-        ) from error
     if not own or not trusted:
         return None
     leaf, *chain = read_certificates(source, _OWN, own)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mesh_examples import SCENARIOS
 
 from mesh_fixtures.diagnosis import UNKNOWN, diagnose
-from mesh_fixtures.diagnosis.cause import Cause, CauseScope, Evidence, Kind, Layer, explains
+from mesh_fixtures.diagnosis.cause import Cause, CauseReach, Evidence, Kind, Layer, explains
 from mesh_fixtures.verdict.findings import Finding, Subject
 
 TWO = SCENARIOS["multi-primary-multi-network"]
@@ -19,7 +19,7 @@ REMOTE = SCENARIOS["primary-remote-multi-network"]
 GATEWAY = Kind("of-a-gateway", Layer.GATEWAY, ())
 CLIENT = Kind("of-a-client", Layer.ROUTING, ())
 ACCESS = Kind("of-access", Layer.ACCESS, ())
-LINK = Kind("of-a-link", Layer.UNDERLAY, (), reach=CauseScope.BETWEEN)
+LINK = Kind("of-a-link", Layer.UNDERLAY, (), reach=CauseReach.BETWEEN)
 INJECTION = Kind("of-injection", Layer.INJECTION, ())
 
 
@@ -81,9 +81,9 @@ def test_addresses_and_objects_that_differ_are_not_the_same() -> None:
     assert explains(cause(GATEWAY, "cluster2"), seen("c", addresses=("192.0.2.2",)), TWO)
 
 
-@given(st.sampled_from(CauseScope), st.sampled_from(["cluster1", "cluster2"]))
+@given(st.sampled_from(CauseReach), st.sampled_from(["cluster1", "cluster2"]))
 def test_a_finding_that_says_no_more_may_be_due_to_any_cause_of_its_client(
-    reach: CauseScope, client: str
+    reach: CauseReach, client: str
 ) -> None:
     other = {"cluster1": "cluster2", "cluster2": "cluster1"}[client]
     kind = Kind("any", Layer.UNDERLAY, (), reach=reach)

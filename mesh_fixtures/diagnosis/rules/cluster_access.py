@@ -13,7 +13,7 @@ from mesh_fixtures.addresses import with_port
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -37,7 +37,7 @@ NAMESPACE = Kind("remote-secret-namespace-wrong", Layer.ACCESS, _BROKEN)
 REFUSED = Kind("remote-secret-credentials-refused", Layer.ACCESS, _BROKEN)
 FORBIDDEN = Kind("remote-secret-forbidden", Layer.ACCESS, _BROKEN)
 CERTIFICATE = Kind("remote-secret-certificate-refused", Layer.ACCESS, _BROKEN)
-UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=CauseScope.INVOLVED)
+UNEXPECTED = Kind("remote-secret-unexpected", Layer.ACCESS, _BROKEN, reach=CauseReach.INVOLVED)
 NOT_READ = Kind(
     "remote-cluster-not-read",
     Layer.ACCESS,

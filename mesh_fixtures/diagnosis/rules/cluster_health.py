@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from mesh_fixtures.diagnosis.cause import Case, Cause, CauseScope, Evidence, Kind, Layer, get
+from mesh_fixtures.diagnosis.cause import Case, Cause, CauseReach, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Part
 from mesh_fixtures.kube import Clock
 from mesh_fixtures.kube.clock import BACKDATED_SECONDS, THIS, spoken
@@ -36,7 +36,7 @@ CLOCK = Kind(
 )
 DNS = Kind("lab-dns-failing", Layer.UNDERLAY, ("WORKLOAD-1", "CONTROL-2", "TRAFFIC-1"))
 LOAD_BALANCER = Kind(
-    "lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",), reach=CauseScope.SERVERS
+    "lab-load-balancer-failing", Layer.UNDERLAY, ("GATEWAY-1",), reach=CauseReach.SERVERS
 )
 COMPONENT = Kind(
     "lab-component-failing",

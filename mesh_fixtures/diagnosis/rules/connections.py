@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from itertools import combinations, product
 
 from mesh_fixtures.addresses import target_host, with_port
-from mesh_fixtures.diagnosis.cause import Case, Cause, CauseScope, Evidence, Kind, Layer, get
+from mesh_fixtures.diagnosis.cause import Case, Cause, CauseReach, Evidence, Kind, Layer, get
 from mesh_fixtures.diagnosis.facts import GATEWAY, ClusterFacts, Path, Pod, Traffic
 from mesh_fixtures.diagnosis.rules.network_policies import CLOSED
 
@@ -15,40 +15,40 @@ OVERLAP = Kind(
     "pod-addresses-overlap",
     Layer.UNDERLAY,
     ("NETWORK-1", "TRAFFIC-1"),
-    reach=CauseScope.BETWEEN,
+    reach=CauseReach.BETWEEN,
 )
 ROUTE_MISSING = Kind(
     "pod-route-missing",
     Layer.UNDERLAY,
     ("NETWORK-1",),
     (CLOSED.id, OVERLAP.id),
-    reach=CauseScope.BETWEEN,
+    reach=CauseReach.BETWEEN,
 )
 NOT_ISOLATED = Kind(
     "networks-not-isolated",
     Layer.UNDERLAY,
     ("NETWORK-1", "TRAFFIC-3"),
     alone=True,
-    reach=CauseScope.BETWEEN,
+    reach=CauseReach.BETWEEN,
 )
 LOSS = Kind(
     "packet-loss",
     Layer.UNDERLAY,
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1"),
-    reach=CauseScope.BETWEEN,
+    reach=CauseReach.BETWEEN,
 )
 SIZES = Kind(
     "large-packets-lost",
     Layer.UNDERLAY,
     ("TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
-    reach=CauseScope.BETWEEN,
+    reach=CauseReach.BETWEEN,
 )
 RESETS = Kind(
     "gateway-connection-resets",
     Layer.CONNECTIONS,
     ("TRAFFIC-1", "GATEWAY-1"),
     (LOSS.id, SIZES.id),
-    reach=CauseScope.SERVERS,
+    reach=CauseReach.SERVERS,
 )
 
 _HEADERS = 40

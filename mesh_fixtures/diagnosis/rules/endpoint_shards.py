@@ -12,7 +12,7 @@ from dataclasses import replace
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Certainty,
     Evidence,
     Kind,
@@ -107,7 +107,7 @@ def _stale(
         return
     is_own = cluster.name == primary
     yield Cause(
-        replace(STALE, reach=CauseScope.INVOLVED) if is_own else STALE,
+        replace(STALE, reach=CauseReach.INVOLVED) if is_own else STALE,
         (primary,) if is_own else (primary, cluster.name),
         f"istiod of {primary} says that {cluster.name} is synced, and what it holds of HelloWorld "
         f"there {differs}: its clients get that",

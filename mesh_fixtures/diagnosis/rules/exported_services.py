@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -25,10 +25,10 @@ from mesh_fixtures.probe.mcs import MCSSettings
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import SERVICE
 
-OFF = Kind("mcs-off", Layer.ROUTING, ("MCS-1",), reach=CauseScope.INVOLVED)
+OFF = Kind("mcs-off", Layer.ROUTING, ("MCS-1",), reach=CauseReach.INVOLVED)
 
 NOT_EXPORTED = Kind(
-    "service-not-exported", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseScope.SERVERS
+    "service-not-exported", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseReach.SERVERS
 )
 
 

@@ -14,7 +14,7 @@ from mesh_fixtures.addresses import target_host
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -37,11 +37,11 @@ from mesh_fixtures.verdict.findings import Subject
 CLUSTER_LOCAL = Kind("services-cluster-local", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"))
 
 SCOPES_DIFFER = Kind(
-    "cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseScope.INVOLVED
+    "cluster-local-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseReach.INVOLVED
 )
 
 EXPORTS_DIFFER = Kind(
-    "service-export-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseScope.INVOLVED
+    "service-export-differs", Layer.ROUTING, ("SCOPE-1",), reach=CauseReach.INVOLVED
 )
 
 NOT_SELECTED = Kind(

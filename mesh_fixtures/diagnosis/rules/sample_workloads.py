@@ -10,7 +10,7 @@ from mesh_fixtures.diagnosis.alike import distinct, gist
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -31,7 +31,7 @@ from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import NO_INJECTION, PORT
 
 SERVICE_MISSING = Kind(
-    "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseScope.INVOLVED
+    "service-missing", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseReach.INVOLVED
 )
 SELECTOR = Kind("service-selector-mismatch", Layer.WORKLOAD, ("DISCOVERY-2", "TRAFFIC-1"))
 PORT_NAME = Kind(

@@ -16,7 +16,7 @@ from typing import Any
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -45,12 +45,12 @@ from mesh_fixtures.workloads import PORT
 _UNKNOWN_CLIENTS = ("SECURITY-1", "AUTHZ-1")
 _PLAIN = (*_UNKNOWN_CLIENTS, "SECURITY-2", "DISCOVERY-2", "TRAFFIC-1", "TRAFFIC-3")
 MTLS_DISABLED = Kind("mtls-disabled", Layer.POLICY, _PLAIN)
-CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=CauseScope.CLIENTS)
-DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=CauseScope.SERVERS)
+CLIENT_TLS = Kind("client-tls-disabled", Layer.POLICY, _PLAIN, reach=CauseReach.CLIENTS)
+DENIED = Kind("authorization-denied", Layer.POLICY, ("TRAFFIC-1",), reach=CauseReach.SERVERS)
 ISTIOD_DENIED = Kind(
-    "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=CauseScope.CLIENTS
+    "istiod-access-denied", Layer.POLICY, ("CONTROL-2", "WORKLOAD-1"), reach=CauseReach.CLIENTS
 )
-IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=CauseScope.SERVERS)
+IGNORED = Kind("authorization-ignored", Layer.POLICY, ("AUTHZ-1",), reach=CauseReach.SERVERS)
 
 _DISABLE = "DISABLE"
 _ALLOW = "ALLOW"

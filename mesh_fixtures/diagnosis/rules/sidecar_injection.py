@@ -11,7 +11,7 @@ from mesh_fixtures.diagnosis.alike import distinct
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
-    CauseScope,
+    CauseReach,
     Evidence,
     Kind,
     Layer,
@@ -46,7 +46,7 @@ FAILING = Kind(
 
 TEMPLATE = Kind("injection-template-mismatch", Layer.INJECTION, _BROKEN)
 
-NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=CauseScope.CLIENTS)
+NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=CauseReach.CLIENTS)
 
 _CALLING = "failed calling webhook"
 _TEMPLATE = "failed to run injection template"
