@@ -31,11 +31,6 @@ class Clusters:
     prefix: Sequence[str]
     kubeconfigs: Mapping[str, Path]
 
-    def kubectl(self, cluster: str, *arguments: str) -> str:
-        """Output of kubectl, which runs inside."""
-        given = f"--kubeconfig={self.kubeconfigs[cluster]}"
-        return Commands(self.environment).run(*self.prefix, "kubectl", given, *arguments)
-
     def run_inside(
         self,
         argv: Sequence[str | Path],
