@@ -1,10 +1,17 @@
-"""How outcomes of other projects' suites are read, and held to what is expected of them."""
+"""Other projects' suites: what they are compiled from, how outcomes are read and held to what is
+expected of them.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mesh_fixtures.artifacts import gobuild
+from tests.fidelity import programs
 from tests.fidelity.outcomes import (
     FAILED,
     PASSED,
@@ -16,6 +23,17 @@ from tests.fidelity.outcomes import (
     from_ginkgo,
     from_go,
 )
+
+
+@pytest.mark.parametrize("module", ["istio", "kubernetes"])
+def test_suites_are_compiled_from_what_labs_run(module: str) -> None:
+    def required(folder: Path) -> set[str]:
+        lines = (folder / module / "go.mod").read_text().splitlines()
+        return {line.removesuffix(" // indirect").strip() for line in lines if " v" in line}
+
+    own = required(Path(programs.__file__).parent / "go")
+    assert own > required(gobuild.SOURCES)
+
 
 GO = """\
 === RUN   TestOne
