@@ -29,8 +29,16 @@ LEFT_OUT: Final = {
 }
 """Tests of Istio that are not run, with the reason."""
 
-AUTHORIZER: Final = "samples/extauthz/ext-authz.yaml"
-"""Among Istio's files, one whose image nodes would pull anew."""
+PULLED_ANEW: Final = {
+    "samples/extauthz/ext-authz.yaml": ("imagePullPolicy: Always", "imagePullPolicy: IfNotPresent"),
+    "manifests/charts/gateway/values.yaml": (
+        'imagePullPolicy: ""',
+        "imagePullPolicy: IfNotPresent",
+    ),
+}
+"""Among Istio's files, those by which nodes would pull images that they have, and what to say in
+place of that: the lab's nodes pull none.
+"""
 
 SIDE_BY_SIDE: Final = 6
 """Specs of Kubernetes that run at a time: most of their time is waiting."""
@@ -112,8 +120,10 @@ def run_istio(
     tests = parts[programs.istio_tests().name].folder
     source = folder / programs.SOURCE
     shutil.copytree(tests / programs.SOURCE, source, copy_function=shutil.copy)
-    authorizer = source / AUTHORIZER
-    authorizer.write_text(authorizer.read_text().replace(": Always", ": IfNotPresent"))
+    for name, (policy, other) in PULLED_ANEW.items():
+        text = (source / name).read_text()
+        assert policy in text, f"{name} has no {policy}"
+        (source / name).write_text(text.replace(policy, other))
     helm = parts[gobuild.helm().name].folder
     kubeconfigs = ",".join(str(file) for _, file in sorted(clusters.kubeconfigs.items()))
     values = ",".join(f"{name}={value}" for name, value in _flat(images.image_set().istio_values))
