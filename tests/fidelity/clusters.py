@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from mesh_fixtures import providers, records
+from mesh_fixtures.certificates import write_private
+from mesh_fixtures.contract import Lab
+from mesh_fixtures.interruption import interruption
+from mesh_fixtures.lab import image_archives
+from mesh_fixtures.lab.pki import with_servers
+from mesh_fixtures.options import Choice
 from mesh_fixtures.patience import patient
-from tests.lab.commands import Commands, environment_of, exported, succeed
+from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import Scenario
+
+_DYING_WITH_THIS_PROCESS: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass(frozen=True)
@@ -22,13 +31,11 @@ class Clusters:
     """Clusters that run.
 
     Attributes:
-        environment: of commands on this machine.
-        prefix: what commands are preceded by to run inside the lab's networks.
+        lab: what they are of.
         kubeconfigs: by cluster, each with that one alone and its own address.
     """
 
-    environment: Mapping[str, str]
-    prefix: Sequence[str]
+    lab: Lab
     kubeconfigs: Mapping[str, Path]
 
     def run_inside(
@@ -38,27 +45,30 @@ class Clusters:
         log: Path,
         seconds: float,
         folder: Path,
-        variables: Mapping[str, str],
+        programs: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> int:
         """Exit status of a program that runs inside; its output goes to a file.
 
         Args:
             seconds: after which it is ended, on an idle machine.
             folder: its working directory.
-            variables: of its environment, beside those of every command.
+            programs: folders of programs that it may call, beside kubectl.
+            variables: of its environment, beside those of this process.
 
         Raises:
             subprocess.TimeoutExpired: it did not end by itself.
         """
+        path = (*programs, self.lab.tools.kubectl.parent, os.environ["PATH"])
         with (
             log.open("wb") as output,
             subprocess.Popen(
-                [*self.prefix, *argv],
+                [*_DYING_WITH_THIS_PROCESS, *self.lab.network_command, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**self.environment, **variables},
+                env={**os.environ, **(variables or {}), "PATH": os.pathsep.join(map(str, path))},
                 start_new_session=True,
             ) as running,
         ):
@@ -71,31 +81,39 @@ class Clusters:
 
 
 @contextmanager
-def clusters(scenario: str, archives: Sequence[Path], folder: Path) -> Iterator[Clusters]:
+def clusters(scenario: Scenario, archives: Sequence[Path], folder: Path) -> Iterator[Clusters]:
     """Bring up a scenario's clusters, with images loaded; they are removed in the end.
 
     Args:
-        scenario: its id, or its file.
         archives: of images.
-        folder: for the lab's record and kubeconfigs.
+        folder: for kubeconfigs.
+
+    Raises:
+        MachineError: the embedded lab cannot run here.
     """
-    environment = environment_of(folder / "state")
-    printed = succeed(environment, "up", "--bare", scenario, "--addresses", "lab")
-    try:
-        commands = Commands(exported(environment, printed))
-        (prefix,) = re.findall(r"^  (nsenter .*) kubectl ", printed, re.MULTILINE)
-        succeed(environment, "load-image", *(str(archive) for archive in archives))
-        names = commands.run("kubectl", "config", "get-contexts", "--output=name").split()
-        kubeconfigs = {}
-        for name in names:
-            only = ("config", "view", "--minify", "--flatten")
-            file = folder / f"{name}.kubeconfig"
-            file.touch(mode=0o600)
-            file.write_text(commands.kubectl(name, *only))
-            kubeconfigs[name] = file
-        yield Clusters(commands.environment, shlex.split(prefix), kubeconfigs)
-    finally:
-        succeed(environment, "down", Path(scenario).stem)
+    provider = providers.make(Choice("netns"))
+    providers.check_machine(provider)
+    progress = Progress(scenario.id)
+    with interruption.holding():
+        lab = provider.open(scenario, progress, bare=True)
+        try:
+            lab.wait_ready()
+            (record,) = (each for each in records.load_all() if each.id == lab.folder.name)
+            with progress.phase("load images"):
+                for archive in archives:
+                    image_archives.load(record, image_archives.read_archive(archive))
+            yield Clusters(lab, {name: _kubeconfig(lab, name, folder) for name in lab.clusters})
+        finally:
+            with interruption.removing():
+                lab.close()
+
+
+def _kubeconfig(lab: Lab, cluster: str, folder: Path) -> Path:
+    found = lab.clusters[cluster]
+    file = folder / f"{cluster}.kubeconfig"
+    text = with_servers(found.kubeconfig.read_text(), {cluster: found.api_server or ""})
+    write_private(file, text.encode())
+    return file
 
 
 def report_folder() -> Path:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from mesh_fixtures.artifacts import catalog, debian, gobuild, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
@@ -170,6 +169,8 @@ def istio_workloads() -> Programs:
             "cert.crt": f"{certificates}/cert-chain.pem",
             "cert.key": f"{certificates}/key.pem",
             "jwt-server.yaml": f"{istio.MODULE}:samples/jwt-server/jwt-server.yaml",
+            "forward-proxy.yaml": f"{istio.MODULE}:tests/integration/pilot/testdata/"
+            "external-forward-proxy-deployment.yaml",
         },
     )
 
@@ -225,6 +226,7 @@ def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
                 "files": [_program(programs / name, f"{binaries}/{name}") for name in authorizer]
             },
             "jwt-server": {"files": [_program(programs / "jwt-server", "/bin/jwt-server")]},
+            "envoy": {"files": [_program(folders["envoy"] / "envoy", f"{binaries}/envoy")]},
         },
         "images": [
             {
@@ -243,6 +245,12 @@ def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
                 "name": image_in(programs / "jwt-server.yaml", "jwt-server"),
                 "layers": ["jwt-server"],
                 "entrypoint": ["/bin/jwt-server"],
+            },
+            {
+                "name": image_in(programs / "forward-proxy.yaml", "envoy"),
+                "layers": ["root", "envoy"],
+                "command": ["envoy", "-c", "/etc/envoy/envoy.yaml"],
+                "env": [_PATH],
             },
         ],
     }
@@ -290,14 +298,17 @@ def kubernetes_images(folders: Mapping[str, Path], listed: list[str]) -> dict[st
     }  # fmt: skip
 
 
-def image_in(manifest: Path, deployment: str) -> str:
-    """The image that a sample of Istio names, whatever registry it calls its own."""
-    for document in yaml.safe_load_all(manifest.read_text()):
-        found = document or {"kind": ""}
-        if found["kind"] == "Deployment" and found["metadata"]["name"] == deployment:
-            (container,) = found["spec"]["template"]["spec"]["containers"]
-            return str(container["image"])
-    raise LookupError(f"{manifest}: no Deployment {deployment}")
+def image_in(manifest: Path, name: str) -> str:
+    """The full name of an image that a manifest of Istio names, in whatever registry.
+
+    Raises:
+        LookupError: it names none that is called so.
+    """
+    found = re.search(rf"image: (\S*\b{name}:\S+)", manifest.read_text())
+    if found is None:
+        raise LookupError(f"{manifest} names no image {name}")
+    registry, _, _ = found[1].partition("/")
+    return found[1] if "." in registry else f"docker.io/{found[1]}"
 
 
 def _program(source: Path, target: str) -> dict[str, str]:
@@ -326,7 +337,7 @@ def _istio_archive() -> Part:
     def build(work: Work) -> None:
         _archive("Istio", work, istio_images(work.needs))
 
-    needs = ("image-tools", _root().name, istio_workloads().name)
+    needs = ("image-tools", "envoy", _root().name, istio_workloads().name)
     return Part(ISTIO_IMAGES, _described(), build, needs=needs)
 
 
@@ -351,7 +362,7 @@ def ensure_istio(progress: Progress) -> Mapping[str, Built]:
         _istio_archive(),
         gobuild.helm().part(),
     )
-    return _ensure(("image-tools",), own, progress)
+    return _ensure(("image-tools", "envoy"), own, progress)
 
 
 def ensure_kubernetes(progress: Progress) -> Mapping[str, Built]:

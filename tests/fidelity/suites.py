@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,10 +147,8 @@ def run_istio(
         log=log,
         seconds=ISTIO_SECONDS + 60,
         folder=source / "tests/integration" / suite,
-        variables={
-            "REPO_ROOT": str(source),
-            "PATH": f"{helm}{os.pathsep}{clusters.environment['PATH']}",
-        },
+        programs=[helm],
+        variables={"REPO_ROOT": str(source)},
     )
     output = log.read_text(errors="replace")
     return from_go(output), f"exit status {status}\n{output[-4000:]}"
@@ -189,7 +186,6 @@ def run_kubernetes(
         log=log,
         seconds=KUBERNETES_SECONDS + 60,
         folder=folder,
-        variables={},
     )
     output = log.read_text(errors="replace")
     outcomes = from_ginkgo(report.read_text()) if report.exists() else []

@@ -15,6 +15,7 @@ import yaml
 
 from mesh_fixtures.artifacts import versions
 from mesh_fixtures.artifacts.parts import Built
+from mesh_fixtures.scenario import load_scenario
 from tests.fidelity import programs
 from tests.fidelity.clusters import clusters, report_folder
 from tests.fidelity.outcomes import Comparison, Outcome, compare, expectations
@@ -33,6 +34,7 @@ ISTIO_RUNS = [
 ]
 """Those of security are the longest, and the same on one network."""
 
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 TWO_NODES = Path(__file__).parent / "scenarios/two-nodes.yaml"
 BUILD_SECONDS = 3600
 """For the first of the tests, which compiles the suites where that has not been done."""
@@ -46,7 +48,7 @@ def test_every_suite_has_an_expectation() -> None:
 @pytest.mark.timeout(KUBERNETES_SECONDS + BUILD_SECONDS)
 def test_kubernetes(kubernetes_parts: Mapping[str, Built], tmp_path: Path) -> None:
     archive = kubernetes_parts[programs.KUBERNETES_IMAGES].folder / programs.ARCHIVE
-    with clusters(str(TWO_NODES), [archive], tmp_path) as two_nodes:
+    with clusters(load_scenario(TWO_NODES), [archive], tmp_path) as two_nodes:
         started = time.monotonic()
         outcomes, output = run_kubernetes(two_nodes, kubernetes_parts, tmp_path)
     hold("kubernetes", versions.KUBERNETES, outcomes, time.monotonic() - started, output)
@@ -57,7 +59,8 @@ def test_kubernetes(kubernetes_parts: Mapping[str, Built], tmp_path: Path) -> No
 def test_istio(istio_parts: Mapping[str, Built], suite: str, topology: str, tmp_path: Path) -> None:
     chosen = TOPOLOGIES[topology]
     archive = istio_parts[programs.ISTIO_IMAGES].folder / programs.ARCHIVE
-    with clusters(chosen.scenario, [archive], tmp_path) as bare:
+    scenario = load_scenario(SCENARIOS / f"{chosen.scenario}.yaml")
+    with clusters(scenario, [archive], tmp_path) as bare:
         started = time.monotonic()
         outcomes, output = run_istio(suite, chosen, bare, istio_parts, tmp_path)
     name = f"istio-{suite}-{topology}"
