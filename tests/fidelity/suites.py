@@ -85,15 +85,16 @@ class IstioTopology:
     flags: Sequence[str]
 
 
+# On one network the framework names that of a remote's pods alone, so these are of two.
 TOPOLOGIES: Final = {
     "two-primaries-two-networks": IstioTopology(
         "multi-primary-multi-network",
         ["--istio.test.kube.networkTopology=0:network1,1:network2"],
     ),
-    "remote-one-network": IstioTopology(
-        "primary-remote",
+    "remote-two-networks": IstioTopology(
+        "primary-remote-multi-network",
         [
-            "--istio.test.kube.networkTopology=0:network1,1:network1",
+            "--istio.test.kube.networkTopology=0:network1,1:network2",
             "--istio.test.kube.controlPlaneTopology=0:0,1:0",
         ],
     ),

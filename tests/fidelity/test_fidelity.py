@@ -30,9 +30,9 @@ from tests.fidelity.suites import (
 ISTIO_RUNS = [
     ("pilot", "two-primaries-two-networks"),
     ("security", "two-primaries-two-networks"),
-    ("pilot", "remote-one-network"),
+    ("pilot", "remote-two-networks"),
 ]
-"""Those of security are the longest, and the same on one network."""
+"""Those of security are the longest, and the same with a remote."""
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 TWO_NODES = Path(__file__).parent / "scenarios/two-nodes.yaml"
