@@ -169,8 +169,6 @@ def istio_workloads() -> Programs:
             "cert.crt": f"{certificates}/cert-chain.pem",
             "cert.key": f"{certificates}/key.pem",
             "jwt-server.yaml": f"{istio.MODULE}:samples/jwt-server/jwt-server.yaml",
-            "forward-proxy.yaml": f"{istio.MODULE}:tests/integration/pilot/testdata/"
-            "external-forward-proxy-deployment.yaml",
         },
     )
 
@@ -226,7 +224,6 @@ def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
                 "files": [_program(programs / name, f"{binaries}/{name}") for name in authorizer]
             },
             "jwt-server": {"files": [_program(programs / "jwt-server", "/bin/jwt-server")]},
-            "envoy": {"files": [_program(folders["envoy"] / "envoy", f"{binaries}/envoy")]},
         },
         "images": [
             {
@@ -245,12 +242,6 @@ def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
                 "name": image_in(programs / "jwt-server.yaml", "jwt-server"),
                 "layers": ["jwt-server"],
                 "entrypoint": ["/bin/jwt-server"],
-            },
-            {
-                "name": image_in(programs / "forward-proxy.yaml", "envoy"),
-                "layers": ["root", "envoy"],
-                "command": ["envoy", "-c", "/etc/envoy/envoy.yaml"],
-                "env": [_PATH],
             },
         ],
     }
@@ -307,8 +298,7 @@ def image_in(manifest: Path, name: str) -> str:
     found = re.search(rf"image: (\S*\b{name}:\S+)", manifest.read_text())
     if found is None:
         raise LookupError(f"{manifest} names no image {name}")
-    registry, _, _ = found[1].partition("/")
-    return found[1] if "." in registry else f"docker.io/{found[1]}"
+    return found[1]
 
 
 def _program(source: Path, target: str) -> dict[str, str]:
@@ -337,7 +327,7 @@ def _istio_archive() -> Part:
     def build(work: Work) -> None:
         _archive("Istio", work, istio_images(work.needs))
 
-    needs = ("image-tools", "envoy", _root().name, istio_workloads().name)
+    needs = ("image-tools", _root().name, istio_workloads().name)
     return Part(ISTIO_IMAGES, _described(), build, needs=needs)
 
 
@@ -362,7 +352,7 @@ def ensure_istio(progress: Progress) -> Mapping[str, Built]:
         _istio_archive(),
         gobuild.helm().part(),
     )
-    return _ensure(("image-tools", "envoy"), own, progress)
+    return _ensure(("image-tools",), own, progress)
 
 
 def ensure_kubernetes(progress: Progress) -> Mapping[str, Built]:
