@@ -86,7 +86,7 @@ class Programs:
 
     def _inputs(self) -> dict[str, str]:
         inputs = {
-            "flags": " ".join([*FLAGS, *self._link_flags()]),
+            "flags": " ".join([*FLAGS, *link_flags(self.settings)]),
             "machine": platform.machine(),
             "packages": json.dumps(dict(self.packages), sort_keys=True),
             "also": json.dumps(dict(self.also), sort_keys=True),
@@ -103,10 +103,6 @@ class Programs:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             inputs[file.relative_to(self._folder).as_posix()] = digest
         return inputs
-
-    def _link_flags(self) -> list[str]:
-        settings = [f"-X {variable}={value}" for variable, value in sorted(self.settings.items())]
-        return ["-ldflags", " ".join(["-s", "-w", *settings])]
 
     @property
     def _module_flags(self) -> tuple[str, ...]:
@@ -127,7 +123,7 @@ class Programs:
         for name, package in self.packages.items():
             work.run(
                 [
-                    *("go", "build", *FLAGS, *self._module_flags, *self._link_flags()),
+                    *("go", "build", *FLAGS, *self._module_flags, *link_flags(self.settings)),
                     *("-o", work.into / name, package),
                 ],
                 what=f"to build {name} from {package}",
@@ -155,6 +151,16 @@ def environment_of(work: Work) -> Mapping[str, str]:
         return ENVIRONMENT
     path = os.pathsep.join((str(fetched / "go/bin"), os.environ.get("PATH", os.defpath)))
     return {**ENVIRONMENT, "PATH": path, "GOROOT": "", "GOTOOLCHAIN": "local"}
+
+
+def link_flags(settings: Mapping[str, str]) -> list[str]:
+    """Flags of the Go command for programs without symbols.
+
+    Args:
+        settings: linker `-X` settings, value by variable.
+    """
+    variables = [f"-X {variable}={value}" for variable, value in sorted(settings.items())]
+    return ["-ldflags", " ".join(["-s", "-w", *variables])]
 
 
 def module_flags(requirements: str) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mesh_fixtures.artifacts import catalog, debian, gobuild, istio, versions
+from mesh_fixtures.artifacts import catalog, debian, gobuild, images, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.gobuild import Programs
 from mesh_fixtures.artifacts.parts import Built, Part, Work
@@ -29,10 +29,12 @@ KUBERNETES_SUITE: Final = "e2e"
 SOURCE: Final = "source"
 """Folder of Istio's files in the part with its tests."""
 
-ARCHIVE: Final = "images.tar"
 ISTIO_IMAGES: Final = "fidelity-istio-images"
 KUBERNETES_IMAGES: Final = "fidelity-kubernetes-images"
 """The parts with an archive each."""
+
+ROOT: Final = "fidelity-root"
+"""The part with the root file system of containers."""
 
 AGNHOST: Final = "agnhost"
 BUSYBOX: Final = "busybox"
@@ -44,7 +46,6 @@ ROOT_PACKAGES: Final = (
 """What tests call in their containers."""
 
 _MODULES: Final = Path(__file__).parent / "go"
-_LINKED: Final = ("-ldflags", "-s -w")
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _APP_USER: Final = 1338
@@ -82,7 +83,7 @@ class TestPrograms:
     module: str
     packages: Mapping[str, str]
     tags: str = ""
-    settings: Mapping[str, str] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
 
     def part(self) -> Part:
@@ -97,10 +98,8 @@ class TestPrograms:
         return Part(self.name, inputs, self._build, lane="go", seconds=3000.0)
 
     def _flags(self) -> list[str]:
-        settings = [f"-X {name}={value}" for name, value in sorted((self.settings or {}).items())]
-        linked = ["-ldflags", " ".join(["-s", "-w", *settings])]
         tags = ["-tags", self.tags] if self.tags else []
-        return [*gobuild.FLAGS, *linked, *tags]
+        return [*gobuild.FLAGS, *gobuild.link_flags(self.settings), *tags]
 
     def _build(self, work: Work) -> None:
         folder = _MODULES / self.module
@@ -203,26 +202,26 @@ def _root() -> Part:
         "suite": versions.DEBIAN_SUITE,
         "left out": " ".join(debian.LEFT_OUT),
     }
-    return Part("fidelity-root", inputs, build)
+    return Part(ROOT, inputs, build)
 
 
 def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
     """What `oci-image` is to write for Istio's tests; folders of parts by name."""
-    programs, root = folders[istio_workloads().name], folders["fidelity-root"]
+    programs, root = folders[istio_workloads().name], folders[ROOT]
     binaries = "/usr/local/bin"
-    app, authorizer = ("server", "client"), ("extauthz",)
     return {
         "layers": {
             "root": {"trees": [{"from": str(root / "root")}]},
             "app": {
                 "files": [
-                    *(_program(programs / name, f"{binaries}/{name}") for name in app),
+                    *(
+                        _program(programs / name, f"{binaries}/{name}")
+                        for name in ("server", "client")
+                    ),
                     *(_file(programs / name, f"/{name}") for name in ("cert.crt", "cert.key")),
                 ]
             },
-            "ext-authz": {
-                "files": [_program(programs / name, f"{binaries}/{name}") for name in authorizer]
-            },
+            "ext-authz": {"files": [_program(programs / "extauthz", f"{binaries}/extauthz")]},
             "jwt-server": {"files": [_program(programs / "jwt-server", "/bin/jwt-server")]},
         },
         "images": [
@@ -254,7 +253,7 @@ def kubernetes_images(folders: Mapping[str, Path], listed: list[str]) -> dict[st
         folders: of parts by name.
         listed: full names of the images that the tests may use.
     """
-    programs, root = folders[kubernetes_workloads().name], folders["fidelity-root"]
+    programs, root = folders[kubernetes_workloads().name], folders[ROOT]
     described = {
         AGNHOST: {"layers": ["root", AGNHOST], "entrypoint": ["/agnhost"], "command": ["pause"]},
         BUSYBOX: {"layers": ["root"], "command": ["sh"]},
@@ -310,13 +309,13 @@ def _file(source: Path, target: str) -> dict[str, str]:
 
 
 def _archive(name: str, work: Work, spec: Mapping[str, Any]) -> None:
-    file, archive = work.scratch / "images.json", work.scratch / ARCHIVE
+    file, archive = work.scratch / "images.json", work.scratch / images.ARCHIVE
     file.write_text(json.dumps(spec, indent=1))
     work.run(
         [work.needs["image-tools"] / "oci-image", file, archive],
         what=f"to write the images of {name}'s tests into an archive",
     )
-    archive.rename(work.into / ARCHIVE)
+    archive.rename(work.into / images.ARCHIVE)
 
 
 def _described() -> dict[str, str]:
@@ -327,7 +326,7 @@ def _istio_archive() -> Part:
     def build(work: Work) -> None:
         _archive("Istio", work, istio_images(work.needs))
 
-    needs = ("image-tools", _root().name, istio_workloads().name)
+    needs = ("image-tools", ROOT, istio_workloads().name)
     return Part(ISTIO_IMAGES, _described(), build, needs=needs)
 
 
@@ -339,7 +338,7 @@ def _kubernetes_archive() -> Part:
         listed = work.run([program, "--list-images"], what="to list images of Kubernetes' tests")
         _archive("Kubernetes", work, kubernetes_images(work.needs, listed.split()))
 
-    needs = ("image-tools", "coredns", _root().name, tests, kubernetes_workloads().name)
+    needs = ("image-tools", "coredns", ROOT, tests, kubernetes_workloads().name)
     return Part(KUBERNETES_IMAGES, _described(), build, needs=needs)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesh_fixtures.artifacts import versions
+from mesh_fixtures.artifacts import images, versions
 from mesh_fixtures.artifacts.parts import Built
 from mesh_fixtures.scenario import load_scenario
 from tests.fidelity import programs
@@ -47,7 +47,7 @@ def test_every_suite_has_an_expectation() -> None:
 
 @pytest.mark.timeout(KUBERNETES_SECONDS + BUILD_SECONDS)
 def test_kubernetes(kubernetes_parts: Mapping[str, Built], tmp_path: Path) -> None:
-    archive = kubernetes_parts[programs.KUBERNETES_IMAGES].folder / programs.ARCHIVE
+    archive = kubernetes_parts[programs.KUBERNETES_IMAGES].folder / images.ARCHIVE
     with clusters(load_scenario(TWO_NODES), [archive], tmp_path) as two_nodes:
         started = time.monotonic()
         outcomes, output = run_kubernetes(two_nodes, kubernetes_parts, tmp_path)
@@ -58,7 +58,7 @@ def test_kubernetes(kubernetes_parts: Mapping[str, Built], tmp_path: Path) -> No
 @pytest.mark.parametrize(("suite", "topology"), ISTIO_RUNS)
 def test_istio(istio_parts: Mapping[str, Built], suite: str, topology: str, tmp_path: Path) -> None:
     chosen = TOPOLOGIES[topology]
-    archive = istio_parts[programs.ISTIO_IMAGES].folder / programs.ARCHIVE
+    archive = istio_parts[programs.ISTIO_IMAGES].folder / images.ARCHIVE
     scenario = load_scenario(SCENARIOS / f"{chosen.scenario}.yaml")
     with clusters(scenario, [archive], tmp_path) as bare:
         started = time.monotonic()
