@@ -98,7 +98,7 @@ def run(
     try:
         with log.open("wb") as output, errors.open("wb") as complaints:
             process = subprocess.Popen(
-                [*_dying_with_this_thread(), program, *arguments[1:]],
+                [*dying_with_this_thread(), program, *arguments[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,
@@ -127,7 +127,7 @@ def run(
     )
 
 
-def _dying_with_this_thread() -> list[str]:
+def dying_with_this_thread() -> list[str]:
     """What to put before a command so that the kernel kills it if this thread ends (prctl(2)).
 
     The thread that runs a program waits for it, so it ends first only when the process is killed.

@@ -133,14 +133,8 @@ class Programs:
             )
         for target, source in self.also.items():
             module, _, file = source.partition(":")
-            found = work.run(
-                ["go", "list", *self._module_flags, "-m", "-f", "{{.Dir}}", module],
-                what=f"to find the folder of the Go module {module}",
-                remedy=REMEDY,
-                env=environment,
-                cwd=self._folder,
-            )
-            copied = shutil.copyfile(Path(found.strip()) / file, work.into / target)
+            downloaded = module_folder(work, module, self._folder, self._module_flags)
+            copied = shutil.copyfile(downloaded / file, work.into / target)
             copied.chmod(0o644)
 
 
@@ -151,6 +145,29 @@ def environment_of(work: Work) -> Mapping[str, str]:
         return ENVIRONMENT
     path = os.pathsep.join((str(fetched / "go/bin"), os.environ.get("PATH", os.defpath)))
     return {**ENVIRONMENT, "PATH": path, "GOROOT": "", "GOTOOLCHAIN": "local"}
+
+
+def module_folder(
+    work: Work, module: str, folder: Path, flags: tuple[str, ...] = ("-mod=readonly",)
+) -> Path:
+    """The folder with the files of a Go module.
+
+    Args:
+        module: its path.
+        folder: of the main module, which requires it.
+        flags: see `module_flags`.
+
+    Raises:
+        ArtifactError: the main module does not require it, or it cannot be downloaded.
+    """
+    found = work.run(
+        ["go", "list", *flags, "-m", "-f", "{{.Dir}}", module],
+        what=f"to find the folder of the Go module {module}",
+        remedy=REMEDY,
+        env=environment_of(work),
+        cwd=folder,
+    )
+    return Path(found.strip())
 
 
 def link_flags(settings: Mapping[str, str]) -> list[str]:

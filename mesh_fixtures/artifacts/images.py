@@ -40,7 +40,7 @@ WITHOUT_ISTIO: Final = "lab-images"
 """The part with all images but Istio's."""
 
 _TEMPORARY: Final = [{"to": "/tmp", "mode": "1777"}]  # noqa: S108
-_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWD: Final = f"istio-proxy:x:{PROXY_USER}:{PROXY_USER}::/home/istio-proxy:/usr/sbin/nologin\n"
 _GROUP: Final = f"istio-proxy:x:{PROXY_USER}:\n"
 
@@ -85,8 +85,8 @@ def archive_spec(
                 {"from": str(parts["debian"] / "base"), "skip": NOT_IN_IMAGES}
             ]
         },
-        "pause": {"files": [_program(parts["image-tools"] / "pause", "/pause")]},
-        "coredns": {"files": [_program(parts["coredns"] / "coredns", "/coredns")]},
+        "pause": {"files": [program(parts["image-tools"] / "pause", "/pause")]},
+        "coredns": {"files": [program(parts["coredns"] / "coredns", "/coredns")]},
         "helloworld": {
             "files": [
                 {"from": str(FILES / "helloworld.py"), "to": "/opt/helloworld.py", "mode": "644"}
@@ -96,12 +96,12 @@ def archive_spec(
     images: list[dict[str, Any]] = [
         {"name": PAUSE, "layers": ["pause"], "entrypoint": ["/pause"], "user": "65535:65535"},
         {"name": COREDNS, "layers": ["coredns"], "entrypoint": ["/coredns"]},
-        {"name": SLEEP, "layers": ["base"], "command": ["sleep", "infinity"], "env": [_PATH]},
+        {"name": SLEEP, "layers": ["base"], "command": ["sleep", "infinity"], "env": [SEARCH_PATH]},
     ]
     for container, name in metallb_images().items() if metallb else ():
         layers[container] = {
             "folders": _TEMPORARY,
-            "files": [_program(parts["metallb"] / container, f"/{container}")],
+            "files": [program(parts["metallb"] / container, f"/{container}")],
         }
         images.append({"name": name, "layers": [container], "entrypoint": [f"/{container}"]})
     for of_service, name in HELLOWORLD.items():
@@ -110,7 +110,7 @@ def archive_spec(
                 "name": name,
                 "layers": ["base", "helloworld"],
                 "command": ["python3", "/opt/helloworld.py"],
-                "env": [_PATH, f"SERVICE_VERSION={of_service}", "PYTHONUNBUFFERED=1"],
+                "env": [SEARCH_PATH, f"SERVICE_VERSION={of_service}", "PYTHONUNBUFFERED=1"],
                 "workdir": "/opt",
             }
         )
@@ -121,7 +121,13 @@ def archive_spec(
     return {"layers": layers, "images": images}
 
 
-def _program(source: Path, target: str) -> dict[str, Any]:
+def program(source: Path, target: str) -> dict[str, str]:
+    """A file of a layer that may be run.
+
+    Args:
+        source: on this machine.
+        target: its path in the image.
+    """
     return {"from": str(source), "to": target, "mode": "755"}
 
 
@@ -133,7 +139,7 @@ def _istio_spec(
     layers = {
         "pilot": {
             "folders": _TEMPORARY,
-            "files": [_program(programs / "pilot-discovery", "/usr/local/bin/pilot-discovery")],
+            "files": [program(programs / "pilot-discovery", "/usr/local/bin/pilot-discovery")],
         },
         "proxy": {
             "folders": [
@@ -145,8 +151,8 @@ def _istio_spec(
                 {"text": groups + _GROUP, "to": "/etc/group", "mode": "644"},
                 {"from": str(programs / "envoy_bootstrap.json"),
                  "to": "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", "mode": "644"},
-                _program(programs / "pilot-agent", "/usr/local/bin/pilot-agent"),
-                _program(parts["envoy"] / "envoy", "/usr/local/bin/envoy"),
+                program(programs / "pilot-agent", "/usr/local/bin/pilot-agent"),
+                program(parts["envoy"] / "envoy", "/usr/local/bin/envoy"),
             ],
         },
     }  # fmt: skip
@@ -156,13 +162,13 @@ def _istio_spec(
             "layers": ["pilot"],
             "entrypoint": ["/usr/local/bin/pilot-discovery"],
             "user": user,
-            "env": [_PATH],
+            "env": [SEARCH_PATH],
         },
         {
             "name": _ours("proxyv2", version),
             "layers": ["base", "proxy"],
             "entrypoint": ["/usr/local/bin/pilot-agent"],
-            "env": [_PATH, f"ISTIO_META_ISTIO_VERSION={istio.semantic(version)}"],
+            "env": [SEARCH_PATH, f"ISTIO_META_ISTIO_VERSION={istio.semantic(version)}"],
             "labels": PROXY_LABELS,
             "workdir": "/",
         },
@@ -221,13 +227,22 @@ def _build(work: Work, version: str | None, parts: Mapping[str, Path], *, metall
     etc = parts["debian"] / "base" / "etc"
     accounts, groups = (etc / "passwd").read_text(), (etc / "group").read_text()
     described = archive_spec(parts, version, accounts, groups, metallb=metallb)
-    spec = work.scratch / "spec.json"
-    spec.write_text(json.dumps(described, indent=1))
-    archive = work.scratch / ARCHIVE
-    work.run(
-        [parts["image-tools"] / "oci-image", spec, archive],
-        what="to write the container images into an archive",
-    )
-    archive.rename(work.into / ARCHIVE)
+    write_archive(work, described, what="to write the container images into an archive")
     written = [image["name"] for image in described["images"]]
     (work.into / NAMES).write_text(json.dumps(written, indent=1))
+
+
+def write_archive(work: Work, spec: Mapping[str, Any], *, what: str) -> None:
+    """Write images into the part's `images.tar`; the part needs "image-tools".
+
+    Args:
+        spec: of `oci-image`, see `archive_spec`.
+        what: is wanted, for the error.
+
+    Raises:
+        ArtifactError: they cannot be written.
+    """
+    file, archive = work.scratch / "spec.json", work.scratch / ARCHIVE
+    file.write_text(json.dumps(spec, indent=1))
+    work.run([work.needs["image-tools"] / "oci-image", file, archive], what=what)
+    archive.rename(work.into / ARCHIVE)

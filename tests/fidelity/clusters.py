@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from mesh_fixtures import providers, records
+from mesh_fixtures.artifacts.command import dying_with_this_thread
 from mesh_fixtures.certificates import write_private
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.interruption import interruption
@@ -22,8 +22,6 @@ from mesh_fixtures.options import Choice
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
-
-_DYING_WITH_THIS_PROCESS: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Clusters:
         with (
             log.open("wb") as output,
             subprocess.Popen(
-                [*_DYING_WITH_THIS_PROCESS, *self.lab.network_command, *argv],
+                [*dying_with_this_thread(), *self.lab.network_command, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -114,8 +112,3 @@ def _kubeconfig(lab: Lab, cluster: str, folder: Path) -> Path:
     text = with_servers(found.kubeconfig.read_text(), {cluster: found.api_server or ""})
     write_private(file, text.encode())
     return file
-
-
-def report_folder() -> Path:
-    """Where reports of suites go: a folder of those that this run writes."""
-    return Path(os.environ.get("MESH_REPORT", "mesh-report")) / "fidelity"

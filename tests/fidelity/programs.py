@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mesh_fixtures.artifacts import catalog, debian, gobuild, images, istio, versions
+from mesh_fixtures.artifacts import catalog, debian, gobuild, istio, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.gobuild import Programs
+from mesh_fixtures.artifacts.images import SEARCH_PATH, program, write_archive
 from mesh_fixtures.artifacts.parts import Built, Part, Work
 from mesh_fixtures.progress import Progress
 
@@ -45,8 +46,8 @@ ROOT_PACKAGES: Final = (
 )  # fmt: skip
 """What tests call in their containers."""
 
+_WHAT: Final = "to write the images of tests into an archive"
 _MODULES: Final = Path(__file__).parent / "go"
-_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _APP_USER: Final = 1338
 """As in Istio's image of the echo server: a user whose traffic is redirected to the proxy."""
@@ -113,14 +114,7 @@ class TestPrograms:
                 cwd=folder,
             )  # fmt: skip
         if self.source:
-            found = work.run(
-                ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", self.source],
-                what=f"to find the folder of the Go module {self.source}",
-                remedy=gobuild.REMEDY,
-                env=gobuild.ENVIRONMENT,
-                cwd=folder,
-            )
-            _copy(Path(found.strip()), work.into / SOURCE)
+            _copy(gobuild.module_folder(work, self.source, folder), work.into / SOURCE)
 
 
 def _copy(module: Path, target: Path) -> None:
@@ -215,21 +209,21 @@ def istio_images(folders: Mapping[str, Path]) -> dict[str, Any]:
             "app": {
                 "files": [
                     *(
-                        _program(programs / name, f"{binaries}/{name}")
+                        program(programs / name, f"{binaries}/{name}")
                         for name in ("server", "client")
                     ),
                     *(_file(programs / name, f"/{name}") for name in ("cert.crt", "cert.key")),
                 ]
             },
-            "ext-authz": {"files": [_program(programs / "extauthz", f"{binaries}/extauthz")]},
-            "jwt-server": {"files": [_program(programs / "jwt-server", "/bin/jwt-server")]},
+            "ext-authz": {"files": [program(programs / "extauthz", f"{binaries}/extauthz")]},
+            "jwt-server": {"files": [program(programs / "jwt-server", "/bin/jwt-server")]},
         },
         "images": [
             {
                 "name": f"{versions.IMAGE_HUB}/app:{versions.ISTIO}",
                 "layers": ["root", "app"],
                 "entrypoint": [f"{binaries}/server"],
-                "env": [_PATH],
+                "env": [SEARCH_PATH],
                 "user": str(_APP_USER),
             },
             {
@@ -273,15 +267,15 @@ def kubernetes_images(folders: Mapping[str, Path], listed: list[str]) -> dict[st
             AGNHOST: {
                 "folders": [{"to": "/uploads", "mode": "755"}],
                 "files": [
-                    *(_program(programs / AGNHOST, name) for name in ("/agnhost", "/agnhost-2")),
+                    *(program(programs / AGNHOST, name) for name in ("/agnhost", "/agnhost-2")),
                     *(_file(programs / f"localhost.{end}", f"/localhost.{end}")
                       for end in ("crt", "key")),
-                    _program(folders["coredns"] / "coredns", "/coredns"),
+                    program(folders["coredns"] / "coredns", "/coredns"),
                 ],
             },
         },
         "images": [
-            {"name": name, "env": [_PATH], **described[kind]}
+            {"name": name, "env": [SEARCH_PATH], **described[kind]}
             for name, kind in kinds.items()
             if kind in described
         ],
@@ -300,22 +294,8 @@ def image_in(manifest: Path, name: str) -> str:
     return found[1]
 
 
-def _program(source: Path, target: str) -> dict[str, str]:
-    return {"from": str(source), "to": target, "mode": "755"}
-
-
 def _file(source: Path, target: str) -> dict[str, str]:
     return {"from": str(source), "to": target, "mode": "644"}
-
-
-def _archive(name: str, work: Work, spec: Mapping[str, Any]) -> None:
-    file, archive = work.scratch / "images.json", work.scratch / images.ARCHIVE
-    file.write_text(json.dumps(spec, indent=1))
-    work.run(
-        [work.needs["image-tools"] / "oci-image", file, archive],
-        what=f"to write the images of {name}'s tests into an archive",
-    )
-    archive.rename(work.into / images.ARCHIVE)
 
 
 def _described() -> dict[str, str]:
@@ -324,7 +304,7 @@ def _described() -> dict[str, str]:
 
 def _istio_archive() -> Part:
     def build(work: Work) -> None:
-        _archive("Istio", work, istio_images(work.needs))
+        write_archive(work, istio_images(work.needs), what=_WHAT)
 
     needs = ("image-tools", ROOT, istio_workloads().name)
     return Part(ISTIO_IMAGES, _described(), build, needs=needs)
@@ -336,7 +316,7 @@ def _kubernetes_archive() -> Part:
     def build(work: Work) -> None:
         program = work.needs[tests] / f"{KUBERNETES_SUITE}.test"
         listed = work.run([program, "--list-images"], what="to list images of Kubernetes' tests")
-        _archive("Kubernetes", work, kubernetes_images(work.needs, listed.split()))
+        write_archive(work, kubernetes_images(work.needs, listed.split()), what=_WHAT)
 
     needs = ("image-tools", "coredns", ROOT, tests, kubernetes_workloads().name)
     return Part(KUBERNETES_IMAGES, _described(), build, needs=needs)

@@ -7,7 +7,7 @@ their deadlines are made for machines that have nothing else to do.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from mesh_fixtures.artifacts import images, versions
 from mesh_fixtures.artifacts.parts import Built
 from mesh_fixtures.scenario import load_scenario
 from tests.fidelity import programs
-from tests.fidelity.clusters import clusters, report_folder
-from tests.fidelity.outcomes import Comparison, Outcome, compare, expectations
+from tests.fidelity.clusters import clusters
+from tests.fidelity.outcomes import Comparison, compare, expectations
 from tests.fidelity.suites import (
     ISTIO_SECONDS,
     KUBERNETES_SECONDS,
@@ -46,40 +46,50 @@ def test_every_suite_has_an_expectation() -> None:
 
 
 @pytest.mark.timeout(KUBERNETES_SECONDS + BUILD_SECONDS)
-def test_kubernetes(kubernetes_parts: Mapping[str, Built], tmp_path: Path) -> None:
+def test_kubernetes(
+    kubernetes_parts: Mapping[str, Built], report_folder: Path, tmp_path: Path
+) -> None:
     archive = kubernetes_parts[programs.KUBERNETES_IMAGES].folder / images.ARCHIVE
     with clusters(load_scenario(TWO_NODES), [archive], tmp_path) as two_nodes:
         started = time.monotonic()
         outcomes, output = run_kubernetes(two_nodes, kubernetes_parts, tmp_path)
-    hold("kubernetes", versions.KUBERNETES, outcomes, time.monotonic() - started, output)
+        seconds = time.monotonic() - started
+    comparison = compare(outcomes, expectations()["kubernetes"])
+    write_report(report_folder / "kubernetes.yaml", versions.KUBERNETES, comparison, seconds)
+    assert_expected(comparison, output)
 
 
 @pytest.mark.timeout(ISTIO_SECONDS + BUILD_SECONDS)
 @pytest.mark.parametrize(("suite", "topology"), ISTIO_RUNS)
-def test_istio(istio_parts: Mapping[str, Built], suite: str, topology: str, tmp_path: Path) -> None:
+def test_istio(
+    istio_parts: Mapping[str, Built],
+    suite: str,
+    topology: str,
+    report_folder: Path,
+    tmp_path: Path,
+) -> None:
     chosen = TOPOLOGIES[topology]
     archive = istio_parts[programs.ISTIO_IMAGES].folder / images.ARCHIVE
     scenario = load_scenario(SCENARIOS / f"{chosen.scenario}.yaml")
     with clusters(scenario, [archive], tmp_path) as bare:
         started = time.monotonic()
         outcomes, output = run_istio(suite, chosen, bare, istio_parts, tmp_path)
+        seconds = time.monotonic() - started
     name = f"istio-{suite}-{topology}"
-    hold(name, versions.ISTIO, outcomes, time.monotonic() - started, output)
+    comparison = compare(outcomes, expectations()[name])
+    write_report(report_folder / f"{name}.yaml", versions.ISTIO, comparison, seconds)
+    assert_expected(comparison, output)
 
 
-def hold(
-    suite: str, version: str, outcomes: Sequence[Outcome], seconds: float, output: str
-) -> None:
-    """Write a suite's report, and fail if it differs from what is expected."""
-    comparison = compare(outcomes, expectations()[suite])
-    write_report(suite, version, comparison, seconds)
+def write_report(file: Path, version: str, comparison: Comparison, seconds: float) -> None:
+    """Write what a suite came to; the file is named after it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    described = {"suite": file.stem, "version": version, "seconds": round(seconds, 1)}
+    text = yaml.safe_dump({**described, **comparison.describe()}, sort_keys=False, width=120)
+    file.write_text(text)
+
+
+def assert_expected(comparison: Comparison, output: str) -> None:
+    """Fail with what differs from the expectation, and the end of the suite's output."""
     defects = comparison.defects()
     assert not defects, "\n".join([*defects, output])
-
-
-def write_report(suite: str, version: str, comparison: Comparison, seconds: float) -> None:
-    folder = report_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"suite": suite, "version": version, "seconds": round(seconds, 1)}
-    text = yaml.safe_dump({**described, **comparison.describe()}, sort_keys=False, width=120)
-    (folder / f"{suite}.yaml").write_text(text)

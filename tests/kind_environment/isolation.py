@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from mesh_fixtures.artifacts.command import dying_with_this_thread
 from mesh_fixtures.artifacts.folders import remove
 from mesh_fixtures.lab.netns import cgroups
 from tests.kind_environment import waiting
@@ -27,7 +28,7 @@ def command_of(world: World) -> list[str]:
     namespace, and with that one all others; network and mounts go with them.
     """
     return [
-        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *dying_with_this_thread(),
         *("unshare", "--mount", "--propagation", "private", "--net", "--pid", "--mount-proc"),
         *("--fork", "--kill-child=KILL", "--"),
         *("env", f"--chdir={PROJECT}", sys.executable, "-m", "tests.kind_environment.inside"),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mesh_fixtures.artifacts import store, versions
 from mesh_fixtures.artifacts.folders import remove
-from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, NOT_IN_IMAGES
+from mesh_fixtures.artifacts.images import ARCHIVE, NAMES, NOT_IN_IMAGES, SEARCH_PATH
 from mesh_fixtures.artifacts.parts import Part, Work
 from mesh_fixtures.errors import ArtifactError
 from tests.kind_environment import docker, isolation, packages
@@ -24,7 +24,6 @@ FILES: Final = Path(__file__).parent / "node"
 """What is laid over a node's root file system."""
 
 ENTRYPOINT: Final = ("/usr/local/bin/entrypoint", "/usr/lib/systemd/systemd")
-_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 UNITS: Final = ("containerd.service", "kubelet.service", "show-cgroups.service")
 """What multi-user.target starts."""
@@ -67,7 +66,7 @@ def node_image() -> Part:
             "layers": str(sorted(LAYERS.items())),
             "units": str((UNITS, MASKED, _UNIT_FOLDERS, _STARTED_EARLY)),
             "programs": " ".join(PROGRAMS),
-            "image": " ".join((IMAGE, _PATH, *ENTRYPOINT)),
+            "image": " ".join((IMAGE, SEARCH_PATH, *ENTRYPOINT)),
             **store.inputs(),
             "revision": "1",
         },
@@ -197,7 +196,7 @@ def image_spec(names: Sequence[str], parts: Mapping[str, Path], programs: Path) 
 
 def _image(name: str) -> dict[str, Any]:
     key = key_of(name)
-    image: dict[str, Any] = {"name": name, "layers": LAYERS[key], "env": [_PATH]}
+    image: dict[str, Any] = {"name": name, "layers": LAYERS[key], "env": [SEARCH_PATH]}
     if key in ("coredns", "pause"):
         image["entrypoint"] = [f"/{key}"]
     return image
@@ -296,4 +295,4 @@ def import_archive(work: Work, archive: Path, engine: Engine) -> World:
 
 def changes(engine: Engine) -> list[str]:
     """What an engine is told of the image when it imports it."""
-    return [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV container={engine}", f"ENV {_PATH}"]
+    return [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}", f"ENV container={engine}", f"ENV {SEARCH_PATH}"]
