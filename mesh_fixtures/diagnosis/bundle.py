@@ -55,6 +55,8 @@ _IF_DEFINED: Final[tuple[Resource[Any], ...]] = (
     *(resources.GATEWAY_CLASSES, resources.GATEWAYS_BY_API),
     *(resources.HTTP_ROUTES, resources.TLS_ROUTES),
     *(resources.SERVICE_EXPORTS, resources.SERVICE_IMPORTS),
+    *(kind for kinds in resources.CALICO_POLICIES for kind in kinds),
+    *resources.CILIUM_POLICIES,
 )
 """Of APIs that not every mesh has; others have kinds of the same names."""
 

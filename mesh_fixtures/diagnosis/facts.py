@@ -373,6 +373,8 @@ class ClusterFacts:
         injectors: templates of injection.
         exported: whether HelloWorld is exported to other clusters; None where that was not asked.
         network_policies: of the namespaces of istiod, samples and gateways.
+        cni_policies: of network plugins: those for the whole cluster, and those of the same
+            namespaces.
         clock: its API server's.
     """
 
@@ -403,6 +405,7 @@ class ClusterFacts:
     injectors: tuple[Injector, ...] | None = None
     exported: bool | None = None
     network_policies: tuple[Configuration, ...] | None = None
+    cni_policies: tuple[Configuration, ...] | None = None
     clock: Clock | None = None
 
     def namespace(self, name: str) -> Namespace | None:

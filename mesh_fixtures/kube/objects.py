@@ -17,6 +17,9 @@ ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 Json = Mapping[str, Any]
 
+NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""Label that every namespace has with its name (Kubernetes: Namespaces)."""
+
 
 def texts(value: Mapping[str, Any] | None) -> Mapping[str, str]:
     """A map of texts, which the API server leaves out when it is empty."""
@@ -576,7 +579,12 @@ def decoded(value: str) -> bytes:
 
 @dataclass(frozen=True)
 class Configuration:
-    """An object of Istio's configuration, or a NetworkPolicy."""
+    """An object of Istio's configuration, or a policy of connections.
+
+    Attributes:
+        namespace: empty where it is in none.
+        spec: of a policy of Cilium that consists of several: they, as `specs`.
+    """
 
     kind: str
     namespace: str
@@ -587,7 +595,10 @@ class Configuration:
     def read(cls, kind: str, item: Json) -> Configuration:
         """Read one of a kind, which lists leave out."""
         meta = item["metadata"]
-        return cls(kind, meta["namespace"], meta["name"], item.get("spec") or {})
+        several = {"specs": item["specs"]} if item.get("specs") else {}
+        namespace = meta.get("namespace") or ""
+        return cls(kind, namespace, meta["name"], item.get("spec") or several)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        within = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {within}{self.name}"

@@ -86,8 +86,21 @@ def _webhooks(kind: str, plural: str, read: Callable[[Json], Item]) -> Resource[
     return Resource("admissionregistration.k8s.io/v1", kind, plural, read, namespaced=False)
 
 
-def _configuration(api: str, kind: str, plural: str) -> Resource[Configuration]:
-    return Resource(api, kind, plural, partial(Configuration.read, kind))
+def _configuration(
+    api: str, kind: str, plural: str, *, namespaced: bool = True
+) -> Resource[Configuration]:
+    return Resource(api, kind, plural, partial(Configuration.read, kind), namespaced=namespaced)
+
+
+def _calico(api: str) -> tuple[Resource[Configuration], ...]:
+    """In one of its APIs. Kubernetes has a kind of the same name, from which kubectl, too, tells it
+    by its group.
+    """
+    kind = f"NetworkPolicy.{api.partition('/')[0]}"
+    return (
+        _configuration(api, "GlobalNetworkPolicy", "globalnetworkpolicies", namespaced=False),
+        _configuration(api, kind, "networkpolicies"),
+    )
 
 
 def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Configuration]:
@@ -154,6 +167,17 @@ PEER_AUTHENTICATIONS: Final = _security("PeerAuthentication", "peerauthenticatio
 AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationpolicies")
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
 NETWORK_POLICIES: Final = _configuration("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CALICO_POLICIES: Final = (_calico("crd.projectcalico.org/v1"), _calico("projectcalico.org/v3"))
+"""In each of its APIs; where there are both, they have the same objects."""
+CILIUM_POLICIES: Final = (
+    _configuration(
+        "cilium.io/v2",
+        "CiliumClusterwideNetworkPolicy",
+        "ciliumclusterwidenetworkpolicies",
+        namespaced=False,
+    ),
+    _configuration("cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies"),
+)
 TELEMETRIES: Final = _configuration("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
 GATEWAY_CLASSES: Final = _gateway_api("GatewayClass", "gatewayclasses", namespaced=False)

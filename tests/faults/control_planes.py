@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import yaml
 
 from mesh_fixtures.install import names
+from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
-from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
 from tests.faults.fault import Injection
 from tests.faults.replacements import configure_sleep

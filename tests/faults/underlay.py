@@ -18,6 +18,7 @@ from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
+from tests.faults import cni_policies
 from tests.faults.fault import Injection
 from tests.faults.target import Target, reference
 
@@ -129,11 +130,9 @@ def filtered_in_last(rule: str, *, replace_pods: bool = False) -> Injection:
 @contextmanager
 def closed_by_policy(target: Target) -> Iterator[None]:
     """A NetworkPolicy lets nothing in to the last cluster's gateway but load balancers' looks at
-    it. Labs enforce none, so the nodes do what a network that enforces it would.
+    it.
     """
-    *_, last = target.lab.clusters.values()
-    system = target.system_namespace
-    selector = target.read(last.name, system, "service", names.GATEWAY)["spec"]["selector"]
+    cluster, selector = _last_gateway(target)
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -143,15 +142,63 @@ def closed_by_policy(target: Target) -> Iterator[None]:
             "ingress": [{"ports": [{"port": STATUS_PORT}]}],
         },
     }
-    chosen = target.kube[last.name].list(PODS, system, str(Selector(selector)))
-    pods = [each.ip for each in chosen]
-    rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"
     try:
-        target.apply(last.name, system, policy)
-        with filtered_in_last(rule)(target):
+        target.apply(cluster, target.system_namespace, policy)
+        with _enforced(target):
             yield
     finally:
-        target.delete(last.name, system, reference(policy))
+        target.delete(cluster, target.system_namespace, reference(policy))
+
+
+@contextmanager
+def closed_by_calico(target: Target) -> Iterator[None]:
+    """The same by a policy of Calico for the whole cluster."""
+    cluster, selector = _last_gateway(target)
+    policy = cni_policies.policy(
+        cni_policies.CALICO,
+        "closed",
+        selector=" && ".join(f"{key} == '{value}'" for key, value in selector.items()),
+        ingress=[
+            {"action": "Allow", "protocol": "TCP", "destination": {"ports": [STATUS_PORT]}},
+            {"action": "Allow", "source": {"selector": "all()"}},
+        ],
+    )
+    with cni_policies.applied(target, cluster, policy), _enforced(target):
+        yield
+
+
+@contextmanager
+def closed_by_cilium(target: Target) -> Iterator[None]:
+    """The same by a policy of Cilium for the whole cluster."""
+    cluster, selector = _last_gateway(target)
+    policy = cni_policies.policy(
+        cni_policies.CILIUM,
+        "closed",
+        endpointSelector={"matchLabels": {f"k8s:{key}": each for key, each in selector.items()}},
+        ingress=[{"fromEntities": ["cluster", "host"]}],
+    )
+    with cni_policies.applied(target, cluster, policy), _enforced(target):
+        yield
+
+
+def _last_gateway(target: Target) -> tuple[str, Mapping[str, str]]:
+    """The last cluster, and the labels by which its gateway's pods are selected."""
+    *_, last = target.lab.clusters
+    service = target.read(last, target.system_namespace, "service", names.GATEWAY)
+    return last, service["spec"]["selector"]
+
+
+@contextmanager
+def _enforced(target: Target) -> Iterator[None]:
+    """The nodes let nothing in to the last cluster's gateway at its port for services, as a network
+    would that enforces policies: labs enforce none.
+    """
+    cluster, selector = _last_gateway(target)
+    kube, system = target.kube[cluster], target.system_namespace
+    pods = [each.ip for each in kube.list(PODS, system, str(Selector(selector)))]
+    rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"
+    with filtered_in_last(rule)(target):
+        yield
 
 
 def unreachable_for_new_pods(rule: str) -> Injection:

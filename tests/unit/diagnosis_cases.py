@@ -108,6 +108,7 @@ def isolated(cluster: str, namespace: str, *ingress: Any) -> Change:
     return of(cluster, network_policies=adding(policy))
 
 
+DENIED_BY_CALICO = Configuration("GlobalNetworkPolicy", "", "default-deny", {"selector": "all()"})
 SAMPLE = named("sample")
 
 
@@ -424,6 +425,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         both(
             isolated("cluster2", "istio-system", {"ports": [{"port": 15021}]}),
+            unanswered("gateway", "cluster1", "cluster2"),
+        ),
+        "network-policy-closed",
+    ),
+    "a gateway that a policy of a network plugin lets nobody in to": (
+        MULTI,
+        both(
+            of("cluster2", cni_policies=adding(DENIED_BY_CALICO)),
             unanswered("gateway", "cluster1", "cluster2"),
         ),
         "network-policy-closed",

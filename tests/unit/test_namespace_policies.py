@@ -11,22 +11,30 @@ import pytest
 from mesh_fixtures.contract import GUIDE_NAMES, MeshNames
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import Configuration, KubeEditor, Resource
+from mesh_fixtures.kube.cni_policies import PodIdentity
 from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
+from mesh_fixtures.kube.resources import (
+    AUTHORIZATION_POLICIES,
+    CALICO_POLICIES,
+    CILIUM_POLICIES,
+    NETWORK_POLICIES,
+    SIDECARS,
+)
 from mesh_fixtures.lab.kubeconfig import namespace_policies
 from mesh_fixtures.lab.kubeconfig.namespace_policies import (
     NamespacePolicies,
     forbidding,
     isolating,
-    labels_of_pods,
     narrowing,
+    pods_of,
     restricting,
 )
 from mesh_fixtures.progress import Progress, ProgressEvent
 
 ROOT = "istio-system"
 OWN = "mesh-run"
-PODS = ({"app": "helloworld", "version": "v1"}, {"app": "sleep"})
+LABELS = ({"app": "helloworld", "version": "v1"}, {"app": "sleep"})
+PODS = [PodIdentity(OWN, each) for each in LABELS]
 Notes = list[str]
 NOT_PERMITTED = NotPermitted(wanted="x", seen="403 no such role", where="cluster1")
 
@@ -52,7 +60,7 @@ def test_policies_by_which_only_what_is_named_is_allowed(
     spec: dict[str, Any], restricts: bool, namespace: str
 ) -> None:
     policy = of(AUTHORIZATION_POLICIES, namespace, **spec)
-    assert bool(restricting([policy], PODS)) == restricts
+    assert bool(restricting([policy], LABELS)) == restricts
 
 
 def denying(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -84,7 +92,7 @@ def denying(*sources: dict[str, Any], **more: Any) -> dict[str, Any]:
 )
 def test_policies_that_no_other_policy_outdoes(spec: dict[str, Any], forbids: bool) -> None:
     policy = of(AUTHORIZATION_POLICIES, ROOT, **spec)
-    assert bool(forbidding([policy], OWN, PODS)) == forbids
+    assert bool(forbidding([policy], OWN, LABELS)) == forbids
 
 
 def egress(namespace: str, *hosts: str, **more: Any) -> Configuration:
@@ -135,8 +143,10 @@ def test_policies_by_which_only_connections_that_are_named_are_allowed(
 
 
 def test_pods_are_known_by_their_labels() -> None:
-    deployment = {"kind": "Deployment", "spec": {"template": {"metadata": {"labels": PODS[0]}}}}
-    assert labels_of_pods([{"kind": "Service"}, deployment]) == [PODS[0]]
+    deployment = {"kind": "Deployment", "spec": {"template": {"metadata": {"labels": LABELS[0]}}}}
+    (pod,) = pods_of([{"kind": "Service"}, deployment], OWN, {"team": "a"})
+    of_namespace = {"team": "a", "kubernetes.io/metadata.name": OWN}
+    assert pod == PodIdentity(OWN, LABELS[0], of_namespace)
 
 
 @dataclass
@@ -159,7 +169,11 @@ class Platform:
     def list(self, kind: Resource[Configuration], namespace: str) -> Sequence[Configuration]:
         if kind.kind in self.unreadable and namespace == OWN:
             raise NOT_PERMITTED
-        return [each for each in self.there.get(kind.kind, []) if each.namespace == namespace]
+        wanted = namespace if kind.namespaced else ""
+        return [each for each in self.there.get(kind.kind, []) if each.namespace == wanted]
+
+    def defines(self, kind: Resource[Configuration]) -> bool:
+        return kind.kind in (*self.there, *self.unreadable)
 
     def create(self, item: Json, namespace: str) -> bool:
         assert namespace == OWN
@@ -216,6 +230,37 @@ def test_what_the_run_has_made_is_nobody_elses() -> None:
     platform.bring(Configuration("NetworkPolicy", OWN, "helloworld", {"podSelector": {}}))
     platform.policies(notes).look()
     assert (platform.made, notes) == ([], [])
+
+
+CALICO, CILIUM = CALICO_POLICIES[0][0], CILIUM_POLICIES[0]
+EVERYWHERE = of(CALICO, "", selector="all()", types=["Ingress", "Egress"])
+ELSEWHERE = of(CALICO, "", namespaceSelector="team == 'a'", types=["Ingress"])
+OUTGOING = of(CILIUM, "", endpointSelector={}, egress=[{"toEntities": ["cluster"]}])
+
+
+@pytest.mark.parametrize(
+    ("policy", "answered"), [(EVERYWHERE, True), (ELSEWHERE, False), (OUTGOING, True)]
+)
+def test_policies_of_a_network_plugin_that_hold_for_the_whole_cluster(
+    policy: Configuration, answered: bool
+) -> None:
+    platform, notes = Platform(), Notes()
+    platform.bring(policy)
+    platform.policies(notes).look()
+    assert platform.kinds == (["NetworkPolicy"] if answered else [])
+    assert notes == ([f"connections are allowed here in spite of {policy}"] if answered else [])
+
+
+@pytest.mark.parametrize("refusals", [{}, {"NetworkPolicy": NOT_PERMITTED}])
+def test_connections_are_allowed_where_policies_of_a_plugin_may_not_be_read(
+    refusals: dict[str, ProbeError],
+) -> None:
+    platform = Platform(unreadable=(CALICO.kind,), refusals=refusals)
+    policies = platform.policies(Notes())
+    policies.look()
+    policies.look()
+    assert platform.kinds == ([] if refusals else ["NetworkPolicy"])
+    policies.require_open("not ready")
 
 
 def test_policies_of_the_whole_mesh_hold_too() -> None:

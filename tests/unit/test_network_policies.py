@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh_fixtures.diagnosis.facts import Configuration, Pod
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Configuration, Pod
 from mesh_fixtures.diagnosis.rules.network_policies import closing
 
 GATEWAY = Pod("istio-system", "gateway-1", {"istio": "eastwestgateway"}, "10.1.0.5", "", True)
@@ -42,7 +42,8 @@ def policy(namespace: str = "istio-system", **spec: Any) -> Configuration:
     ],
 )
 def test_what_gets_in(policies: list[Configuration], is_closed: bool) -> None:
-    isolating = closing(policies, GATEWAY, "Ingress", 15443)
+    facts = ClusterFacts("cluster1", network_policies=tuple(policies))
+    isolating = closing(facts, GATEWAY, "Ingress", 15443)
     assert bool(isolating) is is_closed
     assert {*map(str, isolating)} <= {*map(str, policies)}
 
@@ -59,4 +60,5 @@ def test_what_gets_in(policies: list[Configuration], is_closed: bool) -> None:
     ],
 )
 def test_what_gets_out(spec: Any, is_closed: bool) -> None:
-    assert bool(closing([policy(**spec)], GATEWAY, "Egress", 15443)) is is_closed
+    facts = ClusterFacts("cluster1", network_policies=(policy(**spec),))
+    assert bool(closing(facts, GATEWAY, "Egress", 15443)) is is_closed

@@ -1,14 +1,15 @@
 """A platform that brings policies into each new namespace, some time after it was made.
 
 Source: Kyverno, Generate Rules; Kubernetes, Network Policies (default deny all); Istio,
-AuthorizationPolicy (allow-nothing); Sidecar.
+AuthorizationPolicy (allow-nothing); Sidecar; Calico, Enable a default deny policy; Cilium, Default
+Deny Ingress Policy.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -17,6 +18,7 @@ from mesh_fixtures.install import names
 from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
+from tests.faults import cni_policies
 from tests.faults.policies import policy
 from tests.faults.target import Target
 from tests.faults.topologies import TWO_NETWORKS
@@ -39,16 +41,46 @@ _BROUGHT: Final[tuple[Json, ...]] = (
     },
 )
 
+_PLATFORMS: Final = ("kube-system", "metallb-system", names.SYSTEM_NAMESPACE)
+_DENIED_BY_CALICO: Final = cni_policies.policy(
+    cni_policies.CALICO,
+    _NAME,
+    selector=f"projectcalico.org/namespace not in {{{', '.join(map(repr, _PLATFORMS))}}}",
+    types=["Ingress", "Egress"],
+)
+_DENIED_BY_CILIUM: Final = cni_policies.policy(
+    cni_policies.CILIUM,
+    _NAME,
+    endpointSelector={
+        "matchExpressions": [
+            {
+                "key": "k8s:io.kubernetes.pod.namespace",
+                "operator": "NotIn",
+                "values": [*_PLATFORMS],
+            }
+        ]
+    },
+    ingress=[{}],
+    egress=[{}],
+)
+
 
 class Platform(threading.Thread):
-    """Brings policies into namespaces that are made while it runs, and enforces NetworkPolicies as
-    a network does, which labs have none of: nodes pass on nothing from or to pods of a namespace
-    with a policy that denies all, unless another one allows all.
+    """Brings policies into namespaces that are made while it runs, and isolates their pods as a
+    network does that enforces policies, which labs have none of: nodes pass on nothing from or to
+    them unless a NetworkPolicy allows all.
+
+    Args:
+        brought: policies, of which one isolates all pods; none where a policy of the whole cluster
+            does.
     """
 
-    def __init__(self, target: Target, clusters: Mapping[str, KubeEditor]) -> None:
+    def __init__(
+        self, target: Target, clusters: Mapping[str, KubeEditor], brought: Sequence[Json]
+    ) -> None:
         super().__init__(daemon=True)
         self._target = target
+        self._policies = brought
         self._clusters = clusters
         self._known = {name: self._namespaces(name) for name in clusters}
         self._due: dict[tuple[str, str], float] = {}
@@ -95,10 +127,10 @@ class Platform(threading.Thread):
                 continue
             if place not in self._brought:
                 self._brought.add(place)
-                for each in _BROUGHT:
+                for each in self._policies:
                     kube.create(each, namespace)
             specs = [each.spec for each in kube.list(NETWORK_POLICIES, namespace)]
-            if specs and not any(map(_allows_all, specs)):
+            if not any(map(_allows_all, specs)):
                 closed.update(pod.ip for pod in kube.list(PODS, namespace) if pod.ip)
         self._close(cluster, frozenset(closed))
 
@@ -117,12 +149,32 @@ def brought_into_each(target: Target) -> Iterator[None]:
     """Each new namespace gets policies that allow nothing, and a Sidecar by which its proxies know
     the control plane only.
     """
+    with _isolated(target, _BROUGHT):
+        yield
+
+
+@contextmanager
+def denied_by_cluster_policies(target: Target) -> Iterator[None]:
+    """Pods of all namespaces but those of platforms are isolated: in the first cluster by a policy
+    of Calico, in the others by one of Cilium.
+    """
+    first, *others = target.lab.clusters
+    with ExitStack() as stack:
+        stack.enter_context(cni_policies.applied(target, first, _DENIED_BY_CALICO))
+        for cluster in others:
+            stack.enter_context(cni_policies.applied(target, cluster, _DENIED_BY_CILIUM))
+        stack.enter_context(_isolated(target, ()))
+        yield
+
+
+@contextmanager
+def _isolated(target: Target, brought: Sequence[Json]) -> Iterator[None]:
     with ExitStack() as stack:
         clusters = {
             name: stack.enter_context(KubeEditor(cluster))
             for name, cluster in target.lab.clusters.items()
         }
-        platform = Platform(target, clusters)
+        platform = Platform(target, clusters, brought)
         stack.callback(platform.end)
         platform.start()
         yield
@@ -139,6 +191,18 @@ VARIANTS: Final = (
             "requests are allowed here in spite of AuthorizationPolicy mesh-conformance-",
             "services are known here in spite of Sidecar mesh-conformance-",
             "connections are allowed here in spite of NetworkPolicy mesh-conformance-",
+        ),
+        provider=PROVIDER,
+    ),
+    Variant(
+        id="denied-by-cluster-policies",
+        mesh="A policy of Calico or Cilium denies everything in all namespaces but those of the "
+        "platform; users of the others have NetworkPolicies that allow what they need.",
+        topology=TWO_NETWORKS,
+        make=denied_by_cluster_policies,
+        notes=(
+            "connections are allowed here in spite of GlobalNetworkPolicy default-deny",
+            "connections are allowed here in spite of CiliumClusterwideNetworkPolicy default-deny",
         ),
         provider=PROVIDER,
     ),

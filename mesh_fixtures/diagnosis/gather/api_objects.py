@@ -39,6 +39,7 @@ from mesh_fixtures.kube import (
     WebhookConfiguration,
     resources,
 )
+from mesh_fixtures.kube.cni_policies import PLUGIN_KINDS, plugin_kinds
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -160,6 +161,7 @@ def _queries(
         ("discovery", f"{where} endpointslices -n {system}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
         ("network_policies", f"{where} networkpolicies -A", partial(_network_policies, both)),
+        ("cni_policies", f"{where} {PLUGIN_KINDS} -A", partial(_cni_policies, both)),
     ]
 
 
@@ -381,12 +383,28 @@ def _configuration(kube: KubeClient) -> tuple[Configuration, ...]:
 
 def _network_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Configuration, ...]:
     """Those of some namespaces, and of what leads into the cluster from outside."""
-    ways = (each.meta.namespace for each in kube.list(SERVICES) if _is_way(each))
     return tuple(
         policy
-        for namespace in dict.fromkeys((*namespaces, *ways))
+        for namespace in _with_ways(namespaces, kube)
         for policy in kube.list(NETWORK_POLICIES, namespace)
     )
+
+
+def _cni_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Configuration, ...]:
+    """Those of network plugins, for the whole cluster and for some namespaces."""
+    wanted = ("", *_with_ways(namespaces, kube))
+    return tuple(
+        policy
+        for each in plugin_kinds(kube)
+        for policy in kube.list(each)
+        if policy.namespace in wanted
+    )
+
+
+def _with_ways(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[str, ...]:
+    """Some namespaces, and those of what leads into the cluster from outside."""
+    ways = (each.meta.namespace for each in kube.list(SERVICES) if _is_way(each))
+    return tuple(dict.fromkeys((*namespaces, *ways)))
 
 
 def _is_way(service: Service) -> bool:

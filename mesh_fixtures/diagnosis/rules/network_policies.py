@@ -1,12 +1,14 @@
-"""NetworkPolicies that let nothing through where a mesh needs it.
+"""NetworkPolicies, and those of network plugins, that let nothing through where a mesh needs it.
 
 Whether they are enforced is for the cluster's network to decide: a way that is open refutes them.
-Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPolicySpec v1).
+Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPolicySpec v1); for
+plugins see `mesh_fixtures.kube.cni_policies`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, evidence, get, listed
@@ -18,7 +20,8 @@ from mesh_fixtures.diagnosis.facts import (
     Path,
     Pod,
 )
-from mesh_fixtures.kube.pod_isolation import Direction, isolates, rules
+from mesh_fixtures.kube.cni_policies import PEERS, Direction, PodIdentity
+from mesh_fixtures.kube.pod_isolation import isolates, rules
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
@@ -29,63 +32,82 @@ CLOSED: Final = Kind(
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
 )
 
-_PEERS: Final[Mapping[Direction, str]] = {"Ingress": "from", "Egress": "to"}
 _WAYS: Final = ("pod", GATEWAY, "istiod", ISTIOD_TLS)
+
+
+@dataclass(frozen=True)
+class _End:
+    """An end of a way, which policies close in a direction.
+
+    Attributes:
+        namespace: of its pods.
+        policies: names.
+    """
+
+    cluster: str
+    direction: Direction
+    namespace: str
+    policies: tuple[str, ...]
 
 
 def closed(case: Case) -> Iterator[Cause]:
     """Closed ways whose ends are isolated by policies that let through what is wanted of nobody, or
     of none but pods of the same cluster.
     """
-    found: dict[tuple[str, Direction, tuple[str, ...]], list[Path]] = {}
+    found: dict[_End, list[Path]] = {}
     known: dict[str, Configuration] = {}
     for path in case.facts.paths:
         if path.kind not in _WAYS or not path.is_closed or path.client == path.server:
             continue
         if path.kind == GATEWAY and path.port == STATUS_PORT:
             continue  # nobody but load balancers needs it
-        for cluster, direction, policies in _closing(case, path):
+        for cluster, direction, pod, policies in _closing(case, path):
             known |= {str(each): each for each in policies}
-            key = cluster, direction, tuple(map(str, policies))
-            found.setdefault(key, []).append(path)
-    for (cluster, direction, names), paths in found.items():
-        ports = sorted({path.port for path in paths})
-        incoming = direction == "Ingress"
-        others = sorted({path.client if incoming else path.server for path in paths} - {""})
-        what = f"in from {listed(others)}" if incoming else f"out to {listed(others, 'others')}"
-        policies = [known[name] for name in names]
-        yield Cause(
-            CLOSED,
-            (cluster,),
-            f"{listed(names)} of {cluster} let nothing {what} at port {listed(ports)}",
-            evidence(
-                *(_shown(cluster, each, direction) for each in policies),
-                *(Evidence(f"from {path.client}: {path}", path.source) for path in paths),
-            ),
-            f"let it {'in' if incoming else 'out'} there by a NetworkPolicy of the namespace "
-            f"{listed(sorted({each.namespace for each in policies}))} with "
-            f"{direction.lower()} for port {listed(ports)}",
-            certainty="likely",
-            about=Subject((cluster,) if incoming else (), clients=() if incoming else (cluster,)),
-        )
+            end = _End(cluster, direction, pod.namespace, tuple(map(str, policies)))
+            found.setdefault(end, []).append(path)
+    for end, paths in found.items():
+        yield _cause(end, [known[name] for name in end.policies], paths)
+
+
+def _cause(end: _End, policies: Sequence[Configuration], paths: Sequence[Path]) -> Cause:
+    cluster, incoming = end.cluster, end.direction == "Ingress"
+    ports = listed(sorted({path.port for path in paths}))
+    others = sorted({path.client if incoming else path.server for path in paths} - {""})
+    what = f"in from {listed(others)}" if incoming else f"out to {listed(others, 'others')}"
+    kinds = dict.fromkeys(each.kind.partition(".")[0] for each in policies)
+    return Cause(
+        CLOSED,
+        (cluster,),
+        f"{listed(end.policies)} of {cluster} let nothing {what} at port {ports}",
+        evidence(
+            *(_shown(cluster, each, end.direction) for each in policies),
+            *(Evidence(f"from {path.client}: {path}", path.source) for path in paths),
+        ),
+        f"let it {'in' if incoming else 'out'} there by a {' or '.join(kinds)} for pods of the "
+        f"namespace {end.namespace} with {end.direction.lower()} for port {ports}",
+        certainty="likely",
+        about=Subject((cluster,) if incoming else (), clients=() if incoming else (cluster,)),
+    )
 
 
 RULES = (closed,)
 
 
-def _closing(case: Case, path: Path) -> Iterator[tuple[str, Direction, Sequence[Configuration]]]:
-    """Policies that close a way, by their cluster and direction."""
+def _closing(
+    case: Case, path: Path
+) -> Iterator[tuple[str, Direction, Pod, Sequence[Configuration]]]:
+    """Policies that close a way, by their cluster, their direction, and the pod at that end."""
     client = case.facts.clusters.get(path.client)
     if client is not None:
         for pod in client.pods_in(case.samples, {"app": PLAIN_CLIENT}):
-            if policies := closing(client.network_policies or (), pod, "Egress", path.port):
-                yield path.client, "Egress", policies
+            if policies := closing(client, pod, "Egress", path.port):
+                yield path.client, "Egress", pod, policies
                 break
     for name, facts in case.facts.clusters.items():
         if name != path.client:
             for pod, port in _ends(facts, path, is_server=name == path.server):
-                if policies := closing(facts.network_policies or (), pod, "Ingress", port):
-                    yield name, "Ingress", policies
+                if policies := closing(facts, pod, "Ingress", port):
+                    yield name, "Ingress", pod, policies
                     break
 
 
@@ -103,18 +125,17 @@ def _ends(facts: ClusterFacts, path: Path, *, is_server: bool) -> Iterator[tuple
 
 
 def closing(
-    policies: Iterable[Configuration], pod: Pod, direction: Direction, port: int
+    facts: ClusterFacts, pod: Pod, direction: Direction, port: int
 ) -> Sequence[Configuration]:
     """The policies that isolate a pod in a direction, where none of them lets through at a port
     what comes from outside of its cluster, or goes there; none where one may.
     """
-    isolating = [
-        each
-        for each in policies
-        if each.namespace == pod.namespace and isolates(each, pod.labels, direction)
-    ]
+    namespace = facts.namespace(pod.namespace)
+    who = PodIdentity(pod.namespace, pod.labels, namespace.labels if namespace else {})
+    policies = (*(facts.network_policies or ()), *(facts.cni_policies or ()))
+    isolating = [each for each in policies if isolates(each, who, direction)]
     given = [rule for each in isolating for rule in rules(each, direction)]
-    if any(_may_let(rule, _PEERS[direction], port) for rule in given):
+    if any(_may_let(rule, PEERS[direction], port) for rule in given):
         return ()
     return isolating
 
@@ -139,7 +160,9 @@ def _is_for(given: Mapping[str, Any], port: int) -> bool:
 
 
 def _shown(cluster: str, policy: Configuration, direction: Direction) -> Evidence:
+    said = [policy.spec] if "specs" in policy.spec else policy.spec.get(direction.lower())
+    what = f"{policy.kind.lower()} {policy.name} -o yaml"
     return Evidence(
-        f"{policy}: {direction.lower()} {rules(policy, direction) or 'nothing'}",
-        get(cluster, f"networkpolicy {policy.name} -o yaml", policy.namespace),
+        f"{policy}: {direction.lower()} {said or 'nothing'}",
+        get(cluster, what, policy.namespace),
     )

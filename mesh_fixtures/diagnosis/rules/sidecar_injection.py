@@ -21,6 +21,7 @@ from mesh_fixtures.diagnosis.cause import (
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
 from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
+from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT, injection_label
 
@@ -50,7 +51,6 @@ NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=CauseReac
 
 _CALLING = "failed calling webhook"
 _TEMPLATE = "failed to run injection template"
-_NAME_LABEL = "kubernetes.io/metadata.name"
 _LABELS = ("istio-injection", "istio.io/rev", "sidecar.istio.io/inject")
 
 
@@ -64,7 +64,7 @@ def off(case: Case) -> Iterator[Cause]:
         namespace = facts.namespace(case.samples)
         if not bare or namespace is None:
             continue
-        labels = {_NAME_LABEL: namespace.name, **namespace.labels}
+        labels = {NAME_LABEL: namespace.name, **namespace.labels}
         why, remedy = _why(case, facts, labels, bare[0])
         yield Cause(
             OFF,

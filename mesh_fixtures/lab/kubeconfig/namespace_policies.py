@@ -19,8 +19,9 @@ import yaml
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import Configuration, KubeEditor, Resource
 from mesh_fixtures.kube.admission import Selector, refusal_in
-from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.kube.pod_isolation import DIRECTIONS, isolates, rules
+from mesh_fixtures.kube.cni_policies import DIRECTIONS, PodIdentity, plugin_kinds
+from mesh_fixtures.kube.objects import NAME_LABEL, Json
+from mesh_fixtures.kube.pod_isolation import isolates, rules
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
@@ -77,20 +78,22 @@ class NamespacePolicies:
 
     Args:
         kube: knows the namespace as that of the samples.
-        pods: labels of the pods that are made there.
+        pods: those that are made there.
         configures: whether an istiod takes its configuration from the cluster.
     """
 
     def __init__(
-        self, kube: KubeEditor, pods: Sequence[PodLabels], progress: Progress, *, configures: bool
+        self, kube: KubeEditor, pods: Sequence[PodIdentity], progress: Progress, *, configures: bool
     ) -> None:
         self._kube = kube
         self._pods = pods
         self._progress = progress
-        self._readable = [NETWORK_POLICIES, *(_OF_ISTIO if configures else ())]
+        self._of_network = (NETWORK_POLICIES, *plugin_kinds(kube))
+        self._readable = [*self._of_network, *(_OF_ISTIO if configures else ())]
         self._of_root = {
             each: configuration_of_root(kube, each) if configures else () for each in _OF_ISTIO
         }
+        self._hidden: list[str] = []
         self._made: set[str] = set()
         self._isolated = ""
         self._settled_at = time.monotonic() + patient(GENERATED_SECONDS)
@@ -111,7 +114,8 @@ class NamespacePolicies:
             [*self._of_root[each], *self._listed(each)] for each in _OF_ISTIO
         )
         namespace = self._kube.sample_namespace
-        if by := forbidding(authorization, namespace, self._pods):
+        labels = [each.labels for each in self._pods]
+        if by := forbidding(authorization, namespace, labels):
             raise LabError(
                 wanted=f"requests within the namespace {namespace} that policies permit",
                 seen=f"{by}, which refuses them whatever another policy allows",
@@ -119,9 +123,9 @@ class NamespacePolicies:
                 remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
             )
         for each in allowances(
-            restricting(authorization, self._pods),
+            restricting(authorization, labels),
             narrowing(sidecars, namespace),
-            isolating(self._listed(NETWORK_POLICIES), self._pods),
+            isolating(self._in_network(), self._pods) or self._any_hidden(),
             self._kube.names.system_namespace,
         ):
             if each.kind not in self._made:
@@ -156,6 +160,16 @@ class NamespacePolicies:
             return error.seen
         return str(failures[0]) if failures else ""
 
+    def _in_network(self) -> Sequence[Configuration]:
+        """Policies of connections."""
+        return [policy for kind in self._of_network for policy in self._listed(kind)]
+
+    def _any_hidden(self) -> str:
+        """Policies of a network plugin that may not be read, which often refuse what no
+        NetworkPolicy allows; empty where there are none.
+        """
+        return f"any {' or '.join(self._hidden)}, which may not be read" if self._hidden else ""
+
     def _listed(self, kind: Resource[Configuration]) -> Sequence[Configuration]:
         """Those of the namespace that the run has not made; none where they may not be read."""
         if kind not in self._readable:
@@ -164,6 +178,9 @@ class NamespacePolicies:
             listed = self._kube.list(kind, self._kube.sample_namespace)
         except NotPermitted as error:
             self._readable.remove(kind)
+            if kind not in (NETWORK_POLICIES, *_OF_ISTIO):
+                self._hidden.append(kind.kind)
+                return ()
             self._note(f"whether others bring a {kind.kind} here is not known: {error.seen}")
             return ()
         return [each for each in listed if each.name != SERVICE]
@@ -186,7 +203,7 @@ class NamespacePolicies:
                     where=self._kube.name,
                     remedy=_PERMIT,
                 ) from error
-            if allowance.kind == NETWORK_POLICIES.kind:
+            if allowance.kind == NETWORK_POLICIES.kind and allowance.by != self._any_hidden():
                 self._isolated = without
             self._note(without)
         else:
@@ -196,10 +213,17 @@ class NamespacePolicies:
         self._progress.note("sample", text, self._kube.name)
 
 
-def labels_of_pods(items: Iterable[Json]) -> Sequence[PodLabels]:
-    """Labels of the pods that Deployments among some objects make."""
+def pods_of(
+    items: Iterable[Json], namespace: str, labels: Mapping[str, str]
+) -> Sequence[PodIdentity]:
+    """The pods that Deployments among some objects make.
+
+    Args:
+        labels: of the namespace, beside those that every one has.
+    """
+    known = {**labels, NAME_LABEL: namespace}
     return [
-        each["spec"]["template"]["metadata"].get("labels") or {}
+        PodIdentity(namespace, each["spec"]["template"]["metadata"].get("labels") or {}, known)
         for each in items
         if each["kind"] == "Deployment"
     ]
@@ -315,20 +339,20 @@ def _egress(sidecar: Configuration) -> Sequence[str]:
     return [str(host) for each in listeners for host in each.get("hosts") or ()]
 
 
-def isolating(policies: Iterable[Configuration], pods: Sequence[PodLabels]) -> str:
+def isolating(policies: Iterable[Configuration], pods: Sequence[PodIdentity]) -> str:
     """Names of the policies by which only connections that a policy allows are allowed; empty for
     none.
 
     Source: Kubernetes, Network Policies (the two sorts of pod isolation; default policies).
 
     Args:
-        policies: NetworkPolicies of the pods' namespace.
+        policies: those of the pods' namespace and of the whole cluster.
     """
     return ", ".join(
         str(each)
         for each in policies
         if any(
-            isolates(each, labels, direction) and {} not in rules(each, direction)
-            for labels, direction in product(pods, DIRECTIONS)
+            isolates(each, pod, direction) and {} not in rules(each, direction)
+            for pod, direction in product(pods, DIRECTIONS)
         )
     )

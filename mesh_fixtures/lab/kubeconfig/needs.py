@@ -21,13 +21,14 @@ from mesh_fixtures.errors import (
 )
 from mesh_fixtures.kube import Access, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
+from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
-from mesh_fixtures.lab.kubeconfig.sample import NAME_LABEL, namespace_labels
+from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.injectors import Injector, mesh_injectors

@@ -29,7 +29,7 @@ from mesh_fixtures.kube import (
     Pod,
 )
 from mesh_fixtures.kube.admission import refusal_in
-from mesh_fixtures.kube.objects import Json, encoded
+from mesh_fixtures.kube.objects import NAME_LABEL, Json, encoded
 from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     EVENTS,
@@ -39,7 +39,7 @@ from mesh_fixtures.kube.resources import (
 from mesh_fixtures.lab.kubeconfig import namespace as own
 from mesh_fixtures.lab.kubeconfig import refusals
 from mesh_fixtures.lab.kubeconfig.allotted_users import allotted_user
-from mesh_fixtures.lab.kubeconfig.namespace_policies import NamespacePolicies, labels_of_pods
+from mesh_fixtures.lab.kubeconfig.namespace_policies import NamespacePolicies, pods_of
 from mesh_fixtures.lab.kubeconfig.overrides import (
     AS_THEY_ARE,
     PodOverrides,
@@ -74,9 +74,6 @@ MADE_SECONDS: Final = 45.0
 
 ENABLED: Final = {"istio-injection": "enabled"}
 """Chooses the default revision (Istio: Installing the Sidecar)."""
-
-NAME_LABEL: Final = "kubernetes.io/metadata.name"
-"""Label that every namespace has with its name (Kubernetes: Namespaces)."""
 
 _INTERVAL: Final = 0.5
 _SHOWN: Final = 3
@@ -138,7 +135,8 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         labels = namespace_labels(cluster.name, webhooks, name, options.revision)
         _require_not_stopped(order, cluster.name)
         order.journal.record(own.entry(cluster.name, order.lab))
-        own.make(kube, order.lab, {**labels, **options.labels}, options.annotations)
+        of_namespace = {**labels, **options.labels}
+        own.make(kube, order.lab, of_namespace, options.annotations)
         domain = order.names.cluster_domain
         has_rule = order.scenario.has_choice_behind_gateway
         tls = client_tls(kube, host(name, cluster_domain=domain)) if has_rule else {}
@@ -147,7 +145,8 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
             order.scenario, cluster.name, order.images, name, options.pods, domain, tls, user
         )
         configures = cluster.name in order.scenario.config_clusters
-        policies = NamespacePolicies(kube, labels_of_pods(made), progress, configures=configures)
+        pods = pods_of(made, name, of_namespace)
+        policies = NamespacePolicies(kube, pods, progress, configures=configures)
         policies.look()
         accounts = [each for each in made if each["kind"] == "ServiceAccount"]
         others = [each for each in made if each not in accounts]

@@ -1,0 +1,58 @@
+"""Policies of Calico and Cilium, in clusters that are made to know their kinds; none is enforced.
+
+Source: Kubernetes, CustomResourceDefinition v1; Calico, Global network policy; Cilium, Network
+Policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mesh_fixtures.kube import Configuration, Resource
+from mesh_fixtures.kube.resources import CALICO_POLICIES, CILIUM_POLICIES
+from tests.faults.target import Manifest, Target, reference
+
+CALICO: Final = CALICO_POLICIES[0][0]
+CILIUM: Final = CILIUM_POLICIES[0]
+"""Kinds that are in no namespace."""
+
+_ANYTHING: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def policy(kind: Resource[Configuration], name: str, **spec: Any) -> Manifest:
+    """A policy of one of the kinds."""
+    return {"apiVersion": kind.api, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
+
+
+@contextmanager
+def applied(target: Target, cluster: str, item: Manifest) -> Iterator[None]:
+    """A cluster knows the kind of a policy, and has the policy."""
+    (kind,) = (each for each in (CALICO, CILIUM) if each.kind == item["kind"])
+    definition = _definition(kind)
+    try:
+        target.apply(cluster, "default", definition)
+        established = ("--for=condition=Established", reference(definition))
+        target.kubectl(cluster, "wait", "--timeout=20s", *established)
+        target.apply(cluster, "default", item)
+        yield
+    finally:
+        target.delete(cluster, "default", reference(definition))
+
+
+def _definition(kind: Resource[Configuration]) -> Manifest:
+    group, _, version = kind.api.partition("/")
+    served = {"name": version, "served": True, "storage": True}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": _ANYTHING}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.full_name},
+        "spec": {
+            "group": group,
+            "names": {"kind": kind.kind, "plural": kind.plural, "listKind": f"{kind.kind}List"},
+            "scope": "Cluster",
+            "versions": [{**served, "schema": schema}],
+        },
+    }
