@@ -12,6 +12,7 @@ from mesh_fixtures.session.selection import Chosen
 
 ONE_NETWORK: Final = "multi-primary"
 TWO_NETWORKS: Final = "multi-primary-multi-network"
+THREE_CLUSTERS: Final = "three-clusters-two-networks"
 REMOTE: Final = "primary-remote-multi-network"
 TWO_REGIONS: Final = "two-regions"
 EXTERNAL: Final = "external-control-plane"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import pytest
@@ -29,6 +29,7 @@ from mesh_fixtures.lab.kubeconfig.namespace_policies import (
     pods_of,
     restricting,
 )
+from mesh_fixtures.probe.traffic import Failure
 from mesh_fixtures.progress import Progress, ProgressEvent
 
 ROOT = "istio-system"
@@ -331,7 +332,7 @@ def test_istios_own_webhook_is_for_requirements_to_judge(webhook: str, is_of_mes
 
 @dataclass
 class Sample:
-    failures: tuple[str, ...] = ()
+    failures: tuple[Any, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -361,3 +362,36 @@ def test_a_network_policy_is_in_the_way_only_where_it_is_enforced(
 
 def test_without_such_a_policy_nothing_is_asked() -> None:
     Platform().policies([]).require_open("pod sleep-1 waits")
+
+
+REFUSED = Failure(1, 0, 403, "", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "refuses"),
+    [
+        (REFUSED, True),
+        (replace(REFUSED, http_status=401), True),
+        (replace(REFUSED, http_status=302), True),
+        (replace(REFUSED, message="RBAC: access denied"), False),
+        (replace(REFUSED, http_status=503), False),
+        (replace(REFUSED, http_status=0, curl_exit=28), False),
+    ],
+)
+def test_what_an_external_authorizer_refuses_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, failure: Failure, refuses: bool
+) -> None:
+    monkeypatch.setattr(namespace_policies, "requests", lambda kube, count: Sample((failure,)))
+    platform = Platform()
+    custom = {"action": "CUSTOM", "provider": {"name": "sign-in"}, "rules": [{}]}
+    platform.bring(of(AUTHORIZATION_POLICIES, ROOT, **custom))
+    policies = platform.policies(Notes())
+    policies.look()
+    policies.require_open("pod sleep-1 waits")
+    if refuses:
+        with pytest.raises(LabError, match="the authorizer sign-in") as error:
+            policies.require_open("")
+        assert str(failure.http_status) in error.value.seen
+    else:
+        policies.require_open("")
+    assert platform.made == []

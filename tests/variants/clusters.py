@@ -15,7 +15,7 @@ from mesh_fixtures.install.step import Plan
 from mesh_fixtures.scenario import ClusterSpec, NetworkSpec, Scenario
 from tests.faults import underlay
 from tests.faults.target import Target, references
-from tests.faults.topologies import ONE_NETWORK, TWO_NETWORKS
+from tests.faults.topologies import ONE_NETWORK, THREE_CLUSTERS, TWO_NETWORKS
 from tests.variants.reinstallation import (
     in_variables_of,
     installed_again,
@@ -26,7 +26,6 @@ from tests.variants.reinstallation import (
 from tests.variants.variant import Variant, as_it_is
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
-_THREE_CLUSTERS: Final = "three-clusters-two-networks"
 _LONG_NAME: Final = "cn-my-company-production-europe-west1-payments-cluster-a"
 _NETWORK: Final = "eu.prod"
 _MESH: Final = "acme_prod"
@@ -180,7 +179,7 @@ VARIANTS: Final = (
         id="cluster-that-was-not-given",
         mesh="A third cluster belongs to the mesh, on the network of one of the two that are "
         "given.",
-        topology=_THREE_CLUSTERS,
+        topology=THREE_CLUSTERS,
         make=as_it_is,
         names={"cluster1": "cluster1", "cluster3": "cluster3"},
         notes=("reads cluster2: no cluster of this name was given",),

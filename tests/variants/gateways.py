@@ -24,7 +24,7 @@ from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults import load_balancers
 from tests.faults.gateways import address_stale
 from tests.faults.target import Manifest, Target, reference, references
-from tests.faults.topologies import TWO_NETWORKS
+from tests.faults.topologies import THREE_CLUSTERS, TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
@@ -77,6 +77,16 @@ def by_helm(target: Target) -> Iterator[None]:
     ):
         helm_install(target, cluster.name, namespace, release, values)
         target.apply(cluster.name, namespace, exposing)
+        yield
+
+
+@contextmanager
+def one_for_the_network(target: Target) -> Iterator[None]:
+    """The second cluster has no gateway: clients on the other network reach its pods through that
+    of the first, which is on the same network.
+    """
+    _, cluster, _ = (each.name for each in target.scenario.clusters)
+    with _without_the_guides(target, cluster):
         yield
 
 
@@ -457,6 +467,12 @@ VARIANTS: Final = (
         mesh="cluster2's gateway is a Gateway of the Gateway API, with another name.",
         topology=TWO_NETWORKS,
         make=by_gateway_api,
+    ),
+    Variant(
+        id="gateway-of-the-network",
+        mesh="cluster1 and cluster2 are on one network, whose only gateway is in cluster1.",
+        topology=THREE_CLUSTERS,
+        make=one_for_the_network,
     ),
     Variant(
         id="gateway-in-its-own-namespace",

@@ -1,12 +1,12 @@
 """Meshes that are hardened as Istio recommends: encrypted only, and nothing allowed by default.
 
 Source: Istio, Security Best Practices; PeerAuthentication; Authorization Policy (allow-nothing);
-MeshConfig (outboundTrafficPolicy); Sidecar.
+MeshConfig (outboundTrafficPolicy); Sidecar; External Authorization.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
@@ -51,6 +51,38 @@ EXPORTED_TO_NOBODY: Final = {
     "defaultDestinationRuleExportTo": ["."],
     "defaultVirtualServiceExportTo": ["."],
 }
+_AUTHORIZER: Final = "sign-in"
+_AUTHORIZER_PORT: Final = 8000
+_REFUSING: Final = f"""
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+ThreadingHTTPServer(("", {_AUTHORIZER_PORT}), Refusing).serve_forever()
+"""
+_PROVIDER: Final = {
+    "extensionProviders": [
+        {
+            "name": _AUTHORIZER,
+            "envoyExtAuthzHttp": {
+                "service": f"{_AUTHORIZER}.{_AUTHORIZER}.svc.cluster.local",
+                "port": _AUTHORIZER_PORT,
+            },
+        }
+    ]
+}
+DECIDED_ELSEWHERE: Final = policy(
+    "security",
+    "AuthorizationPolicy",
+    "signed-in-only",
+    action="CUSTOM",
+    provider={"name": _AUTHORIZER},
+    rules=[{}],
+)
 _ROOT: Final = "istio-config"
 REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
 
@@ -109,6 +141,50 @@ def tokens_only(target: Target) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def decided_elsewhere(target: Target) -> Iterator[None]:
+    """An external authorizer decides on every request, and refuses those of users whom it does not
+    know.
+    """
+    clusters = [each.name for each in target.scenario.primaries]
+    image = target.lab.images.helloworld["v1"]
+    with ExitStack() as stack:
+        for cluster in clusters:
+            stack.enter_context(further_namespace(target, cluster, _AUTHORIZER))
+            target.apply(cluster, _AUTHORIZER, *_authorizer(image))
+            target.await_rollout(cluster, _AUTHORIZER, _AUTHORIZER)
+        stack.enter_context(mesh_configuration.changed(target, _PROVIDER))
+        stack.enter_context(_in_primaries(target, DECIDED_ELSEWHERE))
+        yield
+
+
+def _authorizer(image: str) -> Sequence[Manifest]:
+    """A server that answers every request by 401, and its Service."""
+    labels = {"app": _AUTHORIZER}
+    container = {
+        "name": "server",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", _REFUSING],
+        "readinessProbe": {"tcpSocket": {"port": _AUTHORIZER_PORT}, "periodSeconds": 1},
+    }
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return (
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": _AUTHORIZER},
+            "spec": {"selector": {"matchLabels": labels}, "template": pod},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": _AUTHORIZER},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": _AUTHORIZER_PORT}]},
+        },
+    )
+
+
 def _in_primaries(target: Target, *policies: Manifest) -> AbstractContextManager[None]:
     clusters = [each.name for each in target.scenario.primaries]
     return applied(target, clusters, *policies, namespace=_SYSTEM)
@@ -142,6 +218,17 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=tokens_only,
         hindrances=("AuthorizationPolicy istio-system/tokens-only", "notNamespaces"),
+    ),
+    Variant(
+        id="decided-by-an-authorizer",
+        mesh="An external authorizer decides on all requests, and refuses users whom it does not "
+        "know.",
+        topology=TWO_NETWORKS,
+        make=decided_elsewhere,
+        hindrances=(
+            "the authorizer sign-in of AuthorizationPolicy istio-system/signed-in-only refuses it",
+            "permit requests to namespaces mesh-conformance-*",
+        ),
     ),
     Variant(
         id="nothing-known-by-default",

@@ -24,10 +24,9 @@ from tests.faults.remote_secrets import (
     withdraw,
 )
 from tests.faults.target import Manifest, Target
-from tests.faults.topologies import TWO_NETWORKS
+from tests.faults.topologies import THREE_CLUSTERS, TWO_NETWORKS
 from tests.variants.variant import Variant
 
-_THREE_CLUSTERS: Final = "three-clusters-two-networks"
 _TOGETHER: Final = "clusters-of-the-mesh"
 
 
@@ -97,7 +96,7 @@ VARIANTS: Final = (
     Variant(
         id="remote-secrets-in-one",
         mesh="The access of cluster1 to all other clusters is in one secret.",
-        topology=_THREE_CLUSTERS,
+        topology=THREE_CLUSTERS,
         make=all_in_one,
     ),
     Variant(

@@ -27,7 +27,7 @@ from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.root_configuration import configuration_of_root
-from mesh_fixtures.probe.traffic import requests
+from mesh_fixtures.probe.traffic import Failure, requests
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.workloads import (
     SERVICE,
@@ -47,6 +47,11 @@ _PERMIT: Final = (
     "permit it to the run (mesh-conformance rbac), or have no platform bring such policies into "
     f"namespaces {PREFIX}*"
 )
+_DECIDE: Final = (
+    f"have the authorizer permit requests to namespaces {PREFIX}*, or its policy select other "
+    "workloads"
+)
+_OF_POLICY: Final = "RBAC: access denied"
 _TRIED: Final = 10
 """Requests, of which every cluster's HelloWorld gets some."""
 
@@ -96,6 +101,7 @@ class NamespacePolicies:
         self._hidden: list[str] = []
         self._made: set[str] = set()
         self._isolated = ""
+        self._decided = ""
         self._settled_at = time.monotonic() + patient(GENERATED_SECONDS)
 
     @property
@@ -122,6 +128,7 @@ class NamespacePolicies:
                 where=self._kube.name,
                 remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
             )
+        self._decided = deciding(authorization, labels)
         for each in allowances(
             restricting(authorization, labels),
             narrowing(sidecars, namespace),
@@ -133,8 +140,8 @@ class NamespacePolicies:
                 self._make(each)
 
     def require_open(self, trouble: str) -> None:
-        """See to it that NetworkPolicies that nothing could be made against are in nobody's way,
-        as where the cluster's network enforces none.
+        """See to it that policies that nothing could be made against are in nobody's way, as where
+        the cluster's network enforces no NetworkPolicy, or an authorizer permits the requests.
 
         Args:
             trouble: what keeps the workloads from being ready; empty when they are.
@@ -142,23 +149,26 @@ class NamespacePolicies:
         Raises:
             LabError: they are.
         """
-        if not self._isolated:
+        if not self._isolated and (trouble or not self._decided):
             return
-        seen = trouble or self._refusal()
-        if seen:
-            raise LabError(
-                wanted="HelloWorld to answer Sleep",
-                seen=f"{self._isolated}; {seen}",
-                where=f"{self._kube.name}, namespace {self._kube.sample_namespace}",
-                remedy=_PERMIT,
-            )
-
-    def _refusal(self) -> str:
         try:
-            failures = requests(self._kube, _TRIED).failures
+            failures = () if trouble else requests(self._kube, _TRIED).failures
         except ProbeError as error:
-            return error.seen
-        return str(failures[0]) if failures else ""
+            failures, trouble = (), error.seen
+        seen = trouble or (str(failures[0]) if failures else "")
+        if self._isolated and seen:
+            raise self._hindered(f"{self._isolated}; {seen}", _PERMIT)
+        for each in failures:
+            if self._decided and _is_of_authorizer(each):
+                raise self._hindered(f"{self._decided} refuses it: {each}", _DECIDE)
+
+    def _hindered(self, seen: str, remedy: str) -> LabError:
+        return LabError(
+            wanted="HelloWorld to answer Sleep",
+            seen=seen,
+            where=f"{self._kube.name}, namespace {self._kube.sample_namespace}",
+            remedy=remedy,
+        )
 
     def _in_network(self) -> Sequence[Configuration]:
         """Policies of connections."""
@@ -280,6 +290,30 @@ def forbidding(policies: Iterable[Configuration], namespace: str, pods: Sequence
         and _is_for(each, pods)
         and any(_refuses(rule, namespace) for rule in each.spec.get("rules") or ())
     )
+
+
+def deciding(policies: Iterable[Configuration], pods: Sequence[PodLabels]) -> str:
+    """The external authorizers that decide on requests to some pods, by their policies; empty for
+    none.
+
+    Source: Istio, External Authorization (action CUSTOM).
+
+    Args:
+        policies: as for `restricting`.
+    """
+    return ", ".join(
+        f"the authorizer {(each.spec.get('provider') or {}).get('name', '')} of {each}"
+        for each in policies
+        if each.spec.get("action") == "CUSTOM" and _is_for(each, pods)
+    )
+
+
+def _is_of_authorizer(failure: Failure) -> bool:
+    """Whether a request may have been refused, or sent to be signed in, by an external authorizer:
+    what Istio's other policies refuse, it says itself.
+    """
+    status = failure.http_status
+    return (300 <= status < 400 or status in (401, 403)) and _OF_POLICY not in failure.message
 
 
 def _is_for(policy: Configuration, pods: Sequence[PodLabels]) -> bool:
