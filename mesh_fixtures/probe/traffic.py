@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -312,7 +313,8 @@ def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
     """Read what curl printed by `FORMAT`.
 
     Raises:
-        ProbeError: a record cannot be read, or tells of a reused connection.
+        ProbeError: a record cannot be read, or tells of a reused connection; or requests are
+            limited, and so what became of them tells nothing of the mesh.
     """
     # Each body is followed by its record, which ends with its line.
     body, *records = printed.split(_RECORD)
@@ -330,13 +332,27 @@ def read_requests(printed: str, source: Source) -> Iterator[Answer | Failure]:
             yield Answer(index, hello[1], hello[2], seconds)
         else:
             message = " ".join(f"{measured[6]} {body[:_SHOWN]}".split())
-            yield Failure(index, curl_exit, http_status, message, seconds)
+            failure = Failure(index, curl_exit, http_status, message, seconds)
+            if http_status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise _limited(source, failure)
+            yield failure
         body = following
 
 
 def _shown(result: ExecResult) -> str:
     output = result.stderr.strip() or result.stdout.strip() or "no output"
     return output[-_SHOWN:]
+
+
+def _limited(source: Source, failure: Failure) -> ProbeError:
+    """HelloWorld itself limits nothing (RFC 6585, 4; Istio: Enabling Rate Limits using Envoy)."""
+    return ProbeError(
+        wanted="as many requests as the test sends",
+        seen=f"{failure}: the mesh limits them",
+        where=f"{source.cluster} {source.subject}",
+        remedy="except namespaces mesh-conformance-* from the limit, or from the EnvoyFilter that "
+        "sets it",
+    )
 
 
 def _inconclusive(source: Source, seen: str) -> ProbeError:

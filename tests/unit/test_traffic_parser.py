@@ -49,6 +49,12 @@ def test_answers_are_counted_by_version_and_pod() -> None:
     assert not seen.cut_short
 
 
+def test_requests_that_are_limited_tell_nothing_of_the_mesh() -> None:
+    limited = record(2, "local_rate_limited", http=429)
+    with pytest.raises(ProbeError, match="request 2: HTTP 429 local_rate_limited"):
+        sample(hello(1), limited, hello(3))
+
+
 def test_an_http_error_is_a_failure_with_its_body() -> None:
     body = "upstream connect error or disconnect/reset\nbefore headers. reset reason: overflow"
     seen = sample(hello(1), record(2, body, http=503), hello(3))

@@ -83,6 +83,41 @@ DECIDED_ELSEWHERE: Final = policy(
     provider={"name": _AUTHORIZER},
     rules=[{}],
 )
+_ALWAYS: Final = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+_BUCKET: Final = {"max_tokens": 3, "tokens_per_fill": 3, "fill_interval": "600s"}
+_EXTENSIONS: Final = "type.googleapis.com/envoy.extensions.filters"
+_LIMITED: Final = policy(
+    "networking",
+    "EnvoyFilter",
+    "rate-limit",
+    configPatches=[
+        {
+            "applyTo": "HTTP_FILTER",
+            "match": {
+                "context": "SIDECAR_INBOUND",
+                "listener": {
+                    "filterChain": {
+                        "filter": {"name": "envoy.filters.network.http_connection_manager"}
+                    }
+                },
+            },
+            "patch": {
+                "operation": "INSERT_BEFORE",
+                "value": {
+                    "name": "envoy.filters.http.local_ratelimit",
+                    "typed_config": {
+                        "@type": f"{_EXTENSIONS}.http.local_ratelimit.v3.LocalRateLimit",
+                        "stat_prefix": "rate_limit",
+                        "token_bucket": _BUCKET,
+                        "filter_enabled": _ALWAYS,
+                        "filter_enforced": _ALWAYS,
+                    },
+                },
+            },
+        }
+    ],
+)
+RATE_LIMIT: Final = {**_LIMITED, "apiVersion": "networking.istio.io/v1alpha3"}
 _ROOT: Final = "istio-config"
 REGISTERED_ONLY: Final = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
 
@@ -158,6 +193,13 @@ def decided_elsewhere(target: Target) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def rate_limited(target: Target) -> Iterator[None]:
+    """Every proxy passes no more than some requests a minute on to its workload."""
+    with _in_primaries(target, RATE_LIMIT):
+        yield
+
+
 def _authorizer(image: str) -> Sequence[Manifest]:
     """A server that answers every request by 401, and its Service."""
     labels = {"app": _AUTHORIZER}
@@ -229,6 +271,14 @@ VARIANTS: Final = (
             "the authorizer sign-in of AuthorizationPolicy istio-system/signed-in-only refuses it",
             "permit requests to namespaces mesh-conformance-*",
         ),
+    ),
+    Variant(
+        id="requests-limited",
+        mesh="Proxies let no more than some requests within ten minutes pass to a workload.",
+        topology=TWO_NETWORKS,
+        make=rate_limited,
+        inconclusive=("TRAFFIC-1", "TRAFFIC-2", "TRAFFIC-3", "SECURITY-1", "AUTHZ-1"),
+        notes=("the mesh limits them", "except namespaces mesh-conformance-* from the limit"),
     ),
     Variant(
         id="nothing-known-by-default",

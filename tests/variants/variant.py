@@ -32,6 +32,7 @@ class Variant:
         names: how its owner calls the clusters that he gives, by their names in the lab; all by
             these names when empty.
         fails: ids of extended requirements that are unmet all the same.
+        inconclusive: ids of requirements about which nothing can be learnt in it.
         applies: ids of requirements that apply because of what is unusual, and are met.
         notes: what the output must say, each a part of it.
         refusal: what is said where it cannot be verified as given: nothing is judged then. Empty
@@ -50,6 +51,7 @@ class Variant:
     arguments: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     fails: tuple[str, ...] = ()
+    inconclusive: tuple[str, ...] = ()
     applies: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: str = ""

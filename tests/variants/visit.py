@@ -64,8 +64,10 @@ class Visit:
             for hindrance in variant.hindrances:
                 assert hindrance in self.output, f"{hindrance!r} is not said\n{self.output}"
             return
-        assert self.without == {*variant.fails}, self.output
-        expected = pytest.ExitCode.TESTS_FAILED if variant.fails else pytest.ExitCode.OK
+        assert self.without == {*variant.fails, *variant.inconclusive}, self.output
+        for name in variant.inconclusive:
+            assert self.results[name] == "inconclusive", self.output
+        expected = pytest.ExitCode.TESTS_FAILED if self.without else pytest.ExitCode.OK
         assert self.status == expected, self.output
         for name in variant.applies:
             assert self.results[name] == "met", self.output
