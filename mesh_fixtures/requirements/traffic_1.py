@@ -99,7 +99,7 @@ def _reserve(mesh: ObservedMesh, sample: TrafficSample) -> frozenset[str]:
 def _preference(known: ClientEndpoints, reserve: frozenset[str]) -> str:
     versions = ", ".join(sorted(reserve))
     if reserve <= known.reserve:
-        return f"clients prefer a locality, and use {versions} only where that fails"
+        return f"clients prefer other endpoints, and use {versions} only where those fail"
     return f"{known.balancing}, by which {versions} gets no request"
 
 

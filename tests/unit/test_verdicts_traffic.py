@@ -155,7 +155,7 @@ def test_what_is_held_in_reserve_has_to_answer_without_the_preference(
     )
     outcome = checked(traffic_1, mesh(FakeView(MULTI), endpoints, usual), probes)
     assert holds_unless(finding, outcome)
-    noted = "cluster1: clients prefer a locality, and use v2 only where that fails"
+    noted = "cluster1: clients prefer other endpoints, and use v2 only where those fail"
     assert bool(outcome.notes) == (not finding)
     assert all(each.startswith(noted) for each in outcome.notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from mesh_fixtures.install import names
@@ -34,6 +34,15 @@ NEAREST_FIRST: Final[Manifest] = {
 }
 """Where failing servers are ejected, clients prefer the others of their own region and zone (Istio:
 Locality failover)."""
+
+_EJECTING: Final = NEAREST_FIRST["spec"]["trafficPolicy"]
+_BY_CLUSTER: Final = {"localityLbSetting": {"failoverPriority": ["topology.istio.io/cluster"]}}
+OWN_CLUSTER_FIRST: Final[Manifest] = {
+    **NEAREST_FIRST,
+    "metadata": {"name": "own-cluster-first"},
+    "spec": {"host": "*.local", "trafficPolicy": {**_EJECTING, "loadBalancer": _BY_CLUSTER}},
+}
+"""Source: Istio, DestinationRule (LocalityLoadBalancerSetting, failoverPriority)."""
 
 
 KEPT_TO_ONE: Final = policy(
@@ -140,19 +149,29 @@ def _await_balancing(target: Target, cluster: str, wanted: Balancing) -> None:
     target.until(str(wanted), cluster, chosen, lambda seen: seen == wanted)
 
 
-@contextmanager
-def nearest_first(target: Target) -> Iterator[None]:
+def nearest_first(target: Target) -> AbstractContextManager[None]:
     """All clients prefer servers of their own locality."""
+    return _with_priorities(target, NEAREST_FIRST)
+
+
+def own_cluster_first(target: Target) -> AbstractContextManager[None]:
+    """All clients prefer servers of their own cluster, wherever nodes are."""
+    return _with_priorities(target, OWN_CLUSTER_FIRST)
+
+
+@contextmanager
+def _with_priorities(target: Target, rule: Manifest) -> Iterator[None]:
+    """All clients prefer some servers by a rule."""
     primaries = [each.name for each in target.scenario.primaries]
     try:
         for cluster in primaries:
-            target.apply(cluster, names.SYSTEM_NAMESPACE, NEAREST_FIRST)
+            target.apply(cluster, names.SYSTEM_NAMESPACE, rule)
         for cluster in primaries:
             _await_priorities(target, cluster, 2)
         yield
     finally:
         for cluster in primaries:
-            target.delete(cluster, names.SYSTEM_NAMESPACE, reference(NEAREST_FIRST))
+            target.delete(cluster, names.SYSTEM_NAMESPACE, reference(rule))
         for cluster in primaries:
             _await_priorities(target, cluster, 1)
 
@@ -175,8 +194,18 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=nearest_first,
         notes=(
-            "TRAFFIC-1: cluster1: clients prefer a locality, and use v2 only where that fails",
-            "TRAFFIC-1: cluster2: clients prefer a locality, and use v1 only where that fails",
+            "TRAFFIC-1: cluster1: clients prefer other endpoints, and use v2 only where those fail",
+            "TRAFFIC-1: cluster2: clients prefer other endpoints, and use v1 only where those fail",
+        ),
+    ),
+    Variant(
+        id="own-cluster-first",
+        mesh="A DestinationRule for all services has clients prefer servers of their own cluster.",
+        topology=TWO_NETWORKS,
+        make=own_cluster_first,
+        notes=(
+            "TRAFFIC-1: cluster1: clients prefer other endpoints, and use v2 only where those fail",
+            "TRAFFIC-1: cluster2: clients prefer other endpoints, and use v1 only where those fail",
         ),
     ),
     Variant(
@@ -189,8 +218,8 @@ VARIANTS: Final = (
             "networking.istio.io/traffic-distribution=PreferClose",
         ),
         notes=(
-            "TRAFFIC-1: cluster1: clients prefer a locality, and use v2 only where that fails",
-            "TRAFFIC-1: cluster2: clients prefer a locality, and use v1 only where that fails",
+            "TRAFFIC-1: cluster1: clients prefer other endpoints, and use v2 only where those fail",
+            "TRAFFIC-1: cluster2: clients prefer other endpoints, and use v1 only where those fail",
         ),
     ),
     Variant(
