@@ -9,6 +9,8 @@ import pytest
 from certificate_examples import NOW, Made, bound, make, material
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fake_kube import pod, result
 from mesh_examples import SCENARIOS
 
@@ -265,6 +267,17 @@ def test_a_secret_that_cannot_be_read(name: str, content: bytes | None, message:
         data[name] = content
     with pytest.raises(ProbeError, match=message):
         read(data)
+
+
+def test_a_key_that_signs_what_nobody_can_verify() -> None:
+    numbers = rsa.generate_private_key(65537, 2048).private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1 + 2, numbers.dmq1, numbers.iqmp,
+        numbers.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)  # fmt: skip
+    pem = damaged.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(ProbeError, match=r"ca-key.pem is no private key"):
+        read({**cacerts(ISSUING, ROOT), "ca-key.pem": pem})
 
 
 def test_of_two_forms_the_one_that_istiod_reads() -> None:
