@@ -245,16 +245,26 @@ def translated(target: Target, addresses: Mapping[str, str]) -> Iterator[None]:
 def not_isolated(target: Target) -> Iterator[None]:
     """The router passes on between networks what goes directly to pods."""
     routes = [route for cluster in target.lab.clusters for route in pod_routes(target, cluster)]
-    pods = ", ".join(str(destination) for destination, _ in routes)
-    element = f"element ip lab load_balancers {{ {pods} }}"
     router = router_namespace(target.lab.id)
     try:
         _route("replace", router, routes)
+        with passed_on(target, [str(destination) for destination, _ in routes]):
+            yield
+    finally:
+        _route("del", router, routes)
+
+
+@contextmanager
+def passed_on(target: Target, destinations: Collection[str]) -> Iterator[None]:
+    """The router passes on between networks what goes to some addresses, or to networks of them, as
+    it does what goes to load balancers.
+    """
+    element = f"element ip lab load_balancers {{ {', '.join(destinations)} }}"
+    try:
         _nft(target, f"add {element}")
         yield
     finally:
         _nft(target, f"add {element}", f"delete {element}")
-        _route("del", router, routes)
 
 
 @contextmanager

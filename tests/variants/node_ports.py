@@ -16,6 +16,7 @@ from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NODES
 from mesh_fixtures.probe.gateways import advertised
 from mesh_fixtures.scenario import SERVICES_PORT
+from tests.faults import underlay
 from tests.faults.target import Manifest, Target, reference
 from tests.faults.topologies import TWO_NETWORKS
 from tests.variants.gateways import replace_service
@@ -77,8 +78,9 @@ def at_node_ports(target: Target) -> Iterator[None]:
     """
     cluster = target.scenario.clusters[-1].name
     service = target.read(cluster, _SYSTEM, "service", names.GATEWAY)
+    nodes = [str(each.address) for each in target.lab.clusters[cluster].nodes]
     try:
-        with _external_addresses(target, cluster):
+        with _external_addresses(target, cluster), underlay.passed_on(target, nodes):
             replace_service(target, cluster, _with_node_ports(service))
             for each in target.scenario.primaries:
                 target.until(
@@ -147,5 +149,6 @@ VARIANTS: Final = (
         "its nodes' external addresses.",
         topology=TWO_NETWORKS,
         make=at_node_ports,
+        provider=underlay.PROVIDER,
     ),
 )
