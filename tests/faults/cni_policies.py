@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from mesh_fixtures.kube import Configuration, Resource
 from mesh_fixtures.kube.resources import CALICO_POLICIES, CILIUM_POLICIES
+from mesh_fixtures.patience import patient
 from tests.faults.target import Manifest, Target, reference
 
 CALICO: Final = CALICO_POLICIES[0][0]
 CILIUM: Final = CILIUM_POLICIES[0]
 """Kinds that are in no namespace."""
 
+_DEFINED_SECONDS: Final = 20.0
 _ANYTHING: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -34,7 +36,8 @@ def applied(target: Target, cluster: str, item: Manifest) -> Iterator[None]:
     try:
         target.apply(cluster, "default", definition)
         established = ("--for=condition=Established", reference(definition))
-        target.kubectl(cluster, "wait", "--timeout=20s", *established)
+        timeout = f"--timeout={patient(_DEFINED_SECONDS):g}s"
+        target.kubectl(cluster, "wait", timeout, *established)
         target.apply(cluster, "default", item)
         yield
     finally:
