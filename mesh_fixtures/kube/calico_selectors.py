@@ -30,10 +30,7 @@ def selector(text: str) -> Predicate:
     return found
 
 
-_TOKEN: Final = re.compile(
-    r"\s*(?:(?P<word>[A-Za-z0-9_./-]+)|(?P<text>'[^']*'|\"[^\"]*\")"
-    r"|(?P<sign>&&|\|\||==|!=|[!(){},]))"
-)
+_TOKEN: Final = re.compile(r"\s*(?:[A-Za-z0-9_./-]+|'[^']*'|\"[^\"]*\"|&&|\|\||==|!=|[!(){},])")
 
 
 class _Parser:
@@ -100,7 +97,7 @@ class _Parser:
                 return lambda labels: labels.get(key) not in values
             case "contains":
                 part = self._value()
-                return lambda labels: part in labels.get(key, "") and key in labels
+                return lambda labels: key in labels and part in labels[key]
             case "starts":
                 self._expect("with")
                 part = self._value()

@@ -76,14 +76,14 @@ def is_of_plugin(policy: Configuration) -> bool:
 
 
 def isolates(policy: Configuration, pod: PodIdentity, direction: Direction) -> bool:
-    """Whether a plugin's policy isolates a pod in a direction; not, where it selects by what is
-    not understood.
+    """Whether a plugin's policy, of the pod's namespace or of the whole cluster, isolates a pod in
+    a direction; not, where it selects by what is not understood.
     """
     try:
         if policy.kind in _OF_CALICO:
-            return direction in _calico_types(policy.spec) and _calico_selects(policy, pod)
+            return direction in _calico_types(policy.spec) and _calico_selects(policy.spec, pod)
         return any(
-            _cilium_isolates(spec, direction) and _cilium_selects(policy, spec, pod)
+            _cilium_isolates(spec, direction) and _cilium_selects(spec, pod)
             for spec in _specs(policy)
         )
     except SelectorError:
@@ -114,16 +114,14 @@ def _calico_types(spec: Json) -> Sequence[str]:
     return given
 
 
-def _calico_selects(policy: Configuration, pod: PodIdentity) -> bool:
-    if policy.namespace and policy.namespace != pod.namespace:
-        return False
-    if policy.spec.get("serviceAccountSelector"):
+def _calico_selects(spec: Json, pod: PodIdentity) -> bool:
+    if spec.get("serviceAccountSelector"):
         return False  # by labels that are not known
     labels = {**pod.labels, "projectcalico.org/namespace": pod.namespace,
               "projectcalico.org/orchestrator": "k8s"}  # fmt: skip
-    namespaces = policy.spec.get("namespaceSelector") or ""
+    namespaces = spec.get("namespaceSelector") or ""
     of_namespace = {**pod.namespace_labels, "projectcalico.org/name": pod.namespace}
-    return selector(policy.spec.get("selector") or "all()")(labels) and (
+    return selector(spec.get("selector") or "all()")(labels) and (
         not namespaces or selector(namespaces)(of_namespace)
     )
 
@@ -187,9 +185,7 @@ def _cilium_isolates(spec: Json, direction: Direction) -> bool:
     return by_default
 
 
-def _cilium_selects(policy: Configuration, spec: Json, pod: PodIdentity) -> bool:
-    if policy.namespace and policy.namespace != pod.namespace:
-        return False
+def _cilium_selects(spec: Json, pod: PodIdentity) -> bool:
     if "endpointSelector" not in spec:
         return False  # of nodes
     of_namespace = {
@@ -197,23 +193,18 @@ def _cilium_selects(policy: Configuration, spec: Json, pod: PodIdentity) -> bool
         for key, value in pod.namespace_labels.items()
     }
     known = {**pod.labels, **of_namespace, "io.kubernetes.pod.namespace": pod.namespace}
-    return Selector.read(_without_sources(spec["endpointSelector"])).matches(known)
+    return _without_sources(Selector.read(spec["endpointSelector"])).matches(known)
 
 
-def _without_sources(given: Json | None) -> Json:
+def _without_sources(given: Selector) -> Selector:
     """A selector whose keys do not say where labels come from: of pods, from Kubernetes."""
-    wanted = given or {}
-    keys = [*(wanted.get("matchLabels") or {})]
-    keys += [each["key"] for each in wanted.get("matchExpressions") or ()]
+    keys = [*given.labels, *(key for key, *_ in given.expressions)]
     if strange := [key for key in keys if ":" in key and not key.startswith(("k8s:", "any:"))]:
         raise SelectorError(f"labels of another source than Kubernetes: {', '.join(strange)}")
-    labels = wanted.get("matchLabels") or {}
-    return {
-        "matchLabels": {_plain(key): value for key, value in labels.items()},
-        "matchExpressions": [
-            {**each, "key": _plain(each["key"])} for each in wanted.get("matchExpressions") or ()
-        ],
-    }
+    return Selector(
+        {_plain(key): value for key, value in given.labels.items()},
+        tuple((_plain(key), operator, values) for key, operator, values in given.expressions),
+    )
 
 
 def _plain(key: str) -> str:

@@ -17,14 +17,14 @@ def isolates(policy: Configuration, pod: PodIdentity, direction: Direction) -> b
     """Whether a policy isolates a pod in a direction. A NetworkPolicy does in that of what leaves
     it only where it says something of it.
     """
+    if policy.namespace not in ("", pod.namespace):
+        return False
     if cni_policies.is_of_plugin(policy):
         return cni_policies.isolates(policy, pod, direction)
     default = [each for each in DIRECTIONS if each == "Ingress" or policy.spec.get("egress")]
-    return (
-        policy.namespace == pod.namespace
-        and direction in (policy.spec.get("policyTypes") or default)
-        and Selector.read(policy.spec.get("podSelector")).matches(pod.labels)
-    )
+    return direction in (policy.spec.get("policyTypes") or default) and Selector.read(
+        policy.spec.get("podSelector")
+    ).matches(pod.labels)
 
 
 def rules(policy: Configuration, direction: Direction) -> Sequence[Json]:

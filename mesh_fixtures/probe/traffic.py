@@ -90,6 +90,9 @@ LEAST_SECONDS: Final = 40
 LEAST_PER_SECOND: Final = 10
 """All requests together may take the least time, and a tenth of a second each."""
 
+RBAC_DENIAL: Final = "RBAC: access denied"
+"""What proxies answer requests by that a policy of Istio denies."""
+
 _MARGIN_SECONDS: Final = 15
 _RECORD: Final = "\x1e"
 _END: Final = "\x1d"

@@ -6,13 +6,14 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
-from typing import Final
+from typing import Any, Final
 
 from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.install import names
+from mesh_fixtures.kube import Configuration, Resource
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.lab.netns import launch
@@ -144,41 +145,51 @@ def closed_by_policy(target: Target) -> Iterator[None]:
     }
     try:
         target.apply(cluster, target.system_namespace, policy)
-        with _enforced(target):
+        with _enforced(target, cluster, selector):
             yield
     finally:
         target.delete(cluster, target.system_namespace, reference(policy))
 
 
-@contextmanager
-def closed_by_calico(target: Target) -> Iterator[None]:
-    """The same by a policy of Calico for the whole cluster."""
-    cluster, selector = _last_gateway(target)
-    policy = cni_policies.policy(
-        cni_policies.CALICO,
-        "closed",
-        selector=" && ".join(f"{key} == '{value}'" for key, value in selector.items()),
-        ingress=[
+def _closed_by(
+    kind: Resource[Configuration], spec: Callable[[Mapping[str, str]], Mapping[str, Any]]
+) -> Injection:
+    """The same by a policy of a network plugin for the whole cluster.
+
+    Args:
+        spec: of the policy, by the labels of the gateway's pods.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        cluster, selector = _last_gateway(target)
+        policy = cni_policies.policy(kind, "closed", **spec(selector))
+        with (
+            cni_policies.applied(target, cluster, policy),
+            _enforced(target, cluster, selector),
+        ):
+            yield
+
+    return inject
+
+
+closed_by_calico: Final = _closed_by(
+    cni_policies.CALICO,
+    lambda selector: {
+        "selector": " && ".join(f"{key} == '{value}'" for key, value in selector.items()),
+        "ingress": [
             {"action": "Allow", "protocol": "TCP", "destination": {"ports": [STATUS_PORT]}},
             {"action": "Allow", "source": {"selector": "all()"}},
         ],
-    )
-    with cni_policies.applied(target, cluster, policy), _enforced(target):
-        yield
-
-
-@contextmanager
-def closed_by_cilium(target: Target) -> Iterator[None]:
-    """The same by a policy of Cilium for the whole cluster."""
-    cluster, selector = _last_gateway(target)
-    policy = cni_policies.policy(
-        cni_policies.CILIUM,
-        "closed",
-        endpointSelector={"matchLabels": {f"k8s:{key}": each for key, each in selector.items()}},
-        ingress=[{"fromEntities": ["cluster", "host"]}],
-    )
-    with cni_policies.applied(target, cluster, policy), _enforced(target):
-        yield
+    },
+)
+closed_by_cilium: Final = _closed_by(
+    cni_policies.CILIUM,
+    lambda selector: {
+        "endpointSelector": {"matchLabels": {f"k8s:{key}": each for key, each in selector.items()}},
+        "ingress": [{"fromEntities": ["cluster", "host"]}],
+    },
+)
 
 
 def _last_gateway(target: Target) -> tuple[str, Mapping[str, str]]:
@@ -189,11 +200,10 @@ def _last_gateway(target: Target) -> tuple[str, Mapping[str, str]]:
 
 
 @contextmanager
-def _enforced(target: Target) -> Iterator[None]:
+def _enforced(target: Target, cluster: str, selector: Mapping[str, str]) -> Iterator[None]:
     """The nodes let nothing in to the last cluster's gateway at its port for services, as a network
     would that enforces policies: labs enforce none.
     """
-    cluster, selector = _last_gateway(target)
     kube, system = target.kube[cluster], target.system_namespace
     pods = [each.ip for each in kube.list(PODS, system, str(Selector(selector)))]
     rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"

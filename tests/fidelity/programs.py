@@ -314,8 +314,8 @@ def _kubernetes_archive() -> Part:
     tests = kubernetes_tests().name
 
     def build(work: Work) -> None:
-        program = work.needs[tests] / f"{KUBERNETES_SUITE}.test"
-        listed = work.run([program, "--list-images"], what="to list images of Kubernetes' tests")
+        suite = work.needs[tests] / f"{KUBERNETES_SUITE}.test"
+        listed = work.run([suite, "--list-images"], what="to list images of Kubernetes' tests")
         write_archive(work, kubernetes_images(work.needs, listed.split()), what=_WHAT)
 
     needs = ("image-tools", "coredns", ROOT, tests, kubernetes_workloads().name)

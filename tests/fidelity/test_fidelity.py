@@ -7,7 +7,7 @@ their deadlines are made for machines that have nothing else to do.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from mesh_fixtures.artifacts.parts import Built
 from mesh_fixtures.scenario import load_scenario
 from tests.fidelity import programs
 from tests.fidelity.clusters import clusters
-from tests.fidelity.outcomes import Comparison, compare, expectations
+from tests.fidelity.outcomes import Comparison, Outcome, compare, expectations
 from tests.fidelity.suites import (
     ISTIO_SECONDS,
     KUBERNETES_SECONDS,
@@ -54,9 +54,7 @@ def test_kubernetes(
         started = time.monotonic()
         outcomes, output = run_kubernetes(two_nodes, kubernetes_parts, tmp_path)
         seconds = time.monotonic() - started
-    comparison = compare(outcomes, expectations()["kubernetes"])
-    write_report(report_folder / "kubernetes.yaml", versions.KUBERNETES, comparison, seconds)
-    assert_expected(comparison, output)
+    hold(report_folder / "kubernetes.yaml", versions.KUBERNETES, outcomes, seconds, output)
 
 
 @pytest.mark.timeout(ISTIO_SECONDS + BUILD_SECONDS)
@@ -75,21 +73,24 @@ def test_istio(
         started = time.monotonic()
         outcomes, output = run_istio(suite, chosen, bare, istio_parts, tmp_path)
         seconds = time.monotonic() - started
-    name = f"istio-{suite}-{topology}"
-    comparison = compare(outcomes, expectations()[name])
-    write_report(report_folder / f"{name}.yaml", versions.ISTIO, comparison, seconds)
-    assert_expected(comparison, output)
+    file = report_folder / f"istio-{suite}-{topology}.yaml"
+    hold(file, versions.ISTIO, outcomes, seconds, output)
+
+
+def hold(
+    file: Path, version: str, outcomes: Sequence[Outcome], seconds: float, output: str
+) -> None:
+    """Write a suite's report to the file that is named after it, and fail if the suite differs from
+    what is expected.
+    """
+    comparison = compare(outcomes, expectations()[file.stem])
+    write_report(file, version, comparison, seconds)
+    defects = comparison.defects()
+    assert not defects, "\n".join([*defects, output])
 
 
 def write_report(file: Path, version: str, comparison: Comparison, seconds: float) -> None:
-    """Write what a suite came to; the file is named after it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     described = {"suite": file.stem, "version": version, "seconds": round(seconds, 1)}
     text = yaml.safe_dump({**described, **comparison.describe()}, sort_keys=False, width=120)
     file.write_text(text)
-
-
-def assert_expected(comparison: Comparison, output: str) -> None:
-    """Fail with what differs from the expectation, and the end of the suite's output."""
-    defects = comparison.defects()
-    assert not defects, "\n".join([*defects, output])

@@ -53,7 +53,7 @@ _POLICY: Final[Manifest] = {
                 "patchType": "JSONPatch",
                 "jsonPatch": {
                     "expression": "[JSONPatch{op: 'add', path: '/status/addresses/-', value: "
-                    "Object.status.addresses{type: 'ExternalIP', address: "
+                    f"Object.status.addresses{{type: '{_EXTERNAL}', address: "
                     f"{_OF_KIND.format(_INTERNAL)}[0].address}}}}]"
                 },
             }

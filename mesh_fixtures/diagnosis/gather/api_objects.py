@@ -392,12 +392,12 @@ def _network_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Co
 
 def _cni_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Configuration, ...]:
     """Those of network plugins, for the whole cluster and for some namespaces."""
+    kinds = [*plugin_kinds(kube)]
+    if not kinds:
+        return ()
     wanted = ("", *_with_ways(namespaces, kube))
     return tuple(
-        policy
-        for each in plugin_kinds(kube)
-        for policy in kube.list(each)
-        if policy.namespace in wanted
+        policy for each in kinds for policy in kube.list(each) if policy.namespace in wanted
     )
 
 

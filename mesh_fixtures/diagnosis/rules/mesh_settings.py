@@ -22,6 +22,7 @@ from mesh_fixtures.diagnosis.cause import (
     listed,
 )
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
+from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.probe.service_scopes import (
     EXPORT_OBJECT,
@@ -49,8 +50,6 @@ NOT_SELECTED = Kind(
     Layer.CONTROL_PLANE,
     ("GATEWAY-1", "DISCOVERY-2", "WORKLOAD-1"),
 )
-
-_NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def not_selected(case: Case) -> Iterator[Cause]:
@@ -106,7 +105,7 @@ def _left_out(case: Case, facts: ClusterFacts, istiods: Sequence[Istiod]) -> lis
         for each in known
         if each is not None
         and not any(
-            selector.matches({_NAME_LABEL: each.name, **each.labels})
+            selector.matches({NAME_LABEL: each.name, **each.labels})
             for istiod in istiods
             for selector in istiod.selectors
         )

@@ -38,6 +38,7 @@ from mesh_fixtures.diagnosis.rules.routing import is_helloworld, is_looked_up
 from mesh_fixtures.install.gateway_api import NAME_LABEL
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES
 from mesh_fixtures.probe.istiod import MESH_PATH
+from mesh_fixtures.probe.traffic import RBAC_DENIAL
 from mesh_fixtures.verdict.authorization import OWN
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PORT
@@ -56,7 +57,7 @@ _DISABLE = "DISABLE"
 _ALLOW = "ALLOW"
 _ENFORCED = ("ALLOW", "DENY", "CUSTOM")
 _HELLOWORLD = {"app": "helloworld"}
-_DENIALS = ("RBAC: access denied", "HTTP 403")
+_DENIALS = (RBAC_DENIAL, "HTTP 403")
 
 
 def mtls_disabled(case: Case) -> Iterator[Cause]:

@@ -27,7 +27,7 @@ from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.root_configuration import configuration_of_root
-from mesh_fixtures.probe.traffic import Failure, requests
+from mesh_fixtures.probe.traffic import RBAC_DENIAL, Failure, requests
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.workloads import (
     SERVICE,
@@ -51,7 +51,6 @@ _DECIDE: Final = (
     f"have the authorizer permit requests to namespaces {PREFIX}*, or its policy select other "
     "workloads"
 )
-_OF_POLICY: Final = "RBAC: access denied"
 _TRIED: Final = 10
 """Requests, of which every cluster's HelloWorld gets some."""
 
@@ -93,12 +92,11 @@ class NamespacePolicies:
         self._kube = kube
         self._pods = pods
         self._progress = progress
-        self._of_network = (NETWORK_POLICIES, *plugin_kinds(kube))
-        self._readable = [*self._of_network, *(_OF_ISTIO if configures else ())]
+        self._of_plugin = tuple(plugin_kinds(kube))
+        self._readable = [NETWORK_POLICIES, *self._of_plugin, *(_OF_ISTIO if configures else ())]
         self._of_root = {
             each: configuration_of_root(kube, each) if configures else () for each in _OF_ISTIO
         }
-        self._hidden: list[str] = []
         self._made: set[str] = set()
         self._isolated = ""
         self._decided = ""
@@ -172,13 +170,15 @@ class NamespacePolicies:
 
     def _in_network(self) -> Sequence[Configuration]:
         """Policies of connections."""
-        return [policy for kind in self._of_network for policy in self._listed(kind)]
+        kinds = (NETWORK_POLICIES, *self._of_plugin)
+        return [policy for kind in kinds for policy in self._listed(kind)]
 
     def _any_hidden(self) -> str:
         """Policies of a network plugin that may not be read, which often refuse what no
         NetworkPolicy allows; empty where there are none.
         """
-        return f"any {' or '.join(self._hidden)}, which may not be read" if self._hidden else ""
+        hidden = [each.kind for each in self._of_plugin if each not in self._readable]
+        return f"any {' or '.join(hidden)}, which may not be read" if hidden else ""
 
     def _listed(self, kind: Resource[Configuration]) -> Sequence[Configuration]:
         """Those of the namespace that the run has not made; none where they may not be read."""
@@ -188,10 +188,8 @@ class NamespacePolicies:
             listed = self._kube.list(kind, self._kube.sample_namespace)
         except NotPermitted as error:
             self._readable.remove(kind)
-            if kind not in (NETWORK_POLICIES, *_OF_ISTIO):
-                self._hidden.append(kind.kind)
-                return ()
-            self._note(f"whether others bring a {kind.kind} here is not known: {error.seen}")
+            if kind not in self._of_plugin:
+                self._note(f"whether others bring a {kind.kind} here is not known: {error.seen}")
             return ()
         return [each for each in listed if each.name != SERVICE]
 
@@ -313,7 +311,7 @@ def _is_of_authorizer(failure: Failure) -> bool:
     what Istio's other policies refuse, it says itself.
     """
     status = failure.http_status
-    return (300 <= status < 400 or status in (401, 403)) and _OF_POLICY not in failure.message
+    return (300 <= status < 400 or status in (401, 403)) and RBAC_DENIAL not in failure.message
 
 
 def _is_for(policy: Configuration, pods: Sequence[PodLabels]) -> bool:
