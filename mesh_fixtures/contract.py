@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SAMPLE_NAMESPACE: Final = "sample"
 """The guide's namespace of HelloWorld and Sleep; that of a lab is `Lab.sample_namespace`."""
 
+RUN_PREFIX: Final = "mesh-conformance-"
+"""Beginning of the name of a run's own namespace in existing clusters."""
+
 SYSTEM_NAMESPACE: Final = "istio-system"
 """The guide's namespace of istiod; that of a mesh is `Lab.names.system_namespace`."""
 

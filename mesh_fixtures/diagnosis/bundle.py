@@ -57,6 +57,8 @@ _IF_DEFINED: Final[tuple[Resource[Any], ...]] = (
     *(resources.SERVICE_EXPORTS, resources.SERVICE_IMPORTS),
     *(kind for kinds in resources.CALICO_POLICIES for kind in kinds),
     *resources.CILIUM_POLICIES,
+    *resources.ADMIN_POLICIES,
+    *(kind for kinds in resources.CLUSTER_POLICIES for kind in kinds),
 )
 """Of APIs that not every mesh has; others have kinds of the same names."""
 

@@ -373,8 +373,8 @@ class ClusterFacts:
         injectors: templates of injection.
         exported: whether HelloWorld is exported to other clusters; None where that was not asked.
         network_policies: of the namespaces of istiod, samples and gateways.
-        cni_policies: of network plugins: those for the whole cluster, and those of the same
-            namespaces.
+        cni_policies: of kinds that only some network plugins know: those for the whole cluster, and
+            those of the same namespaces.
         clock: its API server's.
     """
 

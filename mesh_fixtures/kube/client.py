@@ -153,6 +153,14 @@ class KubeClient:
         kinds = (found or {}).get("resources") or ()
         return any(each["name"] == resource.plural for each in kinds)
 
+    def apis(self) -> frozenset[str]:
+        """What the API server has of API groups, as objects have it in `apiVersion`; not the core
+        group.
+        """
+        found = self._transport.read(self.source("--raw", "", "/apis"), "/apis", {})
+        groups = (found or {}).get("groups") or ()
+        return frozenset(each["groupVersion"] for group in groups for each in group["versions"])
+
     def require_answer(self, seconds: float) -> None:
         """Ask the API server once for its version.
 

@@ -16,9 +16,8 @@ from typing import Any, Final, Literal
 
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.calico_selectors import SelectorError, selector
-from mesh_fixtures.kube.client import KubeClient
 from mesh_fixtures.kube.objects import Configuration, Json
-from mesh_fixtures.kube.resources import CALICO_POLICIES, CILIUM_POLICIES, Resource
+from mesh_fixtures.kube.resources import CALICO_POLICIES, CILIUM_POLICIES
 
 Direction = Literal["Ingress", "Egress"]
 
@@ -29,9 +28,6 @@ PEERS: Final[Mapping[Direction, str]] = {"Ingress": "from", "Egress": "to"}
 
 _OF_CALICO: Final = frozenset(each.kind for kinds in CALICO_POLICIES for each in kinds)
 _OF_CILIUM: Final = frozenset(each.kind for each in CILIUM_POLICIES)
-
-PLUGIN_KINDS: Final = ",".join(each.full_name for each in (*CALICO_POLICIES[0], *CILIUM_POLICIES))
-"""As kubectl takes them."""
 
 _OWN_PODS: Final[Json] = {"namespaceSelector": {}}
 """Peer of a NetworkPolicy's rule: any pod of the cluster."""
@@ -56,18 +52,6 @@ class PodIdentity:
     namespace: str
     labels: Mapping[str, str]
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def plugin_kinds(kube: KubeClient) -> Iterator[Resource[Configuration]]:
-    """The kinds that a cluster has.
-
-    Raises:
-        ProbeError: the API server cannot be asked.
-    """
-    calico = next((kinds for kinds in CALICO_POLICIES if kube.defines(kinds[0])), ())
-    yield from calico
-    if kube.defines(CILIUM_POLICIES[0]):
-        yield from CILIUM_POLICIES
 
 
 def is_of_plugin(policy: Configuration) -> bool:

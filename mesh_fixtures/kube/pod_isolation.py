@@ -1,16 +1,44 @@
-"""Which pods a policy isolates, and what it lets through all the same.
+"""Which pods a policy isolates, and what it lets through all the same; and the kinds of policies of
+connections that not every cluster has.
 
 Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPolicySpec v1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from mesh_fixtures.kube import cni_policies
+from mesh_fixtures.kube import cni_policies, network_policy_api
 from mesh_fixtures.kube.admission import Selector
+from mesh_fixtures.kube.client import KubeClient
 from mesh_fixtures.kube.cni_policies import DIRECTIONS, Direction, PodIdentity
 from mesh_fixtures.kube.objects import Configuration, Json
+from mesh_fixtures.kube.resources import (
+    ADMIN_POLICIES,
+    CALICO_POLICIES,
+    CILIUM_POLICIES,
+    CLUSTER_POLICIES,
+    Resource,
+)
+
+_BY_API: Final = (CALICO_POLICIES, (CILIUM_POLICIES,), (ADMIN_POLICIES,), CLUSTER_POLICIES)
+"""Kinds that come together, in each of the APIs that may have them."""
+
+FURTHER_KINDS: Final = ",".join(each.full_name for kinds, *_ in _BY_API for each in kinds)
+"""As kubectl takes them."""
+
+
+def further_kinds(kube: KubeClient) -> Iterator[Resource[Configuration]]:
+    """The kinds of policies of connections that a cluster has besides NetworkPolicy: a network
+    plugin's, and those of the Network Policy API.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    apis = kube.apis()
+    for ways in _BY_API:
+        yield from next((kinds for kinds in ways if kinds[0].api in apis), ())
 
 
 def isolates(policy: Configuration, pod: PodIdentity, direction: Direction) -> bool:
@@ -19,6 +47,8 @@ def isolates(policy: Configuration, pod: PodIdentity, direction: Direction) -> b
     """
     if policy.namespace not in ("", pod.namespace):
         return False
+    if network_policy_api.is_of_administrators(policy):
+        return False  # nothing is refused by default
     if cni_policies.is_of_plugin(policy):
         return cni_policies.isolates(policy, pod, direction)
     default = [each for each in DIRECTIONS if each == "Ingress" or policy.spec.get("egress")]

@@ -103,6 +103,10 @@ def _calico(api: str) -> tuple[Resource[Configuration], ...]:
     )
 
 
+def _administrators(version: str, kind: str, plural: str) -> Resource[Configuration]:
+    return _configuration(f"policy.networking.k8s.io/{version}", kind, plural, namespaced=False)
+
+
 def _networking(kind: str, plural: str, version: str = "v1") -> Resource[Configuration]:
     return _configuration(f"networking.istio.io/{version}", kind, plural)
 
@@ -168,7 +172,7 @@ AUTHORIZATION_POLICIES: Final = _security("AuthorizationPolicy", "authorizationp
 REQUEST_AUTHENTICATIONS: Final = _security("RequestAuthentication", "requestauthentications")
 NETWORK_POLICIES: Final = _configuration("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 CALICO_POLICIES: Final = (_calico("crd.projectcalico.org/v1"), _calico("projectcalico.org/v3"))
-"""In each of its APIs; where there are both, they have the same objects."""
+"""In each of its APIs; where there are several, they have the same objects."""
 CILIUM_POLICIES: Final = (
     _configuration(
         "cilium.io/v2",
@@ -178,6 +182,15 @@ CILIUM_POLICIES: Final = (
     ),
     _configuration("cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies"),
 )
+ADMIN_POLICIES: Final = (
+    _administrators("v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"),
+    _administrators("v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
+)
+CLUSTER_POLICIES: Final = tuple(
+    (_administrators(version, "ClusterNetworkPolicy", "clusternetworkpolicies"),)
+    for version in ("v1beta1", "v1alpha2")
+)
+"""In each of its APIs, too."""
 TELEMETRIES: Final = _configuration("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
 GATEWAY_CLASSES: Final = _gateway_api("GatewayClass", "gatewayclasses", namespaced=False)

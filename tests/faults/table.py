@@ -468,6 +468,16 @@ _NETWORKS: Final = (
         provider=underlay.PROVIDER,
     ),
     Fault(
+        id="admin-policy-closed",
+        broken="An AdminNetworkPolicy of cluster2 lets nothing out to the gateway of cluster1.",
+        topology=TWO_NETWORKS,
+        inject=underlay.closed_by_administrators,
+        fails=("GATEWAY-1",),
+        unaffected=(*_ACCESS, "WORKLOAD-1", "NETWORK-1"),
+        cause="network-policy-closed",
+        provider=underlay.PROVIDER,
+    ),
+    Fault(
         id="large-packets-lost",
         broken="Packets of more than 1200 bytes vanish between the networks; clients are new.",
         topology=TWO_NETWORKS,

@@ -78,12 +78,19 @@ def filtered_for_new_clients(rule: str) -> Injection:
     return inject
 
 
-def pods_closed(target: Target, cluster: str, addresses: Collection[str]) -> None:
+def pods_closed(
+    target: Target, cluster: str, addresses: Collection[str], *, only_among: bool = False
+) -> None:
     """Have the nodes of a cluster pass on nothing that is from or to some pods, and all that is of
     others; all where there are none.
+
+    Args:
+        only_among: whether what goes between others and these pods is passed on, too.
     """
     pods = f"{{ {', '.join(sorted(addresses))} }}"
-    rules = table(f"ip saddr {pods} counter drop\nip daddr {pods} counter drop")
+    sent, received = f"ip saddr {pods}", f"ip daddr {pods}"
+    closed = [f"{sent} {received}"] if only_among else [sent, received]
+    rules = table("\n".join(f"{each} counter drop" for each in closed))
     for node in target.lab.clusters[cluster].nodes:
         namespace = node_namespace(target.lab.id, node.name)
         _nft(target, *_GONE, *([rules] if addresses else []), namespace=namespace)
@@ -190,6 +197,25 @@ closed_by_cilium: Final = _closed_by(
         "ingress": [{"fromEntities": ["cluster", "host"]}],
     },
 )
+
+
+@contextmanager
+def closed_by_administrators(target: Target) -> Iterator[None]:
+    """An AdminNetworkPolicy of the last cluster lets no pod out to the first one's gateway."""
+    first, *_, last = target.lab.clusters
+    gateway = target.read(first, target.system_namespace, "service", names.GATEWAY)
+    address = gateway["status"]["loadBalancer"]["ingress"][0]["ip"]
+    at_port = [{"portNumber": {"protocol": "TCP", "port": SERVICES_PORT}}]
+    policy = cni_policies.policy(
+        cni_policies.ADMIN,
+        "closed",
+        priority=10,
+        subject={"namespaces": {}},
+        egress=[{"action": "Deny", "to": [{"networks": [f"{address}/32"]}], "ports": at_port}],
+    )
+    enforced = filtered_in_last(f"ip daddr {address} tcp dport {SERVICES_PORT} counter drop")
+    with cni_policies.applied(target, last, policy), enforced(target):
+        yield
 
 
 def _last_gateway(target: Target) -> tuple[str, Mapping[str, str]]:

@@ -14,9 +14,11 @@ from mesh_fixtures.kube import Configuration, KubeEditor, Resource
 from mesh_fixtures.kube.cni_policies import PodIdentity
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import (
+    ADMIN_POLICIES,
     AUTHORIZATION_POLICIES,
     CALICO_POLICIES,
     CILIUM_POLICIES,
+    CLUSTER_POLICIES,
     NETWORK_POLICIES,
     SIDECARS,
 )
@@ -36,6 +38,7 @@ ROOT = "istio-system"
 OWN = "mesh-run"
 LABELS = ({"app": "helloworld", "version": "v1"}, {"app": "sleep"})
 PODS = [PodIdentity(OWN, each) for each in LABELS]
+FURTHER = (CALICO_POLICIES[0][0], CILIUM_POLICIES[0], *ADMIN_POLICIES, *CLUSTER_POLICIES[0])
 Notes = list[str]
 NOT_PERMITTED = NotPermitted(wanted="x", seen="403 no such role", where="cluster1")
 
@@ -167,14 +170,15 @@ class Platform:
     sample_namespace: str = OWN
     names: MeshNames = GUIDE_NAMES
 
-    def list(self, kind: Resource[Configuration], namespace: str) -> Sequence[Configuration]:
+    def list(self, kind: Resource[Configuration], namespace: str = "") -> Sequence[Configuration]:
         if kind.kind in self.unreadable and namespace == OWN:
             raise NOT_PERMITTED
         wanted = namespace if kind.namespaced else ""
         return [each for each in self.there.get(kind.kind, []) if each.namespace == wanted]
 
-    def defines(self, kind: Resource[Configuration]) -> bool:
-        return kind.kind in (*self.there, *self.unreadable)
+    def apis(self) -> frozenset[str]:
+        known = (*self.there, *self.unreadable)
+        return frozenset(each.api for each in FURTHER if each.kind in known)
 
     def create(self, item: Json, namespace: str) -> bool:
         assert namespace == OWN
@@ -233,18 +237,32 @@ def test_what_the_run_has_made_is_nobody_elses() -> None:
     assert (platform.made, notes) == ([], [])
 
 
-CALICO, CILIUM = CALICO_POLICIES[0][0], CILIUM_POLICIES[0]
+CALICO, CILIUM, ADMIN, BASELINE, CLUSTER = FURTHER
 EVERYWHERE = of(CALICO, "", selector="all()", types=["Ingress", "Egress"])
 ELSEWHERE = of(CALICO, "", namespaceSelector="team == 'a'", types=["Ingress"])
 OUTGOING = of(CILIUM, "", endpointSelector={}, egress=[{"toEntities": ["cluster"]}])
+OF_ALL: Json = {"namespaces": {}}
+OF_TEAM_A: Json = {"namespaces": {"matchLabels": {"team": "a"}}}
+DENIED: Json = {"action": "Deny", "from": [OF_ALL]}
+BY_DEFAULT = of(BASELINE, "", subject=OF_ALL, ingress=[DENIED])
+BY_DEFAULT_OF_OTHERS = of(BASELINE, "", subject=OF_TEAM_A, ingress=[DENIED])
+IN_BASELINE = of(CLUSTER, "", tier="Baseline", priority=1, subject=OF_ALL, ingress=[DENIED])
+BEFORE_ALL = of(CLUSTER, "", tier="Admin", priority=1, subject=OF_ALL, ingress=[DENIED])
 
 
 @pytest.mark.parametrize(
-    ("policy", "answered"), [(EVERYWHERE, True), (ELSEWHERE, False), (OUTGOING, True)]
+    ("policy", "answered"),
+    [
+        (EVERYWHERE, True),
+        (ELSEWHERE, False),
+        (OUTGOING, True),
+        (BY_DEFAULT, True),
+        (BY_DEFAULT_OF_OTHERS, False),
+        (IN_BASELINE, True),
+        (BEFORE_ALL, False),
+    ],
 )
-def test_policies_of_a_network_plugin_that_hold_for_the_whole_cluster(
-    policy: Configuration, answered: bool
-) -> None:
+def test_policies_that_hold_for_the_whole_cluster(policy: Configuration, answered: bool) -> None:
     platform, notes = Platform(), Notes()
     platform.bring(policy)
     platform.policies(notes).look()
@@ -358,6 +376,25 @@ def test_a_network_policy_is_in_the_way_only_where_it_is_enforced(
         assert str(CLOSED) in error.value.seen
     else:
         policies.require_open(trouble)
+
+
+@pytest.mark.parametrize("failures", [(), ("timed out after 3 s",)])
+def test_what_administrators_deny_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, failures: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(namespace_policies, "requests", lambda kube, count: Sample(failures))
+    platform = Platform()
+    platform.bring(BEFORE_ALL)
+    policies = platform.policies(Notes())
+    policies.look()
+    assert platform.made == []
+    if failures:
+        with pytest.raises(LabError, match="no NetworkPolicy undoes; timed out") as error:
+            policies.require_open("")
+        assert str(BEFORE_ALL) in error.value.seen
+        assert "--mesh-namespace-label" in error.value.remedy
+    else:
+        policies.require_open("")
 
 
 def test_without_such_a_policy_nothing_is_asked() -> None:

@@ -2,7 +2,7 @@
 
 Source: Kyverno, Generate Rules; Kubernetes, Network Policies (default deny all); Istio,
 AuthorizationPolicy (allow-nothing); Sidecar; Calico, Enable a default deny policy; Cilium, Default
-Deny Ingress Policy.
+Deny Ingress Policy; Network Policy API, API Overview (Baseline tier).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.install import names
 from mesh_fixtures.kube import KubeEditor
-from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.objects import NAME_LABEL, Json
 from mesh_fixtures.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
 from tests.faults import cni_policies
 from tests.faults.policies import policy
@@ -65,6 +65,31 @@ _DENIED_BY_CILIUM: Final = cni_policies.policy(
 )
 
 
+_OF_USERS: Final[Json] = {
+    "namespaces": {
+        "matchExpressions": [{"key": NAME_LABEL, "operator": "NotIn", "values": [*_PLATFORMS]}]
+    }
+}
+_ANYTHING_DENIED: Final[Json] = {
+    "subject": _OF_USERS,
+    "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
+    "egress": [{"action": "Deny", "to": [{"networks": ["0.0.0.0/0"]}]}],
+}
+_DENIED_BY_BASELINE: Final = cni_policies.policy(
+    cni_policies.BASELINE, "default", **_ANYTHING_DENIED
+)
+_DENIED_BY_TIER: Final = cni_policies.policy(
+    cni_policies.CLUSTER, _NAME, tier="Baseline", priority=100, **_ANYTHING_DENIED
+)
+_DENIED_BEFORE_ALL: Final = cni_policies.policy(
+    cni_policies.ADMIN,
+    "tenants",
+    priority=10,
+    subject=_OF_USERS,
+    ingress=[{"action": "Deny", "from": [_OF_USERS]}],
+)
+
+
 class Platform(threading.Thread):
     """Brings policies into namespaces that are made while it runs, and isolates their pods as a
     network does that enforces policies, which labs have none of: nodes pass on nothing from or to
@@ -73,14 +98,22 @@ class Platform(threading.Thread):
     Args:
         brought: policies, of which one isolates all pods; none where a policy of the whole cluster
             does.
+        is_final: whether only connections among these pods are refused, and no NetworkPolicy
+            allows them.
     """
 
     def __init__(
-        self, target: Target, clusters: Mapping[str, KubeEditor], brought: Sequence[Json]
+        self,
+        target: Target,
+        clusters: Mapping[str, KubeEditor],
+        brought: Sequence[Json],
+        *,
+        is_final: bool = False,
     ) -> None:
         super().__init__(daemon=True)
         self._target = target
         self._policies = brought
+        self._is_final = is_final
         self._clusters = clusters
         self._known = {name: self._namespaces(name) for name in clusters}
         self._due: dict[tuple[str, str], float] = {}
@@ -130,13 +163,13 @@ class Platform(threading.Thread):
                 for each in self._policies:
                     kube.create(each, namespace)
             specs = [each.spec for each in kube.list(NETWORK_POLICIES, namespace)]
-            if not any(map(_allows_all, specs)):
+            if self._is_final or not any(map(_allows_all, specs)):
                 closed.update(pod.ip for pod in kube.list(PODS, namespace) if pod.ip)
         self._close(cluster, frozenset(closed))
 
     def _close(self, cluster: str, pods: frozenset[str]) -> None:
         if self._closed.get(cluster, frozenset()) != pods:
-            pods_closed(self._target, cluster, pods)
+            pods_closed(self._target, cluster, pods, only_among=self._is_final)
             self._closed[cluster] = pods
 
 
@@ -158,23 +191,45 @@ def denied_by_cluster_policies(target: Target) -> Iterator[None]:
     """Pods of all namespaces but those of platforms are isolated: in the first cluster by a policy
     of Calico, in the others by one of Cilium.
     """
-    first, *others = target.lab.clusters
-    with ExitStack() as stack:
-        stack.enter_context(cni_policies.applied(target, first, _DENIED_BY_CALICO))
-        for cluster in others:
-            stack.enter_context(cni_policies.applied(target, cluster, _DENIED_BY_CILIUM))
-        stack.enter_context(_isolated(target, ()))
+    with _denied(target, _DENIED_BY_CALICO, _DENIED_BY_CILIUM), _isolated(target, ()):
         yield
 
 
 @contextmanager
-def _isolated(target: Target, brought: Sequence[Json]) -> Iterator[None]:
+def denied_by_administrators(target: Target) -> Iterator[None]:
+    """The same by administrators' policies of the Baseline tier, in both kinds that there are."""
+    with _denied(target, _DENIED_BY_BASELINE, _DENIED_BY_TIER), _isolated(target, ()):
+        yield
+
+
+@contextmanager
+def tenants_apart(target: Target) -> Iterator[None]:
+    """Administrators deny what NetworkPolicies would allow: connections between pods of users'
+    namespaces; those that they made for users are excepted.
+    """
+    denied = _denied(target, _DENIED_BEFORE_ALL, _DENIED_BEFORE_ALL)
+    with denied, _isolated(target, (), is_final=True):
+        yield
+
+
+@contextmanager
+def _denied(target: Target, in_first: Json, in_others: Json) -> Iterator[None]:
+    first, *others = target.lab.clusters
+    with ExitStack() as stack:
+        stack.enter_context(cni_policies.applied(target, first, in_first))
+        for cluster in others:
+            stack.enter_context(cni_policies.applied(target, cluster, in_others))
+        yield
+
+
+@contextmanager
+def _isolated(target: Target, brought: Sequence[Json], *, is_final: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         clusters = {
             name: stack.enter_context(KubeEditor(cluster))
             for name, cluster in target.lab.clusters.items()
         }
-        platform = Platform(target, clusters, brought)
+        platform = Platform(target, clusters, brought, is_final=is_final)
         stack.callback(platform.end)
         platform.start()
         yield
@@ -203,6 +258,30 @@ VARIANTS: Final = (
         notes=(
             "connections are allowed here in spite of GlobalNetworkPolicy default-deny",
             "connections are allowed here in spite of CiliumClusterwideNetworkPolicy default-deny",
+        ),
+        provider=PROVIDER,
+    ),
+    Variant(
+        id="denied-by-administrators",
+        mesh="Policies of the Baseline tier deny everything in all namespaces but those of the "
+        "platform; users of the others have NetworkPolicies that allow what they need.",
+        topology=TWO_NETWORKS,
+        make=denied_by_administrators,
+        notes=(
+            "connections are allowed here in spite of BaselineAdminNetworkPolicy default",
+            "connections are allowed here in spite of ClusterNetworkPolicy default-deny",
+        ),
+        provider=PROVIDER,
+    ),
+    Variant(
+        id="tenants-apart",
+        mesh="An AdminNetworkPolicy denies connections between pods of all namespaces but those "
+        "that administrators know.",
+        topology=TWO_NETWORKS,
+        make=tenants_apart,
+        hindrances=(
+            "AdminNetworkPolicy tenants, which no NetworkPolicy undoes",
+            "have it pass on connections of namespaces mesh-conformance-*",
         ),
         provider=PROVIDER,
     ),

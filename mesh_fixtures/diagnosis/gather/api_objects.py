@@ -39,7 +39,7 @@ from mesh_fixtures.kube import (
     WebhookConfiguration,
     resources,
 )
-from mesh_fixtures.kube.cni_policies import PLUGIN_KINDS, plugin_kinds
+from mesh_fixtures.kube.pod_isolation import FURTHER_KINDS, further_kinds
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -161,7 +161,7 @@ def _queries(
         ("discovery", f"{where} endpointslices -n {system}", _discovery),
         ("configuration", f"{where} {_istio_kinds()} -A", _configuration),
         ("network_policies", f"{where} networkpolicies -A", partial(_network_policies, both)),
-        ("cni_policies", f"{where} {PLUGIN_KINDS} -A", partial(_cni_policies, both)),
+        ("cni_policies", f"{where} {FURTHER_KINDS} -A", partial(_cni_policies, both)),
     ]
 
 
@@ -391,8 +391,8 @@ def _network_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Co
 
 
 def _cni_policies(namespaces: tuple[str, ...], kube: KubeClient) -> tuple[Configuration, ...]:
-    """Those of network plugins, for the whole cluster and for some namespaces."""
-    kinds = [*plugin_kinds(kube)]
+    """Those of kinds that not every cluster has, for the whole cluster and for some namespaces."""
+    kinds = [*further_kinds(kube)]
     if not kinds:
         return ()
     wanted = ("", *_with_ways(namespaces, kube))

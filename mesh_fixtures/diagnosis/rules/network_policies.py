@@ -1,8 +1,8 @@
-"""NetworkPolicies, and those of network plugins, that let nothing through where a mesh needs it.
+"""NetworkPolicies, and others of connections, that let nothing through where a mesh needs it.
 
 Whether they are enforced is for the cluster's network to decide: a way that is open refutes them.
 Source: Kubernetes, Network Policies (the two sorts of pod isolation; NetworkPolicySpec v1); for
-plugins see `mesh_fixtures.kube.cni_policies`.
+others see `mesh_fixtures.kube.cni_policies` and `mesh_fixtures.kube.network_policy_api`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mesh_fixtures.diagnosis.facts import (
     Pod,
 )
 from mesh_fixtures.kube.cni_policies import PEERS, Direction, PodIdentity
+from mesh_fixtures.kube.network_policy_api import Peer, decision
 from mesh_fixtures.kube.pod_isolation import isolates, rules
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Subject
@@ -83,8 +84,8 @@ def _cause(end: _End, policies: Sequence[Configuration], paths: Sequence[Path]) 
             *(_shown(cluster, each, end.direction) for each in policies),
             *(Evidence(f"from {path.client}: {path}", path.source) for path in paths),
         ),
-        f"let it {'in' if incoming else 'out'} there by a {' or '.join(kinds)} for pods of the "
-        f"namespace {end.namespace} with {end.direction.lower()} for port {ports}",
+        f"let it {'in' if incoming else 'out'} there by a policy of kind {' or '.join(kinds)} for "
+        f"pods of the namespace {end.namespace} with {end.direction.lower()} for port {ports}",
         certainty="likely",
         about=Subject((cluster,) if incoming else (), clients=() if incoming else (cluster,)),
     )
@@ -100,7 +101,7 @@ def _closing(
     client = case.facts.clusters.get(path.client)
     if client is not None:
         for pod in client.pods_in(case.samples, {"app": PLAIN_CLIENT}):
-            if policies := closing(client, pod, "Egress", path.port):
+            if policies := closing(client, pod, "Egress", path.port, path.address):
                 yield path.client, "Egress", pod, policies
                 break
     for name, facts in case.facts.clusters.items():
@@ -125,15 +126,25 @@ def _ends(facts: ClusterFacts, path: Path, *, is_server: bool) -> Iterator[tuple
 
 
 def closing(
-    facts: ClusterFacts, pod: Pod, direction: Direction, port: int
+    facts: ClusterFacts, pod: Pod, direction: Direction, port: int, address: str = ""
 ) -> Sequence[Configuration]:
-    """The policies that isolate a pod in a direction, where none of them lets through at a port
-    what comes from outside of its cluster, or goes there; none where one may.
+    """The policies by which nothing gets through at a port that comes from outside of a pod's
+    cluster, or goes there: one of administrators that denies it, or those that isolate the pod,
+    where none of them lets it through; none where one may.
+
+    Args:
+        address: to which it goes; empty for what comes from outside.
     """
     namespace = facts.namespace(pod.namespace)
     who = PodIdentity(pod.namespace, pod.labels, namespace.labels if namespace else {})
     policies = (*(facts.network_policies or ()), *(facts.cni_policies or ()))
+    peer = Peer(address=address)
+    if before := decision(policies, "Admin", who, direction, peer, port):
+        return (before.policy,) if before.denies else ()
     isolating = [each for each in policies if isolates(each, who, direction)]
+    if not isolating:
+        after = decision(policies, "Baseline", who, direction, peer, port)
+        return (after.policy,) if after is not None and after.denies else ()
     given = [rule for each in isolating for rule in rules(each, direction)]
     if any(_may_let(rule, PEERS[direction], port) for rule in given):
         return ()

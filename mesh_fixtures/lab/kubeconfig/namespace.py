@@ -6,13 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from mesh_fixtures.contract import Cluster
+from mesh_fixtures.contract import RUN_PREFIX, Cluster
 from mesh_fixtures.errors import LabError
 from mesh_fixtures.journal import JournalEntry
 from mesh_fixtures.kube import KubeEditor, Namespace
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES
-from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.patience import patient
 
 OWNER_LABEL: Final = "mesh-conformance/lab"
@@ -27,7 +26,7 @@ _INTERVAL: Final = 0.5
 
 def name_of(lab: str) -> str:
     """Name of a lab's own namespace, the same in every cluster."""
-    return PREFIX + lab.removeprefix("mesh-")
+    return RUN_PREFIX + lab.removeprefix("mesh-")
 
 
 def entry(cluster: str, lab: str) -> JournalEntry:

@@ -3,7 +3,8 @@
 Those of the mesh's root namespace hold in all. Others are brought into each new namespace by the
 platform, some time after it was made; namespaces of its users have further ones that allow what
 they need, which a run's has not.
-Source: Istio, Authorization Policy; Sidecar; Kubernetes, Network Policies; Kyverno, Generate Rules.
+Source: Istio, Authorization Policy; Sidecar; Kubernetes, Network Policies; Network Policy API;
+Kyverno, Generate Rules.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from typing import Final
 
 import yaml
 
+from mesh_fixtures.contract import RUN_PREFIX
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import Configuration, KubeEditor, Resource
 from mesh_fixtures.kube.admission import Selector, refusal_in
-from mesh_fixtures.kube.cni_policies import DIRECTIONS, PodIdentity, plugin_kinds
+from mesh_fixtures.kube.cni_policies import DIRECTIONS, Direction, PodIdentity
+from mesh_fixtures.kube.network_policy_api import Peer, decision, may_deny
 from mesh_fixtures.kube.objects import NAME_LABEL, Json
-from mesh_fixtures.kube.pod_isolation import isolates, rules
+from mesh_fixtures.kube.pod_isolation import further_kinds, isolates, rules
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
-from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
-from mesh_fixtures.lab.kubeconfig.refusals import is_of_mesh
-from mesh_fixtures.patience import patient
+from mesh_fixtures.lab.kubeconfig.refusals import LABEL_OPTION, is_of_mesh
 from mesh_fixtures.probe.root_configuration import configuration_of_root
 from mesh_fixtures.probe.traffic import RBAC_DENIAL, Failure, requests
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.workloads import (
+    PORT,
     SERVICE,
     connections_manifest,
     permission_manifest,
@@ -45,11 +47,15 @@ PodLabels = Mapping[str, str]
 _OF_ISTIO: Final = (AUTHORIZATION_POLICIES, SIDECARS)
 _PERMIT: Final = (
     "permit it to the run (mesh-conformance rbac), or have no platform bring such policies into "
-    f"namespaces {PREFIX}*"
+    f"namespaces {RUN_PREFIX}*"
 )
 _DECIDE: Final = (
-    f"have the authorizer permit requests to namespaces {PREFIX}*, or its policy select other "
+    f"have the authorizer permit requests to namespaces {RUN_PREFIX}*, or its policy select other "
     "workloads"
+)
+_LEAVE_OUT: Final = (
+    f"have it pass on connections of namespaces {RUN_PREFIX}*, by a label that {LABEL_OPTION} "
+    "gives them"
 )
 _TRIED: Final = 10
 """Requests, of which every cluster's HelloWorld gets some."""
@@ -92,15 +98,16 @@ class NamespacePolicies:
         self._kube = kube
         self._pods = pods
         self._progress = progress
-        self._of_plugin = tuple(plugin_kinds(kube))
-        self._readable = [NETWORK_POLICIES, *self._of_plugin, *(_OF_ISTIO if configures else ())]
+        self._further = tuple(further_kinds(kube))
+        self._readable = [NETWORK_POLICIES, *self._further, *(_OF_ISTIO if configures else ())]
         self._of_root = {
             each: configuration_of_root(kube, each) if configures else () for each in _OF_ISTIO
         }
         self._made: set[str] = set()
         self._isolated = ""
         self._decided = ""
-        self._settled_at = time.monotonic() + patient(GENERATED_SECONDS)
+        self._denied = ""
+        self._settled_at = time.monotonic() + GENERATED_SECONDS
 
     @property
     def settled(self) -> bool:
@@ -124,13 +131,15 @@ class NamespacePolicies:
                 wanted=f"requests within the namespace {namespace} that policies permit",
                 seen=f"{by}, which refuses them whatever another policy allows",
                 where=self._kube.name,
-                remedy=f"except namespaces from it for the run (notNamespaces: {PREFIX}*)",
+                remedy=f"except namespaces from it for the run (notNamespaces: {RUN_PREFIX}*)",
             )
         self._decided = deciding(authorization, labels)
+        of_connections = self._of_connections()
+        self._denied = denying(of_connections, self._pods)
         for each in allowances(
             restricting(authorization, labels),
             narrowing(sidecars, namespace),
-            isolating(self._in_network(), self._pods) or self._any_hidden(),
+            isolating(of_connections, self._pods) or self._any_hidden(),
             self._kube.names.system_namespace,
         ):
             if each.kind not in self._made:
@@ -147,15 +156,17 @@ class NamespacePolicies:
         Raises:
             LabError: they are.
         """
-        if not self._isolated and (trouble or not self._decided):
+        closed = {self._isolated: _PERMIT, self._denied: _LEAVE_OUT}
+        if not any(closed) and (trouble or not self._decided):
             return
         try:
             failures = () if trouble else requests(self._kube, _TRIED).failures
         except ProbeError as error:
             failures, trouble = (), error.seen
         seen = trouble or (str(failures[0]) if failures else "")
-        if self._isolated and seen:
-            raise self._hindered(f"{self._isolated}; {seen}", _PERMIT)
+        for by, remedy in closed.items():
+            if by and seen:
+                raise self._hindered(f"{by}; {seen}", remedy)
         for each in failures:
             if self._decided and _is_of_authorizer(each):
                 raise self._hindered(f"{self._decided} refuses it: {each}", _DECIDE)
@@ -168,16 +179,15 @@ class NamespacePolicies:
             remedy=remedy,
         )
 
-    def _in_network(self) -> Sequence[Configuration]:
-        """Policies of connections."""
-        kinds = (NETWORK_POLICIES, *self._of_plugin)
+    def _of_connections(self) -> Sequence[Configuration]:
+        kinds = (NETWORK_POLICIES, *self._further)
         return [policy for kind in kinds for policy in self._listed(kind)]
 
     def _any_hidden(self) -> str:
-        """Policies of a network plugin that may not be read, which often refuse what no
-        NetworkPolicy allows; empty where there are none.
+        """Policies of further kinds that may not be read, which often refuse what no NetworkPolicy
+        allows; empty where there are none.
         """
-        hidden = [each.kind for each in self._of_plugin if each not in self._readable]
+        hidden = [each.kind for each in self._further if each not in self._readable]
         return f"any {' or '.join(hidden)}, which may not be read" if hidden else ""
 
     def _listed(self, kind: Resource[Configuration]) -> Sequence[Configuration]:
@@ -188,7 +198,7 @@ class NamespacePolicies:
             listed = self._kube.list(kind, self._kube.sample_namespace)
         except NotPermitted as error:
             self._readable.remove(kind)
-            if kind not in self._of_plugin:
+            if kind not in self._further:
                 self._note(f"whether others bring a {kind.kind} here is not known: {error.seen}")
             return ()
         return [each for each in listed if each.name != SERVICE]
@@ -372,8 +382,8 @@ def _egress(sidecar: Configuration) -> Sequence[str]:
 
 
 def isolating(policies: Iterable[Configuration], pods: Sequence[PodIdentity]) -> str:
-    """Names of the policies by which only connections that a policy allows are allowed; empty for
-    none.
+    """Names of the policies by which only connections that a policy allows are allowed, or some are
+    denied unless a NetworkPolicy allows them; empty for none.
 
     Source: Kubernetes, Network Policies (the two sorts of pod isolation; default policies).
 
@@ -384,7 +394,25 @@ def isolating(policies: Iterable[Configuration], pods: Sequence[PodIdentity]) ->
         str(each)
         for each in policies
         if any(
-            isolates(each, pod, direction) and {} not in rules(each, direction)
+            (isolates(each, pod, direction) and {} not in rules(each, direction))
+            or may_deny(each, "Baseline", pod, direction)
             for pod, direction in product(pods, DIRECTIONS)
         )
     )
+
+
+def denying(policies: Sequence[Configuration], pods: Sequence[PodIdentity]) -> str:
+    """Names of the administrators' policies that deny connections between pods, whatever
+    NetworkPolicies allow; empty for none.
+
+    Args:
+        policies: as for `isolating`.
+    """
+    ends: Sequence[tuple[PodIdentity, Direction, PodIdentity]] = [
+        end
+        for client, server in product(pods, pods)
+        for end in ((client, DIRECTIONS[1], server), (server, DIRECTIONS[0], client))
+    ]
+    found = [decision(policies, "Admin", pod, way, Peer(of), PORT) for pod, way, of in ends]
+    names = dict.fromkeys(str(each.policy) for each in found if each is not None and each.denies)
+    return f"{', '.join(names)}, which no NetworkPolicy undoes" if names else ""

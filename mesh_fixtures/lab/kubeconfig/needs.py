@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.contract import Cluster, MeshNames, Problem
+from mesh_fixtures.contract import RUN_PREFIX, Cluster, MeshNames, Problem
 from mesh_fixtures.errors import (
     LabError,
     MachineError,
@@ -26,7 +26,6 @@ from mesh_fixtures.kube.resources import SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
-from mesh_fixtures.lab.kubeconfig.permissions import PREFIX
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
 from mesh_fixtures.parallel import parallel_map
@@ -39,7 +38,7 @@ from mesh_fixtures.scenario import DEFAULT_REVISION
 ANSWER_SECONDS: Final = 8.0
 """For an API server to say its version."""
 
-_TRIED_NAME: Final = f"{PREFIX}tried"
+_TRIED_NAME: Final = f"{RUN_PREFIX}tried"
 _DATAPLANE: Final = "istio.io/dataplane-mode"
 _AMBIENT: Final = "ambient"
 
@@ -184,7 +183,7 @@ def _admitted_labels(
             return {**labels, NAME_LABEL: _TRIED_NAME}
         refusal = refusal_in(error.seen)
         raise LabError(
-            wanted=f"a namespace {PREFIX}* to be admitted",
+            wanted=f"a namespace {RUN_PREFIX}* to be admitted",
             seen=error.seen,
             where=kube.name,
             remedy=f"give it what {refusal.by or 'the API server'} wants by "
@@ -214,8 +213,8 @@ def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
         if denied:
             yield Problem(
                 missing=f"permission in {kube.name} to copy the secret {secret.name}",
-                remedy="permit it, or have the secret brought into namespaces "
-                f"{PREFIX}* by other means, and leave its namespace out in {refusals.PODS_OPTION}",
+                remedy=f"permit it, or have the secret brought into namespaces {RUN_PREFIX}* by "
+                f"other means, and leave its namespace out in {refusals.PODS_OPTION}",
                 seen=f"no permission; by hand: kubectl auth {denied[0]}",
             )
         elif kube.get(SECRETS, secret.namespace, secret.name) is None:

@@ -10,13 +10,15 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from mesh_fixtures.contract import SYSTEM_NAMESPACE, Problem
+from mesh_fixtures.contract import RUN_PREFIX, SYSTEM_NAMESPACE, Problem
 from mesh_fixtures.install.certificates import CACERTS
 from mesh_fixtures.kube import Access, KubeClient, Resource
 from mesh_fixtures.kube.resources import (
+    ADMIN_POLICIES,
     AUTHORIZATION_POLICIES,
     CALICO_POLICIES,
     CILIUM_POLICIES,
+    CLUSTER_POLICIES,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DESTINATION_RULES,
@@ -43,10 +45,7 @@ from mesh_fixtures.probe.certificates import SELF_SIGNED
 ROLE: Final = "mesh-conformance"
 """Name of the roles and of their bindings."""
 
-PREFIX: Final = "mesh-conformance-"
-"""Beginning of the name of a run's own namespace."""
-
-_ANY_OWN: Final = f"{PREFIX}0000"
+_ANY_OWN: Final = f"{RUN_PREFIX}0000"
 """Stands for a run's own namespace, whose name is not known before."""
 
 _REMEDY: Final = (
@@ -220,13 +219,14 @@ RULES: Final = (
             "cluster",
             kinds,
             ("list",),
-            f"whether a policy of {plugin} refuses connections",
-            impact=f"what a policy of {plugin} causes",
+            f"whether a policy of {whose} refuses connections",
+            impact=f"what a policy of {whose} causes",
             if_defined=True,
         )
-        for plugin, kinds in (
+        for whose, kinds in (
             *(("Calico", kinds) for kinds in CALICO_POLICIES),
             ("Cilium", CILIUM_POLICIES),
+            ("the Network Policy API", (*ADMIN_POLICIES, *CLUSTER_POLICIES[0])),
         )
     ),
     Rule("own", (PODS, EVENTS), ("list",), "whether HelloWorld and Sleep run, or why not"),
@@ -403,9 +403,14 @@ def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
     answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
     found: dict[Rule, list[Access]] = {}
     for (rule, access), permitted in answers.items():
-        if not permitted and not (rule.if_defined and not kube.defines(rule.resources[0])):
+        if not permitted:
             found.setdefault(rule, []).append(access)
-    return found
+    groups = {each.partition("/")[0] for each in kube.apis()} if found else set()
+    return {
+        rule: accesses
+        for rule, accesses in found.items()
+        if not rule.if_defined or rule.group in groups
+    }
 
 
 def _not_permitted(kube: KubeClient, rule: Rule, accesses: Sequence[Access]) -> Problem:
