@@ -15,7 +15,7 @@ from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.install import names
 from mesh_fixtures.kube import Configuration, Resource
 from mesh_fixtures.kube.admission import Selector
-from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.kube.resources import PODS, SERVICES
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
@@ -203,8 +203,10 @@ closed_by_cilium: Final = _closed_by(
 def closed_by_administrators(target: Target) -> Iterator[None]:
     """An AdminNetworkPolicy of the last cluster lets no pod out to the first one's gateway."""
     first, *_, last = target.lab.clusters
-    gateway = target.read(first, target.system_namespace, "service", names.GATEWAY)
-    address = gateway["status"]["loadBalancer"]["ingress"][0]["ip"]
+    services = target.kube[first].list(SERVICES, target.system_namespace)
+    (address,) = {
+        address for each in services if each.meta.name == names.GATEWAY for address in each.external
+    }
     at_port = [{"portNumber": {"protocol": "TCP", "port": SERVICES_PORT}}]
     policy = cni_policies.policy(
         cni_policies.ADMIN,
