@@ -90,6 +90,9 @@ REQUEST_SECONDS: Final = 5.0
 LEAST_SECONDS: Final = 40
 LEAST_PER_SECOND: Final = 10
 """All requests together may take the least time, and a tenth of a second each."""
+HANGING: Final = 10
+"""After so many that were not answered, or whose host was not found, no more are sent: what others
+would say, these have said."""
 
 RBAC_DENIAL: Final = "RBAC: access denied"
 """What proxies answer requests by that a policy of Istio denies."""
@@ -102,20 +105,30 @@ FORMAT: Final = (
     _RECORD + r"%{exitcode} %{http_code} %{num_connects} %{time_total} %{url} %{errormsg}\n"
 )
 # curl numbers the requests by the fragment of the URL, which it does not send. A process sends
-# twice as many as the one before while all goes well, and one after a failure; the time is checked
-# in between.
+# twice as many as the one before while all goes well, none after a failure, and one after that; the
+# time is checked in between. Which request was the last says the record of it.
 _SCRIPT: Final = """
 counters() { printf "\\034"; curl -s --noproxy "*" -m "$2" "$1"; printf "\\034"; }
 counters "$6" "$2"
-end=$(($(date +%s) + $1)) next=1 many=1
-while [ "$next" -le "$5" ] && [ "$(date +%s)" -lt "$end" ]; do
+end=$(($(date +%s) + $1)) next=1 many=1 hanging=0
+while [ "$next" -le "$5" ] && [ "$hanging" -lt "$7" ] && [ "$(date +%s)" -lt "$end" ]; do
   last=$((next + many - 1))
   [ "$last" -le "$5" ] || last=$5
-  if curl -s $7 --noproxy "*" -m "$2" -H "Connection: close" -w "$3" "$4#[$next-$last]"
-  then many=$((many < 16 ? many * 2 : 16))
-  else many=1
+  seen=$(
+    curl -s $8 --fail-early --noproxy "*" -m "$2" -H "Connection: close" -w "$3" \
+      "$4#[$next-$last]"
+  )
+  case $? in
+    0) many=$((many < 16 ? many * 2 : 16)) ;;
+    6 | 28) many=1 hanging=$((hanging + 1)) ;;
+    *) many=1 ;;
+  esac
+  printf "%s\n" "$seen"
+  seen=${seen##*\x1e} seen=${seen#*#}
+  if [ "${seen%% *}" -ge "$next" ] 2>&-
+  then next=$((${seen%% *} + 1))
+  else next=$((last + 1)); break
   fi
-  next=$((last + 1))
 done
 printf "\\035%s\\n" "$next"
 counters "$6" "$2"
@@ -123,7 +136,6 @@ counters "$6" "$2"
 _ADMIN: Final = "http://localhost:15000"
 """Of either family: where a pod has addresses of IPv6 only, its proxy listens at ::1."""
 _OF_FAMILY: Final[Mapping[IpFamily, str]] = {"IPv4": "--ipv4", "IPv6": "--ipv6"}
-_LARGEST_PART: Final = 16
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
 _SHOWN: Final = 200
@@ -181,7 +193,8 @@ class TrafficSample:
         cluster: where the client is.
         requested: how many were to be sent.
         seconds: how long those that were sent took together, one after the other.
-        cut_short: whether the time for all was over before all were sent.
+        cut_short: whether not all were sent, as the time for all was over, or `HANGING` of them
+            were not answered in time.
         by_proxy: what the client's own proxy counted meanwhile, by endpoint of HelloWorld; None
             where there is no proxy, or it did not answer.
         served: what the sidecars of this cluster's HelloWorld answered meanwhile, to any client.
@@ -259,7 +272,7 @@ def requests(
     counters_url = f"{_ADMIN}/clusters?format=json&filter={pattern}"
     arguments = (
         *(str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count)),
-        counters_url,
+        *(counters_url, str(HANGING)),
         *option,
     )
     result = kube.exec(
@@ -267,7 +280,7 @@ def requests(
         pod.name,
         CONTAINER,
         ("sh", "-c", _SCRIPT, "requests", *arguments),
-        timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
+        timeout=budget_seconds + request_seconds + patient(_MARGIN_SECONDS),
     )
     by_hand = exec_source(
         kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", *option, target)

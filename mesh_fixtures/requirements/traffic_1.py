@@ -213,7 +213,7 @@ def _judged_reserve(sample: TrafficSample, reserve: frozenset[str]) -> Iterator[
 def _failed(sample: TrafficSample, expected: str, about: Subject, silent: str = "") -> Finding:
     seen = f"{len(sample.failures)} errors in {sample.sent} requests"
     if sample.cut_short:
-        seen += " before the time was over"
+        seen += ", after which no more were sent"
     shown = "; ".join(map(str, sample.failures[:3]))
     return Finding(sample.cluster, expected, f"{seen}: {shown}{silent}", sample.source, about)
 

@@ -4,14 +4,16 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from fake_kube import FakeKube, pod, result
 
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.probe.traffic import TrafficSample, read_sample, requests
+from mesh_fixtures.probe.traffic import HANGING, TrafficSample, read_sample, requests
 
 HELLO = "Hello version: {version}, instance: helloworld-{version}-abc\n"
 
@@ -136,8 +138,8 @@ def test_asks_in_sleeps_own_container() -> None:
     assert container == "sleep"
     assert argv[:2] == ["sh", "-c"]
     assert argv[4:6] == ["7", "2.5"]
-    assert argv[-3:-1] == ["http://helloworld.sample:5000/hello", "2"]
-    assert argv[-1].startswith("http://localhost:15000/clusters?format=json&filter=")
+    assert argv[7:9] == ["http://helloworld.sample:5000/hello", "2"]
+    assert argv[9].startswith("http://localhost:15000/clusters?format=json&filter=")
     assert seen.by_proxy is None
     assert str(seen.source) == (
         "kubectl --context=cluster1 -n sample exec sleep-1 -c sleep -- "
@@ -238,3 +240,48 @@ def test_the_script_stops_sending_when_its_time_is_over() -> None:
     assert seen.cut_short
     assert 1 <= len(seen.failures) < 10
     assert {failure.curl_exit for failure in seen.failures} == {28}
+
+
+@needs_curl
+def test_the_script_stops_sending_when_enough_of_them_hang(
+    server: tuple[str, set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, ports = server
+    real = _Hello.do_GET
+
+    def hang_sometimes(handler: _Hello) -> None:
+        if len(ports) > 20 and len(ports) % 2:
+            ports.add(handler.client_address[1])
+            time.sleep(0.6)
+        else:
+            real(handler)
+
+    monkeypatch.setattr(_Hello, "do_GET", hang_sometimes)
+    kube = FakeKube(run_here, [pod("sleep-1")])
+    begun = time.monotonic()
+    seen = requests(kube.as_client(), 200, target=target, request_seconds=0.3)
+    assert seen.cut_short
+    assert [each.curl_exit for each in seen.failures if each.timed_out] == [28] * HANGING
+    assert len(seen.answers) >= 19
+    assert seen.sent < 60
+    assert time.monotonic() - begun < 0.3 * HANGING + 5
+
+
+def test_a_client_without_curl_tells_nothing(tmp_path: Path) -> None:
+    def without_curl(argv: Sequence[str]) -> tuple[int, str, str]:
+        for each in ("sh", "date"):
+            if not (tmp_path / each).exists():
+                (tmp_path / each).symlink_to(str(shutil.which(each)))
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            env={"PATH": str(tmp_path)},
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    kube = FakeKube(without_curl, [pod("sleep-1")])
+    with pytest.raises(ProbeError, match="curl"):
+        requests(kube.as_client(), 50, target="http://127.0.0.1:1/hello")
