@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from mesh_fixtures.errors import OptionsError
 from mesh_fixtures.options import OFF, ON, OPTIONS, Given, Option
+from mesh_fixtures.wording import first_of
 
 _SHOWN: Final = 5
 _LIKENESS: Final = 0.5
@@ -95,8 +96,7 @@ def read(path: Path | None, options: Iterable[Option]) -> OptionsFile:
         problem for key, value in content.items() for problem in _problems(key, value, known)
     ]
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise _refusal(path, "; ".join(problems[:_SHOWN]) + more)
+        raise _refusal(path, first_of(problems, _SHOWN))
     values = {known[key].name: _texts(value) for key, value in content.items()}
     return OptionsFile(path.absolute(), values)
 

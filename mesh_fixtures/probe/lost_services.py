@@ -29,6 +29,7 @@ from mesh_fixtures.probe.mesh_configuration import mesh_configuration
 from mesh_fixtures.probe.shards import HELD, PATH, SERVICE_LABEL, addresses_of, shards_in
 from mesh_fixtures.probe.view import MeshView
 from mesh_fixtures.scenario import Scenario
+from mesh_fixtures.wording import first_of
 
 Addresses = Mapping[str, frozenset[str]]
 """Of endpoints, by service (`namespace/name`)."""
@@ -284,8 +285,7 @@ def in_order(services: Iterable[str], system_namespace: str) -> tuple[str, ...]:
 def in_short(services: Iterable[str]) -> str:
     """How many services, and the names of the first."""
     names = list(services)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} service{'s' * (len(names) > 1)}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{len(names)} service{'s' * (len(names) > 1)}: {first_of(names, _SHOWN, ', ')}"
 
 
 def _synced(kube: KubeClient) -> Mapping[str, frozenset[str]]:

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from mesh_fixtures.errors import ReportError
 from mesh_fixtures.strict_yaml import StrictYamlError, parse_values, read_file
+from mesh_fixtures.wording import first_of
 
 API_VERSION: Final = "mesh-conformance.dev/v1alpha1"
 
@@ -133,8 +134,7 @@ def _defects(error: ValidationError) -> str:
     places = [each["loc"] for each in every]
     found = [each for each in every if not any(_is_within(at, each["loc"]) for at in places)]
     described = [_defect(each["type"], each["loc"], each["msg"], each["input"]) for each in found]
-    more = f"; and {len(described) - _SHOWN} more" if len(described) > _SHOWN else ""
-    return "; ".join(described[:_SHOWN]) + more
+    return first_of(described, _SHOWN)
 
 
 def _is_within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

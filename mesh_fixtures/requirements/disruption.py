@@ -29,6 +29,7 @@ from mesh_fixtures.requirements import (
 from mesh_fixtures.requirements.observed import ObservedMesh
 from mesh_fixtures.requirements.requirement import Figure, Requirement
 from mesh_fixtures.verdict.convergence import settle
+from mesh_fixtures.wording import first_of
 
 RESTORE_SECONDS: Final = 90.0
 """Until a mesh is as it was. Its pods start within seconds where their images are; a proxy that
@@ -177,7 +178,7 @@ class Disruption:
                 f"the mesh to be as it was, within {seconds:g} s after a disruptive requirement "
                 "had taken a part of it down"
             ),
-            seen=_some(found),
+            seen=first_of(found, _SHOWN, "\n  "),
             where=f"{self._mesh.scenario.id} ({self._lab.id})",
             remedy="verify in a new lab; to look at this one, run with --mesh-keep failed",
         )
@@ -258,7 +259,7 @@ def require_sound(mesh: ObservedMesh, purpose: str) -> None:
     if found:
         raise ProbeError(
             wanted=f"a sound mesh {purpose}",
-            seen=_some(found),
+            seen=first_of(found, _SHOWN, "\n  "),
             where=mesh.scenario.id,
             remedy="see to the requirements that are named first",
         )
@@ -274,8 +275,3 @@ def defects(mesh: ObservedMesh) -> list[str]:
             trouble = outcome.trouble
             found.append(f"{requirement.id}: {trouble.where}: {trouble.seen}")
     return found
-
-
-def _some(found: list[str]) -> str:
-    more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return "\n  ".join(found[:_SHOWN]) + more

@@ -40,6 +40,7 @@ from mesh_fixtures.requirements.requirement import Figure, Outcome, Requirement
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.verdict.convergence import settle
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.wording import first_of
 
 SETTLING_SECONDS: Final = 15.0
 """For endpoints that change to be the same in istiods and proxies."""
@@ -223,7 +224,7 @@ def _outside(scope: Scope, held: ProxyAnswers[HeldHosts]) -> Iterator[Finding]:
                 yield Finding(
                     scope.cluster,
                     f"no endpoint of {host} but those of {scope.cluster} in the proxy of {proxy}",
-                    _first(found),
+                    first_of(found, _SHOWN, ", "),
                     hosts.source,
                     Subject((scope.cluster,), objects=(host_object(host),)),
                 )
@@ -285,14 +286,10 @@ def _not_looked_at(seen: HeldScopes) -> Iterator[str]:
     for cluster, scope in seen.scopes.items():
         if hosts := scope.unknown_to(seen.held[cluster]):
             yield (
-                f"{cluster}: no proxy of the run and no gateway knows {_first(hosts)}: whether "
-                "other proxies keep that within the cluster is not verified"
+                f"{cluster}: no proxy of the run and no gateway knows "
+                f"{first_of(hosts, _SHOWN, ', ')}: whether other proxies keep that within the "
+                "cluster is not verified"
             )
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _deciding(settings: Settings, pattern: str) -> str:

@@ -21,6 +21,7 @@ from mesh_fixtures.probe.authorization import HEADER, Enforced
 from mesh_fixtures.probe.identities import DEFAULT_TRUST_DOMAIN
 from mesh_fixtures.probe.traffic import Answer, Failure
 from mesh_fixtures.verdict.findings import Finding, Subject
+from mesh_fixtures.wording import first_of
 
 OWN: Final = "mesh-conformance-"
 """Begins the names of a run's own policies."""
@@ -244,16 +245,16 @@ def judged(asked: Sequence[Asked], clusters: Sequence[str]) -> Iterator[Finding]
             name = f"Sleep of {client}, {own[0].spiffe_id},"
             if through := [*_let_through(own, server)]:
                 expected = f"HelloWorld of {server} to refuse {name} what its policies deny"
-                yield Finding(server, expected, _listed(through), about=about)
+                yield Finding(server, expected, first_of(through, _SHOWN), about=about)
             if refused := [*_refused_by(own, server)]:
                 expected = f"HelloWorld of {server} to answer {name} what its policies allow"
-                yield Finding(server, expected, _listed(refused), about=about)
+                yield Finding(server, expected, first_of(refused, _SHOWN), about=about)
         if undue := [*_refused_by_some(own, clusters)]:
             expected = f"all HelloWorld to answer {own[0].spiffe_id} what their policies allow"
-            yield Finding(client, expected, _listed(undue))
+            yield Finding(client, expected, first_of(undue, _SHOWN))
         if failures := [*_failed(own)]:
             expected = "requests to be answered, or refused by a policy with HTTP 403"
-            yield Finding(client, expected, _listed(failures))
+            yield Finding(client, expected, first_of(failures, _SHOWN))
 
 
 def _let_through(own: Iterable[Asked], server: str) -> Iterator[str]:
@@ -287,11 +288,6 @@ def _failed(own: Iterable[Asked]) -> Iterator[str]:
 
 def _refusals(each: Asked) -> str:
     return f"{each.refused} of {each.sent} refused"
-
-
-def _listed(seen: Sequence[str]) -> str:
-    more = len(seen) - _SHOWN
-    return "; ".join((*seen[:_SHOWN], *([f"and {more} more"] if more > 0 else [])))
 
 
 def without(

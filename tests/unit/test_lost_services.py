@@ -361,7 +361,7 @@ def test_slices_that_may_not_be_listed_say_nothing() -> None:
         (["kube-system/dns", "a/b"], "2 services: a/b, kube-system/dns"),
         (
             ["istio-system/istiod", "kube-system/dns", "z/a", "b/a", "a/a"],
-            "5 services: a/a, b/a, z/a and 2 more",
+            "5 services: a/a, b/a, z/a, and 2 more",
         ),
     ],
 )

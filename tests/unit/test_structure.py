@@ -17,6 +17,7 @@ FLOORS: Final = (
     (
         *("", "addresses", "certificates", "charts", "errors", "guide", "images", "interruption"),
         *("journal", "ownership", "parallel", "patience", "retries", "strict_yaml", "suite"),
+        "wording",
     ),
     ("options", "progress", "runner", "scenario", "supported"),
     ("options_file", "records"),
