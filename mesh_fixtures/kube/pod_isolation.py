@@ -63,3 +63,44 @@ def rules(policy: Configuration, direction: Direction) -> Sequence[Json]:
         return cni_policies.rules(policy, direction)
     found: Sequence[Json] = policy.spec.get(direction.lower()) or ()
     return found
+
+
+def rules_at(policy: Configuration, direction: Direction, port: int) -> Sequence[Json]:
+    """Those of `rules` that are for a TCP port. A name stands for any: of what, pods say."""
+    return [
+        rule
+        for rule in rules(policy, direction)
+        if not rule.get("ports") or any(_is_for(each, port) for each in rule["ports"])
+    ]
+
+
+def admits(policy: Configuration, client: PodIdentity, port: int) -> bool:
+    """Whether a NetworkPolicy may let in at a TCP port what a pod of its cluster sends: which pods
+    a block of addresses means is not known.
+    """
+    return any(
+        not rule.get("from")
+        or any(
+            "ipBlock" in peer or _is_peer(peer, client, policy.namespace) for peer in rule["from"]
+        )
+        for rule in rules_at(policy, "Ingress", port)
+    )
+
+
+def _is_peer(peer: Json, pod: PodIdentity, namespace: str) -> bool:
+    """Whether a peer of a NetworkPolicy in a namespace is about a pod."""
+    selected = peer.get("namespaceSelector")
+    if selected is None and pod.namespace != namespace:
+        return False
+    return Selector.read(selected).matches(pod.namespace_labels) and Selector.read(
+        peer.get("podSelector")
+    ).matches(pod.labels)
+
+
+def _is_for(given: Json, port: int) -> bool:
+    first = given.get("port")
+    if given.get("protocol", "TCP") != "TCP":
+        return False
+    if not isinstance(first, int):
+        return True
+    return first <= port <= int(given.get("endPort") or first)

@@ -6,7 +6,7 @@ Source: nftables, nft(8), numgen; Linux, ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Any, Final
@@ -78,22 +78,12 @@ def filtered_for_new_clients(rule: str) -> Injection:
     return inject
 
 
-def pods_closed(
-    target: Target, cluster: str, addresses: Collection[str], *, only_among: bool = False
-) -> None:
-    """Have the nodes of a cluster pass on nothing that is from or to some pods, and all that is of
-    others; all where there are none.
-
-    Args:
-        only_among: whether what goes between others and these pods is passed on, too.
-    """
-    pods = f"{{ {', '.join(sorted(addresses))} }}"
-    sent, received = f"ip saddr {pods}", f"ip daddr {pods}"
-    closed = [f"{sent} {received}"] if only_among else [sent, received]
-    rules = table("\n".join(f"{each} counter drop" for each in closed))
+def passed_on_but(target: Target, cluster: str, dropped: Sequence[str]) -> None:
+    """Have the nodes of a cluster pass on everything but what matches expressions of nftables."""
+    rules = table("\n".join(f"{each} counter drop" for each in dropped))
     for node in target.lab.clusters[cluster].nodes:
         namespace = node_namespace(target.lab.id, node.name)
-        _nft(target, *_GONE, *([rules] if addresses else []), namespace=namespace)
+        _nft(target, *_GONE, *([rules] if dropped else []), namespace=namespace)
 
 
 def closed_to_first(port: int) -> Injection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
@@ -170,7 +171,10 @@ class Platform:
     sample_namespace: str = OWN
     names: MeshNames = GUIDE_NAMES
 
-    def list(self, kind: Resource[Configuration], namespace: str = "") -> Sequence[Configuration]:
+    def list(
+        self, kind: Resource[Configuration], namespace: str = "", selector: str = ""
+    ) -> Sequence[Configuration]:
+        del selector
         if kind.kind in self.unreadable and namespace == OWN:
             raise NOT_PERMITTED
         wanted = namespace if kind.namespaced else ""
@@ -395,6 +399,30 @@ def test_what_administrators_deny_is_no_verdict(
         assert "--mesh-namespace-label" in error.value.remedy
     else:
         policies.require_open("")
+
+
+@pytest.mark.parametrize("trouble", ["", "pod sleep-1 waits"])
+def test_an_istiod_that_does_not_let_the_namespace_in_is_no_verdict(trouble: str) -> None:
+    platform = Platform()
+    istiod = {"app": "istiod"}
+    policy = of(
+        NETWORK_POLICIES,
+        ROOT,
+        podSelector={"matchLabels": istiod},
+        ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"mesh": "member"}}}]}],
+    )
+    platform.bring(policy)
+    meta = SimpleNamespace(namespace=ROOT, labels=istiod)
+    platform.there["Pod"] = [cast("Configuration", SimpleNamespace(meta=meta, namespace=ROOT))]
+    policies = platform.policies(Notes())
+    policies.look()
+    if trouble:
+        with pytest.raises(LabError, match="with mesh=member reach istiod") as error:
+            policies.require_open(trouble)
+        assert error.value.remedy == "--mesh-namespace-label mesh=member"
+        assert trouble in error.value.seen
+    else:
+        policies.require_open(trouble)
 
 
 def test_without_such_a_policy_nothing_is_asked() -> None:

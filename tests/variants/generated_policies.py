@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -18,11 +18,13 @@ from mesh_fixtures.install import names
 from mesh_fixtures.kube import KubeEditor
 from mesh_fixtures.kube.objects import NAME_LABEL, Json
 from mesh_fixtures.kube.resources import NAMESPACES, NETWORK_POLICIES, PODS
+from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
+from mesh_fixtures.scenario import ISTIOD_PORTS
 from tests.faults import cni_policies
 from tests.faults.policies import policy
-from tests.faults.target import Target
+from tests.faults.target import Target, reference
 from tests.faults.topologies import TWO_NETWORKS
-from tests.faults.underlay import PROVIDER, pods_closed
+from tests.faults.underlay import PROVIDER, passed_on_but
 from tests.variants.variant import Variant
 
 LATER_SECONDS: Final = 1.0
@@ -90,16 +92,30 @@ _DENIED_BEFORE_ALL: Final = cni_policies.policy(
 )
 
 
+_MEMBERS: Final = {"mesh": "member"}
+_FOR_MEMBERS: Final[Json] = {
+    "apiVersion": NETWORK_POLICIES.api,
+    "kind": NETWORK_POLICIES.kind,
+    "metadata": {"name": "for-members"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "istiod"}},
+        "ingress": [
+            {"from": [{"namespaceSelector": {"matchLabels": _MEMBERS}}, {"podSelector": {}}]},
+            {"ports": [{"port": port} for port in (ISTIOD_PORTS[1], 8080, 15014)]},
+        ],
+    },
+}
+
+
 class Platform(threading.Thread):
-    """Brings policies into namespaces that are made while it runs, and isolates their pods as a
-    network does that enforces policies, which labs have none of: nodes pass on nothing from or to
-    them unless a NetworkPolicy allows all.
+    """Brings policies into namespaces that are made while it runs, and has nodes drop what their
+    pods send or get, as a network does that enforces policies, which labs have none of.
 
     Args:
-        brought: policies, of which one isolates all pods; none where a policy of the whole cluster
-            does.
-        is_final: whether only connections among these pods are refused, and no NetworkPolicy
-            allows them.
+        brought: into each of these namespaces.
+        is_closed: whether policies close a namespace to some connections.
+        dropped: these connections, as expressions of nftables, by cluster and the addresses of
+            pods.
     """
 
     def __init__(
@@ -107,13 +123,14 @@ class Platform(threading.Thread):
         target: Target,
         clusters: Mapping[str, KubeEditor],
         brought: Sequence[Json],
-        *,
-        is_final: bool = False,
+        is_closed: Callable[[KubeEditor, str], bool],
+        dropped: Callable[[str, str], Sequence[str]],
     ) -> None:
         super().__init__(daemon=True)
         self._target = target
         self._policies = brought
-        self._is_final = is_final
+        self._is_closed = is_closed
+        self._dropped = dropped
         self._clusters = clusters
         self._known = {name: self._namespaces(name) for name in clusters}
         self._due: dict[tuple[str, str], float] = {}
@@ -162,19 +179,35 @@ class Platform(threading.Thread):
                 self._brought.add(place)
                 for each in self._policies:
                     kube.create(each, namespace)
-            specs = [each.spec for each in kube.list(NETWORK_POLICIES, namespace)]
-            if self._is_final or not any(map(_allows_all, specs)):
+            if self._is_closed(kube, namespace):
                 closed.update(pod.ip for pod in kube.list(PODS, namespace) if pod.ip)
         self._close(cluster, frozenset(closed))
 
     def _close(self, cluster: str, pods: frozenset[str]) -> None:
         if self._closed.get(cluster, frozenset()) != pods:
-            pods_closed(self._target, cluster, pods, only_among=self._is_final)
+            addresses = f"{{ {', '.join(sorted(pods))} }}"
+            dropped = self._dropped(cluster, addresses) if pods else ()
+            passed_on_but(self._target, cluster, dropped)
             self._closed[cluster] = pods
 
 
-def _allows_all(spec: Json) -> bool:
-    return not spec["podSelector"] and spec.get("ingress") == spec.get("egress") == [{}]
+def _is_isolated(kube: KubeEditor, namespace: str) -> bool:
+    """Whether no NetworkPolicy allows all connections there."""
+    specs = [each.spec for each in kube.list(NETWORK_POLICIES, namespace)]
+    return not any(
+        not each["podSelector"] and each.get("ingress") == each.get("egress") == [{}]
+        for each in specs
+    )
+
+
+def _all_of(cluster: str, pods: str) -> Sequence[str]:
+    del cluster
+    return f"ip saddr {pods}", f"ip daddr {pods}"
+
+
+def _among(cluster: str, pods: str) -> Sequence[str]:
+    del cluster
+    return (f"ip saddr {pods} ip daddr {pods}",)
 
 
 @contextmanager
@@ -208,7 +241,32 @@ def tenants_apart(target: Target) -> Iterator[None]:
     namespaces; those that they made for users are excepted.
     """
     denied = _denied(target, _DENIED_BEFORE_ALL, _DENIED_BEFORE_ALL)
-    with denied, _isolated(target, (), is_final=True):
+    with denied, _enforced(target, (), lambda *_: True, _among):
+        yield
+
+
+@contextmanager
+def istiod_for_members(target: Target) -> Iterator[None]:
+    """istiods let in what pods of namespaces with a label send, and of others nothing but what is
+    beside them.
+    """
+    istiods = {
+        name: ", ".join(pod.ip for pod in kube.list(PODS, target.system_namespace, ISTIOD))
+        for name, kube in target.kube.items()
+    }
+
+    def is_closed(kube: KubeEditor, namespace: str) -> bool:
+        found = kube.get(NAMESPACES, "", namespace)
+        return found is not None and not _MEMBERS.items() <= found.meta.labels.items()
+
+    def dropped(cluster: str, pods: str) -> Sequence[str]:
+        return (f"ip saddr {pods} ip daddr {{ {istiods[cluster]} }} tcp dport {ISTIOD_PORTS[0]}",)
+
+    with ExitStack() as stack:
+        for cluster in target.lab.clusters:
+            stack.callback(target.delete, cluster, target.system_namespace, reference(_FOR_MEMBERS))
+            target.apply(cluster, target.system_namespace, _FOR_MEMBERS)
+        stack.enter_context(_enforced(target, (), is_closed, dropped))
         yield
 
 
@@ -223,13 +281,24 @@ def _denied(target: Target, in_first: Json, in_others: Json) -> Iterator[None]:
 
 
 @contextmanager
-def _isolated(target: Target, brought: Sequence[Json], *, is_final: bool = False) -> Iterator[None]:
+def _isolated(target: Target, brought: Sequence[Json]) -> Iterator[None]:
+    with _enforced(target, brought, _is_isolated, _all_of):
+        yield
+
+
+@contextmanager
+def _enforced(
+    target: Target,
+    brought: Sequence[Json],
+    is_closed: Callable[[KubeEditor, str], bool],
+    dropped: Callable[[str, str], Sequence[str]],
+) -> Iterator[None]:
     with ExitStack() as stack:
         clusters = {
             name: stack.enter_context(KubeEditor(cluster))
             for name, cluster in target.lab.clusters.items()
         }
-        platform = Platform(target, clusters, brought, is_final=is_final)
+        platform = Platform(target, clusters, brought, is_closed, dropped)
         stack.callback(platform.end)
         platform.start()
         yield
@@ -270,6 +339,26 @@ VARIANTS: Final = (
         notes=(
             "connections are allowed here in spite of BaselineAdminNetworkPolicy default",
             "connections are allowed here in spite of ClusterNetworkPolicy default-deny",
+        ),
+        provider=PROVIDER,
+    ),
+    Variant(
+        id="istiod-for-members",
+        mesh="A NetworkPolicy lets only namespaces with a label reach istiod; users' have it, and "
+        "so has the run's.",
+        topology=TWO_NETWORKS,
+        make=istiod_for_members,
+        arguments=("--namespace-label", "mesh=member"),
+        provider=PROVIDER,
+    ),
+    Variant(
+        id="istiod-for-members-unlabelled",
+        mesh="A NetworkPolicy lets only namespaces with a label reach istiod; the run's has none.",
+        topology=TWO_NETWORKS,
+        make=istiod_for_members,
+        hindrances=(
+            "NetworkPolicy istio-system/for-members lets namespaces with mesh=member reach istiod",
+            "--mesh-namespace-label mesh=member",
         ),
         provider=PROVIDER,
     ),

@@ -7,9 +7,9 @@ others see `mesh_fixtures.kube.cni_policies` and `mesh_fixtures.kube.network_pol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, evidence, get, listed
 from mesh_fixtures.diagnosis.facts import (
@@ -22,7 +22,8 @@ from mesh_fixtures.diagnosis.facts import (
 )
 from mesh_fixtures.kube.cni_policies import PEERS, Direction, PodIdentity
 from mesh_fixtures.kube.network_policy_api import Peer, decision
-from mesh_fixtures.kube.pod_isolation import isolates, rules
+from mesh_fixtures.kube.objects import Json
+from mesh_fixtures.kube.pod_isolation import isolates, rules_at
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT
@@ -145,29 +146,17 @@ def closing(
     if not isolating:
         after = decision(policies, "Baseline", who, direction, peer, port)
         return (after.policy,) if after is not None and after.denies else ()
-    given = [rule for each in isolating for rule in rules(each, direction)]
-    if any(_may_let(rule, PEERS[direction], port) for rule in given):
+    given = [rule for each in isolating for rule in rules_at(each, direction, port)]
+    if any(_is_for_others(rule.get(PEERS[direction]) or ()) for rule in given):
         return ()
     return isolating
 
 
-def _may_let(rule: Mapping[str, Any], peers: str, port: int) -> bool:
-    """Whether a rule is for a port, and for others than pods of its cluster. Which of those a block
-    of addresses means, an address that was translated on its way does not tell.
+def _is_for_others(peers: Sequence[Json]) -> bool:
+    """Whether a rule with these peers is for others than pods of its cluster. Which of those a
+    block of addresses means, an address that was translated on its way does not tell.
     """
-    ports, others = rule.get("ports") or (), rule.get(peers) or ()
-    at_port = not ports or any(_is_for(each, port) for each in ports)
-    return at_port and (not others or any(each.get("ipBlock") for each in others))
-
-
-def _is_for(given: Mapping[str, Any], port: int) -> bool:
-    """Whether it is for a TCP port. A name stands for any: of what, its pods say."""
-    first = given.get("port")
-    if given.get("protocol", "TCP") != "TCP":
-        return False
-    if not isinstance(first, int):
-        return True
-    return first <= port <= int(given.get("endPort") or first)
+    return not peers or any(each.get("ipBlock") for each in peers)
 
 
 def _shown(cluster: str, policy: Configuration, direction: Direction) -> Evidence:

@@ -26,6 +26,7 @@ from mesh_fixtures.kube.network_policy_api import Peer, decision, may_deny
 from mesh_fixtures.kube.objects import NAME_LABEL, Json
 from mesh_fixtures.kube.pod_isolation import further_kinds, isolates, rules
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
+from mesh_fixtures.lab.kubeconfig.istiod_access import members_only
 from mesh_fixtures.lab.kubeconfig.refusals import LABEL_OPTION, is_of_mesh
 from mesh_fixtures.probe.root_configuration import configuration_of_root
 from mesh_fixtures.probe.traffic import RBAC_DENIAL, Failure, requests
@@ -148,7 +149,8 @@ class NamespacePolicies:
 
     def require_open(self, trouble: str) -> None:
         """See to it that policies that nothing could be made against are in nobody's way, as where
-        the cluster's network enforces no NetworkPolicy, or an authorizer permits the requests.
+        the cluster's network enforces no NetworkPolicy, or an authorizer permits the requests; and
+        those of the control plane, where workloads are not ready.
 
         Args:
             trouble: what keeps the workloads from being ready; empty when they are.
@@ -156,6 +158,8 @@ class NamespacePolicies:
         Raises:
             LabError: they are.
         """
+        if trouble and (members := members_only(self._kube, self._pods)):
+            raise self._hindered(f"{members}; {trouble}", members.remedy)
         closed = {self._isolated: _PERMIT, self._denied: _LEAVE_OUT}
         if not any(closed) and (trouble or not self._decided):
             return
