@@ -12,7 +12,8 @@ from typing import Final
 from mesh_fixtures.kube import cni_policies, network_policy_api
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.client import KubeClient
-from mesh_fixtures.kube.cni_policies import DIRECTIONS, Direction, PodIdentity
+from mesh_fixtures.kube.cni_policies import DIRECTIONS, PEERS, Direction, PodIdentity
+from mesh_fixtures.kube.network_policy_api import Peer
 from mesh_fixtures.kube.objects import Configuration, Json
 from mesh_fixtures.kube.resources import (
     ADMIN_POLICIES,
@@ -74,26 +75,29 @@ def rules_at(policy: Configuration, direction: Direction, port: int) -> Sequence
     ]
 
 
-def admits(policy: Configuration, client: PodIdentity, port: int) -> bool:
-    """Whether a NetworkPolicy may let in at a TCP port what a pod of its cluster sends: which pods
-    a block of addresses means is not known.
+def may_admit(policy: Configuration, direction: Direction, other: Peer, port: int) -> bool:
+    """Whether a policy may let through in a direction what is for a TCP port. Which addresses a
+    block means is not looked at: one that was translated on its way does not tell.
+
+    Args:
+        other: what is at the other end; of pods, only those of the same cluster are told apart.
     """
     return any(
-        not rule.get("from")
-        or any(
-            "ipBlock" in peer or _is_peer(peer, client, policy.namespace) for peer in rule["from"]
-        )
-        for rule in rules_at(policy, "Ingress", port)
+        not peers or any(_may_be(each, other, policy.namespace) for each in peers)
+        for rule in rules_at(policy, direction, port)
+        for peers in (rule.get(PEERS[direction]),)
     )
 
 
-def _is_peer(peer: Json, pod: PodIdentity, namespace: str) -> bool:
-    """Whether a peer of a NetworkPolicy in a namespace is about a pod."""
-    selected = peer.get("namespaceSelector")
-    if selected is None and pod.namespace != namespace:
+def _may_be(given: Json, other: Peer, namespace: str) -> bool:
+    """Whether a peer of a policy in a namespace may be what is at the other end."""
+    if "ipBlock" in given:
+        return True
+    pod, selected = other.pod, given.get("namespaceSelector")
+    if pod is None or (selected is None and pod.namespace != namespace):
         return False
     return Selector.read(selected).matches(pod.namespace_labels) and Selector.read(
-        peer.get("podSelector")
+        given.get("podSelector")
     ).matches(pod.labels)
 
 

@@ -15,13 +15,14 @@ from mesh_fixtures.addresses import IPAddress, IPNetwork
 from mesh_fixtures.install import names
 from mesh_fixtures.kube import Configuration, Resource
 from mesh_fixtures.kube.admission import Selector
-from mesh_fixtures.kube.resources import PODS, SERVICES
+from mesh_fixtures.kube.resources import NETWORK_POLICIES, PODS, SERVICES
 from mesh_fixtures.lab.netns import launch
 from mesh_fixtures.lab.netns.network import inside, node_namespace, router_namespace
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT
+from mesh_fixtures.workloads import PORT
 from tests.faults import cni_policies
 from tests.faults.fault import Injection
-from tests.faults.target import Target, reference
+from tests.faults.target import Manifest, Target, reference
 
 PROVIDER: Final = "netns"
 
@@ -42,6 +43,7 @@ LARGE: Final = f"meta length > {LARGEST} counter drop"
 UNANSWERED_DNS: Final = "udp dport 53 counter drop\ntcp dport 53 counter drop"
 UNANSWERED_ISTIOD: Final = f"tcp dport {ISTIOD_PORTS[0]} counter drop"
 
+_ISTIOD: Final = {"app": "istiod"}
 _SECOND_BRIDGE: Final = "cni1"
 _GONE: Final = ("add table ip fault", "delete table ip fault")
 
@@ -131,19 +133,53 @@ def closed_by_policy(target: Target) -> Iterator[None]:
     it.
     """
     cluster, selector = _last_gateway(target)
-    policy = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
+    policy = _network_policy(selector, "Ingress", [{"ports": [{"port": STATUS_PORT}]}])
+    with _applied(target, cluster, policy), _enforced(target, cluster, selector):
+        yield
+
+
+@contextmanager
+def gateway_closed_within(target: Target) -> Iterator[None]:
+    """A NetworkPolicy lets the last cluster's gateway reach the control plane's namespace only."""
+    cluster, selector = _last_gateway(target)
+    policy = _network_policy(selector, "Egress", [{"to": [{"podSelector": {}}]}])
+    pods = _addresses(target, cluster, selector)
+    enforced = filtered_in_last(f"ip saddr {pods} tcp dport {PORT} counter drop")
+    with _applied(target, cluster, policy), enforced(target):
+        yield
+
+
+@contextmanager
+def istiod_closed_within(target: Target) -> Iterator[None]:
+    """A NetworkPolicy lets only the control plane's namespace reach the last cluster's istiod;
+    the workloads' pods are new.
+    """
+    *_, cluster = target.lab.clusters
+    policy = _network_policy(_ISTIOD, "Ingress", [{"from": [{"podSelector": {}}]}])
+    enforced = filtered_in_last(UNANSWERED_ISTIOD, replace_pods=True)
+    with _applied(target, cluster, policy), enforced(target):
+        yield
+
+
+def _network_policy(selector: Mapping[str, str], direction: str, rules: list[Any]) -> Manifest:
+    return {
+        "apiVersion": NETWORK_POLICIES.api,
+        "kind": NETWORK_POLICIES.kind,
         "metadata": {"name": "closed"},
         "spec": {
-            "podSelector": {"matchLabels": selector},
-            "ingress": [{"ports": [{"port": STATUS_PORT}]}],
+            "podSelector": {"matchLabels": dict(selector)},
+            "policyTypes": [direction],
+            direction.lower(): rules,
         },
     }
+
+
+@contextmanager
+def _applied(target: Target, cluster: str, policy: Manifest) -> Iterator[None]:
+    """A policy in the namespace of the control plane."""
     try:
         target.apply(cluster, target.system_namespace, policy)
-        with _enforced(target, cluster, selector):
-            yield
+        yield
     finally:
         target.delete(cluster, target.system_namespace, reference(policy))
 
@@ -222,11 +258,16 @@ def _enforced(target: Target, cluster: str, selector: Mapping[str, str]) -> Iter
     """The nodes let nothing in to the last cluster's gateway at its port for services, as a network
     would that enforces policies: labs enforce none.
     """
-    kube, system = target.kube[cluster], target.system_namespace
-    pods = [each.ip for each in kube.list(PODS, system, str(Selector(selector)))]
-    rule = f"ip daddr {{ {', '.join(pods)} }} tcp dport {SERVICES_PORT} counter drop"
+    pods = _addresses(target, cluster, selector)
+    rule = f"ip daddr {pods} tcp dport {SERVICES_PORT} counter drop"
     with filtered_in_last(rule)(target):
         yield
+
+
+def _addresses(target: Target, cluster: str, selector: Mapping[str, str]) -> str:
+    """Addresses of pods of the control plane's namespace, as a set of nftables."""
+    pods = target.kube[cluster].list(PODS, target.system_namespace, str(Selector(selector)))
+    return f"{{ {', '.join(each.ip for each in pods)} }}"
 
 
 def unreachable_for_new_pods(rule: str) -> Injection:

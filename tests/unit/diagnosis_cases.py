@@ -429,6 +429,14 @@ CASES: dict[str, tuple[str, Change, str]] = {
         ),
         "network-policy-closed",
     ),
+    "an istiod that a policy lets pods of its own cluster not reach": (
+        MULTI,
+        both(
+            isolated("cluster2", "istio-system", {"from": [{"podSelector": {}}]}),
+            to_istiod(address="10.68.32.16", timed_out=2, message="Connection timed out"),
+        ),
+        "network-policy-closed",
+    ),
     "a gateway that a policy of a network plugin lets nobody in to": (
         MULTI,
         both(

@@ -202,6 +202,6 @@ def test_ways_that_policies_close(
         network_policies=tuple(kubernetes),
         cni_policies=tuple(others),
     )
-    found = closing(facts, SLEEP, "Egress", 15443, GATEWAY_ADDRESS)
+    found = closing(facts, SLEEP, "Egress", 15443, Peer(address=GATEWAY_ADDRESS))
     assert [each.name for each in found] == closed
     assert not closing(facts, SLEEP, "Ingress", 15443)

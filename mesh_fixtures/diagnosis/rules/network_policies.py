@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, evidence, get, listed
@@ -20,19 +21,21 @@ from mesh_fixtures.diagnosis.facts import (
     Path,
     Pod,
 )
-from mesh_fixtures.kube.cni_policies import PEERS, Direction, PodIdentity
+from mesh_fixtures.kube.cni_policies import Direction, PodIdentity
 from mesh_fixtures.kube.network_policy_api import Peer, decision
-from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.kube.pod_isolation import isolates, rules_at
+from mesh_fixtures.kube.pod_isolation import isolates, may_admit
 from mesh_fixtures.scenario import STATUS_PORT
 from mesh_fixtures.verdict.findings import Subject
-from mesh_fixtures.workloads import PLAIN_CLIENT
+from mesh_fixtures.workloads import PLAIN_CLIENT, PORT
 
 CLOSED: Final = Kind(
     "network-policy-closed",
     Layer.UNDERLAY,
     ("NETWORK-1", "GATEWAY-1", "TRAFFIC-1", "CONTROL-2", "WORKLOAD-1"),
 )
+
+OUTSIDE: Final = Peer()
+"""What is in no pod of the same cluster."""
 
 _WAYS: Final = ("pod", GATEWAY, "istiod", ISTIOD_TLS)
 
@@ -71,6 +74,84 @@ def closed(case: Case) -> Iterator[Cause]:
         yield _cause(end, [known[name] for name in end.policies], paths)
 
 
+def closed_within(case: Case) -> Iterator[Cause]:
+    """Ways within a cluster that policies close: from pods that wait to their istiod, and from the
+    gateway to HelloWorld, of which requests that were not answered tell.
+    """
+    for spec, facts in case.clusters:
+        samples = facts.pods_in(case.samples, {})
+        shut = {
+            path: pod
+            for path in case.facts.paths_of("istiod", spec.name)
+            for pod in facts.pods or ()
+            if path.is_closed and pod.ip == path.address
+        }
+        for path, istiod in shut.items():
+            found = _between(facts, samples, [istiod], path.port)
+            if found is not None:
+                yield _cause_within(
+                    spec.name,
+                    found,
+                    f"istiod at port {path.port}",
+                    Evidence(f"from {path.client}: {path}", path.source),
+                )
+                break
+        servers = [pod for pod in samples if pod.labels.get("app") == "helloworld"]
+        unanswered = [
+            finding
+            for finding in case.failures.get("TRAFFIC-1", ())
+            if spec.name in finding.about.clusters
+            and finding.cluster != spec.name
+            and any(
+                path.is_open for path in case.facts.paths_of(GATEWAY, finding.cluster, spec.name)
+            )
+        ]
+        found = _between(facts, facts.gateway_pods, servers, PORT) if unanswered else None
+        if found is not None:
+            seen = Evidence(f"from {unanswered[0].cluster}: {unanswered[0].seen}")
+            yield _cause_within(spec.name, found, f"HelloWorld at port {PORT}", seen)
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """A way between two pods of a cluster that policies close."""
+
+    client: Pod
+    server: Pod
+    direction: Direction
+    policies: Sequence[Configuration]
+
+
+def _between(
+    facts: ClusterFacts, clients: Sequence[Pod], servers: Sequence[Pod], port: int
+) -> _Closed | None:
+    """A way from some pods to others that policies close; None where none is."""
+    for client, server in product(clients, servers):
+        ends: tuple[tuple[Direction, Pod, Pod], ...] = (
+            ("Ingress", server, client),
+            ("Egress", client, server),
+        )
+        for direction, pod, other in ends:
+            peer = Peer(_identity(facts, other), other.ip)
+            if policies := closing(facts, pod, direction, port, peer):
+                return _Closed(client, server, direction, policies)
+    return None
+
+
+def _cause_within(cluster: str, closed: _Closed, what: str, seen: Evidence) -> Cause:
+    client, direction = closed.client, closed.direction.lower()
+    return Cause(
+        CLOSED,
+        (cluster,),
+        f"{listed(closed.policies)} of {cluster} let pods of the namespace {client.namespace} not "
+        f"reach {what}",
+        evidence(*(_shown(cluster, each, closed.direction) for each in closed.policies), seen),
+        f"let it through by {direction}: from {client.namespace}/{client.name} to "
+        f"{closed.server.namespace}/{closed.server.name}",
+        certainty="likely",
+    )
+
+
 def _cause(end: _End, policies: Sequence[Configuration], paths: Sequence[Path]) -> Cause:
     cluster, incoming = end.cluster, end.direction == "Ingress"
     ports = listed(sorted({path.port for path in paths}))
@@ -92,7 +173,7 @@ def _cause(end: _End, policies: Sequence[Configuration], paths: Sequence[Path]) 
     )
 
 
-RULES = (closed,)
+RULES = (closed, closed_within)
 
 
 def _closing(
@@ -102,7 +183,8 @@ def _closing(
     client = case.facts.clusters.get(path.client)
     if client is not None:
         for pod in client.pods_in(case.samples, {"app": PLAIN_CLIENT}):
-            if policies := closing(client, pod, "Egress", path.port, path.address):
+            peer = Peer(address=path.address)
+            if policies := closing(client, pod, "Egress", path.port, peer):
                 yield path.client, "Egress", pod, policies
                 break
     for name, facts in case.facts.clusters.items():
@@ -127,36 +209,28 @@ def _ends(facts: ClusterFacts, path: Path, *, is_server: bool) -> Iterator[tuple
 
 
 def closing(
-    facts: ClusterFacts, pod: Pod, direction: Direction, port: int, address: str = ""
+    facts: ClusterFacts, pod: Pod, direction: Direction, port: int, other: Peer = OUTSIDE
 ) -> Sequence[Configuration]:
-    """The policies by which nothing gets through at a port that comes from outside of a pod's
-    cluster, or goes there: one of administrators that denies it, or those that isolate the pod,
-    where none of them lets it through; none where one may.
-
-    Args:
-        address: to which it goes; empty for what comes from outside.
+    """The policies by which nothing gets through at a port between a pod and what is at the other
+    end: one of administrators that denies it, or those that isolate the pod, where none of them
+    lets it through; none where one may.
     """
-    namespace = facts.namespace(pod.namespace)
-    who = PodIdentity(pod.namespace, pod.labels, namespace.labels if namespace else {})
+    who = _identity(facts, pod)
     policies = (*(facts.network_policies or ()), *(facts.cni_policies or ()))
-    peer = Peer(address=address)
-    if before := decision(policies, "Admin", who, direction, peer, port):
+    if before := decision(policies, "Admin", who, direction, other, port):
         return (before.policy,) if before.denies else ()
     isolating = [each for each in policies if isolates(each, who, direction)]
     if not isolating:
-        after = decision(policies, "Baseline", who, direction, peer, port)
+        after = decision(policies, "Baseline", who, direction, other, port)
         return (after.policy,) if after is not None and after.denies else ()
-    given = [rule for each in isolating for rule in rules_at(each, direction, port)]
-    if any(_is_for_others(rule.get(PEERS[direction]) or ()) for rule in given):
+    if any(may_admit(each, direction, other, port) for each in isolating):
         return ()
     return isolating
 
 
-def _is_for_others(peers: Sequence[Json]) -> bool:
-    """Whether a rule with these peers is for others than pods of its cluster. Which of those a
-    block of addresses means, an address that was translated on its way does not tell.
-    """
-    return not peers or any(each.get("ipBlock") for each in peers)
+def _identity(facts: ClusterFacts, pod: Pod) -> PodIdentity:
+    namespace = facts.namespace(pod.namespace)
+    return PodIdentity(pod.namespace, pod.labels, namespace.labels if namespace else {})
 
 
 def _shown(cluster: str, policy: Configuration, direction: Direction) -> Evidence:

@@ -15,7 +15,8 @@ from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.kube import Configuration, KubeClient
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.cni_policies import PodIdentity
-from mesh_fixtures.kube.pod_isolation import admits, isolates, rules_at
+from mesh_fixtures.kube.network_policy_api import Peer
+from mesh_fixtures.kube.pod_isolation import isolates, may_admit, rules_at
 from mesh_fixtures.kube.resources import NETWORK_POLICIES
 from mesh_fixtures.lab.kubeconfig.refusals import LABEL_OPTION
 from mesh_fixtures.probe.istiod import istiods
@@ -73,7 +74,7 @@ def members(
     isolating = [
         policy for policy in policies if any(isolates(policy, each, "Ingress") for each in istiods)
     ]
-    if all(any(admits(each, pod, _PORT) for each in isolating) for pod in pods):
+    if all(any(may_admit(each, "Ingress", Peer(pod), _PORT) for each in isolating) for pod in pods):
         return None
     selectors = [
         selector
