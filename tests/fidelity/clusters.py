@@ -15,13 +15,13 @@ from mesh_fixtures import providers, records
 from mesh_fixtures.artifacts.command import dying_with_this_thread
 from mesh_fixtures.certificates import write_private
 from mesh_fixtures.contract import Lab
-from mesh_fixtures.interruption import interruption
 from mesh_fixtures.lab import image_archives
 from mesh_fixtures.lab.pki import with_servers
 from mesh_fixtures.options import Choice
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
+from tests.opened_lab import opened
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,12 @@ def clusters(scenario: Scenario, archives: Sequence[Path], folder: Path) -> Iter
     provider = providers.make(Choice("netns"))
     providers.check_machine(provider)
     progress = Progress(scenario.id)
-    with interruption.holding():
-        lab = provider.open(scenario, progress, bare=True)
-        try:
-            lab.wait_ready()
-            (record,) = (each for each in records.load_all() if each.id == lab.folder.name)
-            with progress.phase("load images"):
-                for archive in archives:
-                    image_archives.load(record, image_archives.read_archive(archive))
-            yield Clusters(lab, {name: _kubeconfig(lab, name, folder) for name in lab.clusters})
-        finally:
-            with interruption.removing():
-                lab.close()
+    with opened(provider, scenario, progress, bare=True) as lab:
+        (record,) = (each for each in records.load_all() if each.id == lab.folder.name)
+        with progress.phase("load images"):
+            for archive in archives:
+                image_archives.load(record, image_archives.read_archive(archive))
+        yield Clusters(lab, {name: _kubeconfig(lab, name, folder) for name in lab.clusters})
 
 
 def _kubeconfig(lab: Lab, cluster: str, folder: Path) -> Path:

@@ -18,11 +18,11 @@ import pytest
 
 from mesh_fixtures import providers
 from mesh_fixtures.errors import MachineError
-from mesh_fixtures.interruption import interruption
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
 from tests.foreign.by_hand import Administrator, Visitor, ended, follow_runbook
+from tests.opened_lab import opened
 
 SCENARIO = load_scenario(Path(__file__).parents[2] / "scenarios/primary-remote-multi-network.yaml")
 PATIENCE = 90.0
@@ -36,14 +36,8 @@ def administrator() -> Iterator[Administrator]:
         providers.check_machine(provider)
     except MachineError as error:
         pytest.skip(str(error))
-    with interruption.holding():
-        lab = provider.open(SCENARIO, Progress(SCENARIO.id))
-        try:
-            lab.wait_ready()
-            yield Administrator(lab)
-        finally:
-            with interruption.removing():
-                lab.close()
+    with opened(provider, SCENARIO, Progress(SCENARIO.id)) as lab:
+        yield Administrator(lab)
 
 
 @pytest.fixture(scope="module")

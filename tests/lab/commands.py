@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh_fixtures.interruption import interruption
 from mesh_fixtures.patience import patient
 
 SECONDS = 300.0
@@ -64,6 +66,17 @@ def succeed(environment: Mapping[str, str], *arguments: str) -> str:
         env=environment,
     )
     return done.stdout
+
+
+@contextmanager
+def removed_afterwards(environment: Mapping[str, str]) -> Iterator[None]:
+    """What brings up labs, which are removed in the end, after a signal, too."""
+    with interruption.holding():
+        try:
+            yield
+        finally:
+            with interruption.removing():
+                succeed(environment, "down", "--all")
 
 
 def exported(environment: Mapping[str, str], printed: str) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import Commands, environment_of, exported, succeed
+from tests.lab.commands import Commands, environment_of, exported, removed_afterwards, succeed
 
 SCENARIO = "multi-primary"
 
@@ -44,8 +44,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         output = succeed(environment, "up", "--bare", SCENARIO, *options)
         return BareLab(exported(environment, output), ("cluster1", "cluster2"), output)
 
-    yield call
-    succeed(environment, "down", SCENARIO)
+    with removed_afterwards(environment):
+        yield call
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.lab.commands import Commands, environment_of, exported, succeed
+from tests.lab.commands import Commands, environment_of, exported, removed_afterwards, succeed
 from tests.lab.mesh_objects import differences, objects_of
 
 SCENARIO = "primary-remote-multi-network"
@@ -28,12 +28,9 @@ EXPECTED = (
 def installed(state: Path, *options: str) -> Mapping[str, Mapping[str, Any]]:
     """Objects by cluster of a mesh that is installed like this, and removed again."""
     environment = environment_of(state)
-    printed = succeed(environment, "up", SCENARIO, *options)
-    try:
-        lab = Commands(exported(environment, printed))
+    with removed_afterwards(environment):
+        lab = Commands(exported(environment, succeed(environment, "up", SCENARIO, *options)))
         return {cluster: objects_of(lab, cluster) for cluster in CLUSTERS}
-    finally:
-        succeed(environment, "down", SCENARIO)
 
 
 def test_the_same_objects_are_there_as_by_istioctl(tmp_path: Path) -> None:
