@@ -162,6 +162,11 @@ def test_what_may_be_denied() -> None:
         ([admin(5, ingress=[{"action": "Deny", "from": [TEAM_A]}])], "AdminNetworkPolicy admin-5"),
         ([admin(5, egress=[to("Deny", {"networks": ["10.0.0.0/8"]})])], ""),
         ([admin(5, egress=[to("Pass", TEAM_A), to("Deny", ANY)])], ""),
+        ([admin(5, egress=[to("Accept", ANY), to("Deny", ANYWHERE)])], "AdminNetworkPolicy"),
+        (
+            [admin(5, egress=[to("Allow", {"networks": ["0.0.0.0/0"]}), to("Deny", ANYWHERE)])],
+            "",
+        ),
         ([baseline(egress=[to("Deny", ANY)])], ""),
     ],
 )

@@ -31,6 +31,7 @@ from mesh_fixtures.lab.kubeconfig.refusals import LABEL_OPTION, is_of_mesh
 from mesh_fixtures.probe.root_configuration import configuration_of_root
 from mesh_fixtures.probe.traffic import RBAC_DENIAL, Failure, requests
 from mesh_fixtures.progress import Progress
+from mesh_fixtures.scenario import SERVICES_PORT
 from mesh_fixtures.workloads import (
     PORT,
     SERVICE,
@@ -406,17 +407,17 @@ def isolating(policies: Iterable[Configuration], pods: Sequence[PodIdentity]) ->
 
 
 def denying(policies: Sequence[Configuration], pods: Sequence[PodIdentity]) -> str:
-    """Names of the administrators' policies that deny connections between pods, whatever
-    NetworkPolicies allow; empty for none.
+    """Names of the administrators' policies that deny connections between pods, or to any other
+    cluster, whatever NetworkPolicies allow; empty for none.
 
     Args:
         policies: as for `isolating`.
     """
-    ends: Sequence[tuple[PodIdentity, Direction, PodIdentity]] = [
-        end
-        for client, server in product(pods, pods)
-        for end in ((client, DIRECTIONS[1], server), (server, DIRECTIONS[0], client))
+    ends: list[tuple[PodIdentity, Direction, Peer, int]] = [
+        *((pod, "Egress", Peer(), port) for pod in pods for port in (PORT, SERVICES_PORT)),
+        *((client, "Egress", Peer(server), PORT) for client, server in product(pods, pods)),
+        *((server, "Ingress", Peer(client), PORT) for client, server in product(pods, pods)),
     ]
-    found = [decision(policies, "Admin", pod, way, Peer(of), PORT) for pod, way, of in ends]
+    found = [decision(policies, "Admin", *end) for end in ends]
     names = dict.fromkeys(str(each.policy) for each in found if each is not None and each.denies)
     return f"{', '.join(names)}, which no NetworkPolicy undoes" if names else ""
