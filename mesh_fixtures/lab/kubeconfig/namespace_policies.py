@@ -26,7 +26,7 @@ from mesh_fixtures.kube.network_policy_api import Peer, decision, may_deny
 from mesh_fixtures.kube.objects import NAME_LABEL, Json
 from mesh_fixtures.kube.pod_isolation import further_kinds, isolates, rules
 from mesh_fixtures.kube.resources import AUTHORIZATION_POLICIES, NETWORK_POLICIES, SIDECARS
-from mesh_fixtures.lab.kubeconfig.istiod_access import members_only
+from mesh_fixtures.lab.kubeconfig.istiod_members import members_only
 from mesh_fixtures.lab.kubeconfig.refusals import LABEL_OPTION, is_of_mesh
 from mesh_fixtures.probe.root_configuration import configuration_of_root
 from mesh_fixtures.probe.traffic import RBAC_DENIAL, Failure, requests

@@ -8,7 +8,7 @@ import pytest
 
 from mesh_fixtures.kube import Configuration
 from mesh_fixtures.kube.cni_policies import PodIdentity
-from mesh_fixtures.lab.kubeconfig.istiod_access import members
+from mesh_fixtures.lab.kubeconfig.istiod_members import members
 
 ISTIOD = PodIdentity("istio-system", {"app": "istiod"})
 OWN = {"kubernetes.io/metadata.name": "mesh-conformance-1", "team": "a"}
