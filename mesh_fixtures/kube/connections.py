@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -42,6 +44,8 @@ _STREAMS: Final = "v5.channel.k8s.io,v4.channel.k8s.io"
 """Subprotocols of exec and port-forward, the better one first (source: Kubernetes, remotecommand).
 """
 
+_writing: Final = threading.Lock()
+
 _library: Any = client
 _kubeconfig: Any = config
 
@@ -57,6 +61,7 @@ def read_configuration(cluster: str, kubeconfig: Path) -> Any:
     # kubeconfig names one.
     configuration.proxy = None
     try:
+        _write_certificates(kubeconfig.read_bytes(), cluster)
         _kubeconfig.load_kube_config(
             config_file=str(kubeconfig),
             context=cluster,
@@ -73,6 +78,23 @@ def read_configuration(cluster: str, kubeconfig: Path) -> Any:
     if token_file is not None:
         _reread(configuration, token_file)
     return configuration
+
+
+@lru_cache(maxsize=128)
+def _write_certificates(kubeconfig: bytes, context: str) -> None:
+    """Let the library write the certificates and the key that a context has in its kubeconfig into
+    files. It has one file for what is the same, as the authority of clusters behind one proxy, and
+    hands it out to other threads before it is written.
+    """
+    with suppress(TypeError, ValueError), _writing:  # the library says what is wrong with them
+        cluster, user = credentials.parts_of(kubeconfig, context)
+        for part, name in (
+            (cluster, "certificate-authority"),
+            (user, "client-certificate"),
+            (user, "client-key"),
+        ):
+            if f"{name}-data" in part:
+                _kubeconfig.kube_config.FileOrData(part, name).as_file()
 
 
 def _reread(configuration: Any, token_file: Path) -> None:

@@ -61,12 +61,25 @@ def token_file(kubeconfig: Path, context: str) -> Path | None:
     text = kubeconfig.read_bytes()
     if b"tokenFile" not in text:  # which spares others the time to read it again
         return None
-    content = _read(text)
-    name = _named(content, "contexts", context).get("context", {}).get("user")
-    user = _named(content, "users", name).get("user") or {}
+    _, user = parts_of(text, context)
     if user.get("token") or not user.get("tokenFile"):
         return None
     return kubeconfig.parent / str(user["tokenFile"])
+
+
+def parts_of(kubeconfig: bytes, context: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a kubeconfig says of the cluster and of the user of a context; empty where it says
+    nothing (source: Kubernetes, kubeconfig v1).
+
+    Raises:
+        ValueError: it is no YAML.
+    """
+    content = _read(kubeconfig)
+    if not isinstance(content, dict):
+        return {}, {}
+    named = _named(content, "contexts", context).get("context") or {}
+    cluster = _named(content, "clusters", named.get("cluster")).get("cluster")
+    return cluster or {}, _named(content, "users", named.get("user")).get("user") or {}
 
 
 def _named(content: Any, section: str, name: Any) -> Mapping[str, Any]:

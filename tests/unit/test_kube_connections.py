@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +22,14 @@ from cryptography.hazmat.primitives import hashes
 from fake_api_server import ERROR, STDOUT, FakeApiServer
 from fake_proxy import FakeProxy
 from kube_client import PODS_PATH, cluster, pod
+from kubernetes.config import kube_config
 
 from mesh_fixtures.certificates import Credential, elliptic_key, subject
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Source, transport
+from mesh_fixtures.kube.connections import read_configuration
 from mesh_fixtures.kube.resources import PODS
+from mesh_fixtures.parallel import parallel_map
 
 HOST: Final = "api.mesh.invalid"
 """That only a proxy can resolve."""
@@ -243,6 +248,42 @@ def test_certificates_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
         those.configure(None, **{"certificate-authority-data": "bm9uZQ=="})
         with pytest.raises(ProbeError, match="certificates and the key"):
             those.client()
+
+
+@pytest.mark.parametrize("part", ["certificate-authority", "client-certificate", "client-key"])
+def test_clusters_with_the_same_certificates_are_read_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return Path(arguments[0]).open(*arguments[1:])
+
+    monkeypatch.setattr(kube_config, "open", slowly, raising=False)
+    data = base64.b64encode(f"{part} of all, {time.time_ns()}".encode()).decode()
+    pairs = {"client-certificate": "client-key", "client-key": "client-certificate"}
+    user = {f"{each}-data": data for each in (part, pairs.get(part)) if each in pairs}
+    authority = {} if user else {f"{part}-data": data}
+    files = {f"cluster{number}": tmp_path / str(number) for number in range(8)}
+    for name, file in files.items():
+        content = {
+            "clusters": [{"name": "c", "cluster": {"server": f"https://{name}", **authority}}],
+            "users": [{"name": "u", "user": {"token": "t", **user}}],
+            "contexts": [{"name": name, "context": {"cluster": "c", "user": "u"}}],
+            "current-context": name,
+        }
+        file.write_text(yaml.safe_dump(content))
+
+    def read(name: str) -> str:
+        configuration = read_configuration(name, files[name])
+        files_of = {
+            "certificate-authority": configuration.ssl_ca_cert,
+            "client-certificate": configuration.cert_file,
+            "client-key": configuration.key_file,
+        }
+        return Path(files_of[part]).read_text()
+
+    seen = parallel_map(read, files)
+    assert {*seen.values()} == {base64.b64decode(data).decode()}
 
 
 SCHEMES: Final = ("http", "https", "socks5")
