@@ -32,14 +32,15 @@ _RULE: Final = re.compile(r"ns\[(.*)\]-policy\[(.*)\]-rule\[\d+\]")
 _MARGIN_SECONDS: Final = 15
 _SHOWN: Final = 200
 _GROUP: Final = "\x1d"
-# A mark is begun as long as there is time, and all of its requests are sent then.
+# A mark is begun as long as there is time, and all of its requests are sent then, or until one gets
+# no answer.
 _SCRIPT: Final = """
 end=$(($(date +%s) + $1)) limit=$2 format=$3 url=$4 count=$5 header=$6
 shift 6
 for mark in "$@"; do
   [ "$(date +%s)" -lt "$end" ] || break
   printf "\\035%s\\n" "$mark"
-  curl -s --noproxy "*" -m "$limit" -H "Connection: close" -H "$header: $mark" \\
+  curl -s --fail-early --noproxy "*" -m "$limit" -H "Connection: close" -H "$header: $mark" \\
     -w "$format" "$url#[1-$count]"
 done
 printf "\\035"
@@ -149,7 +150,7 @@ def marked_requests(
 
     Args:
         marks: values of `HEADER`; requests are sent with each.
-        count: how many are sent with a mark.
+        count: how many are sent with a mark; fewer where one of them gets no answer.
         request_seconds: after which a request counts as failed.
         budget_seconds: after which no further mark is begun, so that some may be left out.
 
@@ -174,7 +175,7 @@ def read_marked(result: ExecResult, count: int) -> Results:
     """Read what the script in Sleep printed.
 
     Args:
-        count: how many requests were sent with a mark.
+        count: how many requests were to be sent with a mark.
 
     Raises:
         ProbeError: it does not account for every request.
@@ -185,10 +186,15 @@ def read_marked(result: ExecResult, count: int) -> Results:
     found: dict[str, tuple[Answer | Failure, ...]] = {}
     for group in groups[:-1]:
         mark, _, printed = group.partition("\n")
-        found[mark] = tuple(read_requests(printed, result.source))
-        if [each.index for each in found[mark]] != list(range(1, count + 1)):
+        seen = found[mark] = tuple(read_requests(printed, result.source))
+        ended = count if not seen or not _is_unanswered(seen[-1]) else len(seen)
+        if [each.index for each in seen] != list(range(1, ended + 1)):
             raise _unaccounted(result, f"{len(found[mark])} of {count} requests with {mark}")
     return found
+
+
+def _is_unanswered(request: Answer | Failure) -> bool:
+    return isinstance(request, Failure) and request.curl_exit != 0
 
 
 def _end(result: ExecResult) -> str:

@@ -99,6 +99,12 @@ def test_results_are_told_apart_by_marks() -> None:
     assert [(each.http_status, each.message) for each in failures] == [(403, DENIED)] * 2
 
 
+def test_after_a_request_without_an_answer_come_no_more() -> None:
+    silent = "\x1e28 000 1 3.000000 http://helloworld:5000/hello#2 Operation timed out\n"
+    found = read_marked(result(f"\x1da-0\n{record(1)}{silent}\x1d"), 8)
+    assert [type(each) for each in found["a-0"]] == [Answer, Failure]
+
+
 @pytest.mark.parametrize(
     "printed",
     [
