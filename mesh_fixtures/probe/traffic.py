@@ -139,6 +139,8 @@ _OF_FAMILY: Final[Mapping[IpFamily, str]] = {"IPv4": "--ipv4", "IPv6": "--ipv6"}
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
 _ANSWER: Final = re.compile(r"Hello version: (\S+), instance: (\S+)\s*")
 _SHOWN: Final = 200
+_LARGEST_PART: Final = 16
+"""All of which may be answered as late as they may."""
 _TIMED_OUT: Final = 28  # of curl
 
 
@@ -280,7 +282,7 @@ def requests(
         pod.name,
         CONTAINER,
         ("sh", "-c", _SCRIPT, "requests", *arguments),
-        timeout=budget_seconds + request_seconds + patient(_MARGIN_SECONDS),
+        timeout=budget_seconds + _LARGEST_PART * request_seconds + patient(_MARGIN_SECONDS),
     )
     by_hand = exec_source(
         kube.name, namespace, pod.name, CONTAINER, ("curl", "-s", *option, target)
