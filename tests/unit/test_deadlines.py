@@ -69,6 +69,7 @@ UNCHANGED: Final[Mapping[str, Mapping[str, str]]] = {
     "kube/connections.py": {"TOKEN_SECONDS": "an age"},
     "kube/transport.py": {"PAUSE_SECONDS": "a pause between tries"},
     "lab/kind/configuration.py": {"_KUBEADM_SECONDS": "multiplied by patience.whole, each"},
+    "lab/kubeconfig/namespace_policies.py": {"GENERATED_SECONDS": "a pause, for others' clusters"},
     "lab/kubeconfig/sample.py": {"GRACE_SECONDS": "how a pod is ended"},
     "lab/netns/boot.py": {"_POLL": "a poll interval"},
     "lab/netns/prepared.py": {"REQUEST_SECONDS": "part of a key, the same on every machine"},
