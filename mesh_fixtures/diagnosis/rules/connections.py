@@ -216,7 +216,8 @@ def gateway_resets(case: Case) -> Iterator[Cause]:
         for endpoint in traffic.endpoints if traffic.failures else ():
             server = _gateway_at(case, endpoint.target)
             cut = min(endpoint.errors, _lost_on_the_way(case, server))
-            some = 0 < endpoint.failed < endpoint.connections
+            # One that is still being opened serves nobody.
+            some = 0 < endpoint.failed < endpoint.connections and endpoint.requests > 0
             if server and (some or 0 < cut < endpoint.requests):
                 yield _resets(
                     traffic.client,
