@@ -55,10 +55,7 @@ _IF_DEFINED: Final[tuple[Resource[Any], ...]] = (
     *(resources.GATEWAY_CLASSES, resources.GATEWAYS_BY_API),
     *(resources.HTTP_ROUTES, resources.TLS_ROUTES),
     *(resources.SERVICE_EXPORTS, resources.SERVICE_IMPORTS),
-    *(kind for kinds in resources.CALICO_POLICIES for kind in kinds),
-    *resources.CILIUM_POLICIES,
-    *resources.ADMIN_POLICIES,
-    *(kind for kinds in resources.CLUSTER_POLICIES for kind in kinds),
+    *(kind for ways in resources.FURTHER_POLICIES for kinds in ways for kind in kinds),
 )
 """Of APIs that not every mesh has; others have kinds of the same names."""
 

@@ -53,6 +53,14 @@ class PodIdentity:
     labels: Mapping[str, str]
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
 
+    def is_selected(self, by: Json) -> bool:
+        """Whether it is selected by `namespaceSelector` and `podSelector`, as of peers of policies;
+        what is not there selects all.
+        """
+        return Selector.read(by.get("namespaceSelector")).matches(
+            self.namespace_labels
+        ) and Selector.read(by.get("podSelector")).matches(self.labels)
+
 
 def is_of_plugin(policy: Configuration) -> bool:
     """Whether a policy is none of Kubernetes itself."""

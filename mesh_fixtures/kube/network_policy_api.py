@@ -115,12 +115,7 @@ def _is_of(given: Json, pod: PodIdentity) -> bool:
     """Whether a subject or a peer selects a pod."""
     if "namespaces" in given:
         return Selector.read(given["namespaces"]).matches(pod.namespace_labels)
-    if "pods" not in given:
-        return False
-    both = given["pods"]
-    return Selector.read(both.get("namespaceSelector")).matches(
-        pod.namespace_labels
-    ) and Selector.read(both.get("podSelector")).matches(pod.labels)
+    return "pods" in given and pod.is_selected(given["pods"])
 
 
 def _is_peer(given: Json, peer: Peer, *, is_certain: bool) -> bool:

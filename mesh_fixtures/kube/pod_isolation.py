@@ -15,18 +15,9 @@ from mesh_fixtures.kube.client import KubeClient
 from mesh_fixtures.kube.cni_policies import DIRECTIONS, PEERS, Direction, PodIdentity
 from mesh_fixtures.kube.network_policy_api import Peer
 from mesh_fixtures.kube.objects import Configuration, Json
-from mesh_fixtures.kube.resources import (
-    ADMIN_POLICIES,
-    CALICO_POLICIES,
-    CILIUM_POLICIES,
-    CLUSTER_POLICIES,
-    Resource,
-)
+from mesh_fixtures.kube.resources import FURTHER_POLICIES, Resource
 
-_BY_API: Final = (CALICO_POLICIES, (CILIUM_POLICIES,), (ADMIN_POLICIES,), CLUSTER_POLICIES)
-"""Kinds that come together, in each of the APIs that may have them."""
-
-FURTHER_KINDS: Final = ",".join(each.full_name for kinds, *_ in _BY_API for each in kinds)
+FURTHER_KINDS: Final = ",".join(each.full_name for kinds, *_ in FURTHER_POLICIES for each in kinds)
 """As kubectl takes them."""
 
 
@@ -38,7 +29,7 @@ def further_kinds(kube: KubeClient) -> Iterator[Resource[Configuration]]:
         ProbeError: the API server cannot be asked.
     """
     apis = kube.apis()
-    for ways in _BY_API:
+    for ways in FURTHER_POLICIES:
         yield from next((kinds for kinds in ways if kinds[0].api in apis), ())
 
 
@@ -93,12 +84,10 @@ def _may_be(given: Json, other: Peer, namespace: str) -> bool:
     """Whether a peer of a policy in a namespace may be what is at the other end."""
     if "ipBlock" in given:
         return True
-    pod, selected = other.pod, given.get("namespaceSelector")
-    if pod is None or (selected is None and pod.namespace != namespace):
+    if other.pod is None:
         return False
-    return Selector.read(selected).matches(pod.namespace_labels) and Selector.read(
-        given.get("podSelector")
-    ).matches(pod.labels)
+    is_near = other.pod.namespace == namespace
+    return (is_near or given.get("namespaceSelector") is not None) and other.pod.is_selected(given)
 
 
 def _is_for(given: Json, port: int) -> bool:

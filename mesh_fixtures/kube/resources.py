@@ -191,6 +191,8 @@ CLUSTER_POLICIES: Final = tuple(
     for version in ("v1beta1", "v1alpha2")
 )
 """In each of its APIs, too."""
+FURTHER_POLICIES: Final = (CALICO_POLICIES, (CILIUM_POLICIES,), (ADMIN_POLICIES,), CLUSTER_POLICIES)
+"""Of connections, besides NetworkPolicy: kinds that come together, in each API that has them."""
 TELEMETRIES: Final = _configuration("telemetry.istio.io/v1", "Telemetry", "telemetries")
 
 GATEWAY_CLASSES: Final = _gateway_api("GatewayClass", "gatewayclasses", namespaced=False)
