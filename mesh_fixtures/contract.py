@@ -29,7 +29,10 @@ SAMPLE_NAMESPACE: Final = "sample"
 """The guide's namespace of HelloWorld and Sleep; that of a lab is `Lab.sample_namespace`."""
 
 RUN_PREFIX: Final = "mesh-conformance-"
-"""Beginning of the name of a run's own namespace in existing clusters."""
+"""Beginning of the name of a run's namespace in existing clusters, where none is given."""
+
+RUN_NAMESPACES: Final = f"{RUN_PREFIX}*, or the one of --mesh-namespace"
+"""Names of runs' namespaces in existing clusters, for messages."""
 
 SYSTEM_NAMESPACE: Final = "istio-system"
 """The guide's namespace of istiod; that of a mesh is `Lab.names.system_namespace`."""

@@ -19,6 +19,7 @@ from mesh_fixtures.contract import MeshNames
 from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
 from mesh_fixtures.kube import HttpAnswer, KubeClient, Pod, Service, Source
+from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import GATEWAYS, PODS, SERVICES
 from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.probe.envoy import PROXY
@@ -104,6 +105,32 @@ class Gateway:
         pods = ", ".join(f"{pod.name} {pod.state}" for pod in self.pods) or "no pod"
         addresses = ", ".join(self.addresses) or "no external address"
         return f"service {self.service.meta}: {addresses}; {pods}"
+
+
+@dataclass(frozen=True)
+class PassingGateway:
+    """A Gateway of Istio that passes services on by their SNI.
+
+    Attributes:
+        name: `Gateway namespace/name`.
+        hosts: whose services; without namespaces of who is routed.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, servers: Iterable[Json]) -> PassingGateway:
+        """By those of its servers that do so."""
+        hosts = (host for server in servers for host in server.get("hosts") or ())
+        return cls(name, tuple(host.rpartition("/")[2] for host in hosts))
+
+    def passes(self, host: str) -> bool:
+        """Whether it passes a service on."""
+        return any(covers(each, host) for each in self.hosts)
+
+    def __str__(self) -> str:
+        return f"{self.name} (hosts {', '.join(self.hosts)})"
 
 
 def gateways(kube: KubeClient, addresses: Collection[str] = ()) -> tuple[Gateway, ...]:
@@ -205,8 +232,8 @@ def gateway_port(labels: Mapping[str, str]) -> int:
     return int(number) if number.isdecimal() else SERVICES_PORT
 
 
-def passes_services_on(kube: KubeClient) -> bool:
-    """Whether a Gateway of Istio passes services on to other networks in a cluster; not where
+def passing(kube: KubeClient) -> tuple[PassingGateway, ...]:
+    """The Gateways of Istio in a cluster that pass services on to other networks; none where
     Gateways may not be read.
 
     Raises:
@@ -215,9 +242,21 @@ def passes_services_on(kube: KubeClient) -> bool:
     try:
         found = kube.list(GATEWAYS)
     except NotPermitted:
-        return False
-    servers = [server for each in found for server in each.spec.get("servers") or ()]
-    return any((each.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH for each in servers)
+        return ()
+    servers = {
+        str(each): [
+            server
+            for server in each.spec.get("servers") or ()
+            if (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
+        ]
+        for each in found
+    }
+    return tuple(PassingGateway.of(name, of) for name, of in servers.items() if of)
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Whether a host of a server means a name; `*` stands for any beginning (Istio: Gateway)."""
+    return pattern == name or (pattern.startswith("*") and name.endswith(pattern[1:]))
 
 
 def advertised(kube: KubeClient) -> tuple[NetworkGateway, ...]:

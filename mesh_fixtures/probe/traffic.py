@@ -23,7 +23,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
-from mesh_fixtures.contract import RUN_PREFIX
+from mesh_fixtures.contract import RUN_NAMESPACES
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.kube.resources import PODS
@@ -369,8 +369,8 @@ def _limited(source: Source, failure: Failure) -> ProbeError:
         wanted="as many requests as the test sends",
         seen=f"{failure}: the mesh limits them",
         where=f"{source.cluster} {source.subject}",
-        remedy=f"except namespaces {RUN_PREFIX}* from the limit, or from the EnvoyFilter that sets "
-        "it",
+        remedy=f"except namespaces {RUN_NAMESPACES}, from the limit, or from the EnvoyFilter that "
+        "sets it",
     )
 
 

@@ -13,9 +13,10 @@ from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.gateways import (
     Gateway,
     NetworkGateway,
+    PassingGateway,
     advertised,
     gateways,
-    passes_services_on,
+    passing,
 )
 from mesh_fixtures.probe.network import Connection, connections
 from mesh_fixtures.probe.view import MeshView
@@ -74,7 +75,7 @@ class Probes:
     connections: Callable[..., Iterable[Connection]] = connections
     servers: Callable[[KubeClient], Sequence[Pod]] = _servers
     addresses: Callable[[KubeClient], frozenset[str]] = pod_addresses
-    passes_services_on: Callable[[KubeClient], bool] = passes_services_on
+    passing: Callable[[KubeClient], Sequence[PassingGateway]] = passing
 
 
 def judge(mesh: ObservedMesh, probes: Probes = Probes()) -> Outcome:
@@ -148,7 +149,7 @@ def _of_routed(
         way = "clients on other networks reach its pods directly"
         return f"istiod advertises no gateway of {network}: {way}" if routed else ""
     in_charge = {mesh.scenario.control_plane_of(each) for each in here}
-    exposing = mesh.view.each(probes.passes_services_on, sorted({*here, *in_charge}))
+    exposing = mesh.view.each(probes.passing, sorted({*here, *in_charge}))
     if any(exposing.values()) or any(services[each] for each in here):
         return ""
     return (

@@ -340,3 +340,31 @@ def test_a_configuration_that_says_nothing(text: str) -> None:
     from mesh_fixtures.kube import ConfigMap, Meta
 
     assert selectors_of([*configurations_in([ConfigMap(Meta("istio"), {"mesh": text})])]) == ()
+
+
+def test_a_namespace_of_a_given_name(servers: dict[str, FakeApiServer], tmp_path: Path) -> None:
+    assert problems(tmp_path, SampleOptions(namespace="mesh-check")) == []
+    for server in servers.values():
+        ((_, tried),) = server.tried
+        assert tried["metadata"]["name"] == "mesh-check"
+
+
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [
+        ({"mesh-conformance/lab": "mesh-1"}, []),
+        ({}, ["a name of which there is no namespace, which the run makes and removes (one)"]),
+    ],
+)
+def test_a_namespace_that_is_there_already(
+    servers: dict[str, FakeApiServer], tmp_path: Path, labels: dict[str, str], missing: list[str]
+) -> None:
+    own = {**labels, "istio-injection": "enabled"}
+    servers["one"].answers[f"{NAMESPACES}/mesh-check"] = {
+        "metadata": {"name": "mesh-check", "labels": own}
+    }
+    found = problems(tmp_path, SampleOptions(namespace="mesh-check"))
+    assert [each.missing for each in found] == missing
+    assert [each.remedy for each in found] == ["choose another name by --mesh-namespace"][
+        : len(missing)
+    ]

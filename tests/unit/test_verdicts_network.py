@@ -15,7 +15,7 @@ from verdicts import SOURCE, FakeView, advertised, checked, found, gateway, mesh
 from mesh_fixtures.contract import AddressPool
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Pod
-from mesh_fixtures.probe.gateways import Gateway, NetworkGateway
+from mesh_fixtures.probe.gateways import Gateway, NetworkGateway, PassingGateway
 from mesh_fixtures.probe.network import Connection, Reach
 from mesh_fixtures.probe.workloads import Discovery
 from mesh_fixtures.requirements import Outcome, gateway_1, network_1
@@ -171,7 +171,7 @@ def check_gateways(
         connections=connections,
         servers=lambda kube: (replace(pod("helloworld", ip=f"pod of {kube.name}"), ready=serving),),
         addresses=lambda kube: frozenset(near),
-        passes_services_on=lambda kube: exposing,
+        passing=lambda kube: (PassingGateway("Gateway g", ("*.local",)),) if exposing else (),
     )
     pool = None if external else AddressPool(IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9"))
     view = FakeView(scenario, pool, external=external)

@@ -33,7 +33,7 @@ from mesh_fixtures.probe.gateways import (
     Gateway,
     gateways,
     is_gateway,
-    passes_services_on,
+    passing,
     read_advertised,
     read_ambient_networks,
     routers,
@@ -488,4 +488,4 @@ def test_what_passes_services_on(
         }
     }
     with client_of(FakeApiServer(answers, [403] if refused else []), tmp_path) as kube:
-        assert passes_services_on(kube) is passes
+        assert bool(passing(kube)) is passes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import yaml
@@ -22,13 +22,21 @@ from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import listeners
 from mesh_fixtures.scenario import SERVICES_PORT, STATUS_PORT
 from tests.faults import load_balancers
+from tests.faults.fault import Injection
 from tests.faults.gateways import address_stale
 from tests.faults.target import Manifest, Target, reference, references
 from tests.faults.topologies import THREE_CLUSTERS, TWO_NETWORKS
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
+_USERS: Final = "shop"
 _USERS_PORT: Final = 8080
+_SERVICE_OF_USERS: Final[Manifest] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "cart"},
+    "spec": {"ports": [{"name": "http", "port": _USERS_PORT}]},
+}
 _LET_PASS: Final = 443
 _READY_SECONDS: Final = 60.0
 _ANNOUNCER: Final = "announcer"
@@ -297,6 +305,35 @@ def under_its_own_name(gateway: Manifest, name: str) -> Manifest:
     return {**gateway, "metadata": {"name": name, "labels": gateway["metadata"]["labels"]}}
 
 
+def exposing_namespaces(*further: str) -> Injection:
+    """The services of one namespace are passed on, and those of others that have none yet.
+
+    Args:
+        further: names of these.
+    """
+
+    @contextmanager
+    def inject(target: Target) -> Iterator[None]:
+        domain = target.lab.names.cluster_domain
+        hosts = [f"*.{namespace}.svc.{domain}" for namespace in (_USERS, *further)]
+        exposing = exposing_services()
+        (server,) = exposing["spec"]["servers"]
+        limited = {
+            **exposing,
+            "spec": {**exposing["spec"], "servers": [{**server, "hosts": hosts}]},
+        }
+        clusters = target.scenario.config_clusters
+        with ExitStack() as undo:
+            for cluster in clusters:
+                undo.enter_context(further_namespace(target, cluster, _USERS))
+                target.apply(cluster, _USERS, _SERVICE_OF_USERS)
+                undo.callback(target.apply, cluster, _SYSTEM, exposing)
+                target.apply(cluster, _SYSTEM, limited)
+            yield
+
+    return inject
+
+
 def exposing_services(selector: Mapping[str, str] | None = None) -> Manifest:
     """What passes mutual TLS to every service.
 
@@ -449,6 +486,7 @@ def _unassigned(ports: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in each.items() if key != "nodePort"} for each in ports]
 
 
+_EXPOSED: Final = "mesh-check"
 VARIANTS: Final = (
     Variant(
         id="gateway-for-users-too",
@@ -506,6 +544,23 @@ VARIANTS: Final = (
         mesh="meshNetworks name an address that cluster2's gateway no longer has; its label does.",
         topology=TWO_NETWORKS,
         make=address_stale(labelled=True),
+    ),
+    Variant(
+        id="namespaces-exposed-by-name",
+        mesh="The gateways pass on the services of two namespaces, one of which is the run's.",
+        topology=TWO_NETWORKS,
+        make=exposing_namespaces(_EXPOSED),
+        arguments=("--namespace", _EXPOSED),
+    ),
+    Variant(
+        id="namespaces-exposed-without-the-runs",
+        mesh="The gateways pass on the services of one namespace, and not of the run's.",
+        topology=TWO_NETWORKS,
+        make=exposing_namespaces(),
+        hindrances=(
+            "services of shop are passed on, and those of the run are not",
+            "add *.NAME.svc.cluster.local to these hosts, and give that NAME by --mesh-namespace",
+        ),
     ),
     Variant(
         id="gateway-at-two-services",

@@ -24,6 +24,7 @@ from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NO
 from mesh_fixtures.install import external, gateway_api, ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE, every_service
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
+from mesh_fixtures.probe.gateways import covers
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -430,14 +431,9 @@ def _passes_helloworld(case: Case, gateway: Configuration, ports: Sequence[int])
     return any(
         _port(server) in ports
         and (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-        and any(_covers(host.rpartition("/")[2], case.host) for host in server.get("hosts") or ())
+        and any(covers(host.rpartition("/")[2], case.host) for host in server.get("hosts") or ())
         for server in _servers(gateway)
     )
-
-
-def _covers(pattern: str, name: str) -> bool:
-    """Whether a host of a server means a name; `*` stands for any beginning (Istio: Gateway)."""
-    return pattern == name or (pattern.startswith("*") and name.endswith(pattern[1:]))
 
 
 def _modes(gateway: Configuration, ports: Sequence[int]) -> str:

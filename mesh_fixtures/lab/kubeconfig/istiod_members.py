@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mesh_fixtures.contract import RUN_PREFIX
+from mesh_fixtures.contract import RUN_NAMESPACES
 from mesh_fixtures.errors import NotPermitted
 from mesh_fixtures.kube import Configuration, KubeClient
 from mesh_fixtures.kube.admission import Selector
@@ -45,7 +45,9 @@ class Members:
     def remedy(self) -> str:
         plain = [each.labels for each in self.selectors if not each.expressions]
         if not plain:
-            return f"have it let in namespaces {RUN_PREFIX}*, by a label that {LABEL_OPTION} gives"
+            return (
+                f"have it let in namespaces {RUN_NAMESPACES}, by a label that {LABEL_OPTION} gives"
+            )
         return " ".join(f"{LABEL_OPTION} {key}={value}" for key, value in plain[0].items())
 
 

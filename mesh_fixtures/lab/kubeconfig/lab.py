@@ -15,6 +15,7 @@ from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig import discovery, namespace, sample
+from mesh_fixtures.lab.kubeconfig.exposed_namespaces import require_exposed
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference, write_kubeconfigs
@@ -75,7 +76,7 @@ class KubeconfigLab(RecordedLab):
 
     @property
     def sample_namespace(self) -> str:
-        return namespace.name_of(self.id)
+        return namespace.name_of(self.id, self._options.namespace)
 
     @property
     def names(self) -> MeshNames:
@@ -84,6 +85,13 @@ class KubeconfigLab(RecordedLab):
     def require_installed(self) -> None:
         clusters = list(self._clusters.values())
         discovery.require_installed(self.scenario, clusters, self._names, self._references)
+        if self.scenario.is_multi_network:
+            parallel_map(self._require_exposed, self._clusters)
+
+    def _require_exposed(self, name: str) -> None:
+        with KubeClient(self._clusters[name], names=self._names) as kube:
+            given = bool(self._options.namespace)
+            require_exposed(kube, self.sample_namespace, given=given)
 
     def deploy_sample(self) -> None:
         """Make the run's own namespace in every cluster with HelloWorld and Sleep in it.
@@ -153,20 +161,19 @@ def tear_down(record: records.Record) -> None:
         LabError: a namespace is still there, or a cluster could not be asked; names them all.
     """
     failures = attempt((lambda: end_processes(record.id, record.journal),))
-    made = [each.name for each in record.journal.entries() if each.kind == "kubernetes-namespace"]
-    clusters = list(dict.fromkeys(name.partition("/")[0] for name in made))
-    found = parallel_map(lambda cluster: _left_in(record, cluster), clusters)
+    made = namespace.recorded(record.journal)
+    found = parallel_map(lambda cluster: _left_in(record, cluster, made[cluster]), made)
     left = [*failures, *(each for each in found.values() if each)]
     gone = "where a cluster is gone for good, remove the folder"
     require_nothing_left(record, left, otherwise=gone)
     shutil.rmtree(record.folder)
 
 
-def _left_in(record: records.Record, cluster: str) -> str:
+def _left_in(record: records.Record, cluster: str, name: str) -> str:
     """What may be left in a cluster; empty when nothing is."""
     reached = Cluster(cluster, network="", kubeconfig=kubeconfig_of(record, cluster))
     try:
-        namespace.remove(reached, record.id)
+        namespace.remove(reached, name, record.id)
     except (MeshConformanceError, OSError) as error:
-        return f"namespace {namespace.name_of(record.id)} in {cluster}: {error}"
+        return f"namespace {name} in {cluster}: {error}"
     return ""

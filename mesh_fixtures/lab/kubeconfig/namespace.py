@@ -8,7 +8,7 @@ from typing import Final
 
 from mesh_fixtures.contract import RUN_PREFIX, Cluster
 from mesh_fixtures.errors import LabError
-from mesh_fixtures.journal import JournalEntry
+from mesh_fixtures.journal import Journal, JournalEntry, Kind
 from mesh_fixtures.kube import KubeEditor, Namespace
 from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.kube.resources import NAMESPACES
@@ -20,18 +20,29 @@ OWNER_LABEL: Final = "mesh-conformance/lab"
 REMOVAL_SECONDS: Final = 120.0
 """A pod may take its grace period of 30 s, twice when its node is slow."""
 
+_KIND: Final[Kind] = "kubernetes-namespace"
 _LABELS: Final = {"app.kubernetes.io/managed-by": "mesh-conformance"}
 _INTERVAL: Final = 0.5
 
 
-def name_of(lab: str) -> str:
-    """Name of a lab's own namespace, the same in every cluster."""
-    return RUN_PREFIX + lab.removeprefix("mesh-")
+def name_of(lab: str, given: str = "") -> str:
+    """Name of a lab's namespace, the same in every cluster.
+
+    Args:
+        given: that was asked for; empty for one of the lab's own.
+    """
+    return given or RUN_PREFIX + lab.removeprefix("mesh-")
 
 
-def entry(cluster: str, lab: str) -> JournalEntry:
+def entry(cluster: str, name: str) -> JournalEntry:
     """What a journal says of it."""
-    return JournalEntry("kubernetes-namespace", f"{cluster}/{name_of(lab)}")
+    return JournalEntry(_KIND, f"{cluster}/{name}")
+
+
+def recorded(journal: Journal) -> Mapping[str, str]:
+    """Names of a lab's namespaces, by cluster."""
+    made = [each.name for each in journal.entries() if each.kind == _KIND]
+    return {cluster: name for cluster, _, name in (each.partition("/") for each in made)}
 
 
 def manifest(
@@ -51,11 +62,16 @@ def manifest(
 
 
 def make(
-    kube: KubeEditor, lab: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    kube: KubeEditor,
+    name: str,
+    lab: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
 ) -> None:
     """Make it, or use the one that this lab has made.
 
     Args:
+        lab: that it is made for.
         labels: by which its pods are injected, and those that were asked for.
         annotations: those that were asked for.
 
@@ -63,7 +79,6 @@ def make(
         LabError: another one has its name.
         ProbeError: the API server cannot be asked or refuses.
     """
-    name = name_of(lab)
     kube.create(manifest(name, labels, annotations, lab))
     there = kube.get(NAMESPACES, "", name)
     if there is None or not belongs(there, lab):
@@ -71,7 +86,7 @@ def make(
             wanted=f"a namespace {name} of this run's own",
             seen="one that is not of this run" if there else "none, although it was made",
             where=kube.name,
-            remedy="run it again: the name is another one then",
+            remedy=f"kubectl delete namespace {name}, if nobody needs it; or choose another name",
         )
 
 
@@ -80,14 +95,18 @@ def belongs(namespace: Namespace, lab: str) -> bool:
     return namespace.meta.labels.get(OWNER_LABEL) == lab
 
 
-def remove(cluster: Cluster, lab: str) -> None:
-    """Remove it, if it is there, and wait until it is gone.
+def is_of_runs(namespace: Namespace) -> bool:
+    """Whether it was made for a lab, be it another one."""
+    return OWNER_LABEL in namespace.meta.labels
+
+
+def remove(cluster: Cluster, name: str, lab: str) -> None:
+    """Remove it, if it is there and the lab's, and wait until it is gone.
 
     Raises:
         LabError: it is still there after `patient(REMOVAL_SECONDS)`.
         ProbeError: the API server cannot be asked or refuses.
     """
-    name = name_of(lab)
     with KubeEditor(cluster) as kube:
         seconds = patient(REMOVAL_SECONDS)
         deadline = time.monotonic() + seconds

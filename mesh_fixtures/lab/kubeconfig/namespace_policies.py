@@ -17,7 +17,7 @@ from typing import Final
 
 import yaml
 
-from mesh_fixtures.contract import RUN_PREFIX
+from mesh_fixtures.contract import RUN_NAMESPACES
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted, ProbeError
 from mesh_fixtures.kube import Configuration, KubeEditor, Resource
 from mesh_fixtures.kube.admission import Selector, refusal_in
@@ -49,15 +49,15 @@ PodLabels = Mapping[str, str]
 _OF_ISTIO: Final = (AUTHORIZATION_POLICIES, SIDECARS)
 _PERMIT: Final = (
     "permit it to the run (mesh-conformance rbac), or have no platform bring such policies into "
-    f"namespaces {RUN_PREFIX}*"
+    f"namespaces {RUN_NAMESPACES}"
 )
 _DECIDE: Final = (
-    f"have the authorizer permit requests to namespaces {RUN_PREFIX}*, or its policy select other "
-    "workloads"
+    f"have the authorizer permit requests to namespaces {RUN_NAMESPACES}, or its policy select "
+    "other workloads"
 )
 _LEAVE_OUT: Final = (
-    f"have it pass on connections of namespaces {RUN_PREFIX}*, by a label that {LABEL_OPTION} "
-    "gives them"
+    f"have it pass on connections of namespaces {RUN_NAMESPACES}, by a label that "
+    f"{LABEL_OPTION} gives them"
 )
 _TRIED: Final = 10
 """Requests, of which every cluster's HelloWorld gets some."""
@@ -133,7 +133,7 @@ class NamespacePolicies:
                 wanted=f"requests within the namespace {namespace} that policies permit",
                 seen=f"{by}, which refuses them whatever another policy allows",
                 where=self._kube.name,
-                remedy=f"except namespaces from it for the run (notNamespaces: {RUN_PREFIX}*)",
+                remedy=f"except namespaces from it for the run (notNamespaces: {RUN_NAMESPACES})",
             )
         self._decided = deciding(authorization, labels)
         of_connections = self._of_connections()

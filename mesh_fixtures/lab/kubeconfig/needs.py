@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.contract import RUN_PREFIX, Cluster, MeshNames, Problem
+from mesh_fixtures.contract import RUN_NAMESPACES, RUN_PREFIX, Cluster, MeshNames, Problem
 from mesh_fixtures.errors import (
     LabError,
     MachineError,
@@ -22,7 +22,7 @@ from mesh_fixtures.errors import (
 from mesh_fixtures.kube import Access, KubeClient, KubeEditor
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.objects import NAME_LABEL
-from mesh_fixtures.kube.resources import SECRETS
+from mesh_fixtures.kube.resources import NAMESPACES, SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
 from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
@@ -124,7 +124,7 @@ def _unanswered(cluster: Cluster, error: ProbeError) -> Problem:
 def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> ClusterNeeds:
     try:
         with KubeEditor(cluster, names=names) as kube:
-            refused = tuple(permissions.problems_of(kube))
+            refused = tuple(permissions.problems_of(kube, options.namespace))
             if any(not each.impact for each in refused):
                 return ClusterNeeds(refused)
             seen = _ask(kube, options)
@@ -134,11 +134,12 @@ def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Cluster
 
 
 def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
+    name = options.namespace or _TRIED_NAME
     webhooks = mesh_injectors(kube)
-    found = [*_secrets(kube, options), *_debug(kube)]
+    found = [*_secrets(kube, name, options), *_debug(kube)]
     try:
-        chosen = namespace_labels(kube.name, webhooks, _TRIED_NAME, options.revision)
-        labels = _admitted_labels(kube, {**chosen, **options.labels}, options)
+        chosen = namespace_labels(kube.name, webhooks, name, options.revision)
+        labels = _admitted_labels(kube, name, {**chosen, **options.labels}, options)
     except LabError as error:
         return ClusterNeeds((*found, _as_problem(error)))
     if labels.get(_DATAPLANE) == _AMBIENT:
@@ -150,7 +151,7 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
                 seen=f"{_DATAPLANE}={_AMBIENT}",
             )
         )
-    injecting = [each for each in webhooks if _sees(each, {**chosen, NAME_LABEL: _TRIED_NAME})]
+    injecting = [each for each in webhooks if _sees(each, {**chosen, NAME_LABEL: name})]
     if injecting and not any(_sees(each, labels) for each in injecting):
         found.append(
             Problem(
@@ -168,29 +169,40 @@ def _sees(injector: Injector, labels: Mapping[str, str]) -> bool:
 
 
 def _admitted_labels(
-    kube: KubeEditor, labels: Mapping[str, str], options: SampleOptions
+    kube: KubeEditor, name: str, labels: Mapping[str, str], options: SampleOptions
 ) -> Mapping[str, str]:
-    """Labels of the run's namespace as the cluster makes it, which may add some.
+    """Labels of the run's namespace as the cluster makes it, which may add some; those that it has
+    where a run has kept it.
 
     Raises:
-        LabError: it would not be made.
+        LabError: it would not be made, or is somebody else's.
     """
-    item = namespace.manifest(_TRIED_NAME, labels, options.annotations)
+    there = kube.get(NAMESPACES, "", name)
+    if there is not None:
+        if not namespace.is_of_runs(there):
+            raise LabError(
+                wanted="a name of which there is no namespace, which the run makes and removes",
+                seen=f"there is a namespace {name}",
+                where=kube.name,
+                remedy=f"choose another name by {refusals.NAME_OPTION}",
+            )
+        return {**there.meta.labels, NAME_LABEL: name}
+    item = namespace.manifest(name, labels, options.annotations)
     try:
         made = kube.dry_run(item)
     except NotAdmitted as error:
         if NO_DRY_RUN in error.seen:
-            return {**labels, NAME_LABEL: _TRIED_NAME}
+            return {**labels, NAME_LABEL: name}
         refusal = refusal_in(error.seen)
         raise LabError(
-            wanted=f"a namespace {RUN_PREFIX}* to be admitted",
+            wanted=f"the run's namespace {options.namespace or RUN_PREFIX + '*'} to be admitted",
             seen=error.seen,
             where=kube.name,
             remedy=f"give it what {refusal.by or 'the API server'} wants by "
-            f"{refusals.LABEL_OPTION} or {refusals.ANNOTATION_OPTION}",
+            f"{refusals.LABEL_OPTION}, {refusals.ANNOTATION_OPTION} or {refusals.NAME_OPTION}",
         ) from error
     found: Mapping[str, str] = made["metadata"].get("labels") or {}
-    return {**found, NAME_LABEL: _TRIED_NAME}
+    return {**found, NAME_LABEL: name}
 
 
 def _debug(kube: KubeEditor) -> Iterator[Problem]:
@@ -201,20 +213,20 @@ def _debug(kube: KubeEditor) -> Iterator[Problem]:
         yield _as_problem(error)
 
 
-def _secrets(kube: KubeEditor, options: SampleOptions) -> Iterator[Problem]:
+def _secrets(kube: KubeEditor, name: str, options: SampleOptions) -> Iterator[Problem]:
     """Secrets to pull images by that cannot be copied."""
     for secret in options.pods.pull_secrets:
         if not secret.namespace:
             continue
         where = f"{kube.name}, namespace {secret.namespace}"
         reading = Access("get", SECRETS.plural, "", secret.namespace, secret.name)
-        making = Access("create", SECRETS.plural, "", _TRIED_NAME)
+        making = Access("create", SECRETS.plural, "", name)
         denied = [each for each in (reading, making) if not kube.may(each)]
         if denied:
             yield Problem(
                 missing=f"permission in {kube.name} to copy the secret {secret.name}",
-                remedy=f"permit it, or have the secret brought into namespaces {RUN_PREFIX}* by "
-                f"other means, and leave its namespace out in {refusals.PODS_OPTION}",
+                remedy=f"permit it, or have the secret brought into namespaces {RUN_NAMESPACES}, "
+                f"by other means, and leave its namespace out in {refusals.PODS_OPTION}",
                 seen=f"no permission; by hand: kubectl auth {denied[0]}",
             )
         elif kube.get(SECRETS, secret.namespace, secret.name) is None:

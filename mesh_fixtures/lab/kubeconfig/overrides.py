@@ -120,11 +120,13 @@ class SampleOptions:
 
     Attributes:
         revision: of the istiod that injects; empty for the default one.
+        namespace: name of the run's namespace; empty for one of the run's own.
         labels: of its namespace, beside those of the run itself.
         annotations: likewise.
     """
 
     revision: str = ""
+    namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     pods: PodOverrides = AS_THEY_ARE

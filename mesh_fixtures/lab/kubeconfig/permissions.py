@@ -46,7 +46,7 @@ ROLE: Final = "mesh-conformance"
 """Name of the roles and of their bindings."""
 
 _ANY_OWN: Final = f"{RUN_PREFIX}0000"
-"""Stands for a run's own namespace, whose name is not known before."""
+"""Stands for a run's own namespace where its name is not known before."""
 
 _REMEDY: Final = (
     "mesh-conformance rbac{0} prints the roles that permit all; "
@@ -93,9 +93,13 @@ class Rule:
         within = f"/{self.subresource}" if self.subresource else ""
         return tuple(each.plural + within for each in self.resources)
 
-    def accesses(self, system_namespace: str = SYSTEM_NAMESPACE) -> Iterator[Access]:
-        """Each verb on each resource by itself."""
-        namespace = {"cluster": "", "own": _ANY_OWN, "system": system_namespace}[self.scope]
+    def accesses(self, system_namespace: str = SYSTEM_NAMESPACE, own: str = "") -> Iterator[Access]:
+        """Each verb on each resource by itself.
+
+        Args:
+            own: name of the run's namespace; empty where it is not known before.
+        """
+        namespace = {"cluster": "", "own": own or _ANY_OWN, "system": system_namespace}[self.scope]
         for resource in self.resource_names:
             for verb in self.verbs:
                 for name in self.names or ("",):
@@ -382,24 +386,30 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def problems_of(kube: KubeClient) -> Iterator[Problem]:
+def problems_of(kube: KubeClient, own: str = "") -> Iterator[Problem]:
     """What a cluster does not permit, although a run needs it.
+
+    Args:
+        own: as `denied`.
 
     Raises:
         ProbeError: the API server does not say.
     """
-    for rule, accesses in denied(kube).items():
+    for rule, accesses in denied(kube, own).items():
         yield _not_permitted(kube, rule, accesses)
 
 
-def denied(kube: KubeClient) -> Mapping[Rule, Sequence[Access]]:
+def denied(kube: KubeClient, own: str = "") -> Mapping[Rule, Sequence[Access]]:
     """What a cluster does not permit, by rule; empty when it permits all.
+
+    Args:
+        own: name of the run's namespace; empty where it is not known before.
 
     Raises:
         ProbeError: it does not say.
     """
     system = kube.names.system_namespace
-    asked = [(rule, access) for rule in RULES for access in rule.accesses(system)]
+    asked = [(rule, access) for rule in RULES for access in rule.accesses(system, own)]
     answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
     found: dict[Rule, list[Access]] = {}
     for (rule, access), permitted in answers.items():

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh_fixtures.contract import Discovered, Lab, Problem, Provider
+from mesh_fixtures.contract import RUN_PREFIX, Discovered, Lab, Problem, Provider
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.lab.kubeconfig import FORM, IN_CLUSTER
 from mesh_fixtures.options import AUTO, Choice, Option
@@ -83,6 +83,14 @@ REVISION = Option(
     "(default: the default one, else the only one)",
     metavar="REVISION",
 )
+NAMESPACE = Option(
+    "mesh_namespace",
+    "",
+    "name of the namespace that a run makes in existing clusters, where hosts of Gateways or "
+    f"policies go by names (default: one of the run's own that begins with {RUN_PREFIX})",
+    metavar="NAMESPACE",
+    parse=_namespace,
+)
 NAMESPACE_LABEL = Option(
     "mesh_namespace_label",
     "",
@@ -150,6 +158,7 @@ class KubeconfigProvider(Provider):
         HELLOWORLD_IMAGE,
         SLEEP_IMAGE,
         REVISION,
+        NAMESPACE,
         NAMESPACE_LABEL,
         NAMESPACE_ANNOTATION,
         POD_OVERRIDES,
@@ -218,6 +227,7 @@ class KubeconfigProvider(Provider):
 
         options = SampleOptions(
             revision=choice.own.get(REVISION.name, ""),
+            namespace=choice.own.get(NAMESPACE.name, ""),
             labels=choice.own.get(NAMESPACE_LABEL.name, {}),
             annotations=choice.own.get(NAMESPACE_ANNOTATION.name, {}),
             pods=choice.own.get(POD_OVERRIDES.name, AS_THEY_ARE),

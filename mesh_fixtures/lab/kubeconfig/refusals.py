@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mesh_fixtures.contract import RUN_PREFIX
+from mesh_fixtures.contract import RUN_NAMESPACES
 from mesh_fixtures.errors import LabError, NotAdmitted, NotPermitted
 from mesh_fixtures.kube import KubeEditor, Pod
 from mesh_fixtures.kube.admission import (
@@ -27,6 +27,7 @@ from mesh_fixtures.kube.objects import Json
 from mesh_fixtures.parallel import parallel_map
 
 PODS_OPTION: Final = "--mesh-pod-overrides"
+NAME_OPTION: Final = "--mesh-namespace"
 LABEL_OPTION: Final = "--mesh-namespace-label"
 ANNOTATION_OPTION: Final = "--mesh-namespace-annotation"
 
@@ -132,7 +133,7 @@ def remedy_for(refusal: Refusal) -> str:
         return (
             f"give the samples what {refusal.by} wants by {PODS_OPTION} FILE (labels, annotations, "
             f"resources, securityContext of pods), {LABEL_OPTION} or {ANNOTATION_OPTION}, or "
-            f"exempt the namespaces {RUN_PREFIX}*"
+            f"exempt the namespaces {RUN_NAMESPACES}"
         )
     return f"{PODS_OPTION} FILE says more of the pods"
 
@@ -140,8 +141,8 @@ def remedy_for(refusal: Refusal) -> str:
 def _remedy_for_constraints(message: str) -> str:
     """What to do where no SecurityContextConstraints that the pods' account may use allow them."""
     permit = (
-        f"permit accounts of namespaces {RUN_PREFIX}* to use SecurityContextConstraints that allow "
-        "it (oc adm policy add-scc-to-group NAME system:serviceaccounts)"
+        f"permit accounts of namespaces {RUN_NAMESPACES}, to use SecurityContextConstraints that "
+        "allow it (oc adm policy add-scc-to-group NAME system:serviceaccounts)"
     )
     if any(each in message for each in _NEEDS_CNI):
         return (

@@ -129,14 +129,14 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         ProbeError: the API server cannot be asked or refuses.
     """
     options = order.options
-    name = own.name_of(order.lab)
+    name = own.name_of(order.lab, options.namespace)
     with KubeEditor(cluster, name, names=order.names) as kube:
         webhooks = mesh_injectors(kube)
         labels = namespace_labels(cluster.name, webhooks, name, options.revision)
         _require_not_stopped(order, cluster.name)
-        order.journal.record(own.entry(cluster.name, order.lab))
+        order.journal.record(own.entry(cluster.name, name))
         of_namespace = {**labels, **options.labels}
-        own.make(kube, order.lab, of_namespace, options.annotations)
+        own.make(kube, name, order.lab, of_namespace, options.annotations)
         domain = order.names.cluster_domain
         has_rule = order.scenario.has_choice_behind_gateway
         tls = client_tls(kube, host(name, cluster_domain=domain)) if has_rule else {}
