@@ -29,7 +29,7 @@ from mesh_fixtures.kube import (
     Resource,
 )
 from mesh_fixtures.kube import transport as transports
-from mesh_fixtures.kube.resources import DEPLOYMENTS, PODS, SERVICES
+from mesh_fixtures.kube.resources import DEPLOYMENTS, NETWORK_POLICIES, PODS, SERVICES
 from mesh_fixtures.lab import upkeep
 from mesh_fixtures.lab.kubeconfig import allotted_users, namespace, namespace_policies, sample
 from mesh_fixtures.lab.kubeconfig.lab import KubeconfigLab
@@ -535,4 +535,45 @@ def test_only_a_cluster_that_does_not_run_them_is_an_error(
         notes = [each.detail for each in said if each.outcome == "note"]
         assert len(notes) == 2
         assert all("for tests to judge" in note for note in notes)
+    lab.close()
+
+
+@pytest.mark.parametrize("members", [{}, {"mesh": "member"}])
+def test_who_is_not_let_in_by_istiod_is_told_soon(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, members: dict[str, str]
+) -> None:
+    monkeypatch.setattr(sample, "READY_SECONDS", 1.0)
+    monkeypatch.setattr(sample, "CONFIGURED_SECONDS", 0.1)
+    istiod = {"app": "istiod"}
+    letting_in = {
+        "metadata": {"name": "for-members", "namespace": "istio-system"},
+        "spec": {
+            "podSelector": {"matchLabels": istiod},
+            "ingress": [{"from": [{"namespaceSelector": {"matchLabels": members}}]}],
+        },
+    }
+    meta = {"name": "istiod-1", "namespace": "istio-system", "labels": istiod}
+    control_plane = Pod.read({"metadata": meta, "spec": {}})
+    unconfigured = Pod(Meta("p"), "", "Running", False, False, (Container(PROXY, running=True),))
+    listed = KubeEditor.list
+
+    def list_(
+        self: KubeEditor, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> tuple[Any, ...]:
+        in_system = namespace == "istio-system"
+        there: dict[Resource[Any], Any] = {
+            DEPLOYMENTS: (),
+            PODS: (control_plane if in_system else unconfigured,),
+            NETWORK_POLICIES: [NETWORK_POLICIES.read(letting_in)] if in_system else (),
+        }
+        return there[resource] if resource in there else listed(self, resource, namespace, selector)
+
+    monkeypatch.setattr(KubeEditor, "list", list_)
+    lab = opened(servers)
+    if members:
+        with pytest.raises(LabError, match="lets namespaces with mesh=member reach istiod") as told:
+            lab.deploy_sample()
+        assert told.value.remedy == "--mesh-namespace-label mesh=member"
+    else:
+        lab.deploy_sample()
     lab.close()

@@ -148,6 +148,20 @@ class NamespacePolicies:
                 self._made.add(each.kind)
                 self._make(each)
 
+    def require_let_in(self, trouble: str) -> None:
+        """See to it that policies of the control plane let the run's proxies in, which got nothing
+        of istiod.
+
+        Args:
+            trouble: what keeps the workloads from being ready.
+
+        Raises:
+            LabError: they do not.
+            ProbeError: the API server cannot be asked.
+        """
+        if members := members_only(self._kube, self._pods):
+            raise self._hindered(f"{members}; {trouble}", members.remedy)
+
     def require_open(self, trouble: str) -> None:
         """See to it that policies that nothing could be made against are in nobody's way, as where
         the cluster's network enforces no NetworkPolicy, or an authorizer permits the requests; and
@@ -159,8 +173,8 @@ class NamespacePolicies:
         Raises:
             LabError: they are.
         """
-        if trouble and (members := members_only(self._kube, self._pods)):
-            raise self._hindered(f"{members}; {trouble}", members.remedy)
+        if trouble:
+            self.require_let_in(trouble)
         closed = {self._isolated: _PERMIT, self._denied: _LEAVE_OUT}
         if not any(closed) and (trouble or not self._decided):
             return

@@ -6,6 +6,7 @@ They are deployed through the API servers, so that no kubectl is needed.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
     SampleOptions,
 )
 from mesh_fixtures.patience import patient
+from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.injectors import Injector, mesh_injectors
 from mesh_fixtures.probe.peers import disclosing
 from mesh_fixtures.probe.root_configuration import client_tls
@@ -72,6 +74,9 @@ READY_SECONDS: Final = 120.0
 MADE_SECONDS: Final = 45.0
 """After which pods that nobody has made are not waited for: their webhook does not answer."""
 
+CONFIGURED_SECONDS: Final = 10.0
+"""For istiod to configure a proxy that runs, before it is asked whether policies let it in."""
+
 ENABLED: Final = {"istio-injection": "enabled"}
 """Chooses the default revision (Istio: Installing the Sidecar)."""
 
@@ -86,10 +91,10 @@ _OWN_CONTAINERS: Final = {
 
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 _NO_IMAGE: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull")
-GRACE_SECONDS: Final = 4
-"""For HelloWorld and its proxy to end, which takes them less. Pods that may take longer than the
-namespace controller waits before it begins, 5 s, are looked at again after half of their grace
-(source: Kubernetes, `pkg/controller/namespace`)."""
+GRACE_SECONDS: Final = 1
+"""For pods to end, once nobody asks them any more. The namespace controller removes what is in a
+namespace after 5 s, and looks again 1 s after that, and half of the longest grace (source:
+Kubernetes, `pkg/controller/namespace`)."""
 
 ON_LINUX: Final = {"kubernetes.io/os": "linux"}
 """Nodes that run the images; those with Windows need no taint (Kubernetes: Windows in Kubernetes;
@@ -472,6 +477,7 @@ def _await(
         ProbeError: the API server cannot be asked or refuses.
     """
     begun = time.monotonic()
+    waiting_since, is_let_in = math.inf, False
     while True:
         _require_not_stopped(order, kube.name)
         policies.look()
@@ -481,7 +487,14 @@ def _await(
         pods = kube.list(PODS, namespace)
         events = sorted(kube.list(EVENTS, namespace), key=lambda event: event.at)
         hindrance = obstacle(pods, events, len(names), injectors)
-        over = time.monotonic() - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
+        states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]
+        now = time.monotonic()
+        waits = any(map(_waits_for_istiod, pods))
+        waiting_since = min(waiting_since, now) if waits else math.inf
+        if not is_let_in and now - waiting_since > patient(CONFIGURED_SECONDS):
+            policies.require_let_in("; ".join(states))
+            is_let_in = True
+        over = now - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
         if hindrance is not None and (over or hindrance.lasting):
             raise LabError(
                 wanted="HelloWorld and Sleep to run",
@@ -490,8 +503,13 @@ def _await(
                 remedy=hindrance.remedy,
             )
         if over:
-            states = [f"pod {pod.name} {pod.state}" for pod in pods] or ["no pod"]
             texts = [str(event) for event in events if event.reason == "FailedCreate"]
             texts = texts or [str(event) for event in events]
             return "; ".join([*states, *texts[-_SHOWN:]])
         time.sleep(_INTERVAL)
+
+
+def _waits_for_istiod(pod: Pod) -> bool:
+    """Whether a pod's proxy runs and is not ready, as it is once istiod has configured it."""
+    proxy = pod.container(PROXY)
+    return proxy is not None and proxy.running and not proxy.ready
