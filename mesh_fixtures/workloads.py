@@ -43,6 +43,9 @@ _SLEEP_FILE: Final = "sleep/sleep.yaml"
 PLAIN_CLIENT: Final = "plain-client"
 """Name of the client without a proxy, of its container, and value of its label `app`."""
 
+INJECTED: Final = {"sidecar.istio.io/inject": "true"}
+"""Label of pods that are to have a proxy, also where their namespace's does not suffice."""
+
 NO_INJECTION: Final = {"sidecar.istio.io/inject": "false"}
 """Label of pods that are to have no proxy (Istio: Installing the Sidecar)."""
 

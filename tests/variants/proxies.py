@@ -104,6 +104,14 @@ def injected_with(target: Target, change: Callable[[Manifest], Manifest]) -> Ite
         inject(lambda injector: injector)
 
 
+def on_request(injector: Manifest) -> Manifest:
+    """What istiod injects with, only into pods that ask for it (Istio: global.proxy.autoInject)."""
+    config = injector["data"]["config"]
+    asked = config.replace("policy: enabled", "policy: disabled")
+    assert asked != config, config[:200]
+    return {**injector, "data": {**injector["data"], "config": asked}}
+
+
 def load_proxy_with(target: Target, name: str, layer: bytes) -> None:
     """Give the nodes an image of the proxy's and another layer.
 
@@ -134,6 +142,12 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=no_shell,
         provider="netns",
+    ),
+    Variant(
+        id="proxies-on-request",
+        mesh="Pods get a proxy only where they ask for it by a label, whatever their namespace's.",
+        topology=TWO_NETWORKS,
+        make=lambda target: injected_with(target, on_request),
     ),
     Variant(
         id="ambient-beside-sidecars",

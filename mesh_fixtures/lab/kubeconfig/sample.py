@@ -55,6 +55,7 @@ from mesh_fixtures.probe.root_configuration import client_tls
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import Scenario
 from mesh_fixtures.workloads import (
+    INJECTED,
     PLAIN_CLIENT,
     SERVICE,
     export_manifest,
@@ -250,9 +251,11 @@ def with_host_names(
 
 def _fitting(item: Json, user: int | None) -> Json:
     """A Deployment or StatefulSet whose pods do not keep their namespace, when it is removed, are
-    on nodes that run their images, and run as a user of their namespace where it has its own.
+    on nodes that run their images, run as a user of their namespace where it has its own, and get a
+    proxy where only pods do that ask for it (Istio: global.proxy.autoInject).
     """
     template = item["spec"]["template"]
+    meta = {**template["metadata"], "labels": {**INJECTED, **template["metadata"]["labels"]}}
     own = {} if user is None else {"runAsUser": user}
     containers = [
         {**each, "securityContext": {**each["securityContext"], **own}}
@@ -264,7 +267,7 @@ def _fitting(item: Json, user: int | None) -> Json:
         **template["spec"],
         "containers": containers,
     }
-    return {**item, "spec": {**item["spec"], "template": {**template, "spec": pod}}}
+    return {**item, "spec": {**item["spec"], "template": {"metadata": meta, "spec": pod}}}
 
 
 def exports(scenario: Scenario, cluster: str) -> Sequence[Json]:
