@@ -23,7 +23,8 @@ PROXY: Final = "istio-proxy"
 """Container of the proxy, of a sidecar as of a gateway."""
 
 _PORT: Final = 15000
-"""Of the admin interface, on the loopback address (Istio: Ports used by Istio)."""
+"""Of the admin interface, on the loopback address, unless another one is configured (Istio: Ports
+used by Istio)."""
 
 CONFIGURATION: Final = "PROXY_CONFIG"
 """Variable of a proxy with its configuration as far as it is not the default, as JSON (Istio:
@@ -391,14 +392,26 @@ def configuration(pod: Pod) -> Json:
     return found if isinstance(found, dict) else {}
 
 
+def admin_port(pod: Pod) -> int:
+    """Port of the admin interface of a pod's proxy (Istio: ProxyConfig, proxyAdminPort)."""
+    port = configuration(pod).get("proxyAdminPort")
+    return port if isinstance(port, int) else _PORT
+
+
+def admin_command(pod: Pod, path: str, method: str = "GET") -> tuple[str, ...]:
+    """What asks the admin interface of a pod's proxy in its container."""
+    port = admin_port(pod)
+    elsewhere = () if port == _PORT else (f"--debug-port={port}",)
+    return ("pilot-agent", "request", *elsewhere, method, path)
+
+
 def _asked(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, str]:
     if kube.forwards:
-        answer = kube.ask(pod.meta.namespace, pod.name, _PORT, f"/{path}")
+        answer = kube.ask(pod.meta.namespace, pod.name, admin_port(pod), f"/{path}")
         if answer.status != HTTPStatus.OK:
             raise _unreadable(answer.source, f"HTTP {answer.status}")
         return answer.source, answer.text
-    argv = ("pilot-agent", "request", "GET", path)
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, admin_command(pod, path))
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
     return result.source, result.stdout

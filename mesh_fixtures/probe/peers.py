@@ -18,7 +18,7 @@ from typing import Any, Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.probe.envoy import PROXY, configuration
+from mesh_fixtures.probe.envoy import PROXY, admin_command, configuration
 
 DEBUG: Final = "debug"
 
@@ -125,8 +125,7 @@ def _last_uri(certificates: str) -> str:
 
 def _level(kube: KubeClient, pod: Pod, path: str) -> str:
     """The level of the logger, as the answer to a POST says."""
-    argv = ("pilot-agent", "request", "POST", path)
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, admin_command(pod, path, "POST"))
     level = _LEVEL.search(result.stdout)
     if result.exit_status != 0 or level is None:
         raise ProbeError(

@@ -29,7 +29,7 @@ from mesh_fixtures.kube import ExecResult, KubeClient, Pod, Source, exec_source
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.patience import patient, whole
 from mesh_fixtures.probe.answers import answer_in
-from mesh_fixtures.probe.envoy import PROXY, Counters, admin, counters
+from mesh_fixtures.probe.envoy import PROXY, Counters, admin, admin_port, counters
 from mesh_fixtures.probe.workloads import HELLOWORLD, SLEEP
 from mesh_fixtures.scenario import IpFamily
 from mesh_fixtures.workloads import PORT, SERVICE, hello
@@ -133,7 +133,7 @@ done
 printf "\\035%s\\n" "$next"
 counters "$6" "$2"
 """
-_ADMIN: Final = "http://localhost:15000"
+_ADMIN: Final = "http://localhost:{}"
 """Of either family: where a pod has addresses of IPv6 only, its proxy listens at ::1."""
 _OF_FAMILY: Final[Mapping[IpFamily, str]] = {"IPv4": "--ipv4", "IPv6": "--ipv6"}
 _MEASURED: Final = re.compile(r"(\d+) (\d+) (\d+) (\d+[.,]\d+) \S+#(\d+) ?(.*)")
@@ -271,7 +271,7 @@ def requests(
     pod = client or kube.pod_of(namespace, SLEEP)
     option = () if family is None else (_OF_FAMILY[family],)
     pattern = quote(rf"^outbound\|{PORT}\|[^|]*\|{SERVICE}\.{namespace}\.svc\.", safe="")
-    counters_url = f"{_ADMIN}/clusters?format=json&filter={pattern}"
+    counters_url = f"{_ADMIN.format(admin_port(pod))}/clusters?format=json&filter={pattern}"
     arguments = (
         *(str(budget_seconds), f"{request_seconds:g}", FORMAT, target, str(count)),
         *(counters_url, str(HANGING)),

@@ -15,6 +15,7 @@ from mesh_fixtures.probe.envoy import (
     PROXY,
     Balancing,
     Endpoints,
+    admin_command,
     balancing,
     configuration,
     denied,
@@ -316,3 +317,21 @@ def test_a_port_of_a_proxy_that_refuses_is_a_probe_error() -> None:
     kube = FakeKube(lambda asked: response, forwards=True)
     with pytest.raises(ProbeError, match="HTTP 403"):
         endpoints(kube.as_client(), pod("sleep-1"), HELLOWORLD)
+
+
+@pytest.mark.parametrize(
+    ("configured", "command"),
+    [
+        ("{}", ("pilot-agent", "request", "GET", "clusters")),
+        ("", ("pilot-agent", "request", "GET", "clusters")),
+        (
+            '{"proxyAdminPort": 15900}',
+            ("pilot-agent", "request", "--debug-port=15900", "GET", "clusters"),
+        ),
+    ],
+)
+def test_the_admin_interface_is_asked_where_it_is(
+    configured: str, command: tuple[str, ...]
+) -> None:
+    proxy = Container("istio-proxy", env={"PROXY_CONFIG": configured})
+    assert admin_command(replace(pod("sleep-1"), containers=(proxy,)), "clusters") == command

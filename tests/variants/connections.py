@@ -109,6 +109,13 @@ VARIANTS: Final = (
         ),
     ),
     Variant(
+        id="admin-interface-at-another-port",
+        mesh="The admin interface of all proxies is at another port, and they start before their "
+        "applications.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(proxyAdminPort=15900, holdApplicationUntilProxyStarts=True),
+    ),
+    Variant(
         id="clients-with-their-addresses",
         mesh="Proxies intercept requests by TPROXY.",
         topology=TWO_NETWORKS,
