@@ -24,7 +24,7 @@ from mesh_fixtures.install.executor import working_folder
 from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
 from mesh_fixtures.kube.objects import Json, decoded
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.envoy import PROXY, admin_command
+from mesh_fixtures.probe.envoy import PROXY
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import credentials_in
 from mesh_fixtures.probe.view import MeshView
@@ -198,8 +198,8 @@ def _dumps(kube: KubeClient, pod: Pod) -> Iterator[_Asked]:
         return
     if pod.container(PROXY) is not None:
         for file, path in _OF_PROXY.items():
-            asked = admin_command(pod, path)
-            yield _executed(kube, pod, PROXY, f"proxies/{pod.name}/{file}", asked)
+            argv = ("pilot-agent", "request", "GET", path)
+            yield _executed(kube, pod, PROXY, f"proxies/{pod.name}/{file}", argv)
     if pod.container(CONTAINER) is not None:
         for path in _OF_ISTIOD:
             argv = ("pilot-discovery", "request", "GET", f"/debug/{path}")

@@ -246,14 +246,17 @@ class KubeClient:
         seconds = patient(EXEC_SECONDS) if timeout is None else timeout
         return self._transport.exec(namespace, pod, container, argv, seconds, follow)
 
-    def ask(self, namespace: str, pod: str, port: int, path: str) -> HttpAnswer:
-        """What a port of a pod answers to a GET; it may listen on the loopback address only.
+    def ask(
+        self, namespace: str, pod: str, port: int, path: str, method: str = "GET"
+    ) -> HttpAnswer:
+        """What a port of a pod answers to a request without a body; it may listen on the loopback
+        address only.
 
         Raises:
             ProbeError: the port cannot be reached within `patient(ASK_SECONDS)`, or what listens
                 there speaks no HTTP.
         """
-        return self._transport.ask(namespace, pod, port, path, patient(ASK_SECONDS))
+        return self._transport.ask(namespace, pod, port, path, patient(ASK_SECONDS), method)
 
     def pipe(self, namespace: str, pod: str, container: str, argv: Sequence[str]) -> Pipe:
         """Start a command in a container, to exchange bytes with it. Close it when done."""

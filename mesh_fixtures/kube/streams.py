@@ -244,15 +244,17 @@ class ForwardedPort(io.RawIOBase):
             self._received += data
 
 
-def get_forwarded(socket: Any, path: str) -> tuple[int, bytes]:
-    """Status and body of the answer to a GET.
+def ask_forwarded(socket: Any, path: str, method: str) -> tuple[int, bytes]:
+    """Status and body of the answer to a request without a body.
 
     Raises:
         OSError: the port cannot be reached.
         http.client.HTTPException: what answers there does not speak HTTP.
         websocket.WebSocketException: the connection was lost.
     """
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    length = "" if method == "GET" else "Content-Length: 0\r\n"
+    headers = f"Host: localhost\r\nConnection: close\r\n{length}"
+    request = f"{method} {path} HTTP/1.1\r\n{headers}\r\n"
     socket.send_binary(bytes([_DATA]) + request.encode())
     response = HTTPResponse(cast("Any", ForwardedPort(socket)))
     response.begin()

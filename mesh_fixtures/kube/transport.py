@@ -24,7 +24,7 @@ from mesh_fixtures.kube.clock import Clock, read_clock
 from mesh_fixtures.kube.connections import connected_client, open_websocket, read_configuration
 from mesh_fixtures.kube.resources import PODS
 from mesh_fixtures.kube.source import ExecResult, HttpAnswer, Source
-from mesh_fixtures.kube.streams import CLOSE_SECONDS, Channels, Pipe, get_forwarded
+from mesh_fixtures.kube.streams import CLOSE_SECONDS, Channels, Pipe, ask_forwarded
 from mesh_fixtures.patience import patient
 from mesh_fixtures.retries import Retry
 
@@ -288,8 +288,11 @@ class Transport:
             seconds=time.monotonic() - begun,
         )
 
-    def ask(self, namespace: str, pod: str, port: int, path: str, timeout: float) -> HttpAnswer:
-        """What a port of a pod answers to a GET; it may listen on the loopback address only.
+    def ask(
+        self, namespace: str, pod: str, port: int, path: str, timeout: float, method: str = "GET"
+    ) -> HttpAnswer:
+        """What a port of a pod answers to a request without a body; it may listen on the loopback
+        address only.
 
         Args:
             timeout: seconds that nothing may come for.
@@ -297,12 +300,12 @@ class Transport:
         Raises:
             ProbeError: the port cannot be reached, or what listens there speaks no HTTP.
         """
-        source = forward_source(self.cluster, namespace, pod, port, path)
+        source = forward_source(self.cluster, namespace, pod, port, path, method)
         try:
             socket = self._attempt(source, lambda: self._forward(namespace, pod, port, timeout))
             try:
                 socket.settimeout(timeout)
-                status, body = get_forwarded(socket, path)
+                status, body = ask_forwarded(socket, path, method)
             finally:
                 socket.shutdown()
         except (*_UNREACHABLE, HTTPException, websocket.WebSocketException) as error:
@@ -464,10 +467,13 @@ def exec_source(
     return Source(cluster, f"{namespace}/{pod} ({container})", shlex.join((*where, "--", *argv)))
 
 
-def forward_source(cluster: str, namespace: str, pod: str, port: int, path: str) -> Source:
+def forward_source(
+    cluster: str, namespace: str, pod: str, port: int, path: str, method: str = "GET"
+) -> Source:
     """The source of what a port of a pod answers."""
     forward = f"kubectl --context={cluster} -n {namespace} port-forward {pod} {port}"
-    asked = f"{forward} & curl {shlex.quote(f'localhost:{port}{path}')}"
+    changing = "" if method == "GET" else f"-X {method} "
+    asked = f"{forward} & curl {changing}{shlex.quote(f'localhost:{port}{path}')}"
     return Source(cluster, f"{namespace}/{pod}:{port}", asked)
 
 

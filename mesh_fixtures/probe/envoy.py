@@ -375,7 +375,7 @@ def admin(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, Any]:
     Raises:
         ProbeError: no answer, or none in JSON.
     """
-    source, text = _asked(kube, pod, path)
+    source, text = admin_text(kube, pod, path)
     with readable(source, text, _ANSWER):
         return source, answer_in(text)
 
@@ -398,20 +398,22 @@ def admin_port(pod: Pod) -> int:
     return port if isinstance(port, int) else _PORT
 
 
-def admin_command(pod: Pod, path: str, method: str = "GET") -> tuple[str, ...]:
-    """What asks the admin interface of a pod's proxy in its container."""
+def admin_text(kube: KubeClient, pod: Pod, path: str, method: str = "GET") -> tuple[Source, str]:
+    """What the admin interface of a pod's proxy answers, as text.
+
+    The agent asks no other port than the usual one.
+
+    Raises:
+        ProbeError: it does not answer.
+    """
     port = admin_port(pod)
-    elsewhere = () if port == _PORT else (f"--debug-port={port}",)
-    return ("pilot-agent", "request", *elsewhere, method, path)
-
-
-def _asked(kube: KubeClient, pod: Pod, path: str) -> tuple[Source, str]:
-    if kube.forwards:
-        answer = kube.ask(pod.meta.namespace, pod.name, admin_port(pod), f"/{path}")
+    if kube.forwards or port != _PORT:
+        answer = kube.ask(pod.meta.namespace, pod.name, port, f"/{path}", method)
         if answer.status != HTTPStatus.OK:
             raise _unreadable(answer.source, f"HTTP {answer.status}")
         return answer.source, answer.text
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, admin_command(pod, path))
+    argv = ("pilot-agent", "request", method, path)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
     return result.source, result.stdout

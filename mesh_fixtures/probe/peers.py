@@ -18,7 +18,7 @@ from typing import Any, Final
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import KubeClient, Pod, Source
 from mesh_fixtures.kube.objects import Json
-from mesh_fixtures.probe.envoy import PROXY, admin_command, configuration
+from mesh_fixtures.probe.envoy import PROXY, admin_text, configuration
 
 DEBUG: Final = "debug"
 
@@ -125,13 +125,13 @@ def _last_uri(certificates: str) -> str:
 
 def _level(kube: KubeClient, pod: Pod, path: str) -> str:
     """The level of the logger, as the answer to a POST says."""
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, admin_command(pod, path, "POST"))
-    level = _LEVEL.search(result.stdout)
-    if result.exit_status != 0 or level is None:
+    source, text = admin_text(kube, pod, path, "POST")
+    level = _LEVEL.search(text)
+    if level is None:
         raise ProbeError(
             wanted="the levels of a proxy's log",
-            seen=(result.stderr.strip() or result.stdout.strip())[-_SHOWN:] or "nothing",
-            where=f"{result.source.cluster} {result.source.subject}",
-            remedy=f"by hand: {result.source.asked}",
+            seen=text.strip()[-_SHOWN:] or "nothing",
+            where=f"{source.cluster} {source.subject}",
+            remedy=f"by hand: {source.asked}",
         )
     return level[1]

@@ -67,8 +67,10 @@ class FakeKube:
         source = exec_source(self.name, namespace, pod, container, argv)
         return ExecResult(source, status, stdout, stderr, 0.1)
 
-    def ask(self, namespace: str, pod: str, port: int, path: str) -> HttpAnswer:
-        asked = (str(port), path)
+    def ask(
+        self, namespace: str, pod: str, port: int, path: str, method: str = "GET"
+    ) -> HttpAnswer:
+        asked = (str(port), *([] if method == "GET" else [method]), path)
         self.asked.append(asked)
         said = self.answer(asked)
         status, text, _ = (200, said, "") if isinstance(said, str) else said

@@ -15,7 +15,7 @@ from mesh_fixtures.probe.envoy import (
     PROXY,
     Balancing,
     Endpoints,
-    admin_command,
+    admin_text,
     balancing,
     configuration,
     denied,
@@ -320,18 +320,16 @@ def test_a_port_of_a_proxy_that_refuses_is_a_probe_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("configured", "command"),
+    ("configured", "asked"),
     [
-        ("{}", ("pilot-agent", "request", "GET", "clusters")),
-        ("", ("pilot-agent", "request", "GET", "clusters")),
-        (
-            '{"proxyAdminPort": 15900}',
-            ("pilot-agent", "request", "--debug-port=15900", "GET", "clusters"),
-        ),
+        ("{}", ("istio-proxy", "pilot-agent", "request", "GET", "clusters")),
+        ("", ("istio-proxy", "pilot-agent", "request", "GET", "clusters")),
+        ('{"proxyAdminPort": 15900}', ("15900", "/clusters")),
     ],
 )
-def test_the_admin_interface_is_asked_where_it_is(
-    configured: str, command: tuple[str, ...]
-) -> None:
+def test_the_admin_interface_is_asked_where_it_is(configured: str, asked: tuple[str, ...]) -> None:
     proxy = Container("istio-proxy", env={"PROXY_CONFIG": configured})
-    assert admin_command(replace(pod("sleep-1"), containers=(proxy,)), "clusters") == command
+    kube = FakeKube(lambda argv: "an answer")
+    _, text = admin_text(kube.as_client(), replace(pod("sleep-1"), containers=(proxy,)), "clusters")
+    assert text == "an answer"
+    assert kube.asked == [asked]

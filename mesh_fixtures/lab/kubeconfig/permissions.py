@@ -244,6 +244,14 @@ RULES: Final = (
     Rule(
         "own",
         (PODS,),
+        ("create", "get"),
+        "what proxies answer whose admin interface is at another port than 15000",
+        subresource="portforward",
+        impact="a mesh whose proxies have their admin interface at another port",
+    ),
+    Rule(
+        "own",
+        (PODS,),
         ("get",),
         "as whom HelloWorld's proxy knows its clients",
         subresource="log",
