@@ -175,16 +175,17 @@ class NamespacePolicies:
         """
         if trouble:
             self.require_let_in(trouble)
-        closed = {self._isolated: _PERMIT, self._denied: _LEAVE_OUT}
-        if not any(closed) and (trouble or not self._decided):
+        closing = ((self._isolated, _PERMIT), (self._denied, _LEAVE_OUT))
+        closed = [(by, remedy) for by, remedy in closing if by]
+        if not closed and (trouble or not self._decided):
             return
         try:
             failures = () if trouble else requests(self._kube, _TRIED).failures
         except ProbeError as error:
             failures, trouble = (), error.seen
         seen = trouble or (str(failures[0]) if failures else "")
-        for by, remedy in closed.items():
-            if by and seen:
+        for by, remedy in closed:
+            if seen:
                 raise self._hindered(f"{by}; {seen}", remedy)
         for each in failures:
             if self._decided and _is_of_authorizer(each):
