@@ -37,6 +37,19 @@ def test_an_answer_with_its_length(tmp_path: Path) -> None:
     )
 
 
+def test_a_request_that_changes_something(tmp_path: Path) -> None:
+    server = FakeApiServer(
+        frames=[*BEGUN, (DATA, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")]
+    )
+    with client_of(server, tmp_path) as kube:
+        seen = kube.ask("sample", "sleep-1", 15900, "/logging?level=debug", "POST")
+    assert seen.text == "ok"
+    ((_, request),) = [each.split(b"\0", 1) for each in server.sent]
+    assert request.startswith(b"POST /logging?level=debug HTTP/1.1\r\n")
+    assert b"\r\nContent-Length: 0\r\n" in request
+    assert "curl -X POST 'localhost:15900/logging?level=debug'" in str(seen.source)
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_an_answer_in_pieces(tmp_path: Path, size: int) -> None:
     whole = (
