@@ -201,6 +201,37 @@ def abandoned(lab: KubeconfigLab) -> records.Record:
     return gone
 
 
+@pytest.mark.parametrize("permitted", [True, False])
+def test_pods_end_before_the_namespace_does_where_the_run_may_delete_them(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, permitted: bool
+) -> None:
+    lab = opened(servers)
+    lab.deploy_sample()
+    deleted, delete = [], KubeEditor.delete
+
+    def recorded(
+        self: KubeEditor, resource: Resource[Any], namespace: str, name: str, **more: Any
+    ) -> None:
+        deleted.append((self.name, resource.kind, namespace, name))
+        if resource == PODS and not permitted:
+            raise NotPermitted(wanted="to delete it", seen="403", where=self.name, remedy="")
+        delete(self, resource, namespace, name, **more)
+
+    monkeypatch.setattr(KubeEditor, "delete", recorded)
+    ours = lab.sample_namespace
+    for server, _ in servers.values():
+        names = ("sleep-1", "sleep-2")
+        pods = [{"metadata": {"name": each, "namespace": ours}, "spec": {}} for each in names]
+        server.answers[f"/api/v1/namespaces/{ours}/pods"] = {"items": pods}
+    lab.close()
+    assert [namespace_of(server) for server, _ in servers.values()] == [None, None]
+    for cluster in CLUSTERS:
+        first, *others = [each[1:] for each in deleted if each[0] == cluster]
+        assert first == ("Namespace", "", ours)
+        tried = ["sleep-1", "sleep-2"] if permitted else ["sleep-1"]
+        assert others == [("Pod", ours, each) for each in tried]
+
+
 def test_the_next_run_removes_what_a_killed_one_left(
     servers: Servers,
 ) -> None:

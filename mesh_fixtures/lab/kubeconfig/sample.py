@@ -92,10 +92,10 @@ _OWN_CONTAINERS: Final = {
 
 _STARTING: Final = ("ContainerCreating", "PodInitializing")
 _NO_IMAGE: Final = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull")
-GRACE_SECONDS: Final = 1
-"""For pods to end, once nobody asks them any more. The namespace controller removes what is in a
-namespace after 5 s, and looks again 1 s after that, and half of the longest grace (source:
-Kubernetes, `pkg/controller/namespace`)."""
+GRACE_SECONDS: Final = 4
+"""For HelloWorld and its proxy to end, which takes them less. Where the run may not delete its pods
+itself, the namespace controller begins with them after 5 s, and looks again after half of their
+grace (source: Kubernetes, `pkg/controller/namespace`)."""
 
 ON_LINUX: Final = {"kubernetes.io/os": "linux"}
 """Nodes that run the images; those with Windows need no taint (Kubernetes: Windows in Kubernetes;
