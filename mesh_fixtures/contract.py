@@ -31,7 +31,7 @@ SAMPLE_NAMESPACE: Final = "sample"
 RUN_PREFIX: Final = "mesh-conformance-"
 """Beginning of the name of a run's namespace in existing clusters, where none is given."""
 
-RUN_NAMESPACES: Final = f"{RUN_PREFIX}*, or the one of --mesh-namespace"
+RUN_NAMESPACES: Final = f"{RUN_PREFIX}* (or that of --mesh-namespace)"
 """Names of runs' namespaces in existing clusters, for messages."""
 
 SYSTEM_NAMESPACE: Final = "istio-system"

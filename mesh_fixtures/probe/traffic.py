@@ -369,7 +369,7 @@ def _limited(source: Source, failure: Failure) -> ProbeError:
         wanted="as many requests as the test sends",
         seen=f"{failure}: the mesh limits them",
         where=f"{source.cluster} {source.subject}",
-        remedy=f"except namespaces {RUN_NAMESPACES}, from the limit, or from the EnvoyFilter that "
+        remedy=f"except namespaces {RUN_NAMESPACES} from the limit, or from the EnvoyFilter that "
         "sets it",
     )
 

@@ -46,7 +46,7 @@ class Members:
         plain = [each.labels for each in self.selectors if not each.expressions]
         if not plain:
             return (
-                f"have it let in namespaces {RUN_NAMESPACES}, by a label that {LABEL_OPTION} gives"
+                f"have it let in namespaces {RUN_NAMESPACES} by a label that {LABEL_OPTION} gives"
             )
         return " ".join(f"{LABEL_OPTION} {key}={value}" for key, value in plain[0].items())
 

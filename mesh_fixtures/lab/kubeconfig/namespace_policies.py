@@ -56,7 +56,7 @@ _DECIDE: Final = (
     "other workloads"
 )
 _LEAVE_OUT: Final = (
-    f"have it pass on connections of namespaces {RUN_NAMESPACES}, by a label that "
+    f"have it pass on connections of namespaces {RUN_NAMESPACES} by a label that "
     f"{LABEL_OPTION} gives them"
 )
 _TRIED: Final = 10
@@ -133,7 +133,7 @@ class NamespacePolicies:
                 wanted=f"requests within the namespace {namespace} that policies permit",
                 seen=f"{by}, which refuses them whatever another policy allows",
                 where=self._kube.name,
-                remedy=f"except namespaces from it for the run (notNamespaces: {RUN_NAMESPACES})",
+                remedy=f"except namespaces {RUN_NAMESPACES} from it, by notNamespaces",
             )
         self._decided = deciding(authorization, labels)
         of_connections = self._of_connections()

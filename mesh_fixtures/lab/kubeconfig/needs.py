@@ -225,7 +225,7 @@ def _secrets(kube: KubeEditor, name: str, options: SampleOptions) -> Iterator[Pr
         if denied:
             yield Problem(
                 missing=f"permission in {kube.name} to copy the secret {secret.name}",
-                remedy=f"permit it, or have the secret brought into namespaces {RUN_NAMESPACES}, "
+                remedy=f"permit it, or have the secret brought into namespaces {RUN_NAMESPACES} "
                 f"by other means, and leave its namespace out in {refusals.PODS_OPTION}",
                 seen=f"no permission; by hand: kubectl auth {denied[0]}",
             )

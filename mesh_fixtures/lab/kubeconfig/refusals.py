@@ -141,7 +141,7 @@ def remedy_for(refusal: Refusal) -> str:
 def _remedy_for_constraints(message: str) -> str:
     """What to do where no SecurityContextConstraints that the pods' account may use allow them."""
     permit = (
-        f"permit accounts of namespaces {RUN_NAMESPACES}, to use SecurityContextConstraints that "
+        f"permit accounts of namespaces {RUN_NAMESPACES} to use SecurityContextConstraints that "
         "allow it (oc adm policy add-scc-to-group NAME system:serviceaccounts)"
     )
     if any(each in message for each in _NEEDS_CNI):
