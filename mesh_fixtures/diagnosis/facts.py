@@ -46,13 +46,12 @@ from mesh_fixtures.kube.objects import (
     are_selected,
     is_external,
 )
-from mesh_fixtures.probe.gateways import AUTO_PASSTHROUGH, gateway_port, is_for_ambient
+from mesh_fixtures.probe.gateways import gateway_port, is_for_ambient, passes_on
 from mesh_fixtures.probe.remote_secrets import RemoteSecret
 from mesh_fixtures.probe.workloads import Redirection
 from mesh_fixtures.scenario import ISTIOD_PORTS
 
 __all__ = [
-    "AUTO_PASSTHROUGH",
     "GATEWAY",
     "GATEWAY_POD",
     "ISTIOD_TLS",
@@ -475,10 +474,7 @@ class ClusterFacts:
         return tuple(
             each
             for each in self.configured("Gateway")
-            if any(
-                (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-                for server in each.spec.get("servers") or ()
-            )
+            if any(passes_on(server) for server in each.spec.get("servers") or ())
             and any((each.spec.get("selector") or {}).items() <= those.items() for those in labels)
         )
 

@@ -244,14 +244,15 @@ def passing(kube: KubeClient) -> tuple[PassingGateway, ...]:
     except NotPermitted:
         return ()
     servers = {
-        str(each): [
-            server
-            for server in each.spec.get("servers") or ()
-            if (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-        ]
+        str(each): [server for server in each.spec.get("servers") or () if passes_on(server)]
         for each in found
     }
     return tuple(PassingGateway.of(name, of) for name, of in servers.items() if of)
+
+
+def passes_on(server: Json) -> bool:
+    """Whether a server of a Gateway passes services on to other networks (Istio: Gateway, TLS)."""
+    return (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
 
 
 def covers(pattern: str, name: str) -> bool:

@@ -37,6 +37,7 @@ _SERVICE_OF_USERS: Final[Manifest] = {
     "metadata": {"name": "cart"},
     "spec": {"ports": [{"name": "http", "port": _USERS_PORT}]},
 }
+_EXPOSED: Final = "mesh-check"
 _LET_PASS: Final = 443
 _READY_SECONDS: Final = 60.0
 _ANNOUNCER: Final = "announcer"
@@ -317,11 +318,8 @@ def exposing_namespaces(*further: str) -> Injection:
         domain = target.lab.names.cluster_domain
         hosts = [f"*.{namespace}.svc.{domain}" for namespace in (_USERS, *further)]
         exposing = exposing_services()
-        (server,) = exposing["spec"]["servers"]
-        limited = {
-            **exposing,
-            "spec": {**exposing["spec"], "servers": [{**server, "hosts": hosts}]},
-        }
+        limited = copy.deepcopy(exposing)
+        limited["spec"]["servers"][0]["hosts"] = hosts
         clusters = target.scenario.config_clusters
         with ExitStack() as undo:
             for cluster in clusters:
@@ -486,7 +484,6 @@ def _unassigned(ports: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in each.items() if key != "nodePort"} for each in ports]
 
 
-_EXPOSED: Final = "mesh-check"
 VARIANTS: Final = (
     Variant(
         id="gateway-for-users-too",

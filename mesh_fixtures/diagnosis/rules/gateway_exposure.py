@@ -12,7 +12,6 @@ from typing import Any
 
 from mesh_fixtures.diagnosis.cause import Case, Cause, Evidence, Kind, Layer, get, listed
 from mesh_fixtures.diagnosis.facts import (
-    AUTO_PASSTHROUGH,
     GATEWAY,
     ISTIOD_TLS,
     ClusterFacts,
@@ -24,7 +23,7 @@ from mesh_fixtures.diagnosis.rules.gateway_health import NOT_READY as GATEWAY_NO
 from mesh_fixtures.install import external, gateway_api, ids
 from mesh_fixtures.install.exposure import ISTIOD_FILE, SERVICES_FILE, every_service
 from mesh_fixtures.install.names import GATEWAY_PORT_LABEL, NETWORK_LABEL
-from mesh_fixtures.probe.gateways import covers
+from mesh_fixtures.probe.gateways import AUTO_PASSTHROUGH, PassingGateway, passes_on
 from mesh_fixtures.scenario import ISTIOD_PORTS, SERVICES_PORT, STATUS_PORT, ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 
@@ -428,12 +427,8 @@ def _selecting(
 
 
 def _passes_helloworld(case: Case, gateway: Configuration, ports: Sequence[int]) -> bool:
-    return any(
-        _port(server) in ports
-        and (server.get("tls") or {}).get("mode") == AUTO_PASSTHROUGH
-        and any(covers(host.rpartition("/")[2], case.host) for host in server.get("hosts") or ())
-        for server in _servers(gateway)
-    )
+    passing = [each for each in _servers(gateway) if _port(each) in ports and passes_on(each)]
+    return PassingGateway.of(str(gateway), passing).passes(case.host)
 
 
 def _modes(gateway: Configuration, ports: Sequence[int]) -> str:
