@@ -226,16 +226,15 @@ def runbooks_of(choice: Choice) -> Callable[[Scenario], str]:
         ArtifactError: an istioctl that is asked for cannot be fetched.
         MachineError: what is asked for is not there, or does not go together.
     """
-    from mesh_fixtures import providers
-    from mesh_fixtures.install.upgrade import Version, require_supported
+    from mesh_fixtures import providers, supported
+    from mesh_fixtures.install.upgrade import Version
 
-    strategy, images = choice.strategy, providers.images_of(choice)
-    new = Version(images, providers.charts_of(choice))
-    earlier = providers.earlier_images_of(choice)
-    if strategy is None or earlier is None:
+    strategy, described = choice.strategy, providers.istio_of(choice)
+    new = Version(described.images, described.charts)
+    if strategy is None or described.earlier is None:
         return lambda scenario: _runbook(scenario, _by_hand(scenario, new, choice.methods))
-    old = Version(earlier, providers.earlier_charts_of(choice))
-    require_supported(old, new, strategy)
+    old = Version(described.earlier.images, described.earlier.charts)
+    supported.require_upgrade(old.name, new.name, strategy)
     return lambda scenario: _runbook(scenario, _upgraded_by_hand(scenario, old, new, strategy))
 
 

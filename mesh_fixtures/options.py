@@ -217,8 +217,10 @@ class Choice:
             the machine's own; empty for none.
         registry_mirrors: places to ask before a registry, each as `REGISTRY=URL`.
         istio: version of the built images: its name, or its commit; empty for the default.
-        upgrade_from: version of built images from which meshes are upgraded to that one; empty for
-            no upgrade.
+        upgrade_from: from which meshes are upgraded: a version of built images, or a release as
+            `istioctl` names one; empty for no upgrade.
+        upgrade_from_tag: of that release's images; empty for its istioctl's own.
+        upgrade_from_charts: as `charts`, of that release; empty for the repository of `charts`.
         upgrade: one of `UPGRADES`: how.
         parts: one of `PARTS_SOURCES`: whether what projects have released is fetched or built.
         parts_from: where their releases are looked for, each as `PROJECT=URL` or `URL`.
@@ -239,6 +241,8 @@ class Choice:
     registry_mirrors: tuple[str, ...] = ()
     istio: str = ""
     upgrade_from: str = ""
+    upgrade_from_tag: str = ""
+    upgrade_from_charts: str = ""
     upgrade: Strategy = UPGRADES[0]
     parts: str = AUTO
     parts_from: tuple[str, ...] = ()
@@ -361,9 +365,23 @@ ISTIO = Option(
 UPGRADE_FROM = Option(
     "mesh_upgrade_from",
     "",
-    "install this version of Istio, one that is built, upgrade the mesh to the other one while "
-    "there is traffic, and verify all else of the upgraded mesh",
-    metavar="VERSION",
+    "install this Istio first, upgrade the mesh while there is traffic, and verify all else of the "
+    "upgraded mesh: a version that is built, to that of --mesh-istio; or a release (its version, "
+    "its istioctl's file, or a URL), to that of --mesh-istioctl",
+    metavar="VERSION|PATH|URL",
+)
+UPGRADE_FROM_TAG = Option(
+    "mesh_upgrade_from_tag",
+    "",
+    "tag of the images of the release of --mesh-upgrade-from (default: its istioctl's own)",
+    metavar="TAG",
+)
+UPGRADE_FROM_CHARTS = Option(
+    "mesh_upgrade_from_charts",
+    "",
+    "Helm charts of the release of --mesh-upgrade-from, as --mesh-charts (default: of its version, "
+    "from the repository of --mesh-charts)",
+    metavar="PATH|URL",
 )
 UPGRADE = Option(
     "mesh_upgrade",
@@ -391,7 +409,7 @@ PARTS_FROM = Option(
 SELECTION: Final = (
     *(PROVIDER, IMAGES, KUBERNETES, INSTALL, GATEWAYS, CHARTS, ISTIOCTL),
     *(HUB, TAG, VARIANT, REGISTRY_CA, REGISTRY_MIRROR),
-    *(ISTIO, UPGRADE_FROM, UPGRADE, PARTS, PARTS_FROM),
+    *(ISTIO, UPGRADE_FROM, UPGRADE_FROM_TAG, UPGRADE_FROM_CHARTS, UPGRADE, PARTS, PARTS_FROM),
 )
 """Which provider makes clusters, and what runs in them."""
 
@@ -636,7 +654,9 @@ def choice_of(given: Callable[[Option], Given], own: Mapping[str, Any], provider
         registry_ca=located(REGISTRY_CA),
         registry_mirrors=given(REGISTRY_MIRROR).values,
         istio=single(ISTIO),
-        upgrade_from=single(UPGRADE_FROM),
+        upgrade_from=located(UPGRADE_FROM),
+        upgrade_from_tag=single(UPGRADE_FROM_TAG),
+        upgrade_from_charts=located(UPGRADE_FROM_CHARTS),
         upgrade=cast("Strategy", single(UPGRADE)),
         parts=single(PARTS),
         parts_from=given(PARTS_FROM).values,

@@ -19,6 +19,10 @@ from mesh_fixtures.options import (
     PROVIDER,
     RECORDED,
     SELECTION,
+    UPGRADE,
+    UPGRADE_FROM,
+    UPGRADE_FROM_CHARTS,
+    UPGRADE_FROM_TAG,
     UPGRADES,
     Choice,
     Given,
@@ -26,8 +30,7 @@ from mesh_fixtures.options import (
 )
 
 if TYPE_CHECKING:
-    from mesh_fixtures.charts import Charts
-    from mesh_fixtures.images import ImageSet
+    from mesh_fixtures.artifacts.istio_source import DescribedIstio
     from mesh_fixtures.records import Record
 
 GROUP: Final = "mesh_conformance.providers"
@@ -258,12 +261,18 @@ def _require_addresses(choice: Choice) -> None:
 
 
 def _require_upgrade_fits(choice: Choice) -> None:
-    if choice.upgrade != UPGRADES[0] and not choice.upgrade_from:
+    of_upgrades = {
+        UPGRADE: choice.upgrade if choice.upgrade != UPGRADES[0] else "",
+        UPGRADE_FROM_TAG: choice.upgrade_from_tag,
+        UPGRADE_FROM_CHARTS: choice.upgrade_from_charts,
+    }
+    given = [(option.flag, value) for option, value in of_upgrades.items() if value]
+    if given and not choice.upgrade_from:
         raise MachineError(
-            wanted="--mesh-upgrade-from, the version that is upgraded",
-            seen=f"--mesh-upgrade {choice.upgrade}",
+            wanted=f"{UPGRADE_FROM.flag}, the version that is upgraded",
+            seen=", ".join(f"{flag} {value}" for flag, value in given),
             where="how the mesh is upgraded",
-            remedy="add it, or leave out --mesh-upgrade",
+            remedy=f"add it, or leave out {', '.join(flag for flag, _ in given)}",
         )
     if choice.upgrade_from and len(choice.methods.names) > 1:
         raise MachineError(
@@ -272,87 +281,69 @@ def _require_upgrade_fits(choice: Choice) -> None:
             where="how the mesh is upgraded",
             remedy="leave out --mesh-gateways or --mesh-upgrade-from",
         )
-    flags = ", ".join(choice.release_flags)
-    if choice.upgrade_from and (flags or choice.images == "released"):
-        raise MachineError(
-            wanted="built images, of which there are several versions to upgrade from and to",
-            seen=f"--mesh-upgrade-from with {flags or 'released images'}",
-            where="which images run",
-            remedy="leave one of them out",
-        )
     if choice.upgrade_from:
-        from mesh_fixtures.artifacts import istio
+        _require_versions_fit(choice)
 
-        old, new = earlier_of(choice), istio.version_of(choice.istio)
-        if old == new:
+
+def _require_versions_fit(choice: Choice) -> None:
+    """Of what is upgraded, and to what: two built versions, or two releases."""
+    from mesh_fixtures import supported
+    from mesh_fixtures.artifacts import istio, istioctl
+
+    flags, asked = ", ".join(choice.release_flags), choice.upgrade_from
+    seen = f"{UPGRADE_FROM.flag} {asked}"
+    release_alone = [
+        option.flag
+        for option, value in (
+            (UPGRADE_FROM_TAG, choice.upgrade_from_tag),
+            (UPGRADE_FROM_CHARTS, choice.upgrade_from_charts),
+        )
+        if value
+    ]
+    if istio.is_built(asked):
+        others = flags or ("released images" if choice.images == "released" else "")
+        others = others or ", ".join(release_alone)
+        if others:
             raise MachineError(
-                wanted="two versions of Istio",
-                seen=f"{new} by --mesh-upgrade-from and by --mesh-istio",
+                wanted="a release to upgrade from, as it is one that is upgraded to",
+                seen=f"{seen}, which is built, with {others}",
                 where="which versions run",
-                remedy="name another version by one of them",
+                remedy="name a release's version, or its istioctl, or leave the rest out",
             )
+        old, new = istio.version_of(asked), istio.version_of(choice.istio)
+        supported.require_upgrade(old, new, choice.upgrade)
+        return
+    if choice.istio or choice.images == "built":
+        raise MachineError(
+            wanted=f"a version of Istio that is built here: {', '.join(istio.names())}",
+            seen=f"{seen} with {'--mesh-istio' if choice.istio else '--mesh-images built'}",
+            where="which versions run",
+            remedy="name one of these, or leave the rest out to upgrade a release",
+        )
+    for problem in istioctl.problems(asked, UPGRADE_FROM.flag):
+        raise MachineError(
+            wanted=f"{problem.missing}, or a version that is built: {', '.join(istio.names())}",
+            seen=seen,
+            where="which versions run",
+            remedy=problem.remedy,
+        )
+    old, new = istioctl.version_in(asked), istioctl.version_in(choice.istioctl)
+    if old and new:
+        supported.require_upgrade(old, new, choice.upgrade)
 
 
-def images_of(choice: Choice) -> ImageSet:
-    """The image set that labs run, described without building or pulling it.
+def istio_of(choice: Choice) -> DescribedIstio:
+    """What labs' meshes are installed with, described without building, pulling or asking for it.
 
     Raises:
-        ArtifactError: the istioctl that is asked for cannot be fetched.
-        MachineError: released images are asked for, and there is no istioctl.
+        ArtifactError: an istioctl that is asked for cannot be fetched.
+        MachineError: released images are asked for, and there is no istioctl; or charts are not
+            there, or not of one supported release.
     """
     from mesh_fixtures.artifacts.istio_source import IstioSource
 
     require_fit(choice)
     return IstioSource.of(choice).describe()
-
-
-def earlier_of(choice: Choice) -> str:
-    """The version that meshes are upgraded from; empty without an upgrade.
-
-    Raises:
-        MachineError: it is none that is built.
-    """
-    from mesh_fixtures.artifacts import istio
-
-    return istio.earlier_of(choice.upgrade_from)
-
-
-def earlier_images_of(choice: Choice) -> ImageSet | None:
-    """The image set from which meshes are upgraded; None without an upgrade.
-
-    Raises:
-        MachineError: as `earlier_of`.
-    """
-    from mesh_fixtures.artifacts import images
-
-    earlier = earlier_of(choice)
-    return images.image_set(earlier) if earlier else None
-
-
-def earlier_charts_of(choice: Choice) -> Charts | None:
-    """What Helm installs before the upgrade; None for istioctl, or without an upgrade.
-
-    Raises:
-        MachineError: as `earlier_of`.
-    """
-    from mesh_fixtures.artifacts import helm
-
-    earlier = earlier_of(choice)
-    return helm.built_charts(earlier) if earlier and choice.chart_source is not None else None
-
-
-def charts_of(choice: Choice) -> Charts | None:
-    """What Helm installs, described without building or asking for it; None where that is nothing.
-
-    Raises:
-        ArtifactError: as `images_of`.
-        MachineError: as `images_of`; or charts are not there, or not of one supported release.
-    """
-    from mesh_fixtures.artifacts.helm import describe_charts
-
-    if choice.chart_source is None:
-        return None
-    return describe_charts(choice.chart_source, images_of(choice), choice.registry_ca)
 
 
 def check_machine(provider: Provider) -> None:

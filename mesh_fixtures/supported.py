@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures.errors import MachineError
+
+if TYPE_CHECKING:
+    from mesh_fixtures.options import Strategy
 
 Minor = tuple[int, int]
 
@@ -51,6 +54,30 @@ KUBERNETES: Final = Range("Kubernetes", (1, 33), (1, 37))
 
 HELM: Final = Range("Helm", (3, 6), (4, 99))
 """What Istio's charts need (source: Istio, "Install with Helm: Prerequisites")."""
+
+
+_MOST_MINORS: Final[dict[Strategy, int]] = {"in-place": 1, "revision": 2}
+"""By how many minor versions the new Istio may be newer (source: Istio, In-place Upgrades; Canary
+Upgrades)."""
+
+
+def require_upgrade(old: str, new: str, strategy: Strategy) -> None:
+    """See to it that Istio supports an upgrade from one of its versions to another.
+
+    Raises:
+        MachineError: it does not.
+    """
+    before, after, most = minor_of(old), minor_of(new), _MOST_MINORS[strategy]
+    if old != new and before is not None and after is not None:
+        is_newer = before[0] == after[0] and 0 <= after[1] - before[1] <= most
+        if is_newer:
+            return
+    raise MachineError(
+        wanted=f"two versions of Istio, the second newer by at most {most} minor versions",
+        seen=f"{old} and {new}",
+        where=f"upgrade {strategy}",
+        remedy="choose others by --mesh-upgrade-from, and --mesh-istio or --mesh-istioctl",
+    )
 
 
 def minor_of(version: str) -> Minor | None:

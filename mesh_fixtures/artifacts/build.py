@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from mesh_fixtures.artifacts import (
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.command import DISK_NEEDED, DISK_REMEDY
 from mesh_fixtures.artifacts.eviction import evict_stale
-from mesh_fixtures.artifacts.istio_source import IstioRelease, fitted_to
+from mesh_fixtures.artifacts.istio_source import IstioRelease
 from mesh_fixtures.artifacts.part_source import (
     BUILT,
     GO,
@@ -78,7 +78,8 @@ class Artifacts:
         istioctl: the program that belongs to them.
         kubernetes: version of the nodes' programs.
         istio: version of Istio that was built; None where it was not.
-        earlier: version from which meshes are upgraded to it; empty for none.
+        earlier: what meshes are installed with before they are upgraded, without charts; None
+            without an upgrade.
     """
 
     digest: str
@@ -87,7 +88,7 @@ class Artifacts:
     istioctl: Path
     kubernetes: str = versions.KUBERNETES
     istio: str | None = versions.ISTIO
-    earlier: str = ""
+    earlier: Earlier | None = None
 
     def folder_of(self, part: str) -> Path:
         """Folder of a part.
@@ -112,17 +113,22 @@ class Artifacts:
     @property
     def containerd_store(self) -> Path:
         """Root folder of containerd with all images; see `store.DATABASES` for what to copy."""
-        part = store.part_name(self.istio, self.earlier) if self.istio else store.OF_PULLED
+        part = store.part_name(*self._built_istio) if self.istio else store.OF_PULLED
         return self.folder_of(part) / "containerd"
+
+    @property
+    def _built_istio(self) -> tuple[str, ...]:
+        """Versions of Istio that were built, the earlier one last."""
+        if self.istio is None:
+            return ()
+        before = (self.earlier.images.istio_version,) if self.earlier is not None else ()
+        return (self.istio, *before)
 
     @property
     def image_archives(self) -> tuple[Path, ...]:
         """OCI archives of all images: one of each version of Istio, one of pulled MetalLB's."""
-        of_versions = (self.istio, self.earlier) if self.earlier else (self.istio,)
-        parts = [
-            istio.part_name("images", each) if each else images.WITHOUT_ISTIO
-            for each in of_versions
-        ]
+        parts = [istio.part_name("images", each) for each in self._built_istio]
+        parts = parts or [images.WITHOUT_ISTIO]
         parts += [METALLB_IMAGES] if METALLB_IMAGES in self.parts else []
         return tuple(self.folder_of(part) / images.ARCHIVE for part in parts)
 
@@ -132,10 +138,7 @@ class Artifacts:
         Args:
             charts: of that version, where Helm installs.
         """
-        if not self.earlier:
-            return None
-        istioctl = self.folder_of(istio.part_name("istio", self.earlier)) / "istioctl"
-        return Earlier(images.image_set(self.earlier), istioctl, charts)
+        return None if self.earlier is None else replace(self.earlier, charts=charts)
 
     @property
     def metallb_manifest(self) -> Path:
@@ -188,6 +191,10 @@ def ensure_artifacts(
     selection = select(progress, kubernetes, istio_version, source, registries)
     built = _ensure(catalog.parts(kubernetes, istio_version, earlier, selection), progress)
     programs = built[catalog.programs_part(kubernetes, istio_version)].folder
+    before = None
+    if earlier:
+        of_earlier = built[istio.part_name("istio", earlier)].folder / "istioctl"
+        before = Earlier(images.image_set(earlier), of_earlier)
     return Artifacts(
         digest=_digest(built),
         parts=built,
@@ -195,7 +202,7 @@ def ensure_artifacts(
         istioctl=programs / "istioctl",
         kubernetes=kubernetes,
         istio=istio_version,
-        earlier=earlier,
+        earlier=before,
     )
 
 
@@ -225,17 +232,32 @@ def ensure_with_release(
     )
     built = _ensure((*made, pulled, with_all), progress)
     there = pulling.Kept(digests, built[pulled.name].folder)
-    fitted = fitted_to(release.images, there.labels_of(release.proxy))
-    with release.istioctl.open("rb") as file:
-        istioctl = hashlib.file_digest(file, "sha256").hexdigest()
+    fitted = release.fitted(there.labels_of)
+    before = fitted.installed_before
+    if before is not None:
+        before = replace(before, images=_with_built_samples(before.images))
     return Artifacts(
-        digest=_digest(built, istioctl, json.dumps(asdict(fitted), sort_keys=True)),
+        digest=_digest(built, *_facts_of(fitted)),
         parts=built,
-        images=replace(fitted, helloworld=images.HELLOWORLD, sleep=images.SLEEP),
+        images=_with_built_samples(fitted.images),
         istioctl=release.istioctl,
         kubernetes=kubernetes,
         istio=None,
+        earlier=before,
     )
+
+
+def _with_built_samples(release: ImageSet) -> ImageSet:
+    return replace(release, helloworld=images.HELLOWORLD, sleep=images.SLEEP)
+
+
+def _facts_of(release: IstioRelease) -> Iterator[str]:
+    """What a lab of a release depends on, besides its parts."""
+    with release.istioctl.open("rb") as file:
+        yield hashlib.file_digest(file, "sha256").hexdigest()
+    yield json.dumps(asdict(release.images), sort_keys=True)
+    if release.earlier is not None:
+        yield from _facts_of(release.earlier)
 
 
 def select(

@@ -23,6 +23,7 @@ from mesh_fixtures.charts import CHARTS, Charts
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import RELEASED, ImageSet
+from mesh_fixtures.options import CHARTS as CHARTS_OPTION
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -32,11 +33,6 @@ SOURCES: Final = {
     "gateway": "gateway",
 }
 """Folders of the charts below Istio's `manifests/charts`."""
-
-NAME_CHARTS: Final = (
-    "name the repository that Istio's guide gives (Install with Helm: Prerequisites), or a folder, "
-    "by --mesh-charts"
-)
 
 _ASK_SECONDS: Final = 15.0
 
@@ -149,13 +145,28 @@ def version_of(helm: Path) -> str:
     return number[1] if number else ""
 
 
-def describe_charts(source: str, images: ImageSet, ca: str = "") -> Charts:
+def name_charts(option: str = CHARTS_OPTION.flag) -> str:
+    """What to do where nobody says where charts are.
+
+    Args:
+        option: by which they are chosen.
+    """
+    return (
+        "name the repository that Istio's guide gives (Install with Helm: Prerequisites), or a "
+        f"folder, by {option}"
+    )
+
+
+def describe_charts(
+    source: str, images: ImageSet, ca: str = "", option: str = CHARTS_OPTION.flag
+) -> Charts:
     """The charts, without building them or asking a repository.
 
     Args:
         source: a folder, or a repository's URL; empty for those that built images belong to.
         ca: PEM file of authorities that the repository's certificate is verified by; empty for the
             machine's own alone.
+        option: by which they are chosen.
 
     Raises:
         MachineError: the folder has no charts of one supported release, or nobody says where those
@@ -167,7 +178,7 @@ def describe_charts(source: str, images: ImageSet, ca: str = "") -> Charts:
             wanted="charts of the release",
             seen="none named",
             where="released images",
-            remedy=NAME_CHARTS,
+            remedy=name_charts(option),
         )
     if not source:
         return built_charts(images.istio_version)
@@ -186,6 +197,7 @@ def gather_helm(
     earlier: str = "",
     machines_own: bool = False,
     parts: PartSource = BUILT,
+    option: str = CHARTS_OPTION.flag,
 ) -> HelmInstall:
     """Build, find or ask for helm and the charts.
 
@@ -195,12 +207,13 @@ def gather_helm(
         earlier: built version from which meshes are upgraded; empty for none.
         machines_own: whether the helm in PATH will do, if it is of a supported version.
         parts: where helm comes from otherwise.
+        option: as for `describe_charts`.
 
     Raises:
         ArtifactError: something could not be built.
         MachineError: the charts are not there, or not of one supported release.
     """
-    charts = describe_charts(source, images, ca)
+    charts = describe_charts(source, images, ca, option)
     found = helm_in_path() if machines_own else None
     program = found or ensure_helm(progress, parts)
     if not source:

@@ -10,12 +10,11 @@ from mesh_fixtures.errors import MachineError
 MODULE: Final = "istio.io/istio"
 
 
-def version_of(asked: str, option: str = "--mesh-istio") -> str:
+def version_of(asked: str) -> str:
     """The version that is meant.
 
     Args:
         asked: its name, its commit, or the version of its Go module; empty for the default.
-        option: where it is asked for.
 
     Raises:
         MachineError: it is none of those that are built.
@@ -26,20 +25,24 @@ def version_of(asked: str, option: str = "--mesh-istio") -> str:
         if asked in (version, commit_of(version), module):
             return version
     raise MachineError(
-        wanted=f"a version of Istio that is built here: {', '.join(versions.ISTIO_MODULES)}",
-        seen=f"{option} {asked}",
+        wanted=f"a version of Istio that is built here: {', '.join(names())}",
+        seen=f"--mesh-istio {asked}",
         where="images that are built",
         remedy="name one of these, or its commit; a release is chosen by --mesh-istioctl",
     )
 
 
-def earlier_of(asked: str) -> str:
-    """The version that meshes are upgraded from; empty for none.
+def names() -> tuple[str, ...]:
+    """The versions that are built here, the default first."""
+    return tuple(versions.ISTIO_MODULES)
 
-    Raises:
-        MachineError: it is none of those that are built.
-    """
-    return version_of(asked, "--mesh-upgrade-from") if asked else ""
+
+def is_built(asked: str) -> bool:
+    """Whether one of the versions that are built here is meant, as `version_of` understands it."""
+    return any(
+        asked in (version, commit_of(version), module)
+        for version, module in versions.ISTIO_MODULES.items()
+    )
 
 
 def commit_of(version: str) -> str:

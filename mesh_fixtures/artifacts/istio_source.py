@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mesh_fixtures import supported
 from mesh_fixtures.artifacts import definitions, istio, pulling, released, versions
 from mesh_fixtures.artifacts import images as built_images
 from mesh_fixtures.artifacts import istioctl as istioctls
-from mesh_fixtures.artifacts.helm import NAME_CHARTS, chart_problems, gather_helm
+from mesh_fixtures.artifacts.charts import is_url
+from mesh_fixtures.artifacts.helm import (
+    chart_problems,
+    describe_charts,
+    gather_helm,
+    name_charts,
+)
 from mesh_fixtures.artifacts.part_source import BUILT as ALL_PARTS_BUILT
 from mesh_fixtures.artifacts.part_source import PartSource
 from mesh_fixtures.artifacts.pulling import Registries
-from mesh_fixtures.contract import Problem
+from mesh_fixtures.contract import Earlier, Problem
 from mesh_fixtures.errors import MachineError
 from mesh_fixtures.images import BUILT, RELEASED, ImageSet, values_for
-from mesh_fixtures.options import BY_ISTIOCTL, GATEWAY_API, RELEASED_PARTS, InstallMethods
+from mesh_fixtures.options import (
+    BY_ISTIOCTL,
+    CHARTS,
+    GATEWAY_API,
+    ISTIOCTL,
+    RELEASED_PARTS,
+    TAG,
+    UPGRADE_FROM,
+    UPGRADE_FROM_CHARTS,
+    UPGRADE_FROM_TAG,
+    UPGRADES,
+    InstallMethods,
+)
 
 if TYPE_CHECKING:
     from mesh_fixtures.artifacts.helm import HelmInstall
-    from mesh_fixtures.options import Choice
+    from mesh_fixtures.charts import Charts
+    from mesh_fixtures.options import Choice, Option, Strategy
     from mesh_fixtures.progress import Progress
     from mesh_fixtures.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class ReleaseOptions:
+    """The options that name a release, for messages."""
+
+    istioctl: Option = ISTIOCTL
+    tag: Option = TAG
+    charts: Option = CHARTS
+
+
+EARLIER_RELEASE: Final = ReleaseOptions(UPGRADE_FROM, UPGRADE_FROM_TAG, UPGRADE_FROM_CHARTS)
+"""Those of the release from which meshes are upgraded."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +66,6 @@ class IstioSource:
     Attributes:
         images: `BUILT` or `RELEASED`.
         version: of built images.
-        earlier: version of built images from which meshes are upgraded; empty for none.
         istioctl: of released images: a release's version, a file, or a URL; empty for the one in
             PATH. What follows is of released images, too.
         hub: registry and path of the images; empty for istioctl's own.
@@ -44,11 +75,14 @@ class IstioSource:
             None where it installs nothing.
         methods: how the mesh is installed.
         parts: where what is not of Istio comes from.
+        options: that say which release it is.
+        earlier: from which meshes are upgraded, built or released as this one is; None without an
+            upgrade.
+        strategy: of that upgrade.
     """
 
     images: str = BUILT
     version: str = versions.ISTIO
-    earlier: str = ""
     istioctl: str = ""
     hub: str = ""
     tag: str = ""
@@ -57,6 +91,9 @@ class IstioSource:
     methods: InstallMethods = BY_ISTIOCTL
     registries: Registries = field(default_factory=Registries)
     parts: PartSource = ALL_PARTS_BUILT
+    options: ReleaseOptions = field(default_factory=ReleaseOptions)
+    earlier: IstioSource | None = None
+    strategy: Strategy = UPGRADES[0]
 
     @classmethod
     def of(cls, choice: Choice, *, path_counts: bool = False) -> IstioSource:
@@ -68,8 +105,9 @@ class IstioSource:
         Raises:
             MachineError: a version is asked for that is not built.
         """
-        is_named = bool(choice.release_flags)
-        is_built = bool(choice.istio or choice.upgrade_from)
+        from_built = istio.is_built(choice.upgrade_from)
+        is_named = bool(choice.release_flags or (choice.upgrade_from and not from_built))
+        is_built = bool(choice.istio or from_built)
         in_path = istioctls.in_path() is not None
         is_there = path_counts and not is_built and in_path
         all_released = choice.parts == RELEASED_PARTS and not is_built
@@ -79,10 +117,9 @@ class IstioSource:
         # what an istioctl in PATH belongs to is a choice only where it is one without this option
         by_default = all_released and not (in_path and (choice.images == RELEASED or is_there))
         istioctl = choice.istioctl or (versions.ISTIO_RELEASE if by_default else "")
-        return cls(
+        source = cls(
             images=RELEASED if is_released else BUILT,
             version=istio.version_of(choice.istio),
-            earlier=istio.earlier_of(choice.upgrade_from),
             istioctl=istioctl,
             hub=choice.hub.rstrip("/"),
             tag=choice.tag,
@@ -91,7 +128,33 @@ class IstioSource:
             methods=choice.methods,
             registries=Registries(choice.registry_ca, choice.registry_mirrors),
             parts=PartSource.of(choice),
+            strategy=choice.upgrade,
         )
+        return replace(source, earlier=source._earlier(choice)) if choice.upgrade_from else source
+
+    def _earlier(self, choice: Choice) -> IstioSource:
+        """From which meshes are upgraded to this one.
+
+        Raises:
+            MachineError: this one is built, and that one is not.
+        """
+        if not self.is_released:
+            charts = None if self.charts is None else ""
+            return replace(self, version=istio.version_of(choice.upgrade_from), charts=charts)
+        # a repository has the charts of all releases, a folder those of one
+        same = self.charts if self.charts is None or is_url(self.charts) else ""
+        return replace(
+            self,
+            istioctl=choice.upgrade_from,
+            tag=choice.upgrade_from_tag,
+            charts=choice.upgrade_from_charts or same,
+            options=EARLIER_RELEASE,
+        )
+
+    @property
+    def earlier_version(self) -> str:
+        """Of built images from which meshes are upgraded; empty where there are none."""
+        return "" if self.earlier is None or self.is_released else self.earlier.version
 
     @property
     def is_released(self) -> bool:
@@ -100,29 +163,70 @@ class IstioSource:
     def problems(self) -> list[Problem]:
         """What is missing here or does not fit; what is built on this machine does not count."""
         found = self.registries.problems()
+        for each in self._all:
+            found += each._problems_of_istio()
+        return found
+
+    def _problems_of_istio(self) -> list[Problem]:
+        found = []
         if self.is_released:
-            found += istioctls.problems(self.istioctl) or self._problems_of_release()
+            found += istioctls.problems(self.istioctl, self.options.istioctl.flag)
+            found = found or self._problems_of_release()
             if self.charts == "":
-                found.append(Problem("charts of the release", NAME_CHARTS))
+                remedy = name_charts(self.options.charts.flag)
+                found.append(Problem("charts of the release", remedy))
         return [*found, *chart_problems(self.charts, self.version)]
 
-    def describe(self) -> ImageSet:
-        """The images, without building or pulling them. What settings they need is known of those
-        that were pulled here.
+    @property
+    def _all(self) -> tuple[IstioSource, ...]:
+        """This one, and the earlier one if there is one."""
+        return (self, self.earlier) if self.earlier is not None else (self,)
+
+    def describe(self) -> DescribedIstio:
+        """What is installed, without building or pulling it. What settings images need is known of
+        those that were pulled here.
 
         Raises:
             ArtifactError: the istioctl that is asked for cannot be fetched, or not be used.
-            MachineError: there is no istioctl.
+            MachineError: there is no istioctl; or charts are not there, or not of one supported
+                release.
         """
         if not self.is_released:
-            return built_images.image_set(self.version)
-        istioctl = istioctls.find(self.istioctl, self.parts.addresses)
-        described = self._released_set(istioctl)
-        names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
-        kept = pulling.kept(names)
+            described = [built_images.image_set(each.version) for each in self._all]
+        else:
+            described = self._describe_releases()
+        own, *before = [
+            DescribedIstio(images, source._describe_charts(images))
+            for source, images in zip(self._all, described, strict=True)
+        ]
+        return replace(own, earlier=before[0] if before else None)
+
+    def _describe_releases(self) -> list[ImageSet]:
+        programs = [
+            istioctls.find(each.istioctl, self.parts.addresses, option=each.options.istioctl.flag)
+            for each in self._all
+        ]
+        described = [
+            each._released_set(program) for each, program in zip(self._all, programs, strict=True)
+        ]
+        names = [
+            released.istio_images(program, each.hub, each.tag, each.variant)
+            for each, program in zip(self._all, programs, strict=True)
+        ]
+        kept = pulling.kept(tuple(dict.fromkeys(name for each in names for name in each)))
         if kept is None:
             return described
-        return fitted_to(described, kept.labels_of(proxy_in(names)))
+        return [
+            fitted_to(images, kept.labels_of(proxy_in(own)))
+            for images, own in zip(described, names, strict=True)
+        ]
+
+    def _describe_charts(self, images: ImageSet) -> Charts | None:
+        if self.charts is None:
+            return None
+        return describe_charts(
+            self.charts, images, self.registries.ca, option=self.options.charts.flag
+        )
 
     def gather_release(self, progress: Progress, *, machines_own: bool = False) -> IstioRelease:
         """Find or fetch istioctl and charts, and what they install.
@@ -133,9 +237,22 @@ class IstioSource:
         Raises:
             ArtifactError: one could not be fetched.
             MachineError: one is not there, or of a version that is not supported; or the images are
-                of another release.
+                of another release; or Istio does not support the upgrade.
         """
-        istioctl = istioctls.find(self.istioctl, self.parts.addresses)
+        release = self._gather(progress, machines_own=machines_own)
+        if self.earlier is None:
+            return release
+        earlier = self.earlier._gather(progress, machines_own=machines_own)
+        old, new = earlier.images.istio_version, release.images.istio_version
+        supported.require_upgrade(old, new, self.strategy)
+        helm = release.helm
+        if helm is not None and earlier.helm is not None:
+            helm = replace(helm, earlier=earlier.helm.charts)
+        return replace(release, helm=helm, earlier=earlier)
+
+    def _gather(self, progress: Progress, *, machines_own: bool) -> IstioRelease:
+        option = self.options.istioctl.flag
+        istioctl = istioctls.find(self.istioctl, self.parts.addresses, option=option)
         described = self._released_set(istioctl)
         self._range.require(described.istio_version, where=str(istioctl))
         if self.charts is None:
@@ -149,6 +266,7 @@ class IstioSource:
             self.registries.ca,
             machines_own=machines_own,
             parts=self.parts,
+            option=self.options.charts.flag,
         )
         described = replace(described, istio_version=helm.charts.istio_version)
         self._require_one_release(described.istio_version, self.charts, progress)
@@ -162,9 +280,10 @@ class IstioSource:
         asked_for = istioctls.version_in(self.istioctl)
         version = asked_for or released.version_of(istioctls.find(self.istioctl))
         if version not in self._range:
-            return [Problem(str(self._range), "choose another by --mesh-istioctl", seen=version)]
+            remedy = f"choose another by {self.options.istioctl.flag}"
+            return [Problem(str(self._range), remedy, seen=version)]
         differs = self.charts is None and are_of_two_releases(self.tag, version)
-        return [_two_releases(self.tag, version)] if differs else []
+        return [self._two_releases(version)] if differs else []
 
     def definitions(
         self, progress: Progress, scenario: Scenario | None = None
@@ -204,12 +323,22 @@ class IstioSource:
             MachineError: the images are of another release.
         """
         if are_of_two_releases(self.tag, version):
-            problem = _two_releases(self.tag, version)
+            problem = self._two_releases(version)
             raise MachineError(
                 wanted=problem.missing, seen=problem.seen, where=where, remedy=problem.remedy
             )
         if supported.minor_of(self.tag) and not _names(self.tag, version):
-            progress.note("images", f"--mesh-tag is {self.tag}, what installs them is {version}")
+            flag = self.options.tag.flag
+            progress.note("images", f"{flag} is {self.tag}, what installs them is {version}")
+
+    def _two_releases(self, version: str) -> Problem:
+        named = self.options
+        return Problem(
+            "Istio's images and what installs them to be of one release",
+            f"name the istioctl of that release by {named.istioctl.flag} (with Helm its charts by "
+            f"{named.charts.flag}), or leave {named.tag.flag} out",
+            seen=f"{named.tag.flag} {self.tag}, and {version} to install it",
+        )
 
     def _released_set(self, istioctl: Path) -> ImageSet:
         return ImageSet(
@@ -224,24 +353,66 @@ class IstioSource:
 
 
 @dataclass(frozen=True)
+class DescribedIstio:
+    """What is installed.
+
+    Attributes:
+        charts: what Helm installs; None where istioctl does.
+        earlier: from which meshes are upgraded to it; None without an upgrade.
+    """
+
+    images: ImageSet
+    charts: Charts | None = None
+    earlier: DescribedIstio | None = None
+
+
+@dataclass(frozen=True)
 class IstioRelease:
     """A build of Istio that was made elsewhere.
 
     Attributes:
-        images: without the values that its proxy needs: see `fitted_to`.
+        images: without the values that its proxy needs, unless `fitted`.
         names: full names of its images.
         helm: what Helm installs; None where istioctl does.
+        earlier: from which meshes are upgraded to it; None without an upgrade.
     """
 
     istioctl: Path
     images: ImageSet
     names: Sequence[str]
     helm: HelmInstall | None = None
+    earlier: IstioRelease | None = None
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Full names of its images, and of those of the earlier one."""
+        others = self.earlier.names if self.earlier is not None else ()
+        return tuple(dict.fromkeys([*self.names, *others]))
 
     @property
     def proxy(self) -> str:
         """Full name of its proxy's image."""
         return proxy_in(self.names)
+
+    @property
+    def installed_before(self) -> Earlier | None:
+        """What meshes are installed with before they are upgraded; None without an upgrade."""
+        if self.earlier is None:
+            return None
+        charts = self.earlier.helm.charts if self.earlier.helm is not None else None
+        return Earlier(self.earlier.images, self.earlier.istioctl, charts)
+
+    def fitted(self, labels_of: Callable[[str], Mapping[str, str]]) -> IstioRelease:
+        """The same, with the values that proxies need, of the earlier one too.
+
+        Args:
+            labels_of: gives those of an image's configuration, by its full name.
+        """
+        return replace(
+            self,
+            images=fitted_to(self.images, labels_of(self.proxy)),
+            earlier=None if self.earlier is None else self.earlier.fitted(labels_of),
+        )
 
 
 def proxy_in(names: Sequence[str]) -> str:
@@ -269,15 +440,6 @@ def are_of_two_releases(tag: str, version: str) -> bool:
     """
     of_tag, own = supported.minor_of(tag), supported.minor_of(version)
     return of_tag is not None and own is not None and of_tag[0] == own[0] and of_tag != own
-
-
-def _two_releases(tag: str, version: str) -> Problem:
-    return Problem(
-        "Istio's images and what installs them to be of one release",
-        "name the istioctl of that release by --mesh-istioctl (with Helm its charts by "
-        "--mesh-charts), or leave --mesh-tag out",
-        seen=f"--mesh-tag {tag}, and {version} to install it",
-    )
 
 
 def _names(tag: str, version: str) -> bool:

@@ -22,6 +22,7 @@ from mesh_fixtures.artifacts.part_source import released_part
 from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.contract import Problem
 from mesh_fixtures.errors import ArtifactError, MachineError
+from mesh_fixtures.options import ISTIOCTL
 from mesh_fixtures.patience import patient
 from mesh_fixtures.progress import Progress
 
@@ -31,7 +32,6 @@ PART: Final = "released-istioctl"
 _VERSION: Final = re.compile(r"v?(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)")
 _DEADLINE: Final = 300.0
 _WANTED: Final = "the istioctl of a release"
-_REMEDY: Final = "install the istioctl of a release, or name one by --mesh-istioctl"
 
 
 def version_in(source: str) -> str:
@@ -44,19 +44,22 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def problems(source: str) -> list[Problem]:
+def problems(source: str, option: str = ISTIOCTL.flag) -> list[Problem]:
     """Why there is no istioctl, as far as that is seen without fetching it.
 
     Args:
         source: a release's version, a file, or a URL; empty for the one in PATH.
+        option: by which it is chosen.
     """
     version = version_in(source)
     if version and version not in supported.ISTIO:
-        return [Problem(str(supported.ISTIO), "choose another release", seen=version)]
+        remedy = f"choose another release by {option}"
+        return [Problem(str(supported.ISTIO), remedy, seen=version)]
     if version or is_url(source):
         return []
     found = shutil.which(source) if source else in_path()
-    return [] if found else [Problem(f"the program {source or 'istioctl'}", _REMEDY)]
+    remedy = f"install the istioctl of a release, or name one by {option}"
+    return [] if found else [Problem(f"the program {source or 'istioctl'}", remedy)]
 
 
 def in_path() -> str | None:
@@ -71,19 +74,25 @@ def in_path() -> str | None:
     return shutil.which("istioctl", path=os.pathsep.join(others))
 
 
-def find(source: str, addresses: Addresses = PUBLIC, root: Path | None = None) -> Path:
+def find(
+    source: str,
+    addresses: Addresses = PUBLIC,
+    root: Path | None = None,
+    option: str = ISTIOCTL.flag,
+) -> Path:
     """The program, fetched if it is not there yet.
 
     Args:
         source: as for `problems`.
         addresses: where releases are.
         root: folder to keep it in; the user's cache folder by default.
+        option: by which it is chosen.
 
     Raises:
         ArtifactError: it could not be fetched.
         MachineError: it is not there, or of a release that is not supported.
     """
-    for problem in problems(source):
+    for problem in problems(source, option):
         raise MachineError(
             wanted=problem.missing, seen=problem.seen, where="istioctl", remedy=problem.remedy
         )

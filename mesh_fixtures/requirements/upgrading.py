@@ -292,13 +292,14 @@ def rolled_back(mesh: ObservedMesh) -> Performed:
 def _upgraded(mesh: ObservedMesh) -> Performed:
     old, new = versions_of(mesh.view.lab)
     order = _order(mesh)
-    return _performed(mesh, order, upgrade(mesh.scenario, old, new, order.strategy), new.name)
+    phases = upgrade(mesh.scenario, old, new, order.strategy)
+    return _performed(mesh, order, phases, new.name, back=False)
 
 
 def _rolled_back(mesh: ObservedMesh) -> Performed:
     old, new = versions_of(mesh.view.lab)
     phases = (*trial(mesh.scenario, old, new), *rollback(mesh.scenario, old, new))
-    return _performed(mesh, _order(mesh), phases, old.name)
+    return _performed(mesh, _order(mesh), phases, old.name, back=True)
 
 
 def figures_of(lab: Lab, strategy: Strategy) -> dict[str, Figure]:
@@ -318,13 +319,18 @@ def _order(mesh: ObservedMesh) -> Upgrade:
 
 
 def _performed(
-    mesh: ObservedMesh, order: Upgrade, phases: Iterable[Phase], wanted: str
+    mesh: ObservedMesh, order: Upgrade, phases: Iterable[Phase], version: str, *, back: bool
 ) -> Performed:
     """Do one phase after the other, until a step fails.
 
     Whatever keeps it from its end leaves the mesh half-way, of which nothing more can be learnt.
+
+    Args:
+        version: that it leads to.
+        back: whether that is the one that was there before.
     """
     require_sound(mesh, "to upgrade")
+    old = mesh.view.each(istio_versions)
     records.mark_upgraded(mesh.view.lab.folder)
     before = mesh.view.each(_gateways)
     passed: list[PassedPhase] = []
@@ -334,11 +340,32 @@ def _performed(
     except StepFailed as error:
         mesh.taint(_half_way(mesh, error))
         failed = Finding(phase.cluster, f"step {error.step} of the upgrade to succeed", str(error))
-        return Performed(wanted, before, tuple(passed), failed)
+        return Performed(version, before, tuple(passed), failed)
     except MeshConformanceError as error:
         mesh.taint(_half_way(mesh, error))
         raise
+    wanted = called(version, old, passed[-1].seen.versions, back=back)
     return Performed(wanted, before, tuple(passed), None)
+
+
+def called(
+    version: str,
+    before: Mapping[str, IstioVersions],
+    after: Mapping[str, IstioVersions],
+    *,
+    back: bool,
+) -> str:
+    """What the images of a version call it: they may be of another build than what installs them.
+
+    Args:
+        version: as what installs it says.
+        before: what ran before it was installed, by cluster.
+        after: what runs since.
+        back: whether it ran before already.
+    """
+    old, new = ({v for each in seen.values() for v in each.all} for seen in (before, after))
+    candidates = old if back else new - old
+    return next(iter(candidates)) if len(candidates) == 1 else version
 
 
 def _half_way(mesh: ObservedMesh, error: MeshConformanceError) -> LabError:

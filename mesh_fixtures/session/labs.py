@@ -114,6 +114,9 @@ class PytestRun:
         return Progress(scenario.id, self.sink)
 
 
+UPGRADED_FROM: Final = "upgraded_from"
+"""Among a lab's versions, that from which its mesh is upgraded; empty where it is not."""
+
 RUN: pytest.StashKey[PytestRun] = pytest.StashKey()
 
 
@@ -170,6 +173,7 @@ def versions_to_be_installed(lab: Lab) -> Mapping[str, str]:
     return {
         "istio": lab.images.istio_version,
         "images": "" if lab.external else lab.images.name,
+        UPGRADED_FROM: lab.earlier.images.istio_version if lab.earlier is not None else "",
     }
 
 

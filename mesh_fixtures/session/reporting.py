@@ -15,7 +15,7 @@ from mesh_fixtures.errors import MachineError
 from mesh_fixtures.options import METRICS, REPORT
 from mesh_fixtures.session import outcomes
 from mesh_fixtures.session.diagnosing import Explained, attached
-from mesh_fixtures.session.labs import RUN
+from mesh_fixtures.session.labs import RUN, UPGRADED_FROM
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -165,10 +165,12 @@ class Reporting:
         if left:
             why = interrupted or "it was stopped"
             interrupted = f"{why} before {left} of {len(verifying)} tests of requirements"
+        of_lab = dict(self._run.versions.get(topology, {}))
+        upgraded_from = of_lab.pop(UPGRADED_FROM, "")
         seen = SeenTopology(
             scenario=self._run.scenarios[topology],
             provider=self._provider(),
-            versions=Versions(harness=__version__, **self._run.versions.get(topology, {})),
+            versions=Versions(harness=__version__, **of_lab),
             run=Run(
                 began=self._began,
                 ended=datetime.now(UTC),
@@ -177,7 +179,7 @@ class Reporting:
                 disruptive=settings.disruptive,
                 overlap=settings.overlap,
                 recorded=settings.recorded,
-                upgraded_from=providers.earlier_of(settings.provider),
+                upgraded_from=upgraded_from or settings.provider.upgrade_from,
                 upgrade=settings.provider.strategy or "",
                 patience=settings.patience.factor,
                 patience_reason=settings.patience.reason,

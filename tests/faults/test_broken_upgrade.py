@@ -23,7 +23,7 @@ Upgraded = Callable[[str, str], SeparateRun]
 @pytest.fixture
 def upgraded(tmp_path: Path) -> Upgraded:
     """In a run by itself: its lab is not fit for anything afterwards."""
-    earlier = istio.earlier_of(COMMIT)
+    earlier = istio.version_of(COMMIT)
     missing = build.problems(parts=catalog.parts(earlier=earlier))
     if missing:
         pytest.skip(f"it is not built, and cannot be: {missing[0].missing} is missing")

@@ -367,6 +367,8 @@ def test_released_parts_are_current() -> None:
         (Choice(parts="released", images="built"), BUILT, ""),
         (Choice(parts="released", istio="b01690e6db7d"), BUILT, ""),
         (Choice(parts="released", upgrade_from="b01690e6db7d"), BUILT, ""),
+        (Choice(parts="released", upgrade_from="1.30.2"), RELEASED, versions.ISTIO_RELEASE),
+        (Choice(parts="built", upgrade_from="1.30.2"), RELEASED, ""),
     ],
 )
 def test_released_parts_are_those_of_istio_too(

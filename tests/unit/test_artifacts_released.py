@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +17,9 @@ from mesh_fixtures.artifacts.istio_source import IstioSource
 from mesh_fixtures.artifacts.part_source import released_part
 from mesh_fixtures.artifacts.releases import PUBLIC, Addresses
 from mesh_fixtures.errors import ArtifactError, MachineError
+from mesh_fixtures.images import ENVOY_LABEL, STOCK_ENVOY, values_for
 from mesh_fixtures.install.method import primary_operator
+from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress, ProgressEvent
 from mesh_fixtures.scenario import load_scenario
 from tests.parts.site import Site, serving
@@ -82,7 +86,7 @@ VERSION = '{"clientVersion": {"version": "1.31.1"}}'
 
 
 def test_the_release_is_the_one_of_istioctl(istioctl: Callable[[str], Path]) -> None:
-    images = IstioSource("released", istioctl=str(istioctl(VERSION))).describe()
+    images = IstioSource("released", istioctl=str(istioctl(VERSION))).describe().images
     assert (images.name, images.istio_version) == ("released", "1.31.1")
     scenario = load_scenario(SCENARIOS / "multi-primary.yaml")
     spec = yaml.safe_load(primary_operator(scenario, "cluster1", images))["spec"]
@@ -171,7 +175,7 @@ def test_hub_tag_and_variant_are_asked_of_istioctl(tmp_path: Path) -> None:
     source = IstioSource(
         "released", istioctl=str(program), hub="h.example/i", tag="t", variant="distroless"
     )
-    images = source.describe()
+    images = source.describe().images
     assert (tmp_path / "asked").read_text().split() == [
         *("manifest", "generate", "--set", "hub=h.example/i", "--set", "tag=t"),
         *("--set", "values.global.variant=distroless"),
@@ -182,6 +186,104 @@ def test_hub_tag_and_variant_are_asked_of_istioctl(tmp_path: Path) -> None:
     assert (spec["hub"], spec["tag"]) == ("h.example/i", "t")
     assert spec["values"]["global"]["variant"] == "distroless"
     assert spec["values"]["global"]["network"] == "network1"
+
+
+EARLIER = VERSION.replace("1.31.1", "1.30.2")
+
+
+def upgraded(tmp_path: Path, old: str, **others: Any) -> IstioSource:
+    """To 1.31.1, as options would ask for it."""
+    programs = {}
+    for name, version in {"old": old, "new": VERSION}.items():
+        programs[name] = tmp_path / name
+        spec = "{template: {spec: {containers: [{image: '$hub/pilot:$tag'}]}}}"
+        number = json.loads(version)["clientVersion"]["version"]
+        programs[name].write_text(
+            f"#!/bin/sh\n[ \"$1\" = version ] && echo '{version}' && exit\n"
+            f"hub=hub tag={number}\n"
+            'for each; do case $each in hub=*|tag=*) eval "$each";; esac; done\n'
+            f"cat <<END\nkind: Deployment\nspec: {spec}\nEND\n"
+        )
+        programs[name].chmod(0o755)
+    choice = Choice(
+        istioctl=str(programs["new"]), upgrade_from=str(programs["old"]), parts="built", **others
+    )
+    return IstioSource.of(choice)
+
+
+def test_a_release_that_is_upgraded(tmp_path: Path) -> None:
+    described = upgraded(tmp_path, EARLIER, hub="h.example", tag="1.31.1-v2").describe()
+    assert described.earlier is not None
+    before = described.earlier.images
+    assert (described.images.istio_version, before.istio_version) == ("1.31.1", "1.30.2")
+    # the tag is that of the new one alone, the hub that of both
+    assert (described.images.istio_tag, before.istio_tag) == ("1.31.1-v2", "")
+    tags = {"tag": "1.31.1-v2", "upgrade_from_tag": "1.30.2-v7"}
+    source = upgraded(tmp_path, EARLIER, hub="h.example", **tags)
+    release = source.gather_release(Progress("test"))
+    assert release.all_names == (
+        *("h.example/pilot:1.31.1-v2", "h.example/proxyv2:1.31.1-v2"),
+        *("h.example/pilot:1.30.2-v7", "h.example/proxyv2:1.30.2-v7"),
+    )
+    installed = release.installed_before
+    assert installed is not None
+    assert installed.istioctl == tmp_path / "old"
+    assert source.problems() == []
+
+
+def test_each_release_has_the_settings_that_its_proxy_needs(tmp_path: Path) -> None:
+    release = upgraded(tmp_path, EARLIER).gather_release(Progress("test"))
+    stock = {ENVOY_LABEL: STOCK_ENVOY}
+    fitted = release.fitted(lambda name: stock if name.endswith(":1.30.2") else {})
+    assert fitted.images.istio_values == {}
+    assert fitted.installed_before is not None
+    assert fitted.installed_before.images.istio_values == values_for(stock)
+
+
+@pytest.mark.parametrize("old", ["1.29.5", "1.31.1", "1.32.0"])
+def test_an_upgrade_that_istio_does_not_support(tmp_path: Path, old: str) -> None:
+    source = upgraded(tmp_path, VERSION.replace("1.31.1", old))
+    with pytest.raises(MachineError, match=f"{old} and 1.31.1"):
+        source.gather_release(Progress("test"))
+
+
+def test_what_is_missing_of_the_earlier_release_names_its_options(tmp_path: Path) -> None:
+    source = upgraded(tmp_path, EARLIER, upgrade_from_tag="1.29.1")
+    (problem,) = source.problems()
+    assert problem.seen == "--mesh-upgrade-from-tag 1.29.1, and 1.30.2 to install it"
+    assert "--mesh-upgrade-from " in problem.remedy
+    gone = IstioSource.of(Choice(istioctl="1.31.1", upgrade_from="/nowhere"))
+    (problem,) = gone.problems()
+    assert (problem.missing, problem.remedy) == (
+        "the program /nowhere",
+        "install the istioctl of a release, or name one by --mesh-upgrade-from",
+    )
+
+
+@pytest.mark.parametrize(
+    ("charts", "of_earlier", "taken"),
+    [
+        ("oci://h.example/charts", "", "oci://h.example/charts"),
+        ("oci://h.example/charts", "/older", "/older"),
+        ("/charts", "/older", "/older"),
+        ("/charts", "", ""),
+    ],
+)
+def test_charts_of_the_earlier_release(charts: str, of_earlier: str, taken: str) -> None:
+    choice = Choice(
+        install="helm",
+        charts=charts,
+        istioctl="1.31.1",
+        upgrade_from="1.30.2",
+        upgrade_from_charts=of_earlier,
+    )
+    earlier = IstioSource.of(choice).earlier
+    assert earlier is not None
+    assert earlier.charts == taken
+    missing = [each for each in earlier.problems() if each.missing == "charts of the release"]
+    assert [each.remedy.endswith("by --mesh-upgrade-from-charts") for each in missing] == (
+        [] if taken else [True]
+    )
 
 
 @pytest.fixture

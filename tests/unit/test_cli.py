@@ -11,6 +11,7 @@ import pytest
 from plugin_stub import Behaviour, StubLab, StubProvider, recorded
 
 from mesh_fixtures import __version__, cli, providers
+from mesh_fixtures.artifacts.istio_source import DescribedIstio
 from mesh_fixtures.commands import doctor, find_scenario, up
 from mesh_fixtures.contract import Cluster, Lab, Problem
 from mesh_fixtures.errors import MachineError, StepFailed
@@ -35,7 +36,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubProvider:
     """What the commands get in place of a real one."""
     stub = StubProvider(tmp_path / "log", Behaviour())
     monkeypatch.setattr("mesh_fixtures.providers.make", lambda choice: stub)
-    monkeypatch.setattr("mesh_fixtures.providers.images_of", lambda choice: IMAGES)
+    monkeypatch.setattr("mesh_fixtures.providers.istio_of", lambda choice: DescribedIstio(IMAGES))
     return stub
 
 

@@ -79,16 +79,37 @@ def test_by_revision(start: Start) -> None:
     ("choice", "said"),
     [
         (Choice(upgrade="revision"), "--mesh-upgrade-from, the version that is upgraded"),
-        (Choice(upgrade_from=EARLIER, istio=EARLIER), "by --mesh-upgrade-from and by --mesh-istio"),
+        (Choice(upgrade_from_tag="mine"), "--mesh-upgrade-from, the version that is upgraded"),
+        (Choice(upgrade_from=EARLIER, istio=EARLIER), "1.31-alpha.b01690e6db7d and 1.31-alpha.b01"),
         (Choice(upgrade_from="1.2.3"), "--mesh-upgrade-from 1.2.3"),
-        (Choice(upgrade_from=EARLIER, images="released"), "with released images"),
-        (Choice(upgrade_from=EARLIER, istioctl="1.31.0"), "with --mesh-istioctl"),
+        (Choice(upgrade_from="b01"), "the program b01, or a version that is built: 1.31-alpha.eed"),
+        (Choice(upgrade_from=EARLIER, images="released"), "is built, with released images"),
+        (Choice(upgrade_from=EARLIER, istioctl="1.31.0"), "is built, with --mesh-istioctl"),
+        (Choice(upgrade_from=EARLIER, upgrade_from_tag="t"), "built, with --mesh-upgrade-from-tag"),
+        (Choice(upgrade_from="1.30.2", istio=EARLIER), "--mesh-upgrade-from 1.30.2 with --mesh-is"),
+        (Choice(upgrade_from="1.30.2", images="built"), "1.30.2 with --mesh-images built"),
+        (Choice(upgrade_from="1.29.2", istioctl="1.31.1"), "1.29.2 and 1.31.1"),
+        (Choice(upgrade_from="1.31.2", istioctl="1.30.1"), "1.31.2 and 1.30.1"),
     ],
 )
 def test_what_does_not_go_together(choice: Choice, said: str) -> None:
     with pytest.raises(MachineError) as error:
         require_fit(choice)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        Choice(upgrade_from=EARLIER),
+        Choice(upgrade_from="1.30.2"),
+        Choice(upgrade_from="1.30.2", istioctl="1.31.1", upgrade_from_tag="1.30.2-v2"),
+        Choice(upgrade_from="1.29.2", istioctl="1.31.1", upgrade="revision"),
+        Choice(upgrade_from="https://releases.example/istioctl", images="released"),
+    ],
+)
+def test_what_goes_together(choice: Choice) -> None:
+    require_fit(choice)
 
 
 def test_a_usage_error_comes_before_anything_is_made(

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
-from mesh_examples import BUILT, MORE, SCENARIOS, meshes
+from mesh_examples import MORE, SCENARIOS, meshes
 from test_runbook import is_valid, script
 
+from mesh_fixtures import supported
 from mesh_fixtures.artifacts import helm, versions
 from mesh_fixtures.artifacts.images import image_set
 from mesh_fixtures.errors import MachineError
@@ -20,7 +21,6 @@ from mesh_fixtures.install.runbook import render
 from mesh_fixtures.install.upgrade import (
     Phase,
     Version,
-    require_supported,
     revision_of,
     rollback,
     trial,
@@ -257,12 +257,11 @@ def test_back_by_helm() -> None:
     ],
 )
 def test_what_istio_supports(old: str, new: str, strategy: Strategy, is_supported: bool) -> None:
-    one, other = (Version(replace(BUILT, istio_version=each)) for each in (old, new))
     if is_supported:
-        require_supported(one, other, strategy)
+        supported.require_upgrade(old, new, strategy)
         return
     with pytest.raises(MachineError, match="--mesh-upgrade-from"):
-        require_supported(one, other, strategy)
+        supported.require_upgrade(old, new, strategy)
 
 
 @pytest.mark.parametrize("proxying", [True, False])

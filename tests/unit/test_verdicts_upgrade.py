@@ -26,6 +26,7 @@ from mesh_fixtures.requirements.upgrading import (
     PassedPhase,
     Performed,
     SeenMesh,
+    called,
     core,
 )
 from mesh_fixtures.verdict.findings import Finding
@@ -94,6 +95,26 @@ def passed(
 
 def performed(wanted: str, phases: tuple[PassedPhase, ...], failed: Finding | None) -> Performed:
     return Performed(wanted, GATEWAYS, phases, failed)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "back", "wanted"),
+    [
+        ((OLD, OLD), (NEW, NEW), False, NEW),
+        ((OLD, OLD), (NEW, OLD), False, NEW),
+        ((OLD, OLD), (OLD, OLD), False, NEW),
+        ((OLD, OLD), ("vendor-2", "vendor-2"), False, "vendor-2"),
+        (("vendor-1", "vendor-1"), ("vendor-2", "vendor-1"), False, "vendor-2"),
+        ((OLD, OLD), ("vendor-2", "vendor-3"), False, NEW),
+        (("vendor-1", "vendor-1"), ("vendor-1", "vendor-2"), True, "vendor-1"),
+        ((OLD, OLD), (NEW, NEW), True, OLD),
+    ],
+)
+def test_what_images_call_a_version(
+    before: tuple[str, str], after: tuple[str, str], back: bool, wanted: str
+) -> None:
+    named = OLD if back else NEW
+    assert called(named, ran(cluster1=before), ran(cluster1=after), back=back) == wanted
 
 
 def said(outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ from mesh_fixtures.artifacts import catalog, gobuild, releases
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.definitions import digest_with
 from mesh_fixtures.artifacts.helm import HelmInstall, gather_helm
-from mesh_fixtures.artifacts.istio_source import IstioRelease, IstioSource, fitted_to
+from mesh_fixtures.artifacts.istio_source import IstioRelease, IstioSource
 from mesh_fixtures.artifacts.part_source import BUILT, PartSource
 from mesh_fixtures.contract import Earlier, Problem, Tools
 from mesh_fixtures.errors import MachineError
@@ -87,16 +87,18 @@ class Parts:
         """
         if self.release is None:
             return self
-        for image in self.release.names:
+        for image in self.release.all_names:
             if not engine.has_image(image):
                 engine.pull(image)
-        ids = [engine.image_id(image) for image in self.release.names]
+        ids = [engine.image_id(image) for image in self.release.all_names]
         held = tuple(image for image in self.images_of_host if engine.has_image(image))
+        fitted = self.release.fitted(engine.labels_of)
         return replace(
             self,
             digest=_digest(self.digest, *ids),
-            images=fitted_to(self.images, engine.labels_of(self.release.proxy)),
+            images=fitted.images,
             images_of_host=held,
+            earlier=fitted.installed_before,
         )
 
 
@@ -158,7 +160,7 @@ def images_of(wanted: Wanted) -> list[NodeImage]:
     metallb = _manifests(released.metallb_manifest(progress, source.parts.addresses))
     return [
         NodeImage(name, "what Docker or Podman holds, else pulled", pulled=True)
-        for name in released.images_of(release.images, metallb, release.names)
+        for name in released.images_of(release.images, metallb, release.all_names)
     ]
 
 
@@ -190,7 +192,7 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
     artifacts = ensure_artifacts(
         progress,
         istio_version=source.version,
-        earlier=source.earlier,
+        earlier=source.earlier_version,
         source=source.parts,
         registries=source.registries,
     )
@@ -204,7 +206,7 @@ def _built(wanted: Wanted, progress: Progress) -> Parts:
             artifacts.images,
             progress,
             ca,
-            earlier=source.earlier,
+            earlier=source.earlier_version,
             machines_own=True,
             parts=source.parts,
         )
@@ -230,8 +232,12 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
     release = wanted.source.gather_release(progress, machines_own=True)
     images, helm = release.images, release.helm
     metallb = _manifests(released.metallb_manifest(progress, parts.addresses))
+    before = release.installed_before
+    described = [images] if before is None else [images, before.images]
     digest = _digest(
-        json.dumps(asdict(images), sort_keys=True), json.dumps(metallb, sort_keys=True), image
+        *(json.dumps(asdict(each), sort_keys=True) for each in described),
+        json.dumps(metallb, sort_keys=True),
+        image,
     )
     return Parts(
         digest=digest if helm is None else helm.digest_with(digest),
@@ -241,8 +247,9 @@ def _released(wanted: Wanted, progress: Progress) -> Parts:
         images=images,
         metallb=metallb,
         helm=helm,
-        images_of_host=released.images_of(images, metallb, release.names),
+        images_of_host=released.images_of(images, metallb, release.all_names),
         release=release,
+        earlier=before,
     )
 
 

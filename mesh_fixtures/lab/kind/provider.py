@@ -84,7 +84,7 @@ class KindProvider(Provider):
             return ()
         return build.problems_of_labs(
             istio_version=source.version,
-            earlier=source.earlier,
+            earlier=source.earlier_version,
             with_charts=source.charts is not None,
             with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,

@@ -86,7 +86,7 @@ class NetnsProvider(Provider):
         return build.problems_of_labs(
             self._kubernetes,
             None if source.is_released else source.version,
-            source.earlier,
+            source.earlier_version,
             with_charts=source.charts is not None,
             with_definitions=source.methods.gateways == GATEWAY_API,
             source=source.parts,
@@ -116,7 +116,7 @@ class NetnsProvider(Provider):
 
         source, progress, found = self._source, Progress("images"), {}
         if source.is_released:
-            found[pulling.PART] = source.gather_release(progress).names
+            found[pulling.PART] = source.gather_release(progress).all_names
         version = None if source.is_released else source.version
         selection = source.parts.select(gobuild.programs(self._kubernetes, version))
         if selection.has("metallb"):
@@ -188,7 +188,7 @@ class NetnsProvider(Provider):
             build.prepare(progress, self._kubernetes, None, source.parts)
             # once, so that all labs of a run are made of the same images
             self._digests = self._digests or pulling.resolve(
-                release.names, source.registries, progress
+                release.all_names, source.registries, progress
             )
             artifacts = build.ensure_with_release(
                 progress,
@@ -203,7 +203,7 @@ class NetnsProvider(Provider):
             progress,
             self._kubernetes,
             source.version,
-            source.earlier,
+            source.earlier_version,
             source.parts,
             source.registries,
         )
@@ -214,7 +214,7 @@ class NetnsProvider(Provider):
             artifacts.images,
             progress,
             source.registries.ca,
-            earlier=source.earlier,
+            earlier=source.earlier_version,
             parts=source.parts,
         )
 
