@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mesh_fixtures.errors import MachineError
-
-if TYPE_CHECKING:
-    from mesh_fixtures.options import Strategy
 
 Minor = tuple[int, int]
 
@@ -56,13 +53,16 @@ HELM: Final = Range("Helm", (3, 6), (4, 99))
 """What Istio's charts need (source: Istio, "Install with Helm: Prerequisites")."""
 
 
-_MOST_MINORS: Final[dict[Strategy, int]] = {"in-place": 1, "revision": 2}
-"""By how many minor versions the new Istio may be newer (source: Istio, In-place Upgrades; Canary
-Upgrades)."""
+_MOST_MINORS: Final = {"in-place": 1, "revision": 2}
+"""By how many minor versions the new Istio may be newer, by the strategy of an upgrade (source:
+Istio, In-place Upgrades; Canary Upgrades)."""
 
 
-def require_upgrade(old: str, new: str, strategy: Strategy) -> None:
+def require_upgrade(old: str, new: str, strategy: str) -> None:
     """See to it that Istio supports an upgrade from one of its versions to another.
+
+    Args:
+        strategy: one of `options.UPGRADES`.
 
     Raises:
         MachineError: it does not.

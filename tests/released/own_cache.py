@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mesh_fixtures import records
 from mesh_fixtures.artifacts.cache import cache_root
 from tests.kind_environment.terminal import say
 
@@ -29,12 +28,19 @@ def own_cache(shared: Iterable[str]) -> Iterator[Path]:
     own.mkdir(parents=True)
     for part in shared:
         (own / part).symlink_to(cache_root() / part)
-    before = {record.id for record in records.load_all()}
     try:
         yield folder
     finally:
-        kept = {record.id for record in records.load_all()} - before
-        if kept:
-            say(f"{folder} stays, as nodes have it mounted: {', '.join(kept)}")
+        if _is_mounted(folder):
+            say(f"{folder} stays, as nodes of a kept lab have it mounted")
         else:
             shutil.rmtree(folder)
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Whether any process has a mount that is made of it."""
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):  # it has ended meanwhile
+            if str(folder) in mounts.read_text(errors="replace"):
+                return True
+    return False
