@@ -41,6 +41,6 @@ def _is_mounted(folder: Path) -> bool:
     """Whether any process has a mount that is made of it."""
     for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
         with suppress(OSError):  # it has ended meanwhile
-            if str(folder) in mounts.read_text(errors="replace"):
+            if folder.name in mounts.read_text(errors="replace"):
                 return True
     return False
