@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
@@ -119,6 +119,7 @@ class Cluster:
             None or empty where they are not known: in an existing cluster. Each is of the primary
             family of addresses where there are two.
         second_pool: that of the other family; None where there is none, or it is not known.
+        labels: of everything that a run makes in it.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Cluster:
     nodes: tuple[Node, ...] = ()
     load_balancer_pool: AddressPool | None = None
     second_pool: AddressPool | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def pools(self) -> tuple[AddressPool, ...]:

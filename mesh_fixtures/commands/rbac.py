@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from mesh_fixtures import options
 from mesh_fixtures.commands import value_of
 from mesh_fixtures.contract import SYSTEM_NAMESPACE
-from mesh_fixtures.lab.kubeconfig.provider import SYSTEM_NAMESPACE as NAMESPACE_OPTION
+from mesh_fixtures.lab.kubeconfig.provider import SYSTEM_NAMESPACE as SYSTEM_NAMESPACE_OPTION
 from mesh_fixtures.progress import Sink
 
 SUMMARY = "print the permissions that verifying an existing mesh takes, as roles for kubectl apply"
@@ -20,7 +20,15 @@ def add(parser: ArgumentParser) -> None:
     who.add_argument(
         "--service-account", metavar="NAMESPACE/NAME", help="bind the roles to a service account"
     )
-    options.declare(parser, NAMESPACE_OPTION)
+    options.declare(parser, SYSTEM_NAMESPACE_OPTION)
+    parser.add_argument(
+        "--namespace",
+        metavar="NAMESPACE",
+        default="",
+        help="for runs in this namespace, which is provided for them: what runs make is permitted "
+        "there alone, and making namespaces is not (default: runs make namespaces, whose names "
+        "roles cannot know)",
+    )
     parser.epilog = "Needs no cluster. `doctor --kubeconfig` says which permission is missing."
 
 
@@ -36,6 +44,6 @@ def run(arguments: Namespace, sink: Sink) -> int:
     elif arguments.service_account:
         namespace, _, name = arguments.service_account.rpartition("/")
         subject = RoleSubject("ServiceAccount", name, namespace or "default")
-    system_namespace = value_of(arguments, NAMESPACE_OPTION) or SYSTEM_NAMESPACE
-    print(roles(subject, system_namespace), end="")
+    system_namespace = value_of(arguments, SYSTEM_NAMESPACE_OPTION) or SYSTEM_NAMESPACE
+    print(roles(subject, system_namespace, arguments.namespace), end="")
     return 0

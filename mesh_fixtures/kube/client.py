@@ -264,7 +264,8 @@ class KubeClient:
 
 
 class KubeEditor(KubeClient):
-    """Changes objects too; its own class, so that what probes get can change nothing.
+    """Changes objects too; its own class, so that what probes get can change nothing. What it makes
+    has the labels of `Cluster.labels`.
 
     What is done twice is as if done once. Every method raises ProbeError when the API server
     cannot be asked or refuses, and NotPermitted when it does not permit it.
@@ -281,7 +282,8 @@ class KubeEditor(KubeClient):
         """
         resource = resource_of(item)
         source = self._change_source("create", namespace, resource, item["metadata"]["name"])
-        return self._send(source, "POST", resource.path(namespace), item, unless=(CONFLICT,))
+        path, made = resource.path(namespace), self._labelled(item)
+        return self._send(source, "POST", path, made, unless=(CONFLICT,))
 
     def dry_run(self, item: Json, namespace: str = "") -> Json:
         """An object as it would be made; nothing is. It is asked for once.
@@ -299,7 +301,9 @@ class KubeEditor(KubeClient):
         query = {"dryRun": "All", "fieldValidation": "Strict"}
         path = resource.path(namespace)
         try:
-            made: Json = self._transport.send(source, "POST", path, item, query, attempts=1)
+            made: Json = self._transport.send(
+                source, "POST", path, self._labelled(item), query, attempts=1
+            )
         except Refused as error:
             raise refusal_of_change(source, error) from error
         return made
@@ -326,6 +330,7 @@ class KubeEditor(KubeClient):
         *,
         uid: str = "",
         grace_seconds: int | None = None,
+        foreground: bool = False,
     ) -> None:
         """Begin to remove an object, unless it is gone already or another one has its name.
 
@@ -333,15 +338,26 @@ class KubeEditor(KubeClient):
             uid: empty for whichever has its name.
             grace_seconds: between a pod's signal to stop and its end; None for what the pod itself
                 says.
+            foreground: whether it stays until what belongs to it is gone (Kubernetes: Garbage
+                Collection, Foreground cascading deletion).
         """
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid:
             options["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
+        if foreground:
+            options["propagationPolicy"] = "Foreground"
         source = self._change_source("delete", namespace, resource, name)
         unless = (NOT_FOUND, CONFLICT) if uid else (NOT_FOUND,)
         self._send(source, "DELETE", resource.path(namespace, name), options, unless)
+
+    def _labelled(self, item: Json) -> Json:
+        if not self.cluster.labels:
+            return item
+        meta = item["metadata"]
+        labels = {**meta.get("labels", {}), **self.cluster.labels}
+        return {**item, "metadata": {**meta, "labels": labels}}
 
     def _send(
         self,

@@ -214,6 +214,7 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         SERVICES,
         SERVICE_ACCOUNTS,
         SECRETS,
+        CONFIG_MAPS,
         DEPLOYMENTS,
         STATEFUL_SETS,
         ENDPOINT_SLICES,
@@ -225,6 +226,10 @@ _CREATED: Final[Mapping[tuple[str, str], Resource[Any]]] = {
         SERVICE_IMPORTS,
     )
 }
+
+
+CREATED: Final = tuple(_CREATED.values())
+"""All kinds that are ever created through the API server."""
 
 
 def resource_of(item: Json) -> Resource[Any]:

@@ -1,5 +1,5 @@
 """A mesh that somebody else installed: what is said of it, and that nothing changes but a namespace
-of the run's own, which goes away.
+of the run's own, which goes away, or what is in one that is provided.
 
 The tests share one mesh and go from clusters without one to a broken one: their order matters.
 """
@@ -18,6 +18,7 @@ import pytest
 
 from mesh_fixtures import providers
 from mesh_fixtures.errors import MachineError
+from mesh_fixtures.lab.kubeconfig.namespace import CLAIM, PROVIDED_LABEL
 from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from mesh_fixtures.scenario import load_scenario
@@ -53,6 +54,30 @@ def visitor(mesh: Administrator, tmp_path_factory: pytest.TempPathFactory) -> Vi
     folder = tmp_path_factory.mktemp("visitor")
     printed = mesh.as_visitor(folder).command("rbac", "--service-account", "default/visitor")
     return mesh.visitor("visitor", folder, printed.stdout)
+
+
+PROVIDED = "verification"
+
+
+@pytest.fixture(scope="module")
+def tenant(mesh: Administrator, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
+    """Who may make no namespaces, and has one provided in each cluster, with the permissions of the
+    roles that are printed for it; which take the place of the visitor's.
+    """
+    folder = tmp_path_factory.mktemp("tenant")
+    for cluster in mesh.lab.clusters:
+        mesh.kubectl(cluster, "create", "namespace", PROVIDED)
+        labels = (PROVIDED_LABEL, "istio-injection=enabled")
+        mesh.kubectl(cluster, "label", "namespace", PROVIDED, *labels)
+    wanted = ("--namespace", PROVIDED, "--service-account", "default/tenant")
+    printed = mesh.as_visitor(folder).command("rbac", *wanted)
+    return mesh.visitor("tenant", folder, printed.stdout)
+
+
+def is_claimed(mesh: Administrator) -> bool:
+    """Whether a run has the provided namespace of each cluster."""
+    found = ("-n", PROVIDED, "get", "configmaps", "-o", "name")
+    return all(f"configmap/{CLAIM}" in mesh.kubectl(each, *found) for each in mesh.lab.clusters)
 
 
 def test_clusters_without_a_mesh_are_said_to_have_none(
@@ -140,7 +165,36 @@ def test_what_a_killed_run_leaves_is_removed_by_clean(
     assert mesh.snapshot() == before
 
 
-def test_a_broken_mesh_fails_its_requirements(mesh: Administrator, visitor: Visitor) -> None:
+def test_a_mesh_is_verified_in_a_provided_namespace_which_is_left_as_it_was(
+    mesh: Administrator, tenant: Visitor
+) -> None:
+    before = mesh.snapshot()
+    status, output = tenant.verify("--mesh-install", "skip")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "permission in cluster1 to create namespaces" in output
+    in_it = ("--mesh-namespace", PROVIDED)
+    assert tenant.command("doctor", "--namespace", PROVIDED).returncode == 0
+    status, output = tenant.verify("--mesh-install", "skip", *in_it)
+    assert status == pytest.ExitCode.OK, output
+    assert counted(output).keys() <= {"passed", "skipped"}
+    assert counted(output)["passed"] >= 9
+    assert mesh.snapshot() == before
+    with tenant.start(*in_it) as running:
+        until(lambda: is_claimed(mesh), running)
+        running.send_signal(signal.SIGINT)
+        output = ended(running)
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert mesh.snapshot() == before
+    with tenant.start(*in_it) as running:
+        until(lambda: is_claimed(mesh), running)
+        os.kill(running.pid, signal.SIGKILL)
+    status, output = tenant.verify("-k", "CONTROL-1", *in_it)
+    assert status == pytest.ExitCode.OK, output  # it has removed what was left, first
+    assert mesh.snapshot() == before
+
+
+def test_a_broken_mesh_fails_its_requirements(mesh: Administrator, tmp_path: Path) -> None:
+    visitor = mesh.as_visitor(tmp_path)
     primary = SCENARIO.primaries[0].name
     mesh.kubectl(primary, "-n", "istio-system", "scale", "deployment/istiod", "--replicas=0")
     gone = ("wait", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")

@@ -106,6 +106,21 @@ def kubeconfig_of(folder: Path, server: str) -> Path:
     return file
 
 
+def _selected(answer: Any, query: str) -> Any:
+    """A list without the items whose labels are others than a query for one label wants; those that
+    are without labels stay.
+    """
+    (wanted,) = parse_qs(query).get("labelSelector", [""])
+    key, equals, value = wanted.partition("=")
+    if not equals or "," in wanted or not isinstance(answer, dict) or "items" not in answer:
+        return answer
+    labels = [each.get("metadata", {}).get("labels", {key: value}) for each in answer["items"]]
+    items = [
+        item for item, its in zip(answer["items"], labels, strict=True) if its.get(key) == value
+    ]
+    return {**answer, "items": items}
+
+
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # of clients that leave, or refuse this one
@@ -130,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif url.path.endswith(("/exec", "/portforward")):
             self._exec()
         elif url.path in self.fake.answers:
-            self._say(200, self.fake.answers[url.path])
+            self._say(200, _selected(self.fake.answers[url.path], url.query))
         elif url.path == "/version":
             self._say(200, {"gitVersion": "v1.36.0"})
         else:

@@ -89,7 +89,8 @@ class Obedient(FakeApiServer):
 
         @staticmethod
         def _is_list(path: str) -> bool:
-            return path.endswith(("/deployments", "/pods", "/events"))
+            kinds = ("deployments", "pods", "events", "services", "serviceaccounts", "configmaps")
+            return path.rpartition("/")[2] in kinds
 
     def __post_init__(self) -> None:
         self.answers = self._Answers(self.answers)
@@ -191,6 +192,88 @@ def test_another_namespace_of_that_name_stays(
         lab.deploy_sample()
     lab.close()
     assert server.answers[path] is theirs
+
+
+SHOP = "/api/v1/namespaces/shop"
+CLAIM = f"{SHOP}/configmaps/{namespace.CLAIM}"
+
+
+def provided(servers: Servers) -> KubeconfigProvider:
+    """Runs in a namespace that both clusters' owners provide."""
+    key, _, value = namespace.PROVIDED_LABEL.partition("=")
+    for server, _ in servers.values():
+        labels = {key: value, "istio-injection": "enabled"}
+        server.answers[SHOP] = {"metadata": {"name": "shop", "uid": "theirs", "labels": labels}}
+    references = [each for _, each in servers.values()]
+    return KubeconfigProvider(references, sample_images("h", "s"), SampleOptions(namespace="shop"))
+
+
+def test_a_provided_namespace_stays_and_all_that_was_made_in_it_goes(servers: Servers) -> None:
+    lab = provided(servers).open(SCENARIO, Progress("test"))
+    lab.wait_ready()
+    lab.deploy_sample()
+    kinds = {"ConfigMap", "Service", "ServiceAccount", "Deployment"}
+    for server, _ in servers.values():
+        assert all("/namespaces/shop/" in path for _, path, _ in server.changes)
+        assert {body["kind"] for _, _, body in server.changes} == kinds
+        owners = [body["metadata"]["labels"][namespace.OWNER_LABEL] for *_, body in server.changes]
+        assert set(owners) == {lab.id}
+    lab.close()
+    for server, _ in servers.values():
+        assert [path for path in server.answers if "/namespaces/shop" in path] == [SHOP]
+        removed = [path for method, path, _ in server.changes if method == "DELETE"]
+        # nobody else gets the namespace before it is empty
+        assert removed[-1] == CLAIM
+        assert removed.count(CLAIM) == 1
+    assert records.load_all() == []
+
+
+def test_a_provided_namespace_is_for_one_run_after_the_other(servers: Servers) -> None:
+    first = provided(servers).open(SCENARIO, Progress("test"))
+    first.wait_ready()
+    first.deploy_sample()
+    second = provided(servers).open(SCENARIO, Progress("test"))
+    second.wait_ready()
+    with pytest.raises(LabError, match=f"says that {first.id} has it"):
+        second.deploy_sample()
+    second.close()
+    assert [CLAIM in server.answers for server, _ in servers.values()] == [True, True]
+    abandoned(first)
+    third = provided(servers).open(SCENARIO, Progress("test"))
+    assert [CLAIM in server.answers for server, _ in servers.values()] == [False, False]
+    third.wait_ready()
+    third.deploy_sample()
+    third.close()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        f"{SHOP}/pods/cart-1",
+        f"{SHOP}/services/cart",
+    ],
+)
+def test_a_provided_namespace_that_something_else_uses(servers: Servers, there: str) -> None:
+    chosen = provided(servers)
+    server, _ = servers["cluster2"]
+    server.answers[there] = {"metadata": {"name": "cart", "namespace": "shop"}, "spec": {}}
+    with pytest.raises(MachineError, match=r"no pods and no services \(cluster2\)") as error:
+        chosen.open(SCENARIO, Progress("test"))
+    assert error.value.seen.endswith("cart")
+    assert [server.changes for server, _ in servers.values()] == [[], []]
+
+
+def test_a_run_that_came_first_has_the_provided_namespace(servers: Servers) -> None:
+    lab = provided(servers).open(SCENARIO, Progress("test"))
+    lab.wait_ready()
+    server, _ = servers["cluster1"]
+    labels = {namespace.OWNER_LABEL: "mesh-0000"}
+    theirs = {"metadata": {"name": namespace.CLAIM, "namespace": "shop", "labels": labels}}
+    server.answers[CLAIM] = theirs
+    with pytest.raises(LabError, match="mesh-0000 has it"):
+        lab.deploy_sample()
+    lab.close()
+    assert server.answers[CLAIM] is theirs
 
 
 def abandoned(lab: KubeconfigLab) -> records.Record:

@@ -365,6 +365,68 @@ def test_a_namespace_that_is_there_already(
     }
     found = problems(tmp_path, SampleOptions(namespace="mesh-check"))
     assert [each.missing for each in found] == missing
-    assert [each.remedy for each in found] == ["choose another name by --mesh-namespace"][
-        : len(missing)
+    assert all(
+        each.remedy.startswith("choose another name by --mesh-namespace; or") for each in found
+    )
+
+
+PROVIDED = {"mesh-conformance/provided": "true"}
+SHOP = SampleOptions(namespace="shop")
+
+
+def provide(servers: dict[str, FakeApiServer], **labels: str) -> None:
+    for server in servers.values():
+        named = {"name": "shop", "labels": {**PROVIDED, **labels}}
+        server.answers[f"{NAMESPACES}/shop"] = {"metadata": named}
+
+
+INJECTED = {"istio-injection": "enabled"}
+
+
+def test_a_provided_namespace_is_taken_as_it_is(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    provide(servers, **INJECTED)
+    assert problems(tmp_path, SHOP) == []
+    assert [server.tried for server in servers.values()] == [[], []]
+    found = problems(tmp_path, SampleOptions(namespace="shop", labels={"team": "mesh"}))
+    assert {each.seen for each in found} == {"--mesh-namespace-label"}
+    secret = PodOverrides(pull_secrets=(PullSecret("pull", "tools"),))
+    found = problems(tmp_path, SampleOptions(namespace="shop", pods=secret))
+    assert {each.missing for each in found} == {"the secret pull in the provided namespace shop"}
+
+
+def test_a_provided_namespace_that_is_not_injected(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    provide(servers)
+    found = problems(tmp_path, SHOP)
+    assert [each.missing for each in found] == [
+        f"the provided namespace shop in {name} selected by a webhook that injects"
+        for name in servers
     ]
+    assert all("istio-injection=enabled" in each.remedy for each in found)
+
+
+def test_a_namespace_that_nobody_provides(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    for server in servers.values():
+        server.answers[f"{NAMESPACES}/shop"] = {"metadata": {"name": "shop"}}
+    found = problems(tmp_path, SHOP)
+    assert [each.seen for each in found] == ["there is a namespace shop"] * 2
+    assert all(each.remedy.endswith("shop mesh-conformance/provided=true") for each in found)
+
+
+def test_permissions_for_a_provided_namespace(
+    servers: dict[str, FakeApiServer], tmp_path: Path
+) -> None:
+    provide(servers, **INJECTED)
+    servers["one"].reviews = lambda asked: (
+        asked["resource"] != "namespaces" or asked["verb"] == "get"
+    )
+    servers["two"].reviews = lambda asked: asked["verb"] != "delete"
+    found = problems(tmp_path, SHOP)
+    assert all(" delete " in each.missing and "in two" in each.missing for each in found)
+    assert found
+    assert all(each.remedy.startswith("mesh-conformance rbac --namespace shop ") for each in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,25 @@ from mesh_fixtures.kube import Access
 from mesh_fixtures.kube import transport as transports
 from mesh_fixtures.lab.kubeconfig import needs
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
-from mesh_fixtures.lab.kubeconfig.permissions import RULES, RoleSubject, roles
+from mesh_fixtures.lab.kubeconfig.permissions import RULES, RoleSubject, roles, rules
 from mesh_fixtures.lab.kubeconfig.reference import Reference
 
 ROLES = list(yaml.safe_load_all(roles()))
 EVERYTHING = [each for rule in RULES for each in rule.accesses()]
 
 
-def permitted(asked: Access) -> bool:
+PROVIDED = list(yaml.safe_load_all(roles(provided="shop")))
+ALL_OF_PROVIDED = [each for rule in rules(is_provided=True) for each in rule.accesses(own="shop")]
+
+
+def permitted(asked: Access, given: list[Any] = ROLES) -> bool:
     """As an API server decides by the roles (Kubernetes: Using RBAC Authorization)."""
     return any(
         asked.verb in rule["verbs"]
         and asked.group in rule["apiGroups"]
         and asked.resource in rule["resources"]
         and (not rule.get("resourceNames") or asked.name in rule["resourceNames"])
-        for role in ROLES
+        for role in given
         if role["metadata"].get("namespace", asked.namespace) == asked.namespace
         for rule in role["rules"]
     )
@@ -37,6 +42,34 @@ def permitted(asked: Access) -> bool:
 @pytest.mark.parametrize("asked", EVERYTHING, ids=str)
 def test_the_roles_permit_what_is_asked_for(asked: Access) -> None:
     assert permitted(asked)
+
+
+@pytest.mark.parametrize("asked", ALL_OF_PROVIDED, ids=str)
+def test_the_roles_of_a_provided_namespace_permit_what_is_asked_for(asked: Access) -> None:
+    assert permitted(asked, PROVIDED)
+
+
+@pytest.mark.parametrize("asked", ALL_OF_PROVIDED, ids=str)
+def test_what_a_run_makes_is_permitted_in_its_provided_namespace_alone(asked: Access) -> None:
+    if asked.namespace == "shop":
+        elsewhere = replace(asked, namespace="payments")
+        is_read_everywhere = asked.verb == "list" and asked.resource in ("services", "gateways")
+        assert permitted(elsewhere, PROVIDED) == is_read_everywhere
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Access("create", "namespaces"),
+        Access("delete", "namespaces", "", "", "shop"),
+        Access("create", "secrets", "", "shop"),
+        Access("list", "secrets", "", "shop"),
+        Access("create", "pods/exec", "", "payments"),
+    ],
+    ids=str,
+)
+def test_the_roles_of_a_provided_namespace_permit_no_more(asked: Access) -> None:
+    assert not permitted(asked, PROVIDED)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +90,10 @@ def test_the_roles_permit_no_more(asked: Access) -> None:
     assert not permitted(asked)
 
 
-def test_resources_of_a_rule_are_of_one_group() -> None:
-    assert all(len({each.group for each in rule.resources}) == 1 for rule in RULES)
+@pytest.mark.parametrize("is_provided", [False, True])
+def test_resources_of_a_rule_are_of_one_group(is_provided: bool) -> None:
+    needed = rules(is_provided=is_provided)
+    assert all(len({each.group for each in rule.resources}) == 1 for rule in needed)
 
 
 def test_every_rule_says_what_it_is_for() -> None:

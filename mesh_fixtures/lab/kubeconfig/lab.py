@@ -13,7 +13,6 @@ from mesh_fixtures.errors import MeshConformanceError
 from mesh_fixtures.images import ImageSet
 from mesh_fixtures.interruption import run_apart
 from mesh_fixtures.kube import KubeClient
-from mesh_fixtures.kube.resources import NAMESPACES
 from mesh_fixtures.lab.kubeconfig import discovery, namespace, sample
 from mesh_fixtures.lab.kubeconfig.exposed_namespaces import require_exposed
 from mesh_fixtures.lab.kubeconfig.mesh_names import mesh_names
@@ -57,6 +56,7 @@ class KubeconfigLab(RecordedLab):
                 name=cluster.name,
                 network=cluster.network,
                 kubeconfig=kubeconfig_of(record, cluster.name),
+                labels=namespace.owner_labels(record.id),
             )
             for cluster in scenario.clusters
         }
@@ -130,8 +130,7 @@ class KubeconfigLab(RecordedLab):
 
     def _holds_namespace(self, name: str) -> bool:
         with KubeClient(self._clusters[name]) as kube:
-            there = kube.get(NAMESPACES, "", self.sample_namespace)
-        return there is not None and namespace.belongs(there, self.id)
+            return namespace.holds(kube, self.sample_namespace, self.id)
 
     def _boot(self) -> None:
         write_kubeconfigs(self._references, self.folder)

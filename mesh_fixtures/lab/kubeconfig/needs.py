@@ -19,7 +19,7 @@ from mesh_fixtures.errors import (
     ProbeError,
     ScenarioError,
 )
-from mesh_fixtures.kube import Access, KubeClient, KubeEditor
+from mesh_fixtures.kube import Access, KubeClient, KubeEditor, Namespace
 from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.kube.resources import NAMESPACES, SECRETS
@@ -124,22 +124,44 @@ def _unanswered(cluster: Cluster, error: ProbeError) -> Problem:
 def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> ClusterNeeds:
     try:
         with KubeEditor(cluster, names=names) as kube:
-            refused = tuple(permissions.problems_of(kube, options.namespace))
+            provided = _provided(kube, options.namespace)
+            is_provided = provided is not None
+            refused = tuple(
+                permissions.problems_of(kube, options.namespace, is_provided=is_provided)
+            )
             if any(not each.impact for each in refused):
                 return ClusterNeeds(refused)
-            seen = _ask(kube, options)
+            seen = _ask(kube, options, provided)
             return ClusterNeeds((*refused, *seen.problems), seen.labels, seen.selectors)
     except ProbeError as error:
         return ClusterNeeds((_unanswered(cluster, error),))
 
 
-def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
+def _provided(kube: KubeClient, name: str) -> Namespace | None:
+    """The namespace that is provided for runs; None where there is none of that name, or it is not
+    known.
+    """
+    if not name:
+        return None
+    try:
+        there = kube.get(NAMESPACES, "", name)
+    except NotPermitted:
+        return None
+    return there if there is not None and namespace.is_provided(there) else None
+
+
+def _ask(kube: KubeEditor, options: SampleOptions, provided: Namespace | None) -> ClusterNeeds:
     name = options.namespace or _TRIED_NAME
     webhooks = mesh_injectors(kube)
-    found = [*_secrets(kube, name, options), *_debug(kube)]
+    found = [*_secrets(kube, name, options, is_provided=provided is not None), *_debug(kube)]
     try:
-        chosen = namespace_labels(kube.name, webhooks, name, options.revision)
-        labels = _admitted_labels(kube, name, {**chosen, **options.labels}, options)
+        if provided is not None:
+            _require_fit(kube, provided, options)
+            chosen = provided.meta.labels
+            labels: Mapping[str, str] = {**chosen, NAME_LABEL: name}
+        else:
+            chosen = namespace_labels(kube.name, webhooks, name, options.revision)
+            labels = _admitted_labels(kube, name, {**chosen, **options.labels}, options)
     except LabError as error:
         return ClusterNeeds((*found, _as_problem(error)))
     if labels.get(_DATAPLANE) == _AMBIENT:
@@ -152,6 +174,16 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
             )
         )
     injecting = [each for each in webhooks if _sees(each, {**chosen, NAME_LABEL: name})]
+    if provided is not None and webhooks and not injecting:
+        found.append(
+            Problem(
+                missing=f"the provided namespace {name} in {kube.name} selected by a webhook that "
+                "injects",
+                remedy="have its owner give it the label istio-injection=enabled, or istio.io/rev "
+                "with a revision",
+                seen=_shown(labels),
+            )
+        )
     if injecting and not any(_sees(each, labels) for each in injecting):
         found.append(
             Problem(
@@ -166,6 +198,31 @@ def _ask(kube: KubeEditor, options: SampleOptions) -> ClusterNeeds:
 
 def _sees(injector: Injector, labels: Mapping[str, str]) -> bool:
     return injector.webhook.namespaces.matches(labels)
+
+
+def _require_fit(kube: KubeClient, provided: Namespace, options: SampleOptions) -> None:
+    """See to it that a provided namespace can be used as it is.
+
+    Raises:
+        LabError: it cannot.
+    """
+    name = provided.meta.name
+    given = {
+        refusals.LABEL_OPTION: options.labels,
+        refusals.ANNOTATION_OPTION: options.annotations,
+        "--mesh-revision": options.revision,
+    }
+    flags = [flag for flag, value in given.items() if value]
+    if flags:
+        raise LabError(
+            wanted=f"the namespace {name} as it is, since it is provided",
+            seen=", ".join(flags),
+            where=kube.name,
+            remedy="leave it out, and have the namespace's owner give it what is needed",
+        )
+    # a run that has it may be over before this one begins, or have been killed
+    if not namespace.claimed_by(kube, name):
+        namespace.require_unused(kube, name)
 
 
 def _admitted_labels(
@@ -184,7 +241,8 @@ def _admitted_labels(
                 wanted="a name of which there is no namespace, which the run makes and removes",
                 seen=f"there is a namespace {name}",
                 where=kube.name,
-                remedy=f"choose another name by {refusals.NAME_OPTION}",
+                remedy=f"choose another name by {refusals.NAME_OPTION}; or, where it is empty and "
+                f"for runs alone, kubectl label namespace {name} {namespace.PROVIDED_LABEL}",
             )
         return {**there.meta.labels, NAME_LABEL: name}
     item = namespace.manifest(name, labels, options.annotations)
@@ -213,10 +271,20 @@ def _debug(kube: KubeEditor) -> Iterator[Problem]:
         yield _as_problem(error)
 
 
-def _secrets(kube: KubeEditor, name: str, options: SampleOptions) -> Iterator[Problem]:
+def _secrets(
+    kube: KubeEditor, name: str, options: SampleOptions, *, is_provided: bool
+) -> Iterator[Problem]:
     """Secrets to pull images by that cannot be copied."""
     for secret in options.pods.pull_secrets:
         if not secret.namespace:
+            continue
+        if is_provided:
+            yield Problem(
+                missing=f"the secret {secret.name} in the provided namespace {name}",
+                remedy=f"have its owner put it there, and leave its namespace out in "
+                f"{refusals.PODS_OPTION}: nothing is copied there",
+                seen=f"namespace {secret.namespace}",
+            )
             continue
         where = f"{kube.name}, namespace {secret.namespace}"
         reading = Access("get", SECRETS.plural, "", secret.namespace, secret.name)

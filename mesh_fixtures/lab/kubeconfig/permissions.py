@@ -4,7 +4,7 @@ clusters do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -39,6 +39,7 @@ from mesh_fixtures.kube.resources import (
     STATEFUL_SETS,
     VALIDATING_WEBHOOKS,
 )
+from mesh_fixtures.lab.kubeconfig.namespace import PROVIDED_LABEL
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.probe.certificates import SELF_SIGNED
 
@@ -321,10 +322,46 @@ RULES: Final = (
 )
 """Everything that probes ask of an existing cluster, and what a run makes there."""
 
+_REMOVAL: Final = "to remove what the run has made, as the namespace stays"
+
+_OF_PROVIDED: Final = (
+    Rule("cluster", (NAMESPACES,), ("get",), "that the namespace is provided; labels of istiod's"),
+    Rule("own", (CONFIG_MAPS,), ("create", "get", "list", "delete"), "that a run is alone there"),
+    Rule("own", (SERVICES, SERVICE_ACCOUNTS), ("list", "delete"), _REMOVAL),
+    Rule("own", (DEPLOYMENTS, STATEFUL_SETS), ("list", "delete"), _REMOVAL),
+    Rule("own", (DESTINATION_RULES, SIDECARS), ("list", "delete"), _REMOVAL),
+    Rule("own", (AUTHORIZATION_POLICIES,), ("list", "delete"), _REMOVAL),
+    Rule("own", (NETWORK_POLICIES,), ("list", "delete"), _REMOVAL),
+    Rule(
+        "own",
+        (SERVICE_EXPORTS, SERVICE_IMPORTS),
+        ("list",),
+        _REMOVAL,
+        impact="a mesh with Multi-Cluster Services (MCS-1)",
+    ),
+)
+"""What a run needs in a provided namespace, in place of the first of `RULES`, which makes one."""
+
+
+def rules(*, is_provided: bool = False) -> tuple[Rule, ...]:
+    """Everything that a run asks of an existing cluster, and what it makes there.
+
+    Args:
+        is_provided: whether the run's namespace is.
+    """
+    return (*_OF_PROVIDED, *RULES[1:]) if is_provided else RULES
+
+
 _HEAD: Final = """\
 # Roles for verifying an existing mesh by mesh-conformance. Apply them to every
 # cluster of the mesh. What a run makes is in a namespace of its own, whose name roles cannot know:
 # rules for it hold in all namespaces.
+"""
+
+_HEAD_OF_PROVIDED: Final = """\
+# Roles for verifying an existing mesh by mesh-conformance in the namespace {0}, which
+# is provided for runs: it has the label {1}, and one by which proxies are
+# injected. Apply them to every cluster of the mesh.
 """
 
 
@@ -348,25 +385,38 @@ class RoleSubject:
         return {"apiGroup": "rbac.authorization.k8s.io", "kind": self.kind, "name": self.name}
 
 
-def roles(subject: RoleSubject | None = None, system_namespace: str = SYSTEM_NAMESPACE) -> str:
+def roles(
+    subject: RoleSubject | None = None,
+    system_namespace: str = SYSTEM_NAMESPACE,
+    provided: str = "",
+) -> str:
     """The roles as YAML for `kubectl apply -f -`; with who they are bound to, if anybody.
 
     Args:
         system_namespace: of the mesh's control plane.
+        provided: name of the namespace that is provided for runs, in which rules for the run's own
+            hold alone; empty for runs that make one.
 
     Source: Kubernetes, Using RBAC Authorization.
     """
-    everywhere = [rule for rule in RULES if rule.scope != "system"]
-    system = [rule for rule in RULES if rule.scope == "system"]
-    parts = [_role("ClusterRole", "", everywhere), _role("Role", system_namespace, system)]
+    scopes: dict[str, tuple[Scope, ...]] = {"": ("cluster", "own"), system_namespace: ("system",)}
+    head = _HEAD
+    if provided:
+        scopes = {"": ("cluster",), provided: ("own",), system_namespace: ("system",)}
+        head = _HEAD_OF_PROVIDED.format(provided, PROVIDED_LABEL)
+    needed = rules(is_provided=bool(provided))
+    parts = [
+        _role(namespace, [rule for rule in needed if rule.scope in those])
+        for namespace, those in scopes.items()
+    ]
     if subject is not None:
-        parts += [_binding("", subject), _binding(system_namespace, subject)]
-    return _HEAD + "---\n".join(parts)
+        parts += [_binding(namespace, subject) for namespace in scopes]
+    return head + "---\n".join(parts)
 
 
-def _role(kind: str, namespace: str, rules: list[Rule]) -> str:
-    text = _yaml(_object(kind, namespace)) + "rules:\n"
-    for rule in rules:
+def _role(namespace: str, granted: Iterable[Rule]) -> str:
+    text = _yaml(_object("Role" if namespace else "ClusterRole", namespace)) + "rules:\n"
+    for rule in granted:
         why = rule.why
         if rule.impact:
             why += f"; without it, {rule.impact} cannot be verified"
@@ -394,30 +444,37 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def problems_of(kube: KubeClient, own: str = "") -> Iterator[Problem]:
+def problems_of(kube: KubeClient, own: str = "", *, is_provided: bool = False) -> Iterator[Problem]:
     """What a cluster does not permit, although a run needs it.
 
     Args:
-        own: as `denied`.
+        own: as `denied`; so is the other.
 
     Raises:
         ProbeError: the API server does not say.
     """
-    for rule, accesses in denied(kube, own).items():
-        yield _not_permitted(kube, rule, accesses)
+    for rule, accesses in denied(kube, own, is_provided=is_provided).items():
+        yield _not_permitted(kube, rule, accesses, own if is_provided else "")
 
 
-def denied(kube: KubeClient, own: str = "") -> Mapping[Rule, Sequence[Access]]:
+def denied(
+    kube: KubeClient, own: str = "", *, is_provided: bool = False
+) -> Mapping[Rule, Sequence[Access]]:
     """What a cluster does not permit, by rule; empty when it permits all.
 
     Args:
         own: name of the run's namespace; empty where it is not known before.
+        is_provided: whether that is provided for runs.
 
     Raises:
         ProbeError: it does not say.
     """
     system = kube.names.system_namespace
-    asked = [(rule, access) for rule in RULES for access in rule.accesses(system, own)]
+    asked = [
+        (rule, access)
+        for rule in rules(is_provided=is_provided)
+        for access in rule.accesses(system, own)
+    ]
     answers = parallel_map(lambda each: kube.may(each[1]), asked, at_most=_AT_A_TIME)
     found: dict[Rule, list[Access]] = {}
     for (rule, access), permitted in answers.items():
@@ -431,7 +488,9 @@ def denied(kube: KubeClient, own: str = "") -> Mapping[Rule, Sequence[Access]]:
     }
 
 
-def _not_permitted(kube: KubeClient, rule: Rule, accesses: Sequence[Access]) -> Problem:
+def _not_permitted(
+    kube: KubeClient, rule: Rule, accesses: Sequence[Access], provided: str
+) -> Problem:
     wanted = ", ".join(dict.fromkeys(f"{each.verb} {each.resource}" for each in accesses))
     system = kube.names.system_namespace
     where = {"cluster": "", "own": " in its own namespace", "system": f" in {system}"}
@@ -439,7 +498,8 @@ def _not_permitted(kube: KubeClient, rule: Rule, accesses: Sequence[Access]) -> 
     return Problem(
         missing=f"permission in {kube.name} to {wanted}{names}{where[rule.scope]}",
         remedy=_REMEDY.format(
-            "" if system == SYSTEM_NAMESPACE else f" --system-namespace {system}"
+            ("" if system == SYSTEM_NAMESPACE else f" --system-namespace {system}")
+            + (f" --namespace {provided}" if provided else "")
         ),
         seen=f"no permission; by hand: kubectl auth {accesses[0]}",
         impact=rule.impact,

@@ -34,6 +34,7 @@ from mesh_fixtures.kube.objects import NAME_LABEL, Json, encoded
 from mesh_fixtures.kube.resources import (
     DEPLOYMENTS,
     EVENTS,
+    NAMESPACES,
     PODS,
     SECRETS,
 )
@@ -138,11 +139,7 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
     name = own.name_of(order.lab, options.namespace)
     with KubeEditor(cluster, name, names=order.names) as kube:
         webhooks = mesh_injectors(kube)
-        labels = namespace_labels(cluster.name, webhooks, name, options.revision)
-        _require_not_stopped(order, cluster.name)
-        order.journal.record(own.entry(cluster.name, name))
-        of_namespace = {**labels, **options.labels}
-        own.make(kube, name, order.lab, of_namespace, options.annotations)
+        of_namespace = _have_namespace(order, kube, name, webhooks)
         domain = order.names.cluster_domain
         has_rule = order.scenario.has_choice_behind_gateway
         tls = client_tls(kube, host(name, cluster_domain=domain)) if has_rule else {}
@@ -181,6 +178,29 @@ def deploy(order: Order, cluster: Cluster, progress: Progress) -> None:
         policies.require_open(trouble)
         if trouble:
             progress.note("sample", f"not ready, which is for tests to judge: {trouble}", kube.name)
+
+
+def _have_namespace(
+    order: Order, kube: KubeEditor, name: str, webhooks: Sequence[Injector]
+) -> Mapping[str, str]:
+    """The labels of the run's namespace, which is made, or claimed where it is provided.
+
+    Raises:
+        LabError: it cannot be had.
+        ProbeError: the API server cannot be asked or refuses.
+    """
+    there, options = kube.get(NAMESPACES, "", name), order.options
+    if there is not None and own.is_provided(there):
+        _require_not_stopped(order, kube.name)
+        order.journal.record(own.entry(kube.name, name))
+        own.claim(kube, name, order.lab)
+        return there.meta.labels
+    labels = namespace_labels(kube.name, webhooks, name, options.revision)
+    _require_not_stopped(order, kube.name)
+    order.journal.record(own.entry(kube.name, name))
+    made = {**labels, **options.labels}
+    own.make(kube, name, order.lab, made, options.annotations)
+    return made
 
 
 def manifests(
