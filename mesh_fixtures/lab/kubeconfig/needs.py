@@ -51,11 +51,13 @@ class ClusterNeeds:
         problems: of the cluster by itself.
         labels: that the run's namespace would have there; None where it would not be made.
         selectors: of the namespaces that its istiod looks at; empty for all.
+        is_provided: whether the namespace is its owner's.
     """
 
     problems: tuple[Problem, ...] = ()
     labels: Mapping[str, str] | None = None
     selectors: tuple[Selector, ...] = ()
+    is_provided: bool = False
 
 
 def problems(
@@ -95,11 +97,13 @@ def unselected(seen: Mapping[str, ClusterNeeds]) -> Iterator[Problem]:
             and not any(selector.matches(each.labels) for selector in of.selectors)
         ]
         if ignored:
-            label = _label_for(of.selectors)
+            remedy = f"{refusals.LABEL_OPTION} {_label_for(of.selectors) or 'KEY=VALUE'}"
+            if any(seen[name].is_provided for name in ignored):
+                remedy = "have the namespace's owner give it a label that they select"
             yield Problem(
                 missing=f"the run's namespace in {', '.join(ignored)} selected by the "
                 f"discoverySelectors of the mesh configuration of {istiod}",
-                remedy=f"{refusals.LABEL_OPTION} {label or 'KEY=VALUE'}",
+                remedy=remedy,
                 seen="; or ".join(map(str, of.selectors)),
             )
 
@@ -132,7 +136,9 @@ def _look(cluster: Cluster, options: SampleOptions, names: MeshNames) -> Cluster
             if any(not each.impact for each in refused):
                 return ClusterNeeds(refused)
             seen = _ask(kube, options, provided)
-            return ClusterNeeds((*refused, *seen.problems), seen.labels, seen.selectors)
+            return ClusterNeeds(
+                (*refused, *seen.problems), seen.labels, seen.selectors, is_provided
+            )
     except ProbeError as error:
         return ClusterNeeds((_unanswered(cluster, error),))
 

@@ -87,7 +87,9 @@ NAMESPACE = Option(
     "mesh_namespace",
     "",
     "name of the namespace that a run makes in existing clusters, where hosts of Gateways or "
-    f"policies go by names (default: one of the run's own that begins with {RUN_PREFIX})",
+    "policies go by names; or of one that is there and has the label "
+    "mesh-conformance/provided=true, which the run uses and leaves (default: one of the run's own "
+    f"that begins with {RUN_PREFIX})",
     metavar="NAMESPACE",
     parse=_namespace,
 )
