@@ -21,10 +21,10 @@ from mesh_fixtures.diagnosis.gather.batch import Batch, Query
 from mesh_fixtures.diagnosis.redaction import REDACTED, redacted
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install.executor import working_folder
-from mesh_fixtures.kube import KubeClient, Pod, Resource, resources
+from mesh_fixtures.kube import KubeClient, Pod, Resource, exec_source, resources
 from mesh_fixtures.kube.objects import Json, decoded
 from mesh_fixtures.patience import patient
-from mesh_fixtures.probe.envoy import PROXY
+from mesh_fixtures.probe.envoy import PROXY, admin_source, admin_text
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.remote_secrets import credentials_in
 from mesh_fixtures.probe.view import MeshView
@@ -198,31 +198,29 @@ def _dumps(kube: KubeClient, pod: Pod) -> Iterator[_Asked]:
         return
     if pod.container(PROXY) is not None:
         for file, path in _OF_PROXY.items():
-            argv = ("pilot-agent", "request", "GET", path)
-            yield _executed(kube, pod, PROXY, f"proxies/{pod.name}/{file}", argv)
+            source = admin_source(kube, pod, path)
+            yield f"proxies/{pod.name}/{file}", source.asked, partial(_of_proxy, kube, pod, path)
     if pod.container(CONTAINER) is not None:
         for path in _OF_ISTIOD:
             argv = ("pilot-discovery", "request", "GET", f"/debug/{path}")
-            yield _executed(kube, pod, CONTAINER, f"istiod/{pod.name}/{path}.json", argv)
+            source = exec_source(kube.name, pod.meta.namespace, pod.name, CONTAINER, argv)
+            ask = partial(_of_istiod, kube, pod, argv)
+            yield f"istiod/{pod.name}/{path}.json", source.asked, ask
 
 
-def _executed(
-    kube: KubeClient, pod: Pod, container: str, file: str, argv: tuple[str, ...]
-) -> _Asked:
-    where = f"kubectl --context={kube.name} -n {pod.meta.namespace} exec {pod.name} -c {container}"
-    source = f"{where} -- {' '.join(argv)}"
+def _of_proxy(kube: KubeClient, pod: Pod, path: str) -> str:
+    return admin_text(kube, pod, path)[1]
 
-    def ask() -> str:
-        result = kube.exec(pod.meta.namespace, pod.name, container, argv)
-        if result.exit_status != 0:
-            raise ProbeError(
-                wanted="an answer",
-                seen=result.stderr.strip() or f"exit status {result.exit_status}",
-                where=result.source.subject,
-            )
-        return result.stdout
 
-    return file, source, ask
+def _of_istiod(kube: KubeClient, pod: Pod, argv: tuple[str, ...]) -> str:
+    result = kube.exec(pod.meta.namespace, pod.name, CONTAINER, argv)
+    if result.exit_status != 0:
+        raise ProbeError(
+            wanted="an answer",
+            seen=result.stderr.strip() or f"exit status {result.exit_status}",
+            where=result.source.subject,
+        )
+    return result.stdout
 
 
 def _secret_values(batch: Batch, view: MeshView) -> frozenset[str]:

@@ -23,7 +23,7 @@ from mesh_fixtures.kube.objects import (
 from mesh_fixtures.kube.resources import Access, Resource
 from mesh_fixtures.kube.source import ExecResult, HttpAnswer, Source
 from mesh_fixtures.kube.streams import Pipe
-from mesh_fixtures.kube.transport import exec_source
+from mesh_fixtures.kube.transport import exec_source, forward_source
 
 __all__ = [
     "Access",
@@ -53,4 +53,5 @@ __all__ = [
     "Webhook",
     "WebhookConfiguration",
     "exec_source",
+    "forward_source",
 ]

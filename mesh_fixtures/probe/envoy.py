@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mesh_fixtures.addresses import split_port, with_port
 from mesh_fixtures.errors import ProbeError
-from mesh_fixtures.kube import KubeClient, Pod, Source
+from mesh_fixtures.kube import KubeClient, Pod, Source, exec_source, forward_source
 from mesh_fixtures.probe.answers import answer_in, readable
 from mesh_fixtures.workloads import PORT, SERVICE, host
 
@@ -398,22 +398,38 @@ def admin_port(pod: Pod) -> int:
     return port if isinstance(port, int) else _PORT
 
 
+def admin_source(kube: KubeClient, pod: Pod, path: str, method: str = "GET") -> Source:
+    """The source of what `admin_text` returns."""
+    where, port = (kube.name, pod.meta.namespace, pod.name), admin_port(pod)
+    if _is_forwarded(kube, port):
+        return forward_source(*where, port, f"/{path}", method)
+    return exec_source(*where, PROXY, _by_agent(path, method))
+
+
+def _is_forwarded(kube: KubeClient, port: int) -> bool:
+    """Whether the admin interface is asked itself: the agent asks no other port than the usual one,
+    and not everybody may run it.
+    """
+    return kube.forwards or port != _PORT
+
+
+def _by_agent(path: str, method: str) -> tuple[str, ...]:
+    return ("pilot-agent", "request", method, path)
+
+
 def admin_text(kube: KubeClient, pod: Pod, path: str, method: str = "GET") -> tuple[Source, str]:
     """What the admin interface of a pod's proxy answers, as text.
-
-    The agent asks no other port than the usual one.
 
     Raises:
         ProbeError: it does not answer.
     """
     port = admin_port(pod)
-    if kube.forwards or port != _PORT:
+    if _is_forwarded(kube, port):
         answer = kube.ask(pod.meta.namespace, pod.name, port, f"/{path}", method)
         if answer.status != HTTPStatus.OK:
             raise _unreadable(answer.source, f"HTTP {answer.status}")
         return answer.source, answer.text
-    argv = ("pilot-agent", "request", method, path)
-    result = kube.exec(pod.meta.namespace, pod.name, PROXY, argv)
+    result = kube.exec(pod.meta.namespace, pod.name, PROXY, _by_agent(path, method))
     if result.exit_status != 0:
         raise _unreadable(result.source, result.stderr.strip() or f"exit {result.exit_status}")
     return result.source, result.stdout
