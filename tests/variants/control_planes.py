@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -227,6 +227,25 @@ def short_of_a_replica(target: Target) -> Iterator[None]:
         target.delete(primary, _SYSTEM, f"quota/{_QUOTA}")
 
 
+_ECONOMICAL: Final = {
+    "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG": "true",
+    "PILOT_DEBOUNCE_AFTER": "2s",
+    "PILOT_DEBOUNCE_MAX": "20s",
+}
+"""What large meshes have their istiods do (Istio: Performance and Scalability; pilot-discovery,
+environment variables)."""
+
+
+@contextmanager
+def economical(target: Target) -> Iterator[None]:
+    """The istiods send less, and less often."""
+    primaries = [each.name for each in target.scenario.primaries]
+    with ExitStack() as stack:
+        for name, value in _ECONOMICAL.items():
+            stack.enter_context(with_variable(target, name, value, clusters=primaries))
+        yield
+
+
 @contextmanager
 def without_debug_interface(target: Target) -> Iterator[None]:
     """The last primary's istiod does not say what it knows (Istio: pilot-discovery)."""
@@ -242,6 +261,12 @@ VARIANTS: Final = (
         make=without_debug_interface,
         refusal="remove ENABLE_DEBUG_ON_HTTP=false from its environment",
         is_silent=True,
+    ),
+    Variant(
+        id="economical-istiods",
+        mesh="Gateways know the services that they route to alone, and changes wait for others.",
+        topology=TWO_NETWORKS,
+        make=economical,
     ),
     Variant(
         id="proxies-beside-other-containers",
