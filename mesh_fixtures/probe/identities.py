@@ -34,6 +34,9 @@ from mesh_fixtures.probe.variables import is_on
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
 
 _SECRETS: Final = "config_dump?resource=dynamic_active_secrets"
+_AWAITED: Final = "config_dump?resource=dynamic_warming_secrets"
+"""Those that its configuration names, and that it has not got."""
+
 _OWN, _ROOTS = "default", "ROOTCA"
 """Names of the secrets that the proxy's agent serves (Istio: pilot-agent, SDS), or an SDS server in
 its place, as SPIRE's.
@@ -85,12 +88,29 @@ def identity(kube: KubeClient, pod: Pod) -> Identity | None:
 
 
 def identities(kube: KubeClient) -> ProxyAnswers[Identity | None]:
-    """What each ready proxy of a cluster identifies itself by.
+    """What each ready proxy of a cluster identifies itself by, those of gateways apart that do not
+    identify themselves, as they only pass on what others have encrypted.
 
     Raises:
         ProbeError: as `proxies.proxies`.
     """
-    return ask_each(kube, identity)
+    found = ask_each(kube, _held_or_wanted)
+    answered = tuple((proxy, seen) for proxy, (seen, wanted) in found.answered if seen or wanted)
+    return ProxyAnswers(answered, found.silent)
+
+
+def _held_or_wanted(kube: KubeClient, pod: Pod) -> tuple[Identity | None, bool]:
+    """What a pod's proxy identifies itself by, and whether it has to: a workload does, and whoever
+    is configured with certificates, as an istiod that sends gateways only what they route to
+    (PILOT_FILTER_GATEWAY_CLUSTER_CONFIG) may not do.
+    """
+    seen = identity(kube, pod)
+    if seen is not None or pod.meta.namespace == kube.sample_namespace:
+        return seen, True
+    source, answer = admin(kube, pod, _AWAITED)
+    with readable(source, answer, "the certificates that a proxy waits for"):
+        awaited = {each["name"] for each in answer.get("configs", ())}
+    return seen, not awaited.isdisjoint((_OWN, _ROOTS))
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.kube import Container
 from mesh_fixtures.probe.identities import (
     Identity,
+    identities,
     read_identity,
     read_trust_domains,
     spiffe_id,
     trust_domain_of,
     trust_domains,
 )
+from mesh_fixtures.probe.proxies import Proxy, ProxyAnswers
 
 SLEEP = "spiffe://cluster.local/ns/sample/sa/sleep"
 
@@ -261,3 +263,35 @@ def test_trust_domains_are_those_of_a_ready_istiod() -> None:
     assert domains.accept("cluster.local")
     starting = FakeKube(lambda argv: CONFIGURATION, [replace(istiod, ready=False)])
     assert trust_domains(starting.as_client()) is None
+
+
+@pytest.mark.parametrize(
+    ("namespace", "active", "awaited", "judged"),
+    [
+        ("sample", [], [], True),
+        ("istio-system", [], [], False),
+        ("istio-system", ["ROOTCA"], [], False),
+        ("istio-system", [], ["default", "ROOTCA"], True),
+        ("istio-system", ["ROOTCA"], ["default"], True),
+        ("istio-system", [], ["kubernetes://own-tls"], False),
+    ],
+)
+def test_gateways_that_only_pass_on_need_no_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+    namespace: str,
+    active: list[str],
+    awaited: list[str],
+    judged: bool,
+) -> None:
+    def answer(argv: Sequence[str]) -> str:
+        names = awaited if argv[-1].endswith("warming_secrets") else active
+        return json.dumps({"configs": [{"name": each} for each in names]} if names else {})
+
+    kube = FakeKube(answer).as_client()
+    one = pod("gateway-1", namespace)
+    proxy = Proxy(result().source, "cluster1", one)
+    monkeypatch.setattr(
+        "mesh_fixtures.probe.identities.ask_each",
+        lambda kube, ask: ProxyAnswers(((proxy, ask(kube, one)),)),
+    )
+    assert identities(kube).answered == (((proxy, None),) if judged else ())
