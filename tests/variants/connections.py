@@ -69,7 +69,51 @@ def encrypted_by_rule(target: Target) -> Iterator[None]:
         yield
 
 
+AT_LENGTH: Final = {
+    "accessLogFile": "/dev/stdout",
+    "accessLogEncoding": "JSON",
+    "connectTimeout": "2s",
+    "defaultHttpRetryPolicy": {"attempts": 0},
+    "enablePrometheusMerge": False,
+    "inboundClusterStatName": "in_%SERVICE%_%SERVICE_PORT%",
+    "outboundClusterStatName": "out_%SERVICE_FQDN%_%SERVICE_PORT_NAME%",
+    "localityLbSetting": {"enabled": False},
+    "meshMTLS": {"minProtocolVersion": "TLSV1_3"},
+    "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+    "protocolDetectionTimeout": "1s",
+    "tcpKeepalive": {"time": "60s", "interval": "10s", "probes": 3},
+}
+"""Settings of a mesh that many have, each by itself harmless."""
+
+OF_PROXIES_AT_LENGTH: Final = {
+    "concurrency": 1,
+    "drainDuration": "10s",
+    "holdApplicationUntilProxyStarts": True,
+    "statusPort": 15099,
+    "proxyStatsMatcher": {"inclusionPrefixes": ["cluster_manager"]},
+    "gatewayTopology": {"numTrustedProxies": 2},
+    "extraStatTags": ["destination_port"],
+    "proxyMetadata": {
+        "ISTIO_META_HTTP10": "1",
+        "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+        "MINIMUM_DRAIN_DURATION": "1s",
+    },
+}
+"""The same of all proxies."""
+
 VARIANTS: Final = (
+    Variant(
+        id="configured-at-length",
+        mesh="The mesh configuration says much: of statistics, logs, timeouts, retries and TLS.",
+        topology=TWO_NETWORKS,
+        make=partial(mesh_configuration.changed, settings=AT_LENGTH),
+    ),
+    Variant(
+        id="proxies-configured-at-length",
+        mesh="Proxies have settings of their own: of threads, ports, statistics and their end.",
+        topology=TWO_NETWORKS,
+        make=proxies_with(**OF_PROXIES_AT_LENGTH),
+    ),
     Variant(
         id="http2-between-proxies",
         mesh="Proxies send HTTP/1.1 to each other as HTTP/2.",

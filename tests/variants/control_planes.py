@@ -231,6 +231,8 @@ _ECONOMICAL: Final = {
     "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG": "true",
     "PILOT_DEBOUNCE_AFTER": "2s",
     "PILOT_DEBOUNCE_MAX": "20s",
+    "PILOT_SEND_UNHEALTHY_ENDPOINTS": "true",
+    "PILOT_ENABLE_HEADLESS_SERVICE_POD_LISTENERS": "false",
 }
 """What large meshes have their istiods do (Istio: Performance and Scalability; pilot-discovery,
 environment variables)."""
