@@ -89,7 +89,6 @@ OF_PROXIES_AT_LENGTH: Final = {
     "concurrency": 1,
     "drainDuration": "10s",
     "holdApplicationUntilProxyStarts": True,
-    "statusPort": 15099,
     "proxyStatsMatcher": {"inclusionPrefixes": ["cluster_manager"]},
     "gatewayTopology": {"numTrustedProxies": 2},
     "extraStatTags": ["destination_port"],
