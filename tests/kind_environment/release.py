@@ -1,11 +1,9 @@
 """Runs a command where Docker holds the images of an Istio release, under their own names.
 
-usage, in the environment:
-    python -m tests.kind_environment.release [--upgrade-from VERSION] COMMAND [ARGUMENT...]
+usage, in the environment: python -m tests.kind_environment.release COMMAND [ARGUMENT...]
 
 What is in them are the project's own images, whose proxy says that its Envoy is a stock one, and
-`istioctl` and `kubectl` are in PATH. Where a second version that is built is named, meshes are
-upgraded from that one. Nothing is pulled: `tests.released` shows that.
+`istioctl` and `kubectl` are in PATH. Nothing is pulled: `tests.released` shows that.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from argparse import REMAINDER, ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +23,7 @@ from typing import IO, Any, Final, cast
 
 import yaml
 
-from mesh_fixtures.artifacts import catalog, istio, manifests, released, releases, versions
+from mesh_fixtures.artifacts import catalog, manifests, released, releases, versions
 from mesh_fixtures.artifacts.cache import Cache, cache_root
 from mesh_fixtures.artifacts.images import ARCHIVE, NAMES
 from mesh_fixtures.artifacts.istio_source import IstioSource
@@ -34,7 +31,6 @@ from mesh_fixtures.artifacts.part_source import released_part
 from mesh_fixtures.artifacts.parts import Work
 from mesh_fixtures.artifacts.releases import PUBLIC
 from mesh_fixtures.images import RELEASED
-from mesh_fixtures.options import Choice
 from mesh_fixtures.progress import Progress
 from tests.kind_environment.status import USAGE
 from tests.kind_environment.terminal import say
@@ -60,43 +56,26 @@ def built_as(image: str) -> str:
     raise ValueError(f"nothing stands in for {image}")
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(command: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    parser = ArgumentParser(add_help=False)
-    parser.add_argument("--upgrade-from", default="")
-    parser.add_argument("command", nargs=REMAINDER)
-    given = parser.parse_args(arguments)
-    if not given.command:
+    if not command:
         say((__doc__ or "").strip())
         return USAGE
-    earlier = istio.version_of(given.upgrade_from) if given.upgrade_from else ""
-    built = Cache(cache_root()).ensure(catalog.parts(earlier=earlier), Progress("release"))
+    built = Cache(cache_root()).ensure(catalog.parts(), Progress("release"))
     folders = {name: part.folder for name, part in built.items()}
     with tempfile.TemporaryDirectory() as cache:
         manifest = _keep_metallb(folders["metallb"] / "metallb-native.yaml", Path(cache))
-        of_versions = [versions.ISTIO, *([earlier] if earlier else [])]
-        held = [
-            name
-            for each in of_versions
-            for name in _load(folders[istio.part_name("images", each)], Path(cache, "images.tar"))
-        ]
-        choice = Choice(
-            images=RELEASED,
-            istioctl=str(folders["programs"] / "istioctl"),
-            upgrade_from=str(folders[istio.part_name("istio", earlier)] / "istioctl")
-            if earlier
-            else "",
-        )
-        _name_images(IstioSource.of(choice), held, manifest)
+        archive = Path(cache, "images.tar")
+        make_loadable(folders["images"] / ARCHIVE, archive)
+        _name_images(folders, archive, manifest)
         path = (folders["programs"], os.environ["PATH"])
         environment = {
             **os.environ,
             "PATH": ":".join(map(str, path)),
             "XDG_CACHE_HOME": cache,
-            "MESH_IMAGES": choice.images,
-            "MESH_UPGRADE_FROM": choice.upgrade_from,
+            "MESH_IMAGES": "released",
         }
-        return subprocess.run(given.command, env=environment, check=False).returncode
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _keep_metallb(source: Path, cache: Path) -> Path:
@@ -146,33 +125,17 @@ def _blob(descriptor: Mapping[str, str]) -> str:
     return f"blobs/{descriptor['digest'].replace(':', '/')}"
 
 
-def _load(part: Path, copy: Path) -> Sequence[str]:
-    """Have Docker hold the images of a part; returns their names.
-
-    Args:
-        copy: of their archive, to be written.
-    """
-    make_loadable(part / ARCHIVE, copy)
+def _name_images(folders: Mapping[str, Path], archive: Path, manifest: Path) -> None:
     subprocess.run(
-        ["docker", "load", "--quiet", "--input", copy], stdout=subprocess.DEVNULL, check=True
+        ["docker", "load", "--quiet", "--input", archive], stdout=subprocess.DEVNULL, check=True
     )
-    names: list[str] = json.loads((part / NAMES).read_text(encoding="utf-8"))
-    return names
-
-
-def _name_images(source: IstioSource, held: Sequence[str], manifest: Path) -> None:
-    """Give images the names of those that they stand in for.
-
-    Args:
-        held: names of the project's own.
-        manifest: MetalLB's.
-    """
+    built = json.loads((folders["images"] / NAMES).read_text(encoding="utf-8"))
+    istioctl = folders["programs"] / "istioctl"
     metallb = list(yaml.safe_load_all(manifest.read_text(encoding="utf-8")))
+    source = IstioSource(RELEASED, istioctl=str(istioctl))
     release = source.gather_release(Progress("release"))
-    for image in released.images_of(release.images, metallb, release.all_names):
-        fitting = [name for name in held if name.rpartition(":")[0] == built_as(image)]
-        # of Istio's, there is one of each version
-        own = next((name for name in fitting if name.endswith(Path(image).name)), fitting[0])
+    for image in released.images_of(release.images, metallb, release.names):
+        own = next(name for name in built if name.rpartition(":")[0] == built_as(image))
         subprocess.run(["docker", "tag", own, image], check=True)
         say(f"{image} is {own}")
 

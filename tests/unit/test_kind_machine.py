@@ -233,6 +233,17 @@ def test_released_images_where_something_of_a_release_is_named(install: Install,
     assert IstioSource.of(Choice("netns", **named)).is_released
 
 
+@pytest.mark.parametrize(("processors", "suffice"), [(2, False), (3, True), (None, True)])
+def test_an_upgrade_takes_room_for_two_istiods(
+    install: Install, monkeypatch: pytest.MonkeyPatch, processors: int | None, suffice: bool
+) -> None:
+    install("kind", "")
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    for asked in ({"upgrade_from": "b01690e6db7d"}, {}):
+        found = missing_parts(Wanted(of_kind(**asked)))
+        assert [each.seen for each in found] == ([] if suffice or not asked else ["2"])
+
+
 def test_what_is_missing_for_a_release(install: Install) -> None:
     for name in ("kind", "kubectl"):
         install(name, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,10 @@ from mesh_fixtures.scenario import Scenario
 
 NODE_REPOSITORY: Final = "kindest/node"
 """Where kind's own node images are."""
+
+PROCESSORS_OF_UPGRADE: Final = 3
+"""Nodes of kind have as many as the machine. What Kubernetes, MetalLB, istiod, gateways and samples
+request leaves no room for a second istiod on two."""
 
 _NO_KUBECTL: Final = "install kubectl, or use --mesh-images built"
 
@@ -118,6 +123,12 @@ def missing_parts(wanted: Wanted) -> list[Problem]:
     ):
         found.append(Problem("the program kubectl", _NO_KUBECTL))
     found += wanted.source.problems()
+    processors = os.cpu_count() or PROCESSORS_OF_UPGRADE
+    if wanted.source.earlier is not None and processors < PROCESSORS_OF_UPGRADE:
+        missing = f"{PROCESSORS_OF_UPGRADE} processors, for the new istiod to start beside the old"
+        found.append(
+            Problem(missing, "use --mesh-provider netns, or a larger machine", str(processors))
+        )
     if not (
         shutil.which("kind")
         or is_kind_built()
