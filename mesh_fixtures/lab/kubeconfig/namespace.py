@@ -178,8 +178,8 @@ def is_provided(namespace: Namespace) -> bool:
 
 
 def remove(cluster: Cluster, name: str, lab: str) -> None:
-    """Remove it, if it is there and the lab's, and wait until it is gone; of one that is provided,
-    what the lab has made in it.
+    """Remove it, if it is there and the lab's, and wait until it is gone; of one that is somebody
+    else's, what the lab has made in it.
 
     Raises:
         LabError: something is still there after `patient(REMOVAL_SECONDS)`.
@@ -189,12 +189,13 @@ def remove(cluster: Cluster, name: str, lab: str) -> None:
         seconds = patient(REMOVAL_SECONDS)
         deadline = time.monotonic() + seconds
         there = kube.get(NAMESPACES, "", name)
-        if there is not None and is_provided(there):
+        if there is None:
+            return
+        if not belongs(there, lab):
             _clear(kube, name, lab, deadline)
             return
-        if there is not None and belongs(there, lab):
-            kube.delete(NAMESPACES, "", name, uid=there.uid)
-            _end_pods(kube, name)
+        kube.delete(NAMESPACES, "", name, uid=there.uid)
+        _end_pods(kube, name)
         while there is not None and belongs(there, lab):
             if time.monotonic() > deadline:
                 raise LabError(
@@ -208,7 +209,7 @@ def remove(cluster: Cluster, name: str, lab: str) -> None:
 
 
 def _clear(kube: KubeEditor, name: str, lab: str, deadline: float) -> None:
-    """Remove what a lab has made in a provided namespace, the claim to it last.
+    """Remove what a lab has made in a namespace that was not made for it, the claim to it last.
 
     Raises:
         LabError: something is still there at the deadline.

@@ -340,7 +340,7 @@ _OF_PROVIDED: Final = (
         impact="a mesh with Multi-Cluster Services (MCS-1)",
     ),
 )
-"""What a run needs in a provided namespace, in place of the first of `RULES`, which makes one."""
+"""What a run needs in a provided namespace, in place of what makes one and removes it."""
 
 
 def rules(*, is_provided: bool = False) -> tuple[Rule, ...]:
@@ -349,7 +349,9 @@ def rules(*, is_provided: bool = False) -> tuple[Rule, ...]:
     Args:
         is_provided: whether the run's namespace is.
     """
-    return (*_OF_PROVIDED, *RULES[1:]) if is_provided else RULES
+    if not is_provided:
+        return RULES
+    return (*_OF_PROVIDED, *(rule for rule in RULES if rule.resources != (NAMESPACES,)))
 
 
 _HEAD: Final = """\
