@@ -107,16 +107,17 @@ def kubeconfig_of(folder: Path, server: str) -> Path:
 
 
 def _selected(answer: Any, query: str) -> Any:
-    """A list without the items whose labels are others than a query for one label wants; those that
-    are without labels stay.
+    """A list without the items whose label is another one than a query for one wants; those that
+    say nothing of it stay.
     """
     (wanted,) = parse_qs(query).get("labelSelector", [""])
     key, equals, value = wanted.partition("=")
     if not equals or "," in wanted or not isinstance(answer, dict) or "items" not in answer:
         return answer
-    labels = [each.get("metadata", {}).get("labels", {key: value}) for each in answer["items"]]
     items = [
-        item for item, its in zip(answer["items"], labels, strict=True) if its.get(key) == value
+        each
+        for each in answer["items"]
+        if each.get("metadata", {}).get("labels", {}).get(key, value) == value
     ]
     return {**answer, "items": items}
 
