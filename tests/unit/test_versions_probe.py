@@ -61,7 +61,7 @@ def test_where_nothing_is_seen_it_is_what_was_to_be_installed(tmp_path: Path) ->
     assert (
         versions_seen_in(lab)
         == versions_to_be_installed(lab)
-        == {"istio": "1.31.0", "images": "stub"}
+        == {"istio": "1.31.0", "images": "stub", "upgraded_from": ""}
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
+from mesh_fixtures.contract import RUN_NAMESPACES
 from mesh_fixtures.install import names
 from tests.faults import mesh_configuration
 from tests.faults.policies import applied, policy
@@ -278,7 +279,7 @@ VARIANTS: Final = (
         topology=TWO_NETWORKS,
         make=rate_limited,
         inconclusive=("TRAFFIC-1", "TRAFFIC-2", "TRAFFIC-3", "SECURITY-1", "AUTHZ-1"),
-        notes=("the mesh limits them", "except namespaces mesh-conformance-* from the limit"),
+        notes=("the mesh limits them", f"except namespaces {RUN_NAMESPACES} from the limit"),
     ),
     Variant(
         id="nothing-known-by-default",
