@@ -57,6 +57,7 @@ def visitor(mesh: Administrator, tmp_path_factory: pytest.TempPathFactory) -> Vi
 
 
 PROVIDED = "verification"
+IN_IT = ("--mesh-namespace", PROVIDED)
 
 
 @pytest.fixture(scope="module")
@@ -172,24 +173,36 @@ def test_a_mesh_is_verified_in_a_provided_namespace_which_is_left_as_it_was(
     status, output = tenant.verify("--mesh-install", "skip")
     assert status == pytest.ExitCode.USAGE_ERROR
     assert "permission in cluster1 to create namespaces" in output
-    in_it = ("--mesh-namespace", PROVIDED)
     assert tenant.command("doctor", "--namespace", PROVIDED).returncode == 0
-    status, output = tenant.verify("--mesh-install", "skip", *in_it)
+    status, output = tenant.verify("--mesh-install", "skip", *IN_IT)
     assert status == pytest.ExitCode.OK, output
     assert counted(output).keys() <= {"passed", "skipped"}
     assert counted(output)["passed"] >= 9
     assert mesh.snapshot() == before
-    with tenant.start(*in_it) as running:
+
+
+def test_an_interrupted_run_leaves_nothing_in_a_provided_namespace(
+    mesh: Administrator, tenant: Visitor
+) -> None:
+    before = mesh.snapshot()
+    with tenant.start(*IN_IT) as running:
         until(lambda: is_claimed(mesh), running)
         running.send_signal(signal.SIGINT)
         output = ended(running)
     assert running.returncode == pytest.ExitCode.INTERRUPTED, output
     assert mesh.snapshot() == before
-    with tenant.start(*in_it) as running:
+
+
+def test_the_next_run_removes_what_a_killed_one_left_in_a_provided_namespace(
+    mesh: Administrator, tenant: Visitor
+) -> None:
+    before = mesh.snapshot()
+    with tenant.start(*IN_IT) as running:
         until(lambda: is_claimed(mesh), running)
         os.kill(running.pid, signal.SIGKILL)
-    status, output = tenant.verify("-k", "CONTROL-1", *in_it)
-    assert status == pytest.ExitCode.OK, output  # it has removed what was left, first
+    assert is_claimed(mesh)
+    status, output = tenant.verify("-k", "CONTROL-1 or WORKLOAD-1", *IN_IT)
+    assert status == pytest.ExitCode.OK, output
     assert mesh.snapshot() == before
 
 
