@@ -652,6 +652,30 @@ def test_only_a_cluster_that_does_not_run_them_is_an_error(
     lab.close()
 
 
+@pytest.mark.parametrize("apps", [(), ("plain-client",)])
+def test_pods_that_nobody_makes_are_not_waited_for(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, apps: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sample, "READY_SECONDS", 60.0)
+    monkeypatch.setattr(sample, "MADE_SECONDS", 0.1)
+    pods = [Pod(Meta(app, labels={"app": app}), "", "Running", False, True, ()) for app in apps]
+    listed = KubeEditor.list
+
+    def list_(
+        self: KubeEditor, resource: Resource[Any], namespace: str = "", selector: str = ""
+    ) -> tuple[Any, ...]:
+        there: dict[Resource[Any], Any] = {DEPLOYMENTS: (), PODS: pods}
+        return there[resource] if resource in there else listed(self, resource, namespace, selector)
+
+    monkeypatch.setattr(KubeEditor, "list", list_)
+    lab = opened(servers)
+    said: list[ProgressEvent] = []
+    lab._progress = Progress("test", said.append)
+    lab.deploy_sample()
+    assert [each.detail for each in said if "for tests to judge" in each.detail]
+    lab.close()
+
+
 @pytest.mark.parametrize("members", [{}, {"mesh": "member"}])
 def test_who_is_not_let_in_by_istiod_is_told_soon(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, members: dict[str, str]

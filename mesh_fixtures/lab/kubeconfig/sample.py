@@ -74,7 +74,8 @@ READY_SECONDS: Final = 120.0
 """Nodes may have to pull the images first."""
 
 MADE_SECONDS: Final = 45.0
-"""After which pods that nobody has made are not waited for: their webhook does not answer."""
+"""After which pods with proxies that nobody has made are not waited for: their webhook does not
+answer."""
 
 CONFIGURED_SECONDS: Final = 10.0
 """For istiod to configure a proxy that runs, before it is asked whether policies let it in."""
@@ -517,7 +518,9 @@ def _await(
         if not is_let_in and now - waiting_since > patient(CONFIGURED_SECONDS):
             policies.require_let_in("; ".join(states))
             is_let_in = True
-        over = now - begun > patient(READY_SECONDS if pods else MADE_SECONDS)
+        # the one without a proxy is made whatever becomes of injection
+        made = any(pod.meta.labels.get("app") != PLAIN_CLIENT for pod in pods)
+        over = now - begun > patient(READY_SECONDS if made else MADE_SECONDS)
         if hindrance is not None and (over or hindrance.lasting):
             raise LabError(
                 wanted="HelloWorld and Sleep to run",
