@@ -266,6 +266,15 @@ class Choice:
         return tuple(option.flag for option, value in values.items() if value)
 
     @property
+    def earlier_release_flags(self) -> tuple[str, ...]:
+        """The same of the release from which meshes are upgraded."""
+        values = {
+            UPGRADE_FROM_TAG: self.upgrade_from_tag,
+            UPGRADE_FROM_CHARTS: self.upgrade_from_charts,
+        }
+        return tuple(option.flag for option, value in values.items() if value)
+
+    @property
     def strategy(self) -> Strategy | None:
         """How meshes are upgraded; None where they are not."""
         return self.upgrade if self.upgrade_from else None

@@ -292,17 +292,9 @@ def _require_versions_fit(choice: Choice) -> None:
 
     flags, asked = ", ".join(choice.release_flags), choice.upgrade_from
     seen = f"{UPGRADE_FROM.flag} {asked}"
-    release_alone = [
-        option.flag
-        for option, value in (
-            (UPGRADE_FROM_TAG, choice.upgrade_from_tag),
-            (UPGRADE_FROM_CHARTS, choice.upgrade_from_charts),
-        )
-        if value
-    ]
     if istio.is_built(asked):
         others = flags or ("released images" if choice.images == "released" else "")
-        others = others or ", ".join(release_alone)
+        others = others or ", ".join(choice.earlier_release_flags)
         if others:
             raise MachineError(
                 wanted="a release to upgrade from, as it is one that is upgraded to",

@@ -19,11 +19,9 @@ def version_of(asked: str) -> str:
     Raises:
         MachineError: it is none of those that are built.
     """
-    if not asked:
-        return versions.ISTIO
-    for version, module in versions.ISTIO_MODULES.items():
-        if asked in (version, commit_of(version), module):
-            return version
+    version = _named(asked) if asked else versions.ISTIO
+    if version:
+        return version
     raise MachineError(
         wanted=f"a version of Istio that is built here: {', '.join(names())}",
         seen=f"--mesh-istio {asked}",
@@ -39,10 +37,17 @@ def names() -> tuple[str, ...]:
 
 def is_built(asked: str) -> bool:
     """Whether one of the versions that are built here is meant, as `version_of` understands it."""
-    return any(
-        asked in (version, commit_of(version), module)
+    return bool(_named(asked))
+
+
+def _named(asked: str) -> str:
+    """The version of that name, commit or module version; empty for none."""
+    found = (
+        version
         for version, module in versions.ISTIO_MODULES.items()
+        if asked in (version, commit_of(version), module)
     )
+    return next(found, "")
 
 
 def commit_of(version: str) -> str:

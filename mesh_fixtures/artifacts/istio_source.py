@@ -202,17 +202,11 @@ class IstioSource:
         return replace(own, earlier=before[0] if before else None)
 
     def _describe_releases(self) -> list[ImageSet]:
-        programs = [
-            istioctls.find(each.istioctl, self.parts.addresses, option=each.options.istioctl.flag)
-            for each in self._all
-        ]
-        described = [
-            each._released_set(program) for each, program in zip(self._all, programs, strict=True)
-        ]
-        names = [
-            released.istio_images(program, each.hub, each.tag, each.variant)
-            for each, program in zip(self._all, programs, strict=True)
-        ]
+        described, names = [], []
+        for each in self._all:
+            program = each._istioctl()
+            described.append(each._released_set(program))
+            names.append(each._images_of(program))
         kept = pulling.kept(tuple(dict.fromkeys(name for each in names for name in each)))
         if kept is None:
             return described
@@ -220,6 +214,15 @@ class IstioSource:
             fitted_to(images, kept.labels_of(proxy_in(own)))
             for images, own in zip(described, names, strict=True)
         ]
+
+    def _istioctl(self) -> Path:
+        """The program of the release, fetched if it is not there yet."""
+        option = self.options.istioctl.flag
+        return istioctls.find(self.istioctl, self.parts.addresses, option=option)
+
+    def _images_of(self, istioctl: Path) -> tuple[str, ...]:
+        """Full names of the images that it installs."""
+        return released.istio_images(istioctl, self.hub, self.tag, self.variant)
 
     def _describe_charts(self, images: ImageSet) -> Charts | None:
         if self.charts is None:
@@ -251,14 +254,12 @@ class IstioSource:
         return replace(release, helm=helm, earlier=earlier)
 
     def _gather(self, progress: Progress, *, machines_own: bool) -> IstioRelease:
-        option = self.options.istioctl.flag
-        istioctl = istioctls.find(self.istioctl, self.parts.addresses, option=option)
+        istioctl = self._istioctl()
         described = self._released_set(istioctl)
         self._range.require(described.istio_version, where=str(istioctl))
         if self.charts is None:
             self._require_one_release(described.istio_version, str(istioctl), progress)
-            names = released.istio_images(istioctl, self.hub, self.tag, self.variant)
-            return IstioRelease(istioctl, described, names)
+            return IstioRelease(istioctl, described, self._images_of(istioctl))
         helm = gather_helm(
             self.charts,
             described,

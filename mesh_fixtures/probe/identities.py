@@ -95,7 +95,7 @@ def identities(kube: KubeClient) -> ProxyAnswers[Identity | None]:
         ProbeError: as `proxies.proxies`.
     """
     found = ask_each(kube, _held_or_wanted)
-    answered = tuple((proxy, seen) for proxy, (seen, wanted) in found.answered if seen or wanted)
+    answered = tuple((proxy, seen) for proxy, (seen, wanted) in found.answered if wanted)
     return ProxyAnswers(answered, found.silent)
 
 
