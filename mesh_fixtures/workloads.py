@@ -68,12 +68,12 @@ _RESOURCES: Final = {
 """Quotas and policies often want some; the limits are out of the way of what is measured."""
 
 
-_EXPORTED: Final = {"networking.istio.io/exportTo": "*"}
+_EXPORTED: Final = {names.EXPORT_TO: "*"}
 """Gateways pass on what is known in their namespace, and a mesh may keep services to their own by
 default (Istio: MeshConfig, defaultServiceExportTo; Resource Annotations)."""
 
 
-_KEPT: Final = {"networking.istio.io/exportTo": "~"}
+_KEPT: Final = {names.EXPORT_TO: "~"}
 
 FRESH_CONNECTIONS: Final = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
 """Traffic policy by which each request has a connection: an east-west gateway chooses a server for

@@ -24,6 +24,9 @@ NETWORK_VIEW: Final = "ISTIO_META_REQUESTED_NETWORK_VIEW"
 """Variable of a gateway's proxy: the networks whose endpoints it asks istiod for (Istio: chart
 gateway, networkGateway)."""
 
+EXPORT_TO: Final = "networking.istio.io/exportTo"
+"""Annotation of a Service: the namespaces whose proxies know it (Istio: Resource Annotations)."""
+
 MCS_DISCOVERY: Final = "ENABLE_MCS_SERVICE_DISCOVERY"
 """Variable of istiod: whether clusters know only those services of each other that are exported
 (Istio: pilot-discovery)."""

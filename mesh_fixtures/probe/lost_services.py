@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mesh_fixtures.errors import NotPermitted
+from mesh_fixtures.install.names import EXPORT_TO
 from mesh_fixtures.kube import EndpointSlice, KubeClient, Pod, Service, Source
 from mesh_fixtures.kube.admission import Selector
 from mesh_fixtures.kube.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
@@ -41,9 +42,8 @@ _HEALTHY: Final = 1
 _EXPORTED_SLICE: Final = "multicluster.kubernetes.io/service-name"
 """Label of EndpointSlices that istiod leaves out (KEP-1645)."""
 
-_EXPORT_TO: Final = "networking.istio.io/exportTo"
 _NOWHERE: Final = "~"
-"""Namespace in `_EXPORT_TO` for nobody; istiod does not follow such a service's EndpointSlices."""
+"""Namespace in `EXPORT_TO` for nobody; istiod does not follow such a service's EndpointSlices."""
 
 _OF_KUBERNETES: Final = "kube-system"
 _AT_A_TIME: Final = 8
@@ -303,7 +303,7 @@ def _followed(kube: KubeClient) -> frozenset[str]:
 
 def is_followed(service: Service) -> bool:
     """Whether an istiod follows a service's EndpointSlices."""
-    exported = service.meta.annotations.get(_EXPORT_TO, "")
+    exported = service.meta.annotations.get(EXPORT_TO, "")
     return _NOWHERE not in [each.strip() for each in exported.split(",")]
 
 

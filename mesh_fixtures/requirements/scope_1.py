@@ -16,6 +16,7 @@ from typing import Final
 
 from mesh_fixtures.addresses import target_host
 from mesh_fixtures.errors import ProbeError
+from mesh_fixtures.install.names import EXPORT_TO
 from mesh_fixtures.kube import KubeClient
 from mesh_fixtures.probe.envoy import host_of
 from mesh_fixtures.probe.gateways import NetworkGateway, advertised
@@ -276,7 +277,7 @@ def _restricted(scenario: Scenario, scopes: Mapping[str, Scope]) -> Iterator[str
     for name, each in _primaries(scenario, scopes).items():
         if EVERYWHERE[0] not in each.exported_to:
             yield (
-                f"{name}: services without the annotation networking.istio.io/exportTo are known "
+                f"{name}: services without the annotation {EXPORT_TO} are known "
                 f"{known_where(each.exported_to)}, by defaultServiceExportTo: to be known "
                 f"elsewhere, they need it{passed}"
             )

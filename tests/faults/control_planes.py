@@ -16,7 +16,7 @@ import yaml
 
 from mesh_fixtures.install import names
 from mesh_fixtures.kube.objects import NAME_LABEL
-from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS
+from mesh_fixtures.kube.resources import CONFIG_MAPS, PODS, SERVICE_EXPORTS
 from mesh_fixtures.probe.workloads import SLEEP, control_plane
 from tests.faults.fault import Injection
 from tests.faults.replacements import configure_sleep
@@ -26,6 +26,10 @@ _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEPLOYMENT: Final = "deployment/istiod"
 _AUTHENTICATION: Final = "XDS_AUTH"
 _AUTO_EXPORT: Final = "ENABLE_MCS_AUTO_EXPORT"
+_BULK: Final = "bulk"
+_BULK_SERVICES: Final = 60
+_BULK_BYTES: Final = 200_000
+"""Of the annotations of each: Kubernetes allows 256 KiB."""
 _IGNORED: Final = "PILOT_IGNORE_RESOURCES"
 MESH: Final = "istio"
 """ConfigMap with the mesh configuration."""
@@ -182,6 +186,49 @@ def exporting_everything(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def exports_read_first(target: Target) -> Iterator[None]:
+    """The first primary's istiod starts while the last cluster has Services that take long to be
+    read, so that it learns of EndpointSlices and ServiceExports there before the Services.
+    """
+    reader, cluster = target.scenario.primaries[0].name, target.scenario.clusters[-1].name
+    try:
+        target.kubectl(cluster, "create", "namespace", _BULK)
+        target.kubectl(cluster, "-n", _BULK, "create", "-f", "-", stdin=_bulk())
+        target.restart(reader, (_SYSTEM, "istiod"))
+        yield
+    finally:
+        target.delete(cluster, "", f"namespace/{_BULK}")
+        export_again(target)
+
+
+def _bulk() -> str:
+    """Services that no proxy is told of, as large as Kubernetes lets them be."""
+    annotations = {names.EXPORT_TO: "~", "mesh-conformance/bulk": "x" * _BULK_BYTES}
+    items = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": f"bulk-{number}", "annotations": annotations},
+            "spec": {"clusterIP": "None", "ports": [{"port": 80}]},
+        }
+        for number in range(_BULK_SERVICES)
+    ]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+
+
+def export_again(target: Target) -> None:
+    """Replace every ServiceExport of the workloads' namespaces, where there are any: what an istiod
+    learnt of a service's EndpointSlices and ServiceExport before the Service, it takes for not
+    exported until then.
+    """
+    kind = f"{SERVICE_EXPORTS.plural}.{SERVICE_EXPORTS.group}"
+    for cluster in target.view.data_planes if target.scenario.mcs else ():
+        exports = target.sample(cluster, "get", kind, "-o", "yaml")
+        forced = ("-n", target.namespace, "replace", "--force", "-f", "-")
+        target.kubectl(cluster, *forced, stdin=exports)
+
+
+@contextmanager
 def with_variable(
     target: Target, name: str, value: str, usual: str = "", clusters: Sequence[str] = ()
 ) -> Iterator[None]:
@@ -198,6 +245,7 @@ def with_variable(
             target.system(cluster, "set", "env", _DEPLOYMENT, variable)
         for cluster in changed:
             target.await_rollout(cluster, _SYSTEM, "istiod")
+        export_again(target)
 
     try:
         change(f"{name}={value}")

@@ -116,6 +116,14 @@ _CONTROL_PLANES: Final = (
         unaffected=(*_ACCESS, "DISCOVERY-2", "TRAFFIC-1"),
     ),
     Fault(
+        id="export-missed",
+        broken="The istiod of cluster1 read the ServiceExports of cluster2 before its Services.",
+        topology=MCS,
+        inject=control_planes.exports_read_first,
+        fails=("DISCOVERY-2", "TRAFFIC-1"),
+        unaffected=(*_ACCESS, *_PATHS),
+    ),
+    Fault(
         id="namespace-not-selected",
         broken="The discoverySelectors of both clusters leave the gateways' namespace out.",
         topology=TWO_NETWORKS,

@@ -42,6 +42,7 @@ from diagnosis_changes import (
     each,
     ended,
     exchanged,
+    export_missed,
     failing,
     gateway,
     half,
@@ -748,6 +749,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         MULTI,
         both(with_exports, of("cluster2", exported=lambda known: False)),
         "service-not-exported",
+    ),
+    "an export that an istiod missed": (
+        MULTI,
+        export_missed("cluster1", "cluster2", "10.68.32.15"),
+        "export-missed",
     ),
     "no service": (MULTI, of("cluster2", services=without(HELLOWORLD)), "service-missing"),
     "a service that selects no pod": (

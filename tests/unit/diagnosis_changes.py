@@ -14,6 +14,7 @@ from mesh_fixtures.diagnosis.facts import GATEWAY as TO_GATEWAY
 from mesh_fixtures.diagnosis.facts import (
     GATEWAY_POD,
     ISTIOD_TLS,
+    Client,
     Configuration,
     Exchanged,
     Failed,
@@ -24,6 +25,7 @@ from mesh_fixtures.diagnosis.facts import (
     Path,
     Root,
     Served,
+    SliceAddresses,
     Traffic,
     WaitingProxy,
     WarningEvent,
@@ -489,6 +491,20 @@ def no(kind: str, name: str = "") -> Callable[[Any], Any]:
 
 KNOWING_NOTHING: Callable[[Any], Any] = lambda known: replace(known, endpoints=())  # noqa: E731
 """A client that knows no endpoint of HelloWorld."""
+
+
+def knowing_own(client: Client) -> Client:
+    """A client that knows endpoints of HelloWorld in its own cluster only: the others are at
+    gateways.
+    """
+    known = [each for each in client.endpoints or () if not each.target.endswith(":15443")]
+    return replace(client, endpoints=tuple(known))
+
+
+def export_missed(client: str, server: str, *addresses: str) -> Change:
+    """A cluster whose clients are not given the endpoints of another one, which istiod holds."""
+    having = of(server, helloworld=SliceAddresses("sample", addresses))
+    return both(with_exports, having, of(client, client=knowing_own))
 
 
 def of_gateway_api(cluster: str) -> Change:

@@ -39,6 +39,7 @@ from diagnosis_changes import (
     each,
     ended,
     exchanged,
+    export_missed,
     failing,
     half,
     in_front,
@@ -75,6 +76,7 @@ from mesh_fixtures.diagnosis.facts import (
     Failed,
     Part,
     Path,
+    SliceAddresses,
     TrustDomains,
     WarningEvent,
 )
@@ -357,6 +359,41 @@ def test_exports_are_no_cause_where_nobody_needs_them() -> None:
     nobody_heeds = told("cluster1", ENABLE_MCS_SERVICE_DISCOVERY="false")
     found = diagnosed(both(with_exports, unexported, nobody_heeds), "DISCOVERY-2")
     assert "service-not-exported" not in found.ids
+
+
+SLEEP_OF_CLUSTER1 = "cluster1/sleep-5bcf4798ff-dwxl8.sample"
+
+
+@pytest.mark.parametrize(
+    "refuting",
+    [
+        istiods("cluster1", helloworld=without(lambda one: one.cluster == "cluster2")),
+        istiods("cluster1", connected=()),
+        istiods("cluster1", unsynced=(f"{SLEEP_OF_CLUSTER1} CDS stale",)),
+        istiods("cluster1", gateways=each(lambda one: True, address="gateway.example")),
+        istiods("cluster1", cluster_local={"*": True}),
+        of("cluster1", client=KNOWING_NOTHING),
+        of("cluster1", pods=each(SLEEP, proxy={"view": "network1"})),
+        of("cluster2", exported=lambda known: False),
+        of("cluster2", helloworld=SliceAddresses("sample", (), ("10.68.32.15",))),
+        told("cluster1", ENABLE_MCS_CLUSTER_LOCAL="true"),
+        told("cluster1", ENABLE_MCS_SERVICE_DISCOVERY="false"),
+    ],
+)
+def test_endpoints_that_are_not_given_for_another_reason_are_no_missed_export(
+    refuting: Change,
+) -> None:
+    missed = export_missed("cluster1", "cluster2", "10.68.32.15")
+    assert "export-missed" in diagnosed(missed, "DISCOVERY-2").ids
+    assert "export-missed" not in diagnosed(both(missed, refuting), "DISCOVERY-2").ids
+
+
+def test_an_istiod_may_miss_exports_of_its_own_cluster() -> None:
+    recording = export_missed("cluster2", "cluster1", "10.4.0.7")(recorded(REMOTE))
+    found = diagnose(recording.scenario, recording.facts, {"DISCOVERY-2": (FINDING,)})
+    (cause,) = (root.cause for root in found.roots)
+    assert (cause.id, cause.clusters) == ("export-missed", ("cluster1",))
+    assert "clients in cluster2" in cause.statement
 
 
 def test_an_existing_mesh_may_do_without_names_in_the_cluster_set() -> None:

@@ -1,12 +1,17 @@
-"""Services that other clusters do not know, as they would have to be exported.
+"""Services that other clusters do not know, as they would have to be exported, or as an istiod has
+missed that they are.
 
-Source: Istio, pilot-discovery (environment variables); KEP-1645, Multi-Cluster Services API.
+Source: Istio, pilot-discovery (environment variables), `pilot/pkg/serviceregistry/kube/controller`;
+KEP-1645, Multi-Cluster Services API.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 
+from mesh_fixtures.addresses import parsed, target_host
 from mesh_fixtures.diagnosis.cause import (
     Case,
     Cause,
@@ -14,14 +19,18 @@ from mesh_fixtures.diagnosis.cause import (
     Evidence,
     Kind,
     Layer,
+    asked,
     get,
     listed,
 )
-from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment
+from mesh_fixtures.diagnosis.facts import ClusterFacts, Deployment, Istiod
 from mesh_fixtures.diagnosis.rules.mesh_settings import CLUSTER_LOCAL
 from mesh_fixtures.install.names import MCS_CLUSTER_LOCAL, MCS_DISCOVERY, MCS_HOST
 from mesh_fixtures.kube.resources import SERVICE_EXPORTS
 from mesh_fixtures.probe.mcs import MCSSettings
+from mesh_fixtures.probe.service_scopes import keeps
+from mesh_fixtures.probe.shards import PATH
+from mesh_fixtures.scenario import ClusterSpec
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import SERVICE
 
@@ -30,6 +39,8 @@ OFF = Kind("mcs-off", Layer.ROUTING, ("MCS-1",), reach=CauseReach.INVOLVED)
 NOT_EXPORTED = Kind(
     "service-not-exported", Layer.ROUTING, ("DISCOVERY-2", "TRAFFIC-1"), reach=CauseReach.SERVERS
 )
+
+MISSED = Kind("export-missed", Layer.ACCESS, ("DISCOVERY-2", "TRAFFIC-1", "MCS-1", "RESILIENCE-1"))
 
 
 def off(case: Case) -> Iterator[Cause]:
@@ -88,6 +99,66 @@ def not_exported(case: Case) -> Iterator[Cause]:
         )
 
 
+def missed(case: Case) -> Iterator[Cause]:
+    """An istiod that holds the endpoints of an exported service and gives clients in other clusters
+    none of them, although it knows how these get there.
+
+    One that learns of EndpointSlices and ServiceExports before their Service, as it starts, takes
+    the endpoints for those of a service that is not exported, and does not look again.
+    """
+    for primary, facts in case.primaries:
+        settings = _istiods(case, facts).values()
+        if not all(each.discovery and not each.cluster_local for each in settings):
+            continue
+        for istiod, (server, serving) in product(facts.istiods or (), case.clusters):
+            if not serving.exported or serving.helloworld is None:
+                continue
+            held = {each.address for each in istiod.helloworld or () if each.cluster == server.name}
+            if held & {*serving.helloworld.ready}:
+                yield from _missed(case, primary.name, istiod, server, sorted(held))
+
+
+def _missed(
+    case: Case, reader: str, istiod: Istiod, server: ClusterSpec, held: Sequence[str]
+) -> Iterator[Cause]:
+    for spec, facts in case.clusters:
+        client = facts.client
+        if spec.name == server.name or client is None or not client.endpoints:
+            continue
+        if not _is_up_to_date(istiod, f"{spec.name}/{client.pod}.{case.samples}"):
+            continue
+        ways = _ways(case, istiod, spec, server, held)
+        if not ways or ways & {target_host(each.target) for each in client.endpoints}:
+            continue
+        kind = f"{SERVICE_EXPORTS.plural}.{SERVICE_EXPORTS.group}"
+        export = get(server.name, f"{kind} {SERVICE} -o yaml", case.samples)
+        is_own = server.name == reader
+        yield Cause(
+            replace(MISSED, reach=CauseReach.INVOLVED) if is_own else MISSED,
+            (reader,) if is_own else (reader, server.name),
+            f"istiod of {reader} has missed that {SERVICE} is exported from {server.name}: it "
+            f"holds the endpoints there, and gives its clients in {spec.name} none of them",
+            (
+                Evidence(f"ServiceExport {case.samples}/{SERVICE} is in {server.name}", export),
+                Evidence(
+                    f"{istiod.pod} holds {listed(held)} of {server.name}",
+                    asked(case, reader, istiod, PATH),
+                ),
+                Evidence(
+                    f"Sleep's proxy in {spec.name} knows "
+                    f"{listed([each.target for each in client.endpoints])}, and nothing at "
+                    f"{listed(sorted(ways))}",
+                    client.source,
+                ),
+            ),
+            f"replace the ServiceExport, upon which istiod looks again: {export} | kubectl "
+            f"--context={server.name} replace --force -f -; a restart of istiod may do, too, but "
+            "can bring it back: it happens where istiod, as it starts, learns of EndpointSlices "
+            "and ServiceExports before Services",
+        )
+        return
+
+
 def cluster_local(case: Case) -> Iterator[Cause]:
     """An istiod keeps Kubernetes' names within each cluster, whatever is exported."""
     for spec, facts in case.primaries:
@@ -119,7 +190,7 @@ def cluster_local(case: Case) -> Iterator[Cause]:
             break
 
 
-RULES = (off, not_exported, cluster_local)
+RULES = (off, not_exported, missed, cluster_local)
 
 
 def _istiods(case: Case, facts: ClusterFacts) -> Mapping[str, MCSSettings]:
@@ -130,6 +201,36 @@ def _istiods(case: Case, facts: ClusterFacts) -> Mapping[str, MCSSettings]:
         if each.namespace == case.system_namespace and each.labels.get("app") == "istiod"
     ]
     return {each.name: MCSSettings.read(each.settings) for each in found if each.ready}
+
+
+def _is_up_to_date(istiod: Istiod, proxy: str) -> bool:
+    """Whether istiod configures a proxy, and that has rejected nothing and is behind with nothing
+    but endpoints, as it always may be by what istiod says.
+    """
+    waiting = [each for each in istiod.unsynced if each.startswith(f"{proxy} ")]
+    return proxy in (istiod.connected or ()) and all(
+        each == f"{proxy} EDS stale" for each in waiting
+    )
+
+
+def _ways(
+    case: Case, istiod: Istiod, client: ClusterSpec, server: ClusterSpec, held: Sequence[str]
+) -> frozenset[str]:
+    """Addresses by which Sleep's proxy gets to a server's pods; none where istiod keeps the service
+    within clusters, and where the proxy asks for endpoints of other networks only.
+    """
+    clients = case.facts.clusters[client.name].pods_in(case.samples, {"app": "sleep"})
+    views = [view.split(",") for pod in clients if (view := (pod.proxy or {}).get("view"))]
+    unwanted = any(server.network not in each for each in views)
+    if unwanted or keeps(istiod.cluster_local or {}, case.host):
+        return frozenset()
+    if case.scenario.same_network(client.name, server.name):
+        return frozenset(held)
+    return frozenset(
+        each.address
+        for each in istiod.gateways or ()
+        if each.network == server.network and parsed(each.address) is not None
+    )
 
 
 def _heeds(case: Case, exporting: str) -> bool:

@@ -22,6 +22,7 @@ from mesh_fixtures.diagnosis.cause import (
     listed,
 )
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Istiod
+from mesh_fixtures.install.names import EXPORT_TO
 from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.probe.istiod import MESH_PATH
 from mesh_fixtures.probe.service_scopes import (
@@ -215,7 +216,7 @@ def exports_differ(case: Case) -> Iterator[Cause]:
         ),
         "give the mesh configuration of all primaries the same meshConfig.defaultServiceExportTo, "
         f"as that of {first} has it or as the others; or annotate what is to be known elsewhere "
-        'with networking.istio.io/exportTo: "*"',
+        f'with {EXPORT_TO}: "*"',
         about=Subject(objects=(EXPORT_OBJECT,)),
     )
 
