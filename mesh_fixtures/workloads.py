@@ -471,7 +471,7 @@ def injection_label(scenario: Scenario) -> str:
     (source: Istio, Installing the Sidecar; Canary Upgrades).
     """
     if scenario.revision is None:
-        return "istio-injection=enabled"
+        return f"{names.INJECTION_LABEL}=enabled"
     return f"{names.REVISION_LABEL}={scenario.revision}"
 
 

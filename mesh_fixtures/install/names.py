@@ -15,6 +15,7 @@ GATEWAY_LABELS: Final = {"istio": "eastwestgateway"}
 NETWORK_LABEL: Final = "topology.istio.io/network"
 GATEWAY_PORT_LABEL: Final = "networking.istio.io/gatewayPort"
 CONTROL_PLANE_ANNOTATION: Final = "topology.istio.io/controlPlaneClusters"
+INJECTION_LABEL: Final = "istio-injection"
 REVISION_LABEL: Final = "istio.io/rev"
 TAG_LABEL: Final = "istio.io/tag"
 DNS_CAPTURE: Final = "ISTIO_META_DNS_CAPTURE"

@@ -37,7 +37,6 @@ TAG: Final = "stable"
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _DEFAULT: Final = names.DEFAULT_REVISION
 _CLIENTS: Final = "sleep"
-_INJECTION: Final = "istio-injection"
 _ROLLOUT_SECONDS: Final = 90
 _CHART_SECONDS: Final = 60
 _WEBHOOK_SECONDS: Final = 75
@@ -292,7 +291,7 @@ class _Steps:
     def servers(self, cluster: str) -> Phase:
         steps = []
         if self._revision:
-            labels = (f"{_INJECTION}-", f"{names.REVISION_LABEL}={TAG}")
+            labels = (f"{names.INJECTION_LABEL}-", f"{names.REVISION_LABEL}={TAG}")
             title = f"Have istiod {self.new.name} inject the pods of {SAMPLE_NAMESPACE}"
             steps.append(self._labelled(cluster, labels, title))
         steps += self._servers_restarted(cluster)
@@ -322,7 +321,7 @@ class _Steps:
         return self._phase("removal", cluster, "Remove the old revision from", steps)
 
     def servers_back(self, cluster: str) -> Phase:
-        labels = (f"{names.REVISION_LABEL}-", f"{_INJECTION}=enabled")
+        labels = (f"{names.REVISION_LABEL}-", f"{names.INJECTION_LABEL}=enabled")
         title = f"Have istiod {self.old.name} inject the pods of {SAMPLE_NAMESPACE} again"
         steps = [
             self._labelled(cluster, labels, title),

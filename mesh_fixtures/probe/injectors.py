@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from mesh_fixtures.install.names import REVISION_LABEL, TAG_LABEL
+from mesh_fixtures.install.names import INJECTION_LABEL, REVISION_LABEL, TAG_LABEL
 from mesh_fixtures.kube import KubeClient, Webhook, WebhookConfiguration
 from mesh_fixtures.kube.resources import DEPLOYMENTS, MUTATING_WEBHOOKS, SERVICES
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
@@ -20,6 +20,9 @@ from mesh_fixtures.probe.workloads import discovery
 
 INJECTOR: Final = "app=sidecar-injector"
 """Label of the webhooks by which istiod injects proxies."""
+
+ENABLED: Final = {INJECTION_LABEL: "enabled"}
+"""Labels of a namespace that chooses the default revision (Istio: Installing the Sidecar)."""
 
 _SERVICE: Final = re.compile(r"istiod(-.+)?")
 _PATH: Final = re.compile(r"(?:/[^/]+)*?/inject((?:/[^/]+/[^/]+)*)/?")

@@ -138,6 +138,23 @@ def test_another_mesh_id_is_another_mesh() -> None:
     assert not TWO.describes_same(infer(both).scenario)
 
 
+@pytest.mark.parametrize(
+    ("of_first", "of_last", "notes"),
+    [
+        ({"ingress"}, {"ingress", "b"}, ["namespace istio-system, beside another in ingress"]),
+        ({"a", "b"}, {"a", "b"}, ["namespace istio-system, beside another in a, b"]),
+        ({"a"}, {"b"}, []),
+        ({"a"}, set(), []),
+    ],
+)
+def test_control_planes_that_all_clusters_have_are_told(
+    of_first: set[str], of_last: set[str], notes: list[str]
+) -> None:
+    first, last = installed(TWO)
+    others = [replace(first, others=frozenset(of_first)), replace(last, others=frozenset(of_last))]
+    assert infer(others).notes == tuple(f"the control plane is in {each}" for each in notes)
+
+
 def test_a_control_plane_elsewhere_and_another_domain() -> None:
     there = [replace(each, system_namespace="mesh-system") for each in installed(TWO)]
     found = infer(there, {}, "corp.test")

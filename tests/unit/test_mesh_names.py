@@ -18,16 +18,15 @@ from mesh_fixtures.lab.kubeconfig.mesh_names import (
     MeshSettings,
     chosen_namespace,
     cluster_domain,
-    istiod_namespaces,
     mesh_names,
     names_of,
 )
-from mesh_fixtures.lab.kubeconfig.survey import root_namespace
+from mesh_fixtures.lab.kubeconfig.survey import istiod_namespaces, root_namespace
 
 SYSTEM = "istio-system"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 SERVICES = "/api/v1/services"
-SETS = st.frozensets(st.sampled_from(["a", "b", "c"]))
+SETS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.booleans())
 
 
 def service(namespace: str) -> dict[str, Any]:
@@ -37,10 +36,12 @@ def service(namespace: str) -> dict[str, Any]:
     }
 
 
-def webhook(namespace: str = "", path: str = "/inject") -> dict[str, Any]:
+def webhook(namespace: str = "", path: str = "/inject", revision: str = "") -> dict[str, Any]:
     by = {"service": {"name": "istiod", "namespace": namespace, "path": path}}
     client = by if namespace else {"url": f"https://istiod.example:15017{path}"}
-    return {"metadata": {"name": "x"}, "webhooks": [{"name": "w", "clientConfig": client}]}
+    labels = {"istio.io/rev": revision} if revision else {"istio-injection": "enabled"}
+    made = {"name": "w", "clientConfig": client, "namespaceSelector": {"matchLabels": labels}}
+    return {"metadata": {"name": "x"}, "webhooks": [made]}
 
 
 def istiod(*arguments: str, namespace: str = "mesh") -> dict[str, Any]:
@@ -51,25 +52,36 @@ def istiod(*arguments: str, namespace: str = "mesh") -> dict[str, Any]:
     }
 
 
-def frozen(**found: str) -> dict[str, frozenset[str]]:
-    """Namespaces by cluster, separated by spaces."""
-    return {cluster: frozenset(names.split()) for cluster, names in found.items()}
+def frozen(**found: str) -> dict[str, dict[str, bool]]:
+    """Namespaces by cluster, separated by spaces; those whose istiod injects proxies by default end
+    with an asterisk.
+    """
+    return {
+        cluster: {each.rstrip("*"): each.endswith("*") for each in names.split()}
+        for cluster, names in found.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("services", "webhooks", "expected"),
     [
-        ([], [], set()),
-        ([service("mesh")], [], {"mesh"}),
-        ([], [webhook("mesh")], {"mesh"}),
-        ([service("mesh")], [webhook("mesh")], {"mesh"}),
-        ([service("a"), service("b")], [webhook()], {"a", "b"}),
-        ([], [webhook()], set()),
-        ([], [webhook("policies", "/validate")], set()),
+        ([], [], {}),
+        ([service("mesh")], [], {"mesh": False}),
+        ([], [webhook("mesh")], {"mesh": True}),
+        ([service("mesh")], [webhook("mesh")], {"mesh": True}),
+        ([service("mesh")], [webhook("mesh", revision="prod")], {"mesh": False}),
+        ([service("a"), service("b")], [webhook()], {"a": False, "b": False}),
+        (
+            [service("mesh"), service("ingress")],
+            [webhook("ingress", revision="gateways"), webhook("mesh"), webhook("mesh")],
+            {"ingress": False, "mesh": True},
+        ),
+        ([], [webhook()], {}),
+        ([], [webhook("policies", "/validate")], {}),
     ],
 )
 def test_where_istiod_is(
-    services: list[Any], webhooks: list[Any], expected: set[str], tmp_path: Path
+    services: list[Any], webhooks: list[Any], expected: dict[str, bool], tmp_path: Path
 ) -> None:
     server = FakeApiServer({SERVICES: {"items": services}, WEBHOOKS: {"items": webhooks}})
     with client_of(server, tmp_path) as kube:
@@ -86,10 +98,13 @@ def test_where_istiod_is(
         (frozen(one="mesh istio-system", two="mesh"), "", "mesh"),
         (frozen(one="mesh istio-system", two="mesh istio-system"), "mesh", "mesh"),
         (frozen(one="mesh", two=""), "mesh", "mesh"),
+        (frozen(one="mesh* gateways", two="mesh* gateways"), "", "mesh"),
+        (frozen(one="mesh* gateways", two="mesh gateways"), "", "mesh"),
+        (frozen(one="mesh* gateways", two="mesh* gateways"), "gateways", "gateways"),
     ],
 )
 def test_the_namespace_that_is_meant(
-    found: dict[str, frozenset[str]], asked: str, chosen: str
+    found: dict[str, dict[str, bool]], asked: str, chosen: str
 ) -> None:
     assert chosen_namespace(found, asked) == chosen
 
@@ -99,12 +114,13 @@ def test_the_namespace_that_is_meant(
     [
         (frozen(one="a", two="b"), "", "one: a; two: b", "in one namespace"),
         (frozen(one="a b", two="b a"), "", "the namespaces a, b", "--mesh-system-namespace"),
+        (frozen(one="a* b", two="b* a"), "", "the namespaces a, b", "--mesh-system-namespace"),
         (frozen(one="a", two="b"), "a", "one: a; two: b", "leave the option out"),
         (frozen(one="a"), "c", "one: a", "leave the option out"),
     ],
 )
 def test_a_namespace_that_is_not_clear(
-    found: dict[str, frozenset[str]], asked: str, seen: str, remedy: str
+    found: dict[str, dict[str, bool]], asked: str, seen: str, remedy: str
 ) -> None:
     with pytest.raises(ScenarioError) as raised:
         chosen_namespace(found, asked)
@@ -114,7 +130,7 @@ def test_a_namespace_that_is_not_clear(
 
 @given(st.dictionaries(st.sampled_from(["one", "two", "three"]), SETS), st.sampled_from("abc"))
 def test_what_is_asked_for_is_chosen_or_refused(
-    found: dict[str, frozenset[str]], asked: str
+    found: dict[str, dict[str, bool]], asked: str
 ) -> None:
     fits = all(asked in those for those in found.values() if those)
     try:

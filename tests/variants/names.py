@@ -7,7 +7,7 @@ create-remote-secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -62,16 +62,20 @@ def _moved(given: Step, namespace: str) -> Step:
         else each
         for each in step.commands
     )
-    files = {name: _operator_in(namespace, content) for name, content in step.files.items()}
-    return replace(step, commands=commands, files=files)
+    return with_values(replace(step, commands=commands), {"global": {"istioNamespace": namespace}})
 
 
-def _operator_in(namespace: str, content: str) -> str:
-    documents: list[dict[str, Any]] = list(yaml.safe_load_all(content))
-    if [each.get("kind") for each in documents] != ["IstioOperator"]:
-        return content
-    own = {"spec": {"values": {"global": {"istioNamespace": namespace}}}}
-    return yaml.safe_dump(merged(documents[0], own), sort_keys=False)
+def with_values(step: Step, values: Mapping[str, Any]) -> Step:
+    """A step whose IstioOperators have further values."""
+
+    def changed(content: str) -> str:
+        documents: list[dict[str, Any]] = list(yaml.safe_load_all(content))
+        if [each.get("kind") for each in documents] != ["IstioOperator"]:
+            return content
+        own = {"spec": {"values": dict(values)}}
+        return yaml.safe_dump(merged(documents[0], own), sort_keys=False)
+
+    return replace(step, files={name: changed(each) for name, each in step.files.items()})
 
 
 def _install_anew(target: Target, of: Plan) -> None:

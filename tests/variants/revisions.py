@@ -19,13 +19,18 @@ from mesh_fixtures.parallel import parallel_map
 from tests.faults.control_planes import MESH, with_settings
 from tests.faults.target import Target
 from tests.faults.topologies import TWO_NETWORKS
-from tests.variants.names import OF_CLUSTER, REMOVAL_SECONDS, moved
+from tests.variants.names import OF_CLUSTER, REMOVAL_SECONDS, moved, with_values
 from tests.variants.variant import Variant
 
 _SYSTEM: Final = names.SYSTEM_NAMESPACE
 _BY_REVISION: Final = "multi-primary-multi-network-revision"
 _OTHER: Final = "mesh-b"
 """Namespace and revision of the further mesh, and the label of its namespaces."""
+
+_INGRESS: Final = "openshift-ingress"
+_OF_GATEWAYS: Final = "openshift-gateway"
+"""Namespace and revision of the istiod by which OpenShift has gateways of the Gateway API."""
+_BUNDLE: Final = "openshift-gateway-ca-cert"
 
 _LABEL: Final = "mesh"
 _TAG: Final = "prod"
@@ -50,10 +55,35 @@ def beside_another_mesh(target: Target) -> Iterator[None]:
             target.apply(name, _OTHER, with_settings(further, _selecting(_OTHER)))
         yield
     finally:
-        parallel_map(lambda name: _remove_further_mesh(target, name), clusters)
+        parallel_map(lambda name: _remove(target, name, _OTHER, _OTHER), clusters)
         for name in clusters:
             target.apply(name, _SYSTEM, before[name])
             _label(target, name, f"{_LABEL}-", _SYSTEM, target.namespace)
+
+
+@contextmanager
+def beside_gateways(target: Target) -> Iterator[None]:
+    """Each cluster has an istiod of a revision of its own, too, with an authority of its own, whose
+    certificate is in another ConfigMap than that of the mesh; it reads no other cluster.
+    """
+    scenario = target.scenario.model_copy(update={"revision": _OF_GATEWAYS})
+    further = moved(plan(scenario, target.lab.images, target.lab.charts), _INGRESS)
+    clusters = [each.name for each in scenario.clusters]
+    try:
+        for name in clusters:
+            istiod = with_values(
+                further[ids.istiod(name)], {"global": {"trustBundleName": _BUNDLE}}
+            )
+            target.run_steps(further.replace(istiod), ids.system_namespace(name), istiod.id)
+        yield
+    finally:
+        parallel_map(lambda name: _remove_of_gateways(target, name), clusters)
+
+
+def _remove_of_gateways(target: Target, cluster: str) -> None:
+    _remove(target, cluster, _OF_GATEWAYS, _INGRESS)
+    named = f"--field-selector=metadata.name={_BUNDLE}"
+    target.kubectl(cluster, "delete", "configmaps", "--all-namespaces", named)
 
 
 def _selecting(mesh: str) -> dict[str, Any]:
@@ -74,10 +104,10 @@ def _install_further_mesh(target: Target) -> None:
     target.run_steps(further, *steps)
 
 
-def _remove_further_mesh(target: Target, cluster: str) -> None:
+def _remove(target: Target, cluster: str, revision: str, namespace: str) -> None:
     gone = ("--ignore-not-found", "--wait=true")
-    target.kubectl(cluster, "delete", OF_CLUSTER, "-l", f"istio.io/rev={_OTHER}", *gone)
-    target.kubectl(cluster, "delete", "namespace", _OTHER, *gone, seconds=REMOVAL_SECONDS)
+    target.kubectl(cluster, "delete", OF_CLUSTER, "-l", f"istio.io/rev={revision}", *gone)
+    target.kubectl(cluster, "delete", "namespace", namespace, *gone, seconds=REMOVAL_SECONDS)
 
 
 @contextmanager
@@ -116,6 +146,13 @@ VARIANTS: Final = (
         make=beside_another_mesh,
         system_namespace=_OTHER,
         refusal=f"--mesh-namespace-label {_LABEL}={_OTHER}",
+    ),
+    Variant(
+        id="beside-istiod-for-gateways",
+        mesh="Each cluster has an istiod for gateways of the Gateway API, too, as OpenShift has.",
+        topology=TWO_NETWORKS,
+        make=beside_gateways,
+        notes=(f"the control plane is in namespace {_SYSTEM}, beside another in {_INGRESS}",),
     ),
     Variant(
         id="revision-and-tag",

@@ -20,7 +20,7 @@ from mesh_fixtures.diagnosis.cause import (
 )
 from mesh_fixtures.diagnosis.facts import ClusterFacts, Pod
 from mesh_fixtures.diagnosis.rules import attachment, gateway_exposure, gateway_health
-from mesh_fixtures.install.names import DNS_CAPTURE, PROXY_CONFIG
+from mesh_fixtures.install.names import DNS_CAPTURE, INJECTION_LABEL, PROXY_CONFIG, REVISION_LABEL
 from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.verdict.findings import Subject
 from mesh_fixtures.workloads import PLAIN_CLIENT, injection_label
@@ -51,7 +51,7 @@ NO_DNS = Kind("dns-proxying-off", Layer.INJECTION, ("SCOPE-2",), reach=CauseReac
 
 _CALLING = "failed calling webhook"
 _TEMPLATE = "failed to run injection template"
-_LABELS = ("istio-injection", "istio.io/rev", "sidecar.istio.io/inject")
+_LABELS = (INJECTION_LABEL, REVISION_LABEL, "sidecar.istio.io/inject")
 
 
 def off(case: Case) -> Iterator[Cause]:

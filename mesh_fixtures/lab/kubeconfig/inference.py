@@ -288,9 +288,12 @@ def _require_names(found: Sequence[Installation], given: Mapping[str, str]) -> N
 
 
 def _elsewhere(found: Sequence[Installation]) -> Iterator[str]:
+    """Where the control plane is, unless there is no other, and it is where the guide has it."""
+    others = frozenset.intersection(*(each.others for each in found))
+    beside = f", beside another in {', '.join(sorted(others))}" if others else ""
     for namespace in dict.fromkeys(each.system_namespace for each in found):
-        if namespace != SYSTEM_NAMESPACE:
-            yield f"the control plane is in namespace {namespace}"
+        if beside or namespace != SYSTEM_NAMESPACE:
+            yield f"the control plane is in namespace {namespace}{beside}"
 
 
 def _with_file(cluster: str, given: Mapping[str, str]) -> str:

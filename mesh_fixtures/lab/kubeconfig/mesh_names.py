@@ -21,10 +21,13 @@ from mesh_fixtures.contract import (
 )
 from mesh_fixtures.errors import ScenarioError
 from mesh_fixtures.kube import Deployment, KubeClient
-from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS, MUTATING_WEBHOOKS, SERVICES
-from mesh_fixtures.lab.kubeconfig.survey import root_namespace
+from mesh_fixtures.kube.resources import CONFIG_MAPS, DEPLOYMENTS
+from mesh_fixtures.lab.kubeconfig.survey import (
+    IstiodNamespaces,
+    istiod_namespaces,
+    root_namespace,
+)
 from mesh_fixtures.parallel import parallel_map
-from mesh_fixtures.probe.injectors import INJECTOR, injectors
 from mesh_fixtures.probe.istiod import CONTAINER
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 
@@ -32,8 +35,8 @@ OPTION: Final = "--mesh-system-namespace"
 
 _DOMAIN: Final = "--domain"
 
-Namespaces = Mapping[str, frozenset[str]]
-"""Namespaces with an istiod, by cluster."""
+Namespaces = Mapping[str, IstiodNamespaces]
+"""By cluster."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,10 @@ def mesh_names(clusters: Iterable[Cluster], system_namespace: str = "") -> MeshN
         return names_of(system, parallel_map(lambda name: settings(kube[name], system), kube))
 
 
-def istiod_namespaces(kube: KubeClient) -> frozenset[str]:
-    """Namespaces of a cluster in which there is an istiod, or what stands for one: by its Service,
-    and by whom the API server calls to have proxies injected.
-
-    Raises:
-        ProbeError: the API server cannot be asked.
-    """
-    services = kube.list(SERVICES, selector=ISTIOD)
-    webhooks = injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR))
-    called = {each.webhook.service.partition("/")[0] for each in webhooks}
-    return frozenset({*called, *(each.meta.namespace for each in services)} - {""})
-
-
 def chosen_namespace(found: Namespaces, asked: str = "") -> str:
-    """The namespace of a mesh's control plane; the guide's where none is found.
+    """The namespace of a mesh's control plane; the guide's where none is found. Of several that are
+    common to the clusters, it is that of the one that injects proxies where none is asked for by
+    name, as there are istiods that only namespaces of other meshes ask for, or only gateways.
 
     Args:
         asked: the one that is asked for; empty where none is.
@@ -100,9 +92,11 @@ def chosen_namespace(found: Namespaces, asked: str = "") -> str:
         return asked
     if not present:
         return SYSTEM_NAMESPACE
-    common = frozenset.intersection(*present.values())
-    if len(common) == 1:
-        return min(common)
+    common = frozenset.intersection(*(frozenset(those) for those in present.values()))
+    usual = {each for each in common if any(those[each] for those in present.values())}
+    for meant in (common, usual):
+        if len(meant) == 1:
+            return min(meant)
     if common:
         raise ScenarioError(
             wanted="one control plane to verify",
@@ -171,7 +165,7 @@ def names_of(system_namespace: str, found: Mapping[str, MeshSettings]) -> MeshNa
     )
 
 
-def _shown(found: Namespaces) -> str:
+def _shown(found: Mapping[str, Iterable[str]]) -> str:
     return "; ".join(f"{cluster}: {_listed(those)}" for cluster, those in found.items())
 
 

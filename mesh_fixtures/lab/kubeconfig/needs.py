@@ -24,10 +24,11 @@ from mesh_fixtures.kube.admission import NO_DRY_RUN, Selector, refusal_in
 from mesh_fixtures.kube.objects import NAME_LABEL
 from mesh_fixtures.kube.resources import NAMESPACES, SECRETS
 from mesh_fixtures.lab.kubeconfig import namespace, permissions, refusals
-from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace, istiod_namespaces
+from mesh_fixtures.lab.kubeconfig.mesh_names import chosen_namespace
 from mesh_fixtures.lab.kubeconfig.overrides import SampleOptions
 from mesh_fixtures.lab.kubeconfig.reference import Reference, clusters_of
 from mesh_fixtures.lab.kubeconfig.sample import namespace_labels
+from mesh_fixtures.lab.kubeconfig.survey import IstiodNamespaces, istiod_namespaces
 from mesh_fixtures.parallel import parallel_map
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.injectors import Injector, mesh_injectors
@@ -108,14 +109,14 @@ def unselected(seen: Mapping[str, ClusterNeeds]) -> Iterator[Problem]:
             )
 
 
-def _locate(cluster: Cluster) -> frozenset[str] | Problem:
+def _locate(cluster: Cluster) -> IstiodNamespaces | Problem:
     """Where the control plane is, as far as whoever asks may know; the first thing to be asked."""
     try:
         with KubeClient(cluster) as kube:
             kube.require_answer(patient(ANSWER_SECONDS))
             return istiod_namespaces(kube)
     except NotPermitted:  # which is told by what is not permitted
-        return frozenset()
+        return {}
     except ProbeError as error:
         return _unanswered(cluster, error)
 

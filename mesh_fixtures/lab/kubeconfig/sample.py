@@ -50,7 +50,7 @@ from mesh_fixtures.lab.kubeconfig.overrides import (
 )
 from mesh_fixtures.patience import patient
 from mesh_fixtures.probe.envoy import PROXY
-from mesh_fixtures.probe.injectors import Injector, mesh_injectors
+from mesh_fixtures.probe.injectors import ENABLED, Injector, mesh_injectors
 from mesh_fixtures.probe.peers import disclosing
 from mesh_fixtures.probe.root_configuration import client_tls
 from mesh_fixtures.progress import Progress
@@ -79,9 +79,6 @@ answer."""
 
 CONFIGURED_SECONDS: Final = 10.0
 """For istiod to configure a proxy that runs, before it is asked whether policies let it in."""
-
-ENABLED: Final = {"istio-injection": "enabled"}
-"""Chooses the default revision (Istio: Installing the Sidecar)."""
 
 _INTERVAL: Final = 0.5
 _SHOWN: Final = 3

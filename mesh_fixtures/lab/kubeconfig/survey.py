@@ -19,11 +19,20 @@ from mesh_fixtures.kube import ConfigMap, Deployment, KubeClient
 from mesh_fixtures.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
     NAMESPACES,
     NODES,
+    SERVICES,
 )
 from mesh_fixtures.probe.gateways import ambient_networks, gateways
-from mesh_fixtures.probe.injectors import Injector, addresses_behind, mesh_injectors
+from mesh_fixtures.probe.injectors import (
+    ENABLED,
+    INJECTOR,
+    Injector,
+    addresses_behind,
+    injectors,
+    mesh_injectors,
+)
 from mesh_fixtures.probe.istiod import CONTAINER, remote_clusters
 from mesh_fixtures.probe.istiod import SELECTOR as ISTIOD
 from mesh_fixtures.probe.mcs import MCSSettings
@@ -38,6 +47,11 @@ _VALUES: Final = re.compile(r"istio-sidecar-injector(-.+)?")
 _PEERING: Final = ("ENABLE_PEERING_DISCOVERY", "DISABLE_LEGACY_MULTICLUSTER")
 """Variables by which an istiod knows other clusters' services from the istiods there, or by no
 remote secret (Solo's builds of pilot-discovery)."""
+
+
+IstiodNamespaces = Mapping[str, bool]
+"""Namespaces with an istiod, and whether it injects proxies in namespaces that ask for none by
+name."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,7 @@ class Installation:
         dns_proxying: whether the mesh configuration has proxies answer DNS queries.
         mcs: groups of the kinds by which its istiods have services exported; empty for none.
         regions: of its nodes, empty for a node that has none; None where they may not be listed.
+        others: namespaces of other control planes.
     """
 
     cluster: str
@@ -92,6 +107,7 @@ class Installation:
     dns_proxying: bool = False
     mcs: frozenset[str] = frozenset()
     regions: frozenset[str] | None = None
+    others: frozenset[str] = frozenset()
 
     @property
     def is_there(self) -> bool:
@@ -133,7 +149,27 @@ def installation(kube: KubeClient) -> Installation:
         dns_proxying=bool(istiods) and dns_proxying(meshes),
         mcs=mcs_groups(istiods),
         regions=regions(kube),
+        others=frozenset(istiod_namespaces(kube)) - {system},
     )
+
+
+def istiod_namespaces(kube: KubeClient) -> IstiodNamespaces:
+    """Namespaces of a cluster in which there is an istiod, or what stands for one: by its Service,
+    and by whom the API server calls to have proxies injected.
+
+    Raises:
+        ProbeError: the API server cannot be asked.
+    """
+    webhooks = list(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
+    usual = [each for each in webhooks if each.webhook.namespaces.matches(ENABLED)]
+    services = {each.meta.namespace for each in kube.list(SERVICES, selector=ISTIOD)}
+    found = services | {*map(_called, webhooks)} - {""}
+    return {each: each in map(_called, usual) for each in sorted(found)}
+
+
+def _called(injector: Injector) -> str:
+    """Namespace of the istiod that a webhook calls; empty where it does so by a URL."""
+    return injector.webhook.service.partition("/")[0]
 
 
 def _cluster_id(istiod: Deployment) -> str:
