@@ -162,6 +162,10 @@ class Istiod:
     secrets: Mapping[str, str] = field(default_factory=dict)
     exported_to: tuple[str, ...] | None = None
 
+    def held(self, cluster: str) -> frozenset[str]:
+        """Addresses of HelloWorld in a cluster that it would tell clients of."""
+        return frozenset(each.address for each in self.helloworld or () if each.cluster == cluster)
+
 
 @dataclass(frozen=True)
 class Endpoint:

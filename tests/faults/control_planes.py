@@ -221,7 +221,7 @@ def export_again(target: Target) -> None:
     learnt of a service's EndpointSlices and ServiceExport before the Service, it takes for not
     exported until then.
     """
-    kind = f"{SERVICE_EXPORTS.plural}.{SERVICE_EXPORTS.group}"
+    kind = SERVICE_EXPORTS.full_name
     for cluster in target.view.data_planes if target.scenario.mcs else ():
         exports = target.sample(cluster, "get", kind, "-o", "yaml")
         forced = ("-n", target.namespace, "replace", "--force", "-f", "-")

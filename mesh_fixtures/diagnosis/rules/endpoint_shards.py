@@ -101,7 +101,7 @@ def _stale(
     primary, slices = reader.name, cluster.helloworld
     if istiod.helloworld is None or slices is None:
         return
-    held = {each.address for each in istiod.helloworld if each.cluster == cluster.name}
+    held = istiod.held(cluster.name)
     differs = difference(held, slices.ready, slices.not_ready)
     if not differs:
         return

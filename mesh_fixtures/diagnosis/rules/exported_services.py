@@ -79,7 +79,7 @@ def not_exported(case: Case) -> Iterator[Cause]:
     for spec, facts in case.clusters if case.scenario.mcs and case.samples else ():
         if facts.exported is not False or not _heeds(case, spec.name):
             continue
-        kind = f"{SERVICE_EXPORTS.plural}.{SERVICE_EXPORTS.group}"
+        kind = SERVICE_EXPORTS.full_name
         yield Cause(
             NOT_EXPORTED,
             (spec.name,),
@@ -113,7 +113,7 @@ def missed(case: Case) -> Iterator[Cause]:
         for istiod, (server, serving) in product(facts.istiods or (), case.clusters):
             if not serving.exported or serving.helloworld is None:
                 continue
-            held = {each.address for each in istiod.helloworld or () if each.cluster == server.name}
+            held = istiod.held(server.name)
             if held & {*serving.helloworld.ready}:
                 yield from _missed(case, primary.name, istiod, server, sorted(held))
 
@@ -130,7 +130,7 @@ def _missed(
         ways = _ways(case, istiod, spec, server, held)
         if not ways or ways & {target_host(each.target) for each in client.endpoints}:
             continue
-        kind = f"{SERVICE_EXPORTS.plural}.{SERVICE_EXPORTS.group}"
+        kind = SERVICE_EXPORTS.full_name
         export = get(server.name, f"{kind} {SERVICE} -o yaml", case.samples)
         is_own = server.name == reader
         yield Cause(

@@ -288,7 +288,7 @@ def authorization_ignored(case: Case) -> Iterator[Cause]:
 
 def _lists(resources: str) -> bool:
     """Whether AuthorizationPolicies are among the resources that a variable of istiod lists."""
-    name = f"{AUTHORIZATION_POLICIES.plural}.{AUTHORIZATION_POLICIES.group}"
+    name = AUTHORIZATION_POLICIES.full_name
     patterns = [each.strip() for each in resources.split(",")]
     return any(
         name.endswith(each[2:]) if each.startswith("*.") else name == each for each in patterns

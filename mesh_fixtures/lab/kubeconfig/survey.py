@@ -160,16 +160,13 @@ def istiod_namespaces(kube: KubeClient) -> IstiodNamespaces:
     Raises:
         ProbeError: the API server cannot be asked.
     """
-    webhooks = list(injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)))
-    usual = [each for each in webhooks if each.webhook.namespaces.matches(ENABLED)]
-    services = {each.meta.namespace for each in kube.list(SERVICES, selector=ISTIOD)}
-    found = services | {*map(_called, webhooks)} - {""}
-    return {each: each in map(_called, usual) for each in sorted(found)}
-
-
-def _called(injector: Injector) -> str:
-    """Namespace of the istiod that a webhook calls; empty where it does so by a URL."""
-    return injector.webhook.service.partition("/")[0]
+    found = {each.meta.namespace: False for each in kube.list(SERVICES, selector=ISTIOD)}
+    for each in injectors(kube.list(MUTATING_WEBHOOKS, selector=INJECTOR)):
+        called, by_service, _ = each.webhook.service.partition("/")
+        if by_service:
+            by_default = each.webhook.namespaces.matches(ENABLED)
+            found[called] = found.get(called, False) or by_default
+    return found
 
 
 def _cluster_id(istiod: Deployment) -> str:
