@@ -13,11 +13,56 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WAKING = signal.SIGURG
+"""Wakes the main thread, and does nothing else: whatever is not prepared for it ignores it."""
+_WAKING_AFTER = (0.1, 0.4, 1.5, 5.0)
+"""Pauses in seconds: on a busy machine, the thread may be about to sleep for a while."""
 
 
 def _tell(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"\n{text}\n".encode())
+
+
+class _Waker:
+    """Wakes the main thread for signals of which it may know nothing yet.
+
+    Python runs handlers in the main thread, between two of its instructions. A signal that comes
+    after the last of them and before the thread sleeps, or that is delivered to another thread,
+    does not end the wait for a lock: its handler would run when that wait is over by itself.
+    """
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._received, self._told = os.pipe()
+        os.set_blocking(self._told, False)
+        self._ordinary = signal.signal(_WAKING, lambda *_: None)
+        signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._wake, name="mesh-waker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leave signals as they were."""
+        self.forget()
+        self._closed.set()
+        os.write(self._told, b"\0")
+        self._thread.join()
+        os.close(self._told)
+        os.close(self._received)
+
+    def forget(self) -> None:
+        """Tell nothing of signals any more, as in a process that was forked, without the thread."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(_WAKING, self._ordinary)
+
+    def _wake(self) -> None:
+        main = threading.main_thread().ident or 0
+        while not self._closed.is_set():
+            numbers = os.read(self._received, 64)
+            for pause in _WAKING_AFTER if set(numbers) & {*_SIGNALS} else ():
+                if self._closed.wait(pause):
+                    return
+                signal.pthread_kill(main, _WAKING)
 
 
 class Interruption:
@@ -36,6 +81,7 @@ class Interruption:
         self._interrupted = False
         self._postponed = False
         self._previous: dict[int, object] = {}
+        self._waker: _Waker | None = None
         os.register_at_fork(after_in_child=self._forget)
 
     @property
@@ -71,6 +117,7 @@ class Interruption:
             self._process = os.getpid()
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
+            self._waker = _Waker()
         self._held += 1
 
     def release(self) -> None:
@@ -80,9 +127,15 @@ class Interruption:
             for number, handler in self._previous.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]
             self._previous.clear()
+            if self._waker is not None:
+                self._waker.close()
+                self._waker = None
             self._interrupted = False
 
     def _forget(self) -> None:
+        if self._waker is not None:
+            self._waker.forget()
+            self._waker = None
         for number in self._previous:
             signal.signal(number, signal.SIG_DFL)
         self._previous.clear()

@@ -23,7 +23,8 @@ class RecordedLab(Lab):
         self._record = record
         self._progress = progress
         self._clusters: Mapping[str, Cluster] = {}
-        self._settling: threading.Thread | None = None
+        self._settled = threading.Event()
+        self._settled.set()
         self._failure: Exception | None = None
 
     @property
@@ -69,8 +70,8 @@ class RecordedLab(Lab):
         """
         self._boot()
         self._update(booted=True)
-        self._settling = threading.Thread(target=self._try_to_settle, daemon=True)
-        self._settling.start()
+        self._settled.clear()
+        threading.Thread(target=self._try_to_settle, name="settle", daemon=True).start()
 
     @abstractmethod
     def stop(self) -> None:
@@ -85,8 +86,7 @@ class RecordedLab(Lab):
         """Whether a kept lab still answers; it is used as it is then."""
 
     def wait_ready(self) -> None:
-        if self._settling is not None:
-            self._settling.join()
+        self._settled.wait()
         if self._failure is not None:
             raise self._failure
 
@@ -102,8 +102,7 @@ class RecordedLab(Lab):
             return
         with self._progress.within("removal").phase("teardown"):
             self.stop()
-            if self._settling is not None:
-                self._settling.join()
+            self._settled.wait()
             self._tear_down()
 
     @abstractmethod
@@ -120,6 +119,8 @@ class RecordedLab(Lab):
             self._settle()
         except Exception as error:  # whatever it is, a lab that has not settled is not ready
             self._failure = error
+        finally:
+            self._settled.set()
 
     def _update(self, **changes: object) -> None:
         self._record = replace(self._record, **changes)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
+import yaml
+
 from mesh_fixtures.contract import Lab
 from mesh_fixtures.errors import ProbeError
 from mesh_fixtures.install import names
@@ -18,11 +20,21 @@ from mesh_fixtures.kube.transport import APPLY, OPERATIONS, Refused, Transport, 
 from mesh_fixtures.rehearsal import recording
 from mesh_fixtures.rehearsal.late_waits import LATE
 from mesh_fixtures.rehearsal.recording import InstallCall, InstallRecording, context_of
-from mesh_fixtures.rehearsal.stand_in import AUTHORITY, MUTATING, Apply, Event, Place, Wait
+from mesh_fixtures.rehearsal.stand_in import (
+    AUTHORITY,
+    MUTATING,
+    VALIDATING,
+    Apply,
+    Event,
+    Place,
+    Wait,
+)
 from mesh_fixtures.runner import CommandContext, Completed, RunningProgram
 
 _READINESS: Final = re.compile(r"--readiness-timeout=([\d.]+)s")
 _CA_BUNDLE: Final = re.compile(rf'^ *caBundle: "?{re.escape(AUTHORITY)}"?\n', re.M)
+_POLICY: Final = "failurePolicy"
+_STRICT: Final = "Fail"
 _POLL_SECONDS: Final = 2.0
 """After which it is looked whether somebody still waits for what does not change."""
 
@@ -131,7 +143,7 @@ class _Player:
         if isinstance(event, Wait):
             return Place.of(event.path).name in LATE or self._await(event.path)
         if isinstance(event, Apply):
-            self._send(event.path, self._verified(event.body), event.query, APPLY)
+            self._send(event.path, self._verified(self._lenient(event)), event.query, APPLY)
         elif event.operations:
             self._send(event.path, [*event.operations], {"fieldManager": event.manager}, OPERATIONS)
         return True
@@ -144,6 +156,24 @@ class _Player:
             self._transport.send(source, "PATCH", path, body, query, form=form)
         except Refused as error:
             raise refusal_of_change(source, error) from error
+
+    def _lenient(self, event: Apply) -> str:
+        """An object whose webhooks are as lenient as the cluster's own are still.
+
+        istioctl leaves out the policy that istiod has made strict. Without a value of anybody, it
+        would be strict before istiod serves, and istiod would have nothing left to change.
+        """
+        place = Place.of(event.path)
+        if place.plural != VALIDATING or _POLICY in event.body:
+            return event.body
+        source = _source(self._transport, f"{place.plural}/{place.name}", "get")
+        there = self._transport.read(source, event.path, {}) or {"webhooks": []}
+        policies = {each["name"]: each[_POLICY] for each in there["webhooks"]}
+        item = yaml.safe_load(event.body)
+        for webhook in item["webhooks"]:
+            if (policy := policies.get(webhook["name"], _STRICT)) != _STRICT:
+                webhook[_POLICY] = policy
+        return yaml.safe_dump(item)
 
     def _verified(self, body: str) -> str:
         """An object with what istiod has given the cluster's webhooks to be verified by, if it has

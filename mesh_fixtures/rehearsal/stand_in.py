@@ -31,7 +31,7 @@ AWAITED: Final = (DEFINITIONS, WORKLOADS)
 """Plurals of what has to become ready."""
 
 MUTATING: Final = "mutatingwebhookconfigurations"
-_VALIDATING: Final = "validatingwebhookconfigurations"
+VALIDATING: Final = "validatingwebhookconfigurations"
 _KINDS: Final = {
     "deployments": "Deployment",
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
@@ -241,7 +241,7 @@ class StandIn:
         if place.plural == WORKLOADS:
             replicas = item["spec"].setdefault("replicas", 1)
             item["status"] = dict.fromkeys(("replicas", "updatedReplicas"), replicas)
-        if place.plural in (MUTATING, _VALIDATING):
+        if place.plural in (MUTATING, VALIDATING):
             for webhook in item["webhooks"]:
                 webhook["clientConfig"]["caBundle"] = AUTHORITY
         self._objects[path] = item
@@ -254,7 +254,7 @@ class StandIn:
         if not any(_is_istiod(item) for item in self._objects.values()):
             return
         for path, item in self._objects.items():
-            if Place.of(path).plural == _VALIDATING:
+            if Place.of(path).plural == VALIDATING:
                 for webhook in item["webhooks"]:
                     webhook["failurePolicy"] = "Fail"
 

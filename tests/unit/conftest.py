@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from mesh_fixtures import patience
+from mesh_fixtures.interruption import Interruption
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("mesh-conformance", deadline=None)
@@ -27,7 +27,6 @@ def _unchanged_deadlines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Interrupts arrive, even in a run that was started in the background with them ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    """Interrupts arrive as where a lab is held, even in a run in the background, without them."""
+    with Interruption(lambda text: None).holding():
+        yield

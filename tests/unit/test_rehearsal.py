@@ -564,6 +564,24 @@ def test_webhooks_without_an_authority_are_given_none(istioctl: Istioctl, tmp_pa
     assert "caBundle" not in yaml.safe_load(tag.body)["webhooks"][0]["clientConfig"]
 
 
+@pytest.mark.parametrize(("there", "sent"), [("Ignore", {"failurePolicy": "Ignore"}), ("Fail", {})])
+def test_webhooks_are_strict_only_where_istiod_has_made_them_so(
+    istioctl: Istioctl, tmp_path: Path, there: str, sent: Mapping[str, str]
+) -> None:
+    path = f"{VALIDATING}/istiod-default-validator"
+    item = webhook("ValidatingWebhookConfiguration", "istiod-default-validator")
+    item["webhooks"][0]["failurePolicy"] = there
+    real = Cluster()
+    apply(real, path, item)
+    del item["webhooks"][0]["failurePolicy"]
+    istioctl.does([("PATCH", path, yaml.safe_dump(item))])
+    with lab_of(real, tmp_path) as lab:
+        perform(Replay(lab), istioctl)
+    last = real.events[-1]
+    assert isinstance(last, Apply)
+    assert yaml.safe_load(last.body)["webhooks"] == [item["webhooks"][0] | sent]
+
+
 def test_the_second_run_does_not_start_istioctl(istioctl: Istioctl, tmp_path: Path) -> None:
     logs = []
     for _ in range(2):
